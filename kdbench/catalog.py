@@ -1,0 +1,207 @@
+"""Every name a suite may use and where its code lies: the only registry, read without importing torch.
+
+A user's own loss, model or data set joins from an installed package through an entry point of the
+group `kdbench.losses`, `kdbench.models` or `kdbench.datasets`; its value names an entry of this file's
+classes, and nothing here changes.
+"""
+
+from collections.abc import Callable
+from difflib import get_close_matches
+from functools import cache
+from typing import Any, Literal
+
+from msgspec import Struct
+
+Kind = Literal["losses", "models", "datasets"]
+
+
+class LossEntry(Struct, frozen=True, kw_only=True):
+    """A loss: its code, its parameters, whether it needs a teacher, its objective in print."""
+
+    code: str
+    params: tuple[str, ...] = ()
+    teacher: bool = False
+    formula: str
+
+
+class ModelEntry(Struct, frozen=True, kw_only=True):
+    """A model: a function of (classes, channels); the smallest image side it takes."""
+
+    code: str
+    least_size: int = 32
+    about: str = ""
+
+
+class DatasetEntry(Struct, frozen=True, kw_only=True):
+    """A data set: how it is packed and what it is.
+
+    `digest` is the sha256 of the layout's version and the checksums of the official files it is packed
+    from: it is known before anything is fetched, so a plan needs no data.
+    """
+
+    code: str
+    """A function of (Fetcher) -> the tensors of the packed file."""
+    pack: str
+    """The packed file's stem: label spaces of one data set share a file."""
+    labels: str
+    """Which labels of the packed file: `labels` or `coarse_labels`."""
+    classes: int
+    channels: int
+    size: int
+    train: int
+    test: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    digest: str
+    about: str = ""
+
+
+LOSSES = {
+    "ce": LossEntry(code="kdbench.train.losses:ce", formula="H(q, p)"),
+    "lsr": LossEntry(
+        code="kdbench.train.losses:lsr", params=("epsilon",), formula="H(q', p),  q' = (1 - ε) q + ε u"
+    ),
+    "lsr_released": LossEntry(
+        code="kdbench.train.losses:lsr_released",
+        params=("epsilon",),
+        formula="H(q', p),  q' = 1 - ε on the class, ε / (K - 1) on the others",
+    ),
+    "kd": LossEntry(
+        code="kdbench.train.losses:kd",
+        params=("alpha", "tau"),
+        teacher=True,
+        formula="(1 - α) H(q, p) + α D_KL(p^t_τ, p_τ)",
+    ),
+    "kd_released": LossEntry(
+        code="kdbench.train.losses:kd_released",
+        params=("alpha", "tau"),
+        teacher=True,
+        formula="(1 - α) H(q, p) + α τ² / K · D_KL(p^t_τ, p_τ)",
+    ),
+    "tfkd_self": LossEntry(
+        code="kdbench.train.losses:tfkd_self",
+        params=("alpha", "tau"),
+        teacher=True,
+        formula="(1 - α) H(q, p) + α D_KL(p^t_τ, p_τ),  the teacher is the student itself, pre-trained",
+    ),
+    "tfkd_self_released": LossEntry(
+        code="kdbench.train.losses:tfkd_self_released",
+        params=("alpha", "tau", "multiplier"),
+        teacher=True,
+        formula="(1 - α) H(q, p) + α τ² m / K · D_KL(p^t_τ, p_τ)",
+    ),
+    "tfkd_reg": LossEntry(
+        code="kdbench.train.losses:tfkd_reg",
+        params=("alpha", "tau", "a"),
+        formula="(1 - α) H(q, p) + α D_KL(p^d_τ, p_τ),  p^d = a on the class, (1 - a) / (K - 1) elsewhere",
+    ),
+    "tfkd_reg_released": LossEntry(
+        code="kdbench.train.losses:tfkd_reg_released",
+        params=("alpha", "tau", "a", "multiplier"),
+        formula="(1 - α) H(q, p) + α m / K · D_KL(softmax(p^d / τ), p)",
+    ),
+}
+
+MODELS = {
+    "resnet18": ModelEntry(code="kdbench.models.resnet:resnet18"),
+    "resnet50": ModelEntry(code="kdbench.models.resnet:resnet50"),
+    "resnext29": ModelEntry(code="kdbench.models.resnet:resnext29", about="8 x 64d"),
+    "resnext101": ModelEntry(code="kdbench.models.resnet:resnext101", about="resnext29's rule at depth 101"),
+    "densenet121": ModelEntry(code="kdbench.models.densenet:densenet121"),
+    "googlenet": ModelEntry(code="kdbench.models.googlenet:googlenet"),
+    "mobilenetv2": ModelEntry(code="kdbench.models.mobilenetv2:mobilenetv2"),
+    "shufflenetv2": ModelEntry(code="kdbench.models.shufflenetv2:shufflenetv2"),
+    "plaincnn": ModelEntry(code="kdbench.models.plaincnn:plaincnn"),
+    "digits_mlp": ModelEntry(code="kdbench.models.digits:digits_mlp", least_size=8),
+    "digits_cnn": ModelEntry(code="kdbench.models.digits:digits_cnn", least_size=8),
+}
+
+_CIFAR = {"channels": 3, "size": 32, "train": 50_000, "test": 10_000}
+_CIFAR100 = _CIFAR | {
+    "code": "kdbench.data.cifar:cifar100",
+    "pack": "cifar100",
+    "mean": (0.5070751592371323, 0.48654887331495095, 0.4409178433670343),
+    "std": (0.2673342858792401, 0.2564384629170883, 0.27615047132568404),
+    "digest": "0" * 64,
+}
+DATASETS = {
+    "digits": DatasetEntry(
+        code="kdbench.data.digits:digits",
+        pack="digits",
+        labels="labels",
+        classes=10,
+        channels=1,
+        size=8,
+        train=400,
+        test=1397,
+        mean=(0.5,),
+        std=(0.5,),
+        digest="0" * 64,
+        about="scikit-learn's 1,797 handwritten digits",
+    ),
+    "cifar10": DatasetEntry(
+        code="kdbench.data.cifar:cifar10",
+        pack="cifar10",
+        labels="labels",
+        classes=10,
+        mean=(0.4914, 0.4822, 0.4465),
+        std=(0.247, 0.243, 0.261),
+        digest="0" * 64,
+        **_CIFAR,  # type: ignore[arg-type]
+    ),
+    "cifar100": DatasetEntry(labels="labels", classes=100, **_CIFAR100),  # type: ignore[arg-type]
+    "cifar100_coarse": DatasetEntry(
+        labels="coarse_labels",
+        classes=20,
+        about="CIFAR-100 with its 20 superclasses",
+        **_CIFAR100,  # type: ignore[arg-type]
+    ),
+}
+
+_BUILT_IN: dict[Kind, dict[str, Any]] = {"losses": LOSSES, "models": MODELS, "datasets": DATASETS}
+
+
+def find(kind: Kind, name: str) -> Any:  # noqa: ANN401 - a LossEntry, ModelEntry or DatasetEntry by kind
+    """The entry of a name.
+
+    Raises:
+        LookupError: nothing has this name; the message gives the nearest ones.
+    """
+    built_in = _BUILT_IN[kind].get(name)
+    if built_in is not None:
+        return built_in
+    plugin = _plugins(kind).get(name)
+    if plugin is not None:
+        return plugin.load()
+    raise LookupError(unknown(kind.rstrip("s"), name, names(kind)))
+
+
+def names(kind: Kind) -> list[str]:
+    """Every name of a kind, the built-in ones first."""
+    return [*_BUILT_IN[kind], *sorted(_plugins(kind))]
+
+
+def load(code: str) -> Callable[..., Any]:
+    """The function that `module:function` names; imports torch."""
+    from importlib import import_module
+
+    module, _, function = code.partition(":")
+    return getattr(import_module(module), function)  # type: ignore[no-any-return]
+
+
+def unknown(what: str, name: str, valid: list[str]) -> str:
+    """One sentence on a name that nothing has, with the nearest valid name and all of them."""
+    near = get_close_matches(name, valid, n=1, cutoff=0.5)
+    guess = f"; did you mean {near[0]!r}?" if near else ""
+    return (
+        f"unknown {what} {name!r}{guess} Valid: {', '.join(valid)}"
+        if guess
+        else (f"unknown {what} {name!r}; valid: {', '.join(valid)}")
+    )
+
+
+@cache
+def _plugins(kind: Kind) -> dict[str, Any]:
+    from importlib.metadata import entry_points
+
+    return {point.name: point for point in entry_points(group=f"kdbench.{kind}")}

@@ -1,0 +1,1 @@
+"""Fetched files -> one packed uint8 file with its digest -> batched views."""

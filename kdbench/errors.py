@@ -1,0 +1,16 @@
+"""What goes wrong through no fault of kdbench: told in one message, without a traceback."""
+
+
+class UserError(Exception):
+    """Bad input: file, place, what came, what is valid. The command line exits with 2.
+
+    `problems` holds one sentence for each mistake, all of a file's at once.
+    """
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class DivergedError(Exception):
+    """The loss became NaN or infinite: the run fails, others go on."""

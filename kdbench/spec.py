@@ -1,0 +1,325 @@
+"""The nouns of kdbench: frozen values that every other module passes on.
+
+Units everywhere: accuracy in percent, gains in percentage points, time in seconds, memory in bytes,
+epochs counted from 1. A field whose default means "off" is left out of a run's identity while it is
+off, so a new optional field never orphans a stored result; every other field has no default.
+"""
+
+from enum import StrEnum
+from hashlib import sha256
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct, field, json
+
+PROTOCOL = 1
+"""The version of the arithmetic of training. Raised whenever a change of code can change a number."""
+
+RESULT_SCHEMA = 1
+"""The version of the JSON of a stored result."""
+
+Positive = Annotated[int, Meta(ge=1)]
+Count = Annotated[int, Meta(ge=0)]
+Rate = Annotated[float, Meta(gt=0)]
+Weight = Annotated[float, Meta(ge=0)]
+Percent = Annotated[float, Meta(ge=0, le=100)]
+Digest = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+Form = Literal["released", "printed"]
+"""The two readings of a suite: what the authors' code does, or what the paper prints."""
+Reading = Literal["last", "best"] | Positive
+"""Which point of an accuracy curve is compared: the last epoch, the best on test, or an epoch."""
+
+
+class Recipe(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """How a student is trained, whatever it is taught. The fields with defaults are off by default."""
+
+    epochs: Positive
+    batch_size: Positive
+    lr: Rate
+    optimizer: Literal["sgd", "adam"] = "sgd"
+    lr_batch: Count = 0
+    """The lr is multiplied by batch_size / lr_batch (0: it is not)."""
+    warmup_epochs: Count = 0
+    """Epochs over which the lr rises linearly, step by step, from 0."""
+    milestones: tuple[Positive, ...] = ()
+    """The lr is multiplied by gamma after each of these epochs."""
+    gamma: Rate = 1.0
+    momentum: Weight = 0.0
+    nesterov: bool = False
+    weight_decay: Weight = 0.0
+    crop: Count = 0
+    """Zero padding, in pixels, before a random crop to the image's size."""
+    flip: bool = False
+    """Horizontal flip, half of the time."""
+    rotation: Weight = 0.0
+    """The largest angle, in degrees, of a random rotation (nearest neighbour, zero fill)."""
+    normalize: str = ""
+    """The data set whose mean and std normalise the images ("": this one's)."""
+    train_size: Count = 0
+    """The first so many training images (0: all)."""
+    test_size: Count = 0
+    """The first so many test images (0: all)."""
+    classes: Count = 0
+    """Outputs of the classifier (0: as many as the data set has classes)."""
+
+
+class Loss(Struct, frozen=True):
+    """A name in the catalog and all its parameters."""
+
+    name: str
+    params: dict[str, float] = {}
+
+
+class Teacher(Struct, frozen=True):
+    """A checkpoint on the way of another run: after an epoch, or the best one on test."""
+
+    run: "Run"
+    epoch: Positive | Literal["best"]
+
+
+class Run(Struct, frozen=True, omit_defaults=True):
+    """One training. Equal runs *are* the same run, whichever rows or suites ask for it."""
+
+    protocol: int
+    dataset: str
+    data: Digest
+    """What the data set is made of: `catalog.DatasetEntry.digest`."""
+    student: str
+    recipe: Recipe
+    loss: Loss
+    seed: Count
+    teacher: Teacher | None = None
+    precision: Literal["float32"] = "float32"
+
+    @property
+    def id(self) -> str:
+        """The first 12 hexadecimal digits of the sha256 of everything that can change a number."""
+        return sha256(json.encode(self, order="sorted")).hexdigest()[:12]
+
+    @property
+    def slug(self) -> str:
+        """What a person calls it: `mobilenetv2-kd-resnet18`. Not unique; the id is."""
+        taught = f"-{self.teacher.run.student}" if self.teacher else ""
+        at = f"@{self.teacher.epoch}" if self.teacher and self.teacher.epoch != "best" else ""
+        return f"{self.student}-{self.loss.name}{taught}{at}"
+
+
+class Reference(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A number to be held against: the accuracy, its spread, the gain, and where they were read."""
+
+    top1: Percent | None = None
+    std: Weight | None = None
+    n: Positive | None = None
+    gain: float | None = None
+    kind: Literal["printed", "measured", "second-hand"] = "printed"
+    source: str = ""
+
+
+class Tolerance(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The margins of a verdict, in percentage points."""
+
+    top1: Rate
+    gain: Rate
+
+
+class TeacherName(Struct, frozen=True):
+    """A teacher as a person writes it: `resnet18`, `resnet18@1`, `resnet18@best`, `self`."""
+
+    student: str
+    epoch: Reading
+
+    def __str__(self) -> str:
+        return self.student if self.epoch == "last" else f"{self.student}@{self.epoch}"
+
+
+class Row(Struct, frozen=True, kw_only=True):
+    """One printed cell: who learns from whom with which loss, and the number that came out."""
+
+    name: str
+    """Unique in its suite: `TABLE/STUDENT` or `TABLE/STUDENT:TEACHER`."""
+    table: str
+    student: str
+    recipe: Recipe
+    loss: Loss
+    seeds: Positive
+    reading: Reading
+    tolerance: Tolerance
+    reference: Reference
+    teacher: TeacherName | None = None
+    sic: bool = False
+    """The printed gain is not value minus baseline, and this was checked against the source."""
+    assumed: str = ""
+    """What could not be sourced and stands here by assumption, with the reason."""
+    note: str = ""
+
+    @property
+    def printed_table(self) -> str:
+        """The paper's table: `1` of `1.kd`. A row's printed baseline stands in the same table."""
+        return self.table.partition(".")[0]
+
+    @property
+    def is_baseline(self) -> bool:
+        """Plain cross-entropy, nobody teaches."""
+        return self.teacher is None and self.loss.name == "ce"
+
+
+class Delta(Struct, frozen=True, kw_only=True):
+    """A difference between what the paper prints and what the authors' code does."""
+
+    at: str
+    why: str
+    where: dict[str, tuple[str, ...]] = {}
+    """Rows it concerns: table, student, teacher or loss (as printed), each one of these values."""
+    recipe: dict[str, object] = {}
+    loss: dict[str, str] = {}
+    """Losses as printed -> what the code computes instead."""
+    params: dict[str, float] = {}
+    """Parameters of the loss, after renaming."""
+    teacher: Reading | None = None
+    """Which checkpoint a teacher named without an epoch is."""
+
+    def concerns(self, row: Row) -> bool:
+        """Whether this delta applies to a row as printed."""
+        of = {
+            "table": row.table,
+            "student": row.student,
+            "teacher": str(row.teacher or ""),
+            "loss": row.loss.name,
+        }
+        named = all(of[key] in values for key, values in self.where.items())
+        return named and (not self.loss or row.loss.name in self.loss)
+
+
+class Cell(Struct, frozen=True, kw_only=True):
+    """A row and what it asks for: one run per seed, and the baseline's run of the same seed."""
+
+    row: Row
+    runs: tuple[Run, ...]
+    ids: tuple[str, ...]
+    """The ids of `runs`."""
+    baselines: tuple[str, ...]
+    """The ids of the baseline's runs, in the order of `runs`; empty where the suite has none."""
+
+
+class Suite(Struct, frozen=True, kw_only=True):
+    """One paper on one data set."""
+
+    name: str
+    path: str
+    paper: str
+    dataset: str
+    rows: tuple[Row, ...]
+    deltas: tuple[Delta, ...] = ()
+    arxiv: str = ""
+    code: str = ""
+
+
+class Curve(Struct, frozen=True):
+    """What each epoch gave: `top1[e - 1]` is the test accuracy after epoch e."""
+
+    top1: tuple[Percent, ...]
+    test_loss: tuple[float, ...]
+    train_loss: tuple[float, ...]
+    seconds: tuple[float, ...]
+
+    @property
+    def best_epoch(self) -> int:
+        """The epoch of the best test accuracy; of several, the latest, as published code keeps it."""
+        return max(range(1, len(self.top1) + 1), key=lambda epoch: (self.top1[epoch - 1], epoch))
+
+    def at(self, reading: Reading) -> float:
+        """The accuracy that a reading picks.
+
+        Raises:
+            IndexError: the curve has no such epoch.
+        """
+        epoch = {"last": len(self.top1), "best": self.best_epoch}.get(str(reading)) or int(reading)
+        return self.top1[epoch - 1]
+
+
+class Result(Struct, frozen=True, kw_only=True):
+    """What one run gave, with all that is needed to judge or repeat it."""
+
+    schema: int
+    id: str
+    run: Run
+    curve: Curve
+    last: Percent
+    best: Percent
+    best_epoch: Positive
+    seconds: float
+    """Training and evaluation, over all lives of the run, without start-up."""
+    images_per_second: float
+    """Training images over training seconds."""
+    peak_memory: int
+    weights: dict[str, Digest]
+    """The sha256 of the weights kept, by epoch."""
+    environment: dict[str, str | int | float | bool | None]
+
+
+class Failure(Struct, frozen=True, kw_only=True):
+    """Why a run has no result."""
+
+    id: str
+    run: Run
+    cause: str
+    """The last line of what went wrong."""
+    log: str
+    """Where the whole of it lies."""
+
+
+class Word(StrEnum):
+    """The verdicts (docs/verdicts.md)."""
+
+    REPRODUCED = "reproduced"
+    CONSISTENT = "consistent"
+    INCONCLUSIVE = "inconclusive"
+    BELOW = "below"
+    ABOVE = "above"
+    FAILED = "failed"
+    BLOCKED = "blocked"
+    PENDING = "pending"
+    NO_REFERENCE = "no reference"
+
+
+class Verdict(Struct, frozen=True, kw_only=True):
+    """One quantity of a row (its accuracy or its gain) held against the reference."""
+
+    word: Word
+    reason: str = ""
+    """What is needed or what went wrong, in a line."""
+    printed: float | None = None
+    measured: float | None = None
+    """The mean over the seeds."""
+    std: float | None = None
+    n: int = 0
+    interval: tuple[float, float] | None = None
+    """90 % confidence interval of (measured - printed); None for fewer than two seeds."""
+    within: bool | None = None
+    """The plain test: the mean differs from the printed number by no more than the tolerance."""
+    p: float | None = None
+    """The p-value of the two one-sided tests: small means equivalent within the tolerance."""
+    exact: bool = True
+    """The printed mean counted as exact: its std or number of runs is not printed."""
+
+    @property
+    def off(self) -> float | None:
+        """Measured minus printed."""
+        both = self.measured is not None and self.printed is not None
+        return self.measured - self.printed if both else None  # type: ignore[operator]
+
+
+class Check(Struct, frozen=True, kw_only=True):
+    """A row held against its results."""
+
+    row: Row
+    ids: tuple[str, ...]
+    top1: Verdict
+    gain: Verdict
+    values: dict[int, float] = {}
+    """The accuracy at the row's reading, by seed."""
+    optimism: float | None = None
+    """Mean of (best on test minus last)."""
+    same_as: tuple[str, ...] = ()
+    """Other rows of the suite that are the same runs."""
+    repeats: tuple[str, ...] = field(default_factory=tuple)
+    """Differences found between a result and its repeats."""

@@ -1,0 +1,1 @@
+"""From here on torch is allowed: the loop, the losses, the checkpoints."""
