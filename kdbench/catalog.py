@@ -5,7 +5,7 @@ group `kdbench.losses`, `kdbench.models` or `kdbench.datasets`; its value names 
 classes, and nothing here changes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from functools import cache
 from typing import Any, Literal
@@ -57,46 +57,46 @@ class DatasetEntry(Struct, frozen=True, kw_only=True):
 
 
 LOSSES = {
-    "ce": LossEntry(code="kdbench.train.losses:ce", formula="H(q, p)"),
+    "ce": LossEntry(code="kdbench.training.losses:ce", formula="H(q, p)"),
     "lsr": LossEntry(
-        code="kdbench.train.losses:lsr", params=("epsilon",), formula="H(q', p),  q' = (1 - ε) q + ε u"
+        code="kdbench.training.losses:lsr", params=("epsilon",), formula="H(q', p),  q' = (1 - ε) q + ε u"
     ),
     "lsr_released": LossEntry(
-        code="kdbench.train.losses:lsr_released",
+        code="kdbench.training.losses:lsr_released",
         params=("epsilon",),
         formula="H(q', p),  q' = 1 - ε on the class, ε / (K - 1) on the others",
     ),
     "kd": LossEntry(
-        code="kdbench.train.losses:kd",
+        code="kdbench.training.losses:kd",
         params=("alpha", "tau"),
         teacher=True,
         formula="(1 - α) H(q, p) + α D_KL(p^t_τ, p_τ)",
     ),
     "kd_released": LossEntry(
-        code="kdbench.train.losses:kd_released",
+        code="kdbench.training.losses:kd_released",
         params=("alpha", "tau"),
         teacher=True,
         formula="(1 - α) H(q, p) + α τ² / K · D_KL(p^t_τ, p_τ)",
     ),
     "tfkd_self": LossEntry(
-        code="kdbench.train.losses:tfkd_self",
+        code="kdbench.training.losses:tfkd_self",
         params=("alpha", "tau"),
         teacher=True,
         formula="(1 - α) H(q, p) + α D_KL(p^t_τ, p_τ),  the teacher is the student itself, pre-trained",
     ),
     "tfkd_self_released": LossEntry(
-        code="kdbench.train.losses:tfkd_self_released",
+        code="kdbench.training.losses:tfkd_self_released",
         params=("alpha", "tau", "multiplier"),
         teacher=True,
         formula="(1 - α) H(q, p) + α τ² m / K · D_KL(p^t_τ, p_τ)",
     ),
     "tfkd_reg": LossEntry(
-        code="kdbench.train.losses:tfkd_reg",
+        code="kdbench.training.losses:tfkd_reg",
         params=("alpha", "tau", "a"),
         formula="(1 - α) H(q, p) + α D_KL(p^d_τ, p_τ),  p^d = a on the class, (1 - a) / (K - 1) elsewhere",
     ),
     "tfkd_reg_released": LossEntry(
-        code="kdbench.train.losses:tfkd_reg_released",
+        code="kdbench.training.losses:tfkd_reg_released",
         params=("alpha", "tau", "a", "multiplier"),
         formula="(1 - α) H(q, p) + α m / K · D_KL(softmax(p^d / τ), p)",
     ),
@@ -122,7 +122,7 @@ _CIFAR100 = _CIFAR | {
     "pack": "cifar100",
     "mean": (0.5070751592371323, 0.48654887331495095, 0.4409178433670343),
     "std": (0.2673342858792401, 0.2564384629170883, 0.27615047132568404),
-    "digest": "0" * 64,
+    "digest": "ab8b7492989bf5ea134feacaa0235601187aad69d79bfff5e26f61fafd05cc52",
 }
 DATASETS = {
     "digits": DatasetEntry(
@@ -134,9 +134,9 @@ DATASETS = {
         size=8,
         train=400,
         test=1397,
-        mean=(0.5,),
-        std=(0.5,),
-        digest="0" * 64,
+        mean=(0.2878,),
+        std=(0.3535,),
+        digest="78c9cdd277560958d8bfba7679724e4074d62796803f16d98c81fa8cd8e5f869",
         about="scikit-learn's 1,797 handwritten digits",
     ),
     "cifar10": DatasetEntry(
@@ -146,7 +146,7 @@ DATASETS = {
         classes=10,
         mean=(0.4914, 0.4822, 0.4465),
         std=(0.247, 0.243, 0.261),
-        digest="0" * 64,
+        digest="9b2f714e80a2b8efd32d2b4059d3de0c96c16a17b114aa1d539f368ab2f9a020",
         **_CIFAR,  # type: ignore[arg-type]
     ),
     "cifar100": DatasetEntry(labels="labels", classes=100, **_CIFAR100),  # type: ignore[arg-type]
@@ -159,6 +159,7 @@ DATASETS = {
 }
 
 _BUILT_IN: dict[Kind, dict[str, Any]] = {"losses": LOSSES, "models": MODELS, "datasets": DATASETS}
+_SINGULAR: dict[Kind, str] = {"losses": "loss", "models": "model", "datasets": "data set"}
 
 
 def find(kind: Kind, name: str) -> Any:  # noqa: ANN401 - a LossEntry, ModelEntry or DatasetEntry by kind
@@ -173,7 +174,7 @@ def find(kind: Kind, name: str) -> Any:  # noqa: ANN401 - a LossEntry, ModelEntr
     plugin = _plugins(kind).get(name)
     if plugin is not None:
         return plugin.load()
-    raise LookupError(unknown(kind.rstrip("s"), name, names(kind)))
+    raise LookupError(unknown(_SINGULAR[kind], name, names(kind)))
 
 
 def names(kind: Kind) -> list[str]:
@@ -189,15 +190,12 @@ def load(code: str) -> Callable[..., Any]:
     return getattr(import_module(module), function)  # type: ignore[no-any-return]
 
 
-def unknown(what: str, name: str, valid: list[str]) -> str:
+def unknown(what: str, name: str, valid: Iterable[str]) -> str:
     """One sentence on a name that nothing has, with the nearest valid name and all of them."""
-    near = get_close_matches(name, valid, n=1, cutoff=0.5)
-    guess = f"; did you mean {near[0]!r}?" if near else ""
-    return (
-        f"unknown {what} {name!r}{guess} Valid: {', '.join(valid)}"
-        if guess
-        else (f"unknown {what} {name!r}; valid: {', '.join(valid)}")
-    )
+    known = list(valid)
+    near = get_close_matches(name, known, n=1, cutoff=0.5)
+    guess = f" Did you mean {near[0]!r}?" if near else ""
+    return f"unknown {what} {name!r}.{guess} Valid: {', '.join(known)}"
 
 
 @cache

@@ -6,10 +6,12 @@ off, so a new optional field never orphans a stored result; every other field ha
 """
 
 from enum import StrEnum
+from functools import cache
 from hashlib import sha256
 from typing import Annotated, Literal
 
-from msgspec import Meta, Struct, field, json
+from msgspec import NODEFAULT, Meta, Struct, field, json
+from msgspec.structs import fields
 
 PROTOCOL = 1
 """The version of the arithmetic of training. Raised whenever a change of code can change a number."""
@@ -93,14 +95,33 @@ class Run(Struct, frozen=True, omit_defaults=True):
     @property
     def id(self) -> str:
         """The first 12 hexadecimal digits of the sha256 of everything that can change a number."""
-        return sha256(json.encode(self, order="sorted")).hexdigest()[:12]
+        return sha256(json.encode(identity(self), order="sorted")).hexdigest()[:12]
 
     @property
     def slug(self) -> str:
         """What a person calls it: `mobilenetv2-kd-resnet18`. Not unique; the id is."""
         taught = f"-{self.teacher.run.student}" if self.teacher else ""
-        at = f"@{self.teacher.epoch}" if self.teacher and self.teacher.epoch != "best" else ""
+        early = self.teacher and self.teacher.epoch not in ("best", self.teacher.run.recipe.epochs)
+        at = f"@{self.teacher.epoch}" if self.teacher and early else ""
         return f"{self.student}-{self.loss.name}{taught}{at}"
+
+
+def identity(value: object) -> object:
+    """A run, or a part of one, as it is hashed: every field by name, but those that are off.
+
+    msgspec's own omit_defaults compares by identity, which a copy from another process does not keep.
+    """
+    if not isinstance(value, Struct):
+        return value
+    off = _defaults(type(value))
+    parts = {name: getattr(value, name) for name in value.__struct_fields__}
+    return {name: identity(part) for name, part in parts.items() if name not in off or part != off[name]}
+
+
+@cache
+def _defaults(kind: type[Struct]) -> dict[str, object]:
+    optional = [info for info in fields(kind) if not info.required]
+    return {info.name: {} if info.default is NODEFAULT else info.default for info in optional}
 
 
 class Reference(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -125,10 +146,11 @@ class TeacherName(Struct, frozen=True):
     """A teacher as a person writes it: `resnet18`, `resnet18@1`, `resnet18@best`, `self`."""
 
     student: str
-    epoch: Reading
+    epoch: Reading | None = None
+    """Which of its checkpoints; None: the one that the suite, or a delta, says."""
 
     def __str__(self) -> str:
-        return self.student if self.epoch == "last" else f"{self.student}@{self.epoch}"
+        return self.student if self.epoch is None else f"{self.student}@{self.epoch}"
 
 
 class Row(Struct, frozen=True, kw_only=True):
@@ -158,8 +180,15 @@ class Row(Struct, frozen=True, kw_only=True):
 
     @property
     def is_baseline(self) -> bool:
-        """Plain cross-entropy, nobody teaches."""
-        return self.teacher is None and self.loss.name == "ce"
+        """Plain cross-entropy, nobody teaches, and the accuracy at the end is meant."""
+        return self.teacher is None and self.loss.name == "ce" and not isinstance(self.reading, int)
+
+    @property
+    def teacher_student(self) -> str | None:
+        """The model that teaches: `self` resolved."""
+        if self.teacher is None:
+            return None
+        return self.student if self.teacher.student == "self" else self.teacher.student
 
 
 class Delta(Struct, frozen=True, kw_only=True):
@@ -209,6 +238,8 @@ class Suite(Struct, frozen=True, kw_only=True):
     dataset: str
     rows: tuple[Row, ...]
     deltas: tuple[Delta, ...] = ()
+    teacher: Reading = "last"
+    """The checkpoint of a teacher named without an epoch."""
     arxiv: str = ""
     code: str = ""
 
@@ -232,8 +263,9 @@ class Curve(Struct, frozen=True):
         Raises:
             IndexError: the curve has no such epoch.
         """
-        epoch = {"last": len(self.top1), "best": self.best_epoch}.get(str(reading)) or int(reading)
-        return self.top1[epoch - 1]
+        if reading == "last":
+            return self.top1[-1]
+        return self.top1[(self.best_epoch if reading == "best" else reading) - 1]
 
 
 class Result(Struct, frozen=True, kw_only=True):

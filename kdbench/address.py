@@ -1,0 +1,33 @@
+"""One row by its address, SUITE/ROW as `kdbench list rows` prints it: suites/tfkd_cifar100/1.kd/...."""
+
+from pathlib import Path
+
+from kdbench.catalog import unknown
+from kdbench.errors import UserError
+from kdbench.plan import expand
+from kdbench.spec import Cell, Form, Suite
+from kdbench.suite import load_suite
+
+
+def find_row(address: str, form: Form) -> tuple[Suite, Cell]:
+    """The suite and the row that an address means; `suites/` may be left out.
+
+    Raises:
+        UserError: no such suite or row, or the suite is wrong.
+    """
+    parts = address.split("/")
+    for cut in range(1, len(parts)):
+        written = Path(*parts[:cut])
+        for path in (written, Path("suites") / written):
+            if path.with_name(path.name + ".toml").is_file():
+                suite = load_suite(path)
+                return suite, _cell(suite, "/".join(parts[cut:]), form)
+    raise UserError(f"no such row: {address}; write SUITE/ROW as `kdbench list rows SUITE` prints it")
+
+
+def _cell(suite: Suite, name: str, form: Form) -> Cell:
+    names = [row.name for row in suite.rows]
+    if name not in names:
+        near = [other for other in names if other.startswith(name.partition("/")[0])] or names
+        raise UserError(f"{suite.path}: {unknown('row', name, near)}")
+    return next(cell for cell in expand(suite, form=form) if cell.row.name == name)

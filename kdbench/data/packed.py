@@ -1,0 +1,214 @@
+"""The packed file of a data set: one safetensors file, its digest beside it, verified on every opening."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from msgspec import DecodeError, Struct, json
+from numpy.typing import NDArray
+
+from kdbench import catalog
+from kdbench.data.disk import locked, write_whole
+from kdbench.data.fetch import Fetcher
+from kdbench.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Arrays = dict[str, NDArray[Any]]
+"""train_images, test_images: uint8 (N, C, H, W); train_labels, test_labels, ...: int64 (N,)."""
+
+LAYOUT = 1
+"""The version of the packed file's form. Raised whenever the form changes: part of every digest."""
+
+CONTENT = {
+    "digits": "17140c6de8859627c29aa989a871ff797c7f099bf19db2ef70174640ad4b55f6",
+    "cifar100": "6aa2d9990d81e3363db3ac69b29171d2e4369b96359a9bcec4cdc07e0d3df764",
+}
+"""The content digest of each pack that could be measured, from the official files (tests/test_data_cifar.py).
+
+CIFAR-10 could not be: its content is held by the md5 of its official files alone.
+"""
+
+
+class Record(Struct, frozen=True, forbid_unknown_fields=True):
+    """What lies beside a packed file. Written last: without it there is no packed file."""
+
+    layout: int
+    pack: str
+    digest: str
+    """`source_digest` of what it was packed from."""
+    sources: dict[str, str]
+    content: str
+    """`content_digest` of its tensors."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set, opened and verified. The tensors are mapped from the file: not to be written to."""
+
+    name: str
+    train_images: "Tensor"
+    train_labels: "Tensor"
+    test_images: "Tensor"
+    test_labels: "Tensor"
+    classes: int
+    content: str
+
+
+def open_dataset(
+    name: str,
+    place: Path,
+    *,
+    offline: bool = False,
+    progress: bool = False,
+    mirrors: tuple[str, ...] = (),
+) -> Dataset:
+    """A data set of the catalog: fetched and packed where it is not yet, verified in any case.
+
+    Raises:
+        UserError: it cannot be had, or a file is damaged or altered; says which, and the cure.
+    """
+    found = entry(name)
+    if not is_packed(place, found.pack):
+        fetcher = Fetcher(place=place, offline=offline, progress=progress, mirrors=mirrors)
+        with locked(place, found.pack):
+            if not is_packed(place, found.pack):
+                pack(found, fetcher)
+    tensors, content = read(found, place)
+    columns = {
+        "train_images": tensors["train_images"],
+        "train_labels": tensors[f"train_{found.labels}"],
+        "test_images": tensors["test_images"],
+        "test_labels": tensors[f"test_{found.labels}"],
+    }
+    return Dataset(name=name, classes=found.classes, content=content, **columns)
+
+
+def entry(name: str) -> catalog.DatasetEntry:
+    """The catalog's entry.
+
+    Raises:
+        UserError: there is no such data set.
+    """
+    try:
+        found = catalog.find("datasets", name)
+    except LookupError as error:
+        raise UserError(str(error.args[0])) from error
+    return found  # type: ignore[no-any-return]
+
+
+def beside(code: str, name: str) -> Callable[[str], Any]:
+    """A function that stands in the module of a data set's code: `files` or `sources`, of a pack's name."""
+    return catalog.load(f"{code.partition(':')[0]}:{name}")
+
+
+def paths(place: Path, pack: str) -> tuple[Path, Path]:
+    """Where a packed file and its record lie."""
+    stem = f"{pack}.v{LAYOUT}"
+    return place / f"{stem}.safetensors", place / f"{stem}.json"
+
+
+def is_packed(place: Path, pack: str) -> bool:
+    """Whether a packed file is there; says nothing about its being whole."""
+    return all(path.exists() for path in paths(place, pack))
+
+
+def pack(found: catalog.DatasetEntry, fetcher: Fetcher) -> None:
+    """Write the packed file and its record from the official files.
+
+    Raises:
+        UserError: the official files cannot be had, or give something else than the catalog says.
+    """
+    from safetensors.numpy import save
+
+    arrays: Arrays = catalog.load(found.code)(fetcher)
+    arrays = {name: np.ascontiguousarray(array) for name, array in sorted(arrays.items())}
+    check_form(found, arrays)
+    content = content_digest(arrays)
+    if content != CONTENT.get(found.pack, content):
+        raise UserError(
+            f"{found.pack}: verified sources were packed to {content} instead of {CONTENT[found.pack]}: "
+            "numpy or kdbench reads them differently. Install the numpy that kdbench was tested with (2.4)."
+        )
+    file, beside_it = paths(fetcher.place, found.pack)
+    sources = beside(found.code, "sources")(found.pack)
+    record = Record(LAYOUT, found.pack, digest(sources), sources, content)
+    write_whole(file, save(arrays))
+    write_whole(beside_it, json.format(json.encode(record)) + b"\n")
+
+
+def read(found: catalog.DatasetEntry, place: Path) -> tuple[dict[str, "Tensor"], str]:
+    """The tensors of a packed file, mapped into memory, and their content digest.
+
+    Raises:
+        UserError: the file or its record is damaged or altered, or was packed from something else.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    file, beside_it = paths(place, found.pack)
+    try:
+        record = json.decode(beside_it.read_bytes(), type=Record)
+        with safe_open(file, framework="pt") as packed:
+            tensors = {name: packed.get_tensor(name) for name in sorted(packed.keys())}
+    except (OSError, SafetensorError, DecodeError) as error:
+        raise UserError(_refusal(found.pack, place, f"it cannot be read ({error})")) from error
+    if record.digest != found.digest:
+        raise UserError(_refusal(found.pack, place, f"it was packed from {record.sources}"))
+    content = content_digest({name: tensor.numpy() for name, tensor in tensors.items()})
+    if content != CONTENT.get(found.pack, record.content) or content != record.content:
+        raise UserError(_refusal(found.pack, place, f"its content is {content}, not {record.content}"))
+    return tensors, content
+
+
+def check_form(found: catalog.DatasetEntry, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Hold what a data set's code gives against the catalog.
+
+    Raises:
+        UserError: number, shape, type or range differ; every difference at once.
+    """
+    image = (found.channels, found.size, found.size)
+    problems = []
+    for split, n in (("train", found.train), ("test", found.test)):
+        images, labels = arrays[f"{split}_images"], arrays[f"{split}_{found.labels}"]
+        problems += _mismatch(f"{split}_images", images, f"uint8 {(n, *image)}")
+        problems += _mismatch(f"{split}_{found.labels}", labels, f"int64 {(n,)}")
+        if labels.size and not 0 <= labels.min() <= labels.max() < found.classes:
+            problems.append(f"{split}_{found.labels}: not all within 0 .. {found.classes - 1}")
+    if problems:
+        raise UserError(*(f"{found.pack}: {problem}" for problem in problems))
+
+
+def content_digest(arrays: Mapping[str, NDArray[Any]]) -> str:
+    """The sha256 over name, type, shape and bytes of each array, by name."""
+    total = sha256()
+    for name, array in sorted(arrays.items()):
+        total.update(f"{name} {array.dtype} {array.shape}\n".encode())
+        total.update(array.reshape(-1).view(np.uint8).data)
+    return total.hexdigest()
+
+
+def source_digest(found: catalog.DatasetEntry) -> str:
+    """What a data set is made of: the sha256 of the layout's version and its sources' checksums.
+
+    Known before anything is fetched; `DatasetEntry.digest` must be this.
+    """
+    return digest(beside(found.code, "sources")(found.pack))
+
+
+def digest(sources: Mapping[str, str]) -> str:
+    """The sha256 of the layout's version and of (name, checksum), by name."""
+    return sha256(json.encode([LAYOUT, sorted(sources.items())])).hexdigest()
+
+
+def _mismatch(name: str, array: NDArray[Any], valid: str) -> list[str]:
+    came = f"{array.dtype} {array.shape}"
+    return [] if came == valid else [f"{name}: {came}, not {valid}"]
+
+
+def _refusal(pack: str, place: Path, why: str) -> str:
+    file, beside_it = paths(place, pack)
+    return f"{file}: refused, {why}. Delete it and {beside_it.name}; it is then packed again."

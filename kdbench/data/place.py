@@ -1,0 +1,95 @@
+"""Where the data lie, and what the command line's `kdbench data` does with them. Imports no torch."""
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from msgspec import Struct
+
+from kdbench import catalog
+from kdbench.data import packed
+from kdbench.errors import UserError
+
+DATA = "KDBENCH_DATA"
+"""The environment variable that names the folder of the data."""
+
+
+class Place(Struct, frozen=True):
+    """The folder of the data, and who named it."""
+
+    path: Path
+    by: str
+
+
+class DatasetRow(Struct, frozen=True):
+    """A data set of the catalog and what of it is here."""
+
+    name: str
+    classes: int
+    train: int
+    test: int
+    state: Literal["packed", "fetched", "missing"]
+    bytes: int
+    """On disk: of the packed file, or of the official files."""
+
+
+def where(named: Path | None = None) -> Place:
+    """The folder of the data: the one named (in benchmark.toml), else KDBENCH_DATA, else the user's cache."""
+    if named is not None:
+        return Place(named.expanduser(), "benchmark.toml")
+    if DATA in os.environ:
+        return Place(Path(os.environ[DATA]).expanduser(), DATA)
+    from platformdirs import user_cache_path
+
+    return Place(user_cache_path("kdbench") / "data", "the user's cache folder")
+
+
+def data_place(named: Path | None = None) -> Path:
+    """The folder of the data: `where` without who named it."""
+    return where(named).path
+
+
+def list_datasets(place: Path) -> list[DatasetRow]:
+    """Every data set of the catalog, in its order."""
+    return [_row(name, place) for name in catalog.names("datasets")]
+
+
+def fetch_dataset(
+    name: str, place: Path, *, offline: bool = False, progress: bool = False, mirrors: tuple[str, ...] = ()
+) -> Path:
+    """Fetch and pack a data set unless it is here, verify it, and give its packed file.
+
+    Raises:
+        UserError: it cannot be had, or a file is damaged or altered.
+    """
+    packed.open_dataset(name, place, offline=offline, progress=progress, mirrors=mirrors)
+    return packed.paths(place, packed.entry(name).pack)[0]
+
+
+def verify_dataset(name: str, place: Path) -> str:
+    """One line on a packed file that is as it should be.
+
+    Raises:
+        UserError: it is damaged or altered, or not here.
+    """
+    found = packed.entry(name)
+    file = packed.paths(place, found.pack)[0]
+    if not packed.is_packed(place, found.pack):
+        raise UserError(f"{name} is not packed in {place}. Run `kdbench data fetch {name}`.")
+    _, content = packed.read(found, place)
+    pinned = "as pinned" if found.pack in packed.CONTENT else "as packed from the official files"
+    return f"{name}: {file}: {found.train:,} + {found.test:,} images, content {content[:12]}, {pinned}"
+
+
+def _row(name: str, place: Path) -> DatasetRow:
+    found = packed.entry(name)
+    file, beside_it = packed.paths(place, found.pack)
+    official = [place / part for part in packed.beside(found.code, "files")(found.pack)]
+    if packed.is_packed(place, found.pack):
+        state, here = "packed", [file, beside_it]
+    elif official and all(path.exists() for path in official):
+        state, here = "fetched", official
+    else:
+        state, here = "missing", []
+    size = sum(path.stat().st_size for path in here)
+    return DatasetRow(name, found.classes, found.train, found.test, state, size)  # type: ignore[arg-type]

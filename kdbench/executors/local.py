@@ -1,0 +1,135 @@
+"""Runs on this machine: one worker process per slot, many runs per worker, since torch is slow to import."""
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Iterator
+from multiprocessing.connection import Connection, wait
+from typing import Protocol
+
+from kdbench.jobs import Event, Failed, Job, Update
+from kdbench.machine import Machine
+from kdbench.spec import Failure
+from kdbench.store import save_failure
+
+
+class Executor(Protocol):
+    """Where runs are trained."""
+
+    @property
+    def free(self) -> int:
+        """How many more jobs it would take now."""
+
+    def submit(self, job: Job) -> None:
+        """Start a run."""
+
+    def events(self, seconds: float) -> Iterator[Event]:
+        """What happened since last asked; waits up to so many seconds for the first thing."""
+
+    def close(self) -> None:
+        """Stop what still runs. Checkpoints stay."""
+
+
+class Worker:
+    """A process that trains one run at a time."""
+
+    def __init__(self, machine: Machine) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=work, args=(theirs, machine), daemon=True)
+        self.process.start()
+        theirs.close()
+        self.job: Job | None = None
+
+    def stop(self) -> None:
+        """End the process, now."""
+        self.pipe.close()
+        self.process.terminate()
+        self.process.join(timeout=5)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join()
+
+
+class LocalExecutor:
+    """A few workers, started when they are first needed."""
+
+    def __init__(self, machine: Machine, slots: int) -> None:
+        self.machine, self.slots = machine, slots
+        self.workers: list[Worker] = []
+
+    @property
+    def free(self) -> int:
+        """Slots without a run."""
+        return self.slots - sum(worker.job is not None for worker in self.workers)
+
+    def submit(self, job: Job) -> None:
+        """Give a run to an idle worker, or to a new one."""
+        worker = next((worker for worker in self.workers if worker.job is None), None)
+        if worker is None:
+            worker = Worker(self.machine)
+            self.workers.append(worker)
+        worker.job = job
+        worker.pipe.send(job)
+
+    def events(self, seconds: float) -> Iterator[Event]:
+        """What the workers tell; a worker that died is the failure of its run."""
+        busy = {worker.pipe: worker for worker in self.workers if worker.job is not None}
+        for pipe in wait(list(busy), seconds):
+            yield self._event(busy[pipe])  # type: ignore[index]
+
+    def _event(self, worker: Worker) -> Event:
+        try:
+            event: Event = worker.pipe.recv()
+        except (EOFError, OSError):
+            return self._died(worker)
+        if not isinstance(event, Update):
+            worker.job = None
+        return event
+
+    def _died(self, worker: Worker) -> Failed:
+        job = worker.job
+        if job is None:
+            raise RuntimeError("a worker without a run was waited for")
+        self.workers.remove(worker)
+        worker.process.join()
+        cause = f"the worker process died ({ending(worker.process.exitcode)})"
+        failure = Failure(id=job.run.id, run=job.run, cause=cause, log="")
+        save_failure(self.machine.results, failure)
+        return Failed(job.run.id, failure)
+
+    def close(self) -> None:
+        """Stop all workers."""
+        for worker in self.workers:
+            worker.stop()
+        self.workers.clear()
+
+
+def ending(code: int | None) -> str:
+    """How a process ended, in words."""
+    if code is not None and code < 0:
+        killed = " - the kernel ends processes so when memory runs out" if code == -signal.SIGKILL else ""
+        return f"{signal.Signals(-code).name}{killed}"
+    return f"exit code {code}"
+
+
+def work(pipe: Connection, machine: Machine) -> None:
+    """What a worker process does: open its world once, then a run at a time until the pipe closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the driver, which ends the workers
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = str(machine.local.threads)
+    from kdbench.training.job import do
+    from kdbench.training.world import open_world
+
+    world = open_world(machine)
+    while True:
+        try:
+            job = pipe.recv()
+        except EOFError:
+            return
+        pipe.send(do(job, world, pipe.send))
+
+
+def default_slots(machine: Machine) -> int:
+    """As many runs at a time as benchmark.toml says, else as this process may use cores."""
+    return machine.local.slots or max(1, len(os.sched_getaffinity(0)) // machine.local.threads)

@@ -1,0 +1,52 @@
+"""What passes between the one who hands out runs and the one who trains them. No torch here."""
+
+from msgspec import Struct
+
+from kdbench.spec import Failure, Result, Run
+
+
+class Job(Struct, frozen=True):
+    """A run to be trained."""
+
+    run: Run
+    keep: tuple[int | str, ...] = ()
+    """The epochs, or "best", whose weights others learn from."""
+    again: bool = False
+    """Train it although it has a result, which stays; the new one is kept beside it."""
+
+
+class Update(Struct, frozen=True):
+    """An epoch of a run is over."""
+
+    id: str
+    epoch: int
+    top1: float
+    images_per_second: float
+
+
+class Done(Struct, frozen=True):
+    """A run has a result."""
+
+    id: str
+    result: Result
+    path: str
+    trained: bool
+    """False where another process had trained it meanwhile."""
+
+
+class Failed(Struct, frozen=True):
+    """A run has no result, and why."""
+
+    id: str
+    failure: Failure
+
+
+class Blocked(Struct, frozen=True):
+    """A run's teacher failed, so it cannot start."""
+
+    id: str
+    teacher: str
+    """The id of the run that failed."""
+
+
+Event = Update | Done | Failed | Blocked

@@ -1,0 +1,95 @@
+"""benchmark.toml: this machine. Nothing in it can change a number."""
+
+import os
+from pathlib import Path
+
+from msgspec import Struct, field
+
+from kdbench.catalog import unknown
+from kdbench.errors import UserError
+from kdbench.schema import Place, struct_at
+from kdbench.spec import Positive
+from kdbench.toml import parse
+
+FILE = "benchmark.toml"
+
+
+class Local(Struct, frozen=True, kw_only=True):
+    """`[local]`: how this machine trains."""
+
+    slots: Positive | None = None
+    """Runs at a time, each in its own process (absent: one per core on a CPU, one per GPU)."""
+    threads: Positive = 1
+    """CPU threads of one run."""
+    device: str = "auto"
+    """`cpu`, `cuda`, `cuda:1`, or `auto`: the first GPU where there is one."""
+
+
+class Data(Struct, frozen=True, kw_only=True):
+    """`[data]`: where data sets lie and come from."""
+
+    folder: str = ""
+    """Absent: `KDBENCH_DATA`, else the platform's cache directory."""
+    mirrors: tuple[str, ...] = ()
+    """Addresses tried before a data set's own."""
+    offline: bool = False
+
+
+class Folders(Struct, frozen=True, kw_only=True):
+    """`[folders]`: where results, and what can be made again, are written."""
+
+    results: str = "results"
+    scratch: str = ".kdbench"
+    """Weights, checkpoints and logs. Losing it loses no result."""
+
+
+class Machine(Struct, frozen=True, kw_only=True):
+    """All that kdbench knows of the machine it runs on."""
+
+    local: Local = field(default_factory=Local)
+    data: Data = field(default_factory=Data)
+    folders: Folders = field(default_factory=Folders)
+    root: str = "."
+    """The folder that relative paths start from: that of benchmark.toml, else the current one."""
+
+    @property
+    def results(self) -> Path:
+        """One JSON per run, in git."""
+        return Path(self.root, os.path.expandvars(self.folders.results)).expanduser()
+
+    @property
+    def scratch(self) -> Path:
+        """Weights, checkpoints and logs."""
+        return Path(self.root, os.path.expandvars(self.folders.scratch)).expanduser()
+
+    @property
+    def data_folder(self) -> Path | None:
+        """Where benchmark.toml says that the data lie, if it does."""
+        written = os.path.expandvars(self.data.folder)
+        return Path(self.root, written).expanduser() if written else None
+
+
+def load_machine(path: Path | None = None) -> Machine:
+    """Read benchmark.toml, given or found in this folder or the nearest one above; defaults without one.
+
+    Raises:
+        UserError: the file is wrong; one sentence for each mistake.
+    """
+    file = path or _nearest(Path.cwd())
+    if file is None:
+        return Machine()
+    place = Place(str(file))
+    content = parse(file)
+    for key in content.keys() - _PARTS.keys():
+        place.say(unknown("section", key, _PARTS))
+    parts = {key: struct_at(kind, content.get(key, {}), place.at(f"[{key}]")) for key, kind in _PARTS.items()}
+    if place.problems:
+        raise UserError(*place.problems)
+    return Machine(root=str(file.parent), **parts)  # type: ignore[arg-type]
+
+
+def _nearest(folder: Path) -> Path | None:
+    return next((parent / FILE for parent in (folder, *folder.parents) if (parent / FILE).is_file()), None)
+
+
+_PARTS: dict[str, type[Struct]] = {"local": Local, "data": Data, "folders": Folders}

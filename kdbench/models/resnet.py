@@ -1,0 +1,111 @@
+"""ResNets and ResNeXts for small images: a 3x3 stem of stride 1, no max-pool, two or three halvings.
+
+Sources: He et al., Deep Residual Learning (1512.03385); Xie et al., Aggregated Residual Transformations
+(1611.05431); as released for Tf-KD (1909.11723) in `model/resnet.py` and `model/resnext.py`. Apart from the
+stem and the initialisation they are torchvision's networks (tests/test_models_torchvision.py).
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+from torch import Tensor, nn
+from torch.nn.functional import relu
+
+from kdbench.models.output import Network
+from kdbench.models.unit import pool, unit
+
+
+class Residual(nn.Module):
+    """relu(branch(x) + shortcut(x)); the shortcut is the identity where the shape stays."""
+
+    def __init__(self, branch: nn.Sequential, ins: int, outs: int, stride: int) -> None:
+        super().__init__()
+        same = stride == 1 and ins == outs
+        project = () if same else unit(nn.Conv2d(ins, outs, 1, stride, bias=False), relu=None)
+        self.branch = branch
+        self.shortcut = nn.Sequential(*project)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, ins, H, W) to (N, outs, H / stride, W / stride)."""
+        return relu(self.branch(x) + self.shortcut(x), inplace=True)
+
+
+Block = Callable[[int, int, int], Residual]
+"""A function of (channels in, channels out, stride)."""
+
+
+def resnet18(classes: int, channels: int) -> nn.Module:
+    """ResNet18: (N, channels, 32, 32) to K = classes, D = 512. PyTorch's default initialisation."""
+    return _resnet(_stem(channels), _basic, (64, 128, 256, 512), (2, 2, 2, 2), classes)
+
+
+def resnet50(classes: int, channels: int) -> nn.Module:
+    """ResNet50: (N, channels, 32, 32) to K = classes, D = 2048. PyTorch's default initialisation."""
+    return _resnet(_stem(channels), _bottleneck, (256, 512, 1024, 2048), (3, 4, 6, 3), classes)
+
+
+def resnext29(classes: int, channels: int) -> nn.Module:
+    """ResNeXt29 8x64d: (N, channels, 32, 32) to K = classes, D = 1024. Kaiming initialisation."""
+    return _resnext(3, classes, channels)
+
+
+def resnext101(classes: int, channels: int) -> nn.Module:
+    """ResNeXt101 8x64d: (N, channels, 32, 32) to K = classes, D = 1024. Kaiming initialisation.
+
+    An assumption: Tf-KD prints numbers of a ResNeXt101 on CIFAR-100 and releases a parameter file for it,
+    but no released code builds it. This is the rule of its ResNeXt29, depth = 9 n + 2 with n bottlenecks
+    in each of three stages, at n = 11.
+    """
+    return _resnext(11, classes, channels)
+
+
+def _resnext(depth: int, classes: int, channels: int) -> nn.Module:
+    block = partial(_bottleneck, groups=8)
+    network = _resnet(_stem(channels), block, (256, 512, 1024), (depth,) * 3, classes)
+    network.apply(_kaiming)
+    return network
+
+
+def _resnet(
+    stem: tuple[nn.Module, ...], block: Block, widths: tuple[int, ...], depths: tuple[int, ...], classes: int
+) -> nn.Module:
+    """Stages of `depths` blocks and `widths` channels on a stem of 64; all but the first halve the image."""
+    stages: list[nn.Module] = []
+    ins = 64
+    for width, depth in zip(widths, depths, strict=True):
+        first = block(ins, width, 2 if stages else 1)
+        stages.append(nn.Sequential(first, *(block(width, width, 1) for _ in range(depth - 1))))
+        ins = width
+    return Network(nn.Sequential(*stem, *stages, *pool()), nn.Linear(ins, classes))
+
+
+def _stem(channels: int) -> tuple[nn.Module, ...]:
+    return unit(nn.Conv2d(channels, 64, 3, padding=1, bias=False))
+
+
+def _basic(ins: int, outs: int, stride: int) -> Residual:
+    branch = nn.Sequential(
+        *unit(nn.Conv2d(ins, outs, 3, stride, padding=1, bias=False)),
+        *unit(nn.Conv2d(outs, outs, 3, padding=1, bias=False), relu=None),
+    )
+    return Residual(branch, ins, outs, stride)
+
+
+def _bottleneck(ins: int, outs: int, stride: int, groups: int = 1) -> Residual:
+    """The 3x3 convolution works on `groups` groups of outs / 4 channels and carries the stride."""
+    inner = groups * outs // 4
+    branch = nn.Sequential(
+        *unit(nn.Conv2d(ins, inner, 1, bias=False)),
+        *unit(nn.Conv2d(inner, inner, 3, stride, padding=1, groups=groups, bias=False)),
+        *unit(nn.Conv2d(inner, outs, 1, bias=False), relu=None),
+    )
+    return Residual(branch, ins, outs, stride)
+
+
+def _kaiming(module: nn.Module) -> None:
+    """Draw a layer's weights as released for ResNeXt: var = 2 / fan_out (conv), 2 / fan_in (linear)."""
+    if isinstance(module, nn.Conv2d):
+        nn.init.kaiming_normal_(module.weight, mode="fan_out")
+    elif isinstance(module, nn.Linear):
+        nn.init.kaiming_normal_(module.weight)
+        nn.init.zeros_(module.bias)

@@ -1,0 +1,35 @@
+"""The paper's own arithmetic: a printed gain is the printed accuracy minus the printed baseline."""
+
+from collections.abc import Callable, Iterable
+
+from kdbench.spec import Row
+
+ROUNDING = 0.005 + 1e-9
+"""Percentage points by which a difference of numbers of two decimals may be off."""
+
+
+def printed_baselines(rows: Iterable[Row]) -> Callable[[Row], float | None]:
+    """Look up a row's printed baseline: its student's, in its table of the paper, else in any table.
+
+    Returns:
+        A function of a row: the baseline's accuracy in percent, None where none is printed.
+    """
+    in_table: dict[tuple[str, str], float] = {}
+    anywhere: dict[str, float] = {}
+    for row in rows:
+        if row.is_baseline and row.reference.top1 is not None:
+            in_table.setdefault((row.printed_table, row.student), row.reference.top1)
+            anywhere.setdefault(row.student, row.reference.top1)
+    return lambda row: in_table.get((row.printed_table, row.student), anywhere.get(row.student))
+
+
+def gain_error(row: Row, baseline: float | None) -> float | None:
+    """By how much the printed gain is not value minus baseline, in points; None where it is.
+
+    A row that does not print all three figures has nothing to add up.
+    """
+    printed = row.reference
+    if baseline is None or printed.top1 is None or printed.gain is None:
+        return None
+    error = printed.gain - (printed.top1 - baseline)
+    return error if abs(error) > ROUNDING else None

@@ -1,0 +1,48 @@
+"""What `kdbench run` does between the plan and the verdicts."""
+
+from msgspec.structs import replace
+
+from kdbench.data.place import fetch_dataset, where
+from kdbench.dispatch import dispatch
+from kdbench.executors.local import LocalExecutor, default_slots
+from kdbench.machine import Machine, load_machine
+from kdbench.progress import follow, viewer
+from kdbench.store import check_writable
+from kdbench.text import describe_work
+from kdbench.workload import Selection, Workload, find_work
+
+
+def prepare(chosen: Selection, *, again: bool, offline: bool) -> tuple[Workload, Machine]:
+    """What there is to do, on this machine.
+
+    Raises:
+        UserError: a suite or benchmark.toml is wrong.
+    """
+    machine = load_machine()
+    if offline:
+        machine = replace(machine, data=replace(machine.data, offline=True))
+    return find_work(chosen, machine, again=again), machine
+
+
+def train_missing(work: Workload, machine: Machine, *, slots: int | None, again: bool) -> None:
+    """Train what has no result, in as many processes as there are slots.
+
+    Raises:
+        UserError: results cannot be written, or a data set cannot be had or is damaged.
+    """
+    import click
+
+    click.echo(describe_work(work), err=True)
+    if not work.runs:
+        return
+    check_writable(machine.results)
+    check_writable(machine.scratch)
+    place, data = where(machine.data_folder).path, machine.data
+    for name in dict.fromkeys(run.dataset for run in work.runs):
+        fetch_dataset(name, place, offline=data.offline, progress=True, mirrors=data.mirrors)
+    executor = LocalExecutor(machine, slots or default_slots(machine))
+    try:
+        with viewer(work.runs) as view:
+            follow(dispatch(work.runs, executor, keep=work.keep, again=again), view)
+    finally:
+        executor.close()

@@ -1,0 +1,244 @@
+"""results/ and the weights <-> Result, checkpoint: the only state that kdbench has.
+
+    results/DATASET/SLUG.sSEED.ID.json            one run
+    results/DATASET/SLUG.sSEED.ID.repeat1.json    the same run, trained again
+    results/DATASET/SLUG.sSEED.ID.failed.json     why it has no result yet
+    SCRATCH/weights/ID/EPOCH.SHA256.safetensors   a checkpoint that teaches
+
+Every file is written under another name, synced, and renamed. No result is ever overwritten.
+"""
+
+import os
+import re
+from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
+from hashlib import file_digest
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from kdbench.errors import UserError
+from kdbench.spec import RESULT_SCHEMA, Failure, Result, Run
+
+LARGEST_RESULT = 10_000_000
+"""Bytes; a record of 1,000 epochs has about 60,000."""
+_NAME = re.compile(r"\.s\d+\.(?P<id>[0-9a-f]{12})\.(?:(?P<kind>repeat\d+|failed)\.)?json$")
+_NUMBERS = re.compile(rb"\[[\s\d.,eE+-]*\]")
+R = TypeVar("R", Result, Failure)
+
+
+class Index(msgspec.Struct, frozen=True):
+    """Which files a results folder has, by the id of their run. Made by listing, nothing is opened."""
+
+    results: dict[str, Path]
+    repeats: dict[str, list[Path]]
+    failures: dict[str, Path]
+
+
+def index(folder: Path) -> Index:
+    """List a results folder; one that does not exist yet is empty."""
+    found = Index({}, {}, {})
+    for parent in sorted(folder.iterdir()) if folder.is_dir() else ():
+        for path in sorted(parent.iterdir()) if parent.is_dir() else ():
+            match = _NAME.search(path.name)
+            if match is None:
+                continue
+            run, kind = match["id"], match["kind"] or "result"
+            if kind == "result":
+                found.results[run] = path
+            elif kind == "failed":
+                found.failures[run] = path
+            else:
+                found.repeats.setdefault(run, []).append(path)
+    return found
+
+
+def load_results(there: Index, ids: Iterable[str]) -> dict[str, Result]:
+    """The results of these runs, as far as they are there.
+
+    Raises:
+        UserError: a file is broken, of another schema, or not what its name says; all of them at once.
+    """
+    return _load_all(there.results, ids, load_result)
+
+
+def load_failures(there: Index, ids: Iterable[str]) -> dict[str, Failure]:
+    """The failures of these runs, as far as they are there.
+
+    Raises:
+        UserError: a file is broken or not what its name says; all of them at once.
+    """
+    return _load_all(there.failures, ids, load_failure)
+
+
+def _load_all(paths: dict[str, Path], ids: Iterable[str], load: Callable[[Path], R]) -> dict[str, R]:
+    loaded: dict[str, R] = {}
+    problems: list[str] = []
+    for run in dict.fromkeys(ids):
+        if run in paths:
+            try:
+                loaded[run] = load(paths[run])
+            except UserError as error:
+                problems.extend(error.problems)
+    if problems:
+        raise UserError(*problems)
+    return loaded
+
+
+class _Schema(msgspec.Struct):
+    schema: int
+
+
+def load_result(path: Path) -> Result:
+    """Read one result and hold it against its own id and curve.
+
+    Raises:
+        UserError: broken, of another schema, or its content is not that of its id.
+    """
+    content = _read(path)
+    try:
+        schema = msgspec.json.decode(content, type=_Schema).schema
+        if schema != RESULT_SCHEMA:
+            age = "newer; update kdbench" if schema > RESULT_SCHEMA else "older"
+            raise UserError(f"{path}: result of schema {schema}, which is {age}; this is {RESULT_SCHEMA}")
+        result = msgspec.json.decode(content, type=Result)
+    except msgspec.DecodeError as error:
+        raise UserError(f"{path}: no valid result: {error}; move it away to train the run again") from error
+    _check_identity(path, result)
+    _check_curve(path, result)
+    return result
+
+
+def load_failure(path: Path) -> Failure:
+    """Read why a run has no result.
+
+    Raises:
+        UserError: broken, or its content is not that of its id.
+    """
+    try:
+        failure = msgspec.json.decode(_read(path), type=Failure)
+    except msgspec.DecodeError as error:
+        raise UserError(f"{path}: no valid record of a failure: {error}; remove it") from error
+    _check_identity(path, failure)
+    return failure
+
+
+def _read(path: Path) -> bytes:
+    try:
+        if path.stat().st_size > LARGEST_RESULT:
+            raise UserError(f"{path}: larger than the {LARGEST_RESULT:,} bytes that a record may have")
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def _check_identity(path: Path, record: Result | Failure) -> None:
+    match = _NAME.search(path.name)
+    if match is None or not record.id == record.run.id == match["id"]:
+        raise UserError(
+            f"{path}: its run hashes to {record.run.id}, but it says {record.id}: it was changed by hand or "
+            f"comes from another experiment; move it away"
+        )
+
+
+def _check_curve(path: Path, result: Result) -> None:
+    curve = result.curve
+    lengths = {len(part) for part in (curve.top1, curve.test_loss, curve.train_loss, curve.seconds)}
+    if lengths != {result.run.recipe.epochs}:
+        raise UserError(
+            f"{path}: its curve has {sorted(lengths)} points for {result.run.recipe.epochs} epochs"
+        )
+    summary = (curve.at("last"), curve.at("best"), curve.best_epoch)
+    if summary != (result.last, result.best, result.best_epoch):
+        raise UserError(f"{path}: last, best and best_epoch are not those of its curve, {summary}")
+
+
+def save_result(folder: Path, result: Result) -> Path:
+    """Keep a result; beside the first one, as a repeat, where the run has one already.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    there = _stem(folder, result.run)
+    path, number = there.with_name(f"{there.name}.json"), 0
+    while path.exists():
+        number += 1
+        path = there.with_name(f"{there.name}.repeat{number}.json")
+    write(path, _pretty(result))
+    with suppress(FileNotFoundError):
+        there.with_name(f"{there.name}.failed.json").unlink()
+    return path
+
+
+def save_failure(folder: Path, failure: Failure) -> Path:
+    """Keep why a run has no result, instead of what an earlier try left.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    there = _stem(folder, failure.run)
+    path = there.with_name(f"{there.name}.failed.json")
+    write(path, _pretty(failure))
+    return path
+
+
+def _stem(folder: Path, run: Run) -> Path:
+    return folder / run.dataset / f"{run.slug}.s{run.seed}.{run.id}"
+
+
+def _pretty(record: Result | Failure) -> bytes:
+    """Indented, a list of numbers on one line."""
+    lines = msgspec.json.format(msgspec.json.encode(record), indent=1)
+    return _NUMBERS.sub(lambda found: b" ".join(found[0].split()), lines) + b"\n"
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write a whole file or nothing: another name, sync, rename.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with unfinished.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            unfinished.unlink()
+        raise UserError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def check_writable(folder: Path) -> None:
+    """Find out before anything is trained.
+
+    Raises:
+        UserError: the folder cannot be made or written.
+    """
+    probe = folder / f".probe.{os.getpid()}"
+    write(probe, b"")
+    probe.unlink()
+
+
+def weights_file(scratch: Path, run: str, epoch: int | str) -> Path | None:
+    """A run's checkpoint after an epoch, or at its `best`, if it is there and whole."""
+    for path in sorted((scratch / "weights" / run).glob(f"{epoch}.*.safetensors")):
+        if digest(path) == path.name.split(".")[1]:
+            return path
+    return None
+
+
+def weights_there(scratch: Path, run: str, epochs: Collection[int | str]) -> bool:
+    """Whether files of these names exist; their content is checked when they are used."""
+    folder = scratch / "weights" / run
+    return all(any(folder.glob(f"{epoch}.*.safetensors")) for epoch in epochs)
+
+
+def digest(path: Path) -> str:
+    """The sha256 of a file."""
+    with path.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,157 @@
+"""Plain text for the commands that look: list, show, plan, status."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import msgspec
+
+from kdbench import catalog
+from kdbench.lint import Finding
+from kdbench.spec import Cell, Recipe, Run, Suite
+from kdbench.workload import Workload
+
+
+def columns(rows: Sequence[Sequence[object]], heads: Sequence[str]) -> str:
+    """A table for a terminal."""
+    from tabulate import tabulate
+
+    return str(tabulate(rows, headers=heads, tablefmt="plain", disable_numparse=True))
+
+
+def describe_plan(work: Workload) -> Iterator[str]:
+    """What is stored and what would be trained."""
+    yield describe_work(work)
+    if work.runs:
+        rows = [
+            (run.id, run.slug, run.seed, run.recipe.epochs, _taught(run), _why(work, run))
+            for run in work.runs
+        ]
+        yield columns(rows, ["run", "what", "seed", "epochs", "teacher", ""])
+
+
+def describe_work(work: Workload) -> str:
+    """One line on what was found and what is trained."""
+    rows = len(work.cells)
+    names = ", ".join(suite.name for suite, _ in work.suites)
+    again = f", {len(work.retrained)} of them again" if work.retrained else ""
+    return f"{names}: {rows} rows; {work.stored} runs stored, {len(work.runs)} to train{again}"
+
+
+def _taught(run: Run) -> str:
+    return "" if run.teacher is None else f"{run.teacher.run.id} at {run.teacher.epoch}"
+
+
+def _why(work: Workload, run: Run) -> str:
+    return "stored; trained again for its weights or as asked" if run.id in work.retrained else ""
+
+
+def describe_row(suite: Suite, cell: Cell, form: str) -> Iterator[str]:
+    """All about a row: its run, its objective, its reference, its deltas."""
+    row, run = cell.row, cell.runs[0]
+    entry = catalog.find("losses", run.loss.name)
+    yield f"{suite.path.removesuffix('.toml')}/{row.name}  (as {form})"
+    yield ""
+    facts = [
+        ("paper", suite.paper),
+        ("data set", f"{run.dataset} ({run.data[:12]})"),
+        ("student", run.student),
+        ("teacher", _teacher(run)),
+        ("loss", f"{run.loss.name}{_params(run)}"),
+        ("objective", entry.formula),
+        ("recipe", _recipe(run.recipe)),
+        (
+            "runs",
+            ", ".join(f"seed {each.seed}: {name}" for each, name in zip(cell.runs, cell.ids, strict=True)),
+        ),
+        ("reading", row.reading),
+        ("reference", _reference(cell)),
+        ("source", row.reference.source or "none"),
+        ("tolerance", f"top1 ± {row.tolerance.top1}, gain ± {row.tolerance.gain}"),
+        ("assumed", row.assumed),
+        ("note", row.note),
+    ]
+    yield columns([fact for fact in facts if fact[1] not in ("", None)], [])
+    yield from _deltas(suite, row.name, form)
+
+
+def _teacher(run: Run) -> str:
+    if run.teacher is None:
+        return "none"
+    return f"{run.teacher.run.student}, epoch {run.teacher.epoch} of run {run.teacher.run.id}"
+
+
+def _params(run: Run) -> str:
+    inside = ", ".join(f"{key} = {value:g}" for key, value in run.loss.params.items())
+    return f"({inside})" if inside else ""
+
+
+def _recipe(recipe: Recipe) -> str:
+    fields: dict[str, Any] = msgspec.to_builtins(recipe)
+    return ", ".join(f"{key} = {value}" for key, value in fields.items())
+
+
+def _reference(cell: Cell) -> str:
+    reference = cell.row.reference
+    if reference.top1 is None and reference.gain is None:
+        return "none"
+    top1 = "" if reference.top1 is None else f"top1 {reference.top1:.2f}"
+    std = "" if reference.std is None else f" ± {reference.std:.2f}"
+    n = "" if reference.n is None else f" (n = {reference.n})"
+    gain = "" if reference.gain is None else f"gain {reference.gain:+.2f}"
+    sic = " (sic: it does not add up)" if cell.row.sic else ""
+    return f"{reference.kind}: " + ", ".join(text for text in (top1 + std + n, gain + sic) if text)
+
+
+def _deltas(suite: Suite, name: str, form: str) -> Iterator[str]:
+    row = next(row for row in suite.rows if row.name == name)
+    found = [delta for delta in suite.deltas if delta.concerns(row)]
+    if found:
+        yield ""
+        did = "does" if form == "released" else "would do"
+        yield f"What the released code {did} instead of what the paper prints:"
+        yield from (f"  {delta.at}\n    {delta.why}" for delta in found)
+
+
+def describe_rows(suites: Iterable[tuple[Suite, tuple[Cell, ...]]]) -> str:
+    """The rows of suites, each by the address that `show` takes."""
+    rows = [
+        (
+            f"{suite.path.removesuffix('.toml')}/{cell.row.name}",
+            cell.runs[0].loss.name if cell.runs else "",
+            "" if cell.row.reference.top1 is None else f"{cell.row.reference.top1:.2f}",
+            "" if cell.row.reference.gain is None else f"{cell.row.reference.gain:+.2f}",
+        )
+        for suite, cells in suites
+        for cell in cells
+    ]
+    return columns(rows, ["row", "loss", "top1", "gain"])
+
+
+def describe_findings(path: str, findings: Sequence[Finding]) -> Iterator[str]:
+    """What lint found in a suite: contradictions first, then what has no source."""
+    warnings = [finding for finding in findings if finding.level == "warning"]
+    others = [finding for finding in findings if finding.level == "info"]
+    yield f"{path}: {len(warnings)} contradictions, {len(others)} remarks"
+    yield from (f"  {finding.sentence}" for finding in warnings)
+    yield from (f"  note: {finding.sentence}" for finding in others)
+
+
+def entries(kind: catalog.Kind) -> dict[str, Any]:
+    """The catalog's entries of a kind, by name."""
+    return {name: catalog.find(kind, name) for name in catalog.names(kind)}
+
+
+def describe_names(kind: catalog.Kind) -> str:
+    """The names of a kind, each with what it is."""
+    found = entries(kind)
+    if kind == "losses":
+        rows = [(name, ", ".join(entry.params), entry.formula) for name, entry in found.items()]
+        return columns(rows, ["loss", "parameters", "objective"])
+    if kind == "models":
+        rows = [(name, f"{entry.least_size} pixels and more", entry.about) for name, entry in found.items()]
+        return columns(rows, ["model", "images", ""])
+    facts = [
+        (name, entry.classes, f"{entry.train:,} + {entry.test:,}", entry.size, entry.about)
+        for name, entry in found.items()
+    ]
+    return columns(facts, ["data set", "classes", "images", "pixels", ""])

@@ -1,0 +1,122 @@
+"""Tensors on disk: what teaches, and what a run goes on from. safetensors, never a pickle."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from shutil import rmtree
+
+from safetensors import safe_open
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from kdbench.spec import Curve
+from kdbench.store import digest, write
+from kdbench.training.optim import Optimizer
+
+GENERATIONS = 2
+"""Checkpoints kept of a run under way: should the newest be broken, the one before it serves."""
+
+
+@dataclass
+class Progress:
+    """What a run has given so far."""
+
+    epoch: int = 0
+    top1: list[float] = field(default_factory=list)
+    test_loss: list[float] = field(default_factory=list)
+    train_loss: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    training_seconds: float = 0.0
+    peak_memory: int = 0
+    weights: dict[str, str] = field(default_factory=dict)
+    """The sha256 of each checkpoint kept for a student, by epoch."""
+
+    @property
+    def curve(self) -> Curve:
+        """The epochs as a value."""
+        return Curve(tuple(self.top1), tuple(self.test_loss), tuple(self.train_loss), tuple(self.seconds))
+
+
+def save_weights(folder: Path, name: int | str, model: nn.Module) -> str:
+    """Write a model's weights and statistics as NAME.SHA256.safetensors.
+
+    Returns:
+        The sha256.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    return _save(folder, name, {key: value.contiguous() for key, value in model.state_dict().items()}, {})
+
+
+def load_weights(path: Path, model: nn.Module) -> None:
+    """Fill a model with a checkpoint's weights and statistics; the names and shapes must be the same."""
+    model.load_state_dict(load_file(path))
+
+
+def save_progress(folder: Path, progress: Progress, model: nn.Module, optimizer: Optimizer) -> None:
+    """Write all that the next epoch depends on; only the newest generations stay.
+
+    The order and views of the images and the seeds of dropout are functions of the epoch: no random
+    state is kept.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    tensors = {f"model.{key}": value.contiguous() for key, value in model.state_dict().items()}
+    tensors |= {f"optimizer.{number}": value.contiguous() for number, value in enumerate(optimizer.state)}
+    _save(folder, progress.epoch, tensors, {"progress": json.dumps(vars(progress))})
+    for old in checkpoints(folder)[GENERATIONS:]:
+        old.unlink(missing_ok=True)
+    kept = {f"{name}.{sha}.safetensors" for name, sha in progress.weights.items()}
+    for path in (folder / "weights").glob("*.safetensors"):
+        if path.name not in kept:
+            path.unlink()
+
+
+def load_progress(folder: Path, model: nn.Module, optimizer: Optimizer) -> Progress:
+    """Go on from the newest whole checkpoint; from the start where there is none."""
+    for path in checkpoints(folder):
+        if digest(path) == path.name.split(".")[1]:
+            tensors = load_file(path)
+            model.load_state_dict(_part(tensors, "model."))
+            for number, value in enumerate(optimizer.state):
+                value.copy_(tensors[f"optimizer.{number}"])
+            with safe_open(path, framework="pt") as file:
+                return Progress(**json.loads(file.metadata()["progress"]))
+    return Progress()
+
+
+def publish(folder: Path, weights: Path, kept: Mapping[str, str]) -> None:
+    """Hand a finished run's weights over to those who learn from it, in place of an earlier training's."""
+    weights.mkdir(parents=True, exist_ok=True)
+    for name, sha in kept.items():
+        ours = folder / "weights" / f"{name}.{sha}.safetensors"
+        if ours.exists():
+            ours.replace(weights / ours.name)
+        for other in weights.glob(f"{name}.*.safetensors"):
+            if other.name != ours.name:
+                other.unlink()
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """A run's checkpoints, the newest first."""
+    return sorted(folder.glob("*.*.safetensors"), key=lambda path: -int(path.name.split(".")[0]))
+
+
+def forget(folder: Path) -> None:
+    """Remove a finished run's checkpoints."""
+    rmtree(folder, ignore_errors=True)
+
+
+def _save(folder: Path, name: int | str, tensors: Mapping[str, Tensor], note: Mapping[str, str]) -> str:
+    content = save(dict(tensors), dict(note))
+    sha = sha256(content).hexdigest()
+    write(folder / f"{name}.{sha}.safetensors", content)
+    return sha
+
+
+def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}

@@ -1,0 +1,69 @@
+"""One run inside a worker process: train it, keep its result, or say why there is none."""
+
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from filelock import FileLock
+
+from kdbench.errors import DivergedError, UserError
+from kdbench.jobs import Done, Event, Failed, Job, Update
+from kdbench.spec import Failure
+from kdbench.store import index, load_result, save_failure, save_result, weights_there
+from kdbench.training import checkpoint
+from kdbench.training.checkpoint import Progress
+from kdbench.training.run import train
+from kdbench.training.world import World
+
+
+def do(job: Job, world: World, tell: Callable[[Event], None]) -> Done | Failed:
+    """Train a job's run, unless another process has done it meanwhile; nothing raises but an interrupt."""
+    scratch = world.machine.scratch
+    lock = scratch / "locks" / f"{job.run.id}.lock"
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(lock):
+            return _done_elsewhere(job, world) or _train(job, world, tell)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is this run's failure and no other's
+        return _fail(job, world, error)
+
+
+def _done_elsewhere(job: Job, world: World) -> Done | None:
+    path = index(world.machine.results).results.get(job.run.id)
+    if job.again or path is None or not weights_there(world.machine.scratch, job.run.id, job.keep):
+        return None
+    return Done(job.run.id, load_result(path), str(path), trained=False)
+
+
+def _train(job: Job, world: World, tell: Callable[[Event], None]) -> Done:
+    def watch(progress: Progress) -> None:
+        trained = (
+            job.run.recipe.train_size or len(world.dataset(job.run.dataset).train_labels)
+        ) * progress.epoch
+        speed = trained / max(progress.training_seconds, 1e-9)
+        tell(Update(job.run.id, progress.epoch, progress.top1[-1], speed))
+
+    result = train(job.run, world, keep=job.keep, watch=watch)
+    path = save_result(world.machine.results, result)
+    checkpoint.forget(world.machine.scratch / "checkpoints" / job.run.id)
+    return Done(job.run.id, result, str(path), trained=True)
+
+
+def _fail(job: Job, world: World, error: Exception) -> Failed:
+    """Keep the whole traceback in the run's log and its last line in the results."""
+    log = world.machine.scratch / "logs" / f"{job.run.slug}.s{job.run.seed}.{job.run.id}.log"
+    cause = str(error) if isinstance(error, UserError | DivergedError) else f"{type(error).__name__}: {error}"
+    failure = Failure(id=job.run.id, run=job.run, cause=cause, log=_shown(log))
+    with suppress(OSError):
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+    with suppress(UserError):
+        save_failure(world.machine.results, failure)
+    return Failed(job.run.id, failure)
+
+
+def _shown(path: Path) -> str:
+    """A path as a person at this machine would write it: from the current folder where it lies inside."""
+    inside = path.resolve().is_relative_to(Path.cwd())
+    return str(path.resolve().relative_to(Path.cwd()) if inside else path)

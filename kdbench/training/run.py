@@ -1,0 +1,184 @@
+"""The loop: one run from its first epoch, or its newest checkpoint, to its result.
+
+On one thread of a 2-core machine the quickstart's runs take about a second each; what real rows attain,
+on what and in how long, stands in the README.
+"""
+
+from collections.abc import Callable, Collection
+from pathlib import Path
+from time import perf_counter
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from kdbench import catalog
+from kdbench.data.packed import Dataset
+from kdbench.data.random import torch_seed
+from kdbench.data.views import Views, plain_batches
+from kdbench.errors import DivergedError
+from kdbench.models.output import Output
+from kdbench.spec import RESULT_SCHEMA, Loss, Result, Run
+from kdbench.training import checkpoint, memory
+from kdbench.training.checkpoint import Progress
+from kdbench.training.optim import Optimizer, lr_at, make_optimizer
+from kdbench.training.world import World, environment, statistics
+
+Objective = Callable[[Output, Tensor, Tensor], Tensor]
+"""Of a student's output, its images (N, C, H, W) and their classes (N,): the loss to go down."""
+EVALUATION_BATCH = 500
+
+
+def train(
+    run: Run,
+    world: World,
+    *,
+    keep: Collection[int | str] = (),
+    watch: Callable[[Progress], None] = lambda _: None,
+) -> Result:
+    """Train one run to its end.
+
+    Args:
+        run: what to train.
+        world: this process's hold on its machine.
+        keep: epochs, or "best", whose weights others learn from; the last epoch's are always kept.
+        watch: called after each epoch.
+
+    Raises:
+        DivergedError: the loss became NaN or infinite.
+        UserError: the data or the teacher's weights are missing or damaged.
+    """
+    memory.reset_peak(world.device)
+    data = world.dataset(run.dataset)
+    student = world.network(run)
+    optimizer = make_optimizer(run.recipe, list(student.parameters()))
+    folder = world.machine.scratch / "checkpoints" / run.id
+    progress = checkpoint.load_progress(folder, student, optimizer)
+    loss, views = objective(run.loss, world.teacher(run.teacher)), training_views(run, data, world)
+    wanted: set[int | str] = {"best", run.recipe.epochs, *keep}
+    for epoch in range(progress.epoch + 1, run.recipe.epochs + 1):
+        started = perf_counter()
+        progress.train_loss.append(train_epoch(run, epoch, student, loss, optimizer, views))
+        progress.training_seconds += perf_counter() - started
+        top1, test_loss = evaluate(run, student, data, world)
+        progress.top1.append(top1)
+        progress.test_loss.append(test_loss)
+        progress.seconds.append(round(perf_counter() - started, 3))
+        progress.epoch = epoch
+        progress.peak_memory = max(progress.peak_memory, memory.peak(world.device))
+        keep_weights(folder, student, progress, wanted)
+        checkpoint.save_progress(folder, progress, student, optimizer)
+        watch(progress)
+    checkpoint.publish(folder, world.machine.scratch / "weights" / run.id, progress.weights)
+    return result(run, world, progress)
+
+
+def train_epoch(
+    run: Run, epoch: int, student: nn.Module, loss: Objective, optimizer: Optimizer, views: Views
+) -> float:
+    """One pass over the training images.
+
+    Returns:
+        The mean loss.
+
+    Raises:
+        DivergedError: the loss of a step was NaN or infinite.
+    """
+    student.train()
+    torch.manual_seed(torch_seed(run.seed, "dropout", epoch))
+    losses, sizes = [], []
+    for step, (x, y, _) in enumerate(views.epoch(epoch)):
+        value = loss(student(x), x, y)
+        student.zero_grad(set_to_none=True)
+        value.backward()  # type: ignore[no-untyped-call]
+        optimizer.step(lr_at(run.recipe, epoch, step, len(views)))
+        losses.append(value.detach())
+        sizes.append(len(y))
+    each = torch.stack(losses).double().cpu()
+    if not each.isfinite().all():
+        step = int((~each.isfinite()).nonzero()[0])
+        raise DivergedError(f"diverged at epoch {epoch}, step {step + 1}: the loss is {each[step].item()}")
+    return float((each * torch.tensor(sizes)).sum() / sum(sizes))
+
+
+@torch.no_grad()
+def evaluate(run: Run, student: nn.Module, data: Dataset, world: World) -> tuple[float, float]:
+    """The accuracy in percent and the mean cross-entropy on the test images."""
+    student.eval()
+    mean, std = statistics(run)
+    size = run.recipe.test_size or len(data.test_labels)
+    images, labels = data.test_images[:size], data.test_labels[:size]
+    right, loss = [], []
+    for x, y, _ in plain_batches(
+        images, labels, batch_size=EVALUATION_BATCH, mean=mean, std=std, device=world.device
+    ):
+        logits = student(x.contiguous(memory_format=torch.channels_last)).logits
+        right.append((logits.argmax(dim=1) == y).sum())
+        loss.append(cross_entropy(logits, y, reduction="sum").double())
+    top1 = 100 * int(torch.stack(right).sum()) / len(labels)
+    return top1, float(torch.stack(loss).sum()) / len(labels)
+
+
+def objective(loss: Loss, teacher: nn.Module | None) -> Objective:
+    """The run's loss with its parameters and its teacher in place."""
+    function = catalog.load(catalog.find("losses", loss.name).code)
+
+    def of(student: Output, x: Tensor, y: Tensor) -> Tensor:
+        if teacher is None:
+            return function(student, y, **loss.params)  # type: ignore[no-any-return]
+        with torch.no_grad():
+            taught = teacher(x)
+        return function(student, y, taught, **loss.params)  # type: ignore[no-any-return]
+
+    return of
+
+
+def training_views(run: Run, data: Dataset, world: World) -> Views:
+    """The run's training images as it sees them."""
+    recipe = run.recipe
+    mean, std = statistics(run)
+    size = recipe.train_size or len(data.train_labels)
+    return Views(
+        data.train_images[:size],
+        data.train_labels[:size],
+        seed=run.seed,
+        batch_size=recipe.batch_size,
+        crop=recipe.crop,
+        flip=recipe.flip,
+        rotation=recipe.rotation,
+        mean=mean,
+        std=std,
+        device=world.device,
+    )
+
+
+def keep_weights(folder: Path, student: nn.Module, progress: Progress, wanted: Collection[int | str]) -> None:
+    """Write the weights that teach: of the epochs that are wanted, and of the best one so far."""
+    now: list[int | str] = [
+        progress.epoch,
+        *(["best"] if progress.curve.best_epoch == progress.epoch else []),
+    ]
+    for name in now:
+        if name not in wanted:
+            continue
+        progress.weights[str(name)] = checkpoint.save_weights(folder / "weights", name, student)
+
+
+def result(run: Run, world: World, progress: Progress) -> Result:
+    """The record of a finished run."""
+    curve = progress.curve
+    images = (run.recipe.train_size or len(world.dataset(run.dataset).train_labels)) * run.recipe.epochs
+    return Result(
+        schema=RESULT_SCHEMA,
+        id=run.id,
+        run=run,
+        curve=curve,
+        last=curve.at("last"),
+        best=curve.at("best"),
+        best_epoch=curve.best_epoch,
+        seconds=round(sum(progress.seconds), 3),
+        images_per_second=round(images / progress.training_seconds, 1),
+        peak_memory=progress.peak_memory,
+        weights=progress.weights,
+        environment=environment(run, world),
+    )

@@ -1,0 +1,140 @@
+"""What training needs of the machine: a device, the data, the teachers' weights. Nothing here is drawn."""
+
+import platform
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from kdbench import __version__, catalog
+from kdbench.data.packed import Dataset, open_dataset
+from kdbench.data.place import where
+from kdbench.data.random import torch_seed
+from kdbench.errors import UserError
+from kdbench.machine import Machine
+from kdbench.spec import Recipe, Run, Teacher
+from kdbench.store import weights_file
+from kdbench.training.checkpoint import load_weights
+
+
+@dataclass
+class World:
+    """One process's hold on its machine; data sets stay open from run to run."""
+
+    machine: Machine
+    device: torch.device
+    datasets: dict[str, Dataset] = field(default_factory=dict)
+
+    def dataset(self, name: str) -> Dataset:
+        """A data set, fetched and packed if it must be and may be."""
+        if name not in self.datasets:
+            data = self.machine.data
+            self.datasets[name] = open_dataset(
+                name, where(self.machine.data_folder).path, offline=data.offline, mirrors=data.mirrors
+            )
+        return self.datasets[name]
+
+    def teacher(self, teacher: Teacher | None) -> nn.Module | None:
+        """The network that teaches, with the weights of its checkpoint, for evaluation only.
+
+        Raises:
+            UserError: its weights are not on this machine, or damaged.
+        """
+        if teacher is None:
+            return None
+        path = weights_file(self.machine.scratch, teacher.run.id, teacher.epoch)
+        if path is None:
+            raise UserError(
+                f"the weights of {teacher.run.slug} (run {teacher.run.id}, epoch {teacher.epoch}) are not "
+                f"in {self.machine.scratch / 'weights'}; `kdbench run` trains the teacher first"
+            )
+        network = self.network(teacher.run)
+        load_weights(path, network)
+        return network.eval().requires_grad_(requires_grad=False)
+
+    def network(self, run: Run) -> nn.Module:
+        """The run's network as it starts: its weights depend on the seed and the model alone."""
+        entry = catalog.find("datasets", run.dataset)
+        build = catalog.load(catalog.find("models", run.student).code)
+        torch.manual_seed(torch_seed(run.seed, f"init {run.student}"))
+        network: nn.Module = build(run.recipe.classes or entry.classes, entry.channels)
+        return network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def open_world(machine: Machine) -> World:
+    """Set up this process for training: threads, device, deterministic algorithms on the CPU.
+
+    Raises:
+        UserError: the device of benchmark.toml is not there.
+    """
+    wanted = machine.local.device
+    name = ("cuda" if torch.cuda.is_available() else "cpu") if wanted == "auto" else wanted
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"benchmark.toml, [local], device = {wanted!r}: {reason}; valid: auto, cpu, cuda"
+        ) from error
+    torch.set_num_threads(machine.local.threads)
+    if device.type == "cpu":
+        torch.use_deterministic_algorithms(mode=True)
+    return World(machine, device)
+
+
+def statistics(run: Run) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """The mean and std that normalise the run's images, per channel, of values from 0 to 1."""
+    recipe: Recipe = run.recipe
+    entry = catalog.find("datasets", recipe.normalize or run.dataset)
+    return entry.mean, entry.std
+
+
+def environment(run: Run, world: World) -> dict[str, str | int | float | bool | None]:
+    """What a number may depend on beside the run: versions, machine, data, the teacher's weights."""
+    cuda = world.device.type == "cuda"
+    teacher = run.teacher and weights_file(world.machine.scratch, run.teacher.run.id, run.teacher.epoch)
+    return {
+        "kdbench": __version__,
+        **_commit(),
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "numpy": version("numpy"),
+        "system": platform.platform(terse=True),
+        "cpu": _cpu(),
+        "gpu": torch.cuda.get_device_name(world.device) if cuda else None,
+        "device": world.device.type,
+        "threads": torch.get_num_threads(),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "data": world.dataset(run.dataset).content,
+        "teacher": teacher.name.split(".")[1] if teacher else None,
+    }
+
+
+@cache
+def _commit() -> dict[str, str | bool | None]:
+    """Which commit of kdbench's own source this is, and whether it was changed since."""
+    here = Path(__file__).parent
+    asked = [["git", "rev-parse", "HEAD"], ["git", "status", "--porcelain", "--", ".", "../../suites"]]
+    try:
+        commit, changes = (
+            subprocess.run(command, cwd=here, capture_output=True, text=True, check=True, timeout=10).stdout  # noqa: S603
+            for command in asked
+        )
+    except (OSError, subprocess.SubprocessError):
+        return {"commit": None, "dirty": None}
+    return {"commit": commit.strip(), "dirty": bool(changes.strip())}
+
+
+@cache
+def _cpu() -> str:
+    if sys.platform == "linux":
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

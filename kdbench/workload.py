@@ -1,0 +1,152 @@
+"""What a command line asks for: suites, read in a form, with their rows, seeds and settings."""
+
+import tomllib
+from collections.abc import Mapping
+from typing import Any
+
+from msgspec import Struct
+
+from kdbench.errors import UserError
+from kdbench.machine import Machine
+from kdbench.plan import expand, make_plan, weights_needed
+from kdbench.spec import Cell, Form, Run, Suite
+from kdbench.store import Index, index, weights_there
+from kdbench.suite import load_suite
+
+
+class Selection(Struct, frozen=True, kw_only=True):
+    """Suites and what is wanted of them."""
+
+    suites: tuple[str, ...]
+    rows: str = "*"
+    seeds: tuple[int, ...] | None = None
+    form: Form = "released"
+    settings: Mapping[str, Any] = {}
+    smoke: bool = False
+
+    def load(self) -> list[tuple[Suite, tuple[Cell, ...]]]:
+        """Each suite with its chosen rows.
+
+        Raises:
+            UserError: suites are wrong; the mistakes of all of them at once.
+        """
+        loaded = []
+        problems: list[str] = []
+        for path in self.suites:
+            try:
+                suite = load_suite(path)
+                loaded.append((suite, self.cells(suite, self.rows)))
+            except UserError as error:
+                problems.extend(error.problems)
+        if problems:
+            raise UserError(*problems)
+        return loaded
+
+    def cells(self, suite: Suite, rows: str) -> tuple[Cell, ...]:
+        """The rows of a suite that are named so, with their runs."""
+        return expand(
+            suite,
+            form=self.form,
+            rows=rows,
+            seeds=self.seeds,
+            settings=self.settings,
+            smoke=self.smoke,
+        )
+
+
+class Workload(Struct, frozen=True, kw_only=True):
+    """What there is to do for a selection, and what is there already."""
+
+    suites: list[tuple[Suite, tuple[Cell, ...]]]
+    runs: tuple[Run, ...]
+    """To be trained: unique, teachers first."""
+    stored: int
+    """Runs of the selection that have a result."""
+    retrained: frozenset[str]
+    """Those of `runs` that have a result and are trained again: asked for, or for their weights."""
+    keep: dict[str, set[int | str]]
+    """The epochs whose weights any row of the suites learns from, by run."""
+    index: Index
+
+    @property
+    def cells(self) -> list[Cell]:
+        """The chosen rows of all suites."""
+        return [cell for _, cells in self.suites for cell in cells]
+
+
+def find_work(selection: Selection, machine: Machine, *, again: bool = False) -> Workload:
+    """Compare what is asked for with what is stored.
+
+    Args:
+        selection: the suites and rows.
+        machine: where results and weights lie.
+        again: train the rows' runs although they have results.
+
+    Raises:
+        UserError: a suite is wrong.
+    """
+    suites = selection.load()
+    cells = [cell for _, some in suites for cell in some]
+    everything = [run for suite, _ in suites for cell in selection.cells(suite, "*") for run in cell.runs]
+    there = index(machine.results)
+    asked = {name for cell in cells for name in cell.ids}
+    stored = set(there.results) - (asked if again else set())
+    runs = make_plan(cells, stored)
+    while lacking := _without_weights(runs, stored, machine):
+        stored -= lacking
+        runs = make_plan(cells, stored)
+    return Workload(
+        suites=suites,
+        runs=runs,
+        stored=len(asked & set(there.results)),
+        retrained=frozenset(run.id for run in runs) & there.results.keys(),
+        keep=weights_needed(everything),
+        index=there,
+    )
+
+
+def _without_weights(runs: tuple[Run, ...], stored: set[str], machine: Machine) -> set[str]:
+    """Stored teachers of runs to be trained whose weights are not on this machine."""
+    return {
+        name
+        for name, epochs in weights_needed(runs).items()
+        if name in stored and not weights_there(machine.scratch, name, epochs)
+    }
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """`0-2`, `0,3,5` or `4`.
+
+    Raises:
+        UserError: it is none of these.
+    """
+    seeds: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        ends = (first, last if dash else first)
+        if not all(end.isascii() and end.isdigit() and len(end) < 10 for end in ends):
+            raise UserError(f"--seeds {text!r}: seeds are whole numbers from 0; write 0-2, 0,3,5 or 4")
+        if int(ends[1]) < int(ends[0]) or int(ends[1]) - int(ends[0]) >= 1000:
+            raise UserError(f"--seeds {text!r}: a range rises and has at most 1,000 seeds")
+        seeds.extend(range(int(ends[0]), int(ends[1]) + 1))
+    return tuple(dict.fromkeys(seeds))
+
+
+def parse_settings(texts: tuple[str, ...]) -> dict[str, Any]:
+    """`key=value` pairs, the values in TOML.
+
+    Raises:
+        UserError: something else.
+    """
+    settings = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not key.strip():
+            raise UserError(f"--set {text!r}: write key=value, for example --set epochs=5")
+        try:
+            settings[key.strip()] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError as error:
+            raise UserError(
+                f"--set {text!r}: {value!r} is no value; text goes in quotes: 'key=\"adam\"'"
+            ) from error
+    return settings

@@ -1,0 +1,1 @@
+"""Tests: what kdbench does, by numbers and by what people see."""
