@@ -1,3 +1,64 @@
-"""kdbench: which printed numbers of a knowledge-distillation paper come out again, how sure, and why not."""
+"""kdbench: which printed numbers of a knowledge-distillation paper come out again, how sure, and why not.
+
+From a notebook, the same functions that the command line calls:
+
+    import kdbench
+
+    suite = kdbench.load_suite("suites/quickstart")
+    cells = kdbench.expand(suite)        # rows with their runs, one per seed
+    runs = kdbench.make_plan(cells)      # each training once, teachers first
+    keep = kdbench.weights_needed(runs)  # the checkpoints that teach
+    results = {run.id: kdbench.train(run, keep=keep.get(run.id, ())) for run in runs}
+    checks = kdbench.check_suite(cells, results)
+    print(kdbench.render(suite, checks, kdbench.lint_suite(suite)))
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kdbench.check import check_suite
+    from kdbench.errors import UserError
+    from kdbench.lint import lint_suite
+    from kdbench.plan import expand, make_plan, weights_needed
+    from kdbench.report.markdown import render
+    from kdbench.store import load_result, save_result
+    from kdbench.suite import load_suite
+    from kdbench.training.notebook import train
 
 __version__ = "0.1.0"
+__all__ = [
+    "UserError",
+    "check_suite",
+    "expand",
+    "lint_suite",
+    "load_result",
+    "load_suite",
+    "make_plan",
+    "render",
+    "save_result",
+    "train",
+    "weights_needed",
+]
+
+_HOME = {
+    "UserError": "errors",
+    "check_suite": "check",
+    "expand": "plan",
+    "lint_suite": "lint",
+    "load_result": "store",
+    "load_suite": "suite",
+    "make_plan": "plan",
+    "render": "report.markdown",
+    "save_result": "store",
+    "train": "training.notebook",
+    "weights_needed": "plan",
+}
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever the name stands for
+    """Import a function when it is first asked for: the command line must start fast."""
+    from importlib import import_module
+
+    if name not in _HOME:
+        raise AttributeError(f"module 'kdbench' has no attribute {name!r}")
+    return getattr(import_module(f"kdbench.{_HOME[name]}"), name)

@@ -6,7 +6,7 @@ from kdbench.catalog import unknown
 from kdbench.errors import UserError
 from kdbench.plan import expand
 from kdbench.spec import Cell, Form, Suite
-from kdbench.suite import load_suite
+from kdbench.suite import find_file, load_suite
 
 
 def find_row(address: str, form: Form) -> tuple[Suite, Cell]:
@@ -22,6 +22,8 @@ def find_row(address: str, form: Form) -> tuple[Suite, Cell]:
             if path.with_name(path.name + ".toml").is_file():
                 suite = load_suite(path)
                 return suite, _cell(suite, "/".join(parts[cut:]), form)
+    if len(parts) > 1:
+        find_file(Path(*parts[:2]) if parts[0] == "suites" else Path(parts[0]))  # names the nearest suite
     raise UserError(f"no such row: {address}; write SUITE/ROW as `kdbench list rows SUITE` prints it")
 
 

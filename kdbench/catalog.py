@@ -195,7 +195,8 @@ def unknown(what: str, name: str, valid: Iterable[str]) -> str:
     known = list(valid)
     near = get_close_matches(name, known, n=1, cutoff=0.5)
     guess = f" Did you mean {near[0]!r}?" if near else ""
-    return f"unknown {what} {name!r}.{guess} Valid: {', '.join(known)}"
+    more = f" and {len(known) - 40} more" if len(known) > 40 else ""
+    return f"unknown {what} {name!r:.80}.{guess} Valid: {', '.join(known[:40])}{more}"
 
 
 @cache

@@ -16,6 +16,7 @@ BAD = frozenset({Word.BELOW, Word.ABOVE, Word.FAILED, Word.BLOCKED})
 """The words that make `kdbench check` exit with 1."""
 
 _NO_FAILURES: Mapping[str, Failure] = MappingProxyType({})
+_NO_REPEATS: Mapping[str, Sequence[Result]] = MappingProxyType({})
 
 
 class _Stored(Struct, frozen=True):
@@ -23,6 +24,7 @@ class _Stored(Struct, frozen=True):
 
     results: Mapping[str, Result]
     failures: Mapping[str, Failure]
+    repeats: Mapping[str, Sequence[Result]]
 
     def value(self, of: str, reading: Reading) -> float | None:
         """The accuracy of a run at a reading; None without a result or if its curve is too short."""
@@ -37,14 +39,18 @@ class _Stored(Struct, frozen=True):
 
 
 def check_suite(
-    cells: Iterable[Cell], results: Mapping[str, Result], failures: Mapping[str, Failure] = _NO_FAILURES
+    cells: Iterable[Cell],
+    results: Mapping[str, Result],
+    failures: Mapping[str, Failure] = _NO_FAILURES,
+    repeats: Mapping[str, Sequence[Result]] = _NO_REPEATS,
 ) -> list[Check]:
     """Hold every row against the results there are, in the order of the cells.
 
-    `results` and `failures` are keyed by the id of the run; others than the cells' are not looked at.
+    `results`, `failures` and `repeats` (further trainings of the same run) are keyed by the id of the run;
+    others than the cells' are not looked at.
     """
     cells = list(cells)
-    stored = _Stored(results, failures)
+    stored = _Stored(results, failures, repeats)
     namesakes: defaultdict[tuple[str, ...], list[str]] = defaultdict(list)
     for cell in cells:
         namesakes[cell.ids].append(cell.row.name)
@@ -154,7 +160,22 @@ def _check(cell: Cell, stored: _Stored, names: Sequence[str]) -> Check:
         values=values,
         optimism=_optimism(cell, stored),
         same_as=tuple(name for name in names if name != cell.row.name),
+        repeats=tuple(_differences(cell, stored)),
     )
+
+
+def _differences(cell: Cell, stored: _Stored) -> Iterator[str]:
+    """Where a run that was trained again gave something else: on one machine and version it must not."""
+    for run, of in _runs(cell):
+        for number, repeat in enumerate(stored.repeats.get(of, ()), 1):
+            first = stored.results[of]
+            pairs = zip(first.curve.top1, repeat.curve.top1, strict=True)
+            epoch = next((epoch for epoch, (one, other) in enumerate(pairs, 1) if one != other), None)
+            if epoch is not None:
+                yield (
+                    f"seed {run.seed}, repeat {number}: differs from epoch {epoch} on; "
+                    f"last {repeat.last:.2f} against {first.last:.2f}"
+                )
 
 
 def _runs(cell: Cell) -> Iterator[tuple[Run, str]]:
@@ -167,7 +188,7 @@ def _top1(cell: Cell, values: Mapping[int, float], stored: _Stored) -> Verdict:
         return _absent(cell, reference.top1, stored)
     notes = list(_failed_seeds(cell, stored))
     if reference.top1 is None:
-        only = "only the gain is printed" if reference.gain is not None else "no accuracy is printed"
+        only = "only the gain is printed" if reference.gain is not None else "no reference accuracy"
         return _unreferenced(list(values.values()), [only, _so_far(len(values), row.seeds), *notes])
     return judge(
         list(values.values()),
@@ -195,7 +216,7 @@ def _gain(cell: Cell, values: Mapping[int, float], stored: _Stored) -> Verdict:
         return _absent(cell, printed, stored)
     gains = _paired(cell, values, stored)
     if printed is None:
-        return _unreferenced(gains, ["no gain is printed"])
+        return _unreferenced(gains, ["no reference gain"])
     if not gains:
         return Verdict(word=Word.PENDING, reason=_no_baseline(cell, stored), printed=printed)
     return judge(gains, printed, row.tolerance.gain, seeds=row.seeds)
@@ -235,7 +256,7 @@ def _absent(cell: Cell, printed: float | None, stored: _Stored) -> Verdict:
         return Verdict(word=Word.BLOCKED, reason=reason, printed=printed)
     reason = _not_run(cell.row, any(of in stored.results for of in cell.ids))
     if printed is None:
-        return Verdict(word=Word.NO_REFERENCE, reason=f"no accuracy is printed; {reason}")
+        return Verdict(word=Word.NO_REFERENCE, reason=f"no reference accuracy; {reason}")
     return Verdict(word=Word.PENDING, reason=reason, printed=printed)
 
 

@@ -6,21 +6,21 @@ Exit codes: 0 all well; 1 a verdict is below, above, failed or blocked; 2 the in
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import click
 
 from kdbench import __version__
+from kdbench.cli_data import data
+from kdbench.cli_list import list_
+from kdbench.cli_options import as_json, complete_suite, offline, say, selection
 from kdbench.errors import UserError
 
 if TYPE_CHECKING:
-    from kdbench.catalog import Kind
     from kdbench.spec import Form
     from kdbench.workload import Selection
 
-F = TypeVar("F", bound=Callable[..., Any])
 STOPPED = 130
 
 
@@ -51,80 +51,6 @@ def cli() -> None:
 
     A SUITE is a file of suites/, named with or without .toml.
     """
-
-
-def complete_suite(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
-    """The suites of this folder, for the shell's completion."""
-    return [
-        name
-        for path in sorted(Path("suites").glob("*.toml"))
-        if (name := str(path.with_suffix(""))).startswith(begun)
-    ]
-
-
-def selection(command: F) -> F:
-    """The arguments that choose suites, rows, seeds and the form; the command gets one Selection."""
-    from functools import wraps
-
-    @wraps(command)
-    def with_selection(
-        *,
-        suite: tuple[str, ...],
-        rows: str,
-        seeds: str | None,
-        form: Form,
-        settings: tuple[str, ...],
-        smoke: bool,
-        **rest: Any,  # noqa: ANN401 - the command's own options
-    ) -> Any:  # noqa: ANN401 - what the command returns
-        from kdbench.workload import Selection, parse_seeds, parse_settings
-
-        chosen = Selection(
-            suites=suite,
-            rows=rows,
-            seeds=parse_seeds(seeds) if seeds is not None else None,
-            form=form,
-            settings=parse_settings(settings),
-            smoke=smoke,
-        )
-        return command(chosen, **rest)
-
-    options = (
-        click.argument("suite", nargs=-1, required=True, shell_complete=complete_suite),
-        click.option("--rows", default="*", metavar="GLOB", help="Only rows whose name matches."),
-        click.option("--seeds", metavar="SEEDS", help="For example 0-2 or 0,3; instead of the suite's."),
-        click.option(
-            "--as",
-            "form",
-            type=click.Choice(["released", "printed"]),
-            default="released",
-            show_default=True,
-            help="What the authors' code does, or what the paper prints.",
-        ),
-        click.option(
-            "--set",
-            "settings",
-            multiple=True,
-            metavar="KEY=VALUE",
-            help="A recipe field or loss parameter, for every row; never compared with a reference.",
-        ),
-        click.option("--smoke", is_flag=True, help="2 epochs on 256 images: does it train at all?"),
-    )
-    wrapped: Any = with_selection
-    for option in reversed(options):
-        wrapped = option(wrapped)
-    return wrapped  # type: ignore[no-any-return]
-
-
-as_json = click.option("--json", "as_json", is_flag=True, help="For programs.")
-offline = click.option("--offline", is_flag=True, help="Never touch the network.")
-
-
-def say(value: object) -> None:
-    """Print a value as JSON."""
-    import msgspec
-
-    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2))
 
 
 @cli.command()
@@ -213,19 +139,27 @@ def _judge(chosen: Selection, *, strict: bool, as_json: bool, report: bool) -> i
 
 @cli.command()
 @selection
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="A file to write.")
 @click.option(
-    "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="A file to write it to."
+    "--into",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A text in which the summary replaces what stands between the kdbench markers.",
 )
-def report(chosen: Selection, *, output: Path | None) -> None:
+@click.option("--summary", is_flag=True, help="One table only.")
+def report(chosen: Selection, *, output: Path | None, into: Path | None, summary: bool) -> None:
     """Write the report, in Markdown."""
     from kdbench import judging
+    from kdbench.report.markers import put_between
     from kdbench.store import write
 
-    text = judging.report(judging.judge(chosen))
-    if output is None:
-        click.echo(text)
-    else:
+    judged = judging.judge(chosen)
+    text = judging.summaries(judged) if summary or into else judging.report(judged)
+    if into is not None:
+        write(into, put_between(into.read_text(encoding="utf-8"), text, str(into)).encode())
+    elif output is not None:
         write(output, text.encode())
+    else:
+        click.echo(text)
 
 
 @cli.command()
@@ -242,61 +176,6 @@ def lint(suite: tuple[str, ...], *, as_json: bool) -> None:
         say(found)
     else:
         click.echo("\n".join(line for path, some in found.items() for line in describe_findings(path, some)))
-
-
-@cli.group("list")
-def list_() -> None:
-    """List suites, rows, losses, models or data sets."""
-
-
-@list_.command("suites")
-@click.argument("folder", default="suites", type=click.Path(exists=True, file_okay=False))
-@as_json
-def list_suites(folder: str, *, as_json: bool) -> None:
-    """The suites of a folder."""
-    from kdbench.suite import load_suite
-    from kdbench.text import columns
-
-    suites = [load_suite(path) for path in sorted(Path(folder).glob("*.toml"))]
-    if as_json:
-        say([{"path": suite.path, "paper": suite.paper, "rows": len(suite.rows)} for suite in suites])
-    else:
-        rows = [
-            (suite.path.removesuffix(".toml"), len(suite.rows), suite.dataset, suite.paper)
-            for suite in suites
-        ]
-        click.echo(columns(rows, ["suite", "rows", "data set", "paper"]))
-
-
-@list_.command("rows")
-@selection
-@as_json
-def list_rows(chosen: Selection, *, as_json: bool) -> None:
-    """The rows of suites, each by the address that `show` takes."""
-    from kdbench.text import describe_rows
-
-    suites = chosen.load()
-    if as_json:
-        say([cell.row for _, cells in suites for cell in cells])
-    else:
-        click.echo(describe_rows(suites))
-
-
-def _list_names(kind: Kind, what: str) -> None:
-    @list_.command(kind, help=f"The {what} that a suite may name.")
-    @as_json
-    def list_names(*, as_json: bool) -> None:
-        from kdbench.text import describe_names, entries
-
-        if as_json:
-            say(entries(kind))
-        else:
-            click.echo(describe_names(kind))
-
-
-_list_names("losses", "losses")
-_list_names("models", "models")
-_list_names("datasets", "data sets")
 
 
 @cli.command()
@@ -347,74 +226,5 @@ def schema() -> None:
     say(json_schema())
 
 
-@cli.group()
-def data() -> None:
-    """The data sets on this machine."""
-
-
-@data.command("list")
-@as_json
-def data_list(*, as_json: bool) -> None:
-    """Each data set and what of it is here."""
-    from kdbench.data.place import list_datasets
-    from kdbench.text import columns
-
-    rows = list_datasets(_data_folder())
-    if as_json:
-        say(rows)
-    else:
-        cells = [
-            (
-                row.name,
-                row.classes,
-                f"{row.train:,}",
-                f"{row.test:,}",
-                row.state,
-                f"{row.bytes / 1e6:,.1f} MB",
-            )
-            for row in rows
-        ]
-        click.echo(columns(cells, ["data set", "classes", "train", "test", "here", "on disk"]))
-
-
-@data.command("fetch")
-@click.argument("name", nargs=-1, required=True)
-@offline
-def data_fetch(name: tuple[str, ...], *, offline: bool) -> None:
-    """Fetch data sets, verify them and pack them."""
-    from kdbench.data.place import fetch_dataset
-    from kdbench.machine import load_machine
-
-    settings = load_machine().data
-    for each in name:
-        file = fetch_dataset(
-            each, _data_folder(), offline=offline or settings.offline, progress=True, mirrors=settings.mirrors
-        )
-        click.echo(f"{each}: {file}")
-
-
-@data.command("verify")
-@click.argument("name", nargs=-1, required=True)
-def data_verify(name: tuple[str, ...]) -> None:
-    """Hold packed data sets against their digests."""
-    from kdbench.data.place import verify_dataset
-
-    for each in name:
-        click.echo(verify_dataset(each, _data_folder()))
-
-
-@data.command("where")
-def data_where() -> None:
-    """The folder that data sets lie in, and what named it."""
-    from kdbench.data.place import where
-    from kdbench.machine import load_machine
-
-    place = where(load_machine().data_folder)
-    click.echo(f"{place.path} ({place.by})")
-
-
-def _data_folder() -> Path:
-    from kdbench.data.place import where
-    from kdbench.machine import load_machine
-
-    return where(load_machine().data_folder).path
+cli.add_command(list_)
+cli.add_command(data)

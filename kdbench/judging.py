@@ -9,9 +9,9 @@ from kdbench.check import check_suite
 from kdbench.lint import lint_suite
 from kdbench.machine import load_machine
 from kdbench.report.markdown import render
-from kdbench.report.summary import lines
+from kdbench.report.summary import lines, summary
 from kdbench.spec import Cell, Check, Result, Suite
-from kdbench.store import index, load_failures, load_results
+from kdbench.store import index, load_failures, load_repeats, load_results
 from kdbench.workload import Selection
 
 
@@ -32,10 +32,10 @@ def judge(chosen: Selection) -> Judged:
     suites = chosen.load()
     there = index(load_machine().results)
     ids = dict.fromkeys(name for _, cells in suites for cell in cells for name in _ids(cell))
-    results, failures = load_results(there, ids), load_failures(there, there.failures)
-    return Judged(
-        chosen, [(suite, check_suite(cells, results, failures)) for suite, cells in suites], results
-    )
+    results, repeats = load_results(there, ids), load_repeats(there, ids)
+    failures = load_failures(there, there.failures)
+    checked = [(suite, check_suite(cells, results, failures, repeats)) for suite, cells in suites]
+    return Judged(chosen, checked, results)
 
 
 def _ids(cell: Cell) -> tuple[str, ...]:
@@ -60,6 +60,11 @@ def report(judged: Judged) -> str:
         )
         for suite, checks in judged.suites
     )
+
+
+def summaries(judged: Judged) -> str:
+    """One table per suite."""
+    return "\n".join(summary(suite, checks) for suite, checks in judged.suites)
 
 
 def environment(checks: list[Check], results: Mapping[str, Result]) -> dict[str, str]:

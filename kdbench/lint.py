@@ -36,6 +36,7 @@ def lint_suite(suite: Suite) -> list[Finding]:
         _differing(suite.rows, "baseline-differs", _student),
         _differing(suite.rows, "number-differs", _pairing),
         _standing(suite.rows),
+        _assumed(suite.rows),
     )
     return list(chain.from_iterable(rules))
 
@@ -99,7 +100,7 @@ def _figures(group: Iterable[Row], quantity: Literal["top1", "gain"]) -> str:
 
 
 def _standing(rows: Iterable[Row]) -> Iterator[Finding]:
-    """Rows without a printed number, with one read second-hand, and settings that are assumed."""
+    """Rows without a printed number, or with one read second-hand."""
     for row in rows:
         reference = row.reference
         if reference.top1 is None and reference.gain is None:
@@ -107,8 +108,19 @@ def _standing(rows: Iterable[Row]) -> Iterator[Finding]:
         elif reference.kind == "second-hand":
             said = f" ({reference.source})" if reference.source else ""
             yield _finding("second-hand", row, f"{_who(row)}: {_numbers(row)} second-hand{said}", "info")
+
+
+def _assumed(rows: Iterable[Row]) -> Iterator[Finding]:
+    """Settings that stand by assumption, each assumption of a table once."""
+    groups: defaultdict[tuple[str, str], list[Row]] = defaultdict(list)
+    for row in rows:
         if row.assumed:
-            yield _finding("assumed", row, f"{_who(row)}: assumed: {row.assumed}", "info")
+            groups[row.table, row.assumed].append(row)
+    for (table, text), group in groups.items():
+        who = _who(group[0]) if len(group) == 1 else f"{len(group)} rows of {table}"
+        names = tuple(row.name for row in group)
+        said = f"{who}: assumed: {text}"
+        yield Finding(rule="assumed", level="info", table=group[0].printed_table, rows=names, sentence=said)
 
 
 def _numbers(row: Row) -> str:

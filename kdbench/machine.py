@@ -55,18 +55,22 @@ class Machine(Struct, frozen=True, kw_only=True):
     @property
     def results(self) -> Path:
         """One JSON per run, in git."""
-        return Path(self.root, os.path.expandvars(self.folders.results)).expanduser()
+        return _path(self.root, self.folders.results)
 
     @property
     def scratch(self) -> Path:
         """Weights, checkpoints and logs."""
-        return Path(self.root, os.path.expandvars(self.folders.scratch)).expanduser()
+        return _path(self.root, self.folders.scratch)
 
     @property
     def data_folder(self) -> Path | None:
         """Where benchmark.toml says that the data lie, if it does."""
-        written = os.path.expandvars(self.data.folder)
-        return Path(self.root, written).expanduser() if written else None
+        return _path(self.root, self.data.folder) if self.data.folder else None
+
+
+def _path(root: str, written: str) -> Path:
+    """A path as benchmark.toml has it, with `~` and variables; what is relative starts at root."""
+    return Path(root, os.path.expanduser(os.path.expandvars(written)))  # noqa: PTH111 - Path's raises
 
 
 def load_machine(path: Path | None = None) -> Machine:

@@ -1,50 +1,62 @@
 """What is wrong with a suite that is well formed: names, teachers, parameters, arithmetic."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from itertools import chain
 from typing import Any
 
-from msgspec.structs import asdict, fields
+from msgspec.structs import asdict
 
 from kdbench import catalog
 from kdbench.printed import gain_error, printed_baselines
-from kdbench.schema import Place, struct_at
-from kdbench.spec import Delta, Loss, Recipe, Row, Suite
+from kdbench.schema import WRONG, Place, values_at
+from kdbench.spec import Delta, Loss, Reading, Recipe, Row, Suite
 
 
-def find_mistakes(suite: Suite) -> list[str]:
-    """One sentence for each mistake, with the file, the row and the cure."""
-    place = Place(suite.path)
-    _check_names(suite, place)
+def find_mistakes(suite: Suite, place: Place) -> None:
+    """Say each mistake once, with the file, the first row that it concerns and the cure.
+
+    Nothing is said that could be but a consequence of a row that could not be read: see `Place.doubts`.
+    """
+    _find("datasets", suite.dataset, place.at("[suite]")) if suite.dataset else None
     _check_duplicates(suite, place)
-    if not place.problems:
-        for row in suite.rows:
-            _check_row(suite, row, place.at(row.name))
-        _check_teachers(suite, place)
-        _check_gains(suite, place)
+    place.doubts.update(row.student for row in suite.rows if _takes_teacher(row) is None)
+    unsure = place.doubts | {row.student for row in suite.rows if row.teacher and not _takes_teacher(row)}
+    checks = (
+        _row_mistakes(suite),
+        _teacher_mistakes(suite, unsure),
+        _gain_mistakes(suite, unsure),
+        _released_mistakes(suite),
+    )
+    concerned: dict[str, list[str]] = {}
+    for row, sentence in chain.from_iterable(checks):
+        concerned.setdefault(sentence, []).append(row.name)
+    for sentence, rows in concerned.items():
+        more = len(rows) - 1
+        others = f" and {more} more row{'s' * (more > 1)}" if more else ""
+        place.at(rows[0] + others).say(sentence)
     for number, delta in enumerate(suite.deltas, 1):
         _check_delta(suite, delta, place.at(f"delta {number} ({delta.at})"))
-    return place.problems
 
 
-def _found(kind: catalog.Kind, name: str, place: Place) -> bool:
+def _entry(kind: catalog.Kind, name: str) -> Any:  # noqa: ANN401 - as catalog.find
+    try:
+        return catalog.find(kind, name)
+    except LookupError:
+        return None
+
+
+def _takes_teacher(row: Row) -> bool | None:
+    """Whether a row's loss does; None of an unknown one."""
+    entry = _entry("losses", row.loss.name)
+    return None if entry is None else bool(entry.teacher)
+
+
+def _find(kind: catalog.Kind, name: str, place: Place) -> None:
     try:
         catalog.find(kind, name)
     except LookupError as error:
         place.say(str(error))
-        return False
-    return True
-
-
-def _check_names(suite: Suite, place: Place) -> None:
-    """Each unknown name once, at the first row that uses it."""
-    _found("datasets", suite.dataset, place.at("[suite], dataset"))
-    first: dict[tuple[catalog.Kind, str], str] = {}
-    for row in suite.rows:
-        first.setdefault(("models", row.student), f"{row.name}, student")
-        first.setdefault(("losses", row.loss.name), f"{row.name}, loss")
-    for (kind, name), where in first.items():
-        _found(kind, name, place.at(where))
 
 
 def _check_duplicates(suite: Suite, place: Place) -> None:
@@ -53,34 +65,49 @@ def _check_duplicates(suite: Suite, place: Place) -> None:
             place.say(f"row {name} stands {times} times; a printed cell is one row")
 
 
-def _check_row(suite: Suite, row: Row, place: Place) -> None:
-    dataset = catalog.find("datasets", suite.dataset)
-    least = catalog.find("models", row.student).least_size
-    if least > dataset.size:
-        place.say(
-            f"{row.student} needs images of {least} pixels; those of {suite.dataset} have {dataset.size}"
-        )
-    if row.recipe.classes and row.recipe.classes < dataset.classes:
-        place.say(f"classes = {row.recipe.classes}; {suite.dataset} has {dataset.classes} classes")
-    for problem in loss_mistakes(row.loss):
-        place.say(problem)
-    entry = catalog.find("losses", row.loss.name)
+def _row_mistakes(suite: Suite) -> Iterator[tuple[Row, str]]:
+    dataset = _entry("datasets", suite.dataset)
+    for row in suite.rows:
+        problems = (_model_mistakes(row, dataset), _loss_mistakes(row), recipe_mistakes(row.recipe))
+        yield from ((row, problem) for problem in chain.from_iterable(problems))
+        if isinstance(row.reading, int) and row.reading > row.recipe.epochs:
+            yield row, f"reading = {row.reading}, but it trains {row.recipe.epochs} epochs"
+        classes = row.recipe.classes
+        if dataset is not None and 0 < classes < dataset.classes:
+            yield row, f"classes = {classes}; {suite.dataset} has {dataset.classes} classes"
+
+
+def _model_mistakes(row: Row, dataset: catalog.DatasetEntry | None) -> Iterator[str]:
+    try:
+        least = catalog.find("models", row.student).least_size
+    except LookupError as error:
+        yield str(error)
+    else:
+        if dataset is not None and least > dataset.size:
+            yield f"{row.student} needs images of {least} pixels; those of the data set have {dataset.size}"
+
+
+def _loss_mistakes(row: Row) -> Iterator[str]:
+    try:
+        entry = catalog.find("losses", row.loss.name)
+    except LookupError as error:
+        yield str(error)
+        return
+    yield from loss_mistakes(row.loss)
     if entry.teacher and row.teacher is None:
-        place.say(f"loss {row.loss.name!r} needs a teacher; add teacher = ... to the row")
+        yield f"loss {row.loss.name!r} needs a teacher; add teacher = ... to the row"
     if row.teacher is not None and not entry.teacher:
-        place.say(f"loss {row.loss.name!r} takes no teacher, but the row names {str(row.teacher)!r}")
-    if isinstance(row.reading, int) and row.reading > row.recipe.epochs:
-        place.say(f"reading = {row.reading}, but it trains {row.recipe.epochs} epochs")
-    _check_recipe(row.recipe, place)
+        yield f"loss {row.loss.name!r} takes no teacher, but the row names {str(row.teacher)!r}"
 
 
-def _check_recipe(recipe: Recipe, place: Place) -> None:
+def recipe_mistakes(recipe: Recipe) -> Iterator[str]:
+    """What contradicts itself within a recipe."""
     if recipe.milestones and recipe.gamma == 1:
-        place.say("milestones without gamma: the lr would never change; add gamma = ... to [recipe]")
+        yield "milestones without gamma: the lr would never change; add gamma = ... to [recipe]"
     if list(recipe.milestones) != sorted(set(recipe.milestones)):
-        place.say(f"milestones = {list(recipe.milestones)}; they must rise")
-    if recipe.normalize:
-        _found("datasets", recipe.normalize, place.at("recipe.normalize"))
+        yield f"milestones = {list(recipe.milestones)}; they must rise"
+    if recipe.normalize and _entry("datasets", recipe.normalize) is None:
+        yield f"normalize: {catalog.unknown('data set', recipe.normalize, catalog.names('datasets'))}"
 
 
 def loss_mistakes(loss: Loss) -> Iterator[str]:
@@ -88,58 +115,101 @@ def loss_mistakes(loss: Loss) -> Iterator[str]:
     takes = catalog.find("losses", loss.name).params
     for name in loss.params:
         if name not in takes:
-            yield catalog.unknown(f"parameter of loss {loss.name!r}", name, takes or ("none",))
+            yield f"loss {loss.name!r}: {catalog.unknown('parameter', name, takes or ('none',))}"
     for name in takes:
         if name not in loss.params:
             yield f"loss {loss.name!r} needs the parameter {name!r}; it takes {', '.join(takes)}"
 
 
-def _check_teachers(suite: Suite, place: Place) -> None:
+def _teacher_mistakes(suite: Suite, unsure: Collection[str]) -> Iterator[tuple[Row, str]]:
     epochs: dict[str, int] = {}
     for row in suite.rows:
         if row.is_baseline:
             epochs.setdefault(row.student, row.recipe.epochs)
     for row in suite.rows:
         name = row.teacher_student
-        if name is None or row.teacher is None:
+        if name is None or row.teacher is None or _unsure(name, unsure):
             continue
+        epoch = row.teacher.epoch or suite.teacher
         if name not in epochs:
-            place.at(row.name).say(
+            yield (
+                row,
                 f"no row trains the teacher {name!r}: it needs a row of loss ce without a teacher. "
-                + catalog.unknown("teacher", name, ["self", *epochs])
+                + catalog.unknown("teacher", name, ["self", *epochs]),
             )
-        elif isinstance(row.teacher.epoch, int) and row.teacher.epoch > epochs[name]:
-            place.at(row.name).say(f"teacher {row.teacher}: {name} trains only {epochs[name]} epochs")
+        elif isinstance(epoch, int) and epoch > epochs[name]:
+            yield row, f"teacher {name}@{epoch}: {name} trains only {epochs[name]} epochs"
 
 
-def _check_gains(suite: Suite, place: Place) -> None:
+def _unsure(student: str, unsure: Collection[str]) -> bool:
+    return student in unsure or "*" in unsure
+
+
+def _gain_mistakes(suite: Suite, unsure: Collection[str]) -> Iterator[tuple[Row, str]]:
     printed = printed_baselines(suite.rows)
     for row in suite.rows:
-        error = gain_error(row, printed(row))
-        if error is not None and not row.sic:
-            place.at(row.name).say(
-                f"gain = {row.reference.gain}, but {row.reference.top1} - {printed(row)} is "
-                f"{row.reference.top1 - printed(row):.2f}; if the paper prints it so, add sic = true"  # type: ignore[operator]
-            )
-        elif error is None and row.sic:
-            place.at(row.name).say("sic = true, but the printed gain adds up; remove it")
+        if _unsure(row.student, unsure):
+            continue
+        baseline, top1 = printed(row), row.reference.top1
+        error = gain_error(row, baseline)
+        if error is None and row.sic:
+            yield row, "sic = true, but the printed gain adds up; remove it"
+        if error is not None and not row.sic and baseline is not None and top1 is not None:
+            is_ = f"{top1} - {baseline} is {top1 - baseline:.2f}"
+            yield row, f"gain = {row.reference.gain}, but {is_}; if the paper prints it so, add sic = true"
+
+
+def released(suite: Suite, row: Row) -> tuple[dict[str, Any], Loss, Reading]:
+    """A row as the authors' code has it: what deltas change in its recipe, its loss, its teacher's epoch."""
+    recipe: dict[str, Any] = {}
+    params: dict[str, float] = {}
+    name, checkpoint = row.loss.name, suite.teacher
+    for delta in suite.deltas:
+        if delta.concerns(row):
+            recipe |= delta.recipe
+            params |= delta.params
+            name = delta.loss.get(row.loss.name, name)
+            checkpoint = delta.teacher or checkpoint
+    return recipe, Loss(name, {**row.loss.params, **params}), checkpoint
+
+
+def _released_mistakes(suite: Suite) -> Iterator[tuple[Row, str]]:
+    """What only the deltas together make wrong."""
+    for row in suite.rows if suite.deltas else ():
+        _, loss, _ = released(suite, row)
+        known = _entry("losses", loss.name) and _entry("losses", row.loss.name)
+        if known and loss != row.loss and not list(loss_mistakes(row.loss)):
+            yield from ((row, f"as released: {problem}") for problem in loss_mistakes(loss))
 
 
 def _check_delta(suite: Suite, delta: Delta, place: Place) -> None:
     concerned = [row for row in suite.rows if delta.concerns(row)]
-    if not concerned:
-        place.say(f"concerns no row: where = {dict(delta.where)}, loss = {dict(delta.loss)}")
+    if not place.doubts:
+        _check_concerns(suite, delta, place)
     for name in delta.loss.values():
-        _found("losses", name, place.at("loss"))
-    _check_delta_recipe(delta, concerned, place.at("recipe"))
+        _find("losses", name, place.at("loss"))
+    changed = values_at(Recipe, delta.recipe, place.at("recipe"))
+    if concerned and changed and WRONG not in changed.values():
+        before = concerned[0].recipe
+        after = Recipe(**{**asdict(before), **changed})
+        for problem in recipe_mistakes(after):
+            if problem not in recipe_mistakes(before):
+                place.at("recipe").say(problem)
 
 
-def _check_delta_recipe(delta: Delta, concerned: list[Row], place: Place) -> None:
-    known = {info.name for info in fields(Recipe)}
-    for key in delta.recipe.keys() - known:
-        place.say(catalog.unknown("key", key, sorted(known)))
-    if concerned and delta.recipe and not delta.recipe.keys() - known:
-        made: dict[str, Any] = {**asdict(concerned[0].recipe), **delta.recipe}
-        recipe = struct_at(Recipe, made, place)
-        if recipe is not None:
-            _check_recipe(recipe, place)
+def _check_concerns(suite: Suite, delta: Delta, place: Place) -> None:
+    """Each value of `where` names something, and together they name a row."""
+    said = len(place.problems)
+    for key, values in delta.where.items():
+        there = list(dict.fromkeys(_part(row, key) for row in suite.rows))
+        for value in values:
+            if value not in there:
+                place.at("where").say(catalog.unknown(key, value, filter(None, there)))
+    if len(place.problems) == said and not any(delta.concerns(row) for row in suite.rows):
+        place.say(f"concerns no row: where = {dict(delta.where)}, loss = {dict(delta.loss)}")
+
+
+def _part(row: Row, key: str) -> str:
+    """What a key of a delta's `where` is of a row."""
+    parts = {"table": row.table, "student": row.student, "teacher": str(row.teacher or "")}
+    return parts.get(key, row.loss.name)

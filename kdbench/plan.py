@@ -1,6 +1,7 @@
 """Suite -> runs: what has to be trained for its rows, each training once, teachers first."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -8,8 +9,8 @@ from msgspec.structs import asdict, fields, replace
 
 from kdbench import catalog
 from kdbench.errors import UserError
-from kdbench.mistakes import loss_mistakes
-from kdbench.schema import Place, struct_at
+from kdbench.mistakes import loss_mistakes, released
+from kdbench.schema import Place, is_number, struct_at, values_at
 from kdbench.spec import PROTOCOL, Cell, Form, Loss, Reading, Recipe, Reference, Row, Run, Suite, Teacher
 
 SMOKE = {"epochs": 2, "train_size": 256, "test_size": 256}
@@ -24,6 +25,7 @@ def expand(
     seeds: Collection[int] | None = None,
     settings: Mapping[str, Any] | None = None,
     smoke: bool = False,
+    fitting: bool = False,
 ) -> tuple[Cell, ...]:
     """Each row with its runs, one per seed.
 
@@ -35,6 +37,7 @@ def expand(
         settings: recipe fields or loss parameters that override every row's. The runs get another
             identity and the rows lose their references.
         smoke: `SMOKE`, one seed; a teacher's epoch beyond the last becomes the last.
+        fitting: leave out rows that the settings do not fit, instead of raising.
 
     Raises:
         UserError: no row has such a name, or a setting fits no row.
@@ -46,7 +49,11 @@ def expand(
     planner = Planner(suite, form, changes, cut=smoke)
     planner.check_settings(chosen)
     only = [0] if smoke and seeds is None else seeds
-    return tuple(planner.cell(row, range(row.seeds) if only is None else only) for row in chosen)
+    cells = []
+    for row in chosen:
+        with suppress(*([UserError] if fitting else [])):
+            cells.append(planner.cell(row, range(row.seeds) if only is None else only))
+    return tuple(cells)
 
 
 def make_plan(cells: Iterable[Cell], stored: Collection[str] = frozenset()) -> tuple[Run, ...]:
@@ -146,19 +153,12 @@ class Planner:
 
     def read(self, row: Row) -> tuple[Row, Reading]:
         """A row as this form and the settings have it, and the checkpoint an unqualified teacher is."""
-        recipe: dict[str, Any] = {}
-        params: dict[str, float] = {}
-        name, checkpoint = row.loss.name, self.suite.teacher
-        for delta in self.suite.deltas if self.form == "released" else ():
-            if delta.concerns(row):
-                recipe |= delta.recipe
-                params |= delta.params
-                name = delta.loss.get(row.loss.name, name)
-                checkpoint = delta.teacher or checkpoint
+        printed: tuple[dict[str, Any], Loss, Reading] = ({}, row.loss, self.suite.teacher)
+        recipe, loss, checkpoint = released(self.suite, row) if self.form == "released" else printed
         recipe |= {key: value for key, value in self.settings.items() if key in RECIPE_FIELDS}
-        takes = catalog.find("losses", name).params
-        params |= {key: float(value) for key, value in self.settings.items() if key in takes}
-        return self._resolved(row, recipe, Loss(name, {**row.loss.params, **params})), checkpoint
+        takes = catalog.find("losses", loss.name).params
+        params = {key: value for key, value in self.settings.items() if key in takes}
+        return self._resolved(row, recipe, Loss(loss.name, {**loss.params, **params})), checkpoint
 
     def check_settings(self, rows: Iterable[Row]) -> None:
         """Refuse settings that no row can take.
@@ -166,12 +166,19 @@ class Planner:
         Raises:
             UserError: one sentence for each.
         """
+        place = Place("--set")
+        settings, self.settings = self.settings, {}
         takes = {name for row in rows for name in self.read(row)[0].loss.params}
-        wrong = [key for key in self.settings if key not in RECIPE_FIELDS and key not in takes]
-        if wrong:
-            raise UserError(
-                *(f"--set: {catalog.unknown('key', key, sorted(RECIPE_FIELDS | takes))}" for key in wrong)
-            )
+        for key, value in settings.items():
+            if key in takes and not is_number(value):
+                place.say(f"{key} = {value!r:.80}: expected a finite number")
+            elif key not in RECIPE_FIELDS | takes:
+                place.say(catalog.unknown("key", key, sorted(RECIPE_FIELDS | takes)))
+        recipe = {key: value for key, value in settings.items() if key in RECIPE_FIELDS}
+        self.settings = {**settings, **values_at(Recipe, recipe, place)}
+        if place.problems:
+            raise UserError(*place.problems)
+        self.settings |= {key: float(value) for key, value in settings.items() if key in takes}
 
     def _resolved(self, row: Row, recipe: Mapping[str, Any], loss: Loss) -> Row:
         place = Place(self.suite.path, row.name)

@@ -62,9 +62,7 @@ class Lines:
         if isinstance(event, Update):
             if monotonic() - self.told > 60:
                 self.told = monotonic()
-                click.echo(
-                    f"        {title(run)}: epoch {event.epoch}/{run.recipe.epochs}, {_now(event)}", err=True
-                )
+                click.echo(f"        {title(run)}: {_now(event, run.recipe.epochs)}", err=True)
             return
         self.over += 1
         click.echo(f"[{self.over}/{len(self.runs)}] {title(run)}: {ending(event)}", err=True)
@@ -94,7 +92,7 @@ class Bars:
         if event.id not in self.tasks:
             self.tasks[event.id] = self.bars.add_task(title(run), total=run.recipe.epochs, now="")
         self.done[event.id] = event.epoch
-        self.bars.update(self.tasks[event.id], completed=event.epoch, now=_now(event))
+        self.bars.update(self.tasks[event.id], completed=event.epoch, now=_now(event, run.recipe.epochs))
 
     def _end(self, run: Run, event: Done | Failed | Blocked) -> None:
         self.over += 1
@@ -109,8 +107,7 @@ def _bars(console: "Console") -> "Progress":
 
     return progress.Progress(
         progress.TextColumn("{task.description}", markup=False),
-        progress.BarColumn(bar_width=None),
-        progress.MofNCompleteColumn(),
+        progress.BarColumn(bar_width=16),
         progress.TextColumn("{task.fields[now]}", markup=False),
         progress.TimeRemainingColumn(),
         console=console,
@@ -134,5 +131,5 @@ def ending(event: Done | Failed | Blocked) -> str:
     return f"top1 {result.last:.2f} (best {result.best:.2f}), {how}"
 
 
-def _now(event: Update) -> str:
-    return f"top1 {event.top1:.2f}, {event.images_per_second:,.0f} images/s"
+def _now(event: Update, epochs: int) -> str:
+    return f"epoch {event.epoch}/{epochs}, top1 {event.top1:.2f}, {event.images_per_second:,.0f} images/s"

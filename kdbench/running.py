@@ -2,7 +2,7 @@
 
 from msgspec.structs import replace
 
-from kdbench.data.place import fetch_dataset, where
+from kdbench.data.place import fetch_dataset, list_datasets, where
 from kdbench.dispatch import dispatch
 from kdbench.executors.local import LocalExecutor, default_slots
 from kdbench.machine import Machine, load_machine
@@ -37,12 +37,22 @@ def train_missing(work: Workload, machine: Machine, *, slots: int | None, again:
         return
     check_writable(machine.results)
     check_writable(machine.scratch)
-    place, data = where(machine.data_folder).path, machine.data
-    for name in dict.fromkeys(run.dataset for run in work.runs):
-        fetch_dataset(name, place, offline=data.offline, progress=True, mirrors=data.mirrors)
+    fetch_missing({run.dataset for run in work.runs}, machine)
     executor = LocalExecutor(machine, slots or default_slots(machine))
     try:
         with viewer(work.runs) as view:
             follow(dispatch(work.runs, executor, keep=work.keep, again=again), view)
     finally:
         executor.close()
+
+
+def fetch_missing(datasets: set[str], machine: Machine) -> None:
+    """Fetch and pack the data sets that are not packed here; the workers verify what they open.
+
+    Raises:
+        UserError: one cannot be had.
+    """
+    place, data = where(machine.data_folder).path, machine.data
+    for row in list_datasets(place):
+        if row.name in datasets and row.state != "packed":
+            fetch_dataset(row.name, place, offline=data.offline, progress=True, mirrors=data.mirrors)

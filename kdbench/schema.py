@@ -1,7 +1,11 @@
 """The form of a suite file, and how TOML becomes values with every mistake collected."""
 
+import re
+import sys
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal, TypeVar
+from difflib import get_close_matches
+from math import isfinite
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import msgspec
 from msgspec import Meta, Struct, field
@@ -10,10 +14,12 @@ from msgspec.structs import FieldInfo, fields, replace
 from kdbench.catalog import unknown
 from kdbench.spec import Percent, Positive, Reading, Recipe, Tolerance, Weight
 
-Text = Annotated[str, Meta(min_length=1, max_length=2000, pattern=r"^[^\x00-\x08\x0b-\x1f\x7f]*$")]
-Note = Annotated[str, Meta(max_length=2000, pattern=r"^[^\x00-\x08\x0b-\x1f\x7f]*$")]
-Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
-TeacherText = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.@-]{0,79}$")]
+Text = Annotated[str, Meta(min_length=1, max_length=2000, pattern=r"^[^\x00-\x08\x0b-\x1f\x7f-\x9f]*$")]
+Note = Annotated[str, Meta(max_length=2000, pattern=r"^[^\x00-\x08\x0b-\x1f\x7f-\x9f]*$")]
+# (?!\n): Python's $ would let a newline follow.
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$(?!\n)")]
+TeacherText = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.@-]{0,79}$(?!\n)")]
+Seeds = Annotated[int, Meta(ge=1, le=1000)]
 Written = dict[str, Any]
 """A part of a recipe, loss or tolerance as it stands in the file, before the levels are joined."""
 
@@ -27,7 +33,7 @@ class SuiteHead(Struct, frozen=True, kw_only=True):
     code: Note = ""
     reading: Reading = "last"
     teacher: Reading = "last"
-    seeds: Positive = 1
+    seeds: Seeds = 1
 
 
 class RowFile(Struct, frozen=True, kw_only=True):
@@ -40,7 +46,7 @@ class RowFile(Struct, frozen=True, kw_only=True):
     n: Positive | None = None
     gain: float | None = None
     sic: bool = False
-    seeds: Positive | None = None
+    seeds: Seeds | None = None
     reading: Reading | None = None
     loss: Written = field(default_factory=dict)
     recipe: Written = field(default_factory=dict)
@@ -58,7 +64,7 @@ class TableFile(Struct, frozen=True, kw_only=True):
     rows: list[RowFile]
     source: Note = ""
     kind: Literal["printed", "measured", "second-hand"] = "printed"
-    seeds: Positive | None = None
+    seeds: Seeds | None = None
     n: Positive | None = None
     reading: Reading | None = None
     recipe: Written = field(default_factory=dict)
@@ -88,50 +94,92 @@ class SuiteFile(Struct, frozen=True, kw_only=True):
 
 
 class Place:
-    """Where in a file we are, and the mistakes found so far; parts of a place share one list."""
+    """Where in a file we are, and the mistakes found so far; parts of a place share them.
 
-    def __init__(self, path: str, inside: str = "", problems: list[str] | None = None) -> None:
+    `doubts` holds the students of rows that could not be read, "*" for an unknown one: what is said
+    about them elsewhere in the file would be wrong.
+    """
+
+    def __init__(
+        self, path: str, inside: str = "", problems: list[str] | None = None, doubts: set[str] | None = None
+    ) -> None:
         self.path, self.inside = path, inside
         self.problems: list[str] = [] if problems is None else problems
+        self.doubts: set[str] = set() if doubts is None else doubts
 
     def at(self, part: str) -> "Place":
         """A part of this place."""
-        return Place(self.path, f"{self.inside}, {part}" if self.inside else part, self.problems)
+        line = "".join(sign if sign.isprintable() else "?" for sign in part)
+        return Place(self.path, f"{self.inside}, {line}" if self.inside else line, self.problems, self.doubts)
 
-    def say(self, problem: str) -> None:
-        """Record a mistake here."""
-        self.problems.append(": ".join(text for text in (self.path, self.inside, problem) if text))
+    def say(self, problem: str, *, once: bool = False) -> None:
+        """Record a mistake here; `once`: unless it is recorded already."""
+        sentence = ": ".join(text for text in (self.path, self.inside, problem) if text)
+        if not (once and sentence in self.problems):
+            self.problems.append(sentence)
 
 
 T = TypeVar("T", bound=Struct)
+WRONG: Any = object()
+"""A value that was refused, so that what follows from it is not refused again."""
 
 
-def struct_at(kind: type[T], written: Mapping[str, object], place: Place) -> T | None:
-    """Make a struct of what was written, saying each mistake.
+def struct_at(
+    kind: type[T], written: object, place: Place, stand_in: Mapping[str, Any] | None = None
+) -> T | None:
+    """Make a struct of what was written, saying each mistake; None where there is one."""
+    return make(kind, values_at(kind, written, place), place, stand_in)
 
-    A wrong or unknown optional key is left out, so that what follows from the rest is checked too;
-    None where a required key is missing or wrong. No caller goes on once anything was said.
-    """
+
+def values_at(kind: type[Struct], written: object, place: Place) -> dict[str, Any]:
+    """The values of a part, by key, each converted or `WRONG`, saying each mistake."""
+    if not isinstance(written, dict):
+        place.say(f"{written!r:.80} is no table of keys")
+        return dict.fromkeys((info.name for info in fields(kind)), WRONG)
     known = {info.name: info for info in fields(kind)}
-    for key in written.keys() - known.keys():
-        place.say(unknown("key", key, known))
-    values = {key: _value(info, written[key], place) for key, info in known.items() if key in written}
-    good = {key: value for key, value in values.items() if value is not _WRONG}
-    for name, info in known.items():
-        if info.required and name not in written:
-            place.say(f"{name} is missing")
-    return kind(**good) if all(name in good or not info.required for name, info in known.items()) else None
+    values = {key: _value(known[key], value, place) for key, value in written.items() if key in known}
+    for key in written:
+        if key not in known:
+            place.say(unknown("key", key, known))
+            for meant in get_close_matches(key, known, n=1, cutoff=0.5):
+                values.setdefault(meant, WRONG)
+    return values
 
 
-_WRONG = object()
+def make(
+    kind: type[T], values: Mapping[str, Any], place: Place, stand_in: Mapping[str, Any] | None = None
+) -> T | None:
+    """A struct of these values; None where a required one is missing, which is said, or one is `WRONG`.
+
+    With `stand_in` it is made all the same, so that the rest of the file can be checked: from these
+    values where others are lacking. No caller keeps it, since something was said.
+    """
+    required = [info.name for info in fields(kind) if info.required]
+    lacking = [name for name in required if name not in values]
+    for name in lacking:
+        place.say(f"{name} is missing", once=True)
+    good = {key: value for key, value in values.items() if value is not WRONG}
+    if stand_in is not None:
+        return kind(**{key: value for key, value in stand_in.items() if key not in good}, **good)
+    return None if lacking or len(good) < len(values) else kind(**good)
 
 
-def _value(info: FieldInfo, written: object, place: Place) -> object:
+def _value(info: FieldInfo, written: object, place: Place) -> Any:  # noqa: ANN401 - of the field's type
     try:
-        return msgspec.convert(_plural(info, written), info.type)
+        value = msgspec.convert(_plural(info, written), info.type)
     except msgspec.ValidationError as error:
-        place.say(f"{info.name} = {written!r:.80}: {_plain(str(error))}")
-        return _WRONG
+        place.say(f"{info.name} = {written!r:.80}: {_plain(str(error), info.type)}")
+        return WRONG
+    parts = value.values() if info.name == "params" else [value]
+    if any(isinstance(part, float) and not isfinite(part) for part in parts):
+        place.say(f"{info.name} = {written!r:.80}: expected a finite number")
+        return WRONG
+    return value
+
+
+def is_number(value: object) -> bool:
+    """Whether it can be the parameter of a loss."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def _plural(info: FieldInfo, written: object) -> object:
@@ -141,62 +189,103 @@ def _plural(info: FieldInfo, written: object) -> object:
     return {key: [value] if isinstance(value, str) else value for key, value in written.items()}
 
 
-def _plain(error: str) -> str:
+_WORDS = {
+    "`float`": "a number",
+    "`int`": "a whole number",
+    "`str`": "text",
+    "`bool`": "true or false",
+    "`array`": "a list",
+    "`object`": "a table of keys",
+}
+_CHOICE = re.compile(r"^Invalid enum value '?(.*?)'?( - at .*)?$")
+
+
+def _plain(error: str, kind: object) -> str:
+    """What msgspec says, in the words of TOML, with the valid values."""
+    choice = _CHOICE.match(error)
+    if choice is not None:
+        return unknown("value", choice[1], [str(word) for word in _choices(kind)])
+    if "matching regex" in error:
+        if "[A-Za-z0-9][A-Za-z0-9_." in error:
+            return "expected a name of at most 64 letters, digits, _, . and -"
+        return "expected text without control characters"
+    for word, plain in _WORDS.items():
+        error = error.replace(word, plain)
     return error[0].lower() + error[1:].replace("`", "'")
 
 
-def read_suite_file(content: Mapping[str, Any], place: Place) -> SuiteFile | None:
-    """Make a SuiteFile of parsed TOML, saying each mistake; None where there is no [suite] to speak of."""
+def _choices(kind: object) -> Iterator[object]:
+    """The words of a type's literals."""
+    if get_origin(kind) is Literal:
+        yield from get_args(kind)
+        return
+    for part in get_args(kind):
+        yield from _choices(part)
+
+
+_HEAD = {"paper": "?", "dataset": ""}
+"""Stands in for a `[suite]` that is wrong. No data set is named ""."""
+
+
+def read_suite_file(content: Mapping[str, Any], place: Place) -> SuiteFile:
+    """Make a SuiteFile of parsed TOML, saying each mistake; rows and tables that are wrong are left out."""
     known = {info.name: info for info in fields(SuiteFile)}
-    for key in content.keys() - known.keys():
-        place.say(unknown("section", key, known))
+    for key in content:
+        if key not in known:
+            place.say(unknown("section", key, known))
+    near = {name for key in content for name in get_close_matches(key, known, n=1, cutoff=0.5)}
     for name, info in known.items():
-        if info.required and name not in content:
+        if info.required and (name not in near or content.get(name) == []):
             place.say(f"[{name}] is missing")
-    head = _part(SuiteHead, content.get("suite", {}), place.at("[suite]"))
     tables = [_table(table, at) for table, at in _each(content, "table", "id", place)]
-    deltas = [_part(DeltaFile, delta, at) for delta, at in _each(content, "delta", "at", place)]
-    levels = {key: _mapping(content.get(key, {}), place.at(f"[{key}]")) for key in ("recipe", "tolerance")}
-    if head is None:
-        return None
+    deltas = [struct_at(DeltaFile, delta, at) for delta, at in _each(content, "delta", "at", place)]
+    if None in deltas or not tables:
+        place.doubts.add("*")
     return SuiteFile(
-        suite=head,
+        suite=make(SuiteHead, _section(SuiteHead, "suite", content, place), place.at("[suite]"), _HEAD),  # type: ignore[arg-type]
         table=[table for table in tables if table is not None],
         delta=[delta for delta in deltas if delta is not None],
-        **levels,
+        recipe=_section(Recipe, "recipe", content, place),
+        tolerance=_section(Tolerance, "tolerance", content, place),
     )
 
 
+def _section(kind: type[Struct], name: str, content: Mapping[str, Any], place: Place) -> dict[str, Any]:
+    """The values of a section; of one that is missing, which was said, all are `WRONG`."""
+    if name not in content:
+        return dict.fromkeys((info.name for info in fields(kind)), WRONG)
+    return values_at(kind, content[name], place.at(f"[{name}]"))
+
+
 def _table(written: object, place: Place) -> TableFile | None:
-    content = _mapping(written, place)
-    rows = [_part(RowFile, row, at) for row, at in _each(content, "rows", "student", place)]
-    table = _part(TableFile, {**content, "rows": []}, place)
-    if not rows:
+    content = written if isinstance(written, dict) else {}
+    rows = [(row, struct_at(RowFile, row, at)) for row, at in _each(content, "rows", "student", place)]
+    table = struct_at(TableFile, {**content, "rows": []} if "rows" in content else written, place)
+    if content.get("rows") == []:
         place.say("a table has at least one row")
-    return replace(table, rows=[row for row in rows if row is not None]) if table else None
+    if table is None:
+        place.doubts.update([_student(raw) for raw, _ in rows] or ["*"])
+        return None
+    place.doubts.update(_student(raw) for raw, row in rows if row is None)
+    return replace(table, rows=[row for _, row in rows if row is not None])
+
+
+def _student(row: object) -> str:
+    name = row.get("student") if isinstance(row, dict) else None
+    return name if isinstance(name, str) and re.fullmatch(r"[\w.-]+", name) else "*"
 
 
 def _each(content: Mapping[str, Any], key: str, called: str, place: Place) -> Iterator[tuple[object, Place]]:
     """The parts of a list, each with its place: its number and the name it gives itself."""
     parts = content.get(key, [])
     if not isinstance(parts, list):
-        place.say(f"{key} is a list ([[{key}]]), not {type(parts).__name__}")
+        place.say(f"{key} is a list ([[{key}]]), not {parts!r:.80}")
+        place.doubts.add("*")
         return
     word = "row" if key == "rows" else key
     for number, part in enumerate(parts, 1):
         name = part.get(called) if isinstance(part, dict) else None
         yield part, place.at(f"{word} {number}" + (f" ({name!s:.60})" if name else ""))
-
-
-def _part(kind: type[T], written: object, place: Place) -> T | None:
-    return struct_at(kind, _mapping(written, place), place)
-
-
-def _mapping(written: object, place: Place) -> dict[str, Any]:
-    if isinstance(written, dict):
-        return written
-    place.say(f"{written!r:.80} is no table of keys")
-    return {}
 
 
 def json_schema() -> dict[str, Any]:

@@ -25,6 +25,7 @@ LARGEST_RESULT = 10_000_000
 """Bytes; a record of 1,000 epochs has about 60,000."""
 _NAME = re.compile(r"\.s\d+\.(?P<id>[0-9a-f]{12})\.(?:(?P<kind>repeat\d+|failed)\.)?json$")
 _NUMBERS = re.compile(rb"\[[\s\d.,eE+-]*\]")
+_BROKEN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 R = TypeVar("R", Result, Failure)
 
 
@@ -61,6 +62,16 @@ def load_results(there: Index, ids: Iterable[str]) -> dict[str, Result]:
         UserError: a file is broken, of another schema, or not what its name says; all of them at once.
     """
     return _load_all(there.results, ids, load_result)
+
+
+def load_repeats(there: Index, ids: Iterable[str]) -> dict[str, list[Result]]:
+    """The further trainings of these runs that have a first result, in their order.
+
+    Raises:
+        UserError: a file is broken or not what its name says.
+    """
+    known = [run for run in dict.fromkeys(ids) if run in there.repeats and run in there.results]
+    return {run: [load_result(path) for path in there.repeats[run]] for run in known}
 
 
 def load_failures(there: Index, ids: Iterable[str]) -> dict[str, Failure]:
@@ -103,7 +114,7 @@ def load_result(path: Path) -> Result:
             age = "newer; update kdbench" if schema > RESULT_SCHEMA else "older"
             raise UserError(f"{path}: result of schema {schema}, which is {age}; this is {RESULT_SCHEMA}")
         result = msgspec.json.decode(content, type=Result)
-    except msgspec.DecodeError as error:
+    except _BROKEN as error:
         raise UserError(f"{path}: no valid result: {error}; move it away to train the run again") from error
     _check_identity(path, result)
     _check_curve(path, result)
@@ -118,7 +129,7 @@ def load_failure(path: Path) -> Failure:
     """
     try:
         failure = msgspec.json.decode(_read(path), type=Failure)
-    except msgspec.DecodeError as error:
+    except _BROKEN as error:
         raise UserError(f"{path}: no valid record of a failure: {error}; remove it") from error
     _check_identity(path, failure)
     return failure
@@ -135,10 +146,11 @@ def _read(path: Path) -> bytes:
 
 def _check_identity(path: Path, record: Result | Failure) -> None:
     match = _NAME.search(path.name)
-    if match is None or not record.id == record.run.id == match["id"]:
+    named = match["id"] if match else "no id"
+    if not record.id == record.run.id == named:
         raise UserError(
-            f"{path}: its run hashes to {record.run.id}, but it says {record.id}: it was changed by hand or "
-            f"comes from another experiment; move it away"
+            f"{path}: its run hashes to {record.run.id}, its id is {record.id}, its name says {named}: it was "
+            f"changed by hand or comes from another experiment; move it away"
         )
 
 
@@ -190,7 +202,7 @@ def _stem(folder: Path, run: Run) -> Path:
 def _pretty(record: Result | Failure) -> bytes:
     """Indented, a list of numbers on one line."""
     lines = msgspec.json.format(msgspec.json.encode(record), indent=1)
-    return _NUMBERS.sub(lambda found: b" ".join(found[0].split()), lines) + b"\n"
+    return _NUMBERS.sub(lambda found: b"[" + b" ".join(found[0][1:-1].split()) + b"]", lines) + b"\n"
 
 
 def write(path: Path, content: bytes) -> None:

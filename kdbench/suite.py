@@ -1,14 +1,27 @@
 """suites/*.toml -> Suite: every mistake of the file at once, each with its place and its cure."""
 
+import sys
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 from msgspec.structs import asdict
 
-from kdbench import catalog
 from kdbench.errors import UserError
 from kdbench.mistakes import find_mistakes
-from kdbench.schema import Place, RowFile, SuiteFile, TableFile, read_suite_file, struct_at
+from kdbench.schema import (
+    WRONG,
+    Place,
+    RowFile,
+    SuiteFile,
+    TableFile,
+    is_number,
+    make,
+    read_suite_file,
+    values_at,
+)
 from kdbench.spec import Delta, Loss, Recipe, Reference, Row, Suite, TeacherName, Tolerance
 from kdbench.toml import parse
 
@@ -22,11 +35,8 @@ def load_suite(path: str | Path) -> Suite:
     file = find_file(Path(path))
     content = parse(file)
     place = Place(str(file))
-    written = read_suite_file(content, place)
-    if written is None:
-        raise UserError(*place.problems)
-    suite = build(file, written, place)
-    place.problems.extend(find_mistakes(suite))
+    suite = build(file, read_suite_file(content, place), place)
+    find_mistakes(suite, place)
     if place.problems:
         raise UserError(*place.problems)
     return suite
@@ -36,14 +46,18 @@ def find_file(path: Path) -> Path:
     """The file that a suite's name means.
 
     Raises:
-        UserError: there is none; the message lists the suites beside it.
+        UserError: there is none; the message lists the suites beside it and in `suites/`.
     """
-    for candidate in (path, path.with_name(path.name + ".toml")):
-        if candidate.is_file():
-            return candidate
-    folder = path.parent if path.parent.is_dir() else Path("suites")
-    there = sorted(file.stem for file in folder.glob("*.toml"))
-    raise UserError(f"no such suite: {path}. " + catalog.unknown("suite", path.name, there))
+    with suppress(OSError):  # a name too long for any file
+        for candidate in (path, path.with_name(path.name + ".toml") if path.name else path):
+            if candidate.is_file():
+                return candidate
+    folders = dict.fromkeys((path.parent, Path("suites"))) if path.parent != Path() else [Path("suites")]
+    there = [str(file.with_suffix("")) for folder in folders for file in sorted(folder.glob("*.toml"))]
+    near = [name for name in there if Path(name).name == path.name]
+    near = near or get_close_matches(str(path), there, n=1, cutoff=0.5)
+    guess = f" Did you mean {near[0]}?" if near else ""
+    raise UserError(f"no such suite: {path}.{guess} There are: {', '.join(there) or 'none'}")
 
 
 def build(file: Path, written: SuiteFile, place: Place) -> Suite:
@@ -68,17 +82,41 @@ def build(file: Path, written: SuiteFile, place: Place) -> Suite:
 
 
 def _rows(written: SuiteFile, table: TableFile, place: Place) -> Iterator[Row]:
-    whole = struct_at(Recipe, {**written.recipe, **table.recipe}, place.at("recipe"))
-    margins = struct_at(Tolerance, written.tolerance, Place(place.path, "[tolerance]", place.problems))
+    recipe = {**written.recipe, **values_at(Recipe, table.recipe, place.at("recipe"))}
+    loss = _loss_values(table.loss, place)
+    whole, margins = _recipe(recipe, place), _tolerance(written.tolerance, place)
     for number, line in enumerate(table.rows, 1):
         here = place.at(f"row {number} ({line.student})")
-        changed = {**written.recipe, **table.recipe, **line.recipe}
-        recipe = struct_at(Recipe, changed, here.at("recipe")) if line.recipe else whole
-        own = {**written.tolerance, **line.tolerance}
-        tolerance = struct_at(Tolerance, own, here.at("tolerance")) if line.tolerance else margins
-        loss = _loss({**table.loss, **line.loss}, here)
-        if recipe is not None and tolerance is not None and loss is not None:
-            yield _row(written, table, line, recipe, loss, tolerance, here)
+        own_recipe = values_at(Recipe, line.recipe, here.at("recipe"))
+        own_margins = values_at(Tolerance, line.tolerance, here.at("tolerance"))
+        named = _loss({**loss, **_loss_values(line.loss, here)}, place if not line.loss else here)
+        teacher = _teacher(line.teacher, here)
+        if named is None or (teacher is None and line.teacher is not None):
+            place.doubts.add(line.student)
+            continue
+        yield _row(
+            written,
+            table,
+            line,
+            _recipe({**recipe, **own_recipe}, place) if own_recipe else whole,
+            named,
+            _tolerance({**written.tolerance, **own_margins}, place) if own_margins else margins,
+            teacher,
+        )
+
+
+_RECIPE = {"epochs": sys.maxsize, "batch_size": 1, "lr": 1.0, "gamma": 0.5}
+"""Stands in for a recipe that is wrong; nothing else in the file can contradict it."""
+
+
+def _recipe(values: Mapping[str, Any], place: Place) -> Recipe:
+    stand_in = {key: value for key, value in _RECIPE.items() if key != "gamma" or values.get(key) is WRONG}
+    return make(Recipe, values, Place(place.path, "[recipe]", place.problems), stand_in)  # type: ignore[return-value]
+
+
+def _tolerance(values: Mapping[str, Any], place: Place) -> Tolerance:
+    here = Place(place.path, "[tolerance]", place.problems)
+    return make(Tolerance, values, here, {"top1": 1.0, "gain": 1.0})  # type: ignore[return-value]
 
 
 def _row(
@@ -88,7 +126,7 @@ def _row(
     recipe: Recipe,
     loss: Loss,
     tolerance: Tolerance,
-    place: Place,
+    teacher: TeacherName | None,
 ) -> Row:
     reading = line.reading or table.reading or written.suite.reading
     at = f"@{reading}" if isinstance(reading, int) else ""
@@ -97,7 +135,7 @@ def _row(
         name=f"{table.id}/{line.student}{at}{taught}",
         table=table.id,
         student=line.student,
-        teacher=_teacher(line.teacher, place),
+        teacher=teacher,
         recipe=recipe,
         loss=loss,
         seeds=line.seeds or table.seeds or written.suite.seeds,
@@ -121,19 +159,26 @@ def _reference(table: TableFile, line: RowFile) -> Reference:
     )
 
 
-def _loss(written: Mapping[str, object], place: Place) -> Loss | None:
-    params = {key: value for key, value in written.items() if key != "name"}
-    wrong = [key for key, value in params.items() if isinstance(value, bool) or not _is_number(value)]
-    for key in wrong:
-        place.say(f"loss.{key} is {params[key]!r}; a parameter of a loss is a number")
-    if not isinstance(written.get("name"), str):
-        place.say('the loss has no name; write for example loss = { name = "ce" }')
+def _loss_values(written: Mapping[str, object], place: Place) -> dict[str, Any]:
+    """The name and the parameters of a loss, as far as they stand here; a wrong one becomes `WRONG`."""
+    values: dict[str, Any] = {}
+    for key, value in written.items():
+        good = isinstance(value, str) if key == "name" else is_number(value)
+        if not good:
+            lacks = "its name is text" if key == "name" else "a parameter of a loss is a finite number"
+            place.say(f"loss.{key} is {value!r:.80}; {lacks}")
+        values[key] = value if good else WRONG
+    return values
+
+
+def _loss(values: Mapping[str, Any], place: Place) -> Loss | None:
+    """A loss of all its levels; None without a name."""
+    if "name" not in values:
+        place.say('the loss has no name; write for example loss = { name = "ce" }', once=True)
+    if not isinstance(values.get("name"), str):
         return None
-    return None if wrong else Loss(str(written["name"]), {key: float(params[key]) for key in sorted(params)})  # type: ignore[arg-type]
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and value == value and abs(value) != float("inf")  # noqa: PLR0124 - NaN
+    given = sorted(values.keys() - {"name"})
+    return Loss(values["name"], {key: 0.0 if values[key] is WRONG else float(values[key]) for key in given})
 
 
 def _teacher(written: str | None, place: Place) -> TeacherName | None:

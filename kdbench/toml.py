@@ -24,7 +24,7 @@ def parse(file: Path) -> dict[str, Any]:
         raise UserError(f"{file}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{file}: not UTF-8 text: {error}") from error
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # tomllib.TOMLDecodeError, or a number of thousands of digits
         raise UserError(f"{file}: not valid TOML: {error}") from error
     except RecursionError as error:
         raise UserError(f"{file}: not valid TOML: nested too deep") from error

@@ -42,8 +42,8 @@ class Selection(Struct, frozen=True, kw_only=True):
             raise UserError(*problems)
         return loaded
 
-    def cells(self, suite: Suite, rows: str) -> tuple[Cell, ...]:
-        """The rows of a suite that are named so, with their runs."""
+    def cells(self, suite: Suite, rows: str, *, fitting: bool = False) -> tuple[Cell, ...]:
+        """The rows of a suite that are named so (and fit the settings), with their runs."""
         return expand(
             suite,
             form=self.form,
@@ -51,6 +51,7 @@ class Selection(Struct, frozen=True, kw_only=True):
             seeds=self.seeds,
             settings=self.settings,
             smoke=self.smoke,
+            fitting=fitting,
         )
 
 
@@ -87,7 +88,7 @@ def find_work(selection: Selection, machine: Machine, *, again: bool = False) ->
     """
     suites = selection.load()
     cells = [cell for _, some in suites for cell in some]
-    everything = [run for suite, _ in suites for cell in selection.cells(suite, "*") for run in cell.runs]
+    every = [cell for suite, _ in suites for cell in selection.cells(suite, "*", fitting=True)]
     there = index(machine.results)
     asked = {name for cell in cells for name in cell.ids}
     stored = set(there.results) - (asked if again else set())
@@ -100,7 +101,7 @@ def find_work(selection: Selection, machine: Machine, *, again: bool = False) ->
         runs=runs,
         stored=len(asked & set(there.results)),
         retrained=frozenset(run.id for run in runs) & there.results.keys(),
-        keep=weights_needed(everything),
+        keep=weights_needed(run for cell in every for run in cell.runs),
         index=there,
     )
 
@@ -142,11 +143,11 @@ def parse_settings(texts: tuple[str, ...]) -> dict[str, Any]:
     for text in texts:
         key, equals, value = text.partition("=")
         if not equals or not key.strip():
-            raise UserError(f"--set {text!r}: write key=value, for example --set epochs=5")
+            raise UserError(f"--set {text!r:.80}: write key=value, for example --set epochs=5")
         try:
             settings[key.strip()] = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError as error:
+        except (ValueError, RecursionError) as error:  # also of thousands of digits or brackets
             raise UserError(
-                f"--set {text!r}: {value!r} is no value; text goes in quotes: 'key=\"adam\"'"
+                f"--set {key.strip()}: {value!r:.80} is no value; text goes in quotes: 'key=\"adam\"'"
             ) from error
     return settings

@@ -153,3 +153,10 @@ def test_standing_of_a_row_is_information(row: Row, rule: Rule, sentence: str) -
 def test_row_may_be_both_without_a_number_and_assumed() -> None:
     row = replace(make_row(), assumed="alpha")
     assert [finding.rule for finding in lint_suite(make_suite(row))] == ["no-reference", "assumed"]
+
+
+def test_assumption_of_several_rows_of_a_table_is_one_finding() -> None:
+    rows = [replace(make_row(student), assumed="alpha", reference=Reference(top1=71.0)) for student in "ab"]
+    [finding] = lint_suite(make_suite(*rows))
+    assert finding.sentence == f"2 rows of {rows[0].table}: assumed: alpha"
+    assert finding.rows == tuple(row.name for row in rows)

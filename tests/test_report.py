@@ -4,8 +4,10 @@ import pytest
 from msgspec.structs import replace
 
 from kdbench.check import check_suite
+from kdbench.errors import UserError
 from kdbench.lint import lint_suite
 from kdbench.report.markdown import render
+from kdbench.report.markers import BEGIN, END, put_between
 from kdbench.report.summary import lines, summary
 from kdbench.report.words import escape, measured, number, signed
 from kdbench.spec import Check, Delta, Reference, Suite, Verdict, Word
@@ -46,7 +48,7 @@ DELTA = Delta(
 GOLDEN = r"""
 # A paper
 
-data set cifar100, as released, suite tfkd\_cifar100, arXiv 1909.11723, github.com/a/b
+data set cifar100, as released, suite tfkd_cifar100, arXiv 1909.11723, github.com/a/b
 
 1 of 3 accuracies reproduced, 1 consistent, 1 blocked (2 within the tolerance); 0 of 2 gains reproduced, 1 consistent, 1 blocked (1 within the tolerance); 1 without a printed accuracy.
 
@@ -88,7 +90,7 @@ The printed means count as exact: their error is not printed.
 
 - mobilenetv2 from resnet50@50: its teacher resnet50 (seed 0) failed: loss is NaN (logs/a.txt)
 - mobilenetv2 from resnet50@50: the printed gain is not value minus baseline; it stands as printed
-- shufflenetv2 from resnet18: no accuracy is printed; not run yet
+- shufflenetv2 from resnet18: no reference accuracy; not run yet
 - shufflenetv2 from resnet18: assumed: alpha 0.95
 - shufflenetv2 from resnet18: a \| b
 
@@ -98,13 +100,11 @@ The best epoch on test lies +0.00 points above the last (mean over 2 trainings, 
 
 ## Deltas
 
-- my\_loss\_function.py:14: lr = 0.2; multiplier = 50.0; loss kd becomes kd\_released; teachers are taken at best (where student mobilenetv2 or resnet18). KLDivLoss averages over the K classes too
+- my_loss_function.py:14: lr = 0.2; multiplier = 50.0; loss kd becomes kd_released; teachers are taken at best (where student mobilenetv2 or resnet18). KLDivLoss averages over the K classes too
 
 ## Lint
 
-- warning: mobilenetv2 from resnet50@50, kd, Table 4: the printed gain is 3.09, but 71.45 - 68.38 is 3.07
-- info: shufflenetv2 from resnet18, kd, Table 4: no printed number
-- info: shufflenetv2 from resnet18, kd, Table 4: assumed: alpha 0.95
+- mobilenetv2 from resnet50@50, kd, Table 4: the printed gain is 3.09, but 71.45 - 68.38 is 3.07
 
 ## Environment
 
@@ -135,7 +135,7 @@ row                          printed          measured    off  verdict          
 
 1.kd/mobilenetv2:resnet18: 2 more seeds are needed, if mean and spread stay; 2 of 3 seeds so far
 4/mobilenetv2:resnet50@50: its teacher resnet50 (seed 0) failed: loss is NaN (logs/a.txt)
-4/shufflenetv2:resnet18: no accuracy is printed; not run yet
+4/shufflenetv2:resnet18: no reference accuracy; not run yet
 
 1 of 3 accuracies reproduced, 1 consistent, 1 blocked (2 within the tolerance); 0 of 2 gains reproduced, 1 consistent, 1 blocked (1 within the tolerance); 1 without a printed accuracy.
 """  # noqa: E501 - as it is written
@@ -245,7 +245,7 @@ def test_measured_shows_mean_interval_and_seeds(verdict: Verdict, text: str) -> 
     ("text", "shown"),
     [
         ("a|b", r"a\|b"),
-        ("resnext101_32x8d", r"resnext101\_32x8d"),
+        ("resnext101_32x8d _a_", r"resnext101_32x8d \_a\_"),
         ("<b> & [x](y) `z` *w* ~v~ $u$ #1", r"\<b\> \& \[x\](y) \`z\` \*w\* \~v\~ \$u\$ \#1"),
         ("two\nlines\t and  spaces", "two lines and spaces"),
         ("back\\slash", r"back\\slash"),
@@ -269,3 +269,22 @@ def test_summary_of_a_small_suite_whole() -> None:
 
 def test_lines_of_a_small_suite_whole() -> None:
     assert lines(small()[1]) == LINES.strip("\n").splitlines()
+
+
+def test_sentence_that_all_rows_say_stands_once() -> None:
+    rows = [make_row(student, assumed="alpha", reference=Reference(top1=71.0)) for student in ("a", "b")]
+    checks = check_suite([make_cell(row) for row in rows], {})
+    text = render(make_suite(*rows), checks)
+    assert text.count("assumed: alpha") == 1
+    assert "- all rows: assumed: alpha" in text
+
+
+def test_summary_replaces_what_stood_between_the_markers() -> None:
+    text = f"before\n{BEGIN}\nold\n{END}\nafter\n"
+    assert put_between(text, "new\n", "README.md") == f"before\n{BEGIN}\nnew\n{END}\nafter\n"
+
+
+@pytest.mark.parametrize("text", ["no markers", f"{BEGIN}\n{END}\n{BEGIN}\n{END}\n", f"{END}\n{BEGIN}\n"])
+def test_summary_has_no_place_without_one_pair_of_markers(text: str) -> None:
+    with pytest.raises(UserError, match=r"README\.md: has \d pairs"):
+        put_between(text, "new\n", "README.md")

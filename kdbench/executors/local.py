@@ -4,9 +4,11 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from typing import Protocol
 
+from kdbench.errors import UserError
 from kdbench.jobs import Event, Failed, Job, Update
 from kdbench.machine import Machine
 from kdbench.spec import Failure
@@ -65,12 +67,14 @@ class LocalExecutor:
 
     def submit(self, job: Job) -> None:
         """Give a run to an idle worker, or to a new one."""
+        self.workers = [worker for worker in self.workers if worker.job or worker.process.is_alive()]
         worker = next((worker for worker in self.workers if worker.job is None), None)
         if worker is None:
             worker = Worker(self.machine)
             self.workers.append(worker)
         worker.job = job
-        worker.pipe.send(job)
+        with suppress(OSError):  # it has just died: the next event tells
+            worker.pipe.send(job)
 
     def events(self, seconds: float) -> Iterator[Event]:
         """What the workers tell; a worker that died is the failure of its run."""
@@ -95,7 +99,8 @@ class LocalExecutor:
         worker.process.join()
         cause = f"the worker process died ({ending(worker.process.exitcode)})"
         failure = Failure(id=job.run.id, run=job.run, cause=cause, log="")
-        save_failure(self.machine.results, failure)
+        with suppress(UserError):
+            save_failure(self.machine.results, failure)
         return Failed(job.run.id, failure)
 
     def close(self) -> None:
@@ -121,13 +126,19 @@ def work(pipe: Connection, machine: Machine) -> None:
     from kdbench.training.job import do
     from kdbench.training.world import open_world
 
+    def tell(event: Event) -> None:
+        try:
+            pipe.send(event)
+        except OSError as error:  # the driver is gone: no failure of the run, whose checkpoint stays
+            raise SystemExit from error
+
     world = open_world(machine)
     while True:
         try:
             job = pipe.recv()
-        except EOFError:
+        except (EOFError, OSError):
             return
-        pipe.send(do(job, world, pipe.send))
+        tell(do(job, world, tell))
 
 
 def default_slots(machine: Machine) -> int:

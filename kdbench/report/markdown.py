@@ -38,8 +38,8 @@ def render(
     checks: Sequence[Check],
     findings: Sequence[Finding] = (),
     *,
-    form: str,
-    command: str,
+    form: str = "released",
+    command: str = "",
     environment: Mapping[str, object] | None = None,
 ) -> str:
     """The whole report.
@@ -47,9 +47,9 @@ def render(
     Args:
         suite: gives the paper, the order of tables and rows, and the deltas.
         checks: of rows of the suite, in any order; tables without a check are left out.
-        findings: what `lint_suite` found.
+        findings: what `lint_suite` found; contradictions are reported (the rest stands with the rows).
         form: `released` or `printed`: which reading of the suite was trained.
-        command: what makes this report again.
+        command: what makes this report again; left out if empty.
         environment: what the runs were trained with, by name.
     """
     order = {row.name: place for place, row in enumerate(suite.rows)}
@@ -59,9 +59,9 @@ def render(
         *(_table(table, of) for table, of in _by_table(ordered).items()),
         _section("Readings", _readings(ordered)),
         _section("Deltas", map(_delta, suite.deltas) if form == "released" else ()),
-        _section("Lint", map(_finding, findings)),
+        _section("Lint", (_finding(finding) for finding in findings if finding.level == "warning")),
         _section("Environment", _environment(environment or {})),
-        ["## Command", indent(command, "    ")],
+        _section("Command", [indent(command, "    ")] if command else ()),
     )
     return "\n\n".join(chain.from_iterable(parts)) + "\n"
 
@@ -89,9 +89,7 @@ def _table(table: str, checks: Sequence[Check]) -> Iterator[str]:
     yield tabulate(body, HEADS, tablefmt="pipe", colalign=_ALIGN, disable_numparse=True)
     if any(check.top1.printed is not None and check.top1.exact for check in checks):
         yield _exact(checks)
-    if notes := [
-        f"- {escape(_who(check.row))}: {escape(text)}" for check in checks for text in _notes(check)
-    ]:
+    if notes := list(_grouped(checks)):
         yield "\n".join(notes)
 
 
@@ -130,6 +128,17 @@ def _exact(checks: Iterable[Check]) -> str:
 
 def _who(row: Row) -> str:
     return f"{row.student} from {row.teacher}" if row.teacher else row.student
+
+
+def _grouped(checks: Sequence[Check]) -> Iterator[str]:
+    """What the rows of a table say, each sentence once, after the rows that say it."""
+    said: dict[str, list[str]] = {}
+    for check in checks:
+        for text in _notes(check):
+            said.setdefault(text, []).append(_who(check.row))
+    for text, rows in said.items():
+        who = "all rows" if len(rows) == len(checks) > 1 else ", ".join(rows)
+        yield f"- {escape(who)}: {escape(text)}"
 
 
 def _notes(check: Check) -> Iterator[str]:
@@ -174,7 +183,7 @@ def _delta(delta: Delta) -> str:
 
 
 def _finding(finding: Finding) -> str:
-    return f"- {finding.level}: {escape(finding.sentence)}"
+    return f"- {escape(finding.sentence)}"
 
 
 def _environment(environment: Mapping[str, object]) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """Tensors on disk: what teaches, and what a run goes on from. safetensors, never a pickle."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -76,16 +76,24 @@ def save_progress(folder: Path, progress: Progress, model: nn.Module, optimizer:
             path.unlink()
 
 
-def load_progress(folder: Path, model: nn.Module, optimizer: Optimizer) -> Progress:
-    """Go on from the newest whole checkpoint; from the start where there is none."""
+def load_progress(
+    folder: Path, model: nn.Module, optimizer: Optimizer, wanted: Collection[int | str] = ()
+) -> Progress:
+    """Go on from the newest checkpoint that serves; from the start where none does.
+
+    One that does not serve is removed, so that it does not count as a generation: a damaged one, and one
+    that is past an epoch whose weights are wanted and were not kept.
+    """
     for path in checkpoints(folder):
-        if digest(path) == path.name.split(".")[1]:
-            tensors = load_file(path)
-            model.load_state_dict(_part(tensors, "model."))
-            for number, value in enumerate(optimizer.state):
-                value.copy_(tensors[f"optimizer.{number}"])
-            with safe_open(path, framework="pt") as file:
-                return Progress(**json.loads(file.metadata()["progress"]))
+        progress = _progress(path)
+        if progress is None or _lacks(progress, wanted):
+            path.unlink()
+            continue
+        tensors = load_file(path)
+        model.load_state_dict(_part(tensors, "model."))
+        for number, value in enumerate(optimizer.state):
+            value.copy_(tensors[f"optimizer.{number}"])
+        return progress
     return Progress()
 
 
@@ -116,6 +124,19 @@ def _save(folder: Path, name: int | str, tensors: Mapping[str, Tensor], note: Ma
     sha = sha256(content).hexdigest()
     write(folder / f"{name}.{sha}.safetensors", content)
     return sha
+
+
+def _progress(path: Path) -> Progress | None:
+    """What a checkpoint says of the run; None where it is damaged."""
+    if digest(path) != path.name.split(".")[1]:
+        return None
+    with safe_open(path, framework="pt") as file:
+        return Progress(**json.loads(file.metadata()["progress"]))
+
+
+def _lacks(progress: Progress, wanted: Collection[int | str]) -> bool:
+    over = {str(epoch) for epoch in wanted if isinstance(epoch, int) and epoch <= progress.epoch}
+    return not over <= progress.weights.keys()
 
 
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -5,6 +5,7 @@ on what and in how long, stands in the README.
 """
 
 from collections.abc import Callable, Collection
+from math import isfinite
 from pathlib import Path
 from time import perf_counter
 
@@ -53,14 +54,16 @@ def train(
     student = world.network(run)
     optimizer = make_optimizer(run.recipe, list(student.parameters()))
     folder = world.machine.scratch / "checkpoints" / run.id
-    progress = checkpoint.load_progress(folder, student, optimizer)
-    loss, views = objective(run.loss, world.teacher(run.teacher)), training_views(run, data, world)
     wanted: set[int | str] = {"best", run.recipe.epochs, *keep}
+    progress = checkpoint.load_progress(folder, student, optimizer, wanted)
+    loss, views = objective(run.loss, world.teacher(run.teacher)), training_views(run, data, world)
     for epoch in range(progress.epoch + 1, run.recipe.epochs + 1):
         started = perf_counter()
         progress.train_loss.append(train_epoch(run, epoch, student, loss, optimizer, views))
         progress.training_seconds += perf_counter() - started
         top1, test_loss = evaluate(run, student, data, world)
+        if not isfinite(test_loss):
+            raise DivergedError(f"diverged at epoch {epoch}, in its last step: the test loss is {test_loss}")
         progress.top1.append(top1)
         progress.test_loss.append(test_loss)
         progress.seconds.append(round(perf_counter() - started, 3))

@@ -18,7 +18,7 @@ from kdbench.data.random import torch_seed
 from kdbench.errors import UserError
 from kdbench.machine import Machine
 from kdbench.spec import Recipe, Run, Teacher
-from kdbench.store import weights_file
+from kdbench.store import digest, weights_file
 from kdbench.training.checkpoint import load_weights
 
 
@@ -49,9 +49,10 @@ class World:
             return None
         path = weights_file(self.machine.scratch, teacher.run.id, teacher.epoch)
         if path is None:
+            _remove_damaged(self.machine.scratch, teacher)
             raise UserError(
-                f"the weights of {teacher.run.slug} (run {teacher.run.id}, epoch {teacher.epoch}) are not "
-                f"in {self.machine.scratch / 'weights'}; `kdbench run` trains the teacher first"
+                f"the weights of {teacher.run.slug} (run {teacher.run.id}, epoch {teacher.epoch}) are not in "
+                f"{self.machine.scratch / 'weights'}, or were damaged; `kdbench run` trains the teacher first"
             )
         network = self.network(teacher.run)
         load_weights(path, network)
@@ -64,6 +65,13 @@ class World:
         torch.manual_seed(torch_seed(run.seed, f"init {run.student}"))
         network: nn.Module = build(run.recipe.classes or entry.classes, entry.channels)
         return network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def _remove_damaged(scratch: Path, teacher: Teacher) -> None:
+    """Plans count files: without the damaged one, the next plan trains the teacher."""
+    for path in (scratch / "weights" / teacher.run.id).glob(f"{teacher.epoch}.*.safetensors"):
+        if digest(path) != path.name.split(".")[1]:
+            path.unlink(missing_ok=True)
 
 
 def open_world(machine: Machine) -> World:
@@ -84,7 +92,7 @@ def open_world(machine: Machine) -> World:
         ) from error
     torch.set_num_threads(machine.local.threads)
     if device.type == "cpu":
-        torch.use_deterministic_algorithms(mode=True)
+        torch.set_deterministic_debug_mode("error")  # use_deterministic_algorithms imports the compiler: 5 s
     return World(machine, device)
 
 

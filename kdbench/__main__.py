@@ -1,0 +1,5 @@
+"""`python -m kdbench`: the command line."""
+
+from kdbench.cli import main
+
+main()

@@ -1,0 +1,85 @@
+"""`kdbench data`: the data sets on this machine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from kdbench.cli_options import as_json, offline, say
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@click.group()
+def data() -> None:
+    """The data sets on this machine."""
+
+
+@data.command("list")
+@as_json
+def data_list(*, as_json: bool) -> None:
+    """Each data set and what of it is here."""
+    from kdbench.data.place import list_datasets
+    from kdbench.text import columns
+
+    rows = list_datasets(_data_folder())
+    if as_json:
+        say(rows)
+    else:
+        cells = [
+            (
+                row.name,
+                row.classes,
+                f"{row.train:,}",
+                f"{row.test:,}",
+                row.state,
+                f"{row.bytes / 1e6:,.1f} MB",
+            )
+            for row in rows
+        ]
+        click.echo(columns(cells, ["data set", "classes", "train", "test", "here", "on disk"]))
+
+
+@data.command("fetch")
+@click.argument("name", nargs=-1, required=True)
+@offline
+def data_fetch(name: tuple[str, ...], *, offline: bool) -> None:
+    """Fetch data sets, verify them and pack them."""
+    from kdbench.data.place import fetch_dataset
+    from kdbench.machine import load_machine
+
+    settings = load_machine().data
+    for each in name:
+        file = fetch_dataset(
+            each, _data_folder(), offline=offline or settings.offline, progress=True, mirrors=settings.mirrors
+        )
+        click.echo(f"{each}: {file}")
+
+
+@data.command("verify")
+@click.argument("name", nargs=-1, required=True)
+def data_verify(name: tuple[str, ...]) -> None:
+    """Hold packed data sets against their digests."""
+    from kdbench.data.place import verify_dataset
+
+    for each in name:
+        click.echo(verify_dataset(each, _data_folder()))
+
+
+@data.command("where")
+def data_where() -> None:
+    """The folder that data sets lie in, and what named it."""
+    from kdbench.data.place import where
+    from kdbench.machine import load_machine
+
+    place = where(load_machine().data_folder)
+    click.echo(f"{place.path} ({place.by})")
+
+
+def _data_folder() -> Path:
+    from kdbench.data.place import where
+    from kdbench.machine import load_machine
+
+    return where(load_machine().data_folder).path

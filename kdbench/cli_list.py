@@ -1,0 +1,69 @@
+"""`kdbench list`: what there is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from kdbench.cli_options import as_json, say, selection
+
+if TYPE_CHECKING:
+    from kdbench.catalog import Kind
+    from kdbench.workload import Selection
+
+
+@click.group("list")
+def list_() -> None:
+    """List suites, rows, losses, models or data sets."""
+
+
+@list_.command("suites")
+@click.argument("folder", default="suites", type=click.Path(exists=True, file_okay=False))
+@as_json
+def list_suites(folder: str, *, as_json: bool) -> None:
+    """The suites of a folder."""
+    from kdbench.suite import load_suite
+    from kdbench.text import columns
+
+    suites = [load_suite(path) for path in sorted(Path(folder).glob("*.toml"))]
+    if as_json:
+        say([{"path": suite.path, "paper": suite.paper, "rows": len(suite.rows)} for suite in suites])
+    else:
+        rows = [
+            (suite.path.removesuffix(".toml"), len(suite.rows), suite.dataset, suite.paper)
+            for suite in suites
+        ]
+        click.echo(columns(rows, ["suite", "rows", "data set", "paper"]))
+
+
+@list_.command("rows")
+@selection
+@as_json
+def list_rows(chosen: Selection, *, as_json: bool) -> None:
+    """The rows of suites, each by the address that `show` takes."""
+    from kdbench.text import describe_rows
+
+    suites = chosen.load()
+    if as_json:
+        say([cell.row for _, cells in suites for cell in cells])
+    else:
+        click.echo(describe_rows(suites))
+
+
+def _list_names(kind: Kind, what: str) -> None:
+    @list_.command(kind, help=f"The {what} that a suite may name.")
+    @as_json
+    def list_names(*, as_json: bool) -> None:
+        from kdbench.text import describe_names, entries
+
+        if as_json:
+            say(entries(kind))
+        else:
+            click.echo(describe_names(kind))
+
+
+_list_names("losses", "losses")
+_list_names("models", "models")
+_list_names("datasets", "data sets")

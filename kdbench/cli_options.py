@@ -1,0 +1,88 @@
+"""Arguments and options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from kdbench.spec import Form
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def complete_suite(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
+    """The suites of this folder, for the shell's completion."""
+    return [
+        name
+        for path in sorted(Path("suites").glob("*.toml"))
+        if (name := str(path.with_suffix(""))).startswith(begun)
+    ]
+
+
+def selection(command: F) -> F:
+    """The arguments that choose suites, rows, seeds and the form; the command gets one Selection."""
+    from functools import wraps
+
+    @wraps(command)
+    def with_selection(
+        *,
+        suite: tuple[str, ...],
+        rows: str,
+        seeds: str | None,
+        form: Form,
+        settings: tuple[str, ...],
+        smoke: bool,
+        **rest: Any,  # noqa: ANN401 - the command's own options
+    ) -> Any:  # noqa: ANN401 - what the command returns
+        from kdbench.workload import Selection, parse_seeds, parse_settings
+
+        chosen = Selection(
+            suites=suite,
+            rows=rows,
+            seeds=parse_seeds(seeds) if seeds is not None else None,
+            form=form,
+            settings=parse_settings(settings),
+            smoke=smoke,
+        )
+        return command(chosen, **rest)
+
+    options = (
+        click.argument("suite", nargs=-1, required=True, shell_complete=complete_suite),
+        click.option("--rows", default="*", metavar="GLOB", help="Only rows whose name matches."),
+        click.option("--seeds", metavar="SEEDS", help="For example 0-2 or 0,3; instead of the suite's."),
+        click.option(
+            "--as",
+            "form",
+            type=click.Choice(["released", "printed"]),
+            default="released",
+            show_default=True,
+            help="What the authors' code does, or what the paper prints.",
+        ),
+        click.option(
+            "--set",
+            "settings",
+            multiple=True,
+            metavar="KEY=VALUE",
+            help="A recipe field or loss parameter, for every row; never compared with a reference.",
+        ),
+        click.option("--smoke", is_flag=True, help="2 epochs on 256 images: does it train at all?"),
+    )
+    wrapped: Any = with_selection
+    for option in reversed(options):
+        wrapped = option(wrapped)
+    return wrapped  # type: ignore[no-any-return]
+
+
+as_json = click.option("--json", "as_json", is_flag=True, help="For programs.")
+offline = click.option("--offline", is_flag=True, help="Never touch the network.")
+
+
+def say(value: object) -> None:
+    """Print a value as JSON."""
+    import msgspec
+
+    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2))

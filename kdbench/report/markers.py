@@ -1,0 +1,20 @@
+"""A summary inside another text, between two markers: the table in a README."""
+
+import re
+
+from kdbench.errors import UserError
+
+BEGIN, END = "<!-- kdbench: begin -->", "<!-- kdbench: end -->"
+_BETWEEN = re.compile(f"{re.escape(BEGIN)}\n.*?{re.escape(END)}", re.DOTALL)
+
+
+def put_between(text: str, summary: str, where: str) -> str:
+    """The text with the summary in place of what stood between its markers.
+
+    Raises:
+        UserError: the text has no markers, or several pairs.
+    """
+    found = len(_BETWEEN.findall(text))
+    if found != 1:
+        raise UserError(f"{where}: has {found} pairs of the lines {BEGIN} and {END}; it must have one")
+    return _BETWEEN.sub(lambda _: f"{BEGIN}\n{summary}{END}", text)

@@ -1,0 +1,43 @@
+"""Training by hand: `kdbench.train`."""
+
+from collections.abc import Callable, Collection
+
+from kdbench.machine import load_machine
+from kdbench.spec import Result, Run
+from kdbench.store import save_result
+from kdbench.training import checkpoint
+from kdbench.training.checkpoint import Progress
+from kdbench.training.run import train as train_run
+from kdbench.training.world import World, open_world
+
+
+def train(
+    run: Run,
+    world: World | None = None,
+    *,
+    keep: Collection[int | str] = (),
+    save: bool = True,
+    watch: Callable[[Progress], None] = lambda _: None,
+) -> Result:
+    """Train one run in this process, on the machine that benchmark.toml describes.
+
+    Its teacher, if it has one, must have been trained before: go through `make_plan`'s runs in order.
+
+    Args:
+        run: what to train, from `make_plan`.
+        world: this process's hold on its machine; opened for each run if not given.
+        keep: epochs whose weights others learn from, from `weights_needed`; the last's and the best's are
+            kept in any case.
+        save: keep the result in the results folder, as `kdbench run` does.
+        watch: called after each epoch with the progress so far.
+
+    Raises:
+        UserError: the data or the teacher's weights are missing or damaged, or results cannot be written.
+        DivergedError: the loss became NaN or infinite.
+    """
+    world = world or open_world(load_machine())
+    result = train_run(run, world, keep=keep, watch=watch)
+    if save:
+        save_result(world.machine.results, result)
+    checkpoint.forget(world.machine.scratch / "checkpoints" / run.id)
+    return result

@@ -1,0 +1,85 @@
+"""benchmark.toml: found above, relative to itself, every mistake told."""
+
+from pathlib import Path
+
+import pytest
+
+from kdbench.errors import UserError
+from kdbench.machine import Machine, load_machine
+
+
+def load(folder: Path, text: str) -> Machine:
+    (folder / "benchmark.toml").write_text(text, encoding="utf-8")
+    return load_machine(folder / "benchmark.toml")
+
+
+def mistakes(folder: Path, text: str) -> list[str]:
+    with pytest.raises(UserError) as error:
+        load(folder, text)
+    place = f"{folder / 'benchmark.toml'}: "
+    return [problem.removeprefix(place) for problem in error.value.problems]
+
+
+def test_machine_is_found_in_a_parent_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "benchmark.toml").write_text("[local]\nslots = 7\n", encoding="utf-8")
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "a" / "b")
+    assert (load_machine().local.slots, load_machine().results) == (7, tmp_path / "results")
+
+
+def test_machine_of_the_nearest_folder_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a").mkdir()
+    for folder, slots in ((tmp_path, 1), (tmp_path / "a", 2)):
+        (folder / "benchmark.toml").write_text(f"[local]\nslots = {slots}\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path / "a")
+    assert load_machine().local.slots == 2
+
+
+def test_relative_folders_start_at_the_file(tmp_path: Path) -> None:
+    machine = load(tmp_path, '[folders]\nresults = "a/b"\n[data]\nfolder = "c"')
+    assert (machine.results, machine.data_folder) == (tmp_path / "a" / "b", tmp_path / "c")
+    assert machine.scratch == tmp_path / ".kdbench"
+
+
+def test_absolute_folders_stand(tmp_path: Path) -> None:
+    assert load(tmp_path, '[folders]\nresults = "/a/b"').results == Path("/a/b")
+
+
+def test_data_folder_left_out_is_not_named(tmp_path: Path) -> None:
+    assert load(tmp_path, "").data_folder is None
+
+
+def test_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/ada")
+    machine = load(tmp_path, '[data]\nfolder = "~/data"\n[folders]\nscratch = "~/scratch"')
+    assert (machine.data_folder, machine.scratch) == (Path("/home/ada/data"), Path("/home/ada/scratch"))
+
+
+def test_variables_are_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PLACE", "/place")
+    machine = load(tmp_path, '[data]\nfolder = "$PLACE/data"\n[folders]\nresults = "${PLACE}/results"')
+    assert (machine.data_folder, machine.results) == (Path("/place/data"), Path("/place/results"))
+
+
+def test_home_of_an_unknown_user_stands_as_written(tmp_path: Path) -> None:
+    assert load(tmp_path, '[folders]\nresults = "~no-such-user/a"').results == tmp_path / "~no-such-user" / "a"
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("[locale]", "unknown section 'locale'. Did you mean 'local'? Valid: local, data, folders"),
+        ("[local]\nslot = 1", "[local]: unknown key 'slot'. Did you mean 'slots'? Valid: slots, threads, device"),
+        ("[local]\nslots = 0", "[local]: slots = 0: expected a whole number >= 1"),
+        ("[local]\nthreads = true", "[local]: threads = True: expected a whole number, got true or false"),
+        ("[data]\nmirrors = 'x'", "[data]: mirrors = 'x': expected a list, got text"),
+        ("local = 3", "[local]: 3 is no table of keys"),
+        ("[local", "not valid TOML: Expected ']' at the end of a table declaration (at end of document)"),
+    ],
+)
+def test_mistake_is_told_with_its_place_and_cure(tmp_path: Path, text: str, sentence: str) -> None:
+    assert mistakes(tmp_path, text) == [sentence]
+
+
+def test_mistakes_of_a_file_are_told_all_at_once(tmp_path: Path) -> None:
+    assert len(mistakes(tmp_path, "[local]\nslots = 0\nthreads = 0\n[data]\nofline = 1\n[x]")) == 4

@@ -1,0 +1,128 @@
+"""The optimizers against torch.optim's, and the learning rate's course against numbers made by hand."""
+
+from collections.abc import Sequence
+from itertools import product
+from typing import Any
+
+import pytest
+import torch
+from msgspec.structs import replace
+from torch import Tensor
+
+from kdbench.spec import Recipe
+from kdbench.training.optim import lr_at, make_optimizer
+
+SHAPES = [(17, 9), (17,), (1,)]
+STEPS = 20
+RECIPE = Recipe(epochs=10, batch_size=128, lr=0.1)
+SGD_SETTINGS = [
+    {"momentum": momentum, "weight_decay": decay, "nesterov": nesterov}
+    for momentum, decay, nesterov in product((0.0, 0.9), (0.0, 5e-4), (False, True))
+    if momentum or not nesterov  # torch.optim.SGD refuses Nesterov's without momentum
+]
+
+
+def noise(number: int) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(number)
+    return [torch.randn(shape, generator=generator) for shape in SHAPES]
+
+
+def ours(recipe: Recipe, lrs: Sequence[float]) -> list[Tensor]:
+    """Parameters after a step at each of these rates, from gradients that are noise."""
+    parameters = noise(0)
+    optimizer = make_optimizer(recipe, parameters)
+    for number, lr in enumerate(lrs, 1):
+        for parameter, gradient in zip(parameters, noise(number), strict=True):
+            parameter.grad = gradient
+        optimizer.step(lr)
+    return parameters
+
+
+def theirs(kind: type[torch.optim.Optimizer], lrs: Sequence[float], **settings: Any) -> list[Tensor]:  # noqa: ANN401 - what torch.optim takes
+    """The same by torch.optim."""
+    parameters = noise(0)
+    optimizer = kind(parameters, lr=1.0, **settings)  # type: ignore[call-arg]
+    for number, lr in enumerate(lrs, 1):
+        optimizer.param_groups[0]["lr"] = lr
+        for parameter, gradient in zip(parameters, noise(number), strict=True):
+            parameter.grad = gradient
+        optimizer.step()
+    return parameters
+
+
+def course(recipe: Recipe, steps: int = 4) -> list[float]:
+    """The rate of every step of all epochs."""
+    return [
+        lr_at(recipe, epoch, step, steps) for epoch in range(1, recipe.epochs + 1) for step in range(steps)
+    ]
+
+
+@pytest.mark.parametrize("settings", SGD_SETTINGS, ids=str)
+def test_sgd_equals_torch_bit_for_bit(settings: dict[str, Any]) -> None:
+    lrs = [0.1 * 0.9**step for step in range(STEPS)]
+    mine = ours(replace(RECIPE, **settings), lrs)
+    assert all(a.equal(b) for a, b in zip(mine, theirs(torch.optim.SGD, lrs, **settings), strict=True))
+
+
+@pytest.mark.parametrize("decay", [0.0, 5e-4])
+def test_adam_equals_torch_to_rounding(decay: float) -> None:
+    lrs = [0.01 * 0.9**step for step in range(STEPS)]
+    mine = ours(replace(RECIPE, optimizer="adam", weight_decay=decay), lrs)
+    for a, b in zip(mine, theirs(torch.optim.Adam, lrs, weight_decay=decay), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam"])
+def test_optimizer_goes_on_from_its_state(name: str) -> None:
+    """The state holds all that the next step depends on, beside the parameters."""
+    recipe = replace(RECIPE, optimizer=name, momentum=0.9, weight_decay=5e-4)
+    parameters = ours(recipe, [0.1, 0.1])
+    first = make_optimizer(recipe, parameters)
+    first.step(0.1)
+    copies = [parameter.clone() for parameter in parameters]
+    second = make_optimizer(recipe, copies)
+    for theirs_, mine in zip(first.state, second.state, strict=True):
+        mine.copy_(theirs_)
+    for parameter, copy, gradient in zip(parameters, copies, noise(7), strict=True):
+        parameter.grad = copy.grad = gradient
+    first.step(0.1)
+    second.step(0.1)
+    assert all(a.equal(b) for a, b in zip(parameters, copies, strict=True))
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam"])
+def test_optimizer_decays_a_parameter_without_gradient(name: str) -> None:
+    weight = torch.ones(3)
+    make_optimizer(replace(RECIPE, optimizer=name, weight_decay=0.5), [weight]).step(0.1)
+    assert (weight < 1).all()
+
+
+def test_lr_without_a_schedule_stays() -> None:
+    assert set(course(RECIPE)) == {0.1}
+
+
+def test_lr_falls_in_the_epoch_after_a_milestone() -> None:
+    recipe = replace(RECIPE, milestones=(3, 5), gamma=0.2, epochs=6)
+    lrs = [lr_at(recipe, epoch, 0, 4) for epoch in range(1, 7)]
+    assert lrs == pytest.approx([0.1, 0.1, 0.1, 0.02, 0.02, 0.004], rel=1e-12)
+
+
+def test_lr_is_the_same_at_all_steps_of_an_epoch() -> None:
+    recipe = replace(RECIPE, milestones=(1,), gamma=0.1, epochs=2)
+    assert course(recipe, steps=3) == pytest.approx([0.1] * 3 + [0.01] * 3, rel=1e-12)
+
+
+def test_lr_rises_step_by_step_over_the_warm_up() -> None:
+    recipe = replace(RECIPE, warmup_epochs=2, epochs=3)
+    eighths = [(step + 1) / 8 for step in range(8)]
+    assert course(recipe) == pytest.approx([0.1 * part for part in (*eighths, 1, 1, 1, 1)], rel=1e-12)
+
+
+def test_lr_of_a_larger_batch_is_larger() -> None:
+    recipe = replace(RECIPE, batch_size=64, lr_batch=128)
+    assert lr_at(recipe, 1, 0, 4) == pytest.approx(0.05, rel=1e-12)
+
+
+def test_lr_with_warm_up_milestone_and_batch_multiplies_them() -> None:
+    recipe = replace(RECIPE, batch_size=256, lr_batch=128, warmup_epochs=2, milestones=(1,), gamma=0.5)
+    assert lr_at(recipe, 2, 1, 4) == pytest.approx(0.1 * 2 * (6 / 8) * 0.5, rel=1e-12)
