@@ -38,8 +38,7 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         click.echo("stopped; what is finished is kept, and the same command goes on from there", err=True)
         code = STOPPED
-    except BrokenPipeError:  # `kdbench list rows ... | head`: who listened has heard enough
-        sys.stdout = None
+    except SystemExit:  # click's way with `kdbench list rows ... | head`: who listened has heard enough
         code = 0
     sys.exit(code)
 

@@ -41,10 +41,11 @@ def index(folder: Path) -> Index:
     """List a results folder; one that does not exist yet is empty."""
     found = Index({}, {}, {})
     for parent in sorted(folder.iterdir()) if folder.is_dir() else ():
-        for path in sorted(parent.iterdir()) if parent.is_dir() else ():
-            match = _NAME.search(path.name)
+        for name in sorted(os.listdir(parent)) if parent.is_dir() else ():  # noqa: PTH208 - sorts text
+            match = _NAME.search(name)
             if match is None:
                 continue
+            path = parent / name
             run, kind = match["id"], match["kind"] or "result"
             if kind == "result":
                 found.results[run] = path
@@ -149,8 +150,8 @@ def _check_identity(path: Path, record: Result | Failure) -> None:
     named = match["id"] if match else "no id"
     if not record.id == record.run.id == named:
         raise UserError(
-            f"{path}: its run hashes to {record.run.id}, its id is {record.id}, its name says {named}: it was "
-            f"changed by hand or comes from another experiment; move it away"
+            f"{path}: its run hashes to {record.run.id}, its id is {record.id}, its name says {named}: "
+            f"it was changed by hand or comes from another experiment; move it away"
         )
 
 
@@ -161,7 +162,8 @@ def _check_curve(path: Path, result: Result) -> None:
         raise UserError(
             f"{path}: its curve has {sorted(lengths)} points for {result.run.recipe.epochs} epochs"
         )
-    summary = (curve.at("last"), curve.at("best"), curve.best_epoch)
+    best_epoch = curve.best_epoch
+    summary = (curve.at("last"), curve.at(best_epoch), best_epoch)
     if summary != (result.last, result.best, result.best_epoch):
         raise UserError(f"{path}: last, best and best_epoch are not those of its curve, {summary}")
 

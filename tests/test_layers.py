@@ -86,7 +86,9 @@ def test_what_trains_knows_no_suite(path: Path) -> None:
     assert not {name for name in found if name in UPPER or name.startswith("cli")}
 
 
-@pytest.mark.parametrize("path", [path for path in FILES if path.name in ("spec.py", "errors.py", "stats.py")], ids=named)
+@pytest.mark.parametrize(
+    "path", [path for path in FILES if path.name in ("spec.py", "errors.py", "stats.py")], ids=named
+)
 def test_nouns_import_nothing_of_kdbench(path: Path) -> None:
     assert parts(imports(path, inside=True)) == set()
 
@@ -165,7 +167,12 @@ except SystemExit as stop:
 def test_command_imports_nothing_heavy(tmp_path: Path, words: list[str]) -> None:
     suite = str(ROOT / "suites" / "tfkd_cifar100")
     done = subprocess.run(
-        [sys.executable, "-c", PROBE.format(heavy=HEAVY_AT_START), *(word.replace("SUITE", suite) for word in words)],
+        [
+            sys.executable,
+            "-c",
+            PROBE.format(heavy=HEAVY_AT_START),
+            *(word.replace("SUITE", suite) for word in words),
+        ],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,

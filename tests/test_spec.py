@@ -209,5 +209,3 @@ def test_reading_picks_a_point_of_the_curve(reading: Any, value: float) -> None:
 def test_epoch_that_a_curve_has_not_is_an_error() -> None:
     with pytest.raises(IndexError):
         Curve((50.0,), (), (), ()).at(2)
-
-

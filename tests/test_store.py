@@ -266,6 +266,8 @@ def test_altered_weights_are_not_found(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("epochs", "there"), [((), True), ((1,), True), ((1, 2), False)])
-def test_weights_are_there_if_each_epochs_are(tmp_path: Path, epochs: tuple[int, ...], *, there: bool) -> None:
+def test_weights_are_there_if_each_epochs_are(
+    tmp_path: Path, epochs: tuple[int, ...], *, there: bool
+) -> None:
     keep_weights(tmp_path, 1, b"a")
     assert weights_there(tmp_path, RUN.id, epochs) is there

@@ -149,7 +149,9 @@ def concerned(line: dict[str, str]) -> list[Cell]:
         return [cell for cell in of if cell.row.loss.name == "tfkd_self_released"]
     named = "resnet18" if folder(line).endswith("resnext29_distill/resnet18_teacher") else line["teacher"]
     teacher = MODELS.get(named, named)
-    return [cell for cell in of if cell.row.loss.name == "kd_released" and cell.row.teacher_student == teacher]
+    return [
+        cell for cell in of if cell.row.loss.name == "kd_released" and cell.row.teacher_student == teacher
+    ]
 
 
 RELEASED_CELLS = cells()
