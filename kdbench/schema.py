@@ -37,7 +37,7 @@ class SuiteHead(Struct, frozen=True, kw_only=True):
     seeds: Seeds = 1
 
 
-class RowFile(Struct, frozen=True, kw_only=True):
+class RowFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One line of a table's `rows`: one printed cell."""
 
     student: Name
@@ -140,7 +140,22 @@ def struct_at(
     kind: type[T], written: object, place: Place, stand_in: Mapping[str, Any] | None = None
 ) -> T | None:
     """Make a struct of what was written, saying each mistake; None where there is one."""
-    return make(kind, values_at(kind, written, place), place, stand_in)
+    at_once = _at_once(kind, written)
+    return at_once or make(kind, values_at(kind, written, place), place, stand_in)
+
+
+def _at_once(kind: type[T], written: object) -> T | None:
+    """The same in one conversion, several times faster, where nothing at all is wrong."""
+    if not kind.__struct_config__.forbid_unknown_fields:
+        return None
+    try:
+        made = msgspec.convert(written, kind)
+    except msgspec.ValidationError:
+        return None
+    numbers = (
+        [part for part in written.values() if isinstance(part, float)] if isinstance(written, dict) else []
+    )
+    return made if all(map(isfinite, numbers)) else None
 
 
 def values_at(kind: type[Struct], written: object, place: Place) -> dict[str, Any]:

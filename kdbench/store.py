@@ -10,10 +10,11 @@ Every file is written under another name, synced, and renamed. No result is ever
 
 import os
 import re
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from hashlib import file_digest
 from pathlib import Path
+from types import MappingProxyType
 from typing import TypeVar
 
 import msgspec
@@ -27,6 +28,9 @@ _NAME = re.compile(r"\.s\d+\.(?P<id>[0-9a-f]{12})\.(?:(?P<kind>repeat\d+|failed)
 _NUMBERS = re.compile(rb"\[[\s\d.,eE+-]*\]")
 _BROKEN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 R = TypeVar("R", Result, Failure)
+
+
+_NONE: Mapping[str, Run] = MappingProxyType({})
 
 
 class Index(msgspec.Struct, frozen=True):
@@ -56,13 +60,18 @@ def index(folder: Path) -> Index:
     return found
 
 
-def load_results(there: Index, ids: Iterable[str]) -> dict[str, Result]:
+def load_results(there: Index, ids: Iterable[str], known: Mapping[str, Run] = _NONE) -> dict[str, Result]:
     """The results of these runs, as far as they are there.
+
+    Args:
+        there: the folder's index.
+        ids: the runs.
+        known: runs by id, as far as they are at hand: comparing is cheaper than hashing.
 
     Raises:
         UserError: a file is broken, of another schema, or not what its name says; all of them at once.
     """
-    return _load_all(there.results, ids, load_result)
+    return _load_all(there.results, ids, lambda run, path: load_result(path, known.get(run)))
 
 
 def load_repeats(there: Index, ids: Iterable[str]) -> dict[str, list[Result]]:
@@ -81,16 +90,16 @@ def load_failures(there: Index, ids: Iterable[str]) -> dict[str, Failure]:
     Raises:
         UserError: a file is broken or not what its name says; all of them at once.
     """
-    return _load_all(there.failures, ids, load_failure)
+    return _load_all(there.failures, ids, lambda _, path: load_failure(path))
 
 
-def _load_all(paths: dict[str, Path], ids: Iterable[str], load: Callable[[Path], R]) -> dict[str, R]:
+def _load_all(paths: dict[str, Path], ids: Iterable[str], load: Callable[[str, Path], R]) -> dict[str, R]:
     loaded: dict[str, R] = {}
     problems: list[str] = []
     for run in dict.fromkeys(ids):
         if run in paths:
             try:
-                loaded[run] = load(paths[run])
+                loaded[run] = load(run, paths[run])
             except UserError as error:
                 problems.extend(error.problems)
     if problems:
@@ -102,8 +111,8 @@ class _Schema(msgspec.Struct):
     schema: int
 
 
-def load_result(path: Path) -> Result:
-    """Read one result and hold it against its own id and curve.
+def load_result(path: Path, known: Run | None = None) -> Result:
+    """Read one result and hold it against its own id and curve, and against the run if that is known.
 
     Raises:
         UserError: broken, of another schema, or its content is not that of its id.
@@ -117,7 +126,7 @@ def load_result(path: Path) -> Result:
         result = msgspec.json.decode(content, type=Result)
     except _BROKEN as error:
         raise UserError(f"{path}: no valid result: {error}; move it away to train the run again") from error
-    _check_identity(path, result)
+    _check_identity(path, result, known)
     _check_curve(path, result)
     return result
 
@@ -145,9 +154,11 @@ def _read(path: Path) -> bytes:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
 
 
-def _check_identity(path: Path, record: Result | Failure) -> None:
+def _check_identity(path: Path, record: Result | Failure, known: Run | None = None) -> None:
     match = _NAME.search(path.name)
     named = match["id"] if match else "no id"
+    if known is not None and record.id == named == known.id and record.run == known:
+        return
     if not record.id == record.run.id == named:
         raise UserError(
             f"{path}: its run hashes to {record.run.id}, its id is {record.id}, its name says {named}: "

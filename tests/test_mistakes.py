@@ -171,7 +171,10 @@ CASES = [
     (
         'teacher = "digits_cnn"',
         'teacher = "resnet18"',
-        "no row trains the teacher 'resnet18': it needs a row of loss ce without a teacher. unknown teacher 'resnet18'. Valid: self, digits_mlp, digits_cnn",
+        (
+            "no row trains the teacher 'resnet18': it needs a row of loss ce without a teacher. "
+            "unknown teacher 'resnet18'. Valid: self, digits_mlp, digits_cnn"
+        ),
     ),
     ('teacher = "digits_cnn"', 'teacher = "digits_cnm"', "Did you mean 'digits_cnn'?"),
     (
@@ -244,7 +247,10 @@ CASES = [
     (
         'at = "code.py:1"',
         'at = "code.py:1"\nwhere = { student = "digits_cnn" }',
-        "delta 1 (code.py:1): concerns no row: where = {'student': ('digits_cnn',)}, loss = {'kd': 'kd_released'}",
+        (
+            "delta 1 (code.py:1): concerns no row: "
+            "where = {'student': ('digits_cnn',)}, loss = {'kd': 'kd_released'}"
+        ),
     ),
     (
         'why = "another loss"',

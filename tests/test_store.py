@@ -209,7 +209,7 @@ def test_success_removes_the_failure(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"{", DEEP, b'{"id": "\xff"}'])
 def test_broken_failure_is_refused(tmp_path: Path, content: bytes) -> None:
     save_failure(tmp_path, FAILURE).write_bytes(content)
-    with pytest.raises(UserError, match="no valid record of a failure: .*; remove it"):
+    with pytest.raises(UserError, match=r"no valid record of a failure: .*; remove it"):
         load_failures(index(tmp_path), [RUN.id])
 
 
