@@ -13,6 +13,7 @@ import click
 
 from kdbench import __version__
 from kdbench.cli_data import data
+from kdbench.cli_import import import_
 from kdbench.cli_list import list_
 from kdbench.cli_options import as_json, complete_suite, offline, say, selection
 from kdbench.errors import UserError
@@ -228,3 +229,4 @@ def schema() -> None:
 
 cli.add_command(list_)
 cli.add_command(data)
+cli.add_command(import_)

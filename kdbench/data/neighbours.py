@@ -86,7 +86,7 @@ def named(dataset: str) -> dict[str, list[str]]:
 
 
 def matrix(of: Groups) -> "Tensor":
-    """uint8 (K, K): a 1 where two different classes share a group; a class's number is its alphabetical place."""
+    """uint8 (K, K): a 1 where two different classes share a group; classes are numbered alphabetically."""
     import torch
 
     names = sorted(name for group in of for name in group)

@@ -6,7 +6,7 @@ at 099b6ca) in `models/symbol_Resnet_cifar.py`, which is Gluon's network with it
 The image passes a batch norm without scale and shift; a shortcut that changes the shape is a 1x1 convolution
 of the block's raw input, not of the activated one as in the paper. Initialisation is what the released script
 gets by `net.initialize()`, MXNet's default: weights uniform in ±0.07, biases 0. MXNet's running variances are
-not corrected for the batch's size, which is left as PyTorch has it: a factor of 1 + 1e-4 at 128 images of 8x8.
+not corrected for the batch's size; here they are, as PyTorch does: a factor of 1.0001 at 128 images of 8x8.
 """
 
 from torch import Tensor, nn

@@ -79,9 +79,8 @@ def he(s: Output, y: Tensor, *, scale: float) -> Tensor:
 
 def he_scores(s: Output, *, scale: float) -> Tensor:
     """s cos θ, (N, K)."""
-    v = unbiased(s)  # also says where the network does not give W
-    rows = vector_norm(s.weight, dim=1).clamp_min(LEAST)  # type: ignore[arg-type]
-    return scale * v / (norm(s) * rows)
+    rows: Tensor = vector_norm(head(s), dim=1).clamp_min(LEAST)
+    return scale * unbiased(s) / (norm(s) * rows)
 
 
 def soft(taught: Tensor, given: Tensor) -> Tensor:
@@ -91,11 +90,18 @@ def soft(taught: Tensor, given: Tensor) -> Tensor:
 
 def norm(s: Output) -> Tensor:
     """‖f‖, (N, 1)."""
-    return vector_norm(s.features, dim=1, keepdim=True).clamp_min(LEAST)
+    lengths: Tensor = vector_norm(s.features, dim=1, keepdim=True)
+    return lengths.clamp_min(LEAST)
 
 
 def unbiased(s: Output) -> Tensor:
-    """v = W f = z - b, (N, K).
+    """v = W f = z - b, (N, K)."""
+    head(s)  # without W, no bias does not mean b = 0
+    return s.logits if s.bias is None else s.logits - s.bias
+
+
+def head(s: Output) -> Tensor:
+    """W, (K, D).
 
     Raises:
         UserError: the network does not give its classifier.
@@ -105,7 +111,7 @@ def unbiased(s: Output) -> Tensor:
             "this loss needs the classifier's W and b, and the network's Output has none; "
             "return Output(logits, features, weight, bias), as kdbench's own networks do"
         )
-    return s.logits if s.bias is None else s.logits - s.bias
+    return s.weight
 
 
 def clipped(s: Output, tau: float) -> Tensor:

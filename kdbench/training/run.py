@@ -58,8 +58,7 @@ def train(
     folder = world.machine.scratch / "checkpoints" / run.id
     wanted: set[int | str] = {"best", run.recipe.epochs, *keep}
     progress = checkpoint.load_progress(folder, student, optimizer, wanted)
-    loss = objective(run.loss, world.teacher(run.teacher), world.neighbours(run))
-    views = training_views(run, data, world)
+    loss, views = objective(run, world), training_views(run, data, world)
     for epoch in range(progress.epoch + 1, run.recipe.epochs + 1):
         started = perf_counter()
         progress.train_loss.append(train_epoch(run, epoch, student, loss, optimizer, views))
@@ -125,23 +124,28 @@ def evaluate(run: Run, student: nn.Module, data: Dataset, world: World) -> tuple
     return top1, float(torch.stack(loss).sum()) / len(labels)
 
 
-def objective(loss: Loss, teacher: nn.Module | None, near: Tensor | None = None) -> Objective:
-    """The run's loss with its parameters, its teacher and its A(x) in place."""
-    function = catalog.load(catalog.find("losses", loss.name).code)
+def objective(run: Run, world: World) -> Objective:
+    """The run's loss with its parameters, its teacher and its A(x) in place.
+
+    Raises:
+        UserError: the teacher's weights are missing or damaged.
+    """
+    function = partial(catalog.load(catalog.find("losses", run.loss.name).code), **run.loss.params)
+    teacher, near = world.teacher(run.teacher), world.neighbours(run)
     fixed = [] if near is None else [near]
 
     def of(student: Output, x: Tensor, y: Tensor) -> Tensor:
         if teacher is None:
-            return function(student, y, *fixed, **loss.params)  # type: ignore[no-any-return]
+            return function(student, y, *fixed)  # type: ignore[no-any-return]
         with torch.no_grad():
             taught = teacher(x)
-        return function(student, y, taught, *fixed, **loss.params)  # type: ignore[no-any-return]
+        return function(student, y, taught, *fixed)  # type: ignore[no-any-return]
 
     return of
 
 
 def scoring(loss: Loss) -> Callable[[Output], Tensor]:
-    """What makes class scores of an output when it is evaluated: its logits, unless the loss says otherwise."""
+    """What is evaluated of an output: its logits, unless the loss names its own class scores."""
     code = catalog.find("losses", loss.name).scores
     return partial(catalog.load(code), **loss.params) if code else attrgetter("logits")
 
