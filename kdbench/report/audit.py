@@ -22,11 +22,11 @@ HEADS = (
 _ALIGN = ("left", "right", "right", "right", "right", "right", "right", "right", "left", "left")
 
 LEGEND = """\
-Found by the gradients of each loss on fixed random logits. hard, soft: the weights of H(q, p) and of the soft
-term at its definition; x printed: the soft weight over that of the printed formula for the same parameters;
-scale: c, where the loss is c times a cross-entropy H(q', p) with a fixed target; gradient: its size over plain
-cross-entropy's; nats: how far the soft term's target is from uniform (a teacher is the probe's: logits of std
-4); epsilon: the label smoothing that it equals, q' = (1 - epsilon) q + epsilon u."""
+Found by the gradients of each loss on fixed random logits. hard, soft: the weights of H(q, p) and of the
+soft term at its definition; x printed: the soft weight over that of the printed formula for the same
+parameters; scale: c, where the loss is c times a cross-entropy H(q', p) with a fixed target; gradient: its
+size over plain cross-entropy's; nats: how far the soft term's target is from uniform (a teacher is the
+probe's: logits of std 4); epsilon: the label smoothing that it equals, q' = (1 - epsilon) q + epsilon u."""
 
 
 def audit_lines(audits: Sequence[Audit]) -> list[str]:

@@ -1,8 +1,9 @@
 """What a loss does, found by its gradient alone, on fixed random logits in double precision.
 
 The probe is a batch of N = 16 images: features f, a classifier W, b, logits z = W f + b, of a student twice
-and of a teacher; classes y. It is drawn once, the same for every loss of K classes. A loss L is differentiated
-by the student's logits and features, g = N dL/d(z, f), and g is held against three forms, exact or not at all:
+and of a teacher; classes y. It is drawn once, the same for every loss of K classes. A loss L is
+differentiated by the student's logits and features, g = N dL/d(z, f), and g is held against three forms, which
+fit exactly or not at all:
 
     a H(q, p) + b · soft    for a soft term of `TERMS` at its definition: least squares leaves no residual
     c H(q', p)              for a fixed target q': between two students g - g' = c (p - p'); q' = p - g / c
@@ -141,10 +142,13 @@ def probe(loss: Loss, dataset: str, classes: int) -> Probed:
     found = _fixed_target(g, other, at, loss.params)
     found |= _mixture(g, plain, at, loss.params, taught=entry.teacher)
     found["gradient"] = float(g.norm() / plain.norm())
-    rounded = {key: round(value, 10) if isinstance(value, float) else value for key, value in found.items()}
-    return Probed(
-        slope=tuple(g.flatten().tolist()), **rounded
-    )  # without noise, which differs between machines
+    rounded: dict[str, Any] = {key: _rounded(value) for key, value in found.items()}
+    return Probed(slope=tuple(g.flatten().tolist()), **rounded)
+
+
+def _rounded(value: float | str) -> float | str:
+    """Without the noise of rounding, which differs between machines."""
+    return value if isinstance(value, str) else round(value, 10)
 
 
 @cache
