@@ -130,13 +130,12 @@ def measured(**top1: float) -> Measured:
 
 
 def test_teacher_of_another_label_space_is_refused_with_the_cure() -> None:
-    (problem,) = refused(
-        check_label_space, measured(cifar100=1.83, cifar100_coarse=81.73), "cifar100", "a.params"
-    )
+    found = measured(cifar100=1.83, cifar100_coarse=81.73)
+    (problem,) = refused(check_label_space, found, "cifar100", "a.params")
     assert problem == (
-        "a.params: refused, this teacher knows the labels of cifar100_coarse, not of cifar100: measured on 10,000 "
-        "test images: 1.83 % on cifar100, 81.73 % on cifar100_coarse; of its 100 outputs it only ever predicts "
-        "0 to 2, 7; import it with --dataset cifar100_coarse"
+        "a.params: refused, this teacher knows the labels of cifar100_coarse, not of cifar100: "
+        "measured on 10,000 test images: 1.83 % on cifar100, 81.73 % on cifar100_coarse; "
+        "of its 100 outputs it only ever predicts 0 to 2, 7; import it with --dataset cifar100_coarse"
     )
 
 
