@@ -16,11 +16,15 @@ Kind = Literal["losses", "models", "datasets"]
 
 
 class LossEntry(Struct, frozen=True, kw_only=True):
-    """A loss: its code, its parameters, whether it needs a teacher, its objective in print."""
+    """A loss: its code, its parameters, what else it needs, its objective in print."""
 
     code: str
     params: tuple[str, ...] = ()
     teacher: bool = False
+    neighbours: bool = False
+    """Needs A(x), the classes near the true one: `DatasetEntry.neighbours`."""
+    scores: str = ""
+    """A function of (Output, **params) -> (N, K), by whose argmax a student is judged ("": its logits)."""
     formula: str
 
 
@@ -54,6 +58,10 @@ class DatasetEntry(Struct, frozen=True, kw_only=True):
     std: tuple[float, ...]
     digest: str
     about: str = ""
+    neighbours: str = ""
+    """A function of () -> its classes' names in groups of near ones ("": nothing says which are near)."""
+    neighbours_digest: str = ""
+    """The sha256 of the matrix that they make: `kdbench.data.neighbours`."""
 
 
 LOSSES = {
@@ -100,6 +108,47 @@ LOSSES = {
         params=("alpha", "tau", "a", "multiplier"),
         formula="(1 - α) H(q, p) + α m / K · D_KL(softmax(p^d / τ), p)",
     ),
+    "lsd": LossEntry(
+        code="kdbench.training.losses_fnkd:lsd",
+        params=("epsilon1",),
+        formula="H(q_lsd, p),  q_lsd = (1 - ε₁) q + ε₁ u",
+    ),
+    "alsd": LossEntry(
+        code="kdbench.training.losses_fnkd:alsd",
+        params=("epsilon1", "epsilon2"),
+        neighbours=True,
+        formula="H(q_alsd, p),  q_alsd = (1 - ε₁ - ε₂) q + ε₁ u + ε₂ ρ,  ρ = 1 / |A(x)| on A(x)",
+    ),
+    "fnkd_kd": LossEntry(
+        code="kdbench.training.losses_fnkd:fnkd_kd",
+        params=("alpha", "T"),
+        teacher=True,
+        formula="(1 - α) H(q, σ(z)) + α H(q_kd, σ(z / T)),  q_kd = σ(z^t / T)",
+    ),
+    "fnkd_kd_released": LossEntry(
+        code="kdbench.training.losses_fnkd:fnkd_kd_released",
+        params=("alpha", "T"),
+        teacher=True,
+        formula="(1 - α) H(q, σ(z)) + α T² H(q_kd, σ(z / T)),  q_kd = σ(z^t / T)",
+    ),
+    "fnkd": LossEntry(
+        code="kdbench.training.losses_fnkd:fnkd",
+        params=("lam", "tau"),
+        teacher=True,
+        formula="H(q, σ(z)) + λ² H(q_fn, σ(τ v / ‖f‖)),  q_fn = σ(τ v^t / ‖f^t‖),  v = W f",
+    ),
+    "fnkd_released": LossEntry(
+        code="kdbench.training.losses_fnkd:fnkd_released",
+        params=("lam", "tau"),
+        teacher=True,
+        formula="H(q, σ(z)) + λ² H(σ(c^t v^t + b^t), σ(c v + b)),  c = min(‖f‖, τ) / ‖f‖,  v = W f",
+    ),
+    "he": LossEntry(
+        code="kdbench.training.losses_fnkd:he",
+        params=("scale",),
+        scores="kdbench.training.losses_fnkd:he_scores",
+        formula="H(q, σ(s cos θ)),  cos θ_k = W_k · f / (‖W_k‖ ‖f‖)",
+    ),
 }
 
 MODELS = {
@@ -112,6 +161,12 @@ MODELS = {
     "mobilenetv2": ModelEntry(code="kdbench.models.mobilenetv2:mobilenetv2"),
     "shufflenetv2": ModelEntry(code="kdbench.models.shufflenetv2:shufflenetv2"),
     "plaincnn": ModelEntry(code="kdbench.models.plaincnn:plaincnn"),
+    "resnet20_v2": ModelEntry(code="kdbench.models.resnet_v2:resnet20_v2", about="pre-activation, FNKD's"),
+    "resnet56_v2": ModelEntry(code="kdbench.models.resnet_v2:resnet56_v2", about="pre-activation, FNKD's"),
+    "resnet110_v2": ModelEntry(code="kdbench.models.resnet_v2:resnet110_v2", about="pre-activation, FNKD's"),
+    "mobilenetv2_fnkd": ModelEntry(
+        code="kdbench.models.mobilenetv2_fnkd:mobilenetv2_fnkd", about="FNKD's: 32 pixels become 8, no bias"
+    ),
     "digits_mlp": ModelEntry(code="kdbench.models.digits:digits_mlp", least_size=8),
     "digits_cnn": ModelEntry(code="kdbench.models.digits:digits_cnn", least_size=8),
 }
@@ -149,7 +204,13 @@ DATASETS = {
         digest="9b2f714e80a2b8efd32d2b4059d3de0c96c16a17b114aa1d539f368ab2f9a020",
         **_CIFAR,  # type: ignore[arg-type]
     ),
-    "cifar100": DatasetEntry(labels="labels", classes=100, **_CIFAR100),  # type: ignore[arg-type]
+    "cifar100": DatasetEntry(
+        labels="labels",
+        classes=100,
+        neighbours="kdbench.data.neighbours:cifar100",
+        neighbours_digest="3426fbe1c4ce7ecb3c3d1ecb4e5d422d25126ff53219f86f590ed70c723695df",
+        **_CIFAR100,  # type: ignore[arg-type]
+    ),
     "cifar100_coarse": DatasetEntry(
         labels="coarse_labels",
         classes=20,

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 import click
 
 from kdbench import __version__
+from kdbench.cli_audit import audit
 from kdbench.cli_data import data
+from kdbench.cli_import import import_
 from kdbench.cli_list import list_
 from kdbench.cli_options import as_json, complete_suite, offline, say, selection
 from kdbench.errors import UserError
@@ -145,14 +147,17 @@ def _judge(chosen: Selection, *, strict: bool, as_json: bool, report: bool) -> i
     help="A text in which the summary replaces what stands between the kdbench markers.",
 )
 @click.option("--summary", is_flag=True, help="One table only.")
-def report(chosen: Selection, *, output: Path | None, into: Path | None, summary: bool) -> None:
+@click.option("--audit", "with_audit", is_flag=True, help="With what the losses do; imports torch.")
+def report(
+    chosen: Selection, *, output: Path | None, into: Path | None, summary: bool, with_audit: bool
+) -> None:
     """Write the report, in Markdown."""
     from kdbench import judging
     from kdbench.report.markers import put_between
     from kdbench.store import write
 
     judged = judging.judge(chosen)
-    text = judging.summaries(judged) if summary or into else judging.report(judged)
+    text = judging.summaries(judged) if summary or into else judging.report(judged, audit=with_audit)
     if into is not None:
         write(into, put_between(into.read_text(encoding="utf-8"), text, str(into)).encode())
     elif output is not None:
@@ -225,5 +230,7 @@ def schema() -> None:
     say(json_schema())
 
 
+cli.add_command(audit)
 cli.add_command(list_)
 cli.add_command(data)
+cli.add_command(import_)

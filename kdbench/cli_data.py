@@ -68,6 +68,22 @@ def data_verify(name: tuple[str, ...]) -> None:
         click.echo(verify_dataset(each, _data_folder()))
 
 
+@data.command("neighbours")
+@click.argument("name")
+@as_json
+def data_neighbours(name: str, *, as_json: bool) -> None:
+    """Which classes are near each other, as anisotropic losses have it, and the digest of that."""
+    from kdbench.data.neighbours import digest, named, neighbours
+    from kdbench.text import columns
+
+    found, sha256 = named(name), digest(neighbours(name))
+    if as_json:
+        say({"sha256": sha256, "neighbours": found})
+    else:
+        click.echo(columns([(each, ", ".join(near)) for each, near in found.items()], ["class", "near"]))
+        click.echo(f"sha256 {sha256}")
+
+
 @data.command("where")
 def data_where() -> None:
     """The folder that data sets lie in, and what named it."""

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 
 from msgspec import Struct
 
+from kdbench.audit import Audit, Prober, audit_suite, load_prober
 from kdbench.check import check_suite
 from kdbench.lint import lint_suite
 from kdbench.machine import load_machine
@@ -52,8 +53,9 @@ def table(judged: Judged) -> str:
     return "\n\n".join("\n".join(lines(checks)) for _, checks in judged.suites)
 
 
-def report(judged: Judged) -> str:
-    """The reports of all suites."""
+def report(judged: Judged, *, audit: bool = False) -> str:
+    """The reports of all suites; `audit`: with what the losses do, for which torch is imported."""
+    prober = load_prober() if audit else None
     return "\n".join(
         render(
             suite,
@@ -62,9 +64,14 @@ def report(judged: Judged) -> str:
             form=judged.chosen.form,
             command=command(judged.chosen, suite),
             environment=environment(checks, judged.results),
+            audit=_audit(judged.chosen, suite, prober) if prober else (),
         )
         for suite, checks in judged.suites
     )
+
+
+def _audit(chosen: Selection, suite: Suite, prober: Prober) -> list[Audit]:
+    return audit_suite(suite, chosen.cells(suite, chosen.rows), prober)
 
 
 def summaries(judged: Judged) -> str:

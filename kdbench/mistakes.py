@@ -68,7 +68,12 @@ def _check_duplicates(suite: Suite, place: Place) -> None:
 def _row_mistakes(suite: Suite) -> Iterator[tuple[Row, str]]:
     dataset = _entry("datasets", suite.dataset)
     for row in suite.rows:
-        problems = (_model_mistakes(row, dataset), _loss_mistakes(row), recipe_mistakes(row.recipe))
+        problems = (
+            _model_mistakes(row, dataset),
+            _loss_mistakes(row),
+            _neighbour_mistakes(row, dataset),
+            recipe_mistakes(row.recipe),
+        )
         yield from ((row, problem) for problem in chain.from_iterable(problems))
         if isinstance(row.reading, int) and row.reading > row.recipe.epochs:
             yield row, f"reading = {row.reading}, but it trains {row.recipe.epochs} epochs"
@@ -98,6 +103,14 @@ def _loss_mistakes(row: Row) -> Iterator[str]:
         yield f"loss {row.loss.name!r} needs a teacher; add teacher = ... to the row"
     if row.teacher is not None and not entry.teacher:
         yield f"loss {row.loss.name!r} takes no teacher, but the row names {str(row.teacher)!r}"
+
+
+def _neighbour_mistakes(row: Row, dataset: catalog.DatasetEntry | None) -> Iterator[str]:
+    loss = _entry("losses", row.loss.name)
+    if loss is not None and loss.neighbours and dataset is not None and not dataset.neighbours:
+        having = [name for name in catalog.names("datasets") if _entry("datasets", name).neighbours]
+        there = f"which data set says? {', '.join(having)}"
+        yield f"loss {row.loss.name!r} needs to know which classes are near each other; {there}"
 
 
 def recipe_mistakes(recipe: Recipe) -> Iterator[str]:

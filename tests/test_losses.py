@@ -18,7 +18,18 @@ from kdbench.models.output import Output
 from kdbench.training.losses import divergence, virtual_teacher
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "tfkd_released_losses.json").read_text("utf-8"))
-SETTINGS = {"alpha": 0.3, "tau": 4.0, "a": 0.9, "epsilon": 0.1, "multiplier": 5.0}
+SETTINGS = {
+    "alpha": 0.3,
+    "tau": 4.0,
+    "a": 0.9,
+    "epsilon": 0.1,
+    "multiplier": 5.0,
+    "epsilon1": 0.1,
+    "epsilon2": 0.2,
+    "T": 3.0,
+    "lam": 3.0,
+    "scale": 8.0,
+}
 """A value for each parameter that a loss takes."""
 STUDENT = [[1.0, 2.0, 0.5], [0.1, -1.0, 0.3]]
 TEACHER = [[0.5, 1.5, -1.0], [2.0, 0.0, 1.0]]
@@ -26,13 +37,22 @@ CLASSES = [1, 2]
 
 
 def of(logits: Tensor) -> Output:
-    return Output(logits, logits)
+    """The output of a network whose classifier adds nothing: W is the identity, b is 0."""
+    K = logits.shape[1]
+    return Output(logits, logits, torch.eye(K, dtype=logits.dtype), logits.new_zeros(K))
+
+
+def ring(K: int) -> Tensor:
+    """A(x): the class before and the class after."""
+    near = torch.eye(K, dtype=torch.uint8)
+    return near.roll(1, 0) | near.roll(-1, 0)
 
 
 def call(name: str, s: Tensor, y: Tensor, t: Tensor, **params: float) -> Tensor:
     """A loss of the catalog; the teacher's logits are given to those that take a teacher."""
-    function = catalog.load(LOSSES[name].code)
-    value: Tensor = function(of(s), y, *([of(t)] if LOSSES[name].teacher else []), **params)
+    function, entry = catalog.load(LOSSES[name].code), LOSSES[name]
+    also = [of(t)] if entry.teacher else [ring(s.shape[1])] if entry.neighbours else []
+    value: Tensor = function(of(s), y, *also, **params)
     return value
 
 
@@ -314,5 +334,5 @@ def test_catalog_states_what_the_function_takes(name: str) -> None:
     named = [each for each in takes if each.kind is Parameter.KEYWORD_ONLY]
     given = [each.name for each in takes if each.kind is Parameter.POSITIONAL_OR_KEYWORD]
     assert tuple(each.name for each in named) == entry.params
-    assert given == (["s", "y", "t"] if entry.teacher else ["s", "y"])
+    assert given == ["s", "y", *(["t"] if entry.teacher else ["A"] if entry.neighbours else [])]
     assert all(each.default is Parameter.empty for each in takes)

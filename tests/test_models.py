@@ -27,6 +27,10 @@ FEATURES = {
     "mobilenetv2": 1280,
     "shufflenetv2": 1024,
     "plaincnn": 128,
+    "resnet20_v2": 64,
+    "resnet56_v2": 64,
+    "resnet110_v2": 64,
+    "mobilenetv2_fnkd": 1280,
     "digits_mlp": 32,
     "digits_cnn": 128,
 }
@@ -124,7 +128,8 @@ def test_parameters_as_released(name: str) -> None:
 
 
 def test_every_released_network_has_golden_facts() -> None:
-    assert {*GOLDEN, "resnext101", "digits_mlp", "digits_cnn"} == set(FEATURES) == set(MODELS)
+    elsewhere = {name for name in MODELS if name.endswith(("_v2", "_fnkd"))}  # test_models_fnkd.py
+    assert {*GOLDEN, *elsewhere, "resnext101", "digits_mlp", "digits_cnn"} == set(FEATURES) == set(MODELS)
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -136,6 +141,9 @@ def test_logits_are_the_classifier_of_the_features(name: str) -> None:
     assert output.features.shape == (2, FEATURES[name])
     classifier = network.get_submodule("classifier")
     torch.testing.assert_close(classifier(output.features), output.logits, rtol=0, atol=0)
+    assert output.weight is not None
+    b = output.weight.new_zeros(20) if output.bias is None else output.bias
+    torch.testing.assert_close(output.features @ output.weight.T + b, output.logits)
 
 
 @pytest.mark.parametrize("name", SMALL)

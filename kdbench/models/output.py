@@ -16,6 +16,10 @@ class Output(NamedTuple):
     """(N, K): one row of K class scores an image."""
     features: Tensor
     """(N, D): the penultimate features."""
+    weight: Tensor | None = None
+    """(K, D): W of the classifier, for losses that look into it; None: the network does not say."""
+    bias: Tensor | None = None
+    """(K,): b of logits = W f + b; None, where W is given: the classifier has none."""
 
 
 class Network(nn.Module):
@@ -29,4 +33,5 @@ class Network(nn.Module):
     def forward(self, images: Tensor) -> Output:
         """The logits and features of a batch of images (N, C, H, W)."""
         features = self.body(images)
-        return Output(self.classifier(features), features)
+        layer = next(part for part in self.classifier.modules() if isinstance(part, nn.Linear | nn.Conv2d))
+        return Output(self.classifier(features), features, layer.weight.flatten(1), layer.bias)

@@ -6,8 +6,10 @@ from textwrap import indent
 
 from tabulate import tabulate
 
+from kdbench.audit import Audit
 from kdbench.check import headline
 from kdbench.lint import Finding
+from kdbench.report.audit import audit_section
 from kdbench.report.summary import gain_word, reasons_of
 from kdbench.report.words import escape, measured, plural, printed, setting, signed
 from kdbench.spec import Check, Delta, Row, Suite
@@ -41,6 +43,7 @@ def render(
     form: str = "released",
     command: str = "",
     environment: Mapping[str, object] | None = None,
+    audit: Sequence[Audit] = (),
 ) -> str:
     """The whole report.
 
@@ -51,6 +54,7 @@ def render(
         form: `released` or `printed`: which reading of the suite was trained.
         command: what makes this report again; left out if empty.
         environment: what the runs were trained with, by name.
+        audit: what `audit_suite` found; left out if empty.
     """
     order = {row.name: place for place, row in enumerate(suite.rows)}
     ordered = sorted(checks, key=lambda check: order.get(check.row.name, len(order)))
@@ -60,6 +64,7 @@ def render(
         _section("Readings", _readings(ordered)),
         _section("Deltas", map(_delta, suite.deltas) if form == "released" else ()),
         _section("Lint", (_finding(finding) for finding in findings if finding.level == "warning")),
+        audit_section(audit),
         _section("Environment", _environment(environment or {})),
         _section("Command", [indent(command, "    ")] if command else ()),
     )

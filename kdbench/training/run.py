@@ -5,6 +5,8 @@ on what and in how long, stands in the README.
 """
 
 from collections.abc import Callable, Collection
+from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from time import perf_counter
 
@@ -55,7 +57,7 @@ def train(
     folder = world.machine.scratch / "checkpoints" / run.id
     wanted: set[int | str] = {"best", run.recipe.epochs, *keep}
     progress = checkpoint.load_progress(folder, student, optimizer, wanted)
-    loss, views = objective(run.loss, world.teacher(run.teacher)), training_views(run, data, world)
+    loss, views = objective(run, world), training_views(run, data, world)
     for epoch in range(progress.epoch + 1, run.recipe.epochs + 1):
         started = perf_counter()
         train_loss = train_epoch(run, epoch, student, loss, optimizer, views)
@@ -105,28 +107,40 @@ def evaluate(run: Run, student: nn.Module, data: Dataset, world: World) -> tuple
     mean, std = statistics(run)
     size = run.recipe.test_size or len(data.test_labels)
     images, labels = data.test_images[:size], data.test_labels[:size]
-    right, loss = [], []
+    scores, right, loss = scoring(run.loss), [], []
     for x, y, _ in plain_batches(
         images, labels, batch_size=EVALUATION_BATCH, mean=mean, std=std, device=world.device
     ):
-        logits = student(x).logits
+        logits = scores(student(x))
         right.append((logits.argmax(dim=1) == y).sum())
         loss.append(cross_entropy(logits, y, reduction="sum").double())
     return 100 * int(torch.stack(right).sum()) / size, float(torch.stack(loss).sum()) / size
 
 
-def objective(loss: Loss, teacher: nn.Module | None) -> Objective:
-    """The run's loss with its parameters and its teacher in place."""
-    function = catalog.load(catalog.find("losses", loss.name).code)
+def objective(run: Run, world: World) -> Objective:
+    """The run's loss with its parameters, its teacher and its A(x) in place.
+
+    Raises:
+        UserError: the teacher's weights are missing or damaged.
+    """
+    function = partial(catalog.load(catalog.find("losses", run.loss.name).code), **run.loss.params)
+    teacher, near = world.teacher(run.teacher), world.neighbours(run)
+    fixed = [] if near is None else [near]
 
     def of(student: Output, x: Tensor, y: Tensor) -> Tensor:
         if teacher is None:
-            return function(student, y, **loss.params)  # type: ignore[no-any-return]
+            return function(student, y, *fixed)  # type: ignore[no-any-return]
         with torch.no_grad():
             taught = teacher(x)
-        return function(student, y, taught, **loss.params)  # type: ignore[no-any-return]
+        return function(student, y, taught, *fixed)  # type: ignore[no-any-return]
 
     return of
+
+
+def scoring(loss: Loss) -> Callable[[Output], Tensor]:
+    """What is evaluated of an output: its logits, unless the loss names its own class scores."""
+    code = catalog.find("losses", loss.name).scores
+    return partial(catalog.load(code), **loss.params) if code else attrgetter("logits")
 
 
 def training_views(run: Run, data: Dataset, world: World) -> Views:

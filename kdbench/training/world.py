@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from kdbench import __version__, catalog
+from kdbench.data.neighbours import neighbours
 from kdbench.data.packed import Dataset, open_dataset
 from kdbench.data.place import where
 from kdbench.data.random import torch_seed
@@ -57,6 +58,16 @@ class World:
         network = self.network(teacher.run)
         load_weights(path, network)
         return network.eval().requires_grad_(requires_grad=False)
+
+    def neighbours(self, run: Run) -> torch.Tensor | None:
+        """A(x) of the run's data set, uint8 (K, K), if its loss needs it.
+
+        Raises:
+            UserError: the data set has none.
+        """
+        if not catalog.find("losses", run.loss.name).neighbours:
+            return None
+        return neighbours(run.dataset).to(self.device)
 
     def network(self, run: Run) -> nn.Module:
         """The run's network as it starts: its weights depend on the seed and the model alone."""

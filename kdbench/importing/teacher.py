@@ -1,0 +1,121 @@
+"""`kdbench import`: read, translate, load, measure, refuse or keep.
+
+Measuring FNKD's ResNet56-v2 on CIFAR-100's 10,000 test images takes 45 s on one core.
+"""
+
+import re
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+from safetensors.torch import save
+
+from kdbench import __version__, catalog
+from kdbench.data.packed import entry
+from kdbench.errors import UserError
+from kdbench.importing.files import Weights, read_weights
+from kdbench.importing.loading import load
+from kdbench.importing.measuring import check_label_space, measure
+from kdbench.importing.names import translate
+from kdbench.importing.passport import PASSPORT_SCHEMA, Normalisation, Passport, Source
+from kdbench.machine import Machine
+from kdbench.store import digest, write
+from kdbench.training.world import open_world
+
+
+class Request(Struct, frozen=True, kw_only=True):
+    """What is to be imported."""
+
+    file: Path
+    model: str
+    """The network of the catalog that the weights are for."""
+    dataset: str
+    """The data set, with the label space, that it is to teach."""
+    name: str = ""
+    """How the teacher is called from now on ("": as the file)."""
+    told: str = ""
+    """Where the file came from."""
+    normalize: str = ""
+    """The data set whose mean and std normalise the images ("": its own)."""
+
+
+def import_teacher(asked: Request, machine: Machine) -> tuple[Path, Passport]:
+    """Make a teacher of a file of weights: `NAME.safetensors` and, beside it, its passport `NAME.json`.
+
+    Raises:
+        UserError: the file is broken or for another network, or the teacher knows other labels.
+    """
+    name = teacher_name(asked)
+    weights = read_weights(asked.file)
+    network = load(translate(weights, asked.model), asked.model, entry(asked.dataset), asked.file)
+    normalisation = _normalisation(asked)
+    world = open_world(machine)
+    measured = measure(network, asked.dataset, normalisation, world)
+    check_label_space(measured, asked.dataset, str(asked.file))
+    state = {key: value.cpu().contiguous() for key, value in network.state_dict().items()}
+    file = machine.scratch / "imported" / f"{name}.safetensors"
+    write(file, save(state))
+    passport = Passport(
+        schema=PASSPORT_SCHEMA,
+        name=name,
+        model=asked.model,
+        classes=measured.outputs,
+        parameters=sum(each.numel() for each in network.parameters()),
+        dataset=asked.dataset,
+        sha256=digest(file),
+        lineage=_lineage(weights, asked),
+        source=_source(weights, asked),
+        normalisation=normalisation,
+        data=world.dataset(asked.dataset).content,
+        images=measured.images,
+        top1=measured.top1,
+        predicted=measured.predicted,
+    )
+    beside = file.with_suffix(".json")
+    write(beside, msgspec.json.format(msgspec.json.encode(passport), indent=1) + b"\n")
+    return beside, passport
+
+
+def teacher_name(asked: Request) -> str:
+    """The name of a teacher, which names its files.
+
+    Raises:
+        UserError: it is no name.
+    """
+    name = asked.name or asked.file.stem
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", name):
+        raise UserError(
+            f"{name!r:.80}: a teacher's name has at most 64 letters, digits, _, . and -; give --name"
+        )
+    return name
+
+
+def _normalisation(asked: Request) -> Normalisation:
+    dataset = asked.normalize or asked.dataset
+    found = entry(dataset)
+    if found.channels != entry(asked.dataset).channels:
+        raise UserError(
+            f"--normalize {dataset}: its images have {found.channels} channels, those of {asked.dataset} not"
+        )
+    return Normalisation(dataset=dataset, mean=found.mean, std=found.std)
+
+
+def _lineage(weights: Weights, asked: Request) -> tuple[str, ...]:
+    """Each step from the source to the weights that are kept."""
+    origin = [asked.told] if asked.told else []
+    code = catalog.find("models", asked.model).code
+    return (
+        *origin,
+        f"{weights.file}, {weights.format}, sha256 {weights.sha256}",
+        f"kdbench {__version__}: as {code}, float32, safetensors",
+    )
+
+
+def _source(weights: Weights, asked: Request) -> Source:
+    return Source(
+        file=weights.file,
+        format=weights.format,
+        sha256=weights.sha256,
+        bytes=asked.file.stat().st_size,
+        told=asked.told,
+    )

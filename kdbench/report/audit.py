@@ -1,0 +1,83 @@
+"""What `kdbench audit` found, as a table: of a terminal, or of the report."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from tabulate import tabulate
+
+from kdbench.audit import Audit, classes
+from kdbench.report.words import EMPTY, escape, setting
+
+HEADS = (
+    "objective",
+    "hard",
+    "soft",
+    "x printed",
+    "scale",
+    "gradient",
+    "nats",
+    "epsilon",
+    "soft term",
+    "rows",
+)
+_ALIGN = ("left", "right", "right", "right", "right", "right", "right", "right", "left", "left")
+
+LEGEND = """\
+Found by the gradients of each loss on fixed random logits. hard, soft: the weights of H(q, p) and of the
+soft term at its definition; x printed: the soft weight over that of the printed formula for the same
+parameters; scale: c, where the loss is c times a cross-entropy H(q', p) with a fixed target; gradient: its
+size over plain cross-entropy's; nats: how far the soft term's target is from uniform (a teacher is the
+probe's: logits of std 4); epsilon: the label smoothing that it equals, q' = (1 - epsilon) q + epsilon u."""
+
+
+def audit_lines(audits: Sequence[Audit]) -> list[str]:
+    """For a terminal: the legend, a line for each objective, the rows that have the same."""
+    table = tabulate(body(audits), HEADS, tablefmt="simple", colalign=_ALIGN, disable_numparse=True)
+    return [*LEGEND.splitlines(), "", *table.splitlines(), "", *same(audits)]
+
+
+def audit_section(audits: Sequence[Audit]) -> Iterator[str]:
+    """The report's section, nothing without audits."""
+    if audits:
+        cells = [[escape(cell) for cell in line] for line in body(audits)]
+        yield "## Audit"
+        yield escape(LEGEND)
+        yield tabulate(cells, HEADS, tablefmt="pipe", colalign=_ALIGN, disable_numparse=True)
+        yield "\n".join(f"- {escape(line)}" for line in same(audits))
+
+
+def body(audits: Iterable[Audit]) -> list[list[str]]:
+    """One line for each objective as written, with the rows that have it."""
+    groups: dict[tuple[object, ...], list[Audit]] = {}
+    for audit in audits:
+        groups.setdefault((setting(audit.loss), audit.times_printed), []).append(audit)
+    return [_line(group) for group in groups.values()]
+
+
+def same(audits: Iterable[Audit]) -> list[str]:
+    """A sentence on each group of rows that have the same objective under different names."""
+    return [
+        f"The same objective, their gradients differ by {apart:.2%} of their size at most: {', '.join(rows)}."
+        for rows, apart in classes(audits)
+    ] or ["No two rows of one student and teacher have the same objective under different names."]
+
+
+def _line(group: Sequence[Audit]) -> list[str]:
+    audit = group[0]
+    numbers = (
+        audit.hard,
+        audit.soft,
+        audit.times_printed,
+        audit.scale,
+        audit.gradient,
+        audit.nats,
+        audit.epsilon,
+    )
+    more = f" and {len(group) - 1} more" if len(group) > 1 else ""
+    return [setting(audit.loss), *map(_number, numbers), audit.term or EMPTY, audit.row + more]
+
+
+def _number(value: float | None) -> str:
+    """Three significant digits, and no power of ten but for the very small."""
+    if value is None:
+        return EMPTY
+    return f"{value:.3g}" if abs(value) < 0.001 and value else f"{value:.4g}"

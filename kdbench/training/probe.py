@@ -1,0 +1,230 @@
+"""What a loss does, found by its gradient alone, on fixed random logits in double precision.
+
+The probe is a batch of N = 16 images: features f, a classifier W, b, logits z = W f + b, of a student twice
+and of a teacher; classes y. It is drawn once, the same for every loss of K classes. A loss L is
+differentiated by the student's logits and features, g = N dL/d(z, f), and g is held against three forms, which
+fit exactly or not at all:
+
+    a H(q, p) + b · soft    for a soft term of `TERMS` at its definition: least squares leaves no residual
+    c H(q', p)              for a fixed target q': between two students g - g' = c (p - p'); q' = p - g / c
+    label smoothing         the second, where q' = (1 - ε) q + ε u
+
+Takes 5 ms a loss.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import cache, partial
+from math import log
+from typing import Any, NamedTuple
+
+import torch
+from msgspec import Struct
+from torch import Tensor
+from torch.nn.functional import cross_entropy, one_hot, softmax
+
+from kdbench import catalog
+from kdbench.data.neighbours import neighbours
+from kdbench.models.output import Output
+from kdbench.spec import Loss
+from kdbench.training.losses import divergence, virtual_teacher
+from kdbench.training.losses_fnkd import clipped, norm, soft, unbiased
+
+IMAGES, FEATURES = 16, 32
+STUDENT, TEACHER = 2.0, 4.0
+"""The std of the logits: a student's under way, and a trained teacher's (FNKD's released one has 3.9)."""
+EXACT = 1e-9
+"""The largest relative residual of a form that fits; rounding leaves 1e-13."""
+
+Values = Mapping[str, float]
+
+
+class Probed(Struct, frozen=True, kw_only=True):
+    """What a loss was found to be."""
+
+    hard: float | None = None
+    """The weight of H(q, p); None: the loss is of none of the forms."""
+    soft: float | None = None
+    """The weight of the soft term at its definition."""
+    term: str = ""
+    """That soft term; "" without one."""
+    scale: float | None = None
+    """c, where the loss is c H(q', p)."""
+    gradient: float
+    """The size of its gradient over that of plain cross-entropy, root mean square over the probe."""
+    nats: float | None = None
+    """How far the soft term's target is from uniform: ln K minus its entropy, mean over the probe."""
+    epsilon: float | None = None
+    """The label smoothing that it equals: q' = (1 - ε) q + ε u."""
+    slope: tuple[float, ...]
+    """g, to compare losses by."""
+
+
+class Scene(NamedTuple):
+    """The probe."""
+
+    students: tuple[Output, Output]
+    teacher: Output
+    y: Tensor
+
+
+class Term(NamedTuple):
+    """A soft term: its name, its value and its target, of (student, classes, teacher, parameters)."""
+
+    name: str
+    takes: tuple[str, ...]
+    taught: bool
+    value: Callable[[Output, Tensor, Output, Values], Tensor]
+    target: Callable[[Tensor, Output, Values], Tensor]
+
+
+TERMS = (
+    Term(
+        "D_KL(p^t_τ, p_τ)",
+        ("tau",),
+        taught=True,
+        value=lambda s, _, t, of: divergence(t.logits, s.logits, of["tau"]),
+        target=lambda _, t, of: softmax(t.logits / of["tau"], dim=1),
+    ),
+    Term(
+        "H(q_kd, σ(z / T))",
+        ("T",),
+        taught=True,
+        value=lambda s, _, t, of: soft(t.logits / of["T"], s.logits / of["T"]),
+        target=lambda _, t, of: softmax(t.logits / of["T"], dim=1),
+    ),
+    Term(
+        "D_KL(p^d_τ, p_τ)",
+        ("a", "tau"),
+        taught=False,
+        value=lambda s, y, _, of: divergence(
+            virtual_teacher(s.logits, y, a=of["a"]).log(), s.logits, of["tau"]
+        ),
+        target=lambda y, t, of: softmax(virtual_teacher(t.logits, y, a=of["a"]).log() / of["tau"], dim=1),
+    ),
+    Term(
+        "H(q_fn, σ(τ v / ‖f‖))",
+        ("tau", "lam"),
+        taught=True,
+        value=lambda s, _, t, of: soft(of["tau"] * unbiased(t) / norm(t), of["tau"] * unbiased(s) / norm(s)),
+        target=lambda _, t, of: softmax(of["tau"] * unbiased(t) / norm(t), dim=1),
+    ),
+    Term(
+        "H(σ(c^t v^t + b^t), σ(c v + b))",
+        ("tau", "lam"),
+        taught=True,
+        value=lambda s, _, t, of: soft(clipped(t, of["tau"]), clipped(s, of["tau"])),
+        target=lambda _, t, of: softmax(clipped(t, of["tau"]), dim=1),
+    ),
+)
+
+
+def probe(loss: Loss, dataset: str, classes: int) -> Probed:
+    """Find out what a loss does.
+
+    Args:
+        loss: with all its parameters.
+        dataset: gives A(x) to losses that need it.
+        classes: K.
+
+    Raises:
+        UserError: the data set has no A(x), and the loss needs it.
+    """
+    entry, at = catalog.find("losses", loss.name), scene(classes)
+    function = partial(catalog.load(entry.code), **loss.params)
+    more: list[Output | Tensor] = [at.teacher] if entry.teacher else []
+    more += [neighbours(dataset)] if entry.neighbours else []
+
+    def value(s: Output) -> Tensor:
+        return function(s, at.y, *more)  # type: ignore[no-any-return]
+
+    g, other = (slope(value, s) for s in at.students)
+    plain = slope(lambda s: cross_entropy(s.logits, at.y), at.students[0])
+    found = _fixed_target(g, other, at, loss.params)
+    found |= _mixture(g, plain, at, loss.params, taught=entry.teacher)
+    found["gradient"] = float(g.norm() / plain.norm())
+    rounded: dict[str, Any] = {key: _rounded(value) for key, value in found.items()}
+    return Probed(slope=tuple(g.flatten().tolist()), **rounded)
+
+
+def _rounded(value: float | str) -> float | str:
+    """Without the noise of rounding, which differs between machines."""
+    return value if isinstance(value, str) else round(value, 10)
+
+
+@cache
+def scene(classes: int) -> Scene:
+    """The probe of K classes. Feature norms run from 1 to 12, as those of FNKD's released teacher do."""
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    def output(std: float) -> Output:
+        f = draw(IMAGES, FEATURES).abs()
+        f *= torch.linspace(1, 12, IMAGES)[:, None] / f.norm(dim=1, keepdim=True)
+        weight, bias = draw(classes, FEATURES), draw(classes) / 10
+        weight *= std / (f @ weight.T).std()
+        return Output(f @ weight.T + bias, f, weight, bias)
+
+    students, teacher = (output(STUDENT), output(STUDENT)), output(TEACHER)
+    return Scene(students, teacher, torch.randint(classes, (IMAGES,), generator=generator))
+
+
+def slope(value: Callable[[Output], Tensor], s: Output) -> Tensor:
+    """N times the gradient by logits and features, as if these were free of each other: (N, K + D)."""
+    z, f = (each.clone().requires_grad_() for each in (s.logits, s.features))
+    found = torch.autograd.grad(value(s._replace(logits=z, features=f)), [z, f], materialize_grads=True)
+    return len(z) * torch.cat(found, dim=1)
+
+
+def _mixture(g: Tensor, plain: Tensor, at: Scene, params: Values, *, taught: bool) -> dict[str, Any]:
+    """a H(q, p) + b times the first soft term that leaves no residual."""
+    for term in TERMS:
+        if term.taught != taught or not set(term.takes) <= set(params):
+            continue
+        g_soft = slope(lambda s, of=term: of.value(s, at.y, at.teacher, params), at.students[0])  # type: ignore[misc]
+        basis = torch.stack([plain.flatten(), g_soft.flatten()], dim=1)
+        weights = torch.linalg.lstsq(basis, g.flatten()[:, None]).solution
+        if (basis @ weights - g.flatten()[:, None]).norm() <= EXACT * g.norm():
+            a, b = (float(each) for each in weights)
+            target = term.target(at.y, at.teacher, params)
+            return {"hard": a, "soft": b, "term": term.name, "nats": from_uniform(target)}
+    return {}
+
+
+def _fixed_target(g: Tensor, other: Tensor, at: Scene, params: Values) -> dict[str, Any]:
+    """c H(q', p); its hard term is what the class has above the least one, the soft term the rest of q'."""
+    K = at.teacher.logits.shape[1]
+    p, p_other = (softmax(s.logits, dim=1) for s in at.students)
+    apart, by = (g - other)[:, :K], p - p_other
+    c = float((apart * by).sum() / by.square().sum())
+    if (apart - c * by).norm() > EXACT * apart.norm() or g[:, K:].any():
+        return {}
+    q = one_hot(at.y, K).double()
+    rest = p - g[:, :K] / c  # q'
+    wrong = rest[q == 0]
+    found: dict[str, Any] = {"scale": c}
+    if float(wrong.max() - wrong.min()) <= EXACT < float(K * wrong.mean()):
+        found["epsilon"] = float(K * wrong.mean())
+    share = float((rest[q == 1] - rest.min(dim=1).values).mean())
+    return found | _split(c * share, c, c * rest, q, params)
+
+
+def _split(hard: float, c: float, target: Tensor, q: Tensor, params: Values) -> dict[str, Any]:
+    """The weights of q and of the rest of c q', and how far that rest is from uniform.
+
+    A loss with an α has given (1 - α) of the rest to the hard term: what the soft one teaches is the others.
+    """
+    if c - hard <= EXACT * c:
+        return {"hard": c, "soft": 0.0}
+    taken = 1 - params["alpha"] if "alpha" in params else hard
+    rest = (target - taken * q) / (c - taken)
+    even = float((target - hard * q).std()) <= EXACT
+    name = "D_KL(u, p)" if even else "H(q', p) less the class"
+    return {"hard": hard, "soft": c - hard, "term": name, "nats": from_uniform(rest)}
+
+
+def from_uniform(target: Tensor) -> float:
+    """ln K minus the entropy of distributions (N, K), mean over N; in nats."""
+    entropy = torch.special.entr(target.clamp_min(0)).sum(dim=1).mean()
+    return max(0.0, log(target.shape[1]) - float(entropy))

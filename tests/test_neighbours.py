@@ -1,0 +1,62 @@
+"""A(x): the classes near a class."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from msgspec.structs import replace
+
+from kdbench import catalog
+from kdbench.data.neighbours import CIFAR100, cifar100, digest, matrix, named, neighbours
+from kdbench.data.packed import entry, read
+from kdbench.errors import UserError
+
+
+def test_matrix_by_hand_numbers_classes_alphabetically() -> None:
+    near = matrix([["dog", "cat"], ["ant"]])
+    assert near.tolist() == [[0, 0, 0], [0, 0, 1], [0, 1, 0]]
+
+
+def test_cifar100_has_four_near_each_class() -> None:
+    near = neighbours("cifar100")
+    assert near.shape == (100, 100)
+    assert set(near.sum(dim=1).tolist()) == {4}
+    assert near.equal(near.T)
+
+
+def test_cifar100_by_name() -> None:
+    found = named("cifar100")
+    assert found["maple_tree"] == ["oak_tree", "palm_tree", "pine_tree", "willow_tree"]
+    assert list(found) == sorted(name for group in cifar100() for name in group)
+
+
+@pytest.mark.real
+def test_cifar100_is_that_of_the_official_labels() -> None:
+    folder = Path(os.environ.get("KDBENCH_DATA", ""))
+    if not (folder / "cifar100.v1.safetensors").is_file():
+        pytest.skip("real CIFAR-100 is not packed: set KDBENCH_DATA to a folder with cifar100.v1.safetensors")
+    tensors, _ = read(entry("cifar100"), folder)
+    names = sorted(name for group in cifar100() for name in group)
+    group = {name: number for number, classes in enumerate(CIFAR100.values()) for name in classes.split()}
+    table = torch.tensor([group[name] for name in names])
+    for split in ("train", "test"):
+        assert table[tensors[f"{split}_labels"]].equal(tensors[f"{split}_coarse_labels"])
+
+
+def test_digest_changes_with_a_single_pair() -> None:
+    near = neighbours("cifar100")
+    near[0, 1] = 1 - near[0, 1]
+    assert digest(near) != catalog.DATASETS["cifar100"].neighbours_digest
+
+
+def test_table_that_is_not_that_of_its_digest_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    other = replace(catalog.DATASETS["cifar100"], neighbours_digest="0" * 64)
+    monkeypatch.setitem(catalog.DATASETS, "cifar100", other)
+    with pytest.raises(UserError, match="the catalog says 0000"):
+        neighbours("cifar100")
+
+
+def test_data_set_without_neighbours_is_refused_with_those_that_have() -> None:
+    with pytest.raises(UserError, match=r"^cifar10 has no neighbours A\(x\); these have: cifar100$"):
+        neighbours("cifar10")

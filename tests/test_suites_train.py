@@ -1,0 +1,81 @@
+"""Every row of every suite of the repository trains two steps, on random images of its shape."""
+
+from collections.abc import Iterator
+from math import isfinite
+from pathlib import Path
+
+import pytest
+import torch
+from msgspec.structs import replace
+
+from kdbench import catalog
+from kdbench.data.packed import Dataset
+from kdbench.machine import Local, Machine
+from kdbench.plan import expand
+from kdbench.spec import Form, Run
+from kdbench.suite import load_suite
+from kdbench.training.checkpoint import save_weights
+from kdbench.training.optim import make_optimizer
+from kdbench.training.run import objective, train_epoch, training_views
+from kdbench.training.world import World, open_world
+
+SUITES = sorted((Path(__file__).parents[1] / "suites").glob("*.toml"))
+FORMS: tuple[Form, Form] = ("released", "printed")
+
+
+def different() -> Iterator[Run]:
+    """One run for each student, teacher, loss and data set."""
+    seen = set()
+    for path in SUITES:
+        for form in FORMS:
+            for cell in expand(load_suite(path), form=form, seeds=[0]):
+                (run,) = cell.runs
+                taught = run.teacher and run.teacher.run.student
+                key = (run.dataset, run.student, taught, run.loss.name, run.recipe.classes)
+                if key not in seen:
+                    seen.add(key)
+                    yield run
+
+
+def random_data(name: str, n: int = 4) -> Dataset:
+    entry, generator = catalog.find("datasets", name), torch.Generator().manual_seed(0)
+    images = torch.randint(
+        256, (n, entry.channels, entry.size, entry.size), dtype=torch.uint8, generator=generator
+    )
+    labels = torch.randint(entry.classes, (n,), generator=generator)
+    return Dataset(name, images, labels, images, labels, entry.classes, content="random")
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    machine = Machine(local=Local(device="cpu"), root=str(tmp_path_factory.mktemp("machine")))
+    world = open_world(machine)
+    world.datasets = {name: random_data(name) for name in catalog.names("datasets")}
+    return world
+
+
+def small(run: Run) -> Run:
+    """Two steps of two images; the teacher as it is before training."""
+    recipe = replace(run.recipe, epochs=1, batch_size=2, train_size=4, milestones=(), warmup_epochs=0)
+    return replace(run, recipe=recipe, teacher=run.teacher and replace(run.teacher, epoch=1))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "run", list(different()), ids=lambda run: f"{run.dataset}-{run.slug}-{run.recipe.classes}"
+)
+def test_row_trains_two_steps(world: World, run: Run) -> None:
+    run = small(run)
+    if run.teacher is not None:
+        folder = world.machine.scratch / "weights" / run.teacher.run.id
+        if not folder.exists():
+            save_weights(folder, 1, world.network(run.teacher.run))
+    student = world.network(run)
+    before = [each.detach().clone() for each in student.parameters()]
+    optimizer = make_optimizer(run.recipe, list(student.parameters()))
+    views = training_views(run, world.dataset(run.dataset), world)
+    assert len(views) == 2
+    assert isfinite(train_epoch(run, 1, student, objective(run, world), optimizer, views))
+    moved = [not old.equal(new) for old, new in zip(before, student.parameters(), strict=True)]
+    assert sum(moved) > 0.9 * len(moved)
+    assert all(each.isfinite().all() for each in student.parameters())
