@@ -133,6 +133,8 @@ def say(value: object) -> None:
 @click.option("--again", is_flag=True, help="Train what has a result once more, beside it.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be trained.")
 @click.option("--strict", is_flag=True, help="Exit with 1 unless everything is reproduced.")
+@click.option("--on", default="local", metavar="WHERE", help="local, slurm or slurm:PROFILE.")
+@click.option("--wait", is_flag=True, help="On a cluster: follow the jobs, then report.")
 @offline
 @as_json
 def run(
@@ -142,6 +144,8 @@ def run(
     again: bool,
     dry_run: bool,
     strict: bool,
+    on: str,
+    wait: bool,
     offline: bool,
     as_json: bool,
 ) -> int:
@@ -153,7 +157,10 @@ def run(
     if dry_run:
         click.echo("\n".join(describe_plan(work)))
         return 0
-    running.train_missing(work, machine, slots=jobs, again=again)
+    if on == "local":
+        running.train_missing(work, machine, slots=jobs, again=again)
+    elif not _train(chosen, on, wait=wait, offline=offline, local=again or jobs is not None):
+        return 0
     return _judge(chosen, strict=strict, as_json=as_json, report=True)
 
 
@@ -178,15 +185,71 @@ def plan(chosen: Selection, *, as_json: bool) -> None:
 @as_json
 def status(chosen: Selection, *, as_json: bool) -> None:
     """Say how far the runs are: done, under way, failed, waiting."""
-    from kdbench.machine import load_machine
-    from kdbench.status import describe, find_states
-    from kdbench.workload import find_work
+    from kdbench import remote
 
-    states = find_states(find_work(chosen, load_machine()), load_machine())
+    states, trouble = remote.states(chosen)
+    if trouble:
+        click.echo(f"from the disk alone, as the scheduler is silent: {trouble}", err=True)
     if as_json:
         say(states)
     else:
-        click.echo("\n".join(describe(states)))
+        click.echo(remote.describe_states(states))
+
+
+def _train(chosen: Selection, on: str, *, wait: bool, offline: bool, local: bool) -> bool:
+    """Train on a cluster; whether it is over."""
+    from kdbench import remote
+
+    if local:
+        raise UserError("--again and --jobs are for --on local; [work] slots of a profile is a job's --jobs")
+    remote.train(chosen, remote.profile_of(on), wait=wait, offline=offline)
+    return wait
+
+
+@cli.command()
+@selection
+def cancel(chosen: Selection) -> None:
+    """End the jobs of a suite on the cluster; what they have trained so far is kept."""
+    from kdbench import remote
+
+    click.echo(remote.cancel(chosen))
+
+
+@cli.command()
+@selection
+@click.option("--on", default="local", metavar="WHERE", help="local, slurm or slurm:PROFILE.")
+@click.option("--wait", is_flag=True, help="On a cluster: follow the jobs, then report.")
+@click.pass_context
+def retry(context: click.Context, chosen: Selection, *, on: str, wait: bool) -> int:
+    """Forget why runs have failed, and train them again."""
+    from kdbench import remote
+
+    click.echo(remote.anew(chosen), err=True)
+    inner: Any = run.callback
+    given = {name: context.params[name] for name in ("suite", "rows", "seeds", "form", "settings", "smoke")}
+    left = {
+        "jobs": None,
+        "again": False,
+        "dry_run": False,
+        "strict": False,
+        "offline": False,
+        "as_json": False,
+    }
+    return int(inner(**given, on=on, wait=wait, **left))
+
+
+@cli.command()
+@click.argument("row")
+@click.option("-f", "--follow", is_flag=True, help="Go on while it is queued or running.")
+@click.option(
+    "--as", "form", type=click.Choice(["released", "printed"]), default="released", show_default=True
+)
+def logs(row: str, *, follow: bool, form: Form) -> None:
+    """What jobs wrote of a ROW's runs, and the traceback of those that failed."""
+    from kdbench import logs as written
+
+    for line in (written.follow if follow else written.read)(row, form):
+        click.echo(line)
 
 
 @cli.command()
@@ -318,12 +381,18 @@ def show(row: str, *, form: Form, as_json: bool) -> None:
 
 
 @cli.command()
-def doctor() -> int:
-    """Check that this machine can train, and say what to mend."""
-    from kdbench.doctor import examine
+@click.option("--on", default="local", metavar="WHERE", help="local, slurm or slurm:PROFILE.")
+def doctor(*, on: str) -> int:
+    """Check that this machine, or a cluster, can train, and say what to mend."""
+    from kdbench import doctor as local
     from kdbench.text import columns
 
-    found = examine()
+    if on == "local":
+        found = local.examine()
+    else:
+        from kdbench import cluster_doctor, remote
+
+        found = cluster_doctor.examine(remote.profile_of(on))
     click.echo(columns([("ok" if each.ok else "MEND", each.what, each.found) for each in found], []))
     return int(not all(each.ok for each in found))
 
