@@ -10,6 +10,8 @@ import os
 import shlex
 import warnings
 from collections.abc import Sequence
+from contextlib import redirect_stderr
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +26,12 @@ from kdbench.submissions import Submission
 REQUEUES = 1_000_000
 """submitit takes each signal in a job of under 10 minutes for a time-out: kdbench counts for itself."""
 CURES = {
+    "account": "see `sacctmgr show associations` for the accounts you have",
     "partition": "see `sinfo` for the partitions there are",
     "Invalid job array specification": "set [work] max_array to the cluster's MaxArraySize less one",
     "MaxSubmit": "wait until jobs are over, or set [work] runs_per_job so that fewer are needed",
     "submit limit": "wait until jobs are over, or set [work] runs_per_job so that fewer are needed",
     "time limit": "lower [slurm] time",
-    "account": "see `sacctmgr show associations` for the accounts you have",
 }
 """Words of sbatch's refusals, and what helps."""
 
@@ -89,7 +91,7 @@ def submit(
     folder.chmod(0o700)  # whoever may write here decides what our jobs execute
     python = {"slurm_python": profile.node.python} if profile.node.python else {}
     executor = submitit.AutoExecutor(folder=folder, cluster="slurm", slurm_max_num_timeout=REQUEUES, **python)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), redirect_stderr(StringIO()):  # it prints what it raises, too
         warnings.simplefilter("ignore")  # of submitit, about options that a profile may well use
         executor.update_parameters(**parameters(submission, works[0], profile, minutes, dependency))
         try:
