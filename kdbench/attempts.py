@@ -31,6 +31,8 @@ class Attempt(Struct, frozen=True, kw_only=True):
     job: str
     """As squeue prints it: `1234`, or `1234_5` in an array."""
     node: str
+    gpu: str
+    """Its number on the node; "" without."""
     started: float
     """Seconds since 1970."""
     start: int

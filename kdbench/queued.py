@@ -71,7 +71,7 @@ def _in_the_queue(
         return replace(state, state="failed", detail=state.detail or mine.why)
     if state.state == "blocked" and state.detail.split()[2] not in places:
         return state
-    if state.state == "running" or (mine is not None and mine.cause in ("", "stopped")):
+    if state.state == "running" or (mine is not None and mine.cause == ""):
         return _running(state, mine)
     return replace(state, state="queued", detail=_why_queued(place, seen))
 
@@ -81,7 +81,8 @@ def _running(state: State, attempt: Attempt | None) -> State:
         return state
     speed = f"{attempt.images_per_second:,.0f} images/s, " if attempt.images_per_second else ""
     top1 = f"top1 {attempt.top1:.2f}, " if attempt.epoch > attempt.start else ""
-    detail = f"{top1}{speed}on {attempt.node} (job {attempt.job})"
+    gpu = f", GPU {attempt.gpu}" if attempt.gpu else ""
+    detail = f"{top1}{speed}on {attempt.node}{gpu} (job {attempt.job})"
     return replace(
         state,
         state="running",

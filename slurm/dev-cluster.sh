@@ -100,7 +100,7 @@ write_slurm_conf() {
 	SlurmdParameters=config_overrides
 	ReturnToService=2
 	JobRequeue=1
-	KillWait=5
+	KillWait=2
 	MinJobAge=3600
 	SchedulerType=sched/backfill
 	SchedulerParameters=batch_sched_delay=0,sched_interval=1,bf_interval=1,bf_continue

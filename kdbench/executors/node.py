@@ -210,7 +210,12 @@ def work(pipe: Connection, machine: Machine, here: Here, gpu: str | None) -> Non
     def starts(run: Run) -> None:
         checkpoint = newest_checkpoint(machine.scratch / "checkpoints" / run.id)
         attempt = Attempt(
-            job=here.job, node=here.node, started=time.time(), start=checkpoint, epoch=checkpoint
+            job=here.job,
+            node=here.node,
+            gpu=gpu or "",
+            started=time.time(),
+            start=checkpoint,
+            epoch=checkpoint,
         )
         attempts.begin(machine.scratch, run.id, attempt, times.get(run.id, max(times.values())))
 

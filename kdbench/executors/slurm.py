@@ -26,11 +26,10 @@ from kdbench.submissions import Submission
 REQUEUES = 1_000_000
 """submitit takes each signal in a job of under 10 minutes for a time-out: kdbench counts for itself."""
 CURES = {
-    "account": "see `sacctmgr show associations` for the accounts you have",
+    "submit limit": "wait until jobs are over, or set [work] runs_per_job so that fewer are needed",
+    "invalid account": "see `sacctmgr show associations` for the accounts you have",
     "partition": "see `sinfo` for the partitions there are",
     "Invalid job array specification": "set [work] max_array to the cluster's MaxArraySize less one",
-    "MaxSubmit": "wait until jobs are over, or set [work] runs_per_job so that fewer are needed",
-    "submit limit": "wait until jobs are over, or set [work] runs_per_job so that fewer are needed",
     "time limit": "lower [slurm] time",
 }
 """Words of sbatch's refusals, and what helps."""

@@ -49,9 +49,23 @@ rows = [{ student = "digits_cnn" }, { student = "digits_mlp" }]
 [[table]]
 id = "kd"
 loss = { name = "kd", alpha = 0.9, tau = 4 }
-rows = [{ student = "digits_mlp", teacher = "digits_cnn" }, { student = "digits_cnn", teacher = "digits_mlp" }]
+rows = [
+  { student = "digits_mlp", teacher = "digits_cnn" },
+  { student = "digits_cnn", teacher = "digits_mlp" },
+]
 """
-PROFILE = '[slurm]\npartition = "{partition}"\ncpus = 1\nmemory = 1\ntime = {time}\nsignal = {signal}\n{slurm}\n[work]\n{work}\n{more}'
+PROFILE = """
+[slurm]
+partition = "{partition}"
+cpus = 1
+memory = 1
+time = {time}
+signal = {signal}
+{slurm}
+[work]
+{work}
+{more}
+"""
 
 
 class Project:
@@ -62,6 +76,7 @@ class Project:
         (folder / "benchmark.toml").write_text("[local]\nthreads = 1\n")
         (folder / "suites").mkdir()
         (folder / "slurm").mkdir()
+        self.children: list[subprocess.Popen[str]] = []
         self.suite()
         self.profile()
 
@@ -105,9 +120,25 @@ class Project:
 
     def driver(self, *words: str) -> "subprocess.Popen[str]":
         """A command in a process of its own."""
-        return subprocess.Popen(
-            [*KDBENCH, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        return self._start(words, self.folder, {})
+
+    def local(self, folder: Path, suite: Path, data: Path) -> "subprocess.Popen[str]":
+        """Train a suite without the cluster, in another folder."""
+        folder.mkdir()
+        (folder / "benchmark.toml").write_text("[local]\nthreads = 1\n")  # else it would be the one above
+        return self._start(("run", str(suite)), folder, {"KDBENCH_DATA": str(data)})
+
+    def _start(self, words: tuple[str, ...], folder: Path, more: dict[str, str]) -> "subprocess.Popen[str]":
+        child = subprocess.Popen(
+            [*KDBENCH, *words],
+            cwd=folder,
+            env={**os.environ, **more},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
         )
+        self.children.append(child)
+        return child
 
     @property
     def scratch(self) -> Path:
@@ -165,7 +196,11 @@ class Project:
         return [job for job in lines if job.partition("_")[0] in mine]
 
     def cancel_all(self) -> None:
-        """End this project's jobs."""
+        """End what this project started."""
+        for child in self.children:
+            if child.poll() is None:
+                child.kill()
+                child.communicate()
         if jobs := self.queue():
             slurm("scancel", "--full", "--signal=KILL", *jobs)
             slurm("scancel", *jobs)
@@ -186,16 +221,3 @@ def curves(folder: Path) -> dict[str, dict[str, Any]]:
         del curve["seconds"]
         found[name] = {**curve, "weights": result.weights}
     return found
-
-
-def local_curves(folder: Path, suite: Path, data: Path) -> "subprocess.Popen[str]":
-    """Train a suite in another folder, on this machine; the folder's curves are there when it ends."""
-    folder.mkdir()
-    return subprocess.Popen(
-        [*KDBENCH, "run", str(suite)],
-        cwd=folder,
-        env={**os.environ, "KDBENCH_DATA": str(data)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
