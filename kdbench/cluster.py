@@ -1,6 +1,6 @@
 """`run --on slurm`, `cancel` and `retry`: what is missing becomes jobs, once, whoever asks for it."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,9 +15,10 @@ from kdbench.executors.node import Task, Work
 from kdbench.groups import Group, like_their_teachers, make_groups, times
 from kdbench.jobs import Job
 from kdbench.machine import Machine, load_machine
+from kdbench.places import Place, under_way
 from kdbench.plan import weights_needed
 from kdbench.profiles import Profile, check_shared, load_profile
-from kdbench.scheduler import View, cancel, check_commands, look
+from kdbench.scheduler import cancel, check_commands
 from kdbench.spec import Run
 from kdbench.status import newest_checkpoint
 from kdbench.store import check_writable
@@ -38,18 +39,6 @@ class Submitted(Struct, frozen=True):
     """Runs that were queued or running before."""
     given_up: dict[str, str]
     """Runs that have died too often, and why."""
-
-
-class Place(Struct, frozen=True):
-    """Where a run is in the queue."""
-
-    submission: Submission
-    number: int
-
-    @property
-    def job(self) -> str:
-        """As squeue prints it."""
-        return self.submission.element(self.number)
 
 
 def submit_missing(chosen: Selection, profile_name: str, *, offline: bool) -> Submitted:
@@ -86,6 +75,7 @@ def shared_machine(*, offline: bool = False) -> Machine:
 
 def _submit(chosen: Selection, machine: Machine, profile: Profile) -> Submitted:
     work = find_work(chosen, machine)
+    submissions.forget(machine.scratch, submissions.finished(machine.scratch, work.index.results.keys()))
     places = under_way(machine, (run.id for run in work.runs))
     lost = given_up(machine.scratch, work.runs)
     runs = [run for run in work.runs if run.id not in places and run.id not in lost]
@@ -175,26 +165,6 @@ def wait_for_teachers(
     if found := like_their_teachers(group.chunks, where_, arrays):
         return found[0], f"aftercorr:{found[1]}"
     return group.chunks, "afterany:" + ":".join(jobs if len(jobs) <= MANY else sorted(arrays))
-
-
-def under_way(machine: Machine, runs: Iterable[str], view: View | None = None) -> dict[str, Place]:
-    """Which of these runs are queued or running, and where.
-
-    Raises:
-        UserError: the scheduler does not answer.
-    """
-    wanted = set(runs)
-    known = submissions.concerning(submissions.load(machine.scratch), wanted)
-    seen = look(known) if view is None else view
-    found: dict[str, Place] = {}
-    for submission in known:
-        for number, ids in enumerate(submission.elements):
-            job = seen.get((submission.token, number))
-            if job is not None and job.alive:
-                named = replace(submission, job=submission.job or job.job.partition("_")[0])
-                for run in wanted.intersection(ids):
-                    found.setdefault(run, Place(named, number))
-    return found
 
 
 def given_up(scratch: Path, runs: Sequence[Run]) -> dict[str, str]:

@@ -7,9 +7,9 @@ from msgspec.structs import replace
 
 from kdbench import attempts, submissions
 from kdbench.attempts import Attempt
-from kdbench.cluster import Place, under_way
 from kdbench.errors import UserError
 from kdbench.machine import Machine
+from kdbench.places import Place, under_way
 from kdbench.scheduler import Seen, View, look
 from kdbench.status import State, find_states
 from kdbench.submissions import Submission

@@ -1,14 +1,17 @@
 """What the commands do on a cluster: a few lines each over the functions that do the work."""
 
 from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
-from kdbench.cluster import Submitted, cancel_runs, start_anew, submit_missing
 from kdbench.errors import UserError
 from kdbench.machine import load_machine
 from kdbench.progress import follow, viewer
 from kdbench.status import State, describe
 from kdbench.text import describe_work
 from kdbench.workload import Selection, find_work
+
+if TYPE_CHECKING:
+    from kdbench.cluster import Submitted
 
 
 def profile_of(on: str) -> str:
@@ -32,6 +35,7 @@ def train(chosen: Selection, profile: str, *, wait: bool, offline: bool) -> None
     import click
 
     from kdbench import waiting
+    from kdbench.cluster import submit_missing
 
     submitted = submit_missing(chosen, profile, offline=offline)
     click.echo("\n".join(describe_submitted(submitted)), err=True)
@@ -40,7 +44,7 @@ def train(chosen: Selection, profile: str, *, wait: bool, offline: bool) -> None
             follow(waiting.events(submitted), view)
 
 
-def describe_submitted(submitted: Submitted) -> Iterator[str]:
+def describe_submitted(submitted: "Submitted") -> Iterator[str]:
     """What was submitted, and what was not."""
     yield describe_work(submitted.work)
     for one in submitted.made:
@@ -67,6 +71,8 @@ def describe_states(found: Iterable[State]) -> str:
 
 def cancel(chosen: Selection) -> str:
     """End the jobs of a selection, and say so."""
+    from kdbench.cluster import cancel_runs
+
     jobs, others = cancel_runs(chosen)
     more = f"; they held {others} runs of other suites or rows too" if others else ""
     return f"cancelled {len(jobs)} jobs: {', '.join(jobs)}{more}" if jobs else "nothing is queued or running"
@@ -74,5 +80,7 @@ def cancel(chosen: Selection) -> str:
 
 def anew(chosen: Selection) -> str:
     """Let failed runs of a selection start anew, and say which."""
+    from kdbench.cluster import start_anew
+
     runs = start_anew(chosen)
     return f"{len(runs)} runs start anew" + (f": {', '.join(runs)}" if runs else "")

@@ -6,7 +6,7 @@ between leaves nothing that the next one could not find again.
 
 import getpass
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from secrets import token_hex
 
@@ -92,6 +92,11 @@ def concerning(submissions: Iterable[Submission], runs: Iterable[str]) -> list[S
     """Those that hold any of these runs."""
     wanted = set(runs)
     return [one for one in submissions if any(not wanted.isdisjoint(ids) for ids in one.elements)]
+
+
+def finished(scratch: Path, done: Collection[str]) -> list[Submission]:
+    """Those whose runs all have a result: nobody needs their records any more."""
+    return [one for one in load(scratch) if all(run in done for ids in one.elements for run in ids)]
 
 
 def _folder(scratch: Path) -> Path:

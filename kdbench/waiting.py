@@ -10,7 +10,7 @@ from kdbench.jobs import Blocked, Done, Event, Failed, Update
 from kdbench.queued import Known, ask_scheduler, merge
 from kdbench.spec import Failure, Run
 from kdbench.status import State, find_states
-from kdbench.store import index, load_failure, load_result
+from kdbench.store import Index, index, load_failure, load_result
 
 ASK = 10.0
 """Seconds between two questions to the scheduler, whatever the number of jobs."""
@@ -29,8 +29,9 @@ def events(submitted: Submitted) -> Iterator[Event]:
         if fresh:  # first the scheduler, then the disk: what has left the queue has left its result
             asked = time.monotonic()
             known = ask_scheduler(submitted.machine, left)
-        for state in _look(submitted, known, left):
-            event = _event(state, left[state.id], submitted, gone=fresh and not known.trouble)
+        there = index(submitted.machine.results)
+        for state in _look(submitted, there, known, left):
+            event = _event(state, left[state.id], there, gone=fresh and not known.trouble)
             if isinstance(event, Update) and told.get(state.id) == event.epoch:
                 continue
             if isinstance(event, Update):
@@ -43,15 +44,14 @@ def events(submitted: Submitted) -> Iterator[Event]:
             time.sleep(LOOK)
 
 
-def _look(submitted: Submitted, known: Known, left: dict[str, Run]) -> list[State]:
-    now = replace(submitted.work, index=index(submitted.machine.results))
+def _look(submitted: Submitted, there: Index, known: Known, left: dict[str, Run]) -> list[State]:
+    now = replace(submitted.work, index=there)
     states = [state for state in find_states(now, submitted.machine) if state.id in left]
     return merge(states, known, submitted.machine)
 
 
-def _event(state: State, run: Run, submitted: Submitted, *, gone: bool) -> Event | None:
+def _event(state: State, run: Run, there: Index, *, gone: bool) -> Event | None:
     """What a state is news of; `gone`: a run that is nowhere will not come back."""
-    there = index(submitted.machine.results)
     if state.state == "done":
         path = there.results[run.id]
         return Done(run.id, load_result(path), str(path), trained=True)

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from kdbench.cluster import Place, wait_for_teachers
+from kdbench.cluster import wait_for_teachers
 from kdbench.groups import Group, make_groups, times
+from kdbench.places import Place
 from kdbench.profiles import Ask, Profile
 from kdbench.profiles import Work as Spread
 from kdbench.spec import Run

@@ -122,11 +122,11 @@ class Project:
         """A command in a process of its own."""
         return self._start(words, self.folder, {})
 
-    def local(self, folder: Path, suite: Path, data: Path) -> "subprocess.Popen[str]":
+    def local(self, folder: Path, suite: Path, data: Path, *words: str) -> "subprocess.Popen[str]":
         """Train a suite without the cluster, in another folder."""
         folder.mkdir()
         (folder / "benchmark.toml").write_text("[local]\nthreads = 1\n")  # else it would be the one above
-        return self._start(("run", str(suite)), folder, {"KDBENCH_DATA": str(data)})
+        return self._start(("run", str(suite), *words), folder, {"KDBENCH_DATA": str(data)})
 
     def _start(self, words: tuple[str, ...], folder: Path, more: dict[str, str]) -> "subprocess.Popen[str]":
         child = subprocess.Popen(

@@ -62,6 +62,21 @@ def test_interrupted_run_gives_the_same_curve(project: Project, data: Path, tmp_
     assert curves(tmp_path) == curves(tmp_path / "local")
 
 
+def test_time_limit_requeues(project: Project) -> None:
+    project.suite(ALONE, epochs=3000, train_size=400)
+    project.profile(minutes=1)
+    project.submit()
+    (run,) = project.runs()
+    project.wait("a second life", lambda: len(project.attempts(run)) == 2)
+    first, second = project.attempts(run)
+    assert first.cause == "time"
+    assert second.start > 0
+    assert project.states() == {"running": 1}
+    assert "cancelled 1 jobs" in project.kd("cancel", "suites/tiny")[1]
+    project.wait("the job's end", lambda: not project.queue())
+    assert project.states() == {"stopped": 1}
+
+
 def test_controller_restarted_mid_run(project: Project) -> None:
     project.suite(ALONE, epochs=60, train_size=400)
     project.submit()
@@ -73,7 +88,10 @@ def test_controller_restarted_mid_run(project: Project) -> None:
     assert code == 0
     assert "1 running" in said
     assert script("up").returncode == 0
-    project.wait_for_results(1)
+    project.monkeypatch.setattr("kdbench.logs.ASK", 1.0)
+    code, said = project.kd("logs", "tiny/alone/digits_cnn", "-f")
+    assert (code, "epoch 60/60" in said) == (0, True)
+    assert project.states() == {"done": 1}
     assert len(project.attempts(run)) == 1
 
 
@@ -157,7 +175,8 @@ def test_results_that_the_node_cannot_write(project: Project) -> None:
     (run,) = project.runs()
     assert project.epoch(run) == 3
     project.profile()
-    project.submit()
+    code, said = project.kd("retry", "suites/tiny", "--on", "slurm:dev")
+    assert (code, "1 runs start anew" in said) == (0, True)
     project.wait_for_results(1)
     assert project.attempts(run)[-1].start == 3
 
