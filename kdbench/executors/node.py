@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing import parent_process, resource_tracker
@@ -18,7 +19,7 @@ from types import FrameType
 from msgspec import Struct
 
 from kdbench import attempts
-from kdbench.attempts import Attempt, Cause
+from kdbench.attempts import CRASHES, Attempt, Cause
 from kdbench.dispatch import dispatch
 from kdbench.executors.local import LocalExecutor, Worker, ending, prepare_worker
 from kdbench.jobs import Blocked, Done, Event, Failed, Job
@@ -77,6 +78,7 @@ class NodeExecutor(LocalExecutor):
         self.here = here
         self.gpus = [gpu for gpu in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if gpu]
         self.seats: dict[Worker, int] = {}
+        self.crashes: Counter[str] = Counter()
         self.journal = Journal(here.work.machine.scratch, here.job, all_runs(here.work))
 
     def start_worker(self) -> Worker:
@@ -101,11 +103,14 @@ class NodeExecutor(LocalExecutor):
         job = worker.job
         if job is None:
             raise RuntimeError("a worker without a run was waited for")
-        self.workers.remove(worker)
         worker.process.join()
         why = f"the worker process died ({ending(worker.process.exitcode)})"
         with undisturbed():
             self.journal.end(job.run.id, "crash", why)
+        self.crashes[job.run.id] += 1
+        if self.crashes[job.run.id] > CRASHES:  # a process that dies before its run begins leaves no attempt
+            return super().died(worker)
+        self.workers.remove(worker)
         self.submit(job)
         return None
 

@@ -198,7 +198,7 @@ class Project:
     def cancel_all(self) -> None:
         """End what this project started."""
         for child in self.children:
-            if child.poll() is None:
+            if child.stdout and not child.stdout.closed:
                 child.kill()
                 child.communicate()
         if jobs := self.queue():

@@ -48,6 +48,7 @@ def test_quickstart_gives_the_same_results_as_local(
     here = curves(tmp_path / "local")
     assert (len(there), len(here)) == (24, 8)
     assert {run: there[run] for run in here} == here
+    assert {attempt.gpu for run in there for attempt in project.attempts(run)} == {"0", "1"}
     assert len(times(calls, "sbatch")) == 2
     asked = times(calls, "squeue")
     assert all(later - earlier > 9 for earlier, later in pairwise(asked[1:]))
@@ -87,17 +88,6 @@ def test_students_of_single_teachers_wait_job_by_job(project: Project) -> None:
     (students, teachers) = submissions.load(project.scratch)
     shown = slurm("scontrol", "show", "job", f"{students.job}_0")
     assert f"Dependency=aftercorr:{teachers.job}" in shown
-
-
-def test_two_gpus_train_side_by_side(project: Project) -> None:
-    project.suite(ALONE, epochs=40, train_size=400, seeds=2)
-    project.profile(slurm="gpus_per_node = 2")
-    project.submit()
-    first, second = project.runs()
-    project.wait("two runs at once", lambda: project.states() == {"running": 2})
-    assert {project.attempts(run)[0].job for run in (first, second)} == set(project.jobs())
-    assert {project.attempts(run)[0].gpu for run in (first, second)} == {"0", "1"}
-    project.wait_for_results(2)
 
 
 def test_doctor_looks_at_a_node(project: Project) -> None:
