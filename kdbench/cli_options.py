@@ -80,6 +80,10 @@ def selection(command: F) -> F:
 
 
 as_json = click.option("--json", "as_json", is_flag=True, help="For programs.")
+on_where = click.option(
+    "--on", default="local", show_default=True, metavar="WHERE", help="local, slurm or slurm:PROFILE."
+)
+wait_for = click.option("--wait", is_flag=True, help="On a cluster: follow the jobs, then report.")
 offline = click.option("--offline", is_flag=True, help="Never touch the network.")
 
 
