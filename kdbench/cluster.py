@@ -8,7 +8,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from kdbench import attempts, submissions
-from kdbench.data.place import fetch_dataset, where
+from kdbench.data.place import where
 from kdbench.errors import UserError
 from kdbench.estimate import estimator
 from kdbench.executors.node import Task, Work
@@ -18,6 +18,7 @@ from kdbench.machine import Machine, load_machine
 from kdbench.places import Place, under_way
 from kdbench.plan import weights_needed
 from kdbench.profiles import Profile, check_shared, load_profile
+from kdbench.running import fetch_missing
 from kdbench.scheduler import cancel, check_commands
 from kdbench.spec import Run
 from kdbench.status import newest_checkpoint
@@ -55,9 +56,7 @@ def submit_missing(chosen: Selection, profile_name: str, *, offline: bool) -> Su
     check_shared(profile, {"results": machine.results, "scratch": machine.scratch, "data": data})
     check_writable(machine.results)
     check_writable(machine.scratch)
-    settings = machine.data
-    for name in dict.fromkeys(run.dataset for run in find_work(chosen, machine).runs):
-        fetch_dataset(name, data, offline=settings.offline, progress=True, mirrors=settings.mirrors)
+    fetch_missing({run.dataset for run in find_work(chosen, machine).runs}, machine)
     with submissions.one_at_a_time(machine.scratch):
         return _submit(chosen, machine, profile)
 

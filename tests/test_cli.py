@@ -512,11 +512,14 @@ def test_repeat_that_differs_is_told(kdbench: Command, project: Path) -> None:
 
 SELECTION = ["suite", "--as", "--rows", "--seeds", "--set", "--smoke"]
 SURFACE = {
-    "run": [*SELECTION, "--again", "--dry-run", "--jobs", "--json", "--offline", "--strict", "-j"],
+    "run": [
+        *SELECTION,
+        *("--again", "--dry-run", "--jobs", "--json", "--offline", "--on", "--strict", "--wait", "-j"),
+    ],
     "plan": [*SELECTION, "--json"],
     "status": [*SELECTION, "--json"],
     "check": [*SELECTION, "--json", "--strict"],
-    "report": [*SELECTION, "--into", "--output", "--summary", "-o"],
+    "report": [*SELECTION, "--audit", "--into", "--output", "--summary", "-o"],
     "lint": ["suite", "--json"],
     "list suites": ["folder", "--json"],
     "list rows": [*SELECTION, "--json"],
@@ -524,13 +527,19 @@ SURFACE = {
     "list models": ["--json"],
     "list datasets": ["--json"],
     "show": ["row", "--as", "--json"],
-    "doctor": [],
+    "audit": [*SELECTION, "--json"],
+    "import": ["file", "--dataset", "--json", "--model", "--name", "--normalize", "--source"],
+    "doctor": ["--on"],
+    "cancel": [*SELECTION],
+    "retry": [*SELECTION, "--on", "--wait"],
+    "logs": ["row", "--as", "--follow", "-f"],
     "completion": ["shell"],
     "schema": [],
     "data list": ["--json"],
     "data fetch": ["name", "--offline"],
     "data verify": ["name"],
     "data where": [],
+    "data neighbours": ["name", "--json"],
 }
 
 

@@ -70,7 +70,7 @@ def test_home_of_an_unknown_user_stands_as_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("[locale]", "unknown section 'locale'. Did you mean 'local'? Valid: local, data, folders"),
+        ("[locale]", "unknown section 'locale'. Did you mean 'local'? Valid: local, data, folders, slurm"),
         (
             "[local]\nslot = 1",
             "[local]: unknown key 'slot'. Did you mean 'slots'? Valid: slots, threads, device",

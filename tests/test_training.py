@@ -359,6 +359,6 @@ def test_every_loss_without_a_teacher_trains(world: World, name: str) -> None:
     params = {"alpha": 0.1, "tau": 20.0, "a": 0.99, "epsilon": 0.1, "multiplier": 1.0}
     params |= {"epsilon1": 0.1, "scale": 8.0}
     loss = replace(CE, name=name, params={key: params[key] for key in catalog.LOSSES[name].params})
-    result = train(replace(digits(epochs=2), loss=loss), world)
+    result = train(replace(digits(epochs=4, lr=0.02), loss=loss), world)
     assert all(isfinite(loss) for loss in result.curve.train_loss)
-    assert result.curve.train_loss[1] < result.curve.train_loss[0]
+    assert result.curve.train_loss[-1] < result.curve.train_loss[0]
