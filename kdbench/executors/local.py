@@ -33,7 +33,9 @@ class Executor(Protocol):
 class Worker:
     """A process that trains one run at a time."""
 
-    def __init__(self, machine: Machine, target: Callable[..., object], more: tuple[object, ...] = ()) -> None:
+    def __init__(
+        self, machine: Machine, target: Callable[..., object], more: tuple[object, ...] = ()
+    ) -> None:
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=target, args=(theirs, machine, *more), daemon=True)
