@@ -109,24 +109,24 @@ def plan(chosen: Selection, *, as_json: bool) -> None:
 @as_json
 def status(chosen: Selection, *, as_json: bool) -> None:
     """Say how far the runs are: done, under way, failed, waiting."""
-    from kdbench import remote
+    from kdbench.cluster import commands
 
-    states, trouble = remote.states(chosen)
+    states, trouble = commands.states(chosen)
     if trouble:
         click.echo(f"from the disk alone, as the scheduler is silent: {trouble}", err=True)
     if as_json:
         say(states)
     else:
-        click.echo(remote.describe_states(states))
+        click.echo(commands.describe_states(states))
 
 
 @cli.command()
 @selection
 def cancel(chosen: Selection) -> None:
     """End the jobs of a suite on the cluster; what they have trained so far is kept."""
-    from kdbench import remote
+    from kdbench.cluster import commands
 
-    click.echo(remote.cancel(chosen))
+    click.echo(commands.cancel(chosen))
 
 
 @cli.command()
@@ -135,9 +135,10 @@ def cancel(chosen: Selection) -> None:
 @wait_for
 def retry(chosen: Selection, *, on: str, wait: bool) -> int:
     """Forget why runs have failed, and train them again."""
-    from kdbench import remote, running
+    from kdbench import running
+    from kdbench.cluster import commands
 
-    click.echo(remote.anew(chosen), err=True)
+    click.echo(commands.anew(chosen), err=True)
     over = running.train(chosen, on=on, wait=wait)
     return _judge(chosen, strict=False, as_json=False, report=True) if over else 0
 
@@ -150,7 +151,7 @@ def retry(chosen: Selection, *, on: str, wait: bool) -> int:
 )
 def logs(row: str, *, follow: bool, form: Form) -> None:
     """What jobs wrote of a ROW's runs, and the traceback of those that failed."""
-    from kdbench import logs as written
+    from kdbench.cluster import logs as written
 
     for line in (written.follow if follow else written.read)(row, form):
         click.echo(line)
@@ -250,9 +251,10 @@ def doctor(*, on: str) -> int:
     if on == "local":
         found = local.examine()
     else:
-        from kdbench import cluster_doctor, remote
+        from kdbench.cluster import commands
+        from kdbench.cluster import doctor as cluster_doctor
 
-        found = cluster_doctor.examine(remote.profile_of(on))
+        found = cluster_doctor.examine(commands.profile_of(on))
     click.echo(columns([("ok" if each.ok else "MEND", each.what, each.found) for each in found], []))
     return int(not all(each.ok for each in found))
 

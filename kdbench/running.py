@@ -48,9 +48,9 @@ def train(
         return True
     if again or slots is not None:
         raise UserError("--again and --jobs are for --on local; [work] slots of a profile is a job's --jobs")
-    from kdbench import remote
+    from kdbench.cluster import commands
 
-    remote.train(chosen, remote.profile_of(on), wait=wait, offline=offline)
+    commands.train(chosen, commands.profile_of(on), wait=wait, offline=offline)
     return wait
 
 

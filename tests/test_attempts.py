@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from kdbench import attempts
-from kdbench.attempts import Attempt, Cause, begin, end, load
+from kdbench.cluster import attempts
+from kdbench.cluster.attempts import Attempt, Cause, begin, end, load
 from kdbench.errors import UserError
 
 RUN = "0f110e0b40b4"

@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from kdbench.cluster import wait_for_teachers
-from kdbench.groups import Group, make_groups, times
-from kdbench.places import Place
-from kdbench.profiles import Ask, Profile
-from kdbench.profiles import Work as Spread
+from kdbench.cluster.groups import Group, make_groups, times
+from kdbench.cluster.places import Place
+from kdbench.cluster.profiles import Ask, Profile
+from kdbench.cluster.profiles import Work as Spread
+from kdbench.cluster.submissions import new
+from kdbench.cluster.submitting import wait_for_teachers
 from kdbench.spec import Run
-from kdbench.submissions import new
 from tests.build import CE, make_run
 
 TEACHERS = [make_run("resnet18", seed, CE) for seed in range(3)]

@@ -14,8 +14,8 @@ HOME = ROOT / "kdbench"
 FILES = sorted(HOME.rglob("*.py"))
 TORCH_SIDE = ("training", "models", "data")
 HEAVY = {"torch", "torchvision", "timm", "numpy", "scipy", "sklearn", "PIL", "safetensors"}
-UPPER = {"suite", "plan", "check", "report", "lint", "cli", "workload", "running", "judging"}
-FETCHING = {"running.py", "doctor.py", "cluster.py"}
+UPPER = {"suite", "plan", "check", "report", "lint", "cli", "workload", "running", "judging", "cluster"}
+FETCHING = {"running.py", "doctor.py", "submitting.py"}
 """What is itself imported only when a run starts, and may name the place of the data on top."""
 
 

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from kdbench.cluster.profiles import check_shared, load_profile, read_profile
+from kdbench.cluster.submissions import new
 from kdbench.errors import UserError
 from kdbench.executors.node import Work
 from kdbench.executors.slurm import parameters, refusal
 from kdbench.machine import Machine, Slurm
-from kdbench.profiles import check_shared, load_profile, read_profile
-from kdbench.submissions import new
 
 EXAMPLES = sorted((Path(__file__).parents[1] / "slurm").glob("*.toml"))
 

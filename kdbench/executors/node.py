@@ -18,12 +18,12 @@ from types import FrameType
 
 from msgspec import Struct
 
-from kdbench import attempts
-from kdbench.attempts import CRASHES, Attempt, Cause
+from kdbench.cluster import attempts
+from kdbench.cluster.attempts import CRASHES, Attempt, Cause
+from kdbench.cluster.journal import Journal
 from kdbench.dispatch import dispatch
 from kdbench.executors.local import LocalExecutor, Worker, ending, prepare_worker
 from kdbench.jobs import Blocked, Done, Event, Failed, Job
-from kdbench.journal import Journal
 from kdbench.machine import Machine
 from kdbench.spec import Run
 from kdbench.status import newest_checkpoint

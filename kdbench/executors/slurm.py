@@ -18,10 +18,10 @@ from typing import Any
 import submitit
 from submitit.core.utils import DelayedSubmission, FailedJobError, FailedSubmissionError
 
+from kdbench.cluster.profiles import Profile
+from kdbench.cluster.submissions import Submission
 from kdbench.errors import UserError
 from kdbench.executors.node import Work
-from kdbench.profiles import Profile
-from kdbench.submissions import Submission
 
 REQUEUES = 1_000_000
 """submitit takes each signal in a job of under 10 minutes for a time-out: kdbench counts for itself."""

@@ -13,8 +13,8 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
-from kdbench import attempts, submissions
 from kdbench.cli import cli
+from kdbench.cluster import attempts, submissions
 from kdbench.errors import UserError
 from kdbench.machine import load_machine
 from kdbench.status import newest_checkpoint

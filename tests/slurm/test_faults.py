@@ -92,7 +92,7 @@ def test_controller_restarted_mid_run(project: Project) -> None:
     assert code == 0
     assert "1 running" in said
     assert script("up").returncode == 0
-    project.monkeypatch.setattr("kdbench.logs.ASK", 1.0)
+    project.monkeypatch.setattr("kdbench.cluster.logs.ASK", 1.0)
     code, said = project.kd("logs", "tiny/alone/digits_cnn", "-f")
     assert (code, "epoch 60/60" in said) == (0, True)
     assert project.states() == {"done": 1}

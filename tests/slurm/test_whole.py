@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kdbench import submissions
+from kdbench.cluster import submissions
 from tests.slurm.conftest import REPOSITORY
 from tests.slurm.project import ALONE, Project, curves, slurm
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 
 from msgspec import Struct
 
+from kdbench.cluster.submissions import Submission
 from kdbench.errors import UserError
-from kdbench.submissions import Submission
 
 COMMANDS = ("sbatch", "srun", "squeue", "scancel", "sinfo")
 PATIENCE = 60

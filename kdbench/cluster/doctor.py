@@ -9,12 +9,12 @@ from secrets import token_hex
 from typing import Any
 
 from kdbench import __version__
-from kdbench.cluster import shared_machine
+from kdbench.cluster.profiles import Profile, check_shared, load_profile
+from kdbench.cluster.scheduler import COMMANDS, ask
+from kdbench.cluster.submitting import shared_machine
 from kdbench.doctor import Finding
 from kdbench.errors import UserError
 from kdbench.machine import Machine
-from kdbench.profiles import Profile, check_shared, load_profile
-from kdbench.scheduler import COMMANDS, ask
 from kdbench.store import check_writable
 
 PATIENCE = 90

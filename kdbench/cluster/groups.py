@@ -5,7 +5,7 @@ from math import ceil, log2
 
 from msgspec import Struct
 
-from kdbench.profiles import Profile
+from kdbench.cluster.profiles import Profile
 from kdbench.spec import Run
 
 STARTUP = 10

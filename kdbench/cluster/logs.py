@@ -4,11 +4,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from kdbench import attempts, submissions
 from kdbench.address import find_row
-from kdbench.journal import log_file
+from kdbench.cluster import attempts, submissions
+from kdbench.cluster.journal import log_file
+from kdbench.cluster.queued import ask_scheduler
 from kdbench.machine import Machine, load_machine
-from kdbench.queued import ask_scheduler
 from kdbench.spec import Cell, Form
 from kdbench.status import locked
 from kdbench.store import index

@@ -5,10 +5,10 @@ from collections.abc import Iterable
 from msgspec import Struct
 from msgspec.structs import replace
 
-from kdbench import submissions
+from kdbench.cluster import submissions
+from kdbench.cluster.scheduler import View, look
+from kdbench.cluster.submissions import Submission
 from kdbench.machine import Machine
-from kdbench.scheduler import View, look
-from kdbench.submissions import Submission
 
 
 class Place(Struct, frozen=True):

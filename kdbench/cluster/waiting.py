@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 from msgspec.structs import replace
 
-from kdbench.cluster import Submitted
+from kdbench.cluster.queued import Known, ask_scheduler, merge
+from kdbench.cluster.submitting import Submitted
 from kdbench.jobs import Blocked, Done, Event, Failed, Update
-from kdbench.queued import Known, ask_scheduler, merge
 from kdbench.spec import Failure, Run
 from kdbench.status import State, find_states
 from kdbench.store import Index, index, load_failure, load_result

@@ -5,14 +5,14 @@ from collections.abc import Iterable
 from msgspec import Struct
 from msgspec.structs import replace
 
-from kdbench import attempts, submissions
-from kdbench.attempts import Attempt
+from kdbench.cluster import attempts, submissions
+from kdbench.cluster.attempts import Attempt
+from kdbench.cluster.places import Place, under_way
+from kdbench.cluster.scheduler import Seen, View, look
+from kdbench.cluster.submissions import Submission
 from kdbench.errors import UserError
 from kdbench.machine import Machine
-from kdbench.places import Place, under_way
-from kdbench.scheduler import Seen, View, look
 from kdbench.status import State, find_states
-from kdbench.submissions import Submission
 from kdbench.workload import Workload
 
 

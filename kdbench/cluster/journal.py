@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from kdbench import attempts
-from kdbench.attempts import Cause
+from kdbench.cluster import attempts
+from kdbench.cluster.attempts import Cause
 from kdbench.errors import UserError
 from kdbench.jobs import Done, Event, Failed, Update
 from kdbench.progress import ending

@@ -7,23 +7,23 @@ from pathlib import Path
 from msgspec import Struct
 from msgspec.structs import replace
 
-from kdbench import attempts, submissions
+from kdbench.cluster import attempts, submissions
+from kdbench.cluster.estimate import estimator
+from kdbench.cluster.groups import Group, like_their_teachers, make_groups, times
+from kdbench.cluster.places import Place, under_way
+from kdbench.cluster.profiles import Profile, check_shared, load_profile
+from kdbench.cluster.scheduler import cancel, check_commands
+from kdbench.cluster.submissions import Submission
 from kdbench.data.place import where
 from kdbench.errors import UserError
-from kdbench.estimate import estimator
 from kdbench.executors.node import Task, Work
-from kdbench.groups import Group, like_their_teachers, make_groups, times
 from kdbench.jobs import Job
 from kdbench.machine import Machine, load_machine
-from kdbench.places import Place, under_way
 from kdbench.plan import weights_needed
-from kdbench.profiles import Profile, check_shared, load_profile
 from kdbench.running import fetch_missing
-from kdbench.scheduler import cancel, check_commands
 from kdbench.spec import Run
 from kdbench.status import newest_checkpoint
 from kdbench.store import check_writable
-from kdbench.submissions import Submission
 from kdbench.workload import Selection, Workload, find_work
 
 MANY = 40

@@ -11,7 +11,7 @@ from kdbench.text import describe_work
 from kdbench.workload import Selection, find_work
 
 if TYPE_CHECKING:
-    from kdbench.cluster import Submitted
+    from kdbench.cluster.submitting import Submitted
 
 
 def profile_of(on: str) -> str:
@@ -34,8 +34,8 @@ def train(chosen: Selection, profile: str, *, wait: bool, offline: bool) -> None
     """
     import click
 
-    from kdbench import waiting
-    from kdbench.cluster import submit_missing
+    from kdbench.cluster import waiting
+    from kdbench.cluster.submitting import submit_missing
 
     submitted = submit_missing(chosen, profile, offline=offline)
     click.echo("\n".join(describe_submitted(submitted)), err=True)
@@ -58,7 +58,7 @@ def describe_submitted(submitted: "Submitted") -> Iterator[str]:
 
 def states(chosen: Selection) -> tuple[list[State], str]:
     """The state of each run of a selection, and why the scheduler did not answer."""
-    from kdbench.queued import states_of
+    from kdbench.cluster.queued import states_of
 
     machine = load_machine()
     return states_of(find_work(chosen, machine), machine)
@@ -71,7 +71,7 @@ def describe_states(found: Iterable[State]) -> str:
 
 def cancel(chosen: Selection) -> str:
     """End the jobs of a selection, and say so."""
-    from kdbench.cluster import cancel_runs
+    from kdbench.cluster.submitting import cancel_runs
 
     jobs, others = cancel_runs(chosen)
     more = f"; they held {others} runs of other suites or rows too" if others else ""
@@ -80,7 +80,7 @@ def cancel(chosen: Selection) -> str:
 
 def anew(chosen: Selection) -> str:
     """Let failed runs of a selection start anew, and say which."""
-    from kdbench.cluster import start_anew
+    from kdbench.cluster.submitting import start_anew
 
     runs = start_anew(chosen)
     return f"{len(runs)} runs start anew" + (f": {', '.join(runs)}" if runs else "")

@@ -1,0 +1,1 @@
+"""Running on a cluster: what `--on slurm` means; executors/slurm.py alone speaks to submitit."""
