@@ -104,9 +104,9 @@ class Planner:
         as_read, checkpoint = self.read(row)
         runs = tuple(self.run(as_read, checkpoint, seed) for seed in seeds)
         trained = row.student in self.baseline_rows
-        compared = replace(as_read, reference=Reference()) if self.settings else as_read
+        other = replace(as_read, reference=Reference(), seeds=len(runs))
         return Cell(
-            row=compared,
+            row=other if self.settings else as_read,
             runs=runs,
             ids=tuple(run.id for run in runs),
             baselines=tuple(self.baseline(row.student, run.seed)[1] for run in runs) if trained else (),
