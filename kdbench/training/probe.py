@@ -2,8 +2,8 @@
 
 The probe is a batch of N = 16 images: features f, a classifier W, b, logits z = W f + b, of a student twice
 and of a teacher; classes y. It is drawn once, the same for every loss of K classes. A loss L is
-differentiated by the student's logits and features, g = N dL/d(z, f), and g is held against three forms, which
-fit exactly or not at all:
+differentiated by the student's logits and features, g = N dL/d(z, f), and g is held against three forms,
+which fit exactly or not at all:
 
     a H(q, p) + b · soft    for a soft term of `TERMS` at its definition: least squares leaves no residual
     c H(q', p)              for a fixed target q': between two students g - g' = c (p - p'); q' = p - g / c
