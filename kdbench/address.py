@@ -17,14 +17,21 @@ def find_row(address: str, form: Form) -> tuple[Suite, Cell]:
     """
     parts = address.split("/")
     for cut in range(1, len(parts)):
-        written = Path(*parts[:cut])
-        for path in (written, Path("suites") / written):
-            if path.with_name(path.name + ".toml").is_file():
+        written = "/".join(parts[:cut])
+        for path in (Path(f"{written}.toml"), Path("suites", f"{written}.toml")):
+            if _is_file(path):
                 suite = load_suite(path)
                 return suite, _cell(suite, "/".join(parts[cut:]), form)
     if len(parts) > 1:
         find_file(Path(*parts[:2]) if parts[0] == "suites" else Path(parts[0]))  # names the nearest suite
     raise UserError(f"no such row: {address}; write SUITE/ROW as `kdbench list rows SUITE` prints it")
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name too long for any file
+        return False
 
 
 def _cell(suite: Suite, name: str, form: Form) -> Cell:

@@ -16,7 +16,7 @@ from kdbench.cli_audit import audit
 from kdbench.cli_data import data
 from kdbench.cli_import import import_
 from kdbench.cli_list import list_
-from kdbench.cli_options import as_json, complete_suite, offline, say, selection
+from kdbench.cli_options import as_json, complete_suite, offline, on_where, say, selection, wait_for
 from kdbench.errors import UserError
 
 if TYPE_CHECKING:
@@ -40,8 +40,7 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         click.echo("stopped; what is finished is kept, and the same command goes on from there", err=True)
         code = STOPPED
-    except BrokenPipeError:  # `kdbench list rows ... | head`: who listened has heard enough
-        sys.stdout = None
+    except SystemExit:  # click's way with `kdbench list rows ... | head`: who listened has heard enough
         code = 0
     sys.exit(code)
 
@@ -61,6 +60,8 @@ def cli() -> None:
 @click.option("--again", is_flag=True, help="Train what has a result once more, beside it.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be trained.")
 @click.option("--strict", is_flag=True, help="Exit with 1 unless everything is reproduced.")
+@on_where
+@wait_for
 @offline
 @as_json
 def run(
@@ -70,6 +71,8 @@ def run(
     again: bool,
     dry_run: bool,
     strict: bool,
+    on: str,
+    wait: bool,
     offline: bool,
     as_json: bool,
 ) -> int:
@@ -77,12 +80,12 @@ def run(
     from kdbench import running
     from kdbench.text import describe_plan
 
-    work, machine = running.prepare(chosen, again=again, offline=offline)
     if dry_run:
+        work, _ = running.prepare(chosen, again=again, offline=offline)
         click.echo("\n".join(describe_plan(work)))
         return 0
-    running.train_missing(work, machine, slots=jobs, again=again)
-    return _judge(chosen, strict=strict, as_json=as_json, report=True)
+    over = running.train(chosen, on=on, wait=wait, slots=jobs, again=again, offline=offline)
+    return _judge(chosen, strict=strict, as_json=as_json, report=True) if over else 0
 
 
 @cli.command()
@@ -106,15 +109,51 @@ def plan(chosen: Selection, *, as_json: bool) -> None:
 @as_json
 def status(chosen: Selection, *, as_json: bool) -> None:
     """Say how far the runs are: done, under way, failed, waiting."""
-    from kdbench.machine import load_machine
-    from kdbench.status import describe, find_states
-    from kdbench.workload import find_work
+    from kdbench import remote
 
-    states = find_states(find_work(chosen, load_machine()), load_machine())
+    states, trouble = remote.states(chosen)
+    if trouble:
+        click.echo(f"from the disk alone, as the scheduler is silent: {trouble}", err=True)
     if as_json:
         say(states)
     else:
-        click.echo("\n".join(describe(states)))
+        click.echo(remote.describe_states(states))
+
+
+@cli.command()
+@selection
+def cancel(chosen: Selection) -> None:
+    """End the jobs of a suite on the cluster; what they have trained so far is kept."""
+    from kdbench import remote
+
+    click.echo(remote.cancel(chosen))
+
+
+@cli.command()
+@selection
+@on_where
+@wait_for
+def retry(chosen: Selection, *, on: str, wait: bool) -> int:
+    """Forget why runs have failed, and train them again."""
+    from kdbench import remote, running
+
+    click.echo(remote.anew(chosen), err=True)
+    over = running.train(chosen, on=on, wait=wait)
+    return _judge(chosen, strict=False, as_json=False, report=True) if over else 0
+
+
+@cli.command()
+@click.argument("row")
+@click.option("-f", "--follow", is_flag=True, help="Go on while it is queued or running.")
+@click.option(
+    "--as", "form", type=click.Choice(["released", "printed"]), default="released", show_default=True
+)
+def logs(row: str, *, follow: bool, form: Form) -> None:
+    """What jobs wrote of a ROW's runs, and the traceback of those that failed."""
+    from kdbench import logs as written
+
+    for line in (written.follow if follow else written.read)(row, form):
+        click.echo(line)
 
 
 @cli.command()
@@ -202,12 +241,18 @@ def show(row: str, *, form: Form, as_json: bool) -> None:
 
 
 @cli.command()
-def doctor() -> int:
-    """Check that this machine can train, and say what to mend."""
-    from kdbench.doctor import examine
+@on_where
+def doctor(*, on: str) -> int:
+    """Check that this machine, or a cluster, can train, and say what to mend."""
+    from kdbench import doctor as local
     from kdbench.text import columns
 
-    found = examine()
+    if on == "local":
+        found = local.examine()
+    else:
+        from kdbench import cluster_doctor, remote
+
+        found = cluster_doctor.examine(remote.profile_of(on))
     click.echo(columns([("ok" if each.ok else "MEND", each.what, each.found) for each in found], []))
     return int(not all(each.ok for each in found))
 

@@ -23,6 +23,29 @@ def complete_suite(_context: click.Context, _parameter: click.Parameter, begun: 
     ]
 
 
+SELECTION = (
+    click.argument("suite", nargs=-1, required=True, shell_complete=complete_suite),
+    click.option("--rows", default="*", metavar="GLOB", help="Only rows whose name matches."),
+    click.option("--seeds", metavar="SEEDS", help="For example 0-2 or 0,3; instead of the suite's."),
+    click.option(
+        "--as",
+        "form",
+        type=click.Choice(["released", "printed"]),
+        default="released",
+        show_default=True,
+        help="What the authors' code does, or what the paper prints.",
+    ),
+    click.option(
+        "--set",
+        "settings",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="A recipe field or loss parameter, for every row; never compared with a reference.",
+    ),
+    click.option("--smoke", is_flag=True, help="2 epochs on 256 images: does it train at all?"),
+)
+
+
 def selection(command: F) -> F:
     """The arguments that choose suites, rows, seeds and the form; the command gets one Selection."""
     from functools import wraps
@@ -50,34 +73,17 @@ def selection(command: F) -> F:
         )
         return command(chosen, **rest)
 
-    options = (
-        click.argument("suite", nargs=-1, required=True, shell_complete=complete_suite),
-        click.option("--rows", default="*", metavar="GLOB", help="Only rows whose name matches."),
-        click.option("--seeds", metavar="SEEDS", help="For example 0-2 or 0,3; instead of the suite's."),
-        click.option(
-            "--as",
-            "form",
-            type=click.Choice(["released", "printed"]),
-            default="released",
-            show_default=True,
-            help="What the authors' code does, or what the paper prints.",
-        ),
-        click.option(
-            "--set",
-            "settings",
-            multiple=True,
-            metavar="KEY=VALUE",
-            help="A recipe field or loss parameter, for every row; never compared with a reference.",
-        ),
-        click.option("--smoke", is_flag=True, help="2 epochs on 256 images: does it train at all?"),
-    )
     wrapped: Any = with_selection
-    for option in reversed(options):
+    for option in reversed(SELECTION):
         wrapped = option(wrapped)
     return wrapped  # type: ignore[no-any-return]
 
 
 as_json = click.option("--json", "as_json", is_flag=True, help="For programs.")
+on_where = click.option(
+    "--on", default="local", show_default=True, metavar="WHERE", help="local, slurm or slurm:PROFILE."
+)
+wait_for = click.option("--wait", is_flag=True, help="On a cluster: follow the jobs, then report.")
 offline = click.option("--offline", is_flag=True, help="Never touch the network.")
 
 

@@ -40,8 +40,8 @@ def dispatch(
                 running.add(name)
                 del waiting[name]
         for event in executor.events(PATIENCE):
-            if isinstance(event, Done | Failed):
+            if isinstance(event, Done | Failed | Blocked):
                 running.discard(event.id)
-            if isinstance(event, Failed):
-                failed[event.id] = event.id
+            if isinstance(event, Failed | Blocked):
+                failed[event.id] = event.teacher if isinstance(event, Blocked) else event.id
             yield event

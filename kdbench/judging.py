@@ -1,7 +1,7 @@
 """What `kdbench check` and `report` do: stored results -> checks -> text."""
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from msgspec import Struct
 
@@ -11,7 +11,7 @@ from kdbench.lint import lint_suite
 from kdbench.machine import load_machine
 from kdbench.report.markdown import render
 from kdbench.report.summary import lines, summary
-from kdbench.spec import Cell, Check, Result, Suite
+from kdbench.spec import Cell, Check, Result, Run, Suite
 from kdbench.store import index, load_failures, load_repeats, load_results
 from kdbench.workload import Selection
 
@@ -33,10 +33,15 @@ def judge(chosen: Selection) -> Judged:
     suites = chosen.load()
     there = index(load_machine().results)
     ids = dict.fromkeys(name for _, cells in suites for cell in cells for name in _ids(cell))
-    results, repeats = load_results(there, ids), load_repeats(there, ids)
+    known = {name: run for _, cells in suites for cell in cells for name, run in _runs(cell)}
+    results, repeats = load_results(there, ids, known), load_repeats(there, ids)
     failures = load_failures(there, there.failures)
     checked = [(suite, check_suite(cells, results, failures, repeats)) for suite, cells in suites]
     return Judged(chosen, checked, results)
+
+
+def _runs(cell: Cell) -> Iterator[tuple[str, Run]]:
+    return zip(cell.ids, cell.runs, strict=True)
 
 
 def _ids(cell: Cell) -> tuple[str, ...]:

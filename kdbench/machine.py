@@ -43,12 +43,20 @@ class Folders(Struct, frozen=True, kw_only=True):
     """Weights, checkpoints and logs. Losing it loses no result."""
 
 
+class Slurm(Struct, frozen=True, kw_only=True):
+    """`[slurm]`: the cluster that `--on slurm` means."""
+
+    profile: str = ""
+    """The stem of a file of slurm/."""
+
+
 class Machine(Struct, frozen=True, kw_only=True):
     """All that kdbench knows of the machine it runs on."""
 
     local: Local = field(default_factory=Local)
     data: Data = field(default_factory=Data)
     folders: Folders = field(default_factory=Folders)
+    slurm: Slurm = field(default_factory=Slurm)
     root: str = "."
     """The folder that relative paths start from: that of benchmark.toml, else the current one."""
 
@@ -96,4 +104,4 @@ def _nearest(folder: Path) -> Path | None:
     return next((parent / FILE for parent in (folder, *folder.parents) if (parent / FILE).is_file()), None)
 
 
-_PARTS: dict[str, type[Struct]] = {"local": Local, "data": Data, "folders": Folders}
+_PARTS: dict[str, type[Struct]] = {"local": Local, "data": Data, "folders": Folders, "slurm": Slurm}

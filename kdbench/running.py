@@ -4,6 +4,7 @@ from msgspec.structs import replace
 
 from kdbench.data.place import fetch_dataset, list_datasets, where
 from kdbench.dispatch import dispatch
+from kdbench.errors import UserError
 from kdbench.executors.local import LocalExecutor, default_slots
 from kdbench.machine import Machine, load_machine
 from kdbench.progress import follow, viewer
@@ -22,6 +23,35 @@ def prepare(chosen: Selection, *, again: bool, offline: bool) -> tuple[Workload,
     if offline:
         machine = replace(machine, data=replace(machine.data, offline=True))
     return find_work(chosen, machine, again=again), machine
+
+
+def train(
+    chosen: Selection,
+    *,
+    on: str,
+    wait: bool = True,
+    slots: int | None = None,
+    again: bool = False,
+    offline: bool = False,
+) -> bool:
+    """Train what is missing, here or on a cluster.
+
+    Returns:
+        Whether it is over: jobs that were submitted and are not waited for go on.
+
+    Raises:
+        UserError: a suite, benchmark.toml or the profile is wrong, or nothing can be trained or submitted.
+    """
+    if on == "local":
+        work, machine = prepare(chosen, again=again, offline=offline)
+        train_missing(work, machine, slots=slots, again=again)
+        return True
+    if again or slots is not None:
+        raise UserError("--again and --jobs are for --on local; [work] slots of a profile is a job's --jobs")
+    from kdbench import remote
+
+    remote.train(chosen, remote.profile_of(on), wait=wait, offline=offline)
+    return wait
 
 
 def train_missing(work: Workload, machine: Machine, *, slots: int | None, again: bool) -> None:

@@ -6,7 +6,7 @@ off, so a new optional field never orphans a stored result; every other field ha
 """
 
 from enum import StrEnum
-from functools import cache
+from functools import cache, cached_property
 from hashlib import sha256
 from typing import Annotated, Literal
 
@@ -78,7 +78,7 @@ class Teacher(Struct, frozen=True):
     epoch: Positive | Literal["best"]
 
 
-class Run(Struct, frozen=True, omit_defaults=True):
+class Run(Struct, frozen=True, omit_defaults=True, dict=True):
     """One training. Equal runs *are* the same run, whichever rows or suites ask for it."""
 
     protocol: int
@@ -92,7 +92,7 @@ class Run(Struct, frozen=True, omit_defaults=True):
     teacher: Teacher | None = None
     precision: Literal["float32"] = "float32"
 
-    @property
+    @cached_property
     def id(self) -> str:
         """The first 12 hexadecimal digits of the sha256 of everything that can change a number."""
         return sha256(json.encode(identity(self), order="sorted")).hexdigest()[:12]
@@ -106,22 +106,27 @@ class Run(Struct, frozen=True, omit_defaults=True):
         return f"{self.student}-{self.loss.name}{taught}{at}"
 
 
-def identity(value: object) -> object:
-    """A run, or a part of one, as it is hashed: every field by name, but those that are off.
+def identity(value: Struct) -> dict[str, object]:
+    """A run, or a part of one, as it is hashed: every field by name but those that are off, a teacher by id.
 
     msgspec's own omit_defaults compares by identity, which a copy from another process does not keep.
     """
-    if not isinstance(value, Struct):
-        return value
-    off = _defaults(type(value))
-    parts = {name: getattr(value, name) for name in value.__struct_fields__}
-    return {name: identity(part) for name, part in parts.items() if name not in off or part != off[name]}
+    parts = [(name, getattr(value, name), off) for name, off in _fields(type(value))]
+    return {name: _hashed(part) for name, part, off in parts if part != off}
+
+
+def _hashed(part: object) -> object:
+    if isinstance(part, Run):
+        return part.id
+    return identity(part) if isinstance(part, Struct) else part
 
 
 @cache
-def _defaults(kind: type[Struct]) -> dict[str, object]:
-    optional = [info for info in fields(kind) if not info.required]
-    return {info.name: {} if info.default is NODEFAULT else info.default for info in optional}
+def _fields(kind: type[Struct]) -> list[tuple[str, object]]:
+    """Each field with the value that means "off"; a required one is never off."""
+    optional = {info.name: info.default for info in fields(kind) if not info.required}
+    values = {name: {} if value is NODEFAULT else value for name, value in optional.items()}
+    return [(name, values.get(name, NODEFAULT)) for name in kind.__struct_fields__]
 
 
 class Reference(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -255,7 +260,7 @@ class Curve(Struct, frozen=True):
     @property
     def best_epoch(self) -> int:
         """The epoch of the best test accuracy; of several, the latest, as published code keeps it."""
-        return max(range(1, len(self.top1) + 1), key=lambda epoch: (self.top1[epoch - 1], epoch))
+        return len(self.top1) - self.top1[::-1].index(max(self.top1))
 
     def at(self, reading: Reading) -> float:
         """The accuracy that a reading picks.

@@ -14,7 +14,7 @@ from kdbench.store import load_failures
 from kdbench.text import columns
 from kdbench.workload import Workload
 
-Word = Literal["done", "running", "stopped", "failed", "blocked", "waiting"]
+Word = Literal["done", "running", "queued", "stopped", "failed", "blocked", "waiting"]
 STATES = get_args(Word)
 
 
@@ -28,6 +28,9 @@ class State(Struct, frozen=True):
     epoch: int = 0
     """Of its newest checkpoint."""
     epochs: int = 0
+    top1: float = 0.0
+    """After the last epoch that its job told of."""
+    images_per_second: float = 0.0
     detail: str = ""
 
 
@@ -55,7 +58,7 @@ def find_states(work: Workload, machine: Machine) -> list[State]:
 
 
 def _state(name: str, run: Run, state: Word, epoch: int, detail: str = "") -> State:
-    return State(name, run.slug, run.seed, state, epoch, run.recipe.epochs, detail)
+    return State(name, run.slug, run.seed, state, epoch, run.recipe.epochs, detail=detail)
 
 
 def newest_checkpoint(folder: Path) -> int:

@@ -10,10 +10,11 @@ Every file is written under another name, synced, and renamed. No result is ever
 
 import os
 import re
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from hashlib import file_digest
 from pathlib import Path
+from types import MappingProxyType
 from typing import TypeVar
 
 import msgspec
@@ -29,6 +30,9 @@ _BROKEN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 R = TypeVar("R", Result, Failure)
 
 
+_NONE: Mapping[str, Run] = MappingProxyType({})
+
+
 class Index(msgspec.Struct, frozen=True):
     """Which files a results folder has, by the id of their run. Made by listing, nothing is opened."""
 
@@ -41,10 +45,11 @@ def index(folder: Path) -> Index:
     """List a results folder; one that does not exist yet is empty."""
     found = Index({}, {}, {})
     for parent in sorted(folder.iterdir()) if folder.is_dir() else ():
-        for path in sorted(parent.iterdir()) if parent.is_dir() else ():
-            match = _NAME.search(path.name)
+        for name in sorted(os.listdir(parent)) if parent.is_dir() else ():  # noqa: PTH208 - sorts text
+            match = _NAME.search(name)
             if match is None:
                 continue
+            path = parent / name
             run, kind = match["id"], match["kind"] or "result"
             if kind == "result":
                 found.results[run] = path
@@ -55,13 +60,18 @@ def index(folder: Path) -> Index:
     return found
 
 
-def load_results(there: Index, ids: Iterable[str]) -> dict[str, Result]:
+def load_results(there: Index, ids: Iterable[str], known: Mapping[str, Run] = _NONE) -> dict[str, Result]:
     """The results of these runs, as far as they are there.
+
+    Args:
+        there: the folder's index.
+        ids: the runs.
+        known: runs by id, as far as they are at hand: comparing is cheaper than hashing.
 
     Raises:
         UserError: a file is broken, of another schema, or not what its name says; all of them at once.
     """
-    return _load_all(there.results, ids, load_result)
+    return _load_all(there.results, ids, lambda run, path: load_result(path, known.get(run)))
 
 
 def load_repeats(there: Index, ids: Iterable[str]) -> dict[str, list[Result]]:
@@ -80,16 +90,16 @@ def load_failures(there: Index, ids: Iterable[str]) -> dict[str, Failure]:
     Raises:
         UserError: a file is broken or not what its name says; all of them at once.
     """
-    return _load_all(there.failures, ids, load_failure)
+    return _load_all(there.failures, ids, lambda _, path: load_failure(path))
 
 
-def _load_all(paths: dict[str, Path], ids: Iterable[str], load: Callable[[Path], R]) -> dict[str, R]:
+def _load_all(paths: dict[str, Path], ids: Iterable[str], load: Callable[[str, Path], R]) -> dict[str, R]:
     loaded: dict[str, R] = {}
     problems: list[str] = []
     for run in dict.fromkeys(ids):
         if run in paths:
             try:
-                loaded[run] = load(paths[run])
+                loaded[run] = load(run, paths[run])
             except UserError as error:
                 problems.extend(error.problems)
     if problems:
@@ -101,8 +111,8 @@ class _Schema(msgspec.Struct):
     schema: int
 
 
-def load_result(path: Path) -> Result:
-    """Read one result and hold it against its own id and curve.
+def load_result(path: Path, known: Run | None = None) -> Result:
+    """Read one result and hold it against its own id and curve, and against the run if that is known.
 
     Raises:
         UserError: broken, of another schema, or its content is not that of its id.
@@ -116,7 +126,7 @@ def load_result(path: Path) -> Result:
         result = msgspec.json.decode(content, type=Result)
     except _BROKEN as error:
         raise UserError(f"{path}: no valid result: {error}; move it away to train the run again") from error
-    _check_identity(path, result)
+    _check_identity(path, result, known)
     _check_curve(path, result)
     return result
 
@@ -144,13 +154,15 @@ def _read(path: Path) -> bytes:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
 
 
-def _check_identity(path: Path, record: Result | Failure) -> None:
+def _check_identity(path: Path, record: Result | Failure, known: Run | None = None) -> None:
     match = _NAME.search(path.name)
     named = match["id"] if match else "no id"
+    if known is not None and record.id == named == known.id and record.run == known:
+        return
     if not record.id == record.run.id == named:
         raise UserError(
-            f"{path}: its run hashes to {record.run.id}, its id is {record.id}, its name says {named}: it was "
-            f"changed by hand or comes from another experiment; move it away"
+            f"{path}: its run hashes to {record.run.id}, its id is {record.id}, its name says {named}: "
+            f"it was changed by hand or comes from another experiment; move it away"
         )
 
 
@@ -161,7 +173,8 @@ def _check_curve(path: Path, result: Result) -> None:
         raise UserError(
             f"{path}: its curve has {sorted(lengths)} points for {result.run.recipe.epochs} epochs"
         )
-    summary = (curve.at("last"), curve.at("best"), curve.best_epoch)
+    best_epoch = curve.best_epoch
+    summary = (curve.at("last"), curve.at(best_epoch), best_epoch)
     if summary != (result.last, result.best, result.best_epoch):
         raise UserError(f"{path}: last, best and best_epoch are not those of its curve, {summary}")
 

@@ -88,7 +88,9 @@ def find_work(selection: Selection, machine: Machine, *, again: bool = False) ->
     """
     suites = selection.load()
     cells = [cell for _, some in suites for cell in some]
-    every = [cell for suite, _ in suites for cell in selection.cells(suite, "*", fitting=True)]
+    every = cells
+    if selection.rows != "*":
+        every = [cell for suite, _ in suites for cell in selection.cells(suite, "*", fitting=True)]
     there = index(machine.results)
     asked = {name for cell in cells for name in cell.ids}
     stored = set(there.results) - (asked if again else set())

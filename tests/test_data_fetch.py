@@ -1,5 +1,6 @@
 """Fetching, against a real server on this machine: resuming, mirrors, dangerous archives, offline."""
 
+import gzip
 import io
 import socket
 import tarfile
@@ -102,8 +103,12 @@ def checksum(content: bytes) -> str:
 
 
 def packed(*members: tarfile.TarInfo, files: dict[str, bytes] = FILES) -> bytes:
+    """The same archive at any time of day: gzip would write the second it was made."""
     buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+    with (
+        gzip.GzipFile(fileobj=buffer, mode="wb", mtime=0) as zipped,
+        tarfile.open(fileobj=zipped, mode="w") as tar,
+    ):
         for name, content in files.items():
             member = tarfile.TarInfo(name)
             member.size = len(content)

@@ -19,8 +19,16 @@ from kdbench.training.losses import divergence, virtual_teacher
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "tfkd_released_losses.json").read_text("utf-8"))
 SETTINGS = {
-    **{"alpha": 0.3, "tau": 4.0, "a": 0.9, "epsilon": 0.1, "multiplier": 5.0},
-    **{"epsilon1": 0.1, "epsilon2": 0.2, "T": 3.0, "lam": 3.0, "scale": 8.0},
+    "alpha": 0.3,
+    "tau": 4.0,
+    "a": 0.9,
+    "epsilon": 0.1,
+    "multiplier": 5.0,
+    "epsilon1": 0.1,
+    "epsilon2": 0.2,
+    "T": 3.0,
+    "lam": 3.0,
+    "scale": 8.0,
 }
 """A value for each parameter that a loss takes."""
 STUDENT = [[1.0, 2.0, 0.5], [0.1, -1.0, 0.3]]

@@ -62,14 +62,19 @@ def test_variables_are_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_home_of_an_unknown_user_stands_as_written(tmp_path: Path) -> None:
-    assert load(tmp_path, '[folders]\nresults = "~no-such-user/a"').results == tmp_path / "~no-such-user" / "a"
+    assert (
+        load(tmp_path, '[folders]\nresults = "~no-such-user/a"').results == tmp_path / "~no-such-user" / "a"
+    )
 
 
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("[locale]", "unknown section 'locale'. Did you mean 'local'? Valid: local, data, folders"),
-        ("[local]\nslot = 1", "[local]: unknown key 'slot'. Did you mean 'slots'? Valid: slots, threads, device"),
+        ("[locale]", "unknown section 'locale'. Did you mean 'local'? Valid: local, data, folders, slurm"),
+        (
+            "[local]\nslot = 1",
+            "[local]: unknown key 'slot'. Did you mean 'slots'? Valid: slots, threads, device",
+        ),
         ("[local]\nslots = 0", "[local]: slots = 0: expected a whole number >= 1"),
         ("[local]\nthreads = true", "[local]: threads = True: expected a whole number, got true or false"),
         ("[data]\nmirrors = 'x'", "[data]: mirrors = 'x': expected a list, got text"),

@@ -209,7 +209,7 @@ def test_success_removes_the_failure(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"{", DEEP, b'{"id": "\xff"}'])
 def test_broken_failure_is_refused(tmp_path: Path, content: bytes) -> None:
     save_failure(tmp_path, FAILURE).write_bytes(content)
-    with pytest.raises(UserError, match="no valid record of a failure: .*; remove it"):
+    with pytest.raises(UserError, match=r"no valid record of a failure: .*; remove it"):
         load_failures(index(tmp_path), [RUN.id])
 
 
@@ -266,6 +266,8 @@ def test_altered_weights_are_not_found(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("epochs", "there"), [((), True), ((1,), True), ((1, 2), False)])
-def test_weights_are_there_if_each_epochs_are(tmp_path: Path, epochs: tuple[int, ...], *, there: bool) -> None:
+def test_weights_are_there_if_each_epochs_are(
+    tmp_path: Path, epochs: tuple[int, ...], *, there: bool
+) -> None:
     keep_weights(tmp_path, 1, b"a")
     assert weights_there(tmp_path, RUN.id, epochs) is there

@@ -3,7 +3,7 @@
 import multiprocessing
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from typing import Protocol
@@ -35,10 +35,12 @@ class Executor(Protocol):
 class Worker:
     """A process that trains one run at a time."""
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(
+        self, machine: Machine, target: Callable[..., object], more: tuple[object, ...] = ()
+    ) -> None:
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=work, args=(theirs, machine), daemon=True)
+        self.process = context.Process(target=target, args=(theirs, machine, *more), daemon=True)
         self.process.start()
         theirs.close()
         self.job: Job | None = None
@@ -70,28 +72,35 @@ class LocalExecutor:
         self.workers = [worker for worker in self.workers if worker.job or worker.process.is_alive()]
         worker = next((worker for worker in self.workers if worker.job is None), None)
         if worker is None:
-            worker = Worker(self.machine)
+            worker = self.start_worker()
             self.workers.append(worker)
         worker.job = job
         with suppress(OSError):  # it has just died: the next event tells
             worker.pipe.send(job)
 
+    def start_worker(self) -> Worker:
+        """A new worker."""
+        return Worker(self.machine, work)
+
     def events(self, seconds: float) -> Iterator[Event]:
         """What the workers tell; a worker that died is the failure of its run."""
         busy = {worker.pipe: worker for worker in self.workers if worker.job is not None}
         for pipe in wait(list(busy), seconds):
-            yield self._event(busy[pipe])  # type: ignore[index]
+            event = self._event(busy[pipe])  # type: ignore[index]
+            if event is not None:
+                yield event
 
-    def _event(self, worker: Worker) -> Event:
+    def _event(self, worker: Worker) -> Event | None:
         try:
             event: Event = worker.pipe.recv()
         except (EOFError, OSError):
-            return self._died(worker)
+            return self.died(worker)
         if not isinstance(event, Update):
             worker.job = None
         return event
 
-    def _died(self, worker: Worker) -> Failed:
+    def died(self, worker: Worker) -> Failed | None:
+        """What becomes of the run of a worker that died; None: it is trained again."""
         job = worker.job
         if job is None:
             raise RuntimeError("a worker without a run was waited for")
@@ -120,9 +129,7 @@ def ending(code: int | None) -> str:
 
 def work(pipe: Connection, machine: Machine) -> None:
     """What a worker process does: open its world once, then a run at a time until the pipe closes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the driver, which ends the workers
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ[name] = str(machine.local.threads)
+    prepare_worker(machine)
     from kdbench.training.job import do
     from kdbench.training.world import open_world
 
@@ -139,6 +146,13 @@ def work(pipe: Connection, machine: Machine) -> None:
         except (EOFError, OSError):
             return
         tell(do(job, world, tell))
+
+
+def prepare_worker(machine: Machine) -> None:
+    """What a worker process does before it imports torch."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the driver, which ends the workers
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = str(machine.local.threads)
 
 
 def default_slots(machine: Machine) -> int:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
+from math import isfinite
 from pathlib import Path
 from shutil import rmtree
 
@@ -11,6 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from kdbench.errors import DivergedError
 from kdbench.spec import Curve
 from kdbench.store import digest, write
 from kdbench.training.optim import Optimizer
@@ -32,6 +34,33 @@ class Progress:
     peak_memory: int = 0
     weights: dict[str, str] = field(default_factory=dict)
     """The sha256 of each checkpoint kept for a student, by epoch."""
+
+    def add(
+        self,
+        top1: float,
+        test_loss: float,
+        train_loss: float,
+        seconds: float,
+        training: float,
+        *,
+        peak_memory: int,
+    ) -> None:
+        """Note what the next epoch has given and how long it took, with and without evaluation.
+
+        Raises:
+            DivergedError: the test loss is NaN or infinite.
+        """
+        self.epoch += 1
+        if not isfinite(test_loss):
+            raise DivergedError(
+                f"diverged at epoch {self.epoch}, in its last step: the test loss is {test_loss}"
+            )
+        self.top1.append(top1)
+        self.test_loss.append(test_loss)
+        self.train_loss.append(train_loss)
+        self.seconds.append(round(seconds, 3))
+        self.training_seconds += training
+        self.peak_memory = max(self.peak_memory, peak_memory)
 
     @property
     def curve(self) -> Curve:

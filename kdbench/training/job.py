@@ -9,7 +9,7 @@ from filelock import FileLock
 
 from kdbench.errors import DivergedError, UserError
 from kdbench.jobs import Done, Event, Failed, Job, Update
-from kdbench.spec import Failure
+from kdbench.spec import Failure, Run
 from kdbench.store import index, load_result, save_failure, save_result, weights_there
 from kdbench.training import checkpoint
 from kdbench.training.checkpoint import Progress
@@ -17,14 +17,26 @@ from kdbench.training.run import train
 from kdbench.training.world import World
 
 
-def do(job: Job, world: World, tell: Callable[[Event], None]) -> Done | Failed:
-    """Train a job's run, unless another process has done it meanwhile; nothing raises but an interrupt."""
+def do(
+    job: Job, world: World, tell: Callable[[Event], None], starts: Callable[[Run], None] = lambda _: None
+) -> Done | Failed:
+    """Train a job's run, unless another process has done it meanwhile; nothing raises but an interrupt.
+
+    Args:
+        job: what to train.
+        world: this process's hold on its machine.
+        tell: called with each event.
+        starts: called when training is about to begin; what it raises is the run's failure.
+    """
     scratch = world.machine.scratch
     lock = scratch / "locks" / f"{job.run.id}.lock"
     try:
         lock.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(lock):
-            return _done_elsewhere(job, world) or _train(job, world, tell)
+            elsewhere = _done_elsewhere(job, world)
+            if elsewhere is None:
+                starts(job.run)
+            return elsewhere or _train(job, world, tell)
     except Exception as error:  # noqa: BLE001 - whatever it is, it is this run's failure and no other's
         return _fail(job, world, error)
 

@@ -6,7 +6,6 @@ on what and in how long, stands in the README.
 
 from collections.abc import Callable, Collection
 from functools import partial
-from math import isfinite
 from operator import attrgetter
 from pathlib import Path
 from time import perf_counter
@@ -61,16 +60,11 @@ def train(
     loss, views = objective(run, world), training_views(run, data, world)
     for epoch in range(progress.epoch + 1, run.recipe.epochs + 1):
         started = perf_counter()
-        progress.train_loss.append(train_epoch(run, epoch, student, loss, optimizer, views))
-        progress.training_seconds += perf_counter() - started
+        train_loss = train_epoch(run, epoch, student, loss, optimizer, views)
+        trained = perf_counter()
         top1, test_loss = evaluate(run, student, data, world)
-        if not isfinite(test_loss):
-            raise DivergedError(f"diverged at epoch {epoch}, in its last step: the test loss is {test_loss}")
-        progress.top1.append(top1)
-        progress.test_loss.append(test_loss)
-        progress.seconds.append(round(perf_counter() - started, 3))
-        progress.epoch = epoch
-        progress.peak_memory = max(progress.peak_memory, memory.peak(world.device))
+        times = (perf_counter() - started, trained - started)
+        progress.add(top1, test_loss, train_loss, *times, peak_memory=memory.peak(world.device))
         keep_weights(folder, student, progress, wanted)
         checkpoint.save_progress(folder, progress, student, optimizer)
         watch(progress)
@@ -117,11 +111,10 @@ def evaluate(run: Run, student: nn.Module, data: Dataset, world: World) -> tuple
     for x, y, _ in plain_batches(
         images, labels, batch_size=EVALUATION_BATCH, mean=mean, std=std, device=world.device
     ):
-        logits = scores(student(x.contiguous(memory_format=torch.channels_last)))
+        logits = scores(student(x))
         right.append((logits.argmax(dim=1) == y).sum())
         loss.append(cross_entropy(logits, y, reduction="sum").double())
-    top1 = 100 * int(torch.stack(right).sum()) / len(labels)
-    return top1, float(torch.stack(loss).sum()) / len(labels)
+    return 100 * int(torch.stack(right).sum()) / size, float(torch.stack(loss).sum()) / size
 
 
 def objective(run: Run, world: World) -> Objective:

@@ -1,0 +1,221 @@
+"""`run --on slurm`, `cancel` and `retry`: what is missing becomes jobs, once, whoever asks for it."""
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from kdbench import attempts, submissions
+from kdbench.data.place import where
+from kdbench.errors import UserError
+from kdbench.estimate import estimator
+from kdbench.executors.node import Task, Work
+from kdbench.groups import Group, like_their_teachers, make_groups, times
+from kdbench.jobs import Job
+from kdbench.machine import Machine, load_machine
+from kdbench.places import Place, under_way
+from kdbench.plan import weights_needed
+from kdbench.profiles import Profile, check_shared, load_profile
+from kdbench.running import fetch_missing
+from kdbench.scheduler import cancel, check_commands
+from kdbench.spec import Run
+from kdbench.status import newest_checkpoint
+from kdbench.store import check_writable
+from kdbench.submissions import Submission
+from kdbench.workload import Selection, Workload, find_work
+
+MANY = 40
+"""So many single jobs may stand in a dependency; beyond, whole arrays do."""
+
+
+class Submitted(Struct, frozen=True):
+    """What became of a wish to train."""
+
+    work: Workload
+    machine: Machine
+    made: tuple[Submission, ...]
+    under_way: frozenset[str]
+    """Runs that were queued or running before."""
+    given_up: dict[str, str]
+    """Runs that have died too often, and why."""
+
+
+def submit_missing(chosen: Selection, profile_name: str, *, offline: bool) -> Submitted:
+    """Submit what has no result and is not queued or running already.
+
+    Raises:
+        UserError: a suite, benchmark.toml or the profile is wrong, a folder cannot be used, the data cannot
+            be had, or the cluster refuses.
+    """
+    machine = shared_machine(offline=offline)
+    profile = load_profile(profile_name, machine)
+    check_commands()
+    data = where(machine.data_folder).path
+    check_shared(profile, {"results": machine.results, "scratch": machine.scratch, "data": data})
+    check_writable(machine.results)
+    check_writable(machine.scratch)
+    fetch_missing({run.dataset for run in find_work(chosen, machine).runs}, machine)
+    with submissions.one_at_a_time(machine.scratch):
+        return _submit(chosen, machine, profile)
+
+
+def shared_machine(*, offline: bool = False) -> Machine:
+    """This machine as jobs are told of it: with whole paths, and the data folder that is used here."""
+    machine = load_machine()
+    data = replace(
+        machine.data,
+        folder=str(where(machine.data_folder).path.resolve()),
+        offline=offline or machine.data.offline,
+    )
+    return replace(machine, root=str(Path(machine.root).resolve()), data=data)
+
+
+def _submit(chosen: Selection, machine: Machine, profile: Profile) -> Submitted:
+    work = find_work(chosen, machine)
+    submissions.forget(machine.scratch, submissions.finished(machine.scratch, work.index.results.keys()))
+    places = under_way(machine, (run.id for run in work.runs))
+    lost = given_up(machine.scratch, work.runs)
+    runs = [run for run in work.runs if run.id not in places and run.id not in lost]
+    before = frozenset(places)
+    seconds = estimator(work.index, profile.work.images_per_second)
+    made: list[Submission] = []
+    for group in make_groups(runs, places.keys(), profile, seconds):
+        submitter = Submitter(machine, profile, work, chosen, seconds)
+        try:
+            submission = submitter.submit(group, places)
+        except UserError as error:
+            jobs = ", ".join(one.job for one in made)
+            raise UserError(*error.problems, *([f"submitted before: {jobs}"] if made else [])) from error
+        made.append(submission)
+        for number, ids in enumerate(submission.elements):
+            places |= dict.fromkeys(ids, Place(submission, number))
+    return Submitted(work, machine, tuple(made), before, lost)
+
+
+class Submitter(Struct, frozen=True):
+    """What all groups of one wish have in common."""
+
+    machine: Machine
+    profile: Profile
+    work: Workload
+    chosen: Selection
+    seconds: Callable[[Run], float]
+
+    def submit(self, group: Group, places: dict[str, Place]) -> Submission:
+        """Submit one array: written down, submitted, written down with its number."""
+        from kdbench.executors import slurm
+
+        chunks, dependency = wait_for_teachers(group, places)
+        name = f"{Path(self.chosen.suites[0]).stem}-{_what(group)}"
+        scratch = self.machine.scratch
+        ids = [[run.id for run in chunk] for chunk in chunks]
+        submission = submissions.new(name, self.profile.name, ids, slurm.home(scratch))
+        submissions.save(scratch, submission)
+        works = [self.work_of(chunk, group.minutes) for chunk in chunks]
+        try:
+            job = slurm.submit(submission, works, self.profile, minutes=group.minutes, dependency=dependency)
+        except UserError:
+            submissions.forget(scratch, [submission])
+            raise
+        submission = replace(submission, job=job)
+        submissions.save(scratch, submission)
+        return submission
+
+    def work_of(self, runs: Sequence[Run], minutes: int) -> Work:
+        """What one job is told."""
+        keep, needed = self.work.keep, weights_needed(runs)
+        return Work(
+            machine=self.machine,
+            tasks=tuple(
+                Task(Job(run, tuple(keep.get(run.id, ()))), times(run, minutes, self.seconds)) for run in runs
+            ),
+            teachers={name: tuple(keep.get(name, set()) | epochs) for name, epochs in needed.items()},
+            slots=self.profile.slots,
+            minutes=minutes,
+            signal=min(self.profile.slurm.signal, 15 * minutes),
+        )
+
+
+def _what(group: Group) -> str:
+    names = ("first", "students")
+    return names[group.generation] if group.generation < len(names) else f"students{group.generation}"
+
+
+def wait_for_teachers(
+    group: Group, places: dict[str, Place]
+) -> tuple[tuple[tuple[Run, ...], ...], str | None]:
+    """The jobs of a group, and sbatch's word for what they wait for.
+
+    A single teachers' job: `afterok`. Two arrays that correspond job by job: `aftercorr`. Otherwise
+    `afterany`: with `afterok` one failed teacher would cancel the students of all; each student looks at its
+    own teacher when it starts.
+    """
+    teachers = {run.teacher.run.id for chunk in group.chunks for run in chunk if run.teacher}
+    parents = {name: places[name] for name in teachers if name in places}
+    jobs = sorted({place.job for place in parents.values()})
+    if not jobs:
+        return group.chunks, None
+    if len(jobs) == 1:
+        return group.chunks, f"afterok:{jobs[0]}"
+    arrays = {place.submission.job: len(place.submission.elements) for place in parents.values()}
+    where_ = {name: (place.submission.job, place.number) for name, place in parents.items()}
+    if found := like_their_teachers(group.chunks, where_, arrays):
+        return found[0], f"aftercorr:{found[1]}"
+    return group.chunks, "afterany:" + ":".join(jobs if len(jobs) <= MANY else sorted(arrays))
+
+
+def given_up(scratch: Path, runs: Sequence[Run]) -> dict[str, str]:
+    """Runs that have died too often to be started again, and why."""
+    found = {}
+    for run in runs:
+        record = attempts.judged(attempts.load(scratch, run.id))
+        if record.attempts:
+            start = newest_checkpoint(scratch / "checkpoints" / run.id)
+            if reason := attempts.given_up(record, start):
+                found[run.id] = reason
+    return found
+
+
+def cancel_runs(chosen: Selection) -> tuple[list[str], int]:
+    """End the jobs that hold runs of a selection.
+
+    Returns:
+        The jobs, and how many runs of other suites or rows went with them.
+
+    Raises:
+        UserError: the scheduler does not answer, or the jobs are another user's.
+    """
+    machine = shared_machine()
+    work = find_work(chosen, machine)
+    asked = {name for cell in work.cells for name in (*cell.ids, *cell.baselines)} | {
+        run.id for run in work.runs
+    }
+    places = under_way(machine, {run.id for run in work.runs})
+    others = {name for place in places.values() for name in place.submission.elements[place.number]} - asked
+    jobs = sorted({place.job for place in places.values()})
+    if jobs:
+        cancel(jobs)
+    return jobs, len(others)
+
+
+def start_anew(chosen: Selection) -> list[str]:
+    """Forget why runs of a selection have no result, so that they are trained again.
+
+    Returns:
+        The runs.
+    """
+    machine = load_machine()
+    work = find_work(chosen, machine)
+    missing = [run.id for run in work.runs]
+    known = [name for name in missing if name in work.index.failures]
+    known += [
+        run.id for run in work.runs if run.id not in known and attempts.load(machine.scratch, run.id).attempts
+    ]
+    attempts.forget(machine.scratch, missing)
+    for name in known:
+        if name in work.index.failures:
+            with suppress(FileNotFoundError):
+                work.index.failures[name].unlink()
+    return known

@@ -1,0 +1,191 @@
+"""`doctor --on slurm`: whether this cluster can train, and what to mend; one small job looks at a node."""
+
+import json
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from secrets import token_hex
+from typing import Any
+
+from kdbench import __version__
+from kdbench.cluster import shared_machine
+from kdbench.doctor import Finding
+from kdbench.errors import UserError
+from kdbench.machine import Machine
+from kdbench.profiles import Profile, check_shared, load_profile
+from kdbench.scheduler import COMMANDS, ask
+from kdbench.store import check_writable
+
+PATIENCE = 90
+"""Seconds that a node may take to answer; in a long queue doctor says so instead of waiting."""
+PROBE = """
+import json, os, sys
+found = {"node": os.environ.get("SLURMD_NODENAME", ""), "python": sys.version.split()[0]}
+probe, *folders = sys.argv[1:]
+found["folders"] = {f: os.path.isfile(os.path.join(f, probe)) and os.access(f, os.W_OK) for f in folders}
+try:
+    import kdbench, torch
+    found["kdbench"], found["torch"] = kdbench.__version__, torch.__version__
+    found["gpus"] = [torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())]
+except ImportError as error:
+    found["lacks"] = str(error)
+found["visible"] = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+print(json.dumps(found))
+"""
+
+
+def examine(profile_name: str) -> list[Finding]:
+    """Everything that jobs need.
+
+    Raises:
+        UserError: benchmark.toml or the profile is wrong.
+    """
+    machine = shared_machine()
+    profile = load_profile(profile_name, machine)
+    commands = [
+        Finding(name, shutil.which(name) or "not on PATH", bool(shutil.which(name))) for name in COMMANDS
+    ]
+    if not all(finding.ok for finding in commands):
+        return [
+            *commands,
+            Finding("slurm", "`slurm/dev-cluster.sh up` makes a cluster of this machine", ok=False),
+        ]
+    return [*commands, *_controller(profile), *_folders(machine, profile), *_node(machine, profile)]
+
+
+def _controller(profile: Profile) -> Iterator[Finding]:
+    yield _asked("version", "sinfo", "--version")
+    if profile.slurm.partition:
+        found = _asked(
+            "partition",
+            "sinfo",
+            "--noheader",
+            f"--partition={profile.slurm.partition}",
+            "--format=%P, %a, %D nodes, %l, %G",
+        )
+        cure = (
+            ""
+            if found.found
+            else f"no partition {profile.slurm.partition}; `sinfo` lists them: mend [slurm] partition"
+        )
+        yield Finding("partition", found.found or cure, found.ok and bool(found.found))
+    yield _asked("accounting", "sacct", "--noheader", "--allocations", "--format=JobID", "--starttime=now")
+    if profile.slurm.account:
+        account = profile.slurm.account
+        found = _asked(
+            "account",
+            "sacctmgr",
+            "--noheader",
+            "show",
+            "associations",
+            f"account={account}",
+            "format=account,user,qos",
+        )
+        cure = "" if found.found else f"no account {account}; `sacctmgr show associations` lists them"
+        yield Finding("account", found.found or cure, found.ok and bool(found.found))
+
+
+def _asked(what: str, command: str, *arguments: str) -> Finding:
+    try:
+        return Finding(
+            what,
+            "; ".join(ask(command, *arguments).split("\n")).strip("; ")
+            or ("answers" if what == "accounting" else ""),
+        )
+    except UserError as error:
+        return Finding(what, str(error), ok=False)
+
+
+def _folders(machine: Machine, profile: Profile) -> Iterator[Finding]:
+    folders = {"results": machine.results, "scratch": machine.scratch, "data": Path(machine.data.folder)}
+    try:
+        check_shared(profile, folders)
+    except UserError as error:
+        yield from (Finding("shared", problem, ok=False) for problem in error.problems)
+    for what, folder in folders.items():
+        try:
+            check_writable(folder)
+        except UserError as error:
+            yield Finding(what, str(error), ok=False)
+        else:
+            yield Finding(what, str(folder))
+
+
+def _node(machine: Machine, profile: Profile) -> Iterator[Finding]:
+    """What a node sees: a file that we put into each folder, its GPUs, its Python."""
+    folders = [
+        folder for folder in (machine.results, machine.scratch, Path(machine.data.folder)) if folder.is_dir()
+    ]
+    name = f".doctor.{token_hex(4)}"
+    try:
+        for folder in folders:
+            (folder / name).touch()
+        seen = _probe(profile, name, folders)
+    except (UserError, OSError) as error:
+        yield Finding("node", f"no job could look at one: {error}", ok=False)
+        return
+    finally:
+        for folder in folders:
+            (folder / name).unlink(missing_ok=True)
+    yield Finding("node", f"{seen['node']}, Python {seen['python']}")
+    for folder, ok in seen["folders"].items():
+        cure = "" if ok else f": {seen['node']} cannot see or write it; use a folder that nodes share"
+        yield Finding("on the node", f"{folder}{cure}", ok)
+    yield from _training(seen, profile)
+
+
+def _training(seen: dict[str, Any], profile: Profile) -> Iterator[Finding]:
+    if "lacks" in seen:
+        yield Finding("kdbench there", f"{seen['lacks']}: mend [node] python or setup", ok=False)
+        return
+    same = seen["kdbench"] == __version__
+    cure = "" if same else f", but {__version__} here: install the same on both"
+    yield Finding("kdbench there", f"{seen['kdbench']}, torch {seen['torch']}{cure}", same)
+    wanted = profile.slurm.gpus_per_node
+    names = ", ".join(seen["gpus"])
+    visible = f"CUDA_VISIBLE_DEVICES = {seen['visible']}" if seen["visible"] else "none visible"
+    if not wanted:
+        yield Finding("GPUs there", f"none asked for; torch sees {names or 'none'}")
+    elif names:
+        yield Finding("GPUs there", f"{names} ({visible})", len(seen["gpus"]) == wanted)
+    else:
+        yield Finding(
+            "GPUs there",
+            f"torch sees none, {visible}: runs would be trained on the CPU",
+            bool(seen["visible"]),
+        )
+
+
+def _probe(profile: Profile, name: str, folders: list[Path]) -> dict[str, Any]:
+    from kdbench.executors.slurm import exports
+
+    asked = profile.slurm
+    flags = {
+        "partition": asked.partition,
+        "account": asked.account,
+        "qos": asked.qos,
+        "constraint": asked.constraint,
+        "gpus-per-node": str(asked.gpus_per_node or ""),
+        "gres": asked.gres,
+    }
+    given = [f"--{key}={value}" for key, value in flags.items() if value]
+    python = profile.node.python or sys.executable
+    lines = [*exports(profile), *profile.node.setup, f'exec {python} -c "$0" "$@"']
+    arguments = [name, *map(str, folders)]
+    said = ask(
+        "srun",
+        *given,
+        "--ntasks=1",
+        "--time=5",
+        f"--immediate={PATIENCE - 30}",
+        "--quiet",
+        "bash",
+        "-c",
+        "\n".join(lines),
+        PROBE,
+        *arguments,
+        seconds=PATIENCE,
+    )
+    found: dict[str, Any] = json.loads(said.strip().splitlines()[-1])
+    return found

@@ -1,0 +1,275 @@
+"""Inside a Slurm job: one worker process per slot, its GPU, and what becomes of each run.
+
+The supervisor (submitit's process) never imports torch. It starts workers that only SIGKILL can end, as Slurm
+signals every process of a job; it hands out the runs, writes down how far they are, and starts a run again
+whose process died.
+"""
+
+import os
+import signal
+import socket
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing import parent_process, resource_tracker
+from multiprocessing.connection import Connection
+from types import FrameType
+
+from msgspec import Struct
+
+from kdbench import attempts
+from kdbench.attempts import CRASHES, Attempt, Cause
+from kdbench.dispatch import dispatch
+from kdbench.executors.local import LocalExecutor, Worker, ending, prepare_worker
+from kdbench.jobs import Blocked, Done, Event, Failed, Job
+from kdbench.journal import Journal
+from kdbench.machine import Machine
+from kdbench.spec import Run
+from kdbench.status import newest_checkpoint
+from kdbench.store import index, weights_file
+
+MASKED = (signal.SIGTERM, signal.SIGUSR2)
+"""What Slurm sends to all processes of a job, and only the supervisor answers."""
+
+
+class Task(Struct, frozen=True):
+    """A run in a job."""
+
+    job: Job
+    times: int
+    """How often its jobs' time may be up before it has failed."""
+
+
+class Work(Struct, frozen=True):
+    """All that a job needs to know."""
+
+    machine: Machine
+    tasks: tuple[Task, ...]
+    teachers: dict[str, tuple[int | str, ...]]
+    """The epochs that each teacher's run must keep, should it have to be trained here."""
+    slots: int
+    minutes: int
+    """The job's limit."""
+    signal: int
+    """Seconds before it that the job is told."""
+
+
+class Here(Struct, frozen=True):
+    """A life of a job."""
+
+    work: Work
+    job: str
+    node: str
+    started: float
+
+    @property
+    def cause(self) -> Cause:
+        """Why it is interrupted now: Slurm's clock is a minute coarse."""
+        spent = time.time() - self.started
+        return "time" if spent > 60 * self.work.minutes - self.work.signal - 75 else "stopped"
+
+
+class NodeExecutor(LocalExecutor):
+    """The slots of a job."""
+
+    def __init__(self, here: Here) -> None:
+        super().__init__(here.work.machine, here.work.slots)
+        self.here = here
+        self.gpus = [gpu for gpu in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if gpu]
+        self.seats: dict[Worker, int] = {}
+        self.crashes: Counter[str] = Counter()
+        self.journal = Journal(here.work.machine.scratch, here.job, all_runs(here.work))
+
+    def start_worker(self) -> Worker:
+        """A new worker on the lowest free seat; seats share the GPUs in turn."""
+        taken = {self.seats[worker] for worker in self.workers}
+        seat = next(number for number in range(self.slots) if number not in taken)
+        gpu = self.gpus[seat % len(self.gpus)] if self.gpus else None
+        with masked():
+            worker = Worker(self.machine, work, (self.here, gpu))
+        self.seats[worker] = seat
+        return worker
+
+    def events(self, seconds: float) -> Iterator[Event]:
+        """What the workers tell, written down as it comes."""
+        for event in super().events(seconds):
+            with undisturbed():
+                self.journal.note(event)
+            yield event
+
+    def died(self, worker: Worker) -> Failed | None:
+        """A run whose process died starts again, until it has done so too often."""
+        job = worker.job
+        if job is None:
+            raise RuntimeError("a worker without a run was waited for")
+        worker.process.join()
+        why = f"the worker process died ({ending(worker.process.exitcode)})"
+        with undisturbed():
+            self.journal.end(job.run.id, "crash", why)
+        self.crashes[job.run.id] += 1
+        if self.crashes[job.run.id] > CRASHES:  # a process that dies before its run begins leaves no attempt
+            return super().died(worker)
+        self.workers.remove(worker)
+        self.submit(job)
+        return None
+
+    def close(self) -> None:
+        """End the workers; they answer nothing but SIGKILL."""
+        for worker in self.workers:
+            worker.process.kill()
+            worker.process.join()
+        self.workers.clear()
+
+
+_current: NodeExecutor | None = None
+
+
+def supervise(work: Work, job: str) -> int:
+    """Train the runs of a job.
+
+    Returns:
+        How many have a result.
+
+    Raises:
+        RuntimeError: none has: so that jobs which depend on this one do not start.
+    """
+    global _current  # noqa: PLW0603 - the signal's handler has no other way to it
+    here = Here(work, job, os.environ.get("SLURMD_NODENAME") or socket.gethostname(), time.time())
+    executor = _current = NodeExecutor(here)
+    signal.signal(signal.SIGTERM, _told)
+    runs = [task.job.run for task in work.tasks]
+    keep = {task.job.run.id: task.job.keep for task in work.tasks}
+    done = failed = 0
+    try:
+        for event in dispatch(runs, executor, keep=keep):
+            done += isinstance(event, Done)
+            failed += isinstance(event, Failed | Blocked)
+    finally:
+        executor.close()
+    if failed and not done:
+        raise RuntimeError(f"none of {failed} runs has a result; `kdbench status` says why")
+    return done
+
+
+def interrupted() -> None:
+    """The job is told to end and will be requeued: end the workers and write down why."""
+    if _current is not None:
+        _mark(_current, _current.here.cause)
+        _current.close()
+
+
+def _told(_number: int, _frame: FrameType | None) -> None:
+    """SIGTERM: Slurm will kill the job, and requeue it or not. Each epoch until then is a gain."""
+    if _current is not None:
+        _mark(_current, "stopped")
+
+
+def _mark(executor: NodeExecutor, cause: Cause) -> None:
+    for worker in executor.workers:
+        if worker.job is not None:
+            executor.journal.end(worker.job.run.id, cause)
+
+
+def all_runs(work: Work) -> dict[str, Run]:
+    """The runs of a job and their teachers, by id."""
+    found = {}
+    for task in work.tasks:
+        run: Run | None = task.job.run
+        while run is not None:
+            found[run.id] = run
+            run = run.teacher.run if run.teacher else None
+    return found
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """No signal is answered while a file is written that the answer would write too."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, MASKED)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def masked() -> Iterator[None]:
+    """What is started meanwhile never gets the signals that Slurm sends to a whole job."""
+    with undisturbed():
+        resource_tracker.ensure_running()  # unblocks SIGTERM when it starts its process
+        with undisturbed():
+            yield
+
+
+def work(pipe: Connection, machine: Machine, here: Here, gpu: str | None) -> None:
+    """What a worker does: a run at a time, on its own GPU, until the pipe closes."""
+    die_with_parent()
+    if gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
+    prepare_worker(machine)
+    from kdbench.training.world import open_world
+
+    world = open_world(machine)
+    times = {task.job.run.id: task.times for task in here.work.tasks}
+
+    def starts(run: Run) -> None:
+        checkpoint = newest_checkpoint(machine.scratch / "checkpoints" / run.id)
+        attempt = Attempt(
+            job=here.job,
+            node=here.node,
+            gpu=gpu or "",
+            started=time.time(),
+            start=checkpoint,
+            epoch=checkpoint,
+        )
+        attempts.begin(machine.scratch, run.id, attempt, times.get(run.id, max(times.values())))
+
+    from kdbench.training.job import do
+
+    def train(job: Job) -> Event:
+        return do(job, world, pipe.send, starts)
+
+    while True:
+        try:
+            job = pipe.recv()
+        except EOFError:
+            return
+        pipe.send(blocked(job, here.work, train) or train(job))
+
+
+def blocked(job: Job, work: Work, train: Callable[[Job], Event]) -> Blocked | None:
+    """Make sure of the teacher: a dependency may have been met without it.
+
+    A teacher whose weights are missing or damaged is trained here, or waited for where another process trains
+    it; one that failed blocks its student.
+    """
+    machine, teacher = work.machine, job.run.teacher
+    there = index(machine.results)
+    if teacher is None or job.run.id in there.results:
+        return None
+    if weights_file(machine.scratch, teacher.run.id, teacher.epoch) is not None:
+        return None
+    if teacher.run.id in there.failures:
+        return Blocked(job.run.id, teacher.run.id)
+    remove_damaged(machine, teacher.run.id, teacher.epoch)
+    theirs = Job(teacher.run, work.teachers.get(teacher.run.id, (teacher.epoch,)))
+    if blocked(theirs, work, train) or isinstance(train(theirs), Failed):
+        return Blocked(job.run.id, teacher.run.id)
+    return None
+
+
+def remove_damaged(machine: Machine, run: str, epoch: int | str) -> None:
+    """Weights that are not what their name says do not count as there."""
+    for path in (machine.scratch / "weights" / run).glob(f"{epoch}.*.safetensors"):
+        path.unlink()
+
+
+def die_with_parent() -> None:
+    """The kernel kills this process when its parent ends, however it ends."""
+    import ctypes
+
+    set_death_signal = 1
+    ctypes.CDLL(None).prctl(set_death_signal, signal.SIGKILL)
+    parent = parent_process()
+    if parent is not None and os.getppid() != parent.pid:  # it ended before the line above
+        os._exit(1)

@@ -1,0 +1,123 @@
+"""Runs -> jobs: arrays of like size, teachers before students, short runs together. Pure."""
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from math import ceil, log2
+
+from msgspec import Struct
+
+from kdbench.profiles import Profile
+from kdbench.spec import Run
+
+STARTUP = 10
+"""Minutes in every limit for what is not training."""
+
+
+class Group(Struct, frozen=True, kw_only=True):
+    """One array of jobs: one call of sbatch."""
+
+    generation: int
+    """0: waits for nobody; 1: students of 0; and so on."""
+    minutes: int
+    """The limit of each job."""
+    chunks: tuple[tuple[Run, ...], ...]
+    """The runs of each job."""
+
+
+def generations(runs: Sequence[Run], elsewhere: Collection[str]) -> dict[str, int]:
+    """How many trainings must be over before each run, teachers first; by id.
+
+    Args:
+        runs: to be submitted, teachers first.
+        elsewhere: ids of runs that are queued or running already.
+    """
+    depth: dict[str, int] = {}
+    for run in runs:
+        teacher = run.teacher.run.id if run.teacher else ""
+        depth[run.id] = depth[teacher] + 1 if teacher in depth else int(teacher in elsewhere)
+    return depth
+
+
+def make_groups(
+    runs: Sequence[Run], elsewhere: Collection[str], profile: Profile, seconds: Callable[[Run], float]
+) -> list[Group]:
+    """Spread runs over arrays, by generation and by how long they take.
+
+    Args:
+        runs: to be submitted, teachers first.
+        elsewhere: ids of runs that are queued or running already.
+        profile: the cluster.
+        seconds: the estimate of a run.
+    """
+    depth = generations(runs, elsewhere)
+    parts: dict[tuple[int, int], list[Run]] = {}
+    for run in runs:
+        parts.setdefault((depth[run.id], size(seconds(run), profile)), []).append(run)
+    groups = []
+    for (generation, _), some in sorted(parts.items(), key=lambda part: part[0]):
+        chunks = make_chunks(some, profile, seconds)
+        groups.append(
+            Group(generation=generation, minutes=limit(chunks, profile, seconds), chunks=tuple(chunks))
+        )
+    return groups
+
+
+def size(seconds: float, profile: Profile) -> int:
+    """The class of a run: 0 if it shares a job with others, else its length in powers of two."""
+    return max(0, ceil(log2(max(seconds, 1) / (60 * profile.work.minutes))))
+
+
+def make_chunks(
+    runs: Sequence[Run], profile: Profile, seconds: Callable[[Run], float]
+) -> list[tuple[Run, ...]]:
+    """Fill jobs in order: at least a run for each slot, and not more than [work] minutes of work."""
+    room, most = 60.0 * profile.work.minutes * profile.slots, profile.work.runs_per_job or len(runs)
+    while True:
+        chunks: list[list[Run]] = []
+        filled = 0.0
+        for run in runs:
+            full = len(chunks[-1]) >= profile.slots and filled + seconds(run) > room if chunks else True
+            if full or len(chunks[-1]) >= most:
+                chunks.append([])
+                filled = 0.0
+            chunks[-1].append(run)
+            filled += seconds(run)
+        if len(chunks) <= profile.work.max_array:
+            return [tuple(chunk) for chunk in chunks]
+        room, most = 2 * room, 2 * most
+
+
+def limit(chunks: Iterable[Sequence[Run]], profile: Profile, seconds: Callable[[Run], float]) -> int:
+    """The minutes that jobs ask for: twice the estimate, but not more than the profile's time."""
+    longest = max(max(sum(map(seconds, chunk)) / profile.slots, *map(seconds, chunk)) for chunk in chunks)
+    return min(profile.slurm.time, STARTUP + ceil(2 * longest / 60))
+
+
+def times(run: Run, minutes: int, seconds: Callable[[Run], float]) -> int:
+    """How often a run's jobs may run out of time before it counts as failed: twice as often as estimated."""
+    return 2 + 2 * ceil(seconds(run) / (60 * minutes))
+
+
+def like_their_teachers(
+    chunks: Sequence[Sequence[Run]], where: Mapping[str, tuple[str, int]], sizes: Mapping[str, int]
+) -> tuple[tuple[tuple[Run, ...], ...], str] | None:
+    """Order students' jobs as their teachers' jobs lie in an array, so that job k waits for job k alone.
+
+    Args:
+        chunks: the students, job by job.
+        where: the job and the place in its array of each teacher under way, by the teacher's id.
+        sizes: the number of places of each array.
+
+    Returns:
+        The jobs and the teachers' array; None where the two do not correspond one to one.
+    """
+    placed: dict[tuple[str, int], tuple[Run, ...]] = {}
+    for chunk in chunks:
+        parents = {where.get(run.teacher.run.id) if run.teacher else None for run in chunk}
+        parent = parents.pop()
+        if parents or parent is None or parent in placed:
+            return None
+        placed[parent] = tuple(chunk)
+    array = next(iter(placed))[0]
+    if set(placed) != {(array, number) for number in range(sizes[array])} or sizes[array] < 2:
+        return None
+    return tuple(placed[array, number] for number in range(sizes[array])), array

@@ -1,0 +1,70 @@
+"""What a job writes down of its runs while it trains: how far they are, for status; and a log of each."""
+
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from kdbench import attempts
+from kdbench.attempts import Cause
+from kdbench.errors import UserError
+from kdbench.jobs import Done, Event, Failed, Update
+from kdbench.progress import ending
+from kdbench.spec import Run
+
+SECONDS = 1.0
+"""Between two notes on one run."""
+
+
+class Journal:
+    """The notes of one job."""
+
+    def __init__(self, scratch: Path, job: str, runs: Mapping[str, Run]) -> None:
+        self.scratch, self.job, self.runs = scratch, job, runs
+        self.told: dict[str, float] = {}
+
+    def note(self, event: Event) -> None:
+        """Something happened to a run."""
+        if isinstance(event, Update):
+            self._update(event)
+            return
+        self.say(event.id, ending(event))
+        if isinstance(event, Done) and event.trained:
+            self.end(event.id, "done")
+        if isinstance(event, Failed):
+            self.end(event.id, "failed", event.failure.cause)
+
+    def _update(self, event: Update) -> None:
+        speed = f"{event.images_per_second:,.0f} images/s"
+        self.say(
+            event.id,
+            f"epoch {event.epoch}/{self.runs[event.id].recipe.epochs}, top1 {event.top1:.2f}, {speed}",
+        )
+        if time.monotonic() - self.told.get(event.id, -SECONDS) >= SECONDS:
+            self.told[event.id] = time.monotonic()
+            with suppress(UserError):  # a note that cannot be written costs no training
+                attempts.tell(
+                    self.scratch, event.id, self.job, event.epoch, event.top1, event.images_per_second
+                )
+
+    def end(self, run: str, cause: Cause, why: str = "") -> None:
+        """A start of a run is over."""
+        if cause not in ("done", "failed"):
+            self.say(run, f"{cause}: {why}" if why else cause)
+        with suppress(UserError):
+            attempts.end(self.scratch, run, self.job, cause, why)
+
+    def say(self, run: str, what: str) -> None:
+        """A line in the run's log and in the job's own output."""
+        line = f"{time.strftime('%Y-%m-%d %H:%M:%S')} job {self.job}: {what}"
+        print(f"{line} [{run}]", flush=True)  # noqa: T201 - the job's output
+        with suppress(OSError):
+            path = log_file(self.scratch, self.runs[run], run)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("a", encoding="utf-8") as file:
+                file.write(f"{line}\n")
+
+
+def log_file(scratch: Path, run: Run, name: str) -> Path:
+    """Where jobs write how a run goes; its traceback, should it fail, lies beside."""
+    return scratch / "logs" / f"{run.slug}.s{run.seed}.{name}.jobs.log"

@@ -1,0 +1,90 @@
+"""`kdbench logs ROW`: what jobs wrote of a row's runs, and the traceback of those that failed."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from kdbench import attempts, submissions
+from kdbench.address import find_row
+from kdbench.journal import log_file
+from kdbench.machine import Machine, load_machine
+from kdbench.queued import ask_scheduler
+from kdbench.spec import Cell, Form
+from kdbench.status import locked
+from kdbench.store import index
+
+LOOK = 0.5
+"""Seconds between two looks at the files."""
+ASK = 10.0
+"""Seconds between two questions to the scheduler."""
+
+
+def read(address: str, form: Form) -> Iterator[str]:
+    """The lines there are now, run by run.
+
+    Raises:
+        UserError: no such row.
+    """
+    machine = load_machine()
+    cell = find_row(address, form)[1]
+    for run, name in zip(cell.runs, cell.ids, strict=True):
+        yield f"== {run.slug} seed {run.seed} (run {name})"
+        files = [log_file(machine.scratch, run, name), _traceback(machine, run.slug, run.seed, name)]
+        there = [file for file in files if file.is_file()]
+        for file in there:
+            yield file.read_text(encoding="utf-8", errors="replace").rstrip()
+        yield from _own_output(machine, name)
+        if not there:
+            yield f"no job has written of it yet (in {files[0].parent})"
+
+
+def follow(address: str, form: Form) -> Iterator[str]:
+    """Lines as they come, until none of the row's runs is queued or running.
+
+    Raises:
+        UserError: no such row.
+    """
+    machine = load_machine()
+    cell = find_row(address, form)[1]
+    files = {
+        log_file(machine.scratch, run, name): f"s{run.seed}"
+        for run, name in zip(cell.runs, cell.ids, strict=True)
+    }
+    read_to = dict.fromkeys(files, 0)
+    asked, over = -ASK, False
+    while not over:
+        if time.monotonic() - asked >= ASK:
+            asked = time.monotonic()
+            over = not _under_way(machine, cell)
+        for file, who in files.items():
+            if file.is_file():
+                content = file.read_bytes()
+                new = content[read_to[file] : content.rfind(b"\n") + 1]
+                read_to[file] += len(new)
+                yield from (f"{who} {line}" for line in new.decode(errors="replace").splitlines())
+        time.sleep(0 if over else LOOK)
+
+
+def _under_way(machine: Machine, cell: Cell) -> bool:
+    missing = set(cell.ids) - index(machine.results).results.keys()
+    if any(locked(machine.scratch / "locks" / f"{name}.lock") for name in missing):
+        return True
+    known = ask_scheduler(machine, missing)
+    alive = {key for key, seen in known.view.items() if seen.alive}
+    return any(
+        (one.token, number) in alive and not missing.isdisjoint(ids)
+        for one in known.submissions
+        for number, ids in enumerate(one.elements)
+    )
+
+
+def _traceback(machine: Machine, slug: str, seed: int, name: str) -> Path:
+    return machine.scratch / "logs" / f"{slug}.s{seed}.{name}.log"
+
+
+def _own_output(machine: Machine, name: str) -> Iterator[str]:
+    """Where the latest job of a run put its own output."""
+    last = attempts.load(machine.scratch, name).last
+    for one in submissions.concerning(submissions.load(machine.scratch), [name]) if last else ():
+        if last is not None and one.job == last.job.partition("_")[0]:
+            yield f"the job's own output: {one.logs}/{last.job}_0_log.out and .err"

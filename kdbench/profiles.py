@@ -1,0 +1,212 @@
+"""slurm/NAME.toml: how jobs are asked for on one cluster. Nothing in it can change a number."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from msgspec import Meta, Struct, field
+
+from kdbench.catalog import unknown
+from kdbench.errors import UserError
+from kdbench.machine import Machine
+from kdbench.schema import Place, struct_at
+from kdbench.spec import Count, Positive, Rate
+from kdbench.toml import parse
+
+FOLDER = "slurm"
+Line = Annotated[str, Meta(max_length=1000, pattern=r"^[^\x00-\x1f\x7f]*$")]
+Variable = Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+
+
+class Ask(Struct, frozen=True, kw_only=True):
+    """`[slurm]`: what every job asks for. Left out: the cluster's own default."""
+
+    partition: Line = ""
+    account: Line = ""
+    qos: Line = ""
+    constraint: Line = ""
+    gpus_per_node: Count = 0
+    gres: Line = ""
+    cpus: Positive | None = None
+    """Of a job (absent: as many as its runs have threads)."""
+    memory: Rate | None = None
+    """GiB of a job."""
+    time: Positive = 1440
+    """Minutes that a job may have at most; longer runs go on in a requeued job."""
+    signal: Positive = 120
+    """Seconds before its time is up that a job is told; in short jobs less."""
+
+
+class Work(Struct, frozen=True, kw_only=True):
+    """`[work]`: how runs are spread over jobs."""
+
+    slots: Positive | None = None
+    """Runs side by side in a job (absent: one per GPU, and one without GPUs)."""
+    parallel: Positive = 256
+    """Jobs of an array that may run at the same time."""
+    minutes: Positive = 60
+    """Short runs share a job up to so much estimated work in each slot."""
+    images_per_second: Rate = 500
+    """Assumed of runs whose like has no result yet."""
+    runs_per_job: Positive | None = None
+    """At most so many runs in a job."""
+    max_array: Positive = 1000
+    """The cluster's MaxArraySize, less one."""
+
+
+class Node(Struct, frozen=True, kw_only=True):
+    """`[node]`: what a job finds and does on its node before it trains."""
+
+    python: Line = ""
+    """The command that starts Python, for example in a container (absent: this very Python)."""
+    setup: tuple[Line, ...] = ()
+    """Shell lines before it: `module load cuda`."""
+    shared: tuple[Line, ...] = ()
+    """The folders that nodes see; results, scratch and data must lie in one of them (absent: unchecked)."""
+
+
+class Profile(Struct, frozen=True, kw_only=True):
+    """A whole file of `slurm/`."""
+
+    name: str
+    slurm: Ask = field(default_factory=Ask)
+    work: Work = field(default_factory=Work)
+    node: Node = field(default_factory=Node)
+    environment: dict[Variable, Line] = field(default_factory=dict)
+    sbatch: dict[str, str | int | bool] = field(default_factory=dict)
+    """Further options of sbatch by their own names, as far as submitit knows them."""
+    extra: dict[str, str | int | bool] = field(default_factory=dict)
+    """Those that submitit does not know: only sbatch itself checks them."""
+
+    @property
+    def slots(self) -> int:
+        """Runs side by side in a job."""
+        return self.work.slots or max(1, self.slurm.gpus_per_node)
+
+
+class _Mappings(Struct, frozen=True):
+    environment: dict[Variable, Line] = field(default_factory=dict)
+    sbatch: dict[str, str | int | bool] = field(default_factory=dict)
+    extra: dict[str, str | int | bool] = field(default_factory=dict)
+
+
+OWN = {
+    "additional_parameters": "[extra]",
+    "array_parallelism": "[work] parallel",
+    "comment": "nothing: kdbench finds its jobs by it",
+    "constraint": "[slurm] constraint",
+    "cpus_per_task": "[slurm] cpus",
+    "dependency": "nothing: students wait for their teachers",
+    "account": "[slurm] account",
+    "gpus_per_node": "[slurm] gpus_per_node",
+    "gres": "[slurm] gres",
+    "job_name": "nothing: kdbench finds its jobs by it",
+    "mem": "[slurm] memory",
+    "nodes": "nothing: a job has one node",
+    "ntasks_per_node": "nothing: a job has one task",
+    "num_gpus": "[slurm] gpus_per_node",
+    "partition": "[slurm] partition",
+    "qos": "[slurm] qos",
+    "setup": "[node] setup",
+    "signal_delay_s": "[slurm] signal",
+    "time": "[slurm] time",
+}
+"""Options that kdbench sets, and where a profile says them instead."""
+
+
+def load_profile(name: str, machine: Machine) -> Profile:
+    """Read slurm/NAME.toml beside benchmark.toml; "": the one that benchmark.toml names.
+
+    Raises:
+        UserError: there is none, or it is wrong; one sentence for each mistake.
+    """
+    folder = Path(machine.root, FOLDER)
+    there = sorted(path.stem for path in folder.glob("*.toml"))
+    name = name or machine.slurm.profile
+    if not name:
+        raise UserError(
+            f"which cluster? {folder} has {', '.join(there) or 'no profile'}: write --on slurm:NAME, "
+            f"or [slurm] profile = ... in benchmark.toml"
+        )
+    if name not in there:
+        raise UserError(f"{folder}: {unknown('profile', name, there)}")
+    return read_profile(folder / f"{name}.toml")
+
+
+def read_profile(file: Path) -> Profile:
+    """Make a Profile of a file.
+
+    Raises:
+        UserError: one sentence for each mistake.
+    """
+    content, place = parse(file), Place(str(file))
+    known = [*_PARTS, *_Mappings.__struct_fields__]
+    for key in content.keys() - set(known):
+        place.say(unknown("section", key, known))
+    parts = {
+        key: struct_at(kind, _table(content, key, place), place.at(f"[{key}]"))
+        for key, kind in _PARTS.items()
+    }
+    rest = struct_at(
+        _Mappings, {key: content[key] for key in _Mappings.__struct_fields__ if key in content}, place
+    )
+    if rest is not None:
+        _check_options(rest.sbatch, place.at("[sbatch]"))
+    if place.problems or rest is None:
+        raise UserError(*place.problems)
+    options = {key.replace("-", "_"): value for key, value in rest.sbatch.items()}
+    return Profile(
+        name=file.stem,
+        environment=rest.environment,
+        sbatch=options,
+        extra=rest.extra,
+        **parts,  # type: ignore[arg-type]
+    )
+
+
+def _table(content: Mapping[str, Any], key: str, place: Place) -> Mapping[str, Any]:
+    written = content.get(key, {})
+    if isinstance(written, dict):
+        return written
+    place.say(f"{key} = {written!r:.80}; it is a table, [{key}]")
+    return {}
+
+
+def _check_options(options: Mapping[str, object], place: Place) -> None:
+    from kdbench.executors.slurm import sbatch_options
+
+    valid = [name for name in sbatch_options() if name not in OWN]
+    for written in options:
+        name = written.replace("-", "_")
+        if name in OWN:
+            place.say(f"{written} is set by kdbench; instead: {OWN[name]}")
+        elif name not in valid:
+            place.say(
+                f"{unknown('option', written, valid)}. One that submitit does not know goes into [extra]"
+            )
+
+
+def check_shared(profile: Profile, folders: Mapping[str, Path]) -> None:
+    """Refuse folders that nodes would not see.
+
+    Raises:
+        UserError: one sentence for each.
+    """
+    shared = [Path(os.path.expandvars(written)).expanduser().resolve() for written in profile.node.shared]
+    problems = [
+        f"profile {profile.name}: [node] shared names {folder}, which is not there"
+        for folder in shared
+        if not folder.is_dir()
+    ]
+    problems += [
+        f"{what} is {folder}, which nodes do not see: profile {profile.name} says that they share "
+        f"{', '.join(map(str, shared))}; move it there in benchmark.toml"
+        for what, folder in folders.items()
+        if shared and not any(folder.resolve().is_relative_to(place) for place in shared)
+    ]
+    if problems:
+        raise UserError(*problems)
+
+
+_PARTS: dict[str, type[Struct]] = {"slurm": Ask, "work": Work, "node": Node}

@@ -1,0 +1,123 @@
+"""How far runs are, from what lies on disk and from the scheduler: what `status` and `--wait` tell."""
+
+from collections.abc import Iterable
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from kdbench import attempts, submissions
+from kdbench.attempts import Attempt
+from kdbench.errors import UserError
+from kdbench.machine import Machine
+from kdbench.places import Place, under_way
+from kdbench.scheduler import Seen, View, look
+from kdbench.status import State, find_states
+from kdbench.submissions import Submission
+from kdbench.workload import Workload
+
+
+class Known(Struct, frozen=True):
+    """What the scheduler was asked, and said."""
+
+    submissions: list[Submission]
+    view: View
+    trouble: str = ""
+    """Why it said nothing."""
+
+
+def states_of(work: Workload, machine: Machine) -> tuple[list[State], str]:
+    """The state of each run, and why the scheduler did not answer ("" if it did).
+
+    It is asked once, and only if a run without a result was ever submitted.
+    """
+    states = find_states(work, machine)
+    known = ask_scheduler(machine, [state.id for state in states if state.state != "done"])
+    return merge(states, known, machine), known.trouble
+
+
+def ask_scheduler(machine: Machine, runs: Iterable[str]) -> Known:
+    """What the scheduler says on the jobs of these runs; one call, none where they have no jobs."""
+    found = submissions.concerning(submissions.load(machine.scratch), runs)
+    try:
+        return Known(found, look(found))
+    except UserError as error:
+        return Known(found, {}, str(error))
+
+
+def merge(states: Iterable[State], known: Known, machine: Machine) -> list[State]:
+    """Add what the scheduler knows to what the disk tells."""
+    states = list(states)
+    waiting = [state.id for state in states if state.state != "done"]
+    places = under_way(machine, waiting, known.view)
+    merged = []
+    for state in states:
+        place = places.get(state.id)
+        if state.state == "done":
+            merged.append(state)
+        elif place is None:
+            merged.append(_off_the_queue(state, known, machine))
+        else:
+            seen = known.view[place.submission.token, place.number]
+            merged.append(_in_the_queue(state, place, seen, machine, places))
+    return merged
+
+
+def _in_the_queue(
+    state: State, place: Place, seen: Seen, machine: Machine, places: dict[str, Place]
+) -> State:
+    last = attempts.load(machine.scratch, state.id).last if seen.state == "RUNNING" else None
+    mine = last if last is not None and last.job == seen.job else None
+    if mine is not None and mine.cause == "failed":
+        return replace(state, state="failed", detail=state.detail or mine.why)
+    if state.state == "blocked" and state.detail.split()[2] not in places:
+        return state
+    if state.state == "running" or (mine is not None and mine.cause == ""):
+        return _running(state, mine)
+    return replace(state, state="queued", detail=_why_queued(place, seen))
+
+
+def _running(state: State, attempt: Attempt | None) -> State:
+    if attempt is None:
+        return state
+    speed = f"{attempt.images_per_second:,.0f} images/s, " if attempt.images_per_second else ""
+    top1 = f"top1 {attempt.top1:.2f}, " if attempt.epoch > attempt.start else ""
+    gpu = f", GPU {attempt.gpu}" if attempt.gpu else ""
+    detail = f"{top1}{speed}on {attempt.node}{gpu} (job {attempt.job})"
+    return replace(
+        state,
+        state="running",
+        epoch=max(state.epoch, attempt.epoch),
+        top1=attempt.top1,
+        images_per_second=attempt.images_per_second,
+        detail=detail,
+    )
+
+
+def _why_queued(place: Place, seen: Seen) -> str:
+    if seen.state == "RUNNING":
+        return f"in job {place.job}, which runs on {seen.node}"
+    start = f", thought to start {seen.start}" if seen.start not in ("N/A", "", "Unknown") else ""
+    return f"job {place.job}, {seen.state.lower()}: {seen.reason}{start}"
+
+
+def _off_the_queue(state: State, known: Known, machine: Machine) -> State:
+    last = attempts.load(machine.scratch, state.id).last
+    if state.state in ("failed", "blocked"):
+        return state
+    if state.state == "running":
+        return _running(state, last if last and last.cause == "" else None)
+    if last is not None and last.cause == "failed":
+        return replace(state, state="failed", detail=last.why)
+    word = "stopped" if state.epoch else state.state
+    return replace(state, state=word, detail=_how_it_ended(state.id, known, last))
+
+
+def _how_it_ended(run: str, known: Known, last: Attempt | None) -> str:
+    for submission in known.submissions:
+        for number, ids in enumerate(submission.elements):
+            seen = known.view.get((submission.token, number))
+            if run in ids and seen is not None:
+                return f"job {seen.job} is {seen.state.lower()}"
+    if last is not None:
+        return f"job {last.job}: {last.cause or 'nobody saw its end'}" + (f", {last.why}" if last.why else "")
+    return ""

@@ -1,0 +1,86 @@
+"""What the commands do on a cluster: a few lines each over the functions that do the work."""
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from kdbench.errors import UserError
+from kdbench.machine import load_machine
+from kdbench.progress import follow, viewer
+from kdbench.status import State, describe
+from kdbench.text import describe_work
+from kdbench.workload import Selection, find_work
+
+if TYPE_CHECKING:
+    from kdbench.cluster import Submitted
+
+
+def profile_of(on: str) -> str:
+    """The profile of `slurm:NAME`; "" of `slurm`.
+
+    Raises:
+        UserError: it is neither.
+    """
+    where, colon, name = on.partition(":")
+    if where != "slurm" or (colon and not name):
+        raise UserError(f"--on {on!r}: write local, slurm or slurm:PROFILE")
+    return name
+
+
+def train(chosen: Selection, profile: str, *, wait: bool, offline: bool) -> None:
+    """Submit what is missing; with `wait`, follow it to its end.
+
+    Raises:
+        UserError: nothing could be submitted, or not all of it.
+    """
+    import click
+
+    from kdbench import waiting
+    from kdbench.cluster import submit_missing
+
+    submitted = submit_missing(chosen, profile, offline=offline)
+    click.echo("\n".join(describe_submitted(submitted)), err=True)
+    if wait and submitted.work.runs:
+        with viewer(submitted.work.runs) as view:
+            follow(waiting.events(submitted), view)
+
+
+def describe_submitted(submitted: "Submitted") -> Iterator[str]:
+    """What was submitted, and what was not."""
+    yield describe_work(submitted.work)
+    for one in submitted.made:
+        runs, jobs = sum(map(len, one.elements)), len(one.elements)
+        yield f"submitted as job {one.job}: {one.name}, {runs} runs in {jobs} job{'s' * (jobs > 1)}"
+    if submitted.under_way:
+        yield f"{len(submitted.under_way)} runs are queued or running already"
+    for run, reason in submitted.given_up.items():
+        yield f"run {run} is not submitted: {reason}"
+
+
+def states(chosen: Selection) -> tuple[list[State], str]:
+    """The state of each run of a selection, and why the scheduler did not answer."""
+    from kdbench.queued import states_of
+
+    machine = load_machine()
+    return states_of(find_work(chosen, machine), machine)
+
+
+def describe_states(found: Iterable[State]) -> str:
+    """For a terminal."""
+    return "\n".join(describe(found))
+
+
+def cancel(chosen: Selection) -> str:
+    """End the jobs of a selection, and say so."""
+    from kdbench.cluster import cancel_runs
+
+    jobs, others = cancel_runs(chosen)
+    more = f"; they held {others} runs of other suites or rows too" if others else ""
+    return f"cancelled {len(jobs)} jobs: {', '.join(jobs)}{more}" if jobs else "nothing is queued or running"
+
+
+def anew(chosen: Selection) -> str:
+    """Let failed runs of a selection start anew, and say which."""
+    from kdbench.cluster import start_anew
+
+    runs = start_anew(chosen)
+    return f"{len(runs)} runs start anew" + (f": {', '.join(runs)}" if runs else "")

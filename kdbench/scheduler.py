@@ -1,0 +1,113 @@
+"""What Slurm itself says and does: one question for all jobs at once. Its commands, nothing of submitit."""
+
+import shutil
+import subprocess
+from collections.abc import Iterable, Sequence
+
+from msgspec import Struct
+
+from kdbench.errors import UserError
+from kdbench.submissions import Submission
+
+COMMANDS = ("sbatch", "srun", "squeue", "scancel", "sinfo")
+PATIENCE = 60
+"""Seconds that one of Slurm's commands may take."""
+OVER = {
+    "BOOT_FAIL",
+    "CANCELLED",
+    "COMPLETED",
+    "DEADLINE",
+    "FAILED",
+    "NODE_FAIL",
+    "OUT_OF_MEMORY",
+    "PREEMPTED",
+    "REVOKED",
+    "TIMEOUT",
+}
+"""States of jobs that will not go on."""
+_FORMAT = "%i|%k|%T|%S|%N|%r"
+
+
+class Seen(Struct, frozen=True, kw_only=True):
+    """A job as squeue shows it."""
+
+    job: str
+    """`1234`, or `1234_5` in an array."""
+    state: str
+    reason: str
+    start: str
+    """When it began or is thought to begin; N/A if nobody knows."""
+    node: str
+
+    @property
+    def alive(self) -> bool:
+        """Whether it runs or will."""
+        return self.state not in OVER
+
+
+View = dict[tuple[str, int], Seen]
+"""Jobs by their submission's token and their place in it."""
+
+
+def check_commands() -> None:
+    """Find out before anything is written.
+
+    Raises:
+        UserError: Slurm's commands are not there.
+    """
+    missing = [name for name in COMMANDS if shutil.which(name) is None]
+    if missing:
+        raise UserError(
+            f"no {', '.join(missing)} on PATH: --on slurm needs a machine from which jobs are submitted; "
+            f"`slurm/dev-cluster.sh up` makes one of this machine"
+        )
+
+
+def look(submissions: Iterable[Submission]) -> View:
+    """How the jobs of these submissions stand, as far as the controller still knows them: one call.
+
+    Raises:
+        UserError: the controller does not answer.
+    """
+    wanted = {one.token: one for one in submissions}
+    if not wanted:
+        return {}
+    names = ",".join(sorted({one.name for one in wanted.values()}))
+    lines = ask("squeue", "--noheader", "--array", "--states=all", f"--name={names}", f"--format={_FORMAT}")
+    view = {}
+    for line in lines.splitlines():
+        job, token, state, start, node, reason = line.strip().split("|", 5)
+        if token in wanted:
+            place = int(job.partition("_")[2] or 0)
+            view[token, place] = Seen(job=job, state=state, reason=reason, start=start, node=node)
+    return view
+
+
+def cancel(jobs: Sequence[str]) -> None:
+    """End jobs, waiting or running.
+
+    Raises:
+        UserError: the controller does not answer, or the jobs are another user's.
+    """
+    for first in range(0, len(jobs), 500):  # a command line has an end
+        ask("scancel", *jobs[first : first + 500])
+
+
+def ask(command: str, *arguments: str, seconds: int = PATIENCE) -> str:
+    """The output of one of Slurm's commands.
+
+    Raises:
+        UserError: it is not there, failed or does not answer.
+    """
+    try:
+        done = subprocess.run(  # noqa: S603 - a list of arguments, no shell
+            [command, *arguments], capture_output=True, text=True, timeout=seconds, check=True
+        )
+    except FileNotFoundError as error:
+        raise UserError(f"no {command} on PATH: this machine does not see a Slurm cluster") from error
+    except subprocess.TimeoutExpired as error:
+        raise UserError(f"{command} has not answered for {seconds} s; is the Slurm controller up?") from error
+    except subprocess.CalledProcessError as error:
+        said = " ".join(error.stderr.split()) or f"exit code {error.returncode}"
+        raise UserError(f"{command}: {said}") from error
+    return done.stdout

@@ -1,0 +1,217 @@
+"""What may befall a job: after each fault nothing is lost or trained twice, and the curve is the same."""
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from kdbench.store import index
+from tests.slurm.conftest import script
+from tests.slurm.project import ALONE, Project, curves, slurm
+
+
+def requeued(_project: Project, job: str) -> None:
+    """By a person."""
+    slurm("scontrol", "requeue", job)
+
+
+def preempted(_project: Project, job: str) -> None:
+    """By a job of a higher partition that wants the whole node."""
+    node = slurm("squeue", "--noheader", f"--jobs={job}", "--format=%N").strip()
+    wanted = ["--partition=urgent", f"--nodelist={node}", "--exclusive", "--output=/dev/null"]
+    slurm("sbatch", *wanted, "--wrap=sleep 1")
+
+
+def node_lost(project: Project, job: str) -> None:
+    """And found again."""
+    node = slurm("squeue", "--noheader", f"--jobs={job}", "--format=%N").strip()
+    slurm("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
+    project.wait("the job to leave the node", lambda: _state(job) != "RUNNING")
+    project.wait("the node to be back", lambda: _back(node))
+
+
+def _back(node: str) -> bool:
+    """Slurm may bring a node back by itself, before anybody asks it to."""
+    if slurm("sinfo", "--noheader", f"--nodes={node}", "--partition=dev", "--format=%T").startswith("down"):
+        command = ["scontrol", "update", f"nodename={node}", "state=resume"]
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+    return True
+
+
+def _state(job: str) -> str:
+    return slurm("squeue", "--noheader", "--states=all", f"--jobs={job}", "--format=%T").strip()
+
+
+def test_interrupted_run_gives_the_same_curve(project: Project, data: Path, tmp_path: Path) -> None:
+    faults = (requeued, node_lost, preempted)
+    project.suite(ALONE, epochs=240, train_size=400)
+    reference = project.local(tmp_path / "local", tmp_path / "suites" / "tiny.toml", data)
+    project.submit()
+    (run,), (job,) = project.runs(), project.jobs()
+    for life, fault in enumerate(faults, 1):
+        project.wait("a new life", lambda life=life: len(project.attempts(run)) == life)  # type: ignore[misc]
+        project.wait_for_epoch(run, project.attempts(run)[-1].start + 3)
+        fault(project, job)
+        project.wait(f"the end of life {life}", lambda: _state(job) != "RUNNING")
+        project.wait("its place in the queue", lambda: project.states() == {"queued": 1})
+        assert "0 to train" not in project.submit()
+        assert project.jobs() == [job]
+    project.wait_for_results(1)
+    starts = [attempt.start for attempt in project.attempts(run)]
+    assert starts == sorted(set(starts))
+    assert {attempt.cause for attempt in project.attempts(run)[:-1]} <= {"stopped", "lost", "time"}
+    assert reference.wait() == 0, reference.communicate()
+    assert curves(tmp_path) == curves(tmp_path / "local")
+
+
+def test_time_limit_requeues(project: Project) -> None:
+    project.suite(ALONE, epochs=3000, train_size=400)
+    project.profile(minutes=1)
+    project.submit()
+    (run,) = project.runs()
+    project.wait("a second life", lambda: len(project.attempts(run)) == 2)
+    first, second = project.attempts(run)
+    assert first.cause == "time"
+    assert second.start > 0
+    assert project.states() == {"running": 1}
+    assert "cancelled 1 jobs" in project.kd("cancel", "suites/tiny")[1]
+    project.wait("the job's end", lambda: not project.queue())
+    assert project.states() == {"stopped": 1}
+
+
+def test_controller_restarted_mid_run(project: Project) -> None:
+    project.suite(ALONE, epochs=60, train_size=400)
+    project.submit()
+    (run,) = project.runs()
+    project.wait_for_epoch(run, 2)
+    controller = int((project.cluster / "pid" / "slurmctld.pid").read_text())
+    os.kill(controller, signal.SIGKILL)
+    code, said = project.kd("status", "suites/tiny")
+    assert code == 0
+    assert "1 running" in said
+    assert script("up").returncode == 0
+    project.monkeypatch.setattr("kdbench.logs.ASK", 1.0)
+    code, said = project.kd("logs", "tiny/alone/digits_cnn", "-f")
+    assert (code, "epoch 60/60" in said) == (0, True)
+    assert project.states() == {"done": 1}
+    assert len(project.attempts(run)) == 1
+
+
+def test_killed_worker_then_killed_job(project: Project) -> None:
+    project.suite(ALONE, epochs=100, train_size=400)
+    project.submit()
+    (run,) = project.runs()
+    project.wait_for_epoch(run, 2)
+    supervisor, worker = _processes(project.jobs()[0])
+    os.kill(worker, signal.SIGKILL)
+    project.wait("a second start", lambda: len(project.attempts(run)) == 2)
+    project.wait_for_epoch(run, project.attempts(run)[-1].start + 2)
+    assert project.states() == {"running": 1}
+    os.kill(supervisor, signal.SIGKILL)
+    project.wait("the job's end", lambda: not project.queue())
+    assert project.states() == {"stopped": 1}
+    project.submit()
+    assert len(project.jobs()) == 2
+    project.wait_for_results(1)
+    assert [attempt.cause for attempt in project.attempts(run)] == ["crash", "lost", "done"]
+
+
+def _processes(job: str) -> tuple[int, int]:
+    """The supervisor of a job and its worker that trains."""
+    found = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (process / "cmdline").read_bytes().split(b"\0")
+            environment = (process / "environ").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if f"SLURM_JOB_ID={job}".encode() in environment:
+            kind = "supervisor" if b"submitit.core._submit" in words else b" ".join(words).decode()
+            found["worker" if "spawn_main" in kind else kind] = int(process.name)
+    return found["supervisor"], found["worker"]
+
+
+def test_one_job_of_an_array_cancelled(project: Project) -> None:
+    project.suite(ALONE, epochs=90, train_size=400, seeds=2)
+    project.profile(work="runs_per_job = 1")
+    project.submit()
+    (job,), names = project.jobs(), {name.rpartition(".s")[2]: run for run, name in project.runs().items()}
+    project.wait_for_epoch(names["1"], 2)
+    slurm("scancel", f"{job}_1")
+    project.wait_for_results(1)
+    assert project.states() == {"done": 1, "stopped": 1}
+    project.submit()
+    project.wait_for_results(2)
+    assert [attempt.cause for attempt in project.attempts(names["1"])] == ["stopped", "done"]
+    assert not index(Path("results")).repeats
+
+
+def test_failed_teacher_blocks_its_students_alone(project: Project) -> None:
+    mlp = '{ student = "digits_mlp" }'
+    text = Path("suites/tiny.toml").read_text()
+    Path("suites/tiny.toml").write_text(text.replace(mlp, mlp.replace(" }", ", recipe = { lr = 1e30 } }")))
+    project.submit()
+    project.wait_for_results(2)
+    assert project.states() == {"done": 2, "failed": 1, "blocked": 1}
+    code, said = project.kd("status", "suites/tiny")
+    assert code == 0
+    assert "diverged" in said
+    said = project.kd("logs", "tiny/teachers/digits_mlp")[1]
+    assert "diverged" in said
+
+
+def test_results_that_the_node_cannot_write(project: Project) -> None:
+    project.suite(ALONE)
+    results = Path("results")
+    project.profile(more="[extra]\nhold = true")
+    project.submit()
+    results.rmdir()
+    results.write_text("a file, not a folder")
+    slurm("scontrol", "release", project.jobs()[0])
+    project.wait("the job's end", lambda: not project.queue())
+    (state,) = project.status()
+    assert state["state"] == "failed"
+    assert "cannot be written" in state["detail"]
+    results.unlink()
+    (run,) = project.runs()
+    assert project.epoch(run) == 3
+    project.profile()
+    code, said = project.kd("retry", "suites/tiny", "--on", "slurm:dev")
+    assert (code, "1 runs start anew" in said) == (0, True)
+    project.wait_for_results(1)
+    assert project.attempts(run)[-1].start == 3
+
+
+def test_submitted_twice_at_once_and_a_driver_killed(project: Project) -> None:
+    follows = project.driver("run", "suites/tiny", "--on", "slurm:dev", "--wait")
+    other = project.driver("run", "suites/tiny", "--on", "slurm:dev")
+    said = other.communicate()[0]
+    assert other.returncode == 0, said
+    project.wait("a submission", lambda: len(project.jobs()) == 2 and all(project.jobs()))
+    follows.send_signal(signal.SIGKILL)
+    assert "4 runs are queued or running" in project.submit()
+    assert len(project.jobs()) == 2
+    project.wait_for_results(4)
+    assert project.states() == {"done": 4}
+    assert all(len(project.attempts(run)) == 1 for run in project.runs())
+    assert not index(Path("results")).repeats
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"partition": "nowhere"}, "sinfo"),
+        ({"slurm": 'account = "nobody"'}, "sacctmgr"),
+        ({"slurm": 'qos = "few"', "work": "runs_per_job = 1"}, "runs_per_job"),
+    ],
+)
+def test_refused_submission(project: Project, change: dict[str, str], word: str) -> None:
+    project.suite(ALONE, seeds=3)
+    project.profile(**change)  # type: ignore[arg-type]
+    code, said = project.kd("run", "suites/tiny", "--on", "slurm:dev")
+    assert code == 2
+    assert word in said
+    assert project.jobs() == []
+    assert "tiny" not in slurm("squeue", "--noheader", "--format=%j")

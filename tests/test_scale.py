@@ -1,0 +1,120 @@
+"""10,000 rows of three seeds with stored results: seconds, and linear growth; how fast a command starts."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from time import perf_counter, process_time
+
+import msgspec
+import pytest
+
+from kdbench import judging
+from kdbench.machine import Machine
+from kdbench.plan import expand
+from kdbench.suite import load_suite
+from kdbench.text import describe_plan
+from kdbench.workload import Selection, find_work
+from tests.build import make_result
+from tests.project import make_project
+
+ROOT = Path(__file__).parents[1]
+HEAD = """\
+[suite]
+paper = "A large paper"
+dataset = "digits"
+seeds = 3
+[tolerance]
+top1 = 0.5
+gain = 0.5
+[recipe]
+epochs = 3
+batch_size = 32
+lr = 0.1
+[[table]]
+id = "1.base"
+loss = { name = "ce" }
+rows = [{ student = "digits_mlp", top1 = 90.0 }, { student = "digits_cnn", top1 = 95.0 }]
+"""
+
+
+def large_project(folder: Path, rows: int) -> Path:
+    """A suite of so many rows in tables of 100, with a result for each seed of each."""
+    folder.mkdir()
+    tables = [
+        f'[[table]]\nid = "{table}.kd"\nloss = {{ name = "kd", alpha = 0.9, tau = {table} }}\nrows = [\n'
+        + "".join(
+            f'  {{ student = "digits_mlp", teacher = "digits_cnn@{1 + row % 3}",'
+            f" loss = {{ alpha = 0.{row:02d}1 }}"
+            f", reading = {1 + row // 3}, recipe = {{ epochs = 40 }}, top1 = 91.0, gain = 1.0 }},\n"
+            for row in range(min(100, rows - 100 * (table - 2)))
+        )
+        + "]\n"
+        for table in range(2, 2 + -(-rows // 100))
+    ]
+    path = make_project(folder, HEAD + "".join(tables))
+    cells = expand(load_suite(path))
+    whole, into = make_result(cells[0].runs[0], 89.0, 90.0, 91.0), folder / "results" / "digits"
+    into.mkdir(parents=True)
+    for cell in cells:
+        for run, name in zip(cell.runs, cell.ids, strict=True):
+            epochs = run.recipe.epochs
+            curve = make_result(run, *[90.0] * (epochs - 1), 91.0).curve if epochs != 3 else whole.curve
+            result = msgspec.structs.replace(whole, id=name, run=run, curve=curve, best_epoch=epochs)
+            (into / f"{run.slug}.s{run.seed}.{name}.json").write_bytes(msgspec.json.encode(result))
+    return path
+
+
+def seconds(work: Callable[[], object], clock: Callable[[], float] = perf_counter) -> float:
+    start = clock()
+    work()
+    return clock() - start
+
+
+def plan_check_and_report(path: Path) -> dict[str, float]:
+    """The seconds that each command takes, of this process alone: others may share the cores."""
+    chosen, machine = Selection(suites=(str(path),)), Machine(root=str(path.parents[1]))
+    return {
+        "plan": seconds(lambda: "\n".join(describe_plan(find_work(chosen, machine))), process_time),
+        "check": seconds(lambda: judging.table(judging.judge(chosen)), process_time),
+        "report": seconds(lambda: judging.report(judging.judge(chosen)), process_time),
+    }
+
+
+@pytest.mark.slow
+def test_ten_thousand_rows_take_seconds_and_grow_linearly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, record_property: Callable[[str, object], None]
+) -> None:
+    took: dict[int, float] = {}
+    for rows in (1000, 3000, 10_000):
+        path = large_project(tmp_path / str(rows), rows)
+        monkeypatch.chdir(path.parents[1])
+        parts = plan_check_and_report(path)
+        took[rows] = sum(parts.values())
+        record_property(f"seconds of {rows} rows", parts)
+    assert took[10_000] < 20  # under 10 on a quiet machine; a busy one counts its waiting for memory too
+    assert took[10_000] / took[1000] < 15
+    assert took[10_000] / took[3000] < 5
+
+
+def test_large_project_has_its_rows_and_results(tmp_path: Path) -> None:
+    path = large_project(tmp_path / "a", 250)
+    work = find_work(Selection(suites=(str(path),)), Machine(root=str(tmp_path / "a")))
+    assert (len(work.cells), work.stored, work.runs) == (252, 756, ())
+
+
+def test_plan_starts_within_15_interpreter_starts(tmp_path: Path) -> None:
+    suite = str(ROOT / "suites" / "tfkd_cifar100")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+
+    def start(*words: str) -> float:
+        command = [sys.executable, *words]
+        return seconds(
+            lambda: subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, check=True)
+        )
+
+    start("-m", "kdbench", "plan", suite)
+    pairs = [(start("-m", "kdbench", "plan", suite), start("-c", "")) for _ in range(7)]
+    assert median(plan for plan, _ in pairs) / median(bare for _, bare in pairs) < 15
