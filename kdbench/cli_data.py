@@ -73,15 +73,15 @@ def data_verify(name: tuple[str, ...]) -> None:
 @as_json
 def data_neighbours(name: str, *, as_json: bool) -> None:
     """Which classes are near each other, as anisotropic losses have it, and the digest of that."""
-    from kdbench.data.neighbours import digest, named, neighbours
+    from kdbench.catalog import load
     from kdbench.text import columns
 
-    found, sha256 = named(name), digest(neighbours(name))
+    found = load("kdbench.data.neighbours:described")(name)
     if as_json:
-        say({"sha256": sha256, "neighbours": found})
+        say(found)
     else:
-        click.echo(columns([(each, ", ".join(near)) for each, near in found.items()], ["class", "near"]))
-        click.echo(f"sha256 {sha256}")
+        rows = [(each, ", ".join(near)) for each, near in found["neighbours"].items()]
+        click.echo(f"{columns(rows, ['class', 'near'])}\nsha256 {found['sha256']}")
 
 
 @data.command("where")

@@ -1,16 +1,20 @@
 """`kdbench import` end to end on digits, and on FNKD's released teacher."""
 
+import io
 import os
 import pickle
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from msgspec.structs import replace
-from safetensors.torch import save_file
+from safetensors.torch import save, save_file
 from torch import Tensor
 
 from kdbench.catalog import DATASETS
@@ -266,6 +270,28 @@ def test_pickle_that_calls_is_refused(tmp_path: Path) -> None:
 def test_file_that_is_none_is_refused(tmp_path: Path, name: str, content: bytes, why: str) -> None:
     (tmp_path / name).write_bytes(content)
     assert why in refused(read_weights, tmp_path / name)[0]
+
+
+def written(name: str) -> bytes:
+    """A good file of a kind: today's and yesterday's of torch.save, safetensors."""
+    state, content = {"a": torch.ones(5), "b": torch.zeros(2, 3)}, io.BytesIO()
+    if name.endswith("safetensors"):
+        return save(state)
+    torch.save(state, content, _use_new_zipfile_serialization=name == "new.pt")
+    return content.getvalue()
+
+
+@pytest.mark.parametrize("name", ["new.pt", "old.pt", "a.safetensors"])
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_changed_file_is_read_or_refused(tmp_path: Path, name: str, data: st.DataObject) -> None:
+    content = bytearray(written(name))
+    for _ in range(data.draw(st.integers(1, 4))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    (tmp_path / name).write_bytes(content)
+    with suppress(UserError):
+        found = read_weights(tmp_path / name).tensors
+        assert all(each.isfinite().all() for each in found.values())
 
 
 def test_missing_file_is_refused(tmp_path: Path) -> None:

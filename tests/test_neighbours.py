@@ -5,9 +5,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from click.testing import CliRunner
+from msgspec import json
 from msgspec.structs import replace
 
 from kdbench import catalog
+from kdbench.cli import cli
 from kdbench.data.neighbours import CIFAR100, cifar100, digest, matrix, named, neighbours
 from kdbench.data.packed import entry, read
 from kdbench.errors import UserError
@@ -60,3 +63,10 @@ def test_table_that_is_not_that_of_its_digest_is_refused(monkeypatch: pytest.Mon
 def test_data_set_without_neighbours_is_refused_with_those_that_have() -> None:
     with pytest.raises(UserError, match=r"^cifar10 has no neighbours A\(x\); these have: cifar100$"):
         neighbours("cifar10")
+
+
+def test_command_tells_the_neighbours_and_their_digest() -> None:
+    done = CliRunner().invoke(cli, ["data", "neighbours", "cifar100", "--json"])
+    found = json.decode(done.output)
+    assert found["neighbours"]["apple"] == ["mushroom", "orange", "pear", "sweet_pepper"]
+    assert found["sha256"] == catalog.DATASETS["cifar100"].neighbours_digest

@@ -5,7 +5,7 @@ On CIFAR-100 they are the other classes of the same superclass, as the official 
 """
 
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kdbench import catalog
 from kdbench.errors import UserError
@@ -83,6 +83,15 @@ def named(dataset: str) -> dict[str, list[str]]:
     """
     found = {name: [other for other in group if other != name] for group in groups(dataset) for name in group}
     return dict(sorted(found.items()))
+
+
+def described(dataset: str) -> dict[str, Any]:
+    """What `kdbench data neighbours` tells: `sha256` of the matrix, `neighbours` by name.
+
+    Raises:
+        UserError: the data set has none.
+    """
+    return {"sha256": digest(neighbours(dataset)), "neighbours": named(dataset)}
 
 
 def matrix(of: Groups) -> "Tensor":

@@ -1,5 +1,6 @@
 """A file of weights -> its tensors by name, whatever framework wrote it. Nothing in the file is ever run."""
 
+import struct
 import warnings
 import zipfile
 from pathlib import Path
@@ -98,13 +99,13 @@ def _pytorch(path: Path) -> dict[str, object]:
 
 def _check_unpacked(path: Path) -> None:
     """An archive may unpack to far more than it is."""
-    if not zipfile.is_zipfile(path):
-        return
     try:
+        if not zipfile.is_zipfile(path):
+            return
         with zipfile.ZipFile(path) as archive:
             size = sum(entry.file_size for entry in archive.infolist())
-    except (zipfile.BadZipFile, NotImplementedError) as error:
-        raise UserError(f"{path}: refused, a broken archive: {error}") from error
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error) as error:
+        raise UserError(f"{path}: refused, a broken archive: {error}; fetch it again") from error
     if size > LARGEST:
         raise UserError(f"{path}: unpacks to {size:,} bytes; at most {LARGEST:,}")
 
