@@ -20,7 +20,7 @@ Note = Annotated[str, Meta(max_length=2000, pattern=r"^[^\x00-\x08\x0b-\x1f\x7f-
 # (?!\n): Python's $ would let a newline follow.
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$(?!\n)")]
 TeacherText = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.@-]{0,79}$(?!\n)")]
-Seeds = Annotated[int, Meta(ge=1, le=1000)]
+Seeds = Annotated[int, Meta(ge=1, le=10_000)]
 Written = dict[str, Any]
 """A part of a recipe, loss or tolerance as it stands in the file, before the levels are joined."""
 

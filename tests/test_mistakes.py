@@ -90,7 +90,7 @@ CASES = [
     ),
     ("gain = 2.0", "gain = 2.0, reading = 0", "reading = 0: expected a whole number >= 1"),
     ("gain = 2.0", "gain = 2.5, sic = 1", "sic = 1: expected true or false"),
-    ("seeds = 2", "seeds = 1000000000", "[suite]: seeds = 1000000000: expected a whole number <= 1000"),
+    ("seeds = 2", "seeds = 1000000000", "[suite]: seeds = 1000000000: expected a whole number <= 10000"),
     (
         "alpha = 0.9",
         'alpha = "0.9"',
