@@ -218,8 +218,13 @@ def _pretty(record: Result | Failure) -> bytes:
     return _NUMBERS.sub(lambda found: b"[" + b" ".join(found[0][1:-1].split()) + b"]", lines) + b"\n"
 
 
-def write(path: Path, content: bytes) -> None:
+def write(path: Path, content: bytes, *, cure: str = "") -> None:
     """Write a whole file or nothing: another name, sync, rename.
+
+    Args:
+        path: its folder is made if need be.
+        content: the whole of it.
+        cure: what to do where this cannot be written, for the error.
 
     Raises:
         UserError: the folder cannot be written.
@@ -235,7 +240,8 @@ def write(path: Path, content: bytes) -> None:
     except OSError as error:
         with suppress(OSError):
             unfinished.unlink()
-        raise UserError(f"{path}: cannot be written: {error.strerror}") from error
+        told = f"{path}: cannot be written: {error.strerror}"
+        raise UserError(f"{told}; {cure}" if cure else told) from error
 
 
 def check_writable(folder: Path) -> None:

@@ -12,7 +12,7 @@
 # which preempts dev. The QOS few takes 2 jobs at a time.
 set -euo pipefail
 
-ROOT=${KDBENCH_SLURM_ROOT:-/tmp/kdbench-slurm}
+ROOT=${KDBENCH_SLURM_ROOT:-${TMPDIR:-/tmp}/kdbench-slurm}
 PORT=${KDBENCH_SLURM_PORT:-17817}   # the first of 14 on the loopback interface
 CONF=$ROOT/etc/slurm.conf
 HOST=$(hostname -s 2>/dev/null || cat /proc/sys/kernel/hostname)

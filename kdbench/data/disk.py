@@ -1,31 +1,22 @@
 """Files that appear whole or not at all, and the lock of a folder."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from kdbench.errors import UserError
+from kdbench.store import write
+
+CURE = "name another folder in KDBENCH_DATA or as `folder` under [data] in benchmark.toml"
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file under a temporary name, make sure of it, then give it its own.
+    """Write a file of the data whole or not at all.
 
     Raises:
         UserError: the place cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        raise UserError(unwritable(path, error)) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    write(path, content, cure=CURE)
 
 
 @contextmanager
@@ -42,16 +33,8 @@ def locked(folder: Path, name: str) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except OSError as error:
-        raise UserError(unwritable(folder, error)) from error
+        raise UserError(f"{folder}: cannot be written: {error.strerror or error}; {CURE}") from error
     try:
         yield
     finally:
         lock.release()
-
-
-def unwritable(path: Path, error: OSError) -> str:
-    """What to say where a place cannot be written."""
-    return (
-        f"{path} cannot be written ({error.strerror or error}). "
-        "Name another folder in KDBENCH_DATA or as `folder` under [data] in benchmark.toml."
-    )
