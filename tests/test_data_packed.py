@@ -160,7 +160,7 @@ def test_a_file_without_its_record_is_packed_again(tmp_path: Path) -> None:
 
 def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"cannot be written .* Name another folder in KDBENCH_DATA"):
+    with pytest.raises(UserError, match=r"cannot be written: .*; name another folder in KDBENCH_DATA"):
         open_dataset("digits", tmp_path / "file" / "data")
 
 
