@@ -299,7 +299,7 @@ class Failure(Struct, frozen=True, kw_only=True):
     id: str
     run: Run
     cause: str
-    """The last line of what went wrong."""
+    """What went wrong, in a line."""
     log: str
     """Where the whole of it lies."""
 

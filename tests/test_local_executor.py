@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -213,3 +214,15 @@ def test_slots_leave_each_run_its_threads() -> None:
     cores = len(os.sched_getaffinity(0))
     assert default_slots(Machine(local=Local(threads=1))) == cores
     assert default_slots(Machine(local=Local(threads=1000 * cores))) == 1
+
+
+@pytest.mark.slow
+def test_device_that_is_not_there_is_told_as_the_cause(tmp_path: Path) -> None:
+    machine = Machine(local=Local(device="cuda:77"), folders=Folders(), root=str(tmp_path))
+    executor = LocalExecutor(machine, 1)
+    told = train([TEACHER, OTHER], executor)
+    executor.close()
+    assert [type(event) for event in told] == [Failed, Failed]
+    [first, _] = [event.failure for event in told if isinstance(event, Failed)]
+    assert first.cause.startswith("benchmark.toml, [local], device = 'cuda:77': ")
+    assert "Traceback" in (tmp_path / ".kdbench" / "logs" / Path(first.log).name).read_text(encoding="utf-8")

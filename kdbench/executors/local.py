@@ -5,6 +5,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from multiprocessing.connection import Connection, wait
 from typing import Protocol
 
@@ -130,7 +131,7 @@ def ending(code: int | None) -> str:
 def work(pipe: Connection, machine: Machine) -> None:
     """What a worker process does: open its world once, then a run at a time until the pipe closes."""
     prepare_worker(machine)
-    from kdbench.training.job import do
+    from kdbench.training.job import do, fail
     from kdbench.training.world import open_world
 
     def tell(event: Event) -> None:
@@ -139,13 +140,19 @@ def work(pipe: Connection, machine: Machine) -> None:
         except OSError as error:  # the driver is gone: no failure of the run, whose checkpoint stays
             raise SystemExit from error
 
-    world = open_world(machine)
+    answer: Callable[[Job], Event]
+    try:
+        world = open_world(machine)
+    except UserError as error:  # a device that is not there: every run is told so
+        answer = partial(fail, machine=machine, error=error)
+    else:
+        answer = partial(do, world=world, tell=tell)
     while True:
         try:
             job = pipe.recv()
         except (EOFError, OSError):
             return
-        tell(do(job, world, tell))
+        tell(answer(job))
 
 
 def prepare_worker(machine: Machine) -> None:

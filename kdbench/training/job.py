@@ -9,6 +9,7 @@ from filelock import FileLock
 
 from kdbench.errors import DivergedError, UserError
 from kdbench.jobs import Done, Event, Failed, Job, Update
+from kdbench.machine import Machine
 from kdbench.spec import Failure, Run
 from kdbench.store import index, load_result, save_failure, save_result, weights_there
 from kdbench.training import checkpoint
@@ -38,7 +39,7 @@ def do(
                 starts(job.run)
             return elsewhere or _train(job, world, tell)
     except Exception as error:  # noqa: BLE001 - whatever it is, it is this run's failure and no other's
-        return _fail(job, world, error)
+        return fail(job, world.machine, error)
 
 
 def _done_elsewhere(job: Job, world: World) -> Done | None:
@@ -62,16 +63,16 @@ def _train(job: Job, world: World, tell: Callable[[Event], None]) -> Done:
     return Done(job.run.id, result, str(path), trained=True)
 
 
-def _fail(job: Job, world: World, error: Exception) -> Failed:
-    """Keep the whole traceback in the run's log and its last line in the results."""
-    log = world.machine.scratch / "logs" / f"{job.run.slug}.s{job.run.seed}.{job.run.id}.log"
+def fail(job: Job, machine: Machine, error: Exception) -> Failed:
+    """Keep the whole traceback in the run's log, and what went wrong, in a line, in the results."""
+    log = machine.scratch / "logs" / f"{job.run.slug}.s{job.run.seed}.{job.run.id}.log"
     cause = str(error) if isinstance(error, UserError | DivergedError) else f"{type(error).__name__}: {error}"
-    failure = Failure(id=job.run.id, run=job.run, cause=cause, log=_shown(log))
+    failure = Failure(id=job.run.id, run=job.run, cause=f"{' '.join(cause.split()):.500}", log=_shown(log))
     with suppress(OSError):
         log.parent.mkdir(parents=True, exist_ok=True)
         log.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
     with suppress(UserError):
-        save_failure(world.machine.results, failure)
+        save_failure(machine.results, failure)
     return Failed(job.run.id, failure)
 
 
