@@ -33,9 +33,16 @@ rows = [{ student = "digits_cnn" }]
 """
 
 
+# A shell that starts something in the background lets it ignore Ctrl-C, and its children inherit that.
+LISTENING = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "from kdbench.cli import main; main()"
+)
+
+
 def start(folder: Path) -> subprocess.Popen[str]:
     """`kdbench run` in a process group of its own, as a terminal starts it."""
-    command = [sys.executable, "-m", "kdbench", "run", "suite", "--jobs", "1"]
+    command = [sys.executable, "-c", LISTENING, "run", "suite", "--jobs", "1"]
     return subprocess.Popen(
         command,
         cwd=folder,

@@ -94,7 +94,7 @@ def test_ten_thousand_rows_take_seconds_and_grow_linearly(
         parts = plan_check_and_report(path)
         took[rows] = sum(parts.values())
         record_property(f"seconds of {rows} rows", parts)
-    assert took[10_000] < 20  # under 10 on a quiet machine; a busy one counts its waiting for memory too
+    assert took[10_000] < 30  # about 10 on a quiet machine; a busy one counts its waiting for memory too
     assert took[10_000] / took[1000] < 15
     assert took[10_000] / took[3000] < 5
 
