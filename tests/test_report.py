@@ -288,3 +288,9 @@ def test_summary_replaces_what_stood_between_the_markers() -> None:
 def test_summary_has_no_place_without_one_pair_of_markers(text: str) -> None:
     with pytest.raises(UserError, match=r"README\.md: has \d pairs"):
         put_between(text, "new\n", "README.md")
+
+
+def test_reason_of_several_rows_is_one_line() -> None:
+    checks = check_suite([make_cell(make_row(student)) for student in ("a", "b", "c")], {})
+    [told] = [line for line in lines(checks) if "no reference accuracy" in line]
+    assert told.startswith(f"{checks[0].row.name} and 2 more: ")

@@ -1,6 +1,6 @@
 """The short forms: the table of the README, the lines of `kdbench check`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from tabulate import tabulate
 
@@ -46,8 +46,18 @@ def lines(checks: Sequence[Check]) -> list[str]:
     ]
     right = ("left", "right", "right", "right", "left", "right", "left")
     table = tabulate(body, heads, tablefmt="simple", colalign=right, disable_numparse=True)
-    reasons = [f"{check.row.name}: {text}" for check in checks for text in reasons_of(check)]
+    reasons = list(_grouped(checks))
     return [*table.splitlines(), "", *reasons, *([""] if reasons else []), headline(checks)]
+
+
+def _grouped(checks: Sequence[Check]) -> Iterator[str]:
+    """Each reason once, after the first row that gives it."""
+    said: dict[str, list[str]] = {}
+    for check in checks:
+        for text in reasons_of(check):
+            said.setdefault(text, []).append(check.row.name)
+    for text, rows in said.items():
+        yield f"{rows[0]}{f' and {len(rows) - 1} more' if len(rows) > 1 else ''}: {text}"
 
 
 def reasons_of(check: Check) -> list[str]:
