@@ -110,7 +110,9 @@ class Place:
 
     def at(self, part: str) -> "Place":
         """A part of this place."""
-        line = "".join(sign if sign.isprintable() else "?" for sign in part)
+        line = part
+        if not part.isprintable():
+            line = "".join(sign if sign.isprintable() else "?" for sign in part)
         return Place(self.path, f"{self.inside}, {line}" if self.inside else line, self.problems, self.doubts)
 
     def say(self, problem: str, *, once: bool = False) -> None:

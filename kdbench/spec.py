@@ -31,7 +31,7 @@ Reading = Literal["last", "best"] | Positive
 """Which point of an accuracy curve is compared: the last epoch, the best on test, or an epoch."""
 
 
-class Recipe(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+class Recipe(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True, dict=True):
     """How a student is trained, whatever it is taught. The fields with defaults are off by default."""
 
     epochs: Positive
@@ -62,6 +62,11 @@ class Recipe(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unkno
     """The first so many test images (0: all)."""
     classes: Count = 0
     """Outputs of the classifier (0: as many as the data set has classes)."""
+
+    @cached_property
+    def identity(self) -> dict[str, object]:
+        """As it is hashed; rows share recipes, so this is made once."""
+        return identity(self)
 
 
 class Loss(Struct, frozen=True):
@@ -111,14 +116,18 @@ def identity(value: Struct) -> dict[str, object]:
 
     msgspec's own omit_defaults compares by identity, which a copy from another process does not keep.
     """
-    parts = [(name, getattr(value, name), off) for name, off in _fields(type(value))]
-    return {name: _hashed(part) for name, part, off in parts if part != off}
+    hashed: dict[str, object] = {}
+    for name, off in _fields(type(value)):
+        part = getattr(value, name)
+        if part != off:
+            hashed[name] = _hashed(part) if isinstance(part, Struct) else part
+    return hashed
 
 
-def _hashed(part: object) -> object:
+def _hashed(part: Struct) -> object:
     if isinstance(part, Run):
         return part.id
-    return identity(part) if isinstance(part, Struct) else part
+    return part.identity if isinstance(part, Recipe) else identity(part)
 
 
 @cache

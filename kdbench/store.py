@@ -119,16 +119,26 @@ def load_result(path: Path, known: Run | None = None) -> Result:
     """
     content = _read(path)
     try:
-        schema = msgspec.json.decode(content, type=_Schema).schema
-        if schema != RESULT_SCHEMA:
-            age = "newer; update kdbench" if schema > RESULT_SCHEMA else "older"
-            raise UserError(f"{path}: result of schema {schema}, which is {age}; this is {RESULT_SCHEMA}")
         result = msgspec.json.decode(content, type=Result)
     except _BROKEN as error:
+        _check_schema(path, content)
         raise UserError(f"{path}: no valid result: {error}; move it away to train the run again") from error
+    _check_schema(path, content, result.schema)
     _check_identity(path, result, known)
     _check_curve(path, result)
     return result
+
+
+def _check_schema(path: Path, content: bytes, schema: int | None = None) -> None:
+    """Refuse a result of another version by name, also one that this version cannot read."""
+    if schema is None:
+        try:
+            schema = msgspec.json.decode(content, type=_Schema).schema
+        except _BROKEN:
+            return
+    if schema != RESULT_SCHEMA:
+        age = "newer; update kdbench" if schema > RESULT_SCHEMA else "older"
+        raise UserError(f"{path}: result of schema {schema}, which is {age}; this is {RESULT_SCHEMA}")
 
 
 def load_failure(path: Path) -> Failure:
