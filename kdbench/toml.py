@@ -1,8 +1,9 @@
 """Reading TOML that a person wrote: one clear error instead of a traceback."""
 
-import tomllib
 from pathlib import Path
 from typing import Any
+
+import tomli
 
 from kdbench.errors import UserError
 
@@ -19,12 +20,12 @@ def parse(file: Path) -> dict[str, Any]:
     try:
         if file.stat().st_size > LARGEST_FILE:
             raise UserError(f"{file}: larger than {LARGEST_FILE:,} bytes; split it")
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        return tomli.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{file}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{file}: not UTF-8 text: {error}") from error
-    except ValueError as error:  # tomllib.TOMLDecodeError, or a number of thousands of digits
+    except ValueError as error:  # tomli.TOMLDecodeError, or a number of thousands of digits
         raise UserError(f"{file}: not valid TOML: {error}") from error
     except RecursionError as error:
         raise UserError(f"{file}: not valid TOML: nested too deep") from error
