@@ -202,7 +202,7 @@ def test_where_takes_the_named_folder_first(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_where_falls_back_to_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("KDBENCH_DATA", raising=False)
-    assert place.data_place().parts[-2:] == ("kdbench", "data")
+    assert place.where().path.parts[-2:] == ("kdbench", "data")
 
 
 @pytest.mark.usefixtures("opened")

@@ -44,11 +44,6 @@ def where(named: Path | None = None) -> Place:
     return Place(user_cache_path("kdbench") / "data", "the user's cache folder")
 
 
-def data_place(named: Path | None = None) -> Path:
-    """The folder of the data: `where` without who named it."""
-    return where(named).path
-
-
 def list_datasets(place: Path) -> list[DatasetRow]:
     """Every data set of the catalog, in its order."""
     return [_row(name, place) for name in catalog.names("datasets")]
