@@ -83,6 +83,14 @@ class Teacher(Struct, frozen=True):
     epoch: Positive | Literal["best"]
 
 
+class Imported(Struct, frozen=True):
+    """Somebody else's network, made a teacher by `kdbench import`."""
+
+    model: str
+    sha256: Digest
+    """Of the file that was imported, as its author published it."""
+
+
 class Run(Struct, frozen=True, omit_defaults=True, dict=True):
     """One training. Equal runs *are* the same run, whichever rows or suites ask for it."""
 
@@ -96,6 +104,8 @@ class Run(Struct, frozen=True, omit_defaults=True, dict=True):
     seed: Count
     teacher: Teacher | None = None
     precision: Literal["float32"] = "float32"
+    imported: Imported | None = None
+    """The teacher, where it is no run of kdbench's own."""
 
     @cached_property
     def id(self) -> str:
@@ -106,6 +116,7 @@ class Run(Struct, frozen=True, omit_defaults=True, dict=True):
     def slug(self) -> str:
         """What a person calls it: `mobilenetv2-kd-resnet18`. Not unique; the id is."""
         taught = f"-{self.teacher.run.student}" if self.teacher else ""
+        taught += f"-{self.imported.model}" if self.imported else ""
         early = self.teacher and self.teacher.epoch not in ("best", self.teacher.run.recipe.epochs)
         at = f"@{self.teacher.epoch}" if self.teacher and early else ""
         return f"{self.student}-{self.loss.name}{taught}{at}"
@@ -156,8 +167,11 @@ class Tolerance(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     gain: Rate
 
 
+IMPORTED = "import:"
+
+
 class TeacherName(Struct, frozen=True):
-    """A teacher as a person writes it: `resnet18`, `resnet18@1`, `resnet18@best`, `self`."""
+    """A teacher as a person writes it: `resnet18`, `resnet18@1`, `resnet18@best`, `self`, `import:NAME`."""
 
     student: str
     epoch: Reading | None = None
@@ -165,6 +179,11 @@ class TeacherName(Struct, frozen=True):
 
     def __str__(self) -> str:
         return self.student if self.epoch is None else f"{self.student}@{self.epoch}"
+
+    @property
+    def imported(self) -> str:
+        """The name of an imported teacher in its suite; "" of any other."""
+        return self.student.removeprefix(IMPORTED) if self.student.startswith(IMPORTED) else ""
 
 
 class Row(Struct, frozen=True, kw_only=True):
@@ -181,6 +200,8 @@ class Row(Struct, frozen=True, kw_only=True):
     tolerance: Tolerance
     reference: Reference
     teacher: TeacherName | None = None
+    over: str = ""
+    """The row over which the gain is printed ("": the student's baseline)."""
     sic: bool = False
     """The printed gain is not value minus baseline, and this was checked against the source."""
     assumed: str = ""
@@ -199,8 +220,8 @@ class Row(Struct, frozen=True, kw_only=True):
 
     @property
     def teacher_student(self) -> str | None:
-        """The model that teaches: `self` resolved."""
-        if self.teacher is None:
+        """The student of this suite that teaches: `self` resolved; None where nobody or an import does."""
+        if self.teacher is None or self.teacher.imported:
             return None
         return self.student if self.teacher.student == "self" else self.teacher.student
 
@@ -240,7 +261,8 @@ class Cell(Struct, frozen=True, kw_only=True):
     ids: tuple[str, ...]
     """The ids of `runs`."""
     baselines: tuple[str, ...]
-    """The ids of the baseline's runs, in the order of `runs`; empty where the suite has none."""
+    """The ids of the runs over which it gains, in the order of `runs`: those of the row that it names, else
+    of its student's baseline; empty where the suite has none."""
 
 
 class Suite(Struct, frozen=True, kw_only=True):
@@ -252,6 +274,8 @@ class Suite(Struct, frozen=True, kw_only=True):
     dataset: str
     rows: tuple[Row, ...]
     deltas: tuple[Delta, ...] = ()
+    imported: dict[str, Imported] = {}
+    """The imported teachers by the names that rows give them."""
     teacher: Reading = "last"
     """The checkpoint of a teacher named without an epoch."""
     arxiv: str = ""

@@ -22,7 +22,7 @@ from kdbench.schema import (
     read_suite_file,
     values_at,
 )
-from kdbench.spec import Delta, Loss, Recipe, Reference, Row, Suite, TeacherName, Tolerance
+from kdbench.spec import Delta, Imported, Loss, Recipe, Reference, Row, Suite, TeacherName, Tolerance
 from kdbench.toml import parse
 
 
@@ -78,7 +78,17 @@ def build(file: Path, written: SuiteFile, place: Place) -> Suite:
         teacher=head.teacher,
         rows=rows,
         deltas=tuple(Delta(**asdict(delta)) for delta in written.delta),
+        imported=_imported(written, place),
     )
+
+
+def _imported(written: SuiteFile, place: Place) -> dict[str, Imported]:
+    found: dict[str, Imported] = {}
+    for each in written.imported:
+        if each.name in found:
+            place.say(f"two [[imported]] are named {each.name!r}")
+        found[each.name] = Imported(each.model, each.sha256)
+    return found
 
 
 def _rows(written: SuiteFile, table: TableFile, place: Place) -> Iterator[Row]:
@@ -142,6 +152,7 @@ def _row(
         reading=reading,
         tolerance=tolerance,
         reference=_reference(table, line),
+        over=line.over,
         sic=line.sic,
         assumed=" ".join(text for text in (table.assumed, line.assumed) if text),
         note=line.note,
@@ -154,7 +165,7 @@ def _reference(table: TableFile, line: RowFile) -> Reference:
         std=line.std,
         n=(line.n or table.n) if line.std is not None else None,
         gain=line.gain,
-        kind=table.kind,
+        kind=line.kind or table.kind,
         source=line.source or table.source,
     )
 
