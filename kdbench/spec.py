@@ -54,6 +54,12 @@ class Recipe(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unkno
     """Horizontal flip, half of the time."""
     rotation: Weight = 0.0
     """The largest angle, in degrees, of a random rotation (nearest neighbour, zero fill)."""
+    size: Count = 0
+    """Side of the images that the network sees, in pixels (0: the data set's own)."""
+    resized_crop: bool = False
+    """With size: a random crop of 8 to 100 % of the area, aspect 3/4 to 4/3, resized bilinearly to size."""
+    resize: Count = 0
+    """With size: the shorter side that an image is resized to before its centre crop (0: size)."""
     normalize: str = ""
     """The data set whose mean and std normalise the images ("": this one's)."""
     train_size: Count = 0
@@ -76,6 +82,15 @@ class Loss(Struct, frozen=True):
     params: dict[str, float] = {}
 
 
+class Weights(Struct, frozen=True):
+    """Published weights that a training starts from."""
+
+    name: str
+    """As a row has it: `timm/resnet50.a1_in1k`."""
+    sha256: Digest
+    """Of the file."""
+
+
 class Teacher(Struct, frozen=True):
     """A checkpoint on the way of another run: after an epoch, or the best one on test."""
 
@@ -96,6 +111,8 @@ class Run(Struct, frozen=True, omit_defaults=True, dict=True):
     seed: Count
     teacher: Teacher | None = None
     precision: Literal["float32"] = "float32"
+    weights: Weights | None = None
+    """None: the network starts from random weights."""
 
     @cached_property
     def id(self) -> str:
