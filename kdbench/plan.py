@@ -136,9 +136,7 @@ class Planner:
             loss=row.loss,
             seed=seed,
             teacher=teacher,
-            imported=self.suite.imported[row.teacher.imported]
-            if row.teacher and row.teacher.imported
-            else None,
+            imported=self.suite.imported[named] if named else None,
         )
 
     def baseline(self, student: str, seed: int) -> tuple[Run, str]:

@@ -6,12 +6,13 @@ off, so a new optional field never orphans a stored result; every other field ha
 """
 
 from enum import StrEnum
-from functools import cache, cached_property
+from functools import cached_property
 from hashlib import sha256
 from typing import Annotated, Literal
 
-from msgspec import NODEFAULT, Meta, Struct, field, json
-from msgspec.structs import fields
+from msgspec import Meta, Struct, field, json
+
+from kdbench.identity import identity
 
 PROTOCOL = 1
 """The version of the arithmetic of training. Raised whenever a change of code can change a number."""
@@ -54,6 +55,12 @@ class Recipe(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unkno
     """Horizontal flip, half of the time."""
     rotation: Weight = 0.0
     """The largest angle, in degrees, of a random rotation (nearest neighbour, zero fill)."""
+    size: Count = 0
+    """Side of the images that the network sees, in pixels (0: the data set's own)."""
+    resized_crop: bool = False
+    """With size: a random crop of 8 to 100 % of the area, aspect 3/4 to 4/3, resized bilinearly to size."""
+    resize: Count = 0
+    """With size: the shorter side that an image is resized to before its centre crop (0: size)."""
     normalize: str = ""
     """The data set whose mean and std normalise the images ("": this one's)."""
     train_size: Count = 0
@@ -74,6 +81,15 @@ class Loss(Struct, frozen=True):
 
     name: str
     params: dict[str, float] = {}
+
+
+class Weights(Struct, frozen=True):
+    """Published weights that a training starts from."""
+
+    name: str
+    """As a row has it: `timm/resnet50.a1_in1k`."""
+    sha256: Digest
+    """Of the file."""
 
 
 class Teacher(Struct, frozen=True):
@@ -106,6 +122,8 @@ class Run(Struct, frozen=True, omit_defaults=True, dict=True):
     precision: Literal["float32"] = "float32"
     imported: Imported | None = None
     """The teacher, where it is no run of kdbench's own."""
+    weights: Weights | None = None
+    """None: the network starts from random weights."""
 
     @cached_property
     def id(self) -> str:
@@ -120,33 +138,6 @@ class Run(Struct, frozen=True, omit_defaults=True, dict=True):
         early = self.teacher and self.teacher.epoch not in ("best", self.teacher.run.recipe.epochs)
         at = f"@{self.teacher.epoch}" if self.teacher and early else ""
         return f"{self.student}-{self.loss.name}{taught}{at}"
-
-
-def identity(value: Struct) -> dict[str, object]:
-    """A run, or a part of one, as it is hashed: every field by name but those that are off, a teacher by id.
-
-    msgspec's own omit_defaults compares by identity, which a copy from another process does not keep.
-    """
-    hashed: dict[str, object] = {}
-    for name, off in _fields(type(value)):
-        part = getattr(value, name)
-        if part != off:
-            hashed[name] = _hashed(part) if isinstance(part, Struct) else part
-    return hashed
-
-
-def _hashed(part: Struct) -> object:
-    if isinstance(part, Run):
-        return part.id
-    return part.identity if isinstance(part, Recipe) else identity(part)
-
-
-@cache
-def _fields(kind: type[Struct]) -> list[tuple[str, object]]:
-    """Each field with the value that means "off"; a required one is never off."""
-    optional = {info.name: info.default for info in fields(kind) if not info.required}
-    values = {name: {} if value is NODEFAULT else value for name, value in optional.items()}
-    return [(name, values.get(name, NODEFAULT)) for name in kind.__struct_fields__]
 
 
 class Reference(Struct, frozen=True, kw_only=True, omit_defaults=True):

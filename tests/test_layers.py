@@ -88,10 +88,12 @@ def test_what_trains_knows_no_suite(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", [path for path in FILES if path.name in ("spec.py", "errors.py", "stats.py")], ids=named
+    "path",
+    [path for path in FILES if path.name in ("spec.py", "identity.py", "errors.py", "stats.py")],
+    ids=named,
 )
 def test_nouns_import_nothing_of_kdbench(path: Path) -> None:
-    assert parts(imports(path, inside=True)) == set()
+    assert parts(imports(path, inside=True)) <= {"identity"}
 
 
 @pytest.mark.parametrize(
