@@ -6,6 +6,7 @@ from kdbench.data.place import fetch_dataset, list_datasets, where
 from kdbench.dispatch import dispatch
 from kdbench.errors import UserError
 from kdbench.executors.local import LocalExecutor, default_slots
+from kdbench.importing.stored import check_imported
 from kdbench.machine import Machine, load_machine
 from kdbench.progress import follow, viewer
 from kdbench.store import check_writable
@@ -58,7 +59,8 @@ def train_missing(work: Workload, machine: Machine, *, slots: int | None, again:
     """Train what has no result, in as many processes as there are slots.
 
     Raises:
-        UserError: results cannot be written, or a data set cannot be had or is damaged.
+        UserError: results cannot be written, or a data set or an imported teacher cannot be had, is damaged
+            or does not fit.
     """
     import click
 
@@ -67,6 +69,7 @@ def train_missing(work: Workload, machine: Machine, *, slots: int | None, again:
         return
     check_writable(machine.results)
     check_writable(machine.scratch)
+    check_imported(work.runs, machine.scratch)
     fetch_missing({run.dataset for run in work.runs}, machine)
     executor = LocalExecutor(machine, slots or default_slots(machine))
     try:

@@ -17,6 +17,7 @@ from kdbench.data.packed import Dataset, open_dataset
 from kdbench.data.place import where
 from kdbench.data.random import torch_seed
 from kdbench.errors import UserError
+from kdbench.importing.stored import find_imported
 from kdbench.machine import Machine
 from kdbench.spec import Recipe, Run, Teacher
 from kdbench.store import digest, weights_file
@@ -57,6 +58,22 @@ class World:
             )
         network = self.network(teacher.run)
         load_weights(path, network)
+        return network.eval().requires_grad_(requires_grad=False)
+
+    def teacher_of(self, run: Run) -> nn.Module | None:
+        """The network that teaches a run: a checkpoint of another run, an imported one, or none.
+
+        Raises:
+            UserError: its weights are not on this machine, or damaged, or do not fit the run.
+        """
+        found = find_imported(run, self.machine.scratch)
+        if found is None:
+            return self.teacher(run.teacher)
+        path, passport = found
+        build = catalog.load(catalog.find("models", passport.model).code)
+        network: nn.Module = build(passport.classes, catalog.find("datasets", run.dataset).channels)
+        load_weights(path, network)
+        network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         return network.eval().requires_grad_(requires_grad=False)
 
     def neighbours(self, run: Run) -> torch.Tensor | None:
@@ -117,7 +134,6 @@ def statistics(run: Run) -> tuple[tuple[float, ...], tuple[float, ...]]:
 def environment(run: Run, world: World) -> dict[str, str | int | float | bool | None]:
     """What a number may depend on beside the run: versions, machine, data, the teacher's weights."""
     cuda = world.device.type == "cuda"
-    teacher = run.teacher and weights_file(world.machine.scratch, run.teacher.run.id, run.teacher.epoch)
     return {
         "kdbench": __version__,
         **_commit(),
@@ -131,8 +147,17 @@ def environment(run: Run, world: World) -> dict[str, str | int | float | bool | 
         "threads": torch.get_num_threads(),
         "deterministic": torch.are_deterministic_algorithms_enabled(),
         "data": world.dataset(run.dataset).content,
-        "teacher": teacher.name.split(".")[1] if teacher else None,
+        "teacher": _teacher_digest(run, world.machine.scratch),
     }
+
+
+def _teacher_digest(run: Run, scratch: Path) -> str | None:
+    """The sha256 of the weights that taught."""
+    if run.teacher is not None:
+        file = weights_file(scratch, run.teacher.run.id, run.teacher.epoch)
+        return file.name.split(".")[1] if file else None
+    imported = find_imported(run, scratch)
+    return imported[1].sha256 if imported else None
 
 
 @cache
