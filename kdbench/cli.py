@@ -18,6 +18,7 @@ from kdbench.cli_data import data
 from kdbench.cli_import import import_
 from kdbench.cli_list import list_
 from kdbench.cli_options import as_json, complete_suite, offline, on_where, say, selection, wait_for
+from kdbench.cli_reference import reference
 from kdbench.errors import UserError
 
 if TYPE_CHECKING:
@@ -284,3 +285,4 @@ cli.add_command(audit)
 cli.add_command(list_)
 cli.add_command(data)
 cli.add_command(import_)
+cli.add_command(reference)

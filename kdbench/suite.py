@@ -33,7 +33,15 @@ def load_suite(path: str | Path) -> Suite:
         UserError: the file is missing or wrong; one sentence for each of its mistakes.
     """
     file = find_file(Path(path))
-    content = parse(file)
+    return read_suite(file, parse(file))
+
+
+def read_suite(file: Path, content: Mapping[str, Any]) -> Suite:
+    """The suite that a file's TOML is.
+
+    Raises:
+        UserError: it is wrong; one sentence for each of its mistakes.
+    """
     place = Place(str(file))
     suite = build(file, read_suite_file(content, place), place)
     find_mistakes(suite, place)

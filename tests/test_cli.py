@@ -529,6 +529,9 @@ SURFACE = {
     "show": ["row", "--as", "--json"],
     "audit": [*SELECTION, "--json"],
     "import": ["file", "--dataset", "--json", "--model", "--name", "--normalize", "--source"],
+    "reference add": [
+        *("row", "--top1", "--std", "--n", "--gain", "--over", "--sic", "--kind", "--source", "--replace"),
+    ],
     "doctor": ["--on"],
     "cancel": [*SELECTION],
     "retry": [*SELECTION, "--on", "--wait"],
