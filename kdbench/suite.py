@@ -162,7 +162,7 @@ def _row(
         reference=_reference(table, line),
         over=line.over,
         sic=line.sic,
-        assumed=" ".join(text for text in (table.assumed, line.assumed) if text),
+        assumed="; ".join(text for text in (table.assumed, line.assumed) if text),
         note=line.note,
     )
 
