@@ -1,14 +1,13 @@
 """`kdbench reference add`: one line changes, the rest stays, and the loader has the last word."""
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from kdbench.cli import main
 from kdbench.suite import load_suite
-from tests.project import SUITE, change, make_project
+from tests.conftest import Command
+from tests.project import SUITE, change, write_suite
 
 BARE = change(
     ('digits_mlp", top1 = 90.0 },', 'digits_mlp" },  # not at hand'),
@@ -19,22 +18,18 @@ Add = Callable[..., tuple[int, str]]
 
 
 @pytest.fixture
-def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return make_project(tmp_path, BARE)
+def path(project: Path) -> Path:
+    return write_suite(project, BARE)
 
 
 @pytest.fixture
-def add(path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Add:
+def add(path: Path, kdbench: Command) -> Add:
     """Run `kdbench reference add`: its exit code and what it said."""
     assert path.exists()
 
     def run(row: str, *words: str, source: str = "Table 1, in the PDF") -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["kdbench", "reference", "add", row, *words, "--source", source])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        said = capsys.readouterr()
-        return int(stop.value.code or 0), said.out + said.err
+        done = kdbench("reference", "add", row, *words, "--source", source)
+        return done.code, done.out + done.err
 
     return run
 

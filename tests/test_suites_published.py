@@ -4,15 +4,13 @@ tests/golden holds the tables as they were read; nothing here takes a number fro
 """
 
 import csv
-import json
-import sys
 from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from kdbench.cli import main
+from tests.conftest import Command
 
 ROOT = Path(__file__).parents[1]
 Line = dict[str, str]
@@ -30,22 +28,13 @@ PARTS = {"normal_kd": "kd", "re_kd": "rekd", "de_kd": "dekd", "onehot": "baselin
 """The csv's words for the part of a table, where the suites' differ."""
 
 
-def said(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *words: str) -> Any:  # noqa: ANN401
-    """What a command tells programs."""
-    monkeypatch.setattr(sys, "argv", ["kdbench", *words, "--json"])
-    with pytest.raises(SystemExit) as stop:
-        main()
-    assert not stop.value.code
-    return json.loads(capsys.readouterr().out)
-
-
 @pytest.fixture
-def rows(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Rows:
+def rows(kdbench: Command) -> Rows:
     """`kdbench list rows` over all suites of both papers, by `DATASET TABLE.PART/STUDENT:TEACHER`."""
     found: Rows = {}
     for path in sorted((ROOT / "suites").glob("*kd_*.toml")):
         paper, _, dataset = path.stem.partition("_")
-        for row in said(capsys, monkeypatch, "list", "rows", str(path)):
+        for row in kdbench("list", "rows", str(path), "--json").json:
             found[f"{paper} {dataset} {row['name'].replace('_224', '')}"] = row
     return found
 
@@ -163,11 +152,11 @@ PAIRS = {
 
 
 @pytest.fixture
-def warnings(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Warnings:
+def warnings(kdbench: Command) -> Warnings:
     """The contradictions that `kdbench lint suites/tfkd_*` tells, each with its data set."""
     paths = [str(path) for path in sorted((ROOT / "suites").glob("tfkd_*.toml"))]
     assert len(paths) == 4
-    found = said(capsys, monkeypatch, "lint", *paths)
+    found = kdbench("lint", *paths, "--json").json
     datasets = {path: Path(path).stem.removeprefix("tfkd_") for path in found}
     return [
         (datasets[path], each) for path, some in found.items() for each in some if each["level"] == "warning"

@@ -1,4 +1,4 @@
-"""suites/tfkd_cifar100 against the released parameter files, line by line; test_suites_published has its numbers."""
+"""suites/tfkd_cifar100 against the released parameter files; its numbers: test_suites_published."""
 
 import csv
 from collections import Counter

@@ -153,7 +153,7 @@ def _notes(check: Check) -> Iterator[str]:
     if row.sic:
         yield "the printed gain is not value minus baseline; it stands as printed"
     if row.over and row.reference.gain is not None:
-        yield f"the printed and the measured gain are over {row.over}, not over the baseline"
+        yield f"the printed and the measured gain are over {row.over}, not the baseline"
     if row.reference.kind != "printed" and not (row.reference.top1 is row.reference.gain is None):
         yield f"reference {row.reference.kind}" + (
             f": {row.reference.source}" if row.reference.source else ""
