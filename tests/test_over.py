@@ -59,7 +59,7 @@ def test_gain_over_a_row_waits_for_that_row(project: Path, kdbench: Command) -> 
     [
         (
             ("report", "suites/small"),
-            f"the printed and the measured gain are over {KD}, not over the baseline",
+            f"the printed and the measured gain are over {KD}, not the baseline",
         ),
         (("lint", "suites/small"), f"gain 0.50 over {KD} second-hand (a survey)"),
         (("show", f"small/{BETTER}"), f"second-hand: gain +0.50 over {KD}"),
