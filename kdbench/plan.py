@@ -127,6 +127,7 @@ class Planner:
             loss=row.loss,
             seed=seed,
             teacher=teacher,
+            weights=row.weights,
         )
 
     def baseline(self, student: str, seed: int) -> tuple[Run, str]:

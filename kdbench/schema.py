@@ -20,6 +20,7 @@ Note = Annotated[str, Meta(max_length=2000, pattern=r"^[^\x00-\x08\x0b-\x1f\x7f-
 # (?!\n): Python's $ would let a newline follow.
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$(?!\n)")]
 TeacherText = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.@-]{0,79}$(?!\n)")]
+WeightsText = Annotated[str, Meta(pattern=r"^(timm/[A-Za-z0-9_.]{1,80}@[0-9a-f]{64})?$(?!\n)")]
 Seeds = Annotated[int, Meta(ge=1, le=10_000)]
 Written = dict[str, Any]
 """A part of a recipe, loss or tolerance as it stands in the file, before the levels are joined."""
@@ -42,6 +43,7 @@ class RowFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     student: Name
     teacher: TeacherText | None = None
+    weights: WeightsText = ""
     top1: Percent | None = None
     std: Weight | None = None
     n: Positive | None = None
@@ -234,6 +236,11 @@ def _plain(error: str, kind: object) -> str:
     if choice is not None:
         return unknown("value", choice[1], [str(word) for word in _choices(kind)])
     if "matching regex" in error:
+        if "timm/" in error:
+            return (
+                "expected timm/NAME@SHA256, the digest of their file, which `kdbench data weights timm/NAME` "
+                "tells"
+            )
         if "[A-Za-z0-9][A-Za-z0-9_." in error:
             return "expected a name of at most 64 letters, digits, _, . and -"
         return "expected text without control characters"

@@ -15,8 +15,9 @@ from kdbench.plan import expand
 from kdbench.spec import Form, Run
 from kdbench.suite import load_suite
 from kdbench.training.checkpoint import save_weights
+from kdbench.training.images import training_views
 from kdbench.training.optim import make_optimizer
-from kdbench.training.run import objective, train_epoch, training_views
+from kdbench.training.run import objective, train_epoch
 from kdbench.training.world import World, open_world
 
 SUITES = sorted((Path(__file__).parents[1] / "suites").glob("*.toml"))
