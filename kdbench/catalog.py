@@ -260,6 +260,8 @@ DATASETS = {
         test=5_794,
         digest="ede6cf985408fe34e62324d47c7b3cf9ccbe79ada573776b4d308938b913e950",
         about="CUB-200-2011",
+        neighbours="kdbench.data.neighbours:cub200",
+        neighbours_digest="2ec8de30a21b3e569f351d4c92ce55ff6b0f7d524e165a95356eae370769c003",
         **_VARIED,  # type: ignore[arg-type]
     ),
     "cars": DatasetEntry(

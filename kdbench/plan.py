@@ -136,6 +136,7 @@ class Planner:
             loss=row.loss,
             seed=seed,
             teacher=teacher,
+            weights=row.weights,
             imported=self.suite.imported[named] if named else None,
         )
 

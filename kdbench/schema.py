@@ -19,6 +19,7 @@ Text = Annotated[str, Meta(min_length=1, max_length=2000, pattern=r"^[^\x00-\x08
 Note = Annotated[str, Meta(max_length=2000, pattern=r"^[^\x00-\x08\x0b-\x1f\x7f-\x9f]*$")]
 # (?!\n): Python's $ would let a newline follow.
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$(?!\n)")]
+WeightsText = Annotated[str, Meta(pattern=r"^(timm/[A-Za-z0-9_.]{1,80}@[0-9a-f]{64})?$(?!\n)")]
 TeacherText = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.@:-]{0,79}$(?!\n)")]
 Seeds = Annotated[int, Meta(ge=1, le=10_000)]
 Kind = Literal["printed", "measured", "second-hand"]
@@ -43,6 +44,7 @@ class RowFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     student: Name
     teacher: TeacherText | None = None
+    weights: WeightsText = ""
     top1: Percent | None = None
     std: Weight | None = None
     n: Positive | None = None
@@ -247,6 +249,11 @@ def _plain(error: str, kind: object) -> str:
     if choice is not None:
         return unknown("value", choice[1], [str(word) for word in _choices(kind)])
     if "matching regex" in error:
+        if "timm/" in error:
+            return (
+                "expected timm/NAME@SHA256, the digest of their file, which `kdbench data weights timm/NAME` "
+                "tells"
+            )
         if "[0-9a-f]{64}" in error:
             return "expected a sha256, 64 digits of 0-9 and a-f"
         if "[A-Za-z0-9][A-Za-z0-9_." in error:

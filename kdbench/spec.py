@@ -198,6 +198,8 @@ class Row(Struct, frozen=True, kw_only=True):
     assumed: str = ""
     """What could not be sourced and stands here by assumption, with the reason."""
     note: str = ""
+    weights: Weights | None = None
+    """Published weights that the student starts from."""
 
     @property
     def printed_table(self) -> str:

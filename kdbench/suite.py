@@ -22,7 +22,18 @@ from kdbench.schema import (
     read_suite_file,
     values_at,
 )
-from kdbench.spec import Delta, Imported, Loss, Recipe, Reference, Row, Suite, TeacherName, Tolerance
+from kdbench.spec import (
+    Delta,
+    Imported,
+    Loss,
+    Recipe,
+    Reference,
+    Row,
+    Suite,
+    TeacherName,
+    Tolerance,
+    Weights,
+)
 from kdbench.toml import parse
 
 
@@ -164,6 +175,7 @@ def _row(
         sic=line.sic,
         assumed="; ".join(text for text in (table.assumed, line.assumed) if text),
         note=line.note,
+        weights=_weights(line.weights),
     )
 
 
@@ -198,6 +210,11 @@ def _loss(values: Mapping[str, Any], place: Place) -> Loss | None:
         return None
     given = sorted(values.keys() - {"name"})
     return Loss(values["name"], {key: 0.0 if values[key] is WRONG else float(values[key]) for key in given})
+
+
+def _weights(written: str) -> Weights | None:
+    name, _, sha256 = written.partition("@")
+    return Weights(name, sha256) if written else None
 
 
 def _teacher(written: str | None, place: Place) -> TeacherName | None:

@@ -209,7 +209,7 @@ CASES = [
     (
         '{ student = "digits_cnn"',
         '{ student = "resnet18" },\n{ student = "digits_cnn"',
-        "1.base/resnet18: resnet18 needs images of 32 pixels; those of the data set have 8",
+        "1.base/resnet18: resnet18 needs images of 32 pixels; it is given images of 8",
     ),
     (
         '{ student = "digits_cnn"',

@@ -30,11 +30,11 @@ PARTS = {"normal_kd": "kd", "re_kd": "rekd", "de_kd": "dekd", "onehot": "baselin
 
 @pytest.fixture
 def rows(kdbench: Command) -> Rows:
-    """`kdbench list rows` over all suites of both papers, by `DATASET TABLE.PART/STUDENT:TEACHER`."""
+    """`kdbench list rows` over all suites of both papers: by `PAPER DATASET TABLE.PART/STUDENT:TEACHER`."""
     found: Rows = {}
     for path in sorted((ROOT / "suites").glob("*kd_*.toml")):
         paper, _, dataset = path.stem.partition("_")
-        for row in kdbench("list", "rows", str(path), "--json").json:
+        for row in kdbench("list", "rows", str(path), "--as", "printed", "--json").json:
             found[f"{paper} {dataset} {row['name'].replace('_224', '')}"] = row
     return found
 

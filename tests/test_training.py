@@ -20,8 +20,9 @@ from kdbench.models.output import Network
 from kdbench.spec import Curve, Recipe, Result, Run, Teacher
 from kdbench.store import digest, load_result, save_result, weights_file, weights_there
 from kdbench.training.checkpoint import Progress, load_weights
+from kdbench.training.images import training_views
 from kdbench.training.losses import kd
-from kdbench.training.run import train, training_views
+from kdbench.training.run import train
 from kdbench.training.world import World, open_world
 from tests.build import CE, KD, make_run
 

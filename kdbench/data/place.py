@@ -2,13 +2,18 @@
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct
 
 from kdbench import catalog
 from kdbench.data import packed
 from kdbench.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
 
 DATA = "KDBENCH_DATA"
 """The environment variable that names the folder of the data."""
@@ -71,9 +76,18 @@ def verify_dataset(name: str, place: Path) -> str:
     file = packed.paths(place, found.pack)[0]
     if not packed.is_packed(place, found.pack):
         raise UserError(f"{name} is not packed in {place}. Run `kdbench data fetch {name}`.")
-    _, content = packed.read(found, place)
+    tensors, content = packed.read(found, place)
+    if found.varied:
+        _verify_shards(found.pack, place, tensors)
     pinned = "as pinned" if found.pack in packed.CONTENT else "as packed from the official files"
     return f"{name}: {file}: {found.train:,} + {found.test:,} images, content {content[:12]}, {pinned}"
+
+
+def _verify_shards(pack: str, place: Path, tensors: "Mapping[str, Tensor]") -> None:
+    from kdbench.data import shards
+
+    for split in ("train", "test"):
+        shards.verify(place, pack, split, tensors[f"{split}_shards"].numpy())
 
 
 def _row(name: str, place: Path) -> DatasetRow:
@@ -81,10 +95,10 @@ def _row(name: str, place: Path) -> DatasetRow:
     file, beside_it = packed.paths(place, found.pack)
     official = [place / part for part in packed.beside(found.code, "files")(found.pack)]
     if packed.is_packed(place, found.pack):
-        state, here = "packed", [file, beside_it]
+        state, here = "packed", [file, beside_it, *place.glob(f"{file.stem}/*.safetensors")]
     elif official and all(path.exists() for path in official):
         state, here = "fetched", official
     else:
         state, here = "missing", []
-    size = sum(path.stat().st_size for path in here)
+    size = sum(path.stat().st_size for path in here if path.is_file())
     return DatasetRow(name, found.classes, found.train, found.test, state, size)  # type: ignore[arg-type]

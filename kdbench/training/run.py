@@ -17,18 +17,18 @@ from torch.nn.functional import cross_entropy
 from kdbench import catalog
 from kdbench.data.packed import Dataset
 from kdbench.data.random import torch_seed
-from kdbench.data.views import Views, plain_batches
+from kdbench.data.views import Epochs
 from kdbench.errors import DivergedError
 from kdbench.models.output import Output
 from kdbench.spec import RESULT_SCHEMA, Loss, Result, Run
 from kdbench.training import checkpoint, memory
 from kdbench.training.checkpoint import Progress
+from kdbench.training.images import test_batches, training_views
 from kdbench.training.optim import Optimizer, lr_at, make_optimizer
-from kdbench.training.world import World, environment, statistics
+from kdbench.training.world import World, environment
 
 Objective = Callable[[Output, Tensor, Tensor], Tensor]
 """Of a student's output, its images (N, C, H, W) and their classes (N,): the loss to go down."""
-EVALUATION_BATCH = 500
 
 
 def train(
@@ -73,7 +73,7 @@ def train(
 
 
 def train_epoch(
-    run: Run, epoch: int, student: nn.Module, loss: Objective, optimizer: Optimizer, views: Views
+    run: Run, epoch: int, student: nn.Module, loss: Objective, optimizer: Optimizer, views: Epochs
 ) -> float:
     """One pass over the training images.
 
@@ -104,13 +104,9 @@ def train_epoch(
 def evaluate(run: Run, student: nn.Module, data: Dataset, world: World) -> tuple[float, float]:
     """The accuracy in percent and the mean cross-entropy on the test images."""
     student.eval()
-    mean, std = statistics(run)
     size = run.recipe.test_size or len(data.test_labels)
-    images, labels = data.test_images[:size], data.test_labels[:size]
     scores, right, loss = scoring(run.loss), [], []
-    for x, y, _ in plain_batches(
-        images, labels, batch_size=EVALUATION_BATCH, mean=mean, std=std, device=world.device
-    ):
+    for x, y, _ in test_batches(run, data, world):
         logits = scores(student(x))
         right.append((logits.argmax(dim=1) == y).sum())
         loss.append(cross_entropy(logits, y, reduction="sum").double())
@@ -141,25 +137,6 @@ def scoring(loss: Loss) -> Callable[[Output], Tensor]:
     """What is evaluated of an output: its logits, unless the loss names its own class scores."""
     code = catalog.find("losses", loss.name).scores
     return partial(catalog.load(code), **loss.params) if code else attrgetter("logits")
-
-
-def training_views(run: Run, data: Dataset, world: World) -> Views:
-    """The run's training images as it sees them."""
-    recipe = run.recipe
-    mean, std = statistics(run)
-    size = recipe.train_size or len(data.train_labels)
-    return Views(
-        data.train_images[:size],
-        data.train_labels[:size],
-        seed=run.seed,
-        batch_size=recipe.batch_size,
-        crop=recipe.crop,
-        flip=recipe.flip,
-        rotation=recipe.rotation,
-        mean=mean,
-        std=std,
-        device=world.device,
-    )
 
 
 def keep_weights(folder: Path, student: nn.Module, progress: Progress, wanted: Collection[int | str]) -> None:

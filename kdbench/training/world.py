@@ -7,11 +7,14 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import torch
+from msgspec.structs import replace
 from torch import nn
 
 from kdbench import __version__, catalog
+from kdbench.data.fetch import Fetcher
 from kdbench.data.neighbours import neighbours
 from kdbench.data.packed import Dataset, open_dataset
 from kdbench.data.place import where
@@ -22,6 +25,9 @@ from kdbench.machine import Machine
 from kdbench.spec import Recipe, Run, Teacher
 from kdbench.store import digest, weights_file
 from kdbench.training.checkpoint import load_weights
+
+if TYPE_CHECKING:
+    from kdbench.models.output import Network
 
 
 @dataclass
@@ -41,6 +47,12 @@ class World:
             )
         return self.datasets[name]
 
+    def fetcher(self) -> Fetcher:
+        """Where data and published weights lie, and whether and whence they may be fetched."""
+        data = self.machine.data
+        place = where(self.machine.data_folder).path
+        return Fetcher(place=place, offline=data.offline, mirrors=data.mirrors)
+
     def teacher(self, teacher: Teacher | None) -> nn.Module | None:
         """The network that teaches, with the weights of its checkpoint, for evaluation only.
 
@@ -56,7 +68,7 @@ class World:
                 f"the weights of {teacher.run.slug} (run {teacher.run.id}, epoch {teacher.epoch}) are not in "
                 f"{self.machine.scratch / 'weights'}, or were damaged; `kdbench run` trains the teacher first"
             )
-        network = self.network(teacher.run)
+        network = self.network(replace(teacher.run, weights=None))
         load_weights(path, network)
         return network.eval().requires_grad_(requires_grad=False)
 
@@ -87,11 +99,19 @@ class World:
         return neighbours(run.dataset).to(self.device)
 
     def network(self, run: Run) -> nn.Module:
-        """The run's network as it starts: its weights depend on the seed and the model alone."""
+        """The run's network as it starts: its weights depend on the seed and the model alone.
+
+        Raises:
+            UserError: the published weights that it starts from cannot be had, or are others.
+        """
         entry = catalog.find("datasets", run.dataset)
         build = catalog.load(catalog.find("models", run.student).code)
         torch.manual_seed(torch_seed(run.seed, f"init {run.student}"))
         network: nn.Module = build(run.recipe.classes or entry.classes, entry.channels)
+        if run.weights is not None:
+            from kdbench.models.pretrained import start_from
+
+            start_from(cast("Network", network), run.weights, self.fetcher())
         return network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
