@@ -1,6 +1,6 @@
 """Every row of every suite of the repository trains two steps, on random images of its shape.
 
-Equal students, teachers, losses and shapes are one case. Networks for 224 pixels see 64. Each network is
+Equal students, teachers and losses are one case. Networks for 224 pixels see 64. Each network is
 built once and set back, in about 100 s on one core of two.
 """
 
@@ -33,18 +33,27 @@ SIZE, RESIZE = 64, 72
 
 
 def different() -> list[Run]:
-    """One run for each student, teacher, loss and shape as released, and for each other loss as printed.
+    """As released, each student, teacher and loss once, and each network at each shape; each loss as printed.
 
     Those of one student stand together.
     """
-    found: dict[tuple[object, ...], Run] = {}
+    found: list[Run] = []
+    seen: set[object] = set()
     for form in FORMS:
         for path in SUITES:
             for cell in expand(load_suite(path), form=form, seeds=[0]):
                 (run,) = cell.runs
-                if form == "released" or run.loss.name not in {each.loss.name for each in found.values()}:
-                    found.setdefault((run.student, taught_by(run), run.loss.name, *shape(run)), run)
-    return sorted(found.values(), key=lambda run: (run.student, shape(run), taught_by(run), run.loss.name))
+                if not traits(run, form) <= seen:
+                    seen |= traits(run, form) | {run.loss.name}
+                    found.append(run)
+    return sorted(found, key=lambda run: (run.student, shape(run), taught_by(run), run.loss.name))
+
+
+def traits(run: Run, form: Form) -> set[object]:
+    """What two runs must share to be one case."""
+    if form == "printed":
+        return {run.loss.name}
+    return {(run.student, taught_by(run), run.loss.name), (run.student, shape(run))}
 
 
 def taught_by(run: Run) -> str:
@@ -76,10 +85,12 @@ class Shared(World):
     """A world whose networks are built once, and whose teachers are as they are before training."""
 
     def network(self, run: Run) -> nn.Module:
+        """A copy of the network that was built."""
         entry = catalog.find("datasets", run.dataset)
         return deepcopy(built(run.student, run.recipe.classes or entry.classes, entry.channels))
 
     def teacher_of(self, run: Run) -> nn.Module | None:
+        """The teacher as it is before training."""
         if run.teacher is None:
             return None
         return self.network(run.teacher.run).eval().requires_grad_(requires_grad=False)
