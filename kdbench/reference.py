@@ -7,6 +7,7 @@ leaves the file as it was.
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import tomli
 
@@ -41,12 +42,14 @@ def add_reference(path: Path, row: str, given: Mapping[str, str], *, replace: bo
         raise UserError("nothing to add: give --top1, --gain or both")
     document = tomlkit.parse(path.read_bytes().decode())
     at, number = _places(path, document.unwrap())[row]
-    table = document["table"][at]  # type: ignore[index]
+    table: Any = document["table"][at]  # type: ignore[index]
+    if not isinstance(table["rows"], tomlkit.items.Array):
+        raise UserError(f"{path}: {row} is no line of `rows = [...]`; write it as one")
     there = {key: tomlkit.item(value).as_string() for key, value in table["rows"][number].items()}
-    if has := [f"{key} = {there[key]}" for key in ("top1", "gain") if key in there]:
-        if not replace:
-            raise UserError(f"{path}: {row} has {', '.join(has)}; --replace puts the new number in its place")
-        there = {key: text for key, text in there.items() if key not in KEYS}
+    has = [f"{key} = {there[key]}" for key in ("top1", "gain") if key in there]
+    if has and not replace:
+        raise UserError(f"{path}: {row} has {', '.join(has)}; --replace puts the new number in its place")
+    there = {key: text for key, text in there.items() if key not in (KEYS if has else ("kind",))}
     if values.get("kind") == f'"{table.get("kind", "printed")}"':
         del values["kind"]
     line = _line(there | values)

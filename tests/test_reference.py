@@ -93,6 +93,14 @@ def test_what_is_no_number_is_refused(add: Add, path: Path, words: tuple[str, ..
     assert (code, told in said, path.read_text()) == (2, True, BARE), said
 
 
+def test_row_that_is_no_line_is_refused(add: Add, path: Path) -> None:
+    apart = '[[table.rows]]\nstudent = "digits_mlp"\n[[table.rows]]\nstudent = "digits_cnn"\ntop1 = 95.0\n'
+    rows = BARE[BARE.index("rows = [") : BARE.index("]\n", BARE.index("rows = [")) + 2]
+    path.write_text(change((rows, apart), suite=BARE), encoding="utf-8")
+    code, said = add(MLP, "--top1", "90.00")
+    assert (code, "is no line of `rows = [...]`" in said) == (2, True)
+
+
 def test_unknown_row_is_told(add: Add) -> None:
     code, said = add("small/1.base/digits_mpl", "--top1", "90.00")
     assert (code, "Did you mean '1.base/digits_mlp'" in said) == (2, True)

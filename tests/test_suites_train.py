@@ -78,7 +78,7 @@ def random_data(name: str, n: int = 4) -> Dataset:
 def built(model: str, classes: int, channels: int) -> nn.Module:
     """A network as it starts: building one takes longer than training it for two steps."""
     network: nn.Module = catalog.load(catalog.find("models", model).code)(classes, channels)
-    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+    return network.to(memory_format=torch.channels_last)
 
 
 class Shared(World):
