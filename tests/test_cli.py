@@ -266,6 +266,10 @@ def test_data_list_names_every_data_set(kdbench: Command) -> None:
         "cifar10",
         "cifar100",
         "cifar100_coarse",
+        "tinyimagenet",
+        "cub200",
+        "cars",
+        "imagenet",
     ]
     assert {row["state"] for row in kdbench("data", "list", "--json").json} == {"missing"}
 
@@ -528,7 +532,9 @@ SURFACE = {
     "list datasets": ["--json"],
     "show": ["row", "--as", "--json"],
     "audit": [*SELECTION, "--json"],
-    "import": ["file", "--dataset", "--json", "--model", "--name", "--normalize", "--source"],
+    "import": [
+        *("file", "--dataset", "--json", "--model", "--name", "--normalize", "--resize", "--size", "--source")
+    ],
     "doctor": ["--on"],
     "cancel": [*SELECTION],
     "retry": [*SELECTION, "--on", "--wait"],
@@ -540,6 +546,7 @@ SURFACE = {
     "data verify": ["name"],
     "data where": [],
     "data neighbours": ["name", "--json"],
+    "data weights": ["name", "--offline"],
 }
 
 
