@@ -67,7 +67,10 @@ def tinyimagenet(train: int = 3, test: int = 2) -> bytes:
 
 def cub200(classes: int = 3, train: int = 2, test: int = 1) -> bytes:
     """`CUB_200_2011.tgz` with images of the first classes, taller and wider by turns."""
-    files, images, labels, split = {}, [], [], []
+    files: dict[str, bytes] = {}
+    images: list[str] = []
+    labels: list[str] = []
+    split: list[str] = []
     for label in range(classes):
         for number in range(train + test):
             at = len(images) + 1
@@ -99,9 +102,9 @@ def cars(classes: int = 3, train: int = 2, test: int = 1) -> dict[str, bytes]:
             f"cars_{split}/{name}": jpeg(*row, (50, 40)) for name, row in zip(names, rows, strict=True)
         }
         notes[split] = _annotations([(name, row[0] + 1) for name, row in zip(names, rows, strict=True)])
-    names = np.array([f"Make Model {label}" for label in range(classes)], object)
+    made = np.array([f"Make Model {label}" for label in range(classes)], object)
     devkit = {
-        "devkit/cars_meta.mat": _mat({"class_names": names}),
+        "devkit/cars_meta.mat": _mat({"class_names": made}),
         "devkit/cars_train_annos.mat": notes["train"],
         "devkit/README.txt": b"read me",
     }

@@ -10,17 +10,16 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from msgspec.structs import replace
 
 from kdbench import catalog
-from kdbench.cli import cli
 from kdbench.data import cars, cub, tinyimagenet
 from kdbench.data.neighbours import CUB200
 from kdbench.data.packed import Dataset, open_dataset, source_digest
 from kdbench.data.shards import SIDE
 from kdbench.errors import UserError
 from tests import archives
+from tests.conftest import Command
 from tests.server import Server
 
 FETCHED = ("tinyimagenet", "cub200", "cars")
@@ -207,15 +206,15 @@ def test_damaged_image_is_told_by_name(published: Published) -> None:
 
 
 @pytest.fixture
-def command(published: Published, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+def command(published: Published, project: Path, kdbench: Command) -> Callable[..., str]:
+    """`kdbench data` where benchmark.toml names the mirrors."""
     mirrors = ", ".join(f'"{url}"' for url in published.mirrors())
-    (tmp_path / "benchmark.toml").write_text(f'[data]\nfolder = "data"\nmirrors = [{mirrors}]\n')
-    monkeypatch.chdir(tmp_path)
+    (project / "benchmark.toml").write_text(f'[data]\nfolder = "data"\nmirrors = [{mirrors}]\n')
 
     def call(*words: str) -> str:
-        done = CliRunner().invoke(cli, ["data", *words])
-        assert done.exit_code == 0, done.output
-        return str(done.stdout)
+        done = kdbench("data", *words)
+        assert done.code == 0, done.err
+        return done.out
 
     return call
 

@@ -1,5 +1,7 @@
 """timm's networks: their counts, the two parts they are taken into, how they start."""
 
+from typing import Any
+
 import pytest
 import timm
 import torch
@@ -59,7 +61,7 @@ def test_logits_are_the_classifier_of_the_features(name: str) -> None:
 @pytest.mark.parametrize("name", SMALL)
 def test_logits_are_those_of_timm(name: str) -> None:
     torch.manual_seed(3)
-    zero = {"zero_init_last": False} if "resnet" in name else {}
+    zero: dict[str, Any] = {"zero_init_last": False} if "resnet" in name else {}
     theirs = timm.create_model(MODELS[name].timm, num_classes=20, **zero).eval()
     assert build(name).eval()(images()).logits.equal(theirs(images()))
 

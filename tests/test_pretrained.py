@@ -1,7 +1,5 @@
 """Published weights: fetched, held by their digest, part of a run's identity, loaded where they fit."""
 
-import os
-from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 from shutil import rmtree
@@ -10,12 +8,10 @@ from typing import cast
 import pytest
 import timm
 import torch
-from click.testing import CliRunner
 from msgspec.structs import replace
 from safetensors.torch import save
 
 from kdbench.catalog import MODELS, load
-from kdbench.cli import cli
 from kdbench.data.fetch import Fetcher
 from kdbench.errors import UserError
 from kdbench.machine import Data, Machine
@@ -26,6 +22,7 @@ from kdbench.spec import Run, Teacher, Weights
 from kdbench.suite import load_suite
 from kdbench.training.checkpoint import save_weights
 from kdbench.training.world import World
+from tests.conftest import Command
 from tests.project import change, write_suite
 from tests.server import Server
 
@@ -44,7 +41,7 @@ def content(tensors: dict[str, torch.Tensor]) -> bytes:
 
 
 @pytest.fixture
-def hub(server: Server, content: bytes, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+def hub(server: Server, content: bytes, monkeypatch: pytest.MonkeyPatch) -> Server:
     server.files[f"/{NAME}/resolve/main/model.safetensors"] = content
     monkeypatch.setenv("HF_ENDPOINT", server.url())
     return server
@@ -143,13 +140,19 @@ def test_file_that_is_no_safetensors_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("hub")
 def test_command_fetches_them_and_tells_how_a_row_names_them(
-    content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kdbench: Command, project: Path, content: bytes
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("KDBENCH_DATA", os.fspath(tmp_path / "data"))
-    done = CliRunner().invoke(cli, ["data", "weights", NAME])
-    assert done.stdout.splitlines()[0] == f'weights = "{NAME}@{digest(content)}"'
-    assert isinstance(CliRunner().invoke(cli, ["data", "weights", "../x"]).exception, UserError)
+    (project / "benchmark.toml").unlink()
+    told = kdbench("data", "weights", NAME).out.splitlines()
+    file = project / "data" / "weights" / f"{NAME}.safetensors"
+    assert told == [f'weights = "{NAME}@{digest(content)}"', str(file)]
+    assert file.read_bytes() == content
+
+
+def test_command_refuses_what_is_no_name(kdbench: Command) -> None:
+    done = kdbench("data", "weights", "../x")
+    assert done.code == 2
+    assert "'../x': expected weights of timm" in done.err
 
 
 def run_with(weights: str, tmp_path: Path) -> Run:
