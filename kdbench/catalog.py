@@ -62,6 +62,8 @@ class DatasetEntry(Struct, frozen=True, kw_only=True):
     digest: str
     varied: bool = False
     """Images of many sizes: a recipe says which `size` a network sees."""
+    held_by: str = "md5"
+    """What its official files are held by: checksums, or their number."""
     about: str = ""
     neighbours: str = ""
     """A function of () -> its classes' names in groups of near ones ("": nothing says which are near)."""
@@ -213,6 +215,7 @@ DATASETS = {
         mean=(0.2878,),
         std=(0.3535,),
         digest="78c9cdd277560958d8bfba7679724e4074d62796803f16d98c81fa8cd8e5f869",
+        held_by="sha256",
         about="scikit-learn's 1,797 handwritten digits",
     ),
     "cifar10": DatasetEntry(
@@ -281,6 +284,7 @@ DATASETS = {
         train=1_281_167,
         test=50_000,
         digest="1a040bfaafb9b9d05ad599e2694c9f29a4b4d5846ce8b043cf3100cd29993d24",
+        held_by="number",
         about="ILSVRC 2012, tested on its validation images",
         **_VARIED,  # type: ignore[arg-type]
     ),

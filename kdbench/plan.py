@@ -9,7 +9,7 @@ from msgspec.structs import asdict, fields, replace
 
 from kdbench import catalog
 from kdbench.errors import UserError
-from kdbench.mistakes import loss_mistakes, released
+from kdbench.mistakes import loss_mistakes, recipe_mistakes, released
 from kdbench.schema import Place, is_number, struct_at, values_at
 from kdbench.spec import PROTOCOL, Cell, Form, Loss, Reading, Recipe, Reference, Row, Run, Suite, Teacher
 
@@ -196,6 +196,8 @@ class Planner:
         for problem in loss_mistakes(loss):
             place.say(problem)
         made = struct_at(Recipe, {**asdict(row.recipe), **recipe}, place) if recipe else row.recipe
+        for problem in recipe_mistakes(made) if recipe and made else ():
+            place.say(problem)
         if made is None or place.problems:
             raise UserError(*place.problems)
         return replace(

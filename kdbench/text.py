@@ -160,7 +160,13 @@ def describe_names(kind: catalog.Kind) -> str:
         rows = [(name, f"{entry.least_size} pixels and more", entry.about) for name, entry in found.items()]
         return columns(rows, ["model", "images", ""])
     facts = [
-        (name, entry.classes, f"{entry.train:,} + {entry.test:,}", entry.size, entry.about)
+        (
+            name,
+            entry.classes,
+            f"{entry.train:,} + {entry.test:,}",
+            "many" if entry.varied else entry.size,
+            entry.about,
+        )
         for name, entry in found.items()
     ]
     return columns(facts, ["data set", "classes", "images", "pixels", ""])

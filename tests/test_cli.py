@@ -217,6 +217,10 @@ def test_data_list_names_every_data_set(kdbench: Command) -> None:
         "cifar10",
         "cifar100",
         "cifar100_coarse",
+        "tinyimagenet",
+        "cub200",
+        "cars",
+        "imagenet",
     ]
     assert {row["state"] for row in kdbench("data", "list", "--json").json} == {"missing"}
 
@@ -479,9 +483,11 @@ SURFACE = {
     "list datasets": ["--json"],
     "show": ["row", "--as", "--json"],
     "audit": [*SELECTION, "--json"],
-    "import": ["file", "--dataset", "--json", "--model", "--name", "--normalize", "--source"],
+    "import": [
+        *("file", "--dataset", "--json", "--model", "--name", "--normalize", "--resize", "--size", "--source")
+    ],
     "reference add": [
-        *("row", "--top1", "--std", "--n", "--gain", "--over", "--sic", "--kind", "--source", "--replace"),
+        *("row", "--top1", "--std", "--n", "--gain", "--over", "--sic", "--kind", "--source", "--replace")
     ],
     "doctor": ["--on"],
     "cancel": [*SELECTION],
@@ -494,6 +500,7 @@ SURFACE = {
     "data verify": ["name"],
     "data where": [],
     "data neighbours": ["name", "--json"],
+    "data weights": ["name", "--offline"],
 }
 
 

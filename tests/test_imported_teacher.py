@@ -151,6 +151,11 @@ def test_teacher_of_another_normalisation_is_refused(tmp_path: Path) -> None:
     assert "import it with --normalize cifar10" in told
 
 
+def test_teacher_of_images_of_another_size_is_refused(tmp_path: Path) -> None:
+    told = why_not(tmp_path, taught(size=24))
+    assert "measured on images of 32 pixels and the student sees 24; import it with --size 24" in told
+
+
 def test_teacher_whose_weights_are_gone_is_refused(tmp_path: Path) -> None:
     assert "missing or damaged; import it again" in why_not(tmp_path, taught())
 
@@ -173,28 +178,47 @@ def test_run_without_an_imported_teacher_needs_none(tmp_path: Path) -> None:
 
 # End to end.
 
+CHECKPOINTS = ("digits_cnn@1", "digits_cnn")
+FRIENDS = ("friend", "colleague")
+
+
+def taught_suite(digests: tuple[str, str]) -> str:
+    """A student of two checkpoints of digits_cnn, and of the files that they were imported from."""
+    rows = [f'{{ student = "digits_mlp", teacher = "{each}" }},' for each in CHECKPOINTS]
+    rows += [f'{{ student = "digits_mlp", teacher = "import:{each}" }},' for each in FRIENDS]
+    declared = [
+        DECLARED.partition("\n\n")[0].replace("friend", name).replace(SHA, digest)
+        for name, digest in zip(FRIENDS, digests, strict=True)
+    ]
+    return change(("[[table]]", "\n\n".join([*declared, "[[table]]"])), (TAUGHT, "\n".join(rows)))
+
 
 @pytest.mark.slow
-def test_imported_teacher_teaches_as_the_checkpoint_that_it_was(tmp_path: Path) -> None:
+def test_imported_teachers_teach_as_the_checkpoints_that_they_were(tmp_path: Path) -> None:
     machine = Machine(
         local=Local(device="cpu"), data=Data(folder=str(tmp_path / "data"), offline=True), root=str(tmp_path)
     )
-    path, world = make_project(tmp_path, suite_text()), open_world(machine)
-    runs = make_plan(expand(load_suite(path), rows="1.kd/digits_mlp:digits_cnn", seeds=[0], form="printed"))
+    path, world = make_project(tmp_path, taught_suite((SHA, OTHER))), open_world(machine)
+    runs = make_plan(expand(load_suite(path), rows="1.kd/*:digits_cnn*", seeds=[0], form="printed"))
     keep = weights_needed(runs)
     for run in runs:
         save_result(machine.results, train(run, world, keep=keep.get(run.id, ())))
-    (weights,) = (machine.scratch / "weights" / runs[0].id).glob("3.*.safetensors")
-    _, passport = import_teacher(
-        Request(file=weights, model="digits_cnn", dataset="digits", name="friend"), machine
-    )
-    path.write_text(suite_text((SHA, passport.source.sha256)), encoding="utf-8")
-    command = [sys.executable, "-m", "kdbench", "run", str(path), "--rows", "*friend", "--seeds", "0"]
+    passports = []
+    for name, epoch in zip(FRIENDS, (1, 3), strict=True):
+        (file,) = (machine.scratch / "weights" / runs[0].id).glob(f"{epoch}.*.safetensors")
+        request = Request(file=file, model="digits_cnn", dataset="digits", name=name)
+        passports.append(import_teacher(request, machine)[1])
+    first, second = (passport.source.sha256 for passport in passports)
+    path.write_text(taught_suite((first, second)), encoding="utf-8")
+    command = [sys.executable, "-m", "kdbench", "run", str(path), "--rows", "*import:*", "--seeds", "0"]
     done = subprocess.run(
-        [*command, "--as", "printed"], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+        [*command, "--as", "printed"], cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
     )
-    assert done.returncode in (0, 1), done.stderr
-    (cell,) = expand(load_suite(path), rows="*friend", seeds=[0], form="printed")
-    results = load_results(index(machine.results), [*cell.ids, runs[1].id])
-    assert results[cell.ids[0]].curve.test_loss == results[runs[1].id].curve.test_loss
-    assert results[cell.ids[0]].environment["teacher"] == passport.sha256
+    cells = expand(load_suite(path), rows="1.kd/*", seeds=[0], form="printed")
+    results = load_results(index(machine.results), [cell.ids[0] for cell in cells])
+    assert len(results) == 4, done.stderr
+    early, late, friend, colleague = (results[cell.ids[0]].curve.test_loss for cell in cells)
+    assert (friend, colleague) == (early, late)
+    assert early != late
+    told = [results[cell.ids[0]].environment["teacher"] for cell in cells[2:]]
+    assert told == [passport.sha256 for passport in passports]

@@ -6,6 +6,7 @@ import pickle
 import zipfile
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -59,7 +60,7 @@ def state(machine: Machine) -> dict[str, Tensor]:
     return read_weights(file).tensors
 
 
-def ask(file: Path, **other: str) -> Request:
+def ask(file: Path, **other: Any) -> Request:  # noqa: ANN401 - Request's
     return Request(file=file, model="digits_mlp", dataset="digits", **other)
 
 

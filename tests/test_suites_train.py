@@ -89,7 +89,7 @@ class Shared(World):
         entry = catalog.find("datasets", run.dataset)
         return deepcopy(built(run.student, run.recipe.classes or entry.classes, entry.channels))
 
-    def teacher_of(self, run: Run) -> nn.Module | None:
+    def teacher(self, run: Run) -> nn.Module | None:
         """The teacher as it is before training."""
         if run.teacher is None:
             return None

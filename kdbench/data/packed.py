@@ -139,6 +139,14 @@ def is_packed(place: Path, pack: str) -> bool:
     return all(path.exists() for path in paths(place, pack))
 
 
+def recorded(place: Path, pack: str) -> str:
+    """The content digest that stands beside a packed file; "" where that cannot be read."""
+    try:
+        return json.decode(paths(place, pack)[1].read_bytes(), type=Record).content
+    except (OSError, DecodeError):
+        return ""
+
+
 def pack(found: catalog.DatasetEntry, fetcher: Fetcher) -> None:
     """Write the packed file and its record from the official files.
 

@@ -35,7 +35,11 @@ class DatasetRow(Struct, frozen=True):
     test: int
     state: Literal["packed", "fetched", "missing"]
     bytes: int
-    """On disk: of the packed file, or of the official files."""
+    """On disk: of the packed file and its shards, or of the official files."""
+    held_by: str
+    """What the official files are held by: checksums, or their number."""
+    content: str = ""
+    """The first digits of the content digest, where it is packed."""
 
 
 def where(named: Path | None = None) -> Place:
@@ -101,4 +105,14 @@ def _row(name: str, place: Path) -> DatasetRow:
     else:
         state, here = "missing", []
     size = sum(path.stat().st_size for path in here if path.is_file())
-    return DatasetRow(name, found.classes, found.train, found.test, state, size)  # type: ignore[arg-type]
+    content = packed.recorded(place, found.pack)[:12] if state == "packed" else ""
+    return DatasetRow(
+        name=name,
+        classes=found.classes,
+        train=found.train,
+        test=found.test,
+        state=state,  # type: ignore[arg-type]
+        bytes=size,
+        held_by=found.held_by,
+        content=content,
+    )

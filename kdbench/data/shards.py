@@ -6,7 +6,7 @@ An image is stored with the data set's shorter side, resized bilinearly by Pillo
 or not at all and names what it was made of, so packing that broke off goes on with the shard after. The
 packed file beside them holds the labels, the sizes and the sha256 of each shard.
 
-Attains 150 images/s a core on photographs of 500 x 375, 0.27 MB each.
+Packing attains 170 photographs of 500 x 375 a second of CPU time, on as many threads as there are cores.
 """
 
 import os

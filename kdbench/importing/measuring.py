@@ -3,30 +3,42 @@
 import torch
 from torch import nn
 
-from kdbench.data.views import plain_batches
+from kdbench.data.boxes import Framing
 from kdbench.importing.labels import Measured, label_spaces
 from kdbench.importing.passport import Normalisation
+from kdbench.training.images import batches_of
 from kdbench.training.world import World
-
-BATCH = 500
 
 
 @torch.no_grad()
-def measure(network: nn.Module, dataset: str, normalisation: Normalisation, world: World) -> Measured:
+def measure(
+    network: nn.Module,
+    dataset: str,
+    normalisation: Normalisation,
+    world: World,
+    framing: Framing | None = None,
+) -> Measured:
     """Evaluate a network once and hold its predictions against every label space of the data.
+
+    Args:
+        network: what is measured.
+        dataset: its data set, with its label space.
+        normalisation: how the images are normalised.
+        world: this process's hold on its machine.
+        framing: how they are brought to a size (None: they are seen as they are).
 
     Raises:
         UserError: the data cannot be had.
     """
     network = network.to(world.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     data, found, outputs = world.dataset(dataset), [], 0
-    for x, _, _ in plain_batches(
+    for x, _, _ in batches_of(
         data.test_images,
         data.test_labels,
-        batch_size=BATCH,
+        framing,
+        world,
         mean=normalisation.mean,
         std=normalisation.std,
-        device=world.device,
     ):
         logits = network(x.contiguous(memory_format=torch.channels_last)).logits
         outputs = logits.shape[1]

@@ -48,6 +48,10 @@ class Passport(Struct, frozen=True, kw_only=True):
     """Measured on the test images: the accuracy in percent on each label space of the data."""
     predicted: tuple[int, ...]
     """The class ids that it ever predicts on the test images."""
+    size: int = 0
+    """The side of the test images, in pixels (0: the data set's own)."""
+    resize: int = 0
+    """The shorter side that they were resized to before (0: size)."""
 
 
 def ranges(numbers: tuple[int, ...]) -> str:

@@ -34,7 +34,7 @@ def find_imported(run: Run, scratch: Path) -> tuple[Path, Passport] | None:
 
     Raises:
         UserError: it is not imported here, or damaged, or knows other labels, has another number of outputs
-            or another normalisation than the run's student.
+            or another size or normalisation of the images than the run's student.
     """
     if run.imported is None:
         return None
@@ -77,7 +77,11 @@ def _command(run: Run, wanted: Imported) -> str:
 
 
 def _check(run: Run, passport: Passport, path: Path) -> None:
-    """Whether a teacher and a student mean the same by an image and by an output."""
+    """Whether a teacher and a student mean the same by an image and by an output.
+
+    Raises:
+        UserError: they do not; with the cure.
+    """
     measured = Measured(
         top1=passport.top1, predicted=passport.predicted, outputs=passport.classes, images=passport.images
     )
@@ -87,6 +91,12 @@ def _check(run: Run, passport: Passport, path: Path) -> None:
         raise UserError(
             f"{path}: refused, it has {passport.classes} outputs and the student {outputs}; "
             f"give the row recipe = {{ classes = {passport.classes} }}"
+        )
+    seen, side = run.recipe.size or entry.size, passport.size or entry.size
+    if seen != side:
+        raise UserError(
+            f"{path}: refused, it was measured on images of {side} pixels and the student sees {seen}; "
+            f"import it with --size {seen}"
         )
     statistics = catalog.find("datasets", run.recipe.normalize or run.dataset)
     if (passport.normalisation.mean, passport.normalisation.std) != (statistics.mean, statistics.std):

@@ -5,6 +5,7 @@ file with another one is refused. `kdbench data weights timm/resnet50.a1_in1k` f
 """
 
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +47,18 @@ def fetched(name: str, sha256: str, fetcher: Fetcher) -> Path:
             f"were published anew or altered. Delete the file, or name the weights that are meant"
         )
     return file
+
+
+def named(name: str, place: Path, *, offline: bool, mirrors: tuple[str, ...]) -> str:
+    """Fetch published weights; how a row names them, and where they lie.
+
+    Raises:
+        UserError: it is no such name, or they cannot be had.
+    """
+    if not re.fullmatch(r"timm/[A-Za-z0-9_.]{1,80}", name):
+        raise UserError(f"{name!r:.80}: expected weights of timm, as timm/resnet50.a1_in1k")
+    file = fetched(name, "", Fetcher(place=place, offline=offline, progress=True, mirrors=mirrors))
+    return f'weights = "{name}@{digest(file)}"\n{file}'
 
 
 def start_from(network: "Network", weights: Weights, fetcher: Fetcher) -> None:

@@ -1,7 +1,7 @@
 """The images of a run as its networks see them, for training and for the test."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from torch import Tensor
@@ -14,16 +14,16 @@ from kdbench.training.world import World, statistics
 if TYPE_CHECKING:
     from kdbench.data.boxes import Framing
 
-TEST_PIXELS = 500 * 32 * 32
-"""Of a batch of test images: what a network holds of a batch grows with its pixels."""
+TEST_PIXELS = 5_000_000
+"""Of a batch of at most 500 test images: what a network holds of a batch grows with its pixels."""
 MOST_WORKERS = 16
 
 
 def training_views(run: Run, data: Dataset, world: World) -> Epochs:
     """The run's training images: at a size, or as they are, shifted, flipped and turned."""
     recipe = run.recipe
-    images, labels, rest = _chosen(run, data, world, "train", recipe.train_size)
-    rest |= {"seed": run.seed, "batch_size": recipe.batch_size}
+    images, labels, rest = _chosen(run, data, "train", recipe.train_size)
+    rest |= {"seed": run.seed, "batch_size": recipe.batch_size, "device": world.device}
     if recipe.size:
         from kdbench.data.crops import Crops
 
@@ -34,14 +34,33 @@ def training_views(run: Run, data: Dataset, world: World) -> Epochs:
 def test_batches(run: Run, data: Dataset, world: World) -> Iterator[Batch]:
     """The run's test images, at the centre where the recipe has a size, else as they are."""
     recipe = run.recipe
-    images, labels, rest = _chosen(run, data, world, "test", recipe.test_size)
-    side = recipe.size or images.shape[-1]
-    rest |= {"batch_size": min(500, max(1, TEST_PIXELS // side**2))}
-    if recipe.size:
-        from kdbench.data.crops import centre_batches
+    images, labels, rest = _chosen(run, data, "test", recipe.test_size)
+    return batches_of(images, labels, framing(recipe) if recipe.size else None, world, **rest)
 
-        return centre_batches(images, labels, framing(recipe), workers=workers(world), **rest)
-    return plain_batches(images, labels, **rest)
+
+def batches_of(
+    images: Any,  # noqa: ANN401 - Dataset's
+    labels: Tensor,
+    framing: "Framing | None",
+    world: World,
+    *,
+    mean: Sequence[float],
+    std: Sequence[float],
+) -> Iterator[Batch]:
+    """Every image once, in the order of the data set: its centre, or as it is (None)."""
+    rest: dict[str, Any] = {"mean": mean, "std": std, "device": world.device}
+    if framing is None:
+        return plain_batches(images, labels, batch_size=_room(images.shape[-1]), **rest)
+    from kdbench.data.crops import centre_batches
+
+    return centre_batches(
+        images, labels, framing, workers=workers(world), batch_size=_room(framing.size), **rest
+    )
+
+
+def _room(side: int) -> int:
+    """Test images of a batch."""
+    return min(500, max(1, TEST_PIXELS // side**2))
 
 
 def framing(recipe: Recipe) -> "Framing":
@@ -67,12 +86,10 @@ def workers(world: World) -> int:
     return max(machine.local.threads, min(share, MOST_WORKERS))
 
 
-def _chosen(
-    run: Run, data: Dataset, world: World, split: str, size: int
-) -> tuple[Any, Tensor, dict[str, Any]]:
-    """The first so many images of a split (0: all), their labels, how they are normalised, and where."""
+def _chosen(run: Run, data: Dataset, split: str, size: int) -> tuple[Any, Tensor, dict[str, Any]]:
+    """The first so many images of a split (0: all), their labels, and how they are normalised."""
     mean, std = statistics(run)
     labels = cast("Tensor", getattr(data, f"{split}_labels"))
     size = size or len(labels)
     images = getattr(data, f"{split}_images")[:size]
-    return images, labels[:size], {"mean": mean, "std": std, "device": world.device}
+    return images, labels[:size], {"mean": mean, "std": std}

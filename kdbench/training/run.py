@@ -120,7 +120,7 @@ def objective(run: Run, world: World) -> Objective:
         UserError: the teacher's weights are missing or damaged.
     """
     function = partial(catalog.load(catalog.find("losses", run.loss.name).code), **run.loss.params)
-    teacher, near = world.teacher_of(run), world.neighbours(run)
+    teacher, near = world.teacher(run), world.neighbours(run)
     fixed = [] if near is None else [near]
 
     def of(student: Output, x: Tensor, y: Tensor) -> Tensor:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import torch
-from msgspec.structs import replace
 from torch import nn
 
 from kdbench import __version__, catalog
@@ -53,14 +52,24 @@ class World:
         place = where(self.machine.data_folder).path
         return Fetcher(place=place, offline=data.offline, mirrors=data.mirrors)
 
-    def teacher(self, teacher: Teacher | None) -> nn.Module | None:
-        """The network that teaches, with the weights of its checkpoint, for evaluation only.
+    def teacher(self, run: Run) -> nn.Module | None:
+        """The network that teaches a run, for evaluation only: a checkpoint of another run, or imported.
 
         Raises:
-            UserError: its weights are not on this machine, or damaged.
+            UserError: its weights are not on this machine, damaged, or do not fit the run.
         """
-        if teacher is None:
+        if (found := find_imported(run, self.machine.scratch)) is not None:
+            path, passport = found
+            network = self._built(passport.model, passport.classes, run.dataset)
+        elif run.teacher is not None:
+            path, taught = self._checkpoint(run.teacher), run.teacher.run
+            network = self._built(taught.student, taught.recipe.classes, taught.dataset)
+        else:
             return None
+        load_weights(path, network)
+        return network.eval().requires_grad_(requires_grad=False)
+
+    def _checkpoint(self, teacher: Teacher) -> Path:
         path = weights_file(self.machine.scratch, teacher.run.id, teacher.epoch)
         if path is None:
             _remove_damaged(self.machine.scratch, teacher)
@@ -68,25 +77,7 @@ class World:
                 f"the weights of {teacher.run.slug} (run {teacher.run.id}, epoch {teacher.epoch}) are not in "
                 f"{self.machine.scratch / 'weights'}, or were damaged; `kdbench run` trains the teacher first"
             )
-        network = self.network(replace(teacher.run, weights=None))
-        load_weights(path, network)
-        return network.eval().requires_grad_(requires_grad=False)
-
-    def teacher_of(self, run: Run) -> nn.Module | None:
-        """The network that teaches a run: a checkpoint of another run, an imported one, or none.
-
-        Raises:
-            UserError: its weights are not on this machine, or damaged, or do not fit the run.
-        """
-        found = find_imported(run, self.machine.scratch)
-        if found is None:
-            return self.teacher(run.teacher)
-        path, passport = found
-        build = catalog.load(catalog.find("models", passport.model).code)
-        network: nn.Module = build(passport.classes, catalog.find("datasets", run.dataset).channels)
-        load_weights(path, network)
-        network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return network.eval().requires_grad_(requires_grad=False)
+        return path
 
     def neighbours(self, run: Run) -> torch.Tensor | None:
         """A(x) of the run's data set, uint8 (K, K), if its loss needs it.
@@ -104,14 +95,20 @@ class World:
         Raises:
             UserError: the published weights that it starts from cannot be had, or are others.
         """
-        entry = catalog.find("datasets", run.dataset)
-        build = catalog.load(catalog.find("models", run.student).code)
         torch.manual_seed(torch_seed(run.seed, f"init {run.student}"))
-        network: nn.Module = build(run.recipe.classes or entry.classes, entry.channels)
+        network = self._built(run.student, run.recipe.classes, run.dataset)
         if run.weights is not None:
             from kdbench.models.pretrained import start_from
 
             start_from(cast("Network", network), run.weights, self.fetcher())
+        return network
+
+    def _built(self, model: str, classes: int, dataset: str) -> nn.Module:
+        """A network on the device, for the images of a data set; 0 classes: as many as that has."""
+        entry = catalog.find("datasets", dataset)
+        network: nn.Module = catalog.load(catalog.find("models", model).code)(
+            classes or entry.classes, entry.channels
+        )
         return network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
