@@ -56,7 +56,7 @@ def submit_missing(chosen: Selection, profile_name: str, *, offline: bool) -> Su
     check_shared(profile, {"results": machine.results, "scratch": machine.scratch, "data": data})
     check_writable(machine.results)
     check_writable(machine.scratch)
-    fetch_missing({run.dataset for run in find_work(chosen, machine).runs}, machine)
+    fetch_missing(find_work(chosen, machine).runs, machine)
     with submissions.one_at_a_time(machine.scratch):
         return _submit(chosen, machine, profile)
 
