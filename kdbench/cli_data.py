@@ -92,15 +92,20 @@ def data_neighbours(name: str, *, as_json: bool) -> None:
 @offline
 def data_weights(name: str, *, offline: bool) -> None:
     """Fetch published weights (timm/resnet50.a1_in1k) and tell how a row names them."""
-    from kdbench.catalog import load
+    from kdbench.data.place import fetch_weights
     from kdbench.machine import load_machine
+    from kdbench.store import digest
 
     settings = load_machine().data
-    click.echo(
-        load("kdbench.models.pretrained:named")(
-            name, _data_folder(), offline=offline or settings.offline, mirrors=settings.mirrors
-        )
+    file = fetch_weights(
+        name,
+        "",
+        _data_folder(),
+        offline=offline or settings.offline,
+        progress=True,
+        mirrors=settings.mirrors,
     )
+    click.echo(f'weights = "{name}@{digest(file)}"\n{file}')
 
 
 @data.command("where")

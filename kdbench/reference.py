@@ -42,7 +42,7 @@ def add_reference(path: Path, row: str, given: Mapping[str, str], *, replace: bo
         raise UserError("nothing to add: give --top1, --gain or both")
     document = tomlkit.parse(path.read_bytes().decode())
     at, number = _places(path, document.unwrap())[row]
-    table: Any = document["table"][at]  # type: ignore[index]
+    table: Any = document["table"][at]
     if not isinstance(table["rows"], tomlkit.items.Array):
         raise UserError(f"{path}: {row} is no line of `rows = [...]`; write it as one")
     there = {key: tomlkit.item(value).as_string() for key, value in table["rows"][number].items()}

@@ -1,14 +1,17 @@
 """What `kdbench run` does between the plan and the verdicts."""
 
+from collections.abc import Sequence
+
 from msgspec.structs import replace
 
-from kdbench.data.place import fetch_dataset, list_datasets, where
+from kdbench.data.place import fetch_dataset, fetch_weights, list_datasets, where
 from kdbench.dispatch import dispatch
 from kdbench.errors import UserError
 from kdbench.executors.local import LocalExecutor, default_slots
 from kdbench.importing.stored import check_imported
 from kdbench.machine import Machine, load_machine
 from kdbench.progress import follow, viewer
+from kdbench.spec import Run
 from kdbench.store import check_writable
 from kdbench.text import describe_work
 from kdbench.workload import Selection, Workload, find_work
@@ -69,8 +72,7 @@ def train_missing(work: Workload, machine: Machine, *, slots: int | None, again:
         return
     check_writable(machine.results)
     check_writable(machine.scratch)
-    check_imported(work.runs, machine.scratch)
-    fetch_missing({run.dataset for run in work.runs}, machine)
+    fetch_missing(work.runs, machine)
     executor = LocalExecutor(machine, slots or default_slots(machine))
     try:
         with viewer(work.runs) as view:
@@ -79,13 +81,26 @@ def train_missing(work: Workload, machine: Machine, *, slots: int | None, again:
         executor.close()
 
 
-def fetch_missing(datasets: set[str], machine: Machine) -> None:
-    """Fetch and pack the data sets that are not packed here; the workers verify what they open.
+def fetch_missing(runs: Sequence[Run], machine: Machine) -> None:
+    """Fetch what runs need and is not here: data sets, packed, and published weights.
+
+    The workers verify the data that they open. Imported teachers are only looked for.
 
     Raises:
-        UserError: one cannot be had.
+        UserError: something cannot be had, or an imported teacher does not fit.
     """
+    check_imported(runs, machine.scratch)
     place, data = where(machine.data_folder).path, machine.data
+    datasets = {run.dataset for run in runs}
+    for weights in {run.weights for run in runs if run.weights}:
+        fetch_weights(
+            weights.name,
+            weights.sha256,
+            place,
+            offline=data.offline,
+            progress=True,
+            mirrors=data.mirrors,
+        )
     for row in list_datasets(place):
         if row.name in datasets and row.state != "packed":
             fetch_dataset(row.name, place, offline=data.offline, progress=True, mirrors=data.mirrors)

@@ -13,10 +13,11 @@ from safetensors.torch import save
 
 from kdbench.catalog import MODELS, load
 from kdbench.data.fetch import Fetcher
+from kdbench.data.weights import fetched
 from kdbench.errors import UserError
 from kdbench.machine import Data, Machine
 from kdbench.models.output import Network
-from kdbench.models.pretrained import fetched, start_from
+from kdbench.models.pretrained import start_from
 from kdbench.plan import expand
 from kdbench.spec import Run, Teacher, Weights
 from kdbench.suite import load_suite
@@ -82,7 +83,7 @@ def test_weights_of_another_digest_are_refused_by_name(hub: Server, tmp_path: Pa
     with pytest.raises(UserError, match="no mirror delivered mobilenetv2_100"):
         fetched(NAME, "0" * 64, Fetcher(place=tmp_path))
     assert len(hub.asked) == 1
-    assert not list((tmp_path / "weights" / "timm").iterdir())
+    assert not list((tmp_path / "weights" / "timm").glob("mobile*"))
 
 
 def test_file_of_another_digest_is_refused_by_name(content: bytes, tmp_path: Path) -> None:
@@ -179,6 +180,6 @@ def test_training_starts_from_them_and_its_students_need_them_not(
     save_weights(world.machine.scratch / "weights" / run.id, 1, start)
     rmtree(tmp_path / "data")
     world.machine = replace(world.machine, data=Data(offline=True))
-    teacher = world.teacher(Teacher(run, 1))
+    teacher = world.teacher(replace(run, teacher=Teacher(run, 1)))
     assert teacher is not None
     assert teacher.state_dict()["body.conv_stem.weight"].equal(tensors["conv_stem.weight"])

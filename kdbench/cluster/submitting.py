@@ -17,7 +17,6 @@ from kdbench.cluster.submissions import Submission
 from kdbench.data.place import where
 from kdbench.errors import UserError
 from kdbench.executors.node import Task, Work
-from kdbench.importing.stored import check_imported
 from kdbench.jobs import Job
 from kdbench.machine import Machine, load_machine
 from kdbench.plan import weights_needed
@@ -57,9 +56,7 @@ def submit_missing(chosen: Selection, profile_name: str, *, offline: bool) -> Su
     check_shared(profile, {"results": machine.results, "scratch": machine.scratch, "data": data})
     check_writable(machine.results)
     check_writable(machine.scratch)
-    runs = find_work(chosen, machine).runs
-    check_imported(runs, machine.scratch)
-    fetch_missing({run.dataset for run in runs}, machine)
+    fetch_missing(find_work(chosen, machine).runs, machine)
     with submissions.one_at_a_time(machine.scratch):
         return _submit(chosen, machine, profile)
 

@@ -87,10 +87,10 @@ def _lines(zipped: ZipFile, name: str) -> list[str]:
 
 def _images(zipped: ZipFile, names: Sequence[str]) -> "NDArray[np.uint8]":
     """uint8 (n, 3, 64, 64)."""
-    images = np.empty((len(names), SIDE, SIDE, 3), np.uint8)
+    images = np.empty((len(names), 3, SIDE, SIDE), np.uint8)
     for place, name in zip(images, names, strict=True):
         pixels = np.asarray(decode(zipped.read(name), name))
-        if pixels.shape != place.shape:
+        if pixels.shape != (SIDE, SIDE, 3):
             raise UserError(f"{name}: {pixels.shape[1]}x{pixels.shape[0]} pixels, not {SIDE}x{SIDE}")
-        place[:] = pixels
-    return np.ascontiguousarray(images.transpose(0, 3, 1, 2))
+        place[:] = pixels.transpose(2, 0, 1)
+    return images
