@@ -510,7 +510,7 @@ def test_repeat_that_differs_is_told(kdbench: Command, project: Path) -> None:
 
 # The surface, frozen: a new command or option is written down here, and in the README.
 
-SELECTION = ["suite", "--as", "--rows", "--seeds", "--set", "--smoke"]
+SELECTION = ["suite", "--as", "--precision", "--rows", "--seeds", "--set", "--smoke"]
 SURFACE = {
     "run": [
         *SELECTION,
