@@ -28,6 +28,9 @@ Percent = Annotated[float, Meta(ge=0, le=100)]
 Digest = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 Form = Literal["released", "printed"]
 """The two readings of a suite: what the authors' code does, or what the paper prints."""
+Precision = Literal["float32", "tf32", "bf16"]
+"""The arithmetic of training. tf32: on a GPU, matrix products and convolutions of rounded numbers. bf16:
+bfloat16 where that is safe, logits in float32. Weights are float32 in any case, and so is evaluation."""
 Reading = Literal["last", "best"] | Positive
 """Which point of an accuracy curve is compared: the last epoch, the best on test, or an epoch."""
 
@@ -75,6 +78,12 @@ class Recipe(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unkno
         """As it is hashed; rows share recipes, so this is made once."""
         return identity(self)
 
+    @property
+    def views(self) -> tuple[object, ...]:
+        """All that decides, with the seed, what is seen of the training images."""
+        framing = (self.size, self.resized_crop, self.resize)
+        return self.crop, self.flip, self.rotation, *framing, self.normalize, self.train_size
+
 
 class Loss(Struct, frozen=True):
     """A name in the catalog and all its parameters."""
@@ -104,7 +113,7 @@ class Imported(Struct, frozen=True):
 
     model: str
     sha256: Digest
-    """Of the file that was imported, as its author published it."""
+    """Of the file as its author published it."""
 
 
 class Run(Struct, frozen=True, omit_defaults=True, dict=True):
@@ -119,7 +128,7 @@ class Run(Struct, frozen=True, omit_defaults=True, dict=True):
     loss: Loss
     seed: Count
     teacher: Teacher | None = None
-    precision: Literal["float32"] = "float32"
+    precision: Precision = "float32"
     imported: Imported | None = None
     """The teacher, where it is no run of kdbench's own."""
     weights: Weights | None = None
@@ -129,6 +138,11 @@ class Run(Struct, frozen=True, omit_defaults=True, dict=True):
     def id(self) -> str:
         """The first 12 hexadecimal digits of the sha256 of everything that can change a number."""
         return sha256(json.encode(identity(self), order="sorted")).hexdigest()[:12]
+
+    @property
+    def taught(self) -> bool:
+        """Whether it has a teacher."""
+        return self.teacher is not None or self.imported is not None
 
     @property
     def slug(self) -> str:
@@ -158,9 +172,6 @@ class Tolerance(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     gain: Rate
 
 
-IMPORTED = "import:"
-
-
 class TeacherName(Struct, frozen=True):
     """A teacher as a person writes it: `resnet18`, `resnet18@1`, `resnet18@best`, `self`, `import:NAME`."""
 
@@ -174,7 +185,7 @@ class TeacherName(Struct, frozen=True):
     @property
     def imported(self) -> str:
         """The name of an imported teacher in its suite; "" of any other."""
-        return self.student.removeprefix(IMPORTED) if self.student.startswith(IMPORTED) else ""
+        return self.student.removeprefix("import:") if self.student.startswith("import:") else ""
 
 
 class Row(Struct, frozen=True, kw_only=True):
@@ -254,8 +265,7 @@ class Cell(Struct, frozen=True, kw_only=True):
     ids: tuple[str, ...]
     """The ids of `runs`."""
     baselines: tuple[str, ...]
-    """The ids of the runs over which it gains, in the order of `runs`: those of the row that it names, else
-    of its student's baseline; empty where the suite has none."""
+    """The ids of the runs over which it gains: the named row's or the baseline's, in the order of `runs`."""
 
 
 class Suite(Struct, frozen=True, kw_only=True):

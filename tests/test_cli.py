@@ -465,11 +465,22 @@ def test_repeat_that_differs_is_told(kdbench: Command, project: Path) -> None:
 
 # The surface, frozen: a new command or option is written down here, and in the README.
 
-SELECTION = ["suite", "--as", "--rows", "--seeds", "--set", "--smoke"]
+SELECTION = ["suite", "--as", "--precision", "--rows", "--seeds", "--set", "--smoke"]
 SURFACE = {
     "run": [
         *SELECTION,
-        *("--again", "--dry-run", "--jobs", "--json", "--offline", "--on", "--strict", "--wait", "-j"),
+        *(
+            "--again",
+            "--cohorts",
+            "--dry-run",
+            "--jobs",
+            "--json",
+            "--offline",
+            "--on",
+            "--strict",
+            "--wait",
+            "-j",
+        ),
     ],
     "plan": [*SELECTION, "--json"],
     "status": [*SELECTION, "--json"],

@@ -7,7 +7,6 @@ built once and set back, in about 100 s on one core of two.
 from collections.abc import Iterator
 from copy import deepcopy
 from functools import lru_cache
-from math import isfinite
 from pathlib import Path
 
 import pytest
@@ -17,13 +16,14 @@ from torch import nn
 
 from kdbench import catalog
 from kdbench.data.packed import Dataset
+from kdbench.jobs import Job
 from kdbench.machine import Local, Machine
 from kdbench.plan import expand
 from kdbench.spec import Form, Run
 from kdbench.suite import load_suite
 from kdbench.training.images import training_views
-from kdbench.training.optim import make_optimizer
-from kdbench.training.run import objective, train_epoch
+from kdbench.training.member import Member
+from kdbench.training.teaching import Teaching
 from kdbench.training.world import World, open_world
 
 SUITES = sorted((Path(__file__).parents[1] / "suites").glob("*.toml"))
@@ -98,7 +98,7 @@ class Shared(World):
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    machine = Machine(local=Local(device="cpu"), root=str(tmp_path_factory.mktemp("machine")))
+    machine = Machine(local=Local(device="cpu", logits_gib=0), root=str(tmp_path_factory.mktemp("machine")))
     datasets = {name: random_data(name) for name in catalog.names("datasets")}
     yield Shared(machine, open_world(machine).device, datasets)
     built.cache_clear()
@@ -114,12 +114,15 @@ def small(run: Run) -> Run:
 @pytest.mark.parametrize("run", different(), ids=lambda run: f"{run.dataset}-{run.slug}-{run.recipe.classes}")
 def test_row_trains_two_steps(world: World, run: Run) -> None:
     run = small(run)
-    student = world.network(run)
-    before = [each.detach().clone() for each in student.parameters()]
-    optimizer = make_optimizer(run.recipe, list(student.parameters()))
-    views = training_views(run, world.dataset(run.dataset), world)
-    assert len(views) == 2
-    assert isfinite(train_epoch(run, 1, student, objective(run, world), optimizer, views))
-    moved = [not old.equal(new) for old, new in zip(before, student.parameters(), strict=True)]
+    member = Member(Job(run), world)
+    before = [each.detach().clone() for each in member.student.parameters()]
+    teaching = Teaching([run], training_views(run, member.data, world), world)
+    assert len(teaching) == 2
+    member.begin(1)
+    for number, (x, y, taught) in enumerate(teaching.epoch(1)):
+        member.step(number, 2, x, y, taught)
+    member.mean_loss()  # raises where it is not finite
+    after = list(member.student.parameters())
+    moved = [not old.equal(new) for old, new in zip(before, after, strict=True)]
     assert sum(moved) > 0.9 * len(moved)
-    assert all(each.isfinite().all() for each in student.parameters())
+    assert all(each.isfinite().all() for each in after)
