@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,7 +30,9 @@ if TYPE_CHECKING:
 )
 @click.option("--summary", is_flag=True, help="One table per suite only, in Markdown, below 1 MiB.")
 @click.option(
-    "--rest", metavar="URL", help="Where the whole report is, for a summary that is cut; in CI the job's page."
+    "--rest",
+    metavar="URL",
+    help="Where the whole report is, for a summary that is cut; in CI the job's page.",
 )
 @click.option("--audit", "with_audit", is_flag=True, help="With what the losses do; imports torch.")
 def report(

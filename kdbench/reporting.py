@@ -75,7 +75,8 @@ def commands(chosen: Selection, suite: Suite, words: Sequence[str] = ()) -> str:
         asked += ["--set", f"{key}={value}"]
     if chosen.smoke:
         asked.append("--smoke")
-    return "\n".join([shlex.join(["kdbench", "run", *asked]), shlex.join(["kdbench", "report", *asked, *words])])
+    lines = (["kdbench", "run", *asked], ["kdbench", "report", *asked, *words])
+    return "\n".join(map(shlex.join, lines))
 
 
 def page_of_job() -> str:

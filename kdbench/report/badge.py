@@ -1,4 +1,4 @@
-"""The report as a badge: `41 of 48 reproduced`, as a picture or as the JSON that shields.io's endpoint reads."""
+"""The report as a badge, `41 of 48 reproduced`: a picture, or the JSON that shields.io's endpoint reads."""
 
 from collections.abc import Sequence
 
@@ -27,7 +27,7 @@ def svg(reports: Sequence[Report]) -> str:
     message, colour = _message(reports)
     left, right = (round(len(text) * _CHARACTER) + 2 * _PADDING for text in (LABEL, message))
     return f"""\
-<svg xmlns="http://www.w3.org/2000/svg" width="{left + right}" height="20" role="img" aria-label="{LABEL}: {message}">
+<svg xmlns="http://www.w3.org/2000/svg" width="{left + right}" height="20" role="img">
   <title>{LABEL}: {message}</title>
   <clipPath id="r"><rect width="{left + right}" height="20" rx="3"/></clipPath>
   <g clip-path="url(#r)">
@@ -43,7 +43,7 @@ def svg(reports: Sequence[Report]) -> str:
 
 
 def _message(reports: Sequence[Report]) -> tuple[str, str]:
-    """What the badge says of the printed accuracies, and its colour: as the exit code has it, and then as many."""
+    """What the badge says of the printed accuracies, and its colour: orange where the exit code is 1."""
     checks = [check for report in reports for check in report.checks]
     words = [check.top1.word for check in checks if check.top1.printed is not None]
     reproduced = words.count(Word.REPRODUCED)

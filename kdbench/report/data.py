@@ -28,7 +28,7 @@ COLUMNS = (
 
 
 def as_json(reports: Sequence[Report]) -> str:
-    """All that a report tells: suites, checks, deltas, findings, audit, environment, where the records are."""
+    """All that a report tells, and where the records are."""
     whole = {"kdbench": __version__, "reports": [_content(report) for report in reports]}
     return msgspec.json.format(msgspec.json.encode(whole), indent=2).decode() + "\n"
 
@@ -57,7 +57,7 @@ def _content(report: Report) -> dict[str, Any]:
 
 
 def as_csv(reports: Sequence[Report]) -> str:
-    """A line per row, after RFC 4180: numbers with a point and four decimals at most, nothing where there is none."""
+    """A line per row, after RFC 4180: numbers have four decimals at most, and no cell holds a line break."""
     text = StringIO()
     writer = csv.writer(text, lineterminator="\r\n")
     writer.writerow(COLUMNS)

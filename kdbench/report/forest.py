@@ -1,4 +1,4 @@
-"""Where the marks of a forest plot lie: one strip per row, measured minus printed, all of a table to one scale."""
+"""Where the marks of a forest plot lie: a strip per row, measured minus printed, a table to one scale."""
 
 from collections.abc import Iterable
 from typing import Literal

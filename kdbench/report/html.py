@@ -79,7 +79,6 @@ class Part(msgspec.Struct, frozen=True):
     """The report of one suite."""
 
     report: Report
-    subject: str
     headline: str
     counts: Sequence[tuple[str, dict[Word, int]]]
     """How many of the printed accuracies, and gains, have which verdict."""
@@ -133,7 +132,6 @@ def _part(report: Report) -> Part:
     released = report.form == "released"
     return Part(
         report,
-        sentences.subject(report.suite, report.form),
         headline(report.checks),
         [
             ("accuracies", _counts(check.top1 for check in report.checks)),
@@ -152,7 +150,9 @@ def _counts(verdicts: Iterable[Verdict]) -> dict[Word, int]:
     return {word: counted[word] for word in Word if word in counted}
 
 
-def _table(report: Report, table: str, checks: Sequence[Check], baselines: dict[str, tuple[str, ...]]) -> Table:
+def _table(
+    report: Report, table: str, checks: Sequence[Check], baselines: dict[str, tuple[str, ...]]
+) -> Table:
     scale = scale_of(checks)
     return Table(
         table,

@@ -14,7 +14,7 @@ _OPEN = frozenset({Word.PENDING, Word.NO_REFERENCE})
 
 
 def junit(reports: Sequence[Report]) -> str:
-    """A row fails if it is below or above, is an error if its run failed or is blocked, is skipped if not run."""
+    """Below and above are failures; failed and blocked are errors; what was not run, or not printed, is skipped."""
     root = ET.Element("testsuites", name="kdbench")
     for report in reports:
         for table, checks in report.tables.items():
@@ -30,34 +30,43 @@ def junit(reports: Sequence[Report]) -> str:
 def _case(suite: ET.Element, report: Report, check: Check) -> None:
     seconds = sum(report.results[of].seconds for of in check.ids if of in report.results)
     place = clean(f"{report.suite.name}.{check.row.table}")
-    case = ET.SubElement(suite, "testcase", classname=place, name=clean(check.row.name), time=f"{seconds:.3f}")
+    case = ET.SubElement(
+        suite, "testcase", classname=place, name=clean(check.row.name), time=f"{seconds:.3f}"
+    )
     words = {check.top1.word, check.gain.word}
     figures = "\n".join(_figures(check))
     if bad := words & BAD:
         kind = "error" if bad <= _BROKEN else "failure"
         what = ", ".join(word for word in Word if word in bad)
-        ET.SubElement(case, kind, type=what, message=clean(figures.splitlines()[0])).text = figures
+        ET.SubElement(case, kind, type=what, message=_message(check, figures)).text = figures
     elif words <= _OPEN:
-        ET.SubElement(case, "skipped", message=clean(figures.splitlines()[0]))
+        ET.SubElement(case, "skipped", message=_message(check, figures))
     else:
         ET.SubElement(case, "system-out").text = figures
+
+
+def _message(check: Check, figures: str) -> str:
+    """The figures that decide; where nothing was measured, why."""
+    top1 = check.top1
+    return figures.partition("\n")[0] if top1.measured is not None else clean(f"{top1.word}: {top1.reason}")
 
 
 def _figures(check: Check) -> list[str]:
     """The verdicts with their figures, then what the row says, a line each."""
     top1, gain, row = check.top1, check.gain, check.row
     lines = [
-        f"{top1.word}: accuracy {measured(top1)} against {printed(row)} printed, "
-        f"off {signed(top1.off)}, tolerance {row.tolerance.top1:g}"
+        _told(top1.word, f"accuracy {measured(top1)}", printed(row), signed(top1.off), row.tolerance.top1),
     ]
     if gain_word(check) != EMPTY:
-        lines.append(
-            f"{gain.word}: gain {measured(gain, sign=True)} against {signed(gain.printed)} printed, "
-            f"off {signed(gain.off)}, tolerance {row.tolerance.gain:g}"
-        )
+        told = f"gain {measured(gain, sign=True)}"
+        lines.append(_told(gain.word, told, signed(gain.printed), signed(gain.off), row.tolerance.gain))
     if gain.word in BAD and top1.word not in BAD:
         lines.reverse()
     return [clean(line) for line in (*lines, *notes(check))]
+
+
+def _told(word: str, what: str, printed: str, off: str, tolerance: float) -> str:
+    return f"{word}: {what} against {printed} printed, off {off}, tolerance {tolerance:g}"
 
 
 def _count(element: ET.Element) -> None:

@@ -25,7 +25,9 @@ _HEADS = ("Student", "Teacher", "printed", "measured", "off", "verdict", "printe
 
 def latex(reports: Iterable[Report]) -> str:
     r"""Every table of the suites; the preamble needs \usepackage[T1]{fontenc} and \usepackage{booktabs}."""
-    return "\n".join(_table(report, table, checks) for report in reports for table, checks in report.tables.items())
+    return "\n".join(
+        _table(report, table, checks) for report in reports for table, checks in report.tables.items()
+    )
 
 
 def _table(report: Report, table: str, checks: Sequence[Check]) -> str:
