@@ -519,7 +519,11 @@ SURFACE = {
     "plan": [*SELECTION, "--json"],
     "status": [*SELECTION, "--json"],
     "check": [*SELECTION, "--json", "--strict"],
-    "report": [*SELECTION, "--audit", "--into", "--output", "--summary", "-o"],
+    "report": [
+        *SELECTION,
+        *("--audit", "--format", "--into", "--output", "--rest", "--summary", "-o"),
+    ],
+    "plot": [*SELECTION, "--format", "--output", "-o"],
     "lint": ["suite", "--json"],
     "list suites": ["folder", "--json"],
     "list rows": [*SELECTION, "--json"],

@@ -3,17 +3,21 @@
 from base64 import b64encode
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import cache
 from pathlib import Path
 from struct import pack
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from kdbench import __version__
 from kdbench.check import headline
 from kdbench.report import audit, sentences, words
 from kdbench.report.content import Report
 from kdbench.report.forest import HEIGHT, WIDTH, Scale, Strip, scale_of, strip_of
 from kdbench.spec import Check, Curve, Result, Verdict, Word
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 _TEMPLATES = Path(__file__).parent / "page"
 
@@ -91,17 +95,7 @@ class Part(msgspec.Struct, frozen=True):
 
 def page(reports: Sequence[Report]) -> str:
     """The reports of suites on one page: tables to sort and filter, forest plots, learning curves."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    surroundings = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=_shown,
-    )
-    return surroundings.get_template("page.html").render(
+    return _template().render(
         parts=[_part(report) for report in reports],
         words=_words(reports),
         glyphs=GLYPHS,
@@ -111,8 +105,23 @@ def page(reports: Sequence[Report]) -> str:
         audit_legend=audit.LEGEND,
         height=HEIGHT,
         width=WIDTH,
-        version=__version__,
     )
+
+
+@cache
+def _template() -> "Template":
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    surroundings = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        finalize=_shown,
+    )
+    return surroundings.get_template("page.html")
 
 
 def _shown(value: object) -> object:

@@ -14,7 +14,7 @@ _OPEN = frozenset({Word.PENDING, Word.NO_REFERENCE})
 
 
 def junit(reports: Sequence[Report]) -> str:
-    """Below and above are failures; failed and blocked are errors; what was not run, or not printed, is skipped."""
+    """Below and above are failures, failed and blocked are errors; what has no verdict yet is skipped."""
     root = ET.Element("testsuites", name="kdbench")
     for report in reports:
         for table, checks in report.tables.items():

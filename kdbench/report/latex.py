@@ -23,11 +23,13 @@ _ANY = re.compile("[" + re.escape("".join(_SPECIAL)) + "]")
 _HEADS = ("Student", "Teacher", "printed", "measured", "off", "verdict", "printed", "measured", "verdict")
 
 
+_PREAMBLE = r"% The preamble needs \usepackage[T1]{fontenc} and \usepackage{booktabs}."
+
+
 def latex(reports: Iterable[Report]) -> str:
-    r"""Every table of the suites; the preamble needs \usepackage[T1]{fontenc} and \usepackage{booktabs}."""
-    return "\n".join(
-        _table(report, table, checks) for report in reports for table, checks in report.tables.items()
-    )
+    r"""Every table of the suites, to be \input; what the preamble needs stands on top."""
+    tables = [_table(report, *table) for report in reports for table in report.tables.items()]
+    return "\n".join([f"{_PREAMBLE}\n", *tables])
 
 
 def _table(report: Report, table: str, checks: Sequence[Check]) -> str:

@@ -153,7 +153,9 @@ rows.forEach(row => row.rows[0].addEventListener("click", event => {
 
 // page.html#suite/table/student opens that row.
 function follow() {
-  const row = location.hash && document.getElementById(location.hash.slice(1));
+  let name = location.hash.slice(1);
+  try { name = decodeURIComponent(name); } catch { /* a stray % is a name too */ }
+  const row = document.getElementById(name);
   if (row && rows.includes(row)) { open(row, true); row.scrollIntoView({ block: "center" }); }
 }
 addEventListener("hashchange", follow);
