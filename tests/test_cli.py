@@ -1,73 +1,23 @@
 """Every command on a throw-away project: what it prints, what it exits with, what it says of bad input."""
 
-import json
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 import pytest
-from msgspec import Struct
 
 from kdbench import __version__
-from kdbench.cli import cli, main
-from kdbench.reporting import page_of_job
+from kdbench.cli import cli
 from kdbench.spec import Failure
 from kdbench.store import save_failure, save_result
 from tests.build import make_result
-from tests.project import AS_PRINTED, change, make_project, store, write_suite
+from tests.conftest import Command, Outcome
+from tests.project import AS_PRINTED, change, store, write_suite
 
 KD = "1.kd/digits_mlp:digits_cnn"
-
-
-class Outcome(Struct):
-    """What a command did."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:  # noqa: ANN401 - whatever it printed
-        """Standard output, parsed."""
-        return json.loads(self.out)
-
-
-Command = Callable[..., Outcome]
-
-
-@pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current folder: a small suite and a benchmark.toml; data are nowhere."""
-    make_project(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("KDBENCH_DATA", str(tmp_path / "data"))
-    return tmp_path
-
-
-@pytest.fixture
-def kdbench(project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Run a command line in the project, in this process."""
-    assert project == Path.cwd()
-
-    def run(*words: str) -> Outcome:
-        monkeypatch.setattr(sys, "argv", ["kdbench", *words])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        said = capsys.readouterr()
-        return Outcome(int(stop.value.code or 0), said.out, said.err)
-
-    return run
-
-
-@pytest.fixture
-def stored(project: Path) -> Path:
-    """The project with results that are exactly as printed."""
-    store(project, project / "suites" / "small.toml", AS_PRINTED)
-    return project
 
 
 # What each command prints.
@@ -168,82 +118,6 @@ def test_report_names_the_command_that_makes_it(kdbench: Command) -> None:
     out = kdbench("report", *words, "--format", "markdown").out
     for command in ("run", "report"):
         assert f"    kdbench {command} suites/small --rows '1.*' {' '.join(words[3:])}" in out
-
-
-@pytest.mark.usefixtures("stored")
-@pytest.mark.parametrize(
-    ("name", "start"),
-    [
-        ("r.md", "# A paper"),
-        ("r", "# A paper"),
-        ("r.html", "<!doctype html>"),
-        ("r.json", "{\n"),
-        ("r.csv", "suite,data set,"),
-        ("r.tex", "% The preamble"),
-        ("r.xml", "<?xml"),
-        ("r.svg", "<svg "),
-    ],
-)
-def test_report_has_the_format_of_its_suffix(kdbench: Command, project: Path, name: str, start: str) -> None:
-    assert kdbench("report", "suites/small", "-o", name).code == 0
-    assert (project / name).read_text(encoding="utf-8").startswith(start)
-
-
-@pytest.mark.usefixtures("stored")
-def test_format_outweighs_the_suffix(kdbench: Command, project: Path) -> None:
-    assert kdbench("report", "suites/small", "--format", "shields", "-o", "r.md").code == 0
-    assert json.loads((project / "r.md").read_text(encoding="utf-8"))["message"] == "3 of 3 reproduced"
-
-
-def test_report_of_an_unknown_suffix_is_refused_before_anything_is_read(kdbench: Command) -> None:
-    (line,) = lines_of_bad_input(kdbench("report", "nowhere", "-o", "report.pdf"))
-    assert line.startswith("report.pdf: no format has the suffix .pdf; end the name in one of .md (markdown)")
-
-
-@pytest.mark.parametrize(
-    "words", [["--format", "pdf"], ["--summary", "--format", "html"], ["--into", "a", "-o", "b"]]
-)
-def test_report_of_contradicting_options_is_bad_usage(
-    kdbench: Command, project: Path, words: list[str]
-) -> None:
-    (project / "a").touch()
-    done = kdbench("report", "suites/small", *words)
-    assert (done.code, done.out, done.err.startswith("Usage: ")) == (2, "", True)
-
-
-def test_report_links_to_the_records_from_where_it_lies(kdbench: Command, stored: Path) -> None:
-    kdbench("report", "suites/small", "-o", "a/b/report.json")
-    told = json.loads((stored / "a" / "b" / "report.json").read_text(encoding="utf-8"))
-    records = told["reports"][0]["records"].values()
-    assert [(stored / "a" / "b" / record).is_file() for record in records] == [True] * 6
-
-
-@pytest.mark.usefixtures("stored")
-def test_summary_in_ci_goes_to_a_file_of_any_suffix(kdbench: Command, project: Path) -> None:
-    assert kdbench("report", "suites/small", "--summary", "-o", "step.summary").code == 0
-    assert (project / "step.summary").read_text(encoding="utf-8").startswith("A paper, digits: 3 of 3")
-
-
-def test_page_of_the_ci_job_is_known_from_its_surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in (("SERVER_URL", "https://g"), ("REPOSITORY", "a/b"), ("RUN_ID", "7")):
-        monkeypatch.setenv(f"GITHUB_{name}", value)
-    assert page_of_job() == "https://g/a/b/actions/runs/7"
-    monkeypatch.delenv("GITHUB_RUN_ID")
-    assert page_of_job() == ""
-
-
-@pytest.mark.usefixtures("stored")
-def test_plot_writes_pictures_and_says_where(kdbench: Command, project: Path) -> None:
-    done = kdbench("plot", "suites/small", "--format", "svg", "-o", "pictures")
-    assert done.out.splitlines() == [
-        f"pictures/small.{table}.{what}.svg" for table in ("1.base", "1.kd") for what in ("forest", "curves")
-    ]
-    assert len(list((project / "pictures").iterdir())) == 4
-
-
-def test_plot_of_nothing_is_told(kdbench: Command) -> None:
-    (line,) = lines_of_bad_input(kdbench("plot", "suites/small"))
-    assert line.startswith("suites/small.toml: none of these rows has a result yet")
 
 
 def test_lint_finds_what_does_not_add_up(kdbench: Command, project: Path) -> None:
