@@ -8,8 +8,10 @@ from tabulate import tabulate
 
 from kdbench.audit import Audit
 from kdbench.check import headline
+from kdbench.claims import check_claims
 from kdbench.lint import Finding
 from kdbench.report.audit import audit_section
+from kdbench.report.claims import claims_section
 from kdbench.report.summary import gain_word, reasons_of
 from kdbench.report.words import escape, measured, plural, printed, setting, signed
 from kdbench.spec import Check, Delta, Row, Suite
@@ -62,6 +64,7 @@ def render(
         _head(suite, ordered, form),
         *(_table(table, of) for table, of in _by_table(ordered).items()),
         _section("Readings", _readings(ordered)),
+        claims_section(check_claims(suite, ordered)),
         _section("Deltas", map(_delta, suite.deltas) if form == "released" else ()),
         _section("Lint", (_finding(finding) for finding in findings if finding.level == "warning")),
         audit_section(audit),
