@@ -15,8 +15,18 @@ from kdbench import __version__
 from kdbench.cli_audit import audit
 from kdbench.cli_data import data
 from kdbench.cli_import import import_
+from kdbench.cli_judge import claims, power
 from kdbench.cli_list import list_
-from kdbench.cli_options import as_json, complete_suite, offline, on_where, say, selection, wait_for
+from kdbench.cli_options import (
+    as_json,
+    complete_suite,
+    judgement,
+    offline,
+    on_where,
+    say,
+    selection,
+    wait_for,
+)
 from kdbench.cli_report import plot, report
 from kdbench.errors import UserError
 
@@ -58,6 +68,7 @@ def cli() -> None:
 
 @cli.command()
 @selection
+@judgement
 @click.option("-j", "--jobs", type=click.IntRange(1), help="Runs at a time.")
 @click.option("--again", is_flag=True, help="Train what has a result once more, beside it.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be trained.")
@@ -161,6 +172,7 @@ def logs(row: str, *, follow: bool, form: Form) -> None:
 
 @cli.command()
 @selection
+@judgement
 @click.option("--strict", is_flag=True, help="Exit with 1 unless everything is reproduced.")
 @as_json
 def check(chosen: Selection, *, strict: bool, as_json: bool) -> int:
@@ -259,3 +271,5 @@ cli.add_command(data)
 cli.add_command(import_)
 cli.add_command(report)
 cli.add_command(plot)
+cli.add_command(claims)
+cli.add_command(power)

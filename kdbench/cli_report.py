@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kdbench.cli_options import selection
+from kdbench.cli_options import judgement, selection
 from kdbench.report.formats import FORMATS
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @selection
+@judgement
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="A file to write.")
 @click.option(
     "--format",
@@ -72,6 +73,7 @@ def report(
 
 @click.command()
 @selection
+@judgement
 @click.option(
     "-o",
     "--output",

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from kdbench.audit import audit_suite, load_prober
+from kdbench.claims import check_claims
 from kdbench.judging import Judged
 from kdbench.lint import lint_suite
 from kdbench.report.content import Report, in_order
@@ -34,6 +35,7 @@ def gather(
             form=chosen.form,
             command=commands(chosen, suite, words),
             environment=environment(checks, judged.results),
+            claims=check_claims(suite, checks),
             audit=audit_suite(suite, chosen.cells(suite, chosen.rows), prober) if prober else (),
             results=judged.results,
             records=dict(_records(checks, judged.there, beside or Path())),
@@ -75,6 +77,10 @@ def commands(chosen: Selection, suite: Suite, words: Sequence[str] = ()) -> str:
         asked += ["--set", f"{key}={value}"]
     if chosen.smoke:
         asked.append("--smoke")
+    if chosen.reading is not None:
+        asked += ["--reading", str(chosen.reading)]
+    if chosen.holm:
+        asked.append("--holm")
     lines = (["kdbench", "run", *asked], ["kdbench", "report", *asked, *words])
     return "\n".join(map(shlex.join, lines))
 

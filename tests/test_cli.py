@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,13 @@ import pytest
 
 from kdbench import __version__
 from kdbench.cli import cli
+from kdbench.plan import expand
 from kdbench.spec import Failure
 from kdbench.store import save_failure, save_result
+from kdbench.suite import load_suite
 from tests.build import make_result
 from tests.conftest import Command, Outcome
-from tests.project import AS_PRINTED, change, store, write_suite
+from tests.project import AS_PRINTED, SUITE, change, store, write_suite
 
 KD = "1.kd/digits_mlp:digits_cnn"
 
@@ -461,22 +464,80 @@ def test_repeat_that_differs_is_told(kdbench: Command, project: Path) -> None:
     assert kdbench("check", "suites/small", "--json").json[0]["repeats"]
 
 
+def curve(project: Path, path: Path, values: Mapping[str, tuple[float, float, float]]) -> None:
+    """Results of three epochs for the rows of the small suite."""
+    for cell in expand(load_suite(path)):
+        for run in cell.runs if cell.row.name in values else ():
+            save_result(project / "results", make_result(run, *values[cell.row.name]))
+
+
+def test_reading_changes_the_verdict_and_trains_nothing(kdbench: Command, project: Path) -> None:
+    curve(project, project / "suites" / "small.toml", {"1.base/digits_mlp": (80.0, 90.0, 70.0)})
+    words = [
+        kdbench("check", "suites/small", "--json", *reading).json[0]["top1"]["word"]
+        for reading in ([], ["--reading", "best"], ["--reading", "2"], ["--reading", "1"])
+    ]
+    assert words == ["below", "reproduced", "reproduced", "below"]
+
+
+def test_reading_stands_in_the_command_of_the_report(kdbench: Command) -> None:
+    report = kdbench("report", "suites/small", "--reading", "best", "--holm").out
+    assert "kdbench run suites/small --reading best --holm" in report
+
+
+def test_reading_leaves_an_epoch_that_is_printed(kdbench: Command, project: Path) -> None:
+    path = write_suite(project, change(("top1 = 90.0", "top1 = 80.0, reading = 1")))
+    curve(project, path, {"1.base/digits_mlp@1": (80.0, 90.0, 70.0)})
+    check = kdbench("check", "suites/small", "--reading", "best", "--json", "--rows", "*@1").json[0]
+    assert check["top1"]["word"] == "reproduced"
+
+
+@pytest.mark.parametrize(("reading", "said"), [("0", "an epoch from 1"), ("4", "train at most 3 epochs")])
+def test_reading_that_no_curve_has_is_refused(kdbench: Command, reading: str, said: str) -> None:
+    done = kdbench("check", "suites/small", "--reading", reading)
+    assert (done.code, said in done.err) == (2, True)
+
+
+CLAIM = """
+[[claim]]
+id = "kd"
+says = "KD improves the student"
+section = "Sec. 1"
+improves = ["1.kd"]
+"""
+
+
+@pytest.mark.parametrize(("top1", "outcome", "code"), [(92.0, "holds", 0), (89.0, "does not hold", 1)])
+def test_claim_is_told_by_check_report_and_claims(
+    kdbench: Command, project: Path, top1: float, outcome: str, code: int
+) -> None:
+    path = write_suite(project, SUITE + CLAIM)
+    store(project, path, AS_PRINTED | {KD: top1})
+    assert f"{outcome}: KD improves the student (Sec. 1)" in kdbench("check", "suites/small").out
+    assert "## Claims" in kdbench("report", "suites/small").out
+    done = kdbench("claims", "suites/small", "--json")
+    assert (done.code, done.json["suites/small.toml"][0]["outcome"]) == (code, outcome)
+
+
 # The surface, frozen: a new command or option is written down here, and in the README.
 
 SELECTION = ["suite", "--as", "--rows", "--seeds", "--set", "--smoke"]
+JUDGEMENT = ["--holm", "--reading"]
 SURFACE = {
     "run": [
         *SELECTION,
+        *JUDGEMENT,
         *("--again", "--dry-run", "--jobs", "--json", "--offline", "--on", "--strict", "--wait", "-j"),
     ],
     "plan": [*SELECTION, "--json"],
     "status": [*SELECTION, "--json"],
-    "check": [*SELECTION, "--json", "--strict"],
+    "check": [*SELECTION, *JUDGEMENT, "--json", "--strict"],
     "report": [
         *SELECTION,
+        *JUDGEMENT,
         *("--audit", "--format", "--into", "--output", "--rest", "--summary", "-o"),
     ],
-    "plot": [*SELECTION, "--format", "--output", "-o"],
+    "plot": [*SELECTION, *JUDGEMENT, "--format", "--output", "-o"],
     "lint": ["suite", "--json"],
     "list suites": ["folder", "--json"],
     "list rows": [*SELECTION, "--json"],
@@ -497,6 +558,8 @@ SURFACE = {
     "data verify": ["name"],
     "data where": [],
     "data neighbours": ["name", "--json"],
+    "claims": [*SELECTION, *JUDGEMENT, "--json"],
+    "power": ["--margin", "--n", "--off", "--std"],
 }
 
 

@@ -51,7 +51,7 @@ GOLDEN = r"""
 
 data set cifar100, as released, suite tfkd_cifar100, arXiv 1909.11723, github.com/a/b
 
-1 of 3 accuracies reproduced, 1 consistent, 1 blocked (2 within the tolerance); 0 of 2 gains reproduced, 1 consistent, 1 blocked (1 within the tolerance); 1 without a printed accuracy.
+1 of 3 accuracies reproduced, 1 consistent, 1 blocked (2 within the tolerance); 0 of 2 gains reproduced, 1 consistent, 1 blocked (1 within the tolerance); 1 without a printed accuracy. Of 3 tested verdicts at most 0.15 are wrong by chance, on average.
 
 Accuracies in percent, gains and differences in percentage points. Measured: the mean over the seeds, half
 the 90 % interval of its difference from the printed number, and in brackets the number of seeds. `off` is
@@ -138,7 +138,7 @@ row                          printed          measured    off  verdict          
 4/mobilenetv2:resnet50@50: its teacher resnet50 (seed 0) failed: loss is NaN (logs/a.txt)
 4/shufflenetv2:resnet18: no reference accuracy; not run yet
 
-1 of 3 accuracies reproduced, 1 consistent, 1 blocked (2 within the tolerance); 0 of 2 gains reproduced, 1 consistent, 1 blocked (1 within the tolerance); 1 without a printed accuracy.
+1 of 3 accuracies reproduced, 1 consistent, 1 blocked (2 within the tolerance); 0 of 2 gains reproduced, 1 consistent, 1 blocked (1 within the tolerance); 1 without a printed accuracy. Of 3 tested verdicts at most 0.15 are wrong by chance, on average.
 """  # noqa: E501 - as it is written
 
 

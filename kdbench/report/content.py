@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from msgspec import Struct
 
 from kdbench.audit import Audit
+from kdbench.claim import ClaimCheck
 from kdbench.lint import Finding
 from kdbench.spec import Check, Form, Result, Suite
 
@@ -24,6 +25,8 @@ class Report(Struct, frozen=True, kw_only=True):
     environment: Mapping[str, object] = {}
     """What the runs were trained with, by name."""
     audit: Sequence[Audit] = ()
+    claims: Sequence[ClaimCheck] = ()
+    """What the paper concludes, held against the same results."""
     results: Mapping[str, Result] = {}
     """By the id of their run: the curves."""
     records: Mapping[str, str] = {}

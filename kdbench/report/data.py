@@ -49,6 +49,7 @@ def _content(report: Report) -> dict[str, Any]:
         "checks": report.checks,
         "deltas": suite.deltas if report.form == "released" else (),
         "findings": report.findings,
+        "claims": report.claims,
         "audit": report.audit,
         "environment": report.environment,
         "records": report.records,

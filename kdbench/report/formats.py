@@ -7,6 +7,7 @@ from msgspec import Struct
 
 from kdbench import catalog
 from kdbench.audit import Audit
+from kdbench.claims import check_claims
 from kdbench.errors import UserError
 from kdbench.lint import Finding
 from kdbench.report.content import Report, in_order
@@ -94,6 +95,7 @@ def render(
         command=command,
         environment=environment or {},
         audit=audit,
+        claims=check_claims(suite, checks),
         results=results or {},
     )
     return write_out([report], format)
