@@ -2,8 +2,10 @@
 
 import pytest
 
-from kdbench import judging
+from kdbench.claim import Outcome
+from kdbench.judging import judge
 from kdbench.plan import expand
+from kdbench.reporting import gather
 from kdbench.spec import Word
 from kdbench.store import index
 from kdbench.suite import load_suite
@@ -18,8 +20,14 @@ def test_report_is_the_golden_one(kind: str) -> None:
 
 def test_every_verdict_is_in_the_golden_project(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(FOLDER)
-    [(_, checks)] = judging.judge(Selection(suites=(SUITE,))).suites
+    [(_, checks)] = judge(Selection(suites=(SUITE,))).suites
     assert {check.top1.word for check in checks} == set(Word)
+
+
+def test_every_outcome_of_a_claim_is_in_the_golden_project(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(FOLDER)
+    [report] = gather(judge(Selection(suites=(SUITE,))))
+    assert {found.outcome for found in report.claims} == set(Outcome)
 
 
 def test_golden_records_are_of_the_runs_that_are_planned_today() -> None:

@@ -238,6 +238,15 @@ def test_print_has_the_tables_and_no_buttons(page: "Page") -> None:
     assert len(page.pdf()) > 10_000
 
 
+def test_claims_tell_their_outcome_and_open_their_comparisons(page: "Page") -> None:
+    claims = page.locator("article.claim")
+    outcomes = claims.locator(".verdict b").all_inner_texts()
+    assert sorted(outcomes) == ["does not hold", "holds", "undecided"]
+    claims.locator("summary").first.click()
+    cells = claims.first.locator("tbody td").all_inner_texts()
+    assert cells == ["1.kd/digits_mlp:digits_cnn", "baseline", "+2.00", "+3.45", "+3.13 to +3.77", "2"]
+
+
 def test_names_are_shown_and_not_obeyed(page: "Page") -> None:
     assert page.locator("h1").inner_text() == "A made-up paper with <b>every</b> verdict | of kdbench"
     row = page.locator("[id='golden/1.kd/digits_cnn:self']")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from kdbench.check import headline
-from kdbench.report import audit, sentences, words
+from kdbench.report import audit, claims, sentences, words
 from kdbench.report.content import Report
 from kdbench.report.forest import HEIGHT, WIDTH, Scale, Strip, scale_of, strip_of
 from kdbench.spec import Check, Curve, Result, Verdict, Word
@@ -101,6 +101,8 @@ def page(reports: Sequence[Report]) -> str:
         glyphs=GLYPHS,
         curves=curves(reports),
         legend=sentences.LEGEND.replace("`", ""),
+        claims_legend=claims.LEGEND.replace("`", ""),
+        signed=words.signed,
         audit_heads=audit.HEADS,
         audit_legend=audit.LEGEND,
         height=HEIGHT,
