@@ -271,18 +271,24 @@ def large() -> str:
     return render(make_suite(*rows), check_suite(cells, results), format="html", results=results)
 
 
+def seconds_to_open(page: "Page", address: str) -> float:
+    """What the page's own process works until it is drawn; others may share the cores."""
+    session = page.context.new_cdp_session(page)
+    session.send("Performance.enable")
+    page.goto(address)
+    page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    metrics = session.send("Performance.getMetrics")["metrics"]
+    return float(next(each["value"] for each in metrics if each["name"] == "ProcessTime"))
+
+
 @pytest.mark.slow
 def test_page_of_500_rows_with_curves_is_small_and_opens_at_once(browser: "Browser", tmp_path: Path) -> None:
     path = tmp_path / "large.html"
     path.write_text(large(), encoding="utf-8")
     assert path.stat().st_size < MOST_BYTES
-    took = []
-    for _ in range(3):
-        page = browser.new_page()
-        page.goto(path.as_uri())
-        took.append(page.evaluate("performance.getEntriesByType('navigation')[0].loadEventEnd") / 1000)
-        assert page.locator("#shown").inner_text() == "500 rows"
-        page.locator("button.open").last.click()
-        assert page.locator("figure .mean").count() == 1
-        page.close()
-    assert min(took) < MOST_SECONDS, took
+    page = browser.new_page()
+    assert seconds_to_open(page, path.as_uri()) < MOST_SECONDS
+    assert page.locator("#shown").inner_text() == "500 rows"
+    page.locator("button.open").last.click()
+    assert page.locator("figure .mean").count() == 1
+    page.close()
