@@ -193,12 +193,19 @@ def test_everything_is_reached_by_the_keyboard(page: "Page") -> None:
     assert page.evaluate(outline) == "solid"
 
 
-@pytest.mark.parametrize("width", [1400, 1024, 768, 390, 320])
+@pytest.mark.parametrize("width", [1400, 1100, 768, 390, 320])
 def test_page_is_never_wider_than_its_window(page: "Page", width: int) -> None:
     page.set_viewport_size({"width": width, "height": 800})
     for button in page.locator("button.open").all()[:4]:
         button.click()
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize("width", [1600, 1400, 1250, 1200])
+def test_no_cell_runs_into_its_neighbour(page: "Page", width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 800})
+    script = "all('.rows > * > tr > *').filter(cell => cell.scrollWidth > cell.clientWidth + 1).length"
+    assert page.evaluate(script) == 0
 
 
 def contrast(page: "Page", selector: str) -> float:
