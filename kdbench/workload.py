@@ -9,7 +9,7 @@ from msgspec import Struct
 from kdbench.errors import UserError
 from kdbench.machine import Machine
 from kdbench.plan import expand, make_plan, weights_needed
-from kdbench.spec import Cell, Form, Precision, Run, Suite
+from kdbench.spec import Cell, Form, Precision, Reading, Run, Suite
 from kdbench.store import Index, index, weights_there
 from kdbench.suite import load_suite
 
@@ -24,6 +24,10 @@ class Selection(Struct, frozen=True, kw_only=True):
     settings: Mapping[str, Any] = {}
     smoke: bool = False
     precision: Precision = "float32"
+    reading: Reading | None = None
+    """Which point of the curves is judged, instead of the suite's; trains nothing."""
+    holm: bool = False
+    """Whether the verdicts are adjusted for their number."""
 
     def load(self) -> list[tuple[Suite, tuple[Cell, ...]]]:
         """Each suite with its chosen rows.
@@ -117,6 +121,20 @@ def _without_weights(runs: tuple[Run, ...], stored: set[str], machine: Machine) 
         for name, epochs in weights_needed(runs).items()
         if name in stored and not weights_there(machine.scratch, name, epochs)
     }
+
+
+def parse_reading(text: str) -> Reading:
+    """`last`, `best` or an epoch.
+
+    Raises:
+        UserError: it is none of these.
+    """
+    for word in ("last", "best"):
+        if text == word:
+            return word
+    if text.isascii() and text.isdigit() and len(text) < 10 and int(text) > 0:
+        return int(text)
+    raise UserError(f"--reading {text!r:.80}: write last, best or an epoch from 1")
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
