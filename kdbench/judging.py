@@ -16,6 +16,10 @@ from kdbench.store import index, load_failures, load_repeats, load_results
 from kdbench.workload import Selection
 
 
+FACTS_LEFT_OUT = ("teacher", "commit", "dirty", "finished")
+"""Facts of a record that name it rather than say what it was trained with."""
+
+
 class Judged(Struct, frozen=True):
     """A selection's rows, each held against its results."""
 
@@ -84,7 +88,7 @@ def environment(checks: list[Check], results: Mapping[str, Result]) -> dict[str,
     found: dict[str, dict[str, None]] = {}
     for name in dict.fromkeys(name for check in checks for name in check.ids):
         for key, value in results[name].environment.items() if name in results else ():
-            if key not in ("teacher", "commit", "dirty") and value is not None:
+            if key not in FACTS_LEFT_OUT and value is not None:
                 found.setdefault(key, {})[str(value)] = None
     return {key: ", ".join(sorted(values)) for key, values in found.items()}
 
