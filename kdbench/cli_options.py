@@ -42,6 +42,7 @@ SELECTION = (
         metavar="KEY=VALUE",
         help="A recipe field or loss parameter, for every row; never compared with a reference.",
     ),
+    click.option("--part", metavar="K/N", help="The K-th of N parts of the rows: a night's, or a machine's."),
     click.option("--smoke", is_flag=True, help="2 epochs on 256 images: does it train at all?"),
 )
 
@@ -58,10 +59,11 @@ def selection(command: F) -> F:
         seeds: str | None,
         form: Form,
         settings: tuple[str, ...],
+        part: str | None,
         smoke: bool,
         **rest: Any,  # noqa: ANN401 - the command's own options
     ) -> Any:  # noqa: ANN401 - what the command returns
-        from kdbench.workload import Selection, parse_seeds, parse_settings
+        from kdbench.workload import Selection, parse_part, parse_seeds, parse_settings
 
         chosen = Selection(
             suites=suite,
@@ -70,6 +72,7 @@ def selection(command: F) -> F:
             form=form,
             settings=parse_settings(settings),
             smoke=smoke,
+            part=parse_part(part) if part is not None else (1, 1),
         )
         return command(chosen, **rest)
 

@@ -1,7 +1,8 @@
 """Two sets of results held against each other, row by row: what became worse, what better, what is the same.
 
 The same tests as in a verdict (docs/verdicts.md), with the row's tolerance as the margin. Where both sides
-have results of the same seeds, the differences of each seed are judged: the views are the same, so pairs scatter less.
+have results of the same seeds, the differences of each seed are judged: the views are the same, so pairs
+scatter less.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,10 +1,10 @@
 """A row over the versions of kdbench that trained it, and where its value changed.
 
-A seed's values are compared with each other alone: its mean over the versions is taken off, so that the seeds'
-own scatter hides no change. A cut in the sequence is a change point if the means before and after differ by a
-t test on what is left (pooled variance; N - 1 - seeds degrees of freedom), at 5 % over all cuts together
-(Bonferroni); the best one is taken and both halves are searched again (binary segmentation). Where training is
-bit-equal, what is left has no scatter and any difference is a change.
+A seed's values are compared with each other alone: its mean over the versions is taken off, so that the
+seeds' own scatter hides no change. A cut in the sequence is a change point if the means before and after
+differ by a t test on what is left (pooled variance; N - 1 - seeds degrees of freedom), at 5 % over all cuts
+together (Bonferroni); the surest is taken and both halves are searched again (binary segmentation). Where
+training is bit-equal, what is left has no scatter and any difference is a change.
 """
 
 from collections import defaultdict
@@ -68,7 +68,9 @@ def _marked(points: list[Point]) -> list[Point]:
     left = _without_seeds(points)
     cuts = sorted(_cuts(left, 0, len(left)))
     ends = [0, *cuts, len(left)]
-    levels = [mean([value for part in left[a:b] for value in part]) for a, b in pairwise(ends)] if left else []
+    levels = (
+        [mean([value for part in left[a:b] for value in part]) for a, b in pairwise(ends)] if left else []
+    )
     jumps = {cut: after - before for cut, (before, after) in zip(cuts, pairwise(levels), strict=True)}
     return [Point(p.version, p.finished, p.values, jumps.get(at)) for at, p in enumerate(points)]
 

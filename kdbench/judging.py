@@ -15,7 +15,6 @@ from kdbench.spec import Cell, Check, Result, Run, Suite
 from kdbench.store import index, load_failures, load_repeats, load_results
 from kdbench.workload import Selection
 
-
 FACTS_LEFT_OUT = ("teacher", "commit", "dirty", "finished")
 """Facts of a record that name it rather than say what it was trained with."""
 
@@ -104,6 +103,8 @@ def command(chosen: Selection, suite: Suite) -> str:
         words += ["--as", chosen.form]
     for key, value in chosen.settings.items():
         words += ["--set", f"{key}={value}"]
+    if chosen.part != (1, 1):
+        words += ["--part", "/".join(map(str, chosen.part))]
     if chosen.smoke:
         words.append("--smoke")
     return shlex.join(words)

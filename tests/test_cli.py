@@ -461,7 +461,7 @@ def test_repeat_that_differs_is_told(kdbench: Command, project: Path) -> None:
 
 # The surface, frozen: a new command or option is written down here, and in the README.
 
-SELECTION = ["suite", "--as", "--rows", "--seeds", "--set", "--smoke"]
+SELECTION = ["suite", "--as", "--part", "--rows", "--seeds", "--set", "--smoke"]
 SURFACE = {
     "run": [
         *SELECTION,
@@ -484,6 +484,8 @@ SURFACE = {
     "cancel": [*SELECTION],
     "retry": [*SELECTION, "--on", "--wait"],
     "logs": ["row", "--as", "--follow", "-f"],
+    "compare": ["a", "b", *SELECTION, "--issue", "--json"],
+    "history": ["row", "--as", "--json"],
     "completion": ["shell"],
     "schema": [],
     "data list": ["--json"],
