@@ -465,7 +465,18 @@ SELECTION = ["suite", "--as", "--part", "--rows", "--seeds", "--set", "--smoke"]
 SURFACE = {
     "run": [
         *SELECTION,
-        *("--again", "--dry-run", "--jobs", "--json", "--offline", "--on", "--strict", "--wait", "-j"),
+        *(
+            "--again",
+            "--cohorts",
+            "--dry-run",
+            "--jobs",
+            "--json",
+            "--offline",
+            "--on",
+            "--strict",
+            "--wait",
+            "-j",
+        ),
     ],
     "plan": [*SELECTION, "--json"],
     "status": [*SELECTION, "--json"],
