@@ -93,24 +93,21 @@ def bundle(chosen: Selection, path: Path) -> Bundled:
         raise UserError("bundle: none of the chosen rows has a result; `kdbench run` trains them")
     without = []
     for name in ids:
-        record, predicted = _evidence(there, name, machine.scratch)
-        files |= record | predicted
-        without += [] if predicted else [there.results[name].name]
+        for record in (there.results[name], *there.repeats.get(name, ())):
+            predicted = _predicted(record, machine.scratch)
+            files |= {f"results/{record.parent.name}/{record.name}": record.read_bytes(), **predicted}
+            without += [] if predicted else [record.name]
     files["verdicts.json"] = verdicts(judge_again(suites, there))
     content = pack(files, _manifest(chosen, suites, files))
     write(path, content)
     return Bundled(len(ids), tuple(without), len(content))
 
 
-def _evidence(there: Index, name: str, scratch: Path) -> tuple[dict[str, bytes], dict[str, bytes]]:
-    """A run's records and its predictions, by member."""
-    paths = [there.results[name], *there.repeats.get(name, ())]
-    records = {f"results/{path.parent.name}/{path.name}": path.read_bytes() for path in paths}
-    predicted = {}
-    for what, sha in load_result(there.results[name]).predictions.items():
-        if file := predictions_file(scratch, name, what, sha):
-            predicted[f"predictions/{name}/{file.name}"] = file.read_bytes()
-    return records, predicted
+def _predicted(record: Path, scratch: Path) -> dict[str, bytes]:
+    """The predictions that a record names, as far as they are on this machine, by member."""
+    result = load_result(record)
+    found = (predictions_file(scratch, result.id, name, sha) for name, sha in result.predictions.items())
+    return {f"predictions/{result.id}/{file.name}": file.read_bytes() for file in found if file}
 
 
 def judge_again(suites: Iterable[tuple[Suite, tuple[Cell, ...]]], there: Index) -> list[list[Check]]:

@@ -1,7 +1,8 @@
-"""Commands that hold results against other results: compare, history."""
+"""Commands that hold results against other results, and hand them on: compare, history, bundle, verify."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -53,3 +54,38 @@ def history(row: str, *, form: Form, as_json: bool) -> None:
         say([{"mean": point.mean, "point": point} for point in points])
     else:
         click.echo(comparing.describe_past(row, points))
+
+
+@click.command()
+@selection
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default="evidence.zip",
+    show_default=True,
+    help="A file to write.",
+)
+def bundle(chosen: Selection, *, output: Path) -> None:
+    """Write the evidence for SUITE into one file: records, predictions, suites, digests, verdicts."""
+    from kdbench import bundle as bundling
+
+    made = bundling.bundle(chosen, output)
+    for name in made.without:
+        click.echo(f"without predictions: {name}", err=True)
+    click.echo(f"{output}: {made.records} records, {made.size:,} bytes")
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@as_json
+def verify(bundle: Path, *, as_json: bool) -> int:
+    """Judge a BUNDLE again: every accuracy from its predictions, every verdict from its records."""
+    from kdbench import verify as verifying
+
+    found = verifying.verify(bundle)
+    if as_json:
+        say(found)
+    else:
+        click.echo("\n".join(verifying.describe(bundle, found)))
+    return int(not found.sound)

@@ -3,17 +3,18 @@
     SCRATCH/predictions/ID/EPOCH.SHA256.classes     the class predicted for each test image
     SCRATCH/predictions/ID/labels.SHA256.classes    the true one
 
-One byte an image, two (the lower first) where there are more than 256 classes. The record of the run holds the
-digests. Needs neither torch nor numpy: whoever verifies has a laptop.
+One byte an image, two (the lower first) where there are more than 256 classes. The record of the run holds
+the digests. Needs neither torch nor numpy: whoever verifies has a laptop.
 """
 
 import sys
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from hashlib import sha256
 from operator import eq
 from pathlib import Path
 
-from kdbench.store import digest
+from kdbench.store import digest, write
 
 LABELS = "labels"
 """The name of the true classes among a run's predictions."""
@@ -52,10 +53,32 @@ def accuracy(predicted: list[int], labels: list[int]) -> float:
     """
     if len(predicted) != len(labels) or not labels:
         raise ValueError(f"{len(predicted)} predictions for {len(labels)} labels")
-    return 100 * sum(map(eq, predicted, labels)) / len(labels)
+    right: int = sum(map(eq, predicted, labels))
+    return 100 * right / len(labels)
 
 
-def predictions_file(scratch: Path, run: str, name: str, sha256: str) -> Path | None:
+def save_predictions(scratch: Path, run: str, classes: Mapping[str, bytes]) -> dict[str, str]:
+    """Keep what a finished run predicted, beside what an earlier training of it did.
+
+    Args:
+        scratch: the folder of this machine.
+        run: its id.
+        classes: by epoch, and the true ones as `labels`.
+
+    Returns:
+        The sha256 of each.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    folder = scratch / "predictions" / run
+    digests = {name: sha256(content).hexdigest() for name, content in sorted(classes.items())}
+    for name, sha in digests.items():
+        write(folder / f"{name}.{sha}.classes", classes[name])
+    return digests
+
+
+def predictions_file(scratch: Path, run: str, name: str, sha: str) -> Path | None:
     """A run's predictions of an epoch, of its best one, or the `labels`, if they are there and whole."""
-    path = scratch / "predictions" / run / f"{name}.{sha256}.classes"
-    return path if path.is_file() and digest(path) == sha256 else None
+    path = scratch / "predictions" / run / f"{name}.{sha}.classes"
+    return path if path.is_file() and digest(path) == sha else None

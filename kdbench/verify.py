@@ -1,12 +1,13 @@
-"""A stranger's evidence bundle, judged again: every accuracy from its predictions, every verdict from its records.
+"""A stranger's evidence bundle, judged again: accuracies from predictions, verdicts from records.
 
-Needs no torch, data or GPU. What comes from a stranger is bounded before it is read, and nothing leaves its folder.
+Needs no torch, data or GPU. What comes from a stranger is bounded before it is read, and nothing leaves its
+folder.
 """
 
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,7 +20,7 @@ from kdbench.bundle import FORMAT, Manifest, judge_again, verdicts
 from kdbench.errors import UserError
 from kdbench.predictions import LABELS, accuracy, decode
 from kdbench.spec import PROTOCOL, Result
-from kdbench.store import index, load_result
+from kdbench.store import Index, index, load_result
 
 LARGEST = 4_000_000_000
 """Bytes that a bundle may unpack to."""
@@ -66,16 +67,28 @@ def verify(path: Path) -> Verified:
     with TemporaryDirectory(prefix="kdbench-") as temporary:
         folder = Path(temporary)
         try:
-            manifest, wrong = _unpack(path, folder)
-            there = index(folder / "results")
-            records = [_record(there.results[name], folder) for name in sorted(there.results)]
-            made = judge_again(manifest.selection(folder).load(), there)
+            return _verify(path, folder)
         except UserError as error:
             told = [problem.replace(f"{folder}/", f"{path}:") for problem in error.problems]
             raise UserError(*told) from error
-        if verdicts(made) != (folder / "verdicts.json").read_bytes():
-            wrong.append("verdicts.json: not the verdicts that its records give")
+
+
+def _verify(path: Path, folder: Path) -> Verified:
+    manifest, wrong = _unpack(path, folder)
+    there = index(folder / "results")
+    records = [_record(each, folder) for each in _paths(there)]
+    if any(record.wrong and not record.proven for record in records):
+        return Verified(records, 0, [*wrong, "verdicts.json: not judged again, as records are broken"])
+    made = judge_again(manifest.selection(folder).load(), there)
+    if verdicts(made) != (folder / "verdicts.json").read_bytes():
+        wrong.append("verdicts.json: not the verdicts that its records give")
     return Verified(records, sum(map(len, made)), wrong)
+
+
+def _paths(there: Index) -> list[Path]:
+    """The records, each run's first one before its repeats."""
+    runs = sorted(there.results)
+    return [path for run in runs for path in (there.results[run], *there.repeats.get(run, ()))]
 
 
 def _unpack(path: Path, folder: Path) -> tuple[Manifest, list[str]]:
@@ -142,30 +155,39 @@ def _record(path: Path, folder: Path) -> Finding:
     name = f"{path.parent.name}/{path.name}"
     try:
         result = load_result(path)
+        predicted = _predicted(result, folder)
     except UserError as error:
         return Finding(name, error.problems[0].replace(f"{folder}/", ""))
-    predicted = _predicted(result, folder)
-    wrong, proven = [], []
     labels = predicted.pop(LABELS, None)
-    if predicted and labels is None:
-        wrong.append("its predictions are here, the labels are not")
-    for epoch, classes in predicted.items() if labels is not None else ():
-        of = result.curve.at("best" if epoch == "best" else int(epoch))
-        try:
-            found = accuracy(classes, labels or [])
-        except ValueError as error:
-            wrong.append(f"epoch {epoch}: {error}")
-            continue
-        if found != of:
-            wrong.append(f"epoch {epoch}: its predictions give {found:.2f} %, the record says {of:.2f} %")
-        proven.append(epoch)
-    return Finding(name, "; ".join(wrong), tuple(proven))
+    if labels is None:
+        return Finding(name, "its predictions are here, the labels are not" if predicted else "")
+    wrong = [*_foreign_labels(result), *(_differs(result, *each, labels) for each in predicted.items())]
+    return Finding(name, "; ".join(filter(None, wrong)), tuple(predicted))
+
+
+def _foreign_labels(result: Result) -> Iterator[str]:
+    """Whether the true classes are those of the data set, where kdbench knows them."""
+    known = catalog.find("datasets", result.run.dataset).test_labels_digest
+    if known and not result.run.recipe.test_size and result.predictions[LABELS] != known:
+        yield f"its labels are not those of the test images of {result.run.dataset}"
+
+
+def _differs(result: Result, epoch: str, predicted: list[int], labels: list[int]) -> str:
+    """How an epoch's predictions contradict the record; "" where they do not."""
+    try:
+        recorded = result.curve.at("best" if epoch == "best" else int(epoch))
+        found = accuracy(predicted, labels)
+    except (ValueError, IndexError) as error:
+        return f"epoch {epoch}: {error}"
+    if found == recorded:
+        return ""
+    return f"epoch {epoch}: its predictions give {found:.2f} %, the record says {recorded:.2f} %"
 
 
 def _predicted(result: Result, folder: Path) -> dict[str, list[int]]:
     """The classes of a run's epochs and its labels, as far as they are the files that its record names."""
     entry = catalog.find("datasets", result.run.dataset)
-    count = result.run.recipe.classes or entry.classes
+    count = entry.classes
     found: dict[str, list[int]] = {}
     for name, sha in result.predictions.items():
         path = folder / "predictions" / result.id / f"{name}.{sha}.classes"
@@ -178,13 +200,11 @@ def describe(path: Path, verified: Verified) -> Iterator[str]:
     """What came of it, in lines: what does not match first."""
     yield from verified.wrong
     yield from (f"{record.record}: {record.wrong}" for record in verified.records if record.wrong)
-    bare = [record for record in verified.records if not record.proven and not record.wrong]
-    if bare:
-        yield f"{len(bare)} records have no predictions here: their curves stand for themselves"
-    words = "every one matches" if verified.sound else "NOT all match"
+    proven = sum(bool(record.proven) for record in verified.records)
+    if bare := len(verified.records) - proven:
+        yield f"{bare} records without predictions: their curves stand for themselves"
+    words = "all match" if verified.sound else "NOT all match"
     yield (
-        f"{path}: {len(verified.records)} records, {len(verified.records) - len(bare)} of them computed again "
-        f"from predictions, {verified.verdicts} rows judged again: {words}"
+        f"{path}: {len(verified.records)} records, {proven} computed again from predictions, "
+        f"{verified.verdicts} rows judged again: {words}"
     )
-
-

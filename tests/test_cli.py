@@ -497,6 +497,8 @@ SURFACE = {
     "logs": ["row", "--as", "--follow", "-f"],
     "compare": ["a", "b", *SELECTION, "--issue", "--json"],
     "history": ["row", "--as", "--json"],
+    "bundle": [*SELECTION, "--output", "-o"],
+    "verify": ["bundle", "--json"],
     "completion": ["shell"],
     "schema": [],
     "data list": ["--json"],
