@@ -9,8 +9,8 @@ from kdbench.address import find_row
 from kdbench.compare import Change, Comparison, Side, compare, experiment, measured_side, printed_side, sort
 from kdbench.errors import UserError
 from kdbench.history import Point, history, sparkline
-from kdbench.judging import FACTS_LEFT_OUT
 from kdbench.machine import load_machine
+from kdbench.reporting import FACTS_LEFT_OUT
 from kdbench.sources import PRINTED, results_of
 from kdbench.spec import Cell, Form, Reading, Result, Run
 from kdbench.store import Index, index, load_result

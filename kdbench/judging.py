@@ -1,22 +1,15 @@
-"""What `kdbench check` and `report` do: stored results -> checks -> text."""
+"""What `kdbench check` does, and `report` begins with: stored results -> checks."""
 
-import shlex
 from collections.abc import Iterator, Mapping
 
 from msgspec import Struct
 
-from kdbench.audit import Audit, Prober, audit_suite, load_prober
 from kdbench.check import check_suite
-from kdbench.lint import lint_suite
 from kdbench.machine import load_machine
-from kdbench.report.markdown import render
-from kdbench.report.summary import lines, summary
+from kdbench.report.summary import lines
 from kdbench.spec import Cell, Check, Result, Run, Suite
-from kdbench.store import index, load_failures, load_repeats, load_results
+from kdbench.store import Index, index, load_failures, load_repeats, load_results
 from kdbench.workload import Selection
-
-FACTS_LEFT_OUT = ("teacher", "commit", "dirty", "finished")
-"""Facts of a record that name it rather than say what it was trained with."""
 
 
 class Judged(Struct, frozen=True):
@@ -25,6 +18,8 @@ class Judged(Struct, frozen=True):
     chosen: Selection
     suites: list[tuple[Suite, list[Check]]]
     results: Mapping[str, Result]
+    there: Index
+    """The records that are stored."""
 
 
 def judge(chosen: Selection) -> Judged:
@@ -40,7 +35,7 @@ def judge(chosen: Selection) -> Judged:
     results, repeats = load_results(there, ids, known), load_repeats(there, ids)
     failures = load_failures(there, there.failures)
     checked = [(suite, check_suite(cells, results, failures, repeats)) for suite, cells in suites]
-    return Judged(chosen, checked, results)
+    return Judged(chosen, checked, results, there)
 
 
 def _runs(cell: Cell) -> Iterator[tuple[str, Run]]:
@@ -54,57 +49,3 @@ def _ids(cell: Cell) -> tuple[str, ...]:
 def table(judged: Judged) -> str:
     """The verdicts for a terminal."""
     return "\n\n".join("\n".join(lines(checks)) for _, checks in judged.suites)
-
-
-def report(judged: Judged, *, audit: bool = False) -> str:
-    """The reports of all suites; `audit`: with what the losses do, for which torch is imported."""
-    prober = load_prober() if audit else None
-    return "\n".join(
-        render(
-            suite,
-            checks,
-            lint_suite(suite),
-            form=judged.chosen.form,
-            command=command(judged.chosen, suite),
-            environment=environment(checks, judged.results),
-            audit=_audit(judged.chosen, suite, prober) if prober else (),
-        )
-        for suite, checks in judged.suites
-    )
-
-
-def _audit(chosen: Selection, suite: Suite, prober: Prober) -> list[Audit]:
-    return audit_suite(suite, chosen.cells(suite, chosen.rows), prober)
-
-
-def summaries(judged: Judged) -> str:
-    """One table per suite."""
-    return "\n".join(summary(suite, checks) for suite, checks in judged.suites)
-
-
-def environment(checks: list[Check], results: Mapping[str, Result]) -> dict[str, str]:
-    """What the runs were trained with: each fact, with all its values where the runs differ."""
-    found: dict[str, dict[str, None]] = {}
-    for name in dict.fromkeys(name for check in checks for name in check.ids):
-        for key, value in results[name].environment.items() if name in results else ():
-            if key not in FACTS_LEFT_OUT and value is not None:
-                found.setdefault(key, {})[str(value)] = None
-    return {key: ", ".join(sorted(values)) for key, values in found.items()}
-
-
-def command(chosen: Selection, suite: Suite) -> str:
-    """The command that trains and reports the same rows again."""
-    words = ["kdbench", "run", suite.path.removesuffix(".toml")]
-    if chosen.rows != "*":
-        words += ["--rows", chosen.rows]
-    if chosen.seeds is not None:
-        words += ["--seeds", ",".join(map(str, chosen.seeds))]
-    if chosen.form != "released":
-        words += ["--as", chosen.form]
-    for key, value in chosen.settings.items():
-        words += ["--set", f"{key}={value}"]
-    if chosen.part != (1, 1):
-        words += ["--part", "/".join(map(str, chosen.part))]
-    if chosen.smoke:
-        words.append("--smoke")
-    return shlex.join(words)

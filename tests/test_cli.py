@@ -115,7 +115,9 @@ def test_report_goes_to_a_file(kdbench: Command, stored: Path) -> None:
 
 def test_report_names_the_command_that_makes_it(kdbench: Command) -> None:
     words = ["suites/small", "--rows", "1.*", "--seeds", "0,1", "--as", "printed", "--set", "epochs=2"]
-    assert f"    kdbench run suites/small --rows '1.*' {' '.join(words[3:])}" in kdbench("report", *words).out
+    out = kdbench("report", *words, "--format", "markdown").out
+    for command in ("run", "report"):
+        assert f"    kdbench {command} suites/small --rows '1.*' {' '.join(words[3:])}" in out
 
 
 def test_lint_finds_what_does_not_add_up(kdbench: Command, project: Path) -> None:
@@ -481,7 +483,11 @@ SURFACE = {
     "plan": [*SELECTION, "--json"],
     "status": [*SELECTION, "--json"],
     "check": [*SELECTION, "--json", "--strict"],
-    "report": [*SELECTION, "--audit", "--into", "--output", "--summary", "-o"],
+    "report": [
+        *SELECTION,
+        *("--audit", "--format", "--into", "--output", "--rest", "--summary", "-o"),
+    ],
+    "plot": [*SELECTION, "--format", "--output", "-o"],
     "lint": ["suite", "--json"],
     "list suites": ["folder", "--json"],
     "list rows": [*SELECTION, "--json"],
