@@ -485,7 +485,7 @@ SURFACE = {
     "check": [*SELECTION, "--json", "--strict"],
     "report": [
         *SELECTION,
-        *("--audit", "--format", "--into", "--output", "--rest", "--summary", "-o"),
+        *("--ages", "--audit", "--format", "--into", "--output", "--rest", "--summary", "-o"),
     ],
     "plot": [*SELECTION, "--format", "--output", "-o"],
     "lint": ["suite", "--json"],
