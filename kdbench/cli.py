@@ -14,6 +14,7 @@ import click
 from kdbench import __version__
 from kdbench.cli_audit import audit
 from kdbench.cli_data import data
+from kdbench.cli_evidence import bundle, compare, history, verify
 from kdbench.cli_import import import_
 from kdbench.cli_judge import claims, power
 from kdbench.cli_list import list_
@@ -268,6 +269,10 @@ def schema() -> None:
 
 
 cli.add_command(audit)
+cli.add_command(compare)
+cli.add_command(history)
+cli.add_command(bundle)
+cli.add_command(verify)
 cli.add_command(list_)
 cli.add_command(data)
 cli.add_command(import_)

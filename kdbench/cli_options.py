@@ -50,6 +50,7 @@ SELECTION = (
         show_default=True,
         help="The arithmetic of training; other runs with other ids.",
     ),
+    click.option("--part", metavar="K/N", help="The K-th of N parts of the rows: a night's, or a machine's."),
     click.option("--smoke", is_flag=True, help="2 epochs on 256 images: does it train at all?"),
 )
 
@@ -66,11 +67,12 @@ def selection(command: F) -> F:
         seeds: str | None,
         form: Form,
         settings: tuple[str, ...],
+        part: str | None,
         smoke: bool,
         precision: Precision,
         **rest: Any,  # noqa: ANN401 - the command's own options
     ) -> Any:  # noqa: ANN401 - what the command returns
-        from kdbench.workload import Selection, parse_seeds, parse_settings
+        from kdbench.workload import Selection, parse_part, parse_seeds, parse_settings
 
         chosen = Selection(
             suites=suite,
@@ -80,6 +82,7 @@ def selection(command: F) -> F:
             settings=parse_settings(settings),
             smoke=smoke,
             precision=precision,
+            part=parse_part(part) if part is not None else (1, 1),
         )
         return command(chosen, **rest)
 

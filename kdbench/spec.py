@@ -308,6 +308,8 @@ class Result(Struct, frozen=True, kw_only=True):
     weights: dict[str, Digest]
     """The sha256 of the weights kept, by epoch."""
     environment: dict[str, str | int | float | bool | None]
+    predictions: dict[str, Digest] = {}
+    """The sha256 of the classes predicted, by epoch, and of the true ones (`kdbench.predictions`)."""
 
 
 class Failure(Struct, frozen=True, kw_only=True):

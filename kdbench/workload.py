@@ -28,6 +28,8 @@ class Selection(Struct, frozen=True, kw_only=True):
     """Which point of the curves is judged, instead of the suite's; trains nothing."""
     holm: bool = False
     """Whether the verdicts are adjusted for their number."""
+    part: tuple[int, int] = (1, 1)
+    """The k-th of n parts of each suite's chosen rows: every n-th row, from the k-th on."""
 
     def load(self) -> list[tuple[Suite, tuple[Cell, ...]]]:
         """Each suite with its chosen rows.
@@ -40,7 +42,8 @@ class Selection(Struct, frozen=True, kw_only=True):
         for path in self.suites:
             try:
                 suite = load_suite(path)
-                loaded.append((suite, self.cells(suite, self.rows)))
+                k, n = self.part
+                loaded.append((suite, self.cells(suite, self.rows)[k - 1 :: n]))
             except UserError as error:
                 problems.extend(error.problems)
         if problems:
@@ -95,7 +98,7 @@ def find_work(selection: Selection, machine: Machine, *, again: bool = False) ->
     suites = selection.load()
     cells = [cell for _, some in suites for cell in some]
     every = cells
-    if selection.rows != "*":
+    if (selection.rows, selection.part) != ("*", (1, 1)):
         every = [cell for suite, _ in suites for cell in selection.cells(suite, "*", fitting=True)]
     there = index(machine.results)
     asked = {name for cell in cells for name in cell.ids}
@@ -153,6 +156,20 @@ def parse_seeds(text: str) -> tuple[int, ...]:
             raise UserError(f"--seeds {text!r}: a range rises and has at most 1,000 seeds")
         seeds.extend(range(int(ends[0]), int(ends[1]) + 1))
     return tuple(dict.fromkeys(seeds))
+
+
+def parse_part(text: str) -> tuple[int, int]:
+    """`K/N`: the K-th of N parts.
+
+    Raises:
+        UserError: it is not.
+    """
+    k, slash, n = text.partition("/")
+    if not slash or not all(end.isascii() and end.isdigit() and len(end) < 6 for end in (k, n)):
+        raise UserError(f"--part {text!r:.80}: write K/N, for example 3/14, the third of 14 parts")
+    if not 1 <= int(k) <= int(n):
+        raise UserError(f"--part {text}: K is from 1 to {int(n)}")
+    return int(k), int(n)
 
 
 def parse_settings(texts: tuple[str, ...]) -> dict[str, Any]:
