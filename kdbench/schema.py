@@ -13,7 +13,8 @@ from msgspec import Meta, Struct, field
 from msgspec.structs import FieldInfo, fields, replace
 
 from kdbench.catalog import unknown
-from kdbench.spec import Digest, Percent, Positive, Reading, Recipe, Tolerance, Weight
+from kdbench.spec import Percent, Positive, Reading, Recipe, Tolerance, Weight
+from kdbench.weights import Digest
 
 Text = Annotated[str, Meta(min_length=1, max_length=2000, pattern=r"^[^\x00-\x08\x0b-\x1f\x7f-\x9f]*$")]
 Note = Annotated[str, Meta(max_length=2000, pattern=r"^[^\x00-\x08\x0b-\x1f\x7f-\x9f]*$")]
@@ -98,6 +99,19 @@ class ImportedFile(Struct, frozen=True, kw_only=True):
     source: Note = ""
 
 
+class ClaimFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[[claim]]`: what the paper concludes; one of `order`, `alike`, `improves` says from which rows."""
+
+    id: Name
+    says: Text
+    section: Text
+    order: tuple[Text, ...] = ()
+    alike: tuple[Text, ...] = ()
+    improves: tuple[Text, ...] = ()
+    margin: Weight = 0.0
+    note: Note = ""
+
+
 class SuiteFile(Struct, frozen=True, kw_only=True):
     """A whole file of `suites/`."""
 
@@ -106,6 +120,7 @@ class SuiteFile(Struct, frozen=True, kw_only=True):
     recipe: Written
     table: list[TableFile]
     delta: list[DeltaFile] = field(default_factory=list)
+    claim: list[ClaimFile] = field(default_factory=list)
     imported: list[ImportedFile] = field(default_factory=list)
 
 
@@ -290,12 +305,14 @@ def read_suite_file(content: Mapping[str, Any], place: Place) -> SuiteFile:
     tables = [_table(table, at) for table, at in _each(content, "table", "id", place)]
     deltas = [struct_at(DeltaFile, delta, at) for delta, at in _each(content, "delta", "at", place)]
     imported = [struct_at(ImportedFile, each, at) for each, at in _each(content, "imported", "name", place)]
+    claims = [struct_at(ClaimFile, claim, at) for claim, at in _each(content, "claim", "id", place)]
     if None in deltas or None in imported or not tables:
         place.doubts.add("*")
     return SuiteFile(
         suite=make(SuiteHead, _section(SuiteHead, "suite", content, place), place.at("[suite]"), _HEAD),  # type: ignore[arg-type]
         table=[table for table in tables if table is not None],
         delta=[delta for delta in deltas if delta is not None],
+        claim=[claim for claim in claims if claim is not None],
         imported=[each for each in imported if each is not None],
         recipe=_section(Recipe, "recipe", content, place),
         tolerance=_section(Tolerance, "tolerance", content, place),

@@ -12,7 +12,9 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field, json
 
+from kdbench.claim import Claim
 from kdbench.identity import identity
+from kdbench.weights import Digest, Imported, Weights
 
 PROTOCOL = 1
 """The version of the arithmetic of training. Raised whenever a change of code can change a number."""
@@ -25,7 +27,6 @@ Count = Annotated[int, Meta(ge=0)]
 Rate = Annotated[float, Meta(gt=0)]
 Weight = Annotated[float, Meta(ge=0)]
 Percent = Annotated[float, Meta(ge=0, le=100)]
-Digest = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 Form = Literal["released", "printed"]
 """The two readings of a suite: what the authors' code does, or what the paper prints."""
 Precision = Literal["float32", "tf32", "bf16"]
@@ -92,28 +93,11 @@ class Loss(Struct, frozen=True):
     params: dict[str, float] = {}
 
 
-class Weights(Struct, frozen=True):
-    """Published weights that a training starts from."""
-
-    name: str
-    """As a row has it: `timm/resnet50.a1_in1k`."""
-    sha256: Digest
-    """Of the file."""
-
-
 class Teacher(Struct, frozen=True):
     """A checkpoint on the way of another run: after an epoch, or the best one on test."""
 
     run: "Run"
     epoch: Positive | Literal["best"]
-
-
-class Imported(Struct, frozen=True):
-    """Somebody else's network, made a teacher by `kdbench import`."""
-
-    model: str
-    sha256: Digest
-    """Of the file as its author published it."""
 
 
 class Run(Struct, frozen=True, omit_defaults=True, dict=True):
@@ -170,6 +154,8 @@ class Tolerance(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     top1: Rate
     gain: Rate
+    why: str = ""
+    """Why a row's margins are not the suite's."""
 
 
 class TeacherName(Struct, frozen=True):
@@ -277,6 +263,7 @@ class Suite(Struct, frozen=True, kw_only=True):
     dataset: str
     rows: tuple[Row, ...]
     deltas: tuple[Delta, ...] = ()
+    claims: tuple[Claim, ...] = ()
     imported: dict[str, Imported] = {}
     """The imported teachers by the names that rows give them."""
     teacher: Reading = "last"
@@ -327,6 +314,8 @@ class Result(Struct, frozen=True, kw_only=True):
     weights: dict[str, Digest]
     """The sha256 of the weights kept, by epoch."""
     environment: dict[str, str | int | float | bool | None]
+    predictions: dict[str, Digest] = {}
+    """The sha256 of the classes predicted, by epoch, and of the true ones (`kdbench.predictions`)."""
 
 
 class Failure(Struct, frozen=True, kw_only=True):
@@ -366,11 +355,17 @@ class Verdict(Struct, frozen=True, kw_only=True):
     std: float | None = None
     n: int = 0
     interval: tuple[float, float] | None = None
-    """90 % confidence interval of (measured - printed); None for fewer than two seeds."""
+    """Confidence interval of (measured - printed), of 1 - 2 `level`; None for fewer than two seeds."""
     within: bool | None = None
     """The plain test: the mean differs from the printed number by no more than the tolerance."""
     p: float | None = None
     """The p-value of the two one-sided tests: small means equivalent within the tolerance."""
+    p_outside: float | None = None
+    """The p-value of the opposite: small means that the difference is larger than the tolerance."""
+    p_adjusted: float | None = None
+    """Holm's adjusted p-value of what the word claims, where asked for: `holm.adjust`."""
+    level: float = 0.05
+    """The largest p-value that counts: less where the row is looked at after each seed (`sequential`)."""
     exact: bool = True
     """The printed mean counted as exact: its std or number of runs is not printed."""
 
@@ -390,6 +385,10 @@ class Check(Struct, frozen=True, kw_only=True):
     gain: Verdict
     values: dict[int, float] = {}
     """The accuracy at the row's reading, by seed."""
+    gains: dict[int, float] = {}
+    """The same less the baseline's of the same seed, where both are there."""
+    readings: dict[str, float] = {}
+    """The mean over the seeds at `last`, at `best` and at the row's epoch."""
     optimism: float | None = None
     """Mean of (best on test minus last)."""
     same_as: tuple[str, ...] = ()

@@ -9,8 +9,10 @@ from typing import Any
 
 from msgspec.structs import asdict
 
+from kdbench.claim import Claim
 from kdbench.errors import UserError
 from kdbench.mistakes import find_mistakes
+from kdbench.mistakes_claims import find_claim_mistakes
 from kdbench.schema import (
     WRONG,
     Place,
@@ -24,7 +26,6 @@ from kdbench.schema import (
 )
 from kdbench.spec import (
     Delta,
-    Imported,
     Loss,
     Recipe,
     Reference,
@@ -32,9 +33,9 @@ from kdbench.spec import (
     Suite,
     TeacherName,
     Tolerance,
-    Weights,
 )
 from kdbench.toml import parse
+from kdbench.weights import Imported, Weights
 
 
 def load_suite(path: str | Path) -> Suite:
@@ -56,6 +57,7 @@ def read_suite(file: Path, content: Mapping[str, Any]) -> Suite:
     place = Place(str(file))
     suite = build(file, read_suite_file(content, place), place)
     find_mistakes(suite, place)
+    find_claim_mistakes(suite, place)
     if place.problems:
         raise UserError(*place.problems)
     return suite
@@ -97,6 +99,7 @@ def build(file: Path, written: SuiteFile, place: Place) -> Suite:
         teacher=head.teacher,
         rows=rows,
         deltas=tuple(Delta(**asdict(delta)) for delta in written.delta),
+        claims=tuple(Claim(**asdict(claim)) for claim in written.claim),
         imported=_imported(written, place),
     )
 
@@ -118,6 +121,8 @@ def _rows(written: SuiteFile, table: TableFile, place: Place) -> Iterator[Row]:
         here = place.at(f"row {number} ({line.student})")
         own_recipe = values_at(Recipe, line.recipe, here.at("recipe"))
         own_margins = values_at(Tolerance, line.tolerance, here.at("tolerance"))
+        if own_margins and "why" not in own_margins:
+            here.at("tolerance").say('other margins than the suite\'s need a reason: add why = "..."')
         named = _loss({**loss, **_loss_values(line.loss, here)}, place if not line.loss else here)
         teacher = _teacher(line.teacher, here)
         if named is None or (teacher is None and line.teacher is not None):

@@ -89,23 +89,30 @@ def test_what_trains_knows_no_suite(path: Path) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    [path for path in FILES if path.name in ("spec.py", "identity.py", "errors.py", "stats.py")],
+    [
+        path
+        for path in FILES
+        if path.name in ("spec.py", "claim.py", "identity.py", "weights.py", "errors.py", "stats.py")
+    ],
     ids=named,
 )
 def test_nouns_import_nothing_of_kdbench(path: Path) -> None:
-    assert parts(imports(path, inside=True)) <= {"identity"}
+    assert parts(imports(path, inside=True)) <= {"claim", "identity", "weights"}
 
 
 @pytest.mark.parametrize(
     ("name", "lower"),
     [
         ("catalog.py", set()),
-        ("schema.py", {"catalog", "spec"}),
+        ("schema.py", {"catalog", "spec", "weights"}),
         ("mistakes.py", {"catalog", "printed", "schema", "spec"}),
-        ("suite.py", {"errors", "mistakes", "schema", "spec", "toml"}),
+        ("suite.py", {"claim", "errors", "mistakes", "mistakes_claims", "schema", "spec", "toml", "weights"}),
         ("plan.py", {"catalog", "errors", "mistakes", "schema", "spec"}),
         ("store.py", {"errors", "spec"}),
-        ("check.py", {"spec", "stats"}),
+        ("check.py", {"spec", "stats", "tally"}),
+        ("claims.py", {"claim", "spec", "stats"}),
+        ("tally.py", {"spec", "stats"}),
+        ("holm.py", {"spec", "stats"}),
         ("lint.py", {"printed", "spec"}),
     ],
 )
@@ -137,7 +144,18 @@ def test_names_of_files_say_what_is_in_them(path: Path) -> None:
     assert not {*path.relative_to(HOME).with_suffix("").parts} & vague
 
 
-HEAVY_AT_START = ["numpy", "scipy.stats", "sklearn", "torch", "torchvision", "timm", "rich", "jinja2", "PIL"]
+HEAVY_AT_START = [
+    "numpy",
+    "scipy.stats",
+    "sklearn",
+    "torch",
+    "torchvision",
+    "timm",
+    "rich",
+    "jinja2",
+    "PIL",
+    "matplotlib",
+]
 PROBE = """
 import sys
 from kdbench.cli import main

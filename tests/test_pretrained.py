@@ -19,10 +19,11 @@ from kdbench.machine import Data, Machine
 from kdbench.models.output import Network
 from kdbench.models.pretrained import start_from
 from kdbench.plan import expand
-from kdbench.spec import Run, Teacher, Weights
+from kdbench.spec import Run, Teacher
 from kdbench.suite import load_suite
 from kdbench.training.checkpoint import save_weights
 from kdbench.training.world import World
+from kdbench.weights import Weights
 from tests.conftest import Command
 from tests.project import change, write_suite
 from tests.server import Server

@@ -9,7 +9,8 @@ import pytest
 from msgspec.structs import fields, replace
 
 from kdbench.identity import identity
-from kdbench.spec import PROTOCOL, RESULT_SCHEMA, Curve, Imported, Loss, Recipe, Run, Teacher, Weights
+from kdbench.spec import PROTOCOL, RESULT_SCHEMA, Curve, Loss, Recipe, Run, Teacher
+from kdbench.weights import Imported, Weights
 
 RECIPE = Recipe(epochs=40, batch_size=32, lr=0.05)
 FULL = Recipe(

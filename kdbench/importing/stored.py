@@ -9,8 +9,9 @@ from kdbench import catalog
 from kdbench.errors import UserError
 from kdbench.importing.labels import Measured, check_label_space
 from kdbench.importing.passport import PASSPORT_SCHEMA, Passport
-from kdbench.spec import Imported, Run
+from kdbench.spec import Run
 from kdbench.store import digest
+from kdbench.weights import Imported
 
 
 def check_imported(runs: Iterable[Run], scratch: Path) -> None:

@@ -4,6 +4,7 @@ import platform
 import subprocess
 import sys
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -168,6 +169,7 @@ def environment(run: Run, world: World) -> dict[str, str | int | float | bool | 
         "deterministic": torch.are_deterministic_algorithms_enabled(),
         "data": world.dataset(run.dataset).content,
         "teacher": _teacher_digest(run, world.machine.scratch),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
 
