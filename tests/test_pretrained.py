@@ -96,6 +96,18 @@ def test_file_of_another_digest_is_refused_by_name(content: bytes, tmp_path: Pat
     assert file.exists()
 
 
+def test_weights_that_nobody_has_are_told_by_name(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", server.url())
+    fetcher = Fetcher(place=tmp_path, mirrors=(server.url("/near"),))
+    with pytest.raises(
+        UserError, match=r"^no mirror delivered mobilenetv2_100\.test\.safetensors:\n"
+    ) as error:
+        fetched(NAME, "", fetcher)
+    assert f"{server.url('/near')}/mobilenetv2_100.test.safetensors: HTTP 404" in str(error.value)
+
+
 def test_file_that_is_there_is_taken_offline(hub: Server, content: bytes, tmp_path: Path) -> None:
     first = fetched(NAME, digest(content), Fetcher(place=tmp_path))
     asked = len(hub.asked)

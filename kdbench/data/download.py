@@ -46,7 +46,8 @@ def download(urls: Sequence[str], path: Path, checksum: str, *, limit: int, repo
             part.replace(path)
             return
     cure = f"Put the file at {path} by hand, or name a mirror (its folder's URL) in KDBENCH_MIRRORS."
-    raise UserError(f"no mirror delivered {path.name} ({kind(checksum)} {checksum}):", *problems, cure)
+    held = f" ({kind(checksum)} {checksum})" if checksum else ""
+    raise UserError(f"no mirror delivered {path.name}{held}:", *problems, cure)
 
 
 def md5_of(path: Path) -> str:
