@@ -105,8 +105,10 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 
 def small(run: Run) -> Run:
-    """Two steps of two images."""
-    recipe = replace(run.recipe, epochs=1, batch_size=2, train_size=4, milestones=(), warmup_epochs=0)
+    """Two steps of two images, for which the printed lr is too large."""
+    recipe = replace(
+        run.recipe, epochs=1, batch_size=2, train_size=4, milestones=(), warmup_epochs=0, lr=1e-3
+    )
     return replace(run, recipe=replace(recipe, size=SIZE, resize=RESIZE) if recipe.size else recipe)
 
 
