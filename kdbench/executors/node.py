@@ -79,7 +79,7 @@ class NodeExecutor(LocalExecutor):
         self.gpus = [gpu for gpu in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if gpu]
         self.seats: dict[Worker, int] = {}
         self.crashes: Counter[str] = Counter()
-        self.journal = Journal(here.work.machine.scratch, here.job, all_runs(here.work))
+        self.journal = Journal(here.work.machine, here.job, all_runs(here.work))
 
     def start_worker(self) -> Worker:
         """A new worker on the lowest free seat; seats share the GPUs in turn."""
