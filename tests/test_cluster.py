@@ -33,7 +33,7 @@ def refused(*words: str) -> str:
 @pytest.mark.parametrize(
     ("on", "words"),
     [
-        ("slurm:some", "no sbatch, srun, squeue, scancel, sinfo on PATH"),
+        ("slurm:some", "no sbatch, srun, squeue, scancel, scontrol, sinfo on PATH"),
         ("slurm:sone", "Did you mean 'some'?"),
         ("slurm", "which cluster?"),
         ("slurm:", "write local, slurm or slurm:PROFILE"),

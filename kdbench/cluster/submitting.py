@@ -1,18 +1,18 @@
 """`run --on slurm`, `cancel` and `retry`: what is missing becomes jobs, once, whoever asks for it."""
 
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from pathlib import Path
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from kdbench.cluster import attempts, submissions
-from kdbench.cluster.estimate import estimator
+from kdbench.cluster.estimate import Estimate, estimator
 from kdbench.cluster.groups import Group, like_their_teachers, make_groups, times
-from kdbench.cluster.places import Place, under_way
+from kdbench.cluster.places import Place, clear_broken_off, under_way
 from kdbench.cluster.profiles import Profile, check_shared, load_profile
-from kdbench.cluster.scheduler import cancel, check_commands
+from kdbench.cluster.queued import ask_scheduler
+from kdbench.cluster.scheduler import cancel, check_commands, release
 from kdbench.cluster.submissions import Submission
 from kdbench.data.place import where
 from kdbench.errors import UserError
@@ -56,9 +56,10 @@ def submit_missing(chosen: Selection, profile_name: str, *, offline: bool) -> Su
     check_shared(profile, {"results": machine.results, "scratch": machine.scratch, "data": data})
     check_writable(machine.results)
     check_writable(machine.scratch)
-    fetch_missing({run.dataset for run in find_work(chosen, machine).runs}, machine)
     with submissions.one_at_a_time(machine.scratch):
-        return _submit(chosen, machine, profile)
+        work = find_work(chosen, machine)
+        fetch_missing({run.dataset for run in work.runs}, machine)
+        return _submit(work, chosen, machine, profile)
 
 
 def shared_machine(*, offline: bool = False) -> Machine:
@@ -72,17 +73,17 @@ def shared_machine(*, offline: bool = False) -> Machine:
     return replace(machine, root=str(Path(machine.root).resolve()), data=data)
 
 
-def _submit(chosen: Selection, machine: Machine, profile: Profile) -> Submitted:
-    work = find_work(chosen, machine)
+def _submit(work: Workload, chosen: Selection, machine: Machine, profile: Profile) -> Submitted:
+    clear_broken_off(machine.scratch)
     submissions.forget(machine.scratch, submissions.finished(machine.scratch, work.index.results.keys()))
     places = under_way(machine, (run.id for run in work.runs))
     lost = given_up(machine.scratch, work.runs)
     runs = [run for run in work.runs if run.id not in places and run.id not in lost]
     before = frozenset(places)
-    seconds = estimator(work.index, profile.work.images_per_second)
+    need = estimator(work.index, profile.work.images_per_second)
     made: list[Submission] = []
-    for group in make_groups(runs, places.keys(), profile, seconds):
-        submitter = Submitter(machine, profile, work, chosen, seconds)
+    submitter = Submitter(machine, profile, work, chosen, need)
+    for group in make_groups(runs, places.keys(), profile, need):
         try:
             submission = submitter.submit(group, places)
         except UserError as error:
@@ -101,7 +102,7 @@ class Submitter(Struct, frozen=True):
     profile: Profile
     work: Workload
     chosen: Selection
-    seconds: Callable[[Run], float]
+    need: Estimate
 
     def submit(self, group: Group, places: dict[str, Place]) -> Submission:
         """Submit one array: written down, submitted, written down with its number."""
@@ -115,7 +116,7 @@ class Submitter(Struct, frozen=True):
         submissions.save(scratch, submission)
         works = [self.work_of(chunk, group.minutes) for chunk in chunks]
         try:
-            job = slurm.submit(submission, works, self.profile, minutes=group.minutes, dependency=dependency)
+            job = slurm.submit(submission, works, self.profile, group, dependency)
         except UserError:
             submissions.forget(scratch, [submission])
             raise
@@ -129,7 +130,7 @@ class Submitter(Struct, frozen=True):
         return Work(
             machine=self.machine,
             tasks=tuple(
-                Task(Job(run, tuple(keep.get(run.id, ()))), times(run, minutes, self.seconds)) for run in runs
+                Task(Job(run, tuple(keep.get(run.id, ()))), times(run, minutes, self.need)) for run in runs
             ),
             teachers={name: tuple(keep.get(name, set()) | epochs) for name, epochs in needed.items()},
             slots=self.profile.slots,
@@ -200,22 +201,38 @@ def cancel_runs(chosen: Selection) -> tuple[list[str], int]:
     return jobs, len(others)
 
 
-def start_anew(chosen: Selection) -> list[str]:
-    """Forget why runs of a selection have no result, so that they are trained again.
+class Anew(Struct, frozen=True):
+    """What a retry has set free."""
 
-    Returns:
-        The runs.
+    runs: list[str]
+    """They are trained again."""
+    released: list[str]
+    """Jobs that Slurm held."""
+    later: list[str]
+    """Runs that have failed in jobs which still train others."""
+
+
+def start_anew(chosen: Selection) -> Anew:
+    """Forget why runs of a selection have no result, and release their jobs where Slurm holds them.
+
+    Raises:
+        UserError: a held job is another user's.
     """
     machine = load_machine()
     work = find_work(chosen, machine)
     missing = [run.id for run in work.runs]
-    known = [name for name in missing if name in work.index.failures]
-    known += [
-        run.id for run in work.runs if run.id not in known and attempts.load(machine.scratch, run.id).attempts
-    ]
-    attempts.forget(machine.scratch, missing)
-    for name in known:
+    view = ask_scheduler(machine, missing).view
+    places = under_way(machine, missing, view)
+    held = sorted({place.job for place in places.values() if view[place.key].held})
+    release(held)
+    last = {name: attempts.load(machine.scratch, name).last for name in missing}
+    free = [name for name in missing if name not in places]
+    attempts.forget(machine.scratch, free)
+    for name in free:
         if name in work.index.failures:
-            with suppress(FileNotFoundError):
-                work.index.failures[name].unlink()
-    return known
+            work.index.failures[name].unlink(missing_ok=True)
+    return Anew(
+        [name for name in free if last[name] or name in work.index.failures],
+        held,
+        [name for name in places if attempts.failed_in(last[name], view[places[name].key].job)],
+    )
