@@ -118,9 +118,9 @@ class Project:
         assert code == 0, said
         return said
 
-    def driver(self, *words: str) -> "subprocess.Popen[str]":
+    def driver(self, *words: str, **environment: str) -> "subprocess.Popen[str]":
         """A command in a process of its own."""
-        return self._start(words, self.folder, {})
+        return self._start(words, self.folder, environment)
 
     def local(self, folder: Path, suite: Path, data: Path, *words: str) -> "subprocess.Popen[str]":
         """Train a suite without the cluster, in another folder."""

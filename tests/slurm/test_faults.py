@@ -1,6 +1,7 @@
 """What may befall a job: after each fault nothing is lost or trained twice, and the curve is the same."""
 
 import os
+import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -222,3 +223,93 @@ def test_refused_submission(project: Project, change: dict[str, str], word: str)
     assert word in said
     assert project.jobs() == []
     assert "tiny" not in slurm("squeue", "--noheader", "--format=%j")
+
+
+def test_step_killed_below_its_worker(project: Project, data: Path, tmp_path: Path) -> None:
+    """The job's processes live on as orphans while Slurm requeues it: the second life must not train too."""
+    project.suite(ALONE, epochs=100, train_size=400)
+    reference = project.local(tmp_path / "local", tmp_path / "suites" / "tiny.toml", data)
+    project.submit()
+    (run,), (job,) = project.runs(), project.jobs()
+    project.wait_for_epoch(run, 2)
+    for process in _steps(job):
+        os.kill(process, signal.SIGKILL)
+    node = slurm("squeue", "--noheader", f"--jobs={job}", "--format=%N").strip()
+    project.wait("Slurm to miss it", lambda: _registered(project, node) and _state(job) != "RUNNING", every=2)
+    project.wait_for_results(1)
+    starts = [attempt.start for attempt in project.attempts(run)]
+    assert starts == sorted(set(starts))
+    assert not index(Path("results")).repeats
+    assert reference.wait() == 0, reference.communicate()
+    assert curves(tmp_path) == curves(tmp_path / "local")
+
+
+def _registered(project: Project, node: str) -> bool:
+    """Restart a node's daemon: it tells the controller at once what it holds, else only after minutes."""
+    os.kill(int((project.cluster / "pid" / f"{node}.pid").read_text()), signal.SIGTERM)
+    return script("up").returncode == 0
+
+
+def _steps(job: str) -> list[int]:
+    """The processes of Slurm that hold a job's batch script and its step."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if (process / "comm").read_text() == "slurmstepd\n" and f"[{job}." in (
+                process / "cmdline"
+            ).read_text():
+                found.append(int(process.name))
+        except OSError:
+            continue
+    return found
+
+
+@pytest.mark.parametrize("dies", ["before", "during", "after"])
+def test_driver_killed_inside_sbatch(project: Project, tmp_path: Path, dies: str) -> None:
+    """Before it submits; while it does, which it outlives; when it has, but its caller knows nothing of it."""
+    project.suite(ALONE, seeds=2)
+    project.profile(work="runs_per_job = 1")
+    kill = "kill -9 $PPID"
+    real = shutil.which("sbatch")
+    lines = {"before": kill, "during": f'{kill}; sleep 3; exec {real} "$@"', "after": f'{real} "$@"; {kill}'}
+    (tmp_path / "bin").mkdir()
+    fake = tmp_path / "bin" / "sbatch"
+    fake.write_text(f"#!/bin/sh\n{lines[dies]}\n")
+    fake.chmod(0o755)
+    driver = project.driver(
+        "run", "suites/tiny", "--on", "slurm:dev", PATH=f"{fake.parent}:{os.environ['PATH']}"
+    )
+    assert driver.wait() == -signal.SIGKILL, driver.communicate()
+    assert project.jobs() == [""]
+    project.monkeypatch.setattr("kdbench.cluster.places.SETTLED", 5.0 if dies == "before" else 60.0)
+    assert "2 runs in 2 jobs" in project.submit()
+    assert len(project.jobs()) == 1
+    project.wait_for_results(2)
+    assert [len(project.attempts(run)) for run in project.runs()] == [1, 1]
+    assert not index(Path("results")).repeats
+    mine = slurm(
+        "squeue", "--noheader", "--array", "--states=all", f"--jobs={project.jobs()[0]}", "--format=%T"
+    )
+    assert mine.split() == ["COMPLETED", "COMPLETED"]
+
+
+def test_launch_that_failed_is_released_by_retry(project: Project) -> None:
+    project.suite(ALONE)
+    spools = [project.cluster / "spool" / node for node in ("n1", "n2")]
+    try:
+        for spool in spools:
+            spool.rename(spool.with_suffix(".away"))
+            spool.touch()
+        project.submit()
+        project.wait("a held job", lambda: "held" in project.status()[0]["detail"])
+    finally:
+        for spool in spools:
+            spool.unlink()
+            spool.with_suffix(".away").rename(spool)
+    assert "`kdbench retry` releases it" in project.status()[0]["detail"]
+    assert "1 runs are queued or running" in project.submit()
+    code, said = project.kd("retry", "suites/tiny", "--on", "slurm:dev")
+    assert code == 0
+    assert f"released {project.jobs()[0]}" in said
+    project.wait_for_results(1)
+    assert len(project.jobs()) == 1
