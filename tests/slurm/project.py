@@ -58,7 +58,7 @@ PROFILE = """
 [slurm]
 partition = "{partition}"
 cpus = 1
-memory = 1
+memory = {memory}
 time = {time}
 signal = {signal}
 {slurm}
@@ -91,6 +91,7 @@ class Project:
         self,
         *,
         partition: str = "dev",
+        memory: int = 1,
         minutes: int = 30,
         signal: int = 60,
         slurm: str = "",
@@ -99,7 +100,7 @@ class Project:
     ) -> None:
         """Write the profile."""
         text = PROFILE.format(
-            partition=partition, time=minutes, signal=signal, slurm=slurm, work=work, more=more
+            partition=partition, memory=memory, time=minutes, signal=signal, slurm=slurm, work=work, more=more
         )
         (self.folder / "slurm" / "dev.toml").write_text(text)
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from kdbench.store import index
+from kdbench.cluster import submissions
+from kdbench.store import index, load_result
 from tests.slurm.conftest import script
 from tests.slurm.project import ALONE, Project, curves, slurm
 
@@ -156,7 +157,9 @@ def test_one_job_of_an_array_cancelled(project: Project) -> None:
     assert not index(Path("results")).repeats
 
 
-def test_failed_teacher_blocks_its_students_alone(project: Project) -> None:
+@pytest.mark.parametrize("work", ["", "runs_per_job = 1"])
+def test_failed_teacher_blocks_its_students_alone(project: Project, work: str) -> None:
+    project.profile(work=work)
     mlp = '{ student = "digits_mlp" }'
     text = Path("suites/tiny.toml").read_text()
     Path("suites/tiny.toml").write_text(text.replace(mlp, mlp.replace(" }", ", recipe = { lr = 1e30 } }")))
@@ -167,7 +170,26 @@ def test_failed_teacher_blocks_its_students_alone(project: Project) -> None:
     assert code == 0
     assert "diverged" in said
     said = project.kd("logs", "tiny/teachers/digits_mlp")[1]
-    assert "diverged" in said
+    assert "job" in said
+    assert "Traceback" in said
+
+
+def test_teacher_that_is_missing_or_damaged_on_the_node_is_trained_there(project: Project) -> None:
+    project.profile(more="[extra]\nhold = true")
+    project.submit()
+    (students, teachers) = submissions.load(project.scratch)
+    slurm("scontrol", "release", teachers.job)
+    project.wait("the teachers", lambda: len(index(Path("results")).results) == 2)
+    missing, damaged = sorted((project.scratch / "weights").glob("*/3.*.safetensors"))
+    missing.unlink()
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    slurm("scontrol", "release", students.job)
+    project.wait_for_results(4)
+    there = index(Path("results"))
+    for teacher in (missing.parent.name, damaged.parent.name):
+        (again,) = there.repeats[teacher]
+        assert load_result(again).weights == load_result(there.results[teacher]).weights
+    assert project.states() == {"done": 4}
 
 
 def test_results_that_the_node_cannot_write(project: Project) -> None:
@@ -255,18 +277,17 @@ def _steps(job: str) -> list[int]:
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            if (process / "comm").read_text() == "slurmstepd\n" and f"[{job}." in (
-                process / "cmdline"
-            ).read_text():
-                found.append(int(process.name))
+            name, words = (process / "comm").read_text(), (process / "cmdline").read_text()
         except OSError:
             continue
+        if name == "slurmstepd\n" and f"[{job}." in words:
+            found.append(int(process.name))
     return found
 
 
 @pytest.mark.parametrize("dies", ["before", "during", "after"])
 def test_driver_killed_inside_sbatch(project: Project, tmp_path: Path, dies: str) -> None:
-    """Before it submits; while it does, which it outlives; when it has, but its caller knows nothing of it."""
+    """Before sbatch submits; meanwhile, and it lives on; when it has, and its caller does not know."""
     project.suite(ALONE, seeds=2)
     project.profile(work="runs_per_job = 1")
     kill = "kill -9 $PPID"
