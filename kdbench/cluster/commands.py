@@ -71,7 +71,7 @@ def describe_states(found: Iterable[State]) -> str:
 
 def cancel(chosen: Selection) -> str:
     """End the jobs of a selection, and say so."""
-    from kdbench.cluster.submitting import cancel_runs
+    from kdbench.cluster.ending import cancel_runs
 
     jobs, others = cancel_runs(chosen)
     more = f"; they held {others} runs of other suites or rows too" if others else ""
@@ -80,7 +80,7 @@ def cancel(chosen: Selection) -> str:
 
 def anew(chosen: Selection) -> str:
     """Let failed runs and held jobs of a selection start anew, and say which."""
-    from kdbench.cluster.submitting import start_anew
+    from kdbench.cluster.ending import start_anew
 
     anew = start_anew(chosen)
     return "; ".join(

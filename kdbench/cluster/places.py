@@ -49,7 +49,7 @@ def under_way(machine: Machine, runs: Iterable[str], view: View | None = None) -
     for submission in known:
         for number, ids in enumerate(submission.elements):
             job = seen.get((submission.token, number))
-            if job is not None and job.alive:
+            if job is not None and job.alive and number not in submission.cancelled:
                 named = replace(submission, job=submission.job or job.job.partition("_")[0])
                 for run in wanted.intersection(ids):
                     found.setdefault(run, Place(named, number))

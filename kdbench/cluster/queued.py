@@ -95,10 +95,12 @@ def _running(state: State, attempt: Attempt | None) -> State:
 def _why_queued(place: Place, seen: Seen) -> str:
     if seen.state == "RUNNING":
         return f"in job {place.job}, which runs on {seen.node}"
+    if seen.state != "PENDING":
+        return f"job {place.job} is {seen.state.lower()}"
     if seen.held:
         return f"job {place.job}, held: {seen.reason}; `kdbench retry` releases it"
     start = f", thought to start {seen.start}" if seen.start not in ("N/A", "", "Unknown") else ""
-    return f"job {place.job}, {seen.state.lower()}: {seen.reason}{start}"
+    return f"job {place.job}, pending: {seen.reason}{start}"
 
 
 def _off_the_queue(state: State, known: Known, machine: Machine) -> State:

@@ -1,4 +1,4 @@
-"""`run --on slurm`, `cancel` and `retry`: what is missing becomes jobs, once, whoever asks for it."""
+"""`run --on slurm`: what is missing becomes jobs, once, whoever asks for it."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,8 +11,7 @@ from kdbench.cluster.estimate import Estimate, estimator
 from kdbench.cluster.groups import Group, like_their_teachers, make_groups, times
 from kdbench.cluster.places import Place, clear_broken_off, under_way
 from kdbench.cluster.profiles import Profile, check_shared, load_profile
-from kdbench.cluster.queued import ask_scheduler
-from kdbench.cluster.scheduler import cancel, check_commands, release
+from kdbench.cluster.scheduler import check_commands
 from kdbench.cluster.submissions import Submission
 from kdbench.data.place import where
 from kdbench.errors import UserError
@@ -177,62 +176,3 @@ def given_up(scratch: Path, runs: Sequence[Run]) -> dict[str, str]:
             if reason := attempts.given_up(record, start):
                 found[run.id] = reason
     return found
-
-
-def cancel_runs(chosen: Selection) -> tuple[list[str], int]:
-    """End the jobs that hold runs of a selection.
-
-    Returns:
-        The jobs, and how many runs of other suites or rows went with them.
-
-    Raises:
-        UserError: the scheduler does not answer, or the jobs are another user's.
-    """
-    machine = shared_machine()
-    work = find_work(chosen, machine)
-    asked = {name for cell in work.cells for name in (*cell.ids, *cell.baselines)} | {
-        run.id for run in work.runs
-    }
-    places = under_way(machine, {run.id for run in work.runs})
-    others = {name for place in places.values() for name in place.submission.elements[place.number]} - asked
-    jobs = sorted({place.job for place in places.values()})
-    if jobs:
-        cancel(jobs)
-    return jobs, len(others)
-
-
-class Anew(Struct, frozen=True):
-    """What a retry has set free."""
-
-    runs: list[str]
-    """They are trained again."""
-    released: list[str]
-    """Jobs that Slurm held."""
-    later: list[str]
-    """Runs that have failed in jobs which still train others."""
-
-
-def start_anew(chosen: Selection) -> Anew:
-    """Forget why runs of a selection have no result, and release their jobs where Slurm holds them.
-
-    Raises:
-        UserError: a held job is another user's.
-    """
-    machine = load_machine()
-    work = find_work(chosen, machine)
-    missing = [run.id for run in work.runs]
-    view = ask_scheduler(machine, missing).view
-    places = under_way(machine, missing, view)
-    held = sorted({place.job for place in places.values() if view[place.key].held})
-    release(held)
-    last = {name: attempts.load(machine.scratch, name).last for name in missing}
-    free = [name for name in missing if name not in places]
-    attempts.forget(machine.scratch, free)
-    for name in free:
-        if name in work.index.failures:
-            work.index.failures[name].unlink(missing_ok=True)
-    return Anew(
-        [name for name in free if last[name] or name in work.index.failures],
-        held,
-        [name for name in places if attempts.failed_in(last[name], view[places[name].key].job)],
-    )

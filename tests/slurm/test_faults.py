@@ -11,7 +11,7 @@ import pytest
 from kdbench.cluster import submissions
 from kdbench.store import index, load_result
 from tests.slurm.conftest import script
-from tests.slurm.project import ALONE, Project, curves, slurm
+from tests.slurm.project import ALONE, TAUGHT, Project, curves, slurm
 
 
 def requeued(_project: Project, job: str) -> None:
@@ -154,6 +154,20 @@ def test_one_job_of_an_array_cancelled(project: Project) -> None:
     project.submit()
     project.wait_for_results(2)
     assert [attempt.cause for attempt in project.attempts(names["1"])] == ["stopped", "done"]
+    assert not index(Path("results")).repeats
+
+
+def test_cancelled_jobs_are_replaced_at_once(project: Project) -> None:
+    project.suite(TAUGHT, epochs=60, train_size=400)
+    project.submit()
+    names = {name: run for run, name in project.runs().items()}
+    project.wait_for_epoch(names["digits_cnn-ce.s0"], 2)
+    assert "cancelled 2 jobs" in project.kd("cancel", "suites/tiny")[1]
+    assert "already" not in project.submit()
+    assert len(project.jobs()) == 4
+    project.wait_for_results(4)
+    assert project.states() == {"done": 4}
+    assert [attempt.cause for attempt in project.attempts(names["digits_cnn-ce.s0"])] == ["stopped", "done"]
     assert not index(Path("results")).repeats
 
 
