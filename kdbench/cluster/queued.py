@@ -68,7 +68,7 @@ def _in_the_queue(
     mine = last if last is not None and last.job == seen.job else None
     if mine is not None and attempts.failed_in(mine, seen.job):
         return replace(state, state="failed", detail=state.detail or mine.why)
-    if state.state == "blocked" and state.detail.split()[2] not in places:
+    if state.state == "blocked" and state.teacher not in places:
         return state
     if state.state == "running" or (mine is not None and mine.cause == ""):
         return _running(state, mine)

@@ -160,8 +160,8 @@ def wait_for_teachers(
     if len(jobs) == 1:
         return group.chunks, f"afterok:{jobs[0]}"
     arrays = {place.submission.job: len(place.submission.elements) for place in parents.values()}
-    where_ = {name: (place.submission.job, place.number) for name, place in parents.items()}
-    if found := like_their_teachers(group.chunks, where_, arrays):
+    numbers = {name: (place.submission.job, place.number) for name, place in parents.items()}
+    if found := like_their_teachers(group.chunks, numbers, arrays):
         return found[0], f"aftercorr:{found[1]}"
     return group.chunks, "afterany:" + ":".join(jobs if len(jobs) <= MANY else sorted(arrays))
 

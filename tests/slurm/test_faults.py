@@ -158,7 +158,7 @@ def test_one_job_of_an_array_cancelled(project: Project) -> None:
 
 
 def test_cancelled_jobs_are_replaced_at_once(project: Project) -> None:
-    project.suite(TAUGHT, epochs=60, train_size=400)
+    project.suite(TAUGHT, epochs=30, train_size=400)
     project.submit()
     names = {name: run for run, name in project.runs().items()}
     project.wait_for_epoch(names["digits_cnn-ce.s0"], 2)
