@@ -87,7 +87,7 @@ def test_time_limit_requeues(project: Project) -> None:
     assert project.states() == {"running": 1}
     assert "cancelled 1 jobs" in project.kd("cancel", "suites/tiny")[1]
     project.wait("the job's end", lambda: not project.queue())
-    assert project.states() == {"stopped": 1}
+    project.wait("its processes' end", lambda: project.states() == {"stopped": 1})
 
 
 def test_controller_restarted_mid_run(project: Project) -> None:
@@ -120,7 +120,7 @@ def test_killed_worker_then_killed_job(project: Project) -> None:
     assert project.states() == {"running": 1}
     os.kill(supervisor, signal.SIGKILL)
     project.wait("the job's end", lambda: not project.queue())
-    assert project.states() == {"stopped": 1}
+    project.wait("its processes' end", lambda: project.states() == {"stopped": 1})
     project.submit()
     assert len(project.jobs()) == 2
     project.wait_for_results(1)
@@ -150,7 +150,7 @@ def test_one_job_of_an_array_cancelled(project: Project) -> None:
     project.wait_for_epoch(names["1"], 2)
     slurm("scancel", f"{job}_1")
     project.wait_for_results(1)
-    assert project.states() == {"done": 1, "stopped": 1}
+    project.wait("its processes' end", lambda: project.states() == {"done": 1, "stopped": 1})
     project.submit()
     project.wait_for_results(2)
     assert [attempt.cause for attempt in project.attempts(names["1"])] == ["stopped", "done"]
