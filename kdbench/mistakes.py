@@ -96,12 +96,10 @@ def _model_mistakes(row: Row, dataset: catalog.DatasetEntry | None) -> Iterator[
 
 def _weights_mistakes(row: Row) -> Iterator[str]:
     model = _entry("models", row.student)
-    if row.weights is None or model is None:
-        return
-    architecture = row.weights.name.partition("/")[2].partition(".")[0]
-    if model.timm != architecture:
+    name = row.weights.partition("@")[0]
+    if name and model and model.timm != name.removeprefix("timm/").partition(".")[0]:
         fit = f"it takes those of timm/{model.timm}" if model.timm else "no published weights fit it"
-        yield f"weights {row.weights.name} are not for {row.student}: {fit}"
+        yield f"weights {name} are not for {row.student}: {fit}"
 
 
 def _image_mistakes(recipe: Recipe, dataset: catalog.DatasetEntry | None) -> Iterator[str]:

@@ -13,6 +13,8 @@ from typing import Annotated, Literal
 from msgspec import NODEFAULT, Meta, Struct, field, json
 from msgspec.structs import fields
 
+from kdbench.claim import Claim
+
 PROTOCOL = 1
 """The version of the arithmetic of training. Raised whenever a change of code can change a number."""
 
@@ -27,6 +29,9 @@ Percent = Annotated[float, Meta(ge=0, le=100)]
 Digest = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 Form = Literal["released", "printed"]
 """The two readings of a suite: what the authors' code does, or what the paper prints."""
+Precision = Literal["float32", "tf32", "bf16"]
+"""The arithmetic of training. tf32: on a GPU, matrix products and convolutions of rounded numbers. bf16:
+bfloat16 where that is safe, logits in float32. Weights are float32 in any case, and so is evaluation."""
 Reading = Literal["last", "best"] | Positive
 """Which point of an accuracy curve is compared: the last epoch, the best on test, or an epoch."""
 
@@ -82,15 +87,6 @@ class Loss(Struct, frozen=True):
     params: dict[str, float] = {}
 
 
-class Weights(Struct, frozen=True):
-    """Published weights that a training starts from."""
-
-    name: str
-    """As a row has it: `timm/resnet50.a1_in1k`."""
-    sha256: Digest
-    """Of the file."""
-
-
 class Teacher(Struct, frozen=True):
     """A checkpoint on the way of another run: after an epoch, or the best one on test."""
 
@@ -110,9 +106,9 @@ class Run(Struct, frozen=True, omit_defaults=True, dict=True):
     loss: Loss
     seed: Count
     teacher: Teacher | None = None
-    precision: Literal["float32"] = "float32"
-    weights: Weights | None = None
-    """None: the network starts from random weights."""
+    precision: Precision = "float32"
+    weights: str = ""
+    """The published weights that it starts from, `timm/NAME@SHA256` ("": random ones)."""
 
     @cached_property
     def id(self) -> str:
@@ -171,6 +167,8 @@ class Tolerance(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     top1: Rate
     gain: Rate
+    why: str = ""
+    """Why a row's margins are not the suite's."""
 
 
 class TeacherName(Struct, frozen=True):
@@ -203,8 +201,7 @@ class Row(Struct, frozen=True, kw_only=True):
     assumed: str = ""
     """What could not be sourced and stands here by assumption, with the reason."""
     note: str = ""
-    weights: Weights | None = None
-    """Published weights that the student starts from."""
+    weights: str = ""
 
     @property
     def printed_table(self) -> str:
@@ -271,6 +268,7 @@ class Suite(Struct, frozen=True, kw_only=True):
     dataset: str
     rows: tuple[Row, ...]
     deltas: tuple[Delta, ...] = ()
+    claims: tuple[Claim, ...] = ()
     teacher: Reading = "last"
     """The checkpoint of a teacher named without an epoch."""
     arxiv: str = ""
@@ -319,6 +317,8 @@ class Result(Struct, frozen=True, kw_only=True):
     weights: dict[str, Digest]
     """The sha256 of the weights kept, by epoch."""
     environment: dict[str, str | int | float | bool | None]
+    predictions: dict[str, Digest] = {}
+    """The sha256 of the classes predicted, by epoch, and of the true ones (`kdbench.predictions`)."""
 
 
 class Failure(Struct, frozen=True, kw_only=True):
@@ -358,11 +358,17 @@ class Verdict(Struct, frozen=True, kw_only=True):
     std: float | None = None
     n: int = 0
     interval: tuple[float, float] | None = None
-    """90 % confidence interval of (measured - printed); None for fewer than two seeds."""
+    """Confidence interval of (measured - printed), of 1 - 2 `level`; None for fewer than two seeds."""
     within: bool | None = None
     """The plain test: the mean differs from the printed number by no more than the tolerance."""
     p: float | None = None
     """The p-value of the two one-sided tests: small means equivalent within the tolerance."""
+    p_outside: float | None = None
+    """The p-value of the opposite: small means that the difference is larger than the tolerance."""
+    p_adjusted: float | None = None
+    """Holm's adjusted p-value of what the word claims, where asked for: `holm.adjust`."""
+    level: float = 0.05
+    """The largest p-value that counts: less where the row is looked at after each seed (`sequential`)."""
     exact: bool = True
     """The printed mean counted as exact: its std or number of runs is not printed."""
 
@@ -382,6 +388,10 @@ class Check(Struct, frozen=True, kw_only=True):
     gain: Verdict
     values: dict[int, float] = {}
     """The accuracy at the row's reading, by seed."""
+    gains: dict[int, float] = {}
+    """The same less the baseline's of the same seed, where both are there."""
+    readings: dict[str, float] = {}
+    """The mean over the seeds at `last`, at `best` and at the row's epoch."""
     optimism: float | None = None
     """Mean of (best on test minus last)."""
     same_as: tuple[str, ...] = ()

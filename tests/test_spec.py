@@ -8,7 +8,8 @@ import msgspec
 import pytest
 from msgspec.structs import fields, replace
 
-from kdbench.spec import PROTOCOL, RESULT_SCHEMA, Curve, Loss, Recipe, Run, Teacher, Weights, identity
+from kdbench.cohorts import views
+from kdbench.spec import PROTOCOL, RESULT_SCHEMA, Curve, Loss, Recipe, Run, Teacher, identity
 
 RECIPE = Recipe(epochs=40, batch_size=32, lr=0.05)
 FULL = Recipe(
@@ -123,6 +124,16 @@ def test_explicit_default_gives_the_same_id(name: str) -> None:
     assert replace(BASELINE, recipe=replace(RECIPE, **changes)).id == BASELINE.id
 
 
+OF_THE_IMAGES = {"crop", "flip", "rotation", "size", "resized_crop", "resize", "normalize", "train_size"}
+
+
+@pytest.mark.parametrize("name", OTHER)
+def test_views_change_with_each_field_of_the_training_images(name: str) -> None:
+    """Runs that agree in them are trained beside each other, and hear the same kept logits."""
+    changes: dict[str, Any] = {name: OTHER[name]}
+    assert (views(replace(RECIPE, **changes)) != views(RECIPE)) == (name in OF_THE_IMAGES)
+
+
 def test_recipe_without_options_is_hashed_without_them() -> None:
     assert identity(RECIPE) == {"epochs": 40, "batch_size": 32, "lr": 0.05}
 
@@ -144,7 +155,7 @@ def test_id_changes_with_each_field_of_the_recipe(name: str) -> None:
         {"seed": 1},
         {"teacher": Teacher(STUDENT, 40)},
         {"precision": "bfloat16"},
-        {"weights": Weights("timm/resnet50.a1_in1k", "2" * 64)},
+        {"weights": "timm/resnet50.a1_in1k@" + 64 * "2"},
     ],
     ids=lambda changes: next(iter(changes)),
 )
@@ -158,7 +169,7 @@ def test_every_field_of_a_run_is_tried() -> None:
 
 
 def test_id_changes_with_the_digest_of_the_weights() -> None:
-    first, second = (replace(BASELINE, weights=Weights("timm/resnet50.a1_in1k", 64 * of)) for of in "23")
+    first, second = (replace(BASELINE, weights=f"timm/resnet50.a1_in1k@{64 * of}") for of in "23")
     assert first.id != second.id
 
 

@@ -4,6 +4,7 @@ import platform
 import subprocess
 import sys
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -24,6 +25,7 @@ from kdbench.machine import Machine
 from kdbench.spec import Recipe, Run, Teacher
 from kdbench.store import digest, weights_file
 from kdbench.training.checkpoint import load_weights
+from kdbench.training.memory import Need
 
 if TYPE_CHECKING:
     from kdbench.models.output import Network
@@ -36,6 +38,8 @@ class World:
     machine: Machine
     device: torch.device
     datasets: dict[str, Dataset] = field(default_factory=dict)
+    needs: dict[tuple[str, str, int, int], Need] = field(default_factory=dict)
+    """What networks were found to need of the memory, by student, data set, classes and size."""
 
     def dataset(self, name: str) -> Dataset:
         """A data set, fetched and packed if it must be and may be."""
@@ -67,7 +71,7 @@ class World:
                 f"the weights of {teacher.run.slug} (run {teacher.run.id}, epoch {teacher.epoch}) are not in "
                 f"{self.machine.scratch / 'weights'}, or were damaged; `kdbench run` trains the teacher first"
             )
-        network = self.network(replace(teacher.run, weights=None))
+        network = self.network(replace(teacher.run, weights=""))
         load_weights(path, network)
         return network.eval().requires_grad_(requires_grad=False)
 
@@ -91,7 +95,7 @@ class World:
         build = catalog.load(catalog.find("models", run.student).code)
         torch.manual_seed(torch_seed(run.seed, f"init {run.student}"))
         network: nn.Module = build(run.recipe.classes or entry.classes, entry.channels)
-        if run.weights is not None:
+        if run.weights:
             from kdbench.models.pretrained import start_from
 
             start_from(cast("Network", network), run.weights, self.fetcher())
@@ -152,6 +156,7 @@ def environment(run: Run, world: World) -> dict[str, str | int | float | bool | 
         "deterministic": torch.are_deterministic_algorithms_enabled(),
         "data": world.dataset(run.dataset).content,
         "teacher": teacher.name.split(".")[1] if teacher else None,
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
 
