@@ -97,7 +97,14 @@ def data_weights(name: str, *, offline: bool) -> None:
     from kdbench.store import digest
 
     settings = load_machine().data
-    file = fetch_weights(name, _data_folder(), offline=offline or settings.offline, mirrors=settings.mirrors)
+    file = fetch_weights(
+        name,
+        "",
+        _data_folder(),
+        offline=offline or settings.offline,
+        progress=True,
+        mirrors=settings.mirrors,
+    )
     click.echo(f'weights = "{name}@{digest(file)}"\n{file}')
 
 

@@ -6,7 +6,7 @@ of them. Each member's result is the one that it has alone.
 
 from collections.abc import Hashable, Iterable
 
-from kdbench.spec import Recipe, Run
+from kdbench.spec import Run
 
 
 def make_cohorts(runs: Iterable[Run], slots: int = 1) -> list[tuple[Run, ...]]:
@@ -33,11 +33,5 @@ def lessons(run: Run) -> Hashable:
     """All that decides what a student sees and hears, batch by batch; members of a cohort agree in it."""
     recipe, teacher = run.recipe, run.teacher
     length = (run.seed, recipe.batch_size, recipe.epochs)
-    heard = teacher and (teacher.run.id, teacher.epoch)
-    return run.dataset, run.data, run.precision, views(recipe), length, heard
-
-
-def views(recipe: Recipe) -> Hashable:
-    """All of a recipe that decides what a network sees of the training images, but for their order."""
-    sized = (recipe.size, recipe.resized_crop, recipe.resize)
-    return recipe.crop, recipe.flip, recipe.rotation, sized, recipe.normalize, recipe.train_size
+    taught = run.imported or (teacher and (teacher.run.id, teacher.epoch))
+    return run.dataset, run.data, run.precision, recipe.views, length, taught

@@ -25,6 +25,8 @@ def find_mistakes(suite: Suite, place: Place) -> None:
     checks = (
         _row_mistakes(suite),
         _teacher_mistakes(suite, unsure),
+        _imported_mistakes(suite, unsure),
+        _over_mistakes(suite, unsure),
         _gain_mistakes(suite, unsure),
         _released_mistakes(suite),
     )
@@ -96,10 +98,12 @@ def _model_mistakes(row: Row, dataset: catalog.DatasetEntry | None) -> Iterator[
 
 def _weights_mistakes(row: Row) -> Iterator[str]:
     model = _entry("models", row.student)
-    name = row.weights.partition("@")[0]
-    if name and model and model.timm != name.removeprefix("timm/").partition(".")[0]:
+    if row.weights is None or model is None:
+        return
+    architecture = row.weights.name.partition("/")[2].partition(".")[0]
+    if model.timm != architecture:
         fit = f"it takes those of timm/{model.timm}" if model.timm else "no published weights fit it"
-        yield f"weights {name} are not for {row.student}: {fit}"
+        yield f"weights {row.weights.name} are not for {row.student}: {fit}"
 
 
 def _image_mistakes(recipe: Recipe, dataset: catalog.DatasetEntry | None) -> Iterator[str]:
@@ -185,6 +189,33 @@ def _teacher_mistakes(suite: Suite, unsure: Collection[str]) -> Iterator[tuple[R
             )
         elif isinstance(epoch, int) and epoch > epochs[name]:
             yield row, f"teacher {name}@{epoch}: {name} trains only {epochs[name]} epochs"
+
+
+def _imported_mistakes(suite: Suite, unsure: Collection[str]) -> Iterator[tuple[Row, str]]:
+    for row in suite.rows:
+        name = row.teacher.imported if row.teacher else ""
+        if not name or row.teacher is None or "*" in unsure:
+            continue
+        if row.teacher.epoch is not None:
+            yield row, f"teacher {str(row.teacher)!r}: an imported teacher has no epochs; leave out @"
+        if name not in suite.imported:
+            yield row, catalog.unknown("imported teacher", name, suite.imported or ["none: add [[imported]]"])
+        elif _entry("models", suite.imported[name].model) is None:
+            yield row, catalog.unknown("model", suite.imported[name].model, catalog.names("models"))
+
+
+def _over_mistakes(suite: Suite, unsure: Collection[str]) -> Iterator[tuple[Row, str]]:
+    students = {row.name: row.student for row in suite.rows}
+    for row in suite.rows:
+        if not row.over or _unsure(row.student, unsure):
+            continue
+        if row.over not in students:
+            same = [name for name in students if students[name] == row.student and name != row.name]
+            yield row, f"over: {catalog.unknown('row', row.over, same)}"
+        elif row.over == row.name:
+            yield row, "over: a row gains nothing over itself"
+        elif students[row.over] != row.student:
+            yield row, f"over: {row.over} trains {students[row.over]}; a gain is over the same student"
 
 
 def _unsure(student: str, unsure: Collection[str]) -> bool:

@@ -22,8 +22,8 @@ from kdbench.catalog import DATASETS
 from kdbench.errors import UserError
 from kdbench.importing import files
 from kdbench.importing.files import Weights, read_weights
+from kdbench.importing.labels import Measured, check_label_space, guessing, label_spaces
 from kdbench.importing.loading import load
-from kdbench.importing.measuring import Measured, check_label_space, guessing, label_spaces
 from kdbench.importing.names import translate
 from kdbench.importing.passport import Passport, describe, ranges
 from kdbench.importing.teacher import Request, import_teacher, teacher_name

@@ -23,12 +23,12 @@ from kdbench.spec import Run, Teacher
 from kdbench.suite import load_suite
 from kdbench.training.checkpoint import save_weights
 from kdbench.training.world import World
+from kdbench.weights import Weights
 from tests.conftest import Command
 from tests.project import change, write_suite
 from tests.server import Server
 
 NAME = "timm/mobilenetv2_100.test"
-OTHER = f"{NAME}@{64 * '0'}"
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def test_weights_of_as_many_classes_are_taken_whole(
     tensors: dict[str, torch.Tensor], content: bytes, tmp_path: Path
 ) -> None:
     ours = network(7)
-    start_from(ours, f"{NAME}@{digest(content)}", Fetcher(place=tmp_path))
+    start_from(ours, Weights(NAME, digest(content)), Fetcher(place=tmp_path))
     x = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     theirs = timm.create_model("mobilenetv2_100", num_classes=7)
     theirs.load_state_dict(tensors)
@@ -75,14 +75,14 @@ def test_classifier_of_other_classes_stays_the_seeds(
     tensors: dict[str, torch.Tensor], content: bytes, tmp_path: Path
 ) -> None:
     ours, fresh = network(5), network(5)
-    start_from(ours, f"{NAME}@{digest(content)}", Fetcher(place=tmp_path))
+    start_from(ours, Weights(NAME, digest(content)), Fetcher(place=tmp_path))
     assert ours.classifier.state_dict()["weight"].equal(fresh.classifier.state_dict()["weight"])
     assert ours.body.state_dict()["conv_stem.weight"].equal(tensors["conv_stem.weight"])
 
 
 def test_weights_of_another_digest_are_refused_by_name(hub: Server, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no mirror delivered mobilenetv2_100"):
-        fetched(OTHER, Fetcher(place=tmp_path))
+        fetched(NAME, "0" * 64, Fetcher(place=tmp_path))
     assert len(hub.asked) == 1
     assert not list((tmp_path / "weights" / "timm").glob("mobile*"))
 
@@ -92,7 +92,7 @@ def test_file_of_another_digest_is_refused_by_name(content: bytes, tmp_path: Pat
     file.parent.mkdir(parents=True)
     file.write_bytes(content)
     with pytest.raises(UserError, match=rf"{NAME}: refused, .* has the sha256 {digest(content)}, not 0000"):
-        fetched(OTHER, Fetcher(place=tmp_path))
+        fetched(NAME, "0" * 64, Fetcher(place=tmp_path))
     assert file.exists()
 
 
@@ -104,20 +104,20 @@ def test_weights_that_nobody_has_are_told_by_name(
     with pytest.raises(
         UserError, match=r"^no mirror delivered mobilenetv2_100\.test\.safetensors:\n"
     ) as error:
-        fetched(NAME, fetcher)
+        fetched(NAME, "", fetcher)
     assert f"{server.url('/near')}/mobilenetv2_100.test.safetensors: HTTP 404" in str(error.value)
 
 
 def test_file_that_is_there_is_taken_offline(hub: Server, content: bytes, tmp_path: Path) -> None:
-    first = fetched(f"{NAME}@{digest(content)}", Fetcher(place=tmp_path))
+    first = fetched(NAME, digest(content), Fetcher(place=tmp_path))
     asked = len(hub.asked)
-    assert fetched(f"{NAME}@{digest(content)}", Fetcher(place=tmp_path, offline=True)) == first
+    assert fetched(NAME, digest(content), Fetcher(place=tmp_path, offline=True)) == first
     assert len(hub.asked) == asked
 
 
 def test_offline_says_what_to_put_where(tmp_path: Path) -> None:
     with pytest.raises(UserError) as error:
-        fetched(OTHER, Fetcher(place=tmp_path, offline=True))
+        fetched(NAME, "0" * 64, Fetcher(place=tmp_path, offline=True))
     assert str(tmp_path / "weights" / f"{NAME}.safetensors") in str(error.value)
     assert f"{NAME}/resolve/main/model.safetensors" in str(error.value)
 
@@ -141,7 +141,7 @@ def test_tensors_of_another_network_are_refused(
     file.parent.mkdir(parents=True)
     file.write_bytes(save(other))
     with pytest.raises(UserError, match=sentence):
-        start_from(network(7), f"{NAME}@{digest(file.read_bytes())}", Fetcher(place=tmp_path))
+        start_from(network(7), Weights(NAME, digest(file.read_bytes())), Fetcher(place=tmp_path))
 
 
 def test_file_that_is_no_safetensors_is_refused(tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def test_file_that_is_no_safetensors_is_refused(tmp_path: Path) -> None:
     file.parent.mkdir(parents=True)
     file.write_bytes(b"nothing")
     with pytest.raises(UserError, match="cannot be read"):
-        start_from(network(7), f"{NAME}@{digest(b'nothing')}", Fetcher(place=tmp_path))
+        start_from(network(7), Weights(NAME, digest(b"nothing")), Fetcher(place=tmp_path))
 
 
 @pytest.mark.usefixtures("hub")
@@ -179,7 +179,7 @@ def run_with(weights: str, tmp_path: Path) -> Run:
 def test_row_with_weights_is_a_run_of_its_own(tmp_path: Path) -> None:
     runs = [run_with(f"{NAME}@{64 * of}" if of else "", tmp_path) for of in ("", "0", "1")]
     assert len({run.id for run in runs}) == 3
-    assert runs[1].weights == NAME + "@" + 64 * "0"
+    assert runs[1].weights == Weights(NAME, 64 * "0")
 
 
 @pytest.mark.usefixtures("hub")
@@ -193,6 +193,6 @@ def test_training_starts_from_them_and_its_students_need_them_not(
     save_weights(world.machine.scratch / "weights" / run.id, 1, start)
     rmtree(tmp_path / "data")
     world.machine = replace(world.machine, data=Data(offline=True))
-    teacher = world.teacher(Teacher(run, 1))
+    teacher = world.teacher(replace(run, teacher=Teacher(run, 1)))
     assert teacher is not None
     assert teacher.state_dict()["body.conv_stem.weight"].equal(tensors["conv_stem.weight"])

@@ -8,8 +8,9 @@ import msgspec
 import pytest
 from msgspec.structs import fields, replace
 
-from kdbench.cohorts import views
-from kdbench.spec import PROTOCOL, RESULT_SCHEMA, Curve, Loss, Recipe, Run, Teacher, identity
+from kdbench.identity import identity
+from kdbench.spec import PROTOCOL, RESULT_SCHEMA, Curve, Loss, Recipe, Run, Teacher
+from kdbench.weights import Imported, Weights
 
 RECIPE = Recipe(epochs=40, batch_size=32, lr=0.05)
 FULL = Recipe(
@@ -131,7 +132,7 @@ OF_THE_IMAGES = {"crop", "flip", "rotation", "size", "resized_crop", "resize", "
 def test_views_change_with_each_field_of_the_training_images(name: str) -> None:
     """Runs that agree in them are trained beside each other, and hear the same kept logits."""
     changes: dict[str, Any] = {name: OTHER[name]}
-    assert (views(replace(RECIPE, **changes)) != views(RECIPE)) == (name in OF_THE_IMAGES)
+    assert (replace(RECIPE, **changes).views != RECIPE.views) == (name in OF_THE_IMAGES)
 
 
 def test_recipe_without_options_is_hashed_without_them() -> None:
@@ -155,7 +156,8 @@ def test_id_changes_with_each_field_of_the_recipe(name: str) -> None:
         {"seed": 1},
         {"teacher": Teacher(STUDENT, 40)},
         {"precision": "bfloat16"},
-        {"weights": "timm/resnet50.a1_in1k@" + 64 * "2"},
+        {"weights": Weights("timm/resnet50.a1_in1k", "2" * 64)},
+        {"imported": Imported("digits_cnn", "2" * 64)},
     ],
     ids=lambda changes: next(iter(changes)),
 )
@@ -165,11 +167,11 @@ def test_id_changes_with_each_field_of_the_run(changes: dict[str, Any]) -> None:
 
 def test_every_field_of_a_run_is_tried() -> None:
     tried = {"protocol", "dataset", "data", "student", "loss", "seed", "teacher", "precision", "recipe"}
-    assert {info.name for info in fields(Run)} == tried | {"weights"}
+    assert {info.name for info in fields(Run)} == tried | {"weights", "imported"}
 
 
 def test_id_changes_with_the_digest_of_the_weights() -> None:
-    first, second = (replace(BASELINE, weights=f"timm/resnet50.a1_in1k@{64 * of}") for of in "23")
+    first, second = (replace(BASELINE, weights=Weights("timm/resnet50.a1_in1k", 64 * of)) for of in "23")
     assert first.id != second.id
 
 

@@ -283,7 +283,7 @@ def test_teacher_has_the_weights_of_the_named_epoch(world: World) -> None:
     run = digits("digits_cnn")
     train(run, world, keep=(1,))
     for epoch in (1, 3):
-        teacher = world.teacher(Teacher(run, epoch))
+        teacher = world.teacher(replace(run, teacher=Teacher(run, epoch)))
         assert teacher is not None
         kept = tensors(world, run, epoch)
         assert all(value.equal(kept[name]) for name, value in teacher.state_dict().items())

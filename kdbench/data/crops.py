@@ -94,14 +94,14 @@ class Crops:
         device: torch.device,
         workers: int = 1,
     ) -> None:
-        self.images, self.labels, self.framing, self.seed = images, labels, framing, seed
+        self.images, self.framing, self.seed = images, framing, seed
         self.sizes = sizes_of(images)
         shape = (len(mean), framing.size, framing.size)
         self.batches = Batches(labels, shape, Normalise(mean, std, device), batch_size, workers, device)
 
     def __len__(self) -> int:
         """Batches of an epoch, the short last one included."""
-        return (len(self.labels) + self.batches.batch_size - 1) // self.batches.batch_size
+        return (len(self.sizes) + self.batches.batch_size - 1) // self.batches.batch_size
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """Every image once, in the epoch's own order; the last batch may be short. Epochs count from 1."""

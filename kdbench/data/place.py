@@ -70,16 +70,18 @@ def fetch_dataset(
     return packed.paths(place, packed.entry(name).pack)[0]
 
 
-def fetch_weights(weights: str, place: Path, *, offline: bool, mirrors: tuple[str, ...]) -> Path:
-    """Fetch published weights, `timm/NAME@SHA256` or any of that name, unless they are here; their file.
+def fetch_weights(
+    name: str, sha256: str, place: Path, *, offline: bool, progress: bool, mirrors: tuple[str, ...]
+) -> Path:
+    """Fetch published weights unless they are here, and give their file.
 
     Raises:
-        UserError: they have another digest, or cannot be had.
+        UserError: they have another sha256 (unless "" is asked for), or cannot be had.
     """
     from kdbench.data.fetch import Fetcher
     from kdbench.data.weights import fetched
 
-    return fetched(weights, Fetcher(place=place, offline=offline, progress=True, mirrors=mirrors))
+    return fetched(name, sha256, Fetcher(place=place, offline=offline, progress=progress, mirrors=mirrors))
 
 
 def verify_dataset(name: str, place: Path) -> str:

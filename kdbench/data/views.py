@@ -28,9 +28,6 @@ _PIXEL = {1: torch.uint8, 2: torch.int16, 3: torch.int32, 4: torch.int32}
 class Epochs(Protocol):
     """Training views, epoch by epoch."""
 
-    labels: Tensor
-    """Of the data set's images, int64 (N,)."""
-
     def __len__(self) -> int:
         """Batches of an epoch, the short last one included."""
 

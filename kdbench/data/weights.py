@@ -20,17 +20,17 @@ HUB = "HF_ENDPOINT"
 LIMIT = 1 << 32
 
 
-def fetched(weights: str, fetcher: Fetcher) -> Path:
+def fetched(name: str, sha256: str, fetcher: Fetcher) -> Path:
     """The file of published weights, downloaded if it must be.
 
     Args:
-        weights: `timm/resnet50.a1_in1k@SHA256`, or without a digest, whatever comes.
+        name: `timm/resnet50.a1_in1k`.
+        sha256: what the file must have ("": whatever comes).
         fetcher: where the data lie, and whether and whence they may be fetched.
 
     Raises:
         UserError: it is no such name, the file has another digest, or cannot be had.
     """
-    name, _, sha256 = weights.partition("@")
     if not re.fullmatch(r"timm/[A-Za-z0-9_.]{1,80}", name):
         raise UserError(f"{name!r:.80}: expected weights of timm, as timm/resnet50.a1_in1k")
     file = fetcher.place / "weights" / f"{name}.safetensors"

@@ -80,4 +80,17 @@ def describe(passport: Passport, path: str) -> str:
         *(("" if step else "lineage", text) for step, text in enumerate(passport.lineage)),
         ("passport", path),
     ]
-    return columns(facts, [])
+    return f"{columns(facts, [])}\n\n{in_suite(passport)}"
+
+
+def in_suite(passport: Passport) -> str:
+    """The lines by which a suite names an imported teacher."""
+    return f"""\
+To let it teach, add to a suite of {passport.dataset}
+
+    [[imported]]
+    name   = "{passport.name}"
+    model  = "{passport.model}"
+    sha256 = "{passport.source.sha256}"
+
+and to its row   teacher = "import:{passport.name}\""""

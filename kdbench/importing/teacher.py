@@ -15,8 +15,9 @@ from kdbench.data.boxes import Framing
 from kdbench.data.packed import entry
 from kdbench.errors import UserError
 from kdbench.importing.files import Weights, read_weights
+from kdbench.importing.labels import check_label_space
 from kdbench.importing.loading import load
-from kdbench.importing.measuring import check_label_space, measure
+from kdbench.importing.measuring import measure
 from kdbench.importing.names import translate
 from kdbench.importing.passport import PASSPORT_SCHEMA, Normalisation, Passport, Source
 from kdbench.machine import Machine

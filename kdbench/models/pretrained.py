@@ -7,13 +7,14 @@ from torch import Tensor, nn
 from kdbench.data.fetch import Fetcher
 from kdbench.data.weights import fetched
 from kdbench.errors import UserError
+from kdbench.weights import Weights
 
 if TYPE_CHECKING:
     from kdbench.models.output import Network
 
 
-def start_from(network: "Network", weights: str, fetcher: Fetcher) -> None:
-    """Give a network of timm published weights, `timm/NAME@SHA256`; a classifier of other classes stays.
+def start_from(network: "Network", weights: Weights, fetcher: Fetcher) -> None:
+    """Give a network of timm its published weights; a classifier for other classes stays as it is.
 
     Raises:
         UserError: the file cannot be had, or holds another network.
@@ -21,7 +22,7 @@ def start_from(network: "Network", weights: str, fetcher: Fetcher) -> None:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    file = fetched(weights, fetcher)
+    file = fetched(weights.name, weights.sha256, fetcher)
     try:
         tensors = load_file(file)
     except SafetensorError as error:
@@ -30,7 +31,7 @@ def start_from(network: "Network", weights: str, fetcher: Fetcher) -> None:
     body, head = _parts(tensors, described["classifier"])
     problems = _mismatches(network.body, body)
     if problems:
-        raise UserError(*(f"{weights}: not the network's weights: {problem}" for problem in problems))
+        raise UserError(*(f"{weights.name}: not the network's weights: {problem}" for problem in problems))
     network.body.load_state_dict(body, strict=False)
     own = network.classifier.state_dict()
     if {name: each.shape for name, each in own.items()} == {name: each.shape for name, each in head.items()}:

@@ -1,4 +1,4 @@
-"""The accuracy of record: on every test image as it is, in float32."""
+"""The accuracy of record: on every test image as it is, or its centre at the recipe's size, in float32."""
 
 from collections.abc import Callable
 from functools import partial

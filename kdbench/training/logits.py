@@ -21,7 +21,6 @@ from filelock import FileLock
 from msgspec import json
 from torch import Tensor
 
-from kdbench.cohorts import views
 from kdbench.spec import PROTOCOL, Run
 from kdbench.store import digest
 from kdbench.training.memory import GIB
@@ -44,7 +43,7 @@ def open_logits(run: Run, images: int, world: World) -> "Logits | None":
         world: this process's hold on its machine.
     """
     most = int(world.machine.local.logits_gib * GIB)
-    if run.teacher is None or most == 0:
+    if not run.taught or most == 0:
         return None
     return Logits(world.machine.scratch / "logits" / key(run, world), images, most)
 
@@ -52,7 +51,7 @@ def open_logits(run: Run, images: int, world: World) -> "Logits | None":
 def key(run: Run, world: World) -> str:
     """All that what a teacher says of a run's views depends on, as 16 hexadecimal digits."""
     recipe, facts = run.recipe, environment(run, world)
-    depends = (PROTOCOL, run.dataset, run.precision, run.seed, recipe.batch_size, views(recipe))
+    depends = (PROTOCOL, run.dataset, run.precision, run.seed, recipe.batch_size, recipe.views)
     return sha256(json.encode([depends, [facts[name] for name in FACTS]])).hexdigest()[:16]
 
 

@@ -70,14 +70,13 @@ def estimate(runs: Sequence[Run], world: "World") -> float:
     """Bytes at the peak of training runs beside each other: of the device on a GPU, of this process on a CPU.
 
     Weights and the optimizer's state are every member's own and stay. Gradients and activations live from a
-    member's forward pass to its step: there is room for the largest. The data are there once (views at a
-    size are made of files that are mapped into memory), and so is the teacher. Held against measured peaks by
-    tests/test_memory.py.
+    member's forward pass to its step: there is room for the largest. The data are there once, and so is the
+    teacher. Held against measured peaks by tests/test_memory.py.
     """
     needs = [_need(run, world) for run in runs]
     recipe, entry = runs[0].recipe, catalog.find("datasets", runs[0].dataset)
     padded = (entry.size + 2 * recipe.crop) ** 2
-    images = 0 if recipe.size else (recipe.train_size or entry.train) * padded * PIXEL
+    images = 0 if recipe.size else (recipe.train_size or entry.train) * padded * PIXEL  # else read as needed
     teacher = runs[0].teacher
     taught = _need(teacher.run, world).weights if teacher else 0
     own = sum(COPIES[run.recipe.optimizer] * need.weights for run, need in zip(runs, needs, strict=True))
@@ -101,7 +100,7 @@ def _need(run: Run, world: "World") -> Need:
     key = (run.student, run.dataset, run.recipe.classes, run.recipe.size)
     if key not in world.needs:
         try:
-            world.needs[key] = count(world.network(replace(run, weights="")), _probe(run, world))
+            world.needs[key] = count(world.network(replace(run, weights=None)), _probe(run, world))
         except Exception:  # noqa: BLE001 - a run's own failure is told in its turn
             return Need(0, 0.0)
     return world.needs[key]

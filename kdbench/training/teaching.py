@@ -31,10 +31,11 @@ class Teaching:
     """
 
     def __init__(self, runs: Sequence[Run], views: Epochs, world: World) -> None:
-        self.views, self.teacher = views, world.teacher(runs[0].teacher)
+        self.views, self.teacher = views, world.teacher(runs[0])
         self.precision = runs[0].precision
         logits_only = all(catalog.find("losses", run.loss.name).logits_only for run in runs)
-        self.logits = open_logits(runs[0], len(views.labels), world) if logits_only else None
+        images = runs[0].recipe.train_size or len(world.dataset(runs[0].dataset).train_labels)
+        self.logits = open_logits(runs[0], images, world) if logits_only else None
 
     def __len__(self) -> int:
         """Batches of an epoch."""

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import torch
-from msgspec.structs import replace
 from torch import nn
 
 from kdbench import __version__, catalog
@@ -21,6 +20,7 @@ from kdbench.data.packed import Dataset, open_dataset
 from kdbench.data.place import where
 from kdbench.data.random import torch_seed
 from kdbench.errors import UserError
+from kdbench.importing.stored import find_imported
 from kdbench.machine import Machine
 from kdbench.spec import Recipe, Run, Teacher
 from kdbench.store import digest, weights_file
@@ -39,7 +39,7 @@ class World:
     device: torch.device
     datasets: dict[str, Dataset] = field(default_factory=dict)
     needs: dict[tuple[str, str, int, int], Need] = field(default_factory=dict)
-    """What networks were found to need of the memory, by student, data set, classes and size."""
+    """What networks were found to need of the memory, by student, data set and classes."""
 
     def dataset(self, name: str) -> Dataset:
         """A data set, fetched and packed if it must be and may be."""
@@ -56,14 +56,24 @@ class World:
         place = where(self.machine.data_folder).path
         return Fetcher(place=place, offline=data.offline, mirrors=data.mirrors)
 
-    def teacher(self, teacher: Teacher | None) -> nn.Module | None:
-        """The network that teaches, with the weights of its checkpoint, for evaluation only.
+    def teacher(self, run: Run) -> nn.Module | None:
+        """The network that teaches a run, for evaluation only: a checkpoint of another run, or imported.
 
         Raises:
-            UserError: its weights are not on this machine, or damaged.
+            UserError: its weights are not on this machine, damaged, or do not fit the run.
         """
-        if teacher is None:
+        if (found := find_imported(run, self.machine.scratch)) is not None:
+            path, passport = found
+            network = self._built(passport.model, passport.classes, run.dataset)
+        elif run.teacher is not None:
+            path, taught = self._checkpoint(run.teacher), run.teacher.run
+            network = self._built(taught.student, taught.recipe.classes, taught.dataset)
+        else:
             return None
+        load_weights(path, network)
+        return network.eval().requires_grad_(requires_grad=False)
+
+    def _checkpoint(self, teacher: Teacher) -> Path:
         path = weights_file(self.machine.scratch, teacher.run.id, teacher.epoch)
         if path is None:
             _remove_damaged(self.machine.scratch, teacher)
@@ -71,9 +81,7 @@ class World:
                 f"the weights of {teacher.run.slug} (run {teacher.run.id}, epoch {teacher.epoch}) are not in "
                 f"{self.machine.scratch / 'weights'}, or were damaged; `kdbench run` trains the teacher first"
             )
-        network = self.network(replace(teacher.run, weights=""))
-        load_weights(path, network)
-        return network.eval().requires_grad_(requires_grad=False)
+        return path
 
     def neighbours(self, run: Run) -> torch.Tensor | None:
         """A(x) of the run's data set, uint8 (K, K), if its loss needs it.
@@ -91,14 +99,20 @@ class World:
         Raises:
             UserError: the published weights that it starts from cannot be had, or are others.
         """
-        entry = catalog.find("datasets", run.dataset)
-        build = catalog.load(catalog.find("models", run.student).code)
         torch.manual_seed(torch_seed(run.seed, f"init {run.student}"))
-        network: nn.Module = build(run.recipe.classes or entry.classes, entry.channels)
-        if run.weights:
+        network = self._built(run.student, run.recipe.classes, run.dataset)
+        if run.weights is not None:
             from kdbench.models.pretrained import start_from
 
             start_from(cast("Network", network), run.weights, self.fetcher())
+        return network
+
+    def _built(self, model: str, classes: int, dataset: str) -> nn.Module:
+        """A network on the device, for the images of a data set; 0 classes: as many as that has."""
+        entry = catalog.find("datasets", dataset)
+        network: nn.Module = catalog.load(catalog.find("models", model).code)(
+            classes or entry.classes, entry.channels
+        )
         return network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
@@ -141,7 +155,6 @@ def statistics(run: Run) -> tuple[tuple[float, ...], tuple[float, ...]]:
 def environment(run: Run, world: World) -> dict[str, str | int | float | bool | None]:
     """What a number may depend on beside the run: versions, machine, data, the teacher's weights."""
     cuda = world.device.type == "cuda"
-    teacher = run.teacher and weights_file(world.machine.scratch, run.teacher.run.id, run.teacher.epoch)
     return {
         "kdbench": __version__,
         **_commit(),
@@ -155,9 +168,18 @@ def environment(run: Run, world: World) -> dict[str, str | int | float | bool | 
         "threads": torch.get_num_threads(),
         "deterministic": torch.are_deterministic_algorithms_enabled(),
         "data": world.dataset(run.dataset).content,
-        "teacher": teacher.name.split(".")[1] if teacher else None,
+        "teacher": _teacher_digest(run, world.machine.scratch),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def _teacher_digest(run: Run, scratch: Path) -> str | None:
+    """The sha256 of the weights that taught."""
+    if run.teacher is not None:
+        file = weights_file(scratch, run.teacher.run.id, run.teacher.epoch)
+        return file.name.split(".")[1] if file else None
+    imported = find_imported(run, scratch)
+    return imported[1].sha256 if imported else None
 
 
 @cache
