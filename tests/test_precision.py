@@ -20,6 +20,7 @@ from kdbench.training.precision import forward
 from kdbench.training.run import train
 from kdbench.training.world import World, open_world
 from tests.build import KD
+from tests.conftest import Command
 from tests.test_cohorts import digits, numbers, together
 from tests.test_plan import cells
 
