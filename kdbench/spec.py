@@ -16,8 +16,11 @@ from kdbench.claim import Claim
 from kdbench.identity import identity
 from kdbench.weights import Digest, Imported, Weights
 
-PROTOCOL = 1
-"""The version of the arithmetic of training. Raised whenever a change of code can change a number."""
+PROTOCOL = 2
+"""The version of the arithmetic of training. Raised whenever a change of code can change a number.
+
+2: teachers are folded (models/folding.py); float32 on a GPU is never rounded to tf32.
+"""
 
 RESULT_SCHEMA = 1
 """The version of the JSON of a stored result."""
@@ -78,12 +81,6 @@ class Recipe(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unkno
     def identity(self) -> dict[str, object]:
         """As it is hashed; rows share recipes, so this is made once."""
         return identity(self)
-
-    @property
-    def views(self) -> tuple[object, ...]:
-        """All that decides, with the seed, what is seen of the training images."""
-        framing = (self.size, self.resized_crop, self.resize)
-        return self.crop, self.flip, self.rotation, *framing, self.normalize, self.train_size
 
 
 class Loss(Struct, frozen=True):
