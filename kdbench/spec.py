@@ -82,6 +82,12 @@ class Recipe(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unkno
         """As it is hashed; rows share recipes, so this is made once."""
         return identity(self)
 
+    @property
+    def views(self) -> tuple[object, ...]:
+        """All that decides, with the seed, what is seen of the training images."""
+        framing = (self.size, self.resized_crop, self.resize)
+        return self.crop, self.flip, self.rotation, *framing, self.normalize, self.train_size
+
 
 class Loss(Struct, frozen=True):
     """A name in the catalog and all its parameters."""

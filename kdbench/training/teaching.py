@@ -35,9 +35,9 @@ class Teaching:
         teacher = world.teacher(runs[0])
         self.views, self.teacher = views, teacher and folded(teacher).to(memory_format=torch.channels_last)
         self.precision = runs[0].precision
-        enough = teacher is not None and all(_logits_only(run) for run in runs)
+        logits_only = all(catalog.find("losses", run.loss.name).logits_only for run in runs)
         images = runs[0].recipe.train_size or len(world.dataset(runs[0].dataset).train_labels)
-        self.logits = open_logits(runs[0], images, world) if enough else None
+        self.logits = open_logits(runs[0], images, world) if logits_only else None
 
     def __len__(self) -> int:
         """Batches of an epoch."""
@@ -71,7 +71,3 @@ class Teaching:
             return None
         with arithmetic(self.precision, x.device):
             return forward(self.teacher, x, self.precision)
-
-
-def _logits_only(run: Run) -> bool:
-    return bool(catalog.find("losses", run.loss.name).logits_only)
