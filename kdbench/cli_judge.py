@@ -44,3 +44,21 @@ def power(margin: float, off: float, std: str, n: str) -> None:
     from kdbench.power import power_table
 
     click.echo(power_table(margin=margin, off=off, stds=std, seeds=n))
+
+
+def propose(chosen: Selection, budget: str | None, *, as_json: bool) -> None:
+    """What `plan --budget` and `plan --seeds auto` print: which seeds decide the most for their time."""
+    from msgspec.structs import replace
+
+    from kdbench.deciding import parse_budget, survey
+    from kdbench.machine import load_machine
+    from kdbench.proposing import afford
+    from kdbench.text import describe_proposals
+
+    seconds = parse_budget(budget) if budget is not None else None
+    found = survey(replace(chosen, auto=True, seeds=None), load_machine()).proposals
+    chosen_ones = found if seconds is None else afford(found, seconds)
+    if as_json:
+        say(chosen_ones)
+    else:
+        click.echo("\n".join(describe_proposals(chosen_ones, found)))

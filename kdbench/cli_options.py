@@ -27,7 +27,14 @@ def complete_suite(_context: click.Context, _parameter: click.Parameter, begun: 
 SELECTION = (
     click.argument("suite", nargs=-1, required=True, shell_complete=complete_suite),
     click.option("--rows", default="*", metavar="GLOB", help="Only rows whose name matches."),
-    click.option("--seeds", metavar="SEEDS", help="For example 0-2 or 0,3; instead of the suite's."),
+    click.option(
+        "--seeds",
+        metavar="SEEDS",
+        help="For example 0-2 or 0,3, instead of the suite's; auto: as many as a verdict takes.",
+    ),
+    click.option(
+        "--most", type=click.IntRange(2, 50), default=10, show_default=True, help="Seeds, at most, of auto."
+    ),
     click.option(
         "--as",
         "form",
@@ -57,6 +64,7 @@ def selection(command: F) -> F:
         suite: tuple[str, ...],
         rows: str,
         seeds: str | None,
+        most: int,
         form: Form,
         settings: tuple[str, ...],
         smoke: bool,
@@ -67,7 +75,9 @@ def selection(command: F) -> F:
         chosen = Selection(
             suites=suite,
             rows=rows,
-            seeds=parse_seeds(seeds) if seeds is not None else None,
+            seeds=parse_seeds(seeds) if seeds not in (None, "auto") else None,
+            auto=seeds == "auto",
+            most=most,
             form=form,
             settings=parse_settings(settings),
             smoke=smoke,

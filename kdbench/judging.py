@@ -12,13 +12,15 @@ from kdbench.claims import check_claims
 from kdbench.errors import UserError
 from kdbench.holm import adjust
 from kdbench.lint import lint_suite
-from kdbench.machine import load_machine
+from kdbench.looks import levels_of, load_looks
+from kdbench.machine import Machine, load_machine
+from kdbench.proposing import cut, prefix
 from kdbench.report.claims import claim_lines
 from kdbench.report.markdown import render
 from kdbench.report.summary import lines, summary
 from kdbench.spec import Cell, Check, Reading, Result, Run, Suite
 from kdbench.store import index, load_failures, load_repeats, load_results
-from kdbench.workload import Selection
+from kdbench.workload import Selection, Suites
 
 
 class Judged(Struct, frozen=True):
@@ -35,16 +37,37 @@ def judge(chosen: Selection) -> Judged:
     Raises:
         UserError: a suite or a stored result is wrong.
     """
-    suites = chosen.load()
+    suites, machine = chosen.load(), load_machine()
+    if chosen.auto:
+        suites = _as_far_as_stored(suites, machine)
     if chosen.reading is not None:
         suites = [(suite, _read_at(cells, chosen.reading)) for suite, cells in suites]
-    there = index(load_machine().results)
+    levels = levels_of(load_looks(machine.results))
+    checked, results = check_cells(suites, machine, levels)
+    return Judged(chosen, _adjusted(checked) if chosen.holm else checked, results)
+
+
+def _as_far_as_stored(suites: Suites, machine: Machine) -> Suites:
+    """The rows with the seeds that have results, without a gap; with the first where none has."""
+    stored = frozenset(index(machine.results).results)
+    return [(suite, tuple(cut(cell, prefix(cell, stored) or 1) for cell in cells)) for suite, cells in suites]
+
+
+def check_cells(
+    suites: Suites, machine: Machine, levels: Mapping[str, Mapping[int, float]]
+) -> tuple[list[tuple[Suite, list[Check]]], Mapping[str, Result]]:
+    """Hold rows against what is stored, and what that is by run.
+
+    Raises:
+        UserError: a stored result is broken.
+    """
+    there = index(machine.results)
     ids = dict.fromkeys(name for _, cells in suites for cell in cells for name in _ids(cell))
     known = {name: run for _, cells in suites for cell in cells for name, run in _runs(cell)}
     results, repeats = load_results(there, ids, known), load_repeats(there, ids)
     failures = load_failures(there, there.failures)
-    checked = [(suite, check_suite(cells, results, failures, repeats)) for suite, cells in suites]
-    return Judged(chosen, _adjusted(checked) if chosen.holm else checked, results)
+    checked = [(suite, check_suite(cells, results, failures, repeats, levels)) for suite, cells in suites]
+    return checked, results
 
 
 def _read_at(cells: Iterable[Cell], reading: Reading) -> tuple[Cell, ...]:
@@ -128,6 +151,8 @@ def command(chosen: Selection, suite: Suite) -> str:
     words = ["kdbench", "run", suite.path.removesuffix(".toml")]
     if chosen.rows != "*":
         words += ["--rows", chosen.rows]
+    if chosen.auto:
+        words += ["--seeds", "auto"]
     if chosen.seeds is not None:
         words += ["--seeds", ",".join(map(str, chosen.seeds))]
     if chosen.form != "released":

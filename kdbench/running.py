@@ -19,9 +19,7 @@ def prepare(chosen: Selection, *, again: bool, offline: bool) -> tuple[Workload,
     Raises:
         UserError: a suite or benchmark.toml is wrong.
     """
-    machine = load_machine()
-    if offline:
-        machine = replace(machine, data=replace(machine.data, offline=True))
+    machine = _machine(offline=offline)
     return find_work(chosen, machine, again=again), machine
 
 
@@ -43,15 +41,36 @@ def train(
         UserError: a suite, benchmark.toml or the profile is wrong, or nothing can be trained or submitted.
     """
     if on == "local":
+        if chosen.auto:
+            _train_auto(chosen, slots=slots, again=again, offline=offline)
+            return True
         work, machine = prepare(chosen, again=again, offline=offline)
         train_missing(work, machine, slots=slots, again=again)
         return True
+    if chosen.auto:
+        raise UserError("--seeds auto looks after each seed, which is for --on local; give seeds, as 0-4")
     if again or slots is not None:
         raise UserError("--again and --jobs are for --on local; [work] slots of a profile is a job's --jobs")
     from kdbench.cluster import commands
 
     commands.train(chosen, commands.profile_of(on), wait=wait, offline=offline)
     return wait
+
+
+def _train_auto(chosen: Selection, *, slots: int | None, again: bool, offline: bool) -> None:
+    """Train seed after seed until every row is decided or has its most."""
+    from kdbench.deciding import decide
+
+    if again:
+        raise UserError("--again trains what has a result; --seeds auto asks for seeds that have none")
+    machine = _machine(offline=offline)
+    check_writable(machine.results)
+    decide(chosen, machine, lambda work: train_missing(work, machine, slots=slots, again=False))
+
+
+def _machine(*, offline: bool) -> Machine:
+    machine = load_machine()
+    return replace(machine, data=replace(machine.data, offline=True)) if offline else machine
 
 
 def train_missing(work: Workload, machine: Machine, *, slots: int | None, again: bool) -> None:

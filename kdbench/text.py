@@ -7,6 +7,7 @@ import msgspec
 
 from kdbench import catalog
 from kdbench.lint import Finding
+from kdbench.proposing import Proposal
 from kdbench.spec import Cell, Recipe, Run, Suite
 from kdbench.workload import Workload
 
@@ -27,6 +28,31 @@ def describe_plan(work: Workload) -> Iterator[str]:
             for run in work.runs
         ]
         yield columns(rows, ["run", "what", "seed", "epochs", "teacher", ""])
+
+
+def describe_proposals(chosen: Sequence[Proposal], found: Sequence[Proposal]) -> Iterator[str]:
+    """Which seeds to train next, the cheapest decision first, and what they cost in all."""
+    if not found:
+        yield "nothing to propose: every row is decided, or no seed would decide it"
+        return
+    rows = [
+        (
+            each.row,
+            each.top1,
+            each.gain,
+            ", ".join(map(str, each.seeds)),
+            len(each.runs),
+            "?" if each.seconds is None else f"{each.seconds / 3600:.2f}",
+            "" if each.sure else "to know the spread",
+        )
+        for each in chosen
+    ]
+    yield columns(rows, ["row", "verdict", "gain", "seeds", "runs", "hours", ""])
+    hours = sum(each.seconds or 0.0 for each in chosen) / 3600
+    unknown = sum(each.seconds is None for each in found)
+    yield f"{len(chosen)} of {len(found)} open rows, {hours:.2f} hours if mean and spread stay"
+    if unknown:
+        yield f"{unknown} rows of unknown cost: nothing like them was trained yet; a budget leaves them out"
 
 
 def describe_work(work: Workload) -> str:

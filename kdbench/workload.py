@@ -1,6 +1,6 @@
 """What a command line asks for: suites, read in a form, with their rows, seeds and settings."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tomli
@@ -12,6 +12,8 @@ from kdbench.plan import expand, make_plan, weights_needed
 from kdbench.spec import Cell, Form, Reading, Run, Suite
 from kdbench.store import Index, index, weights_there
 from kdbench.suite import load_suite
+
+Suites = list[tuple[Suite, tuple[Cell, ...]]]
 
 
 class Selection(Struct, frozen=True, kw_only=True):
@@ -25,6 +27,9 @@ class Selection(Struct, frozen=True, kw_only=True):
     smoke: bool = False
     reading: Reading | None = None
     """Which point of the curves is judged, instead of the suite's; trains nothing."""
+    auto: bool = False
+    """Seeds where they help, up to `most`: those that are stored, and those that are proposed."""
+    most: int = 10
     holm: bool = False
     """Whether the verdicts are adjusted for their number."""
 
@@ -52,7 +57,7 @@ class Selection(Struct, frozen=True, kw_only=True):
             suite,
             form=self.form,
             rows=rows,
-            seeds=self.seeds,
+            seeds=range(self.most) if self.auto else self.seeds,
             settings=self.settings,
             smoke=self.smoke,
             fitting=fitting,
@@ -91,10 +96,19 @@ def find_work(selection: Selection, machine: Machine, *, again: bool = False) ->
         UserError: a suite is wrong.
     """
     suites = selection.load()
+    return compare(suites, all_rows(selection, suites), machine, again=again)
+
+
+def all_rows(selection: Selection, suites: Suites) -> list[Cell]:
+    """Every row of the suites that fits the settings, also those that were not asked for."""
+    if selection.rows == "*":
+        return [cell for _, some in suites for cell in some]
+    return [cell for suite, _ in suites for cell in selection.cells(suite, "*", fitting=True)]
+
+
+def compare(suites: Suites, every: Sequence[Cell], machine: Machine, *, again: bool = False) -> Workload:
+    """Compare rows with what is stored; `every`: the rows that may learn from what is trained."""
     cells = [cell for _, some in suites for cell in some]
-    every = cells
-    if selection.rows != "*":
-        every = [cell for suite, _ in suites for cell in selection.cells(suite, "*", fitting=True)]
     there = index(machine.results)
     asked = {name for cell in cells for name in cell.ids}
     stored = set(there.results) - (asked if again else set())

@@ -544,6 +544,30 @@ def test_reading_that_no_curve_has_is_refused(kdbench: Command, reading: str, sa
     assert (done.code, said in done.err) == (2, True)
 
 
+def test_plan_proposes_the_seeds_that_decide_and_what_they_cost(kdbench: Command, project: Path) -> None:
+    store(project, project / "suites" / "small.toml", {"1.base/digits_mlp": 90.0})
+    found = kdbench("plan", "suites/small", "--budget", "1h", "--json").json
+    assert found == []  # the one is decided, nothing like the others was trained
+    auto = kdbench("plan", "suites/small", "--seeds", "auto", "--json").json
+    assert [each["row"] for each in auto] == ["1.base/digits_cnn", KD]
+    assert "2 rows of unknown cost" in kdbench("plan", "suites/small", "--budget", "1h").out
+
+
+def test_check_of_auto_seeds_takes_all_that_are_stored(kdbench: Command, project: Path) -> None:
+    path = project / "suites" / "small.toml"
+    for cell in expand(load_suite(path), rows="1.base/digits_mlp", seeds=range(4)):
+        for run in cell.runs:
+            save_result(project / "results", make_result(run, 90.0, 90.0, 90.0))
+    check = kdbench("check", "suites/small", "--seeds", "auto", "--json").json[0]
+    assert check["top1"]["n"] == 4
+
+
+@pytest.mark.parametrize("words", [["--on", "slurm"], ["--again"]])
+def test_auto_seeds_are_refused_where_they_make_no_sense(kdbench: Command, words: list[str]) -> None:
+    done = kdbench("run", "suites/small", "--seeds", "auto", *words)
+    assert (done.code, "--seeds auto" in done.err) == (2, True)
+
+
 CLAIM = """
 [[claim]]
 id = "kd"
@@ -567,7 +591,7 @@ def test_claim_is_told_by_check_report_and_claims(
 
 # The surface, frozen: a new command or option is written down here, and in the README.
 
-SELECTION = ["suite", "--as", "--rows", "--seeds", "--set", "--smoke"]
+SELECTION = ["suite", "--as", "--most", "--rows", "--seeds", "--set", "--smoke"]
 JUDGEMENT = ["--holm", "--reading"]
 SURFACE = {
     "run": [
@@ -575,7 +599,7 @@ SURFACE = {
         *JUDGEMENT,
         *("--again", "--dry-run", "--jobs", "--json", "--offline", "--on", "--strict", "--wait", "-j"),
     ],
-    "plan": [*SELECTION, "--json"],
+    "plan": [*SELECTION, "--budget", "--json"],
     "status": [*SELECTION, "--json"],
     "check": [*SELECTION, *JUDGEMENT, "--json", "--strict"],
     "report": [*SELECTION, *JUDGEMENT, "--audit", "--into", "--output", "--summary", "-o"],
