@@ -16,7 +16,7 @@ from kdbench import __version__
 from kdbench.cli_audit import audit
 from kdbench.cli_data import data
 from kdbench.cli_import import import_
-from kdbench.cli_judge import claims, power, propose
+from kdbench.cli_judge import attribute, claims, power, propose
 from kdbench.cli_list import list_
 from kdbench.cli_options import (
     as_json,
@@ -303,3 +303,4 @@ cli.add_command(data)
 cli.add_command(import_)
 cli.add_command(claims)
 cli.add_command(power)
+cli.add_command(attribute)

@@ -19,7 +19,7 @@ def prepare(chosen: Selection, *, again: bool, offline: bool) -> tuple[Workload,
     Raises:
         UserError: a suite or benchmark.toml is wrong.
     """
-    machine = _machine(offline=offline)
+    machine = this_machine(offline=offline)
     return find_work(chosen, machine, again=again), machine
 
 
@@ -63,12 +63,13 @@ def _train_auto(chosen: Selection, *, slots: int | None, again: bool, offline: b
 
     if again:
         raise UserError("--again trains what has a result; --seeds auto asks for seeds that have none")
-    machine = _machine(offline=offline)
+    machine = this_machine(offline=offline)
     check_writable(machine.results)
     decide(chosen, machine, lambda work: train_missing(work, machine, slots=slots, again=False))
 
 
-def _machine(*, offline: bool) -> Machine:
+def this_machine(*, offline: bool) -> Machine:
+    """What benchmark.toml says of this machine; `offline`: never touch the network."""
     machine = load_machine()
     return replace(machine, data=replace(machine.data, offline=True)) if offline else machine
 

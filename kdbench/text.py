@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from kdbench import catalog
+from kdbench.attribute import Attribution, lines
 from kdbench.lint import Finding
 from kdbench.proposing import Proposal
 from kdbench.spec import Cell, Recipe, Run, Suite
@@ -53,6 +54,18 @@ def describe_proposals(chosen: Sequence[Proposal], found: Sequence[Proposal]) ->
     yield f"{len(chosen)} of {len(found)} open rows, {hours:.2f} hours if mean and spread stay"
     if unknown:
         yield f"{unknown} rows of unknown cost: nothing like them was trained yet; a budget leaves them out"
+
+
+def describe_attribution(found: Attribution, missing: int) -> Iterator[str]:
+    """What each delta explains, in percentage points with the 90 % interval and the number of seeds."""
+    reference, printed, released = (
+        "-" if value is None else f"{value:.2f}" for value in (found.reference, found.printed, found.released)
+    )
+    yield f"{found.row}: the paper prints {reference}; trained as printed {printed}, as released {released}"
+    yield columns(list(lines(found)), ["delta", "on, where none is", "off, where all are", "explains"])
+    yield from (f"cannot be switched by itself: {delta}" for delta in found.stuck)
+    if missing:
+        yield f"{missing} runs are missing for the whole answer; --run trains them"
 
 
 def describe_work(work: Workload) -> str:

@@ -568,6 +568,23 @@ def test_auto_seeds_are_refused_where_they_make_no_sense(kdbench: Command, words
     assert (done.code, "--seeds auto" in done.err) == (2, True)
 
 
+def test_attribute_says_what_is_missing_and_what_each_delta_explains(kdbench: Command, project: Path) -> None:
+    assert "6 runs are missing" in kdbench("attribute", f"small/{KD}").out
+    path = project / "suites" / "small.toml"
+    for form, top1 in (("printed", 91.0), ("released", 92.5)):
+        for cell in expand(load_suite(path), form=form, rows=KD):  # type: ignore[arg-type]
+            for run in cell.runs:
+                save_result(project / "results", make_result(run, top1, top1, top1))
+    done = kdbench("attribute", f"small/{KD}", "--json")
+    assert done.json["explained"][0]["explains"]["points"] == 1.5
+    assert kdbench("attribute", f"small/{KD}").out.count("+1.50 ± 0.00 (2)") == 4
+
+
+def test_attribute_of_a_row_without_deltas_is_refused(kdbench: Command) -> None:
+    done = kdbench("attribute", "small/1.base/digits_mlp")
+    assert (done.code, "no delta changes its runs" in done.err) == (2, True)
+
+
 CLAIM = """
 [[claim]]
 id = "kd"
@@ -624,6 +641,7 @@ SURFACE = {
     "data where": [],
     "data neighbours": ["name", "--json"],
     "claims": [*SELECTION, *JUDGEMENT, "--json"],
+    "attribute": ["row", "--jobs", "--json", "--offline", "--run", "--seeds", "-j"],
     "power": ["--margin", "--n", "--off", "--std"],
 }
 
