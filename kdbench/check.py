@@ -354,7 +354,7 @@ def _blocked_seeds(cell: Cell, stored: _Stored) -> Iterator[str]:
 
 def _failed_teacher(run: Run, stored: _Stored) -> Failure | None:
     """The nearest failed run above; one with a result hides what lies above it."""
-    while run.teacher:
+    while run.teacher and run.teacher.trained:
         run = run.teacher.run
         of = run.id
         if of in stored.results:

@@ -92,6 +92,11 @@ def selection(command: F) -> F:
 
 JUDGEMENT = (
     click.option("--reading", metavar="READING", help="last, best or an epoch, instead of the suite's."),
+    click.option(
+        "--controls",
+        is_flag=True,
+        help="Rows with a teacher against controls: smoothing, uniform, untrained, plain. Imports torch.",
+    ),
     click.option("--holm", is_flag=True, help="Verdicts adjusted for how many there are (Holm)."),
 )
 
@@ -105,6 +110,7 @@ def judgement(command: F) -> F:
         chosen: Selection,
         *,
         reading: str | None,
+        controls: bool,
         holm: bool,
         **rest: Any,  # noqa: ANN401 - the command's own options
     ) -> Any:  # noqa: ANN401 - what the command returns
@@ -113,7 +119,7 @@ def judgement(command: F) -> F:
         from kdbench.workload import parse_reading
 
         read = parse_reading(reading) if reading is not None else None
-        return command(replace(chosen, reading=read, holm=holm), **rest)
+        return command(replace(chosen, reading=read, controls=controls, holm=holm), **rest)
 
     wrapped: Any = with_judgement
     for option in reversed(JUDGEMENT):

@@ -30,7 +30,7 @@ def dispatch(
     failed: dict[str, str] = {}
     while waiting or running:
         for name, run in list(waiting.items()):
-            teacher = run.teacher.run.id if run.teacher else None
+            teacher = run.teacher.run.id if run.teacher and run.teacher.trained else None
             if teacher in failed:
                 failed[name] = failed[teacher]
                 del waiting[name]

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from kdbench.audit import Audit, Prober, audit_suite, load_prober
 from kdbench.check import check_suite
 from kdbench.claims import check_claims
+from kdbench.controls import Controlled, check_controls, control_cells
 from kdbench.errors import UserError
 from kdbench.holm import adjust
 from kdbench.lint import lint_suite
@@ -16,6 +17,7 @@ from kdbench.looks import levels_of, load_looks
 from kdbench.machine import Machine, load_machine
 from kdbench.proposing import cut, prefix
 from kdbench.report.claims import claim_lines
+from kdbench.report.controls import control_lines
 from kdbench.report.markdown import render
 from kdbench.report.summary import lines, summary
 from kdbench.spec import Cell, Check, Reading, Result, Run, Suite
@@ -29,6 +31,8 @@ class Judged(Struct, frozen=True):
     chosen: Selection
     suites: list[tuple[Suite, list[Check]]]
     results: Mapping[str, Result]
+    controls: Mapping[str, list[Controlled]] = {}
+    """By the path of the suite, where they are asked for."""
 
 
 def judge(chosen: Selection) -> Judged:
@@ -44,7 +48,19 @@ def judge(chosen: Selection) -> Judged:
         suites = [(suite, _read_at(cells, chosen.reading)) for suite, cells in suites]
     levels = levels_of(load_looks(machine.results))
     checked, results = check_cells(suites, machine, levels)
-    return Judged(chosen, _adjusted(checked) if chosen.holm else checked, results)
+    controls = _controlled(suites, machine) if chosen.controls else {}
+    return Judged(chosen, _adjusted(checked) if chosen.holm else checked, results, controls)
+
+
+def _controlled(suites: Suites, machine: Machine) -> dict[str, list[Controlled]]:
+    """The rows that have a teacher, beside what is stored of their controls."""
+    prober, there = load_prober(), index(machine.results)
+    found = {}
+    for suite, cells in suites:
+        rows = control_cells(cells, prober)
+        ids = [of for cell, controls in rows for each in (cell, *controls.values()) for of in each.ids]
+        found[suite.path] = check_controls(rows, load_results(there, ids))
+    return found
 
 
 def _as_far_as_stored(suites: Suites, machine: Machine) -> Suites:
@@ -102,12 +118,16 @@ def _ids(cell: Cell) -> tuple[str, ...]:
 
 def table(judged: Judged) -> str:
     """The verdicts for a terminal."""
-    return "\n\n".join("\n".join(_table(suite, checks)) for suite, checks in judged.suites)
+    return "\n\n".join("\n".join(_table(judged, suite, checks)) for suite, checks in judged.suites)
 
 
-def _table(suite: Suite, checks: list[Check]) -> list[str]:
-    claims = claim_lines(check_claims(suite, checks))
-    return [*lines(checks), *(["", *claims] if claims else [])]
+def _table(judged: Judged, suite: Suite, checks: list[Check]) -> list[str]:
+    parts = (
+        lines(checks),
+        control_lines(judged.controls.get(suite.path, [])),
+        claim_lines(check_claims(suite, checks)),
+    )
+    return [line for part in parts if part for line in ("", *part)][1:]
 
 
 def report(judged: Judged, *, audit: bool = False) -> str:
@@ -121,6 +141,7 @@ def report(judged: Judged, *, audit: bool = False) -> str:
             form=judged.chosen.form,
             command=command(judged.chosen, suite),
             environment=environment(checks, judged.results),
+            controls=judged.controls.get(suite.path, ()),
             audit=_audit(judged.chosen, suite, prober) if prober else (),
         )
         for suite, checks in judged.suites
@@ -163,6 +184,8 @@ def command(chosen: Selection, suite: Suite) -> str:
         words.append("--smoke")
     if chosen.reading is not None:
         words += ["--reading", str(chosen.reading)]
+    if chosen.controls:
+        words.append("--controls")
     if chosen.holm:
         words.append("--holm")
     return shlex.join(words)

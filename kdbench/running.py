@@ -63,6 +63,8 @@ def _train_auto(chosen: Selection, *, slots: int | None, again: bool, offline: b
 
     if again:
         raise UserError("--again trains what has a result; --seeds auto asks for seeds that have none")
+    if chosen.controls:
+        raise UserError("--seeds auto trains no controls; train them afterwards, with --seeds 0-4 or as many")
     machine = this_machine(offline=offline)
     check_writable(machine.results)
     decide(chosen, machine, lambda work: train_missing(work, machine, slots=slots, again=False))

@@ -1,11 +1,13 @@
 """What a command line asks for: suites, read in a form, with their rows, seeds and settings."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import tomli
 from msgspec import Struct
 
+from kdbench.audit import load_prober
+from kdbench.controls import control_cells
 from kdbench.errors import UserError
 from kdbench.machine import Machine
 from kdbench.plan import expand, make_plan, weights_needed
@@ -30,6 +32,8 @@ class Selection(Struct, frozen=True, kw_only=True):
     auto: bool = False
     """Seeds where they help, up to `most`: those that are stored, and those that are proposed."""
     most: int = 10
+    controls: bool = False
+    """Whether rows that have a teacher are held against controls, which are further runs."""
     holm: bool = False
     """Whether the verdicts are adjusted for their number."""
 
@@ -96,7 +100,16 @@ def find_work(selection: Selection, machine: Machine, *, again: bool = False) ->
         UserError: a suite is wrong.
     """
     suites = selection.load()
-    return compare(suites, all_rows(selection, suites), machine, again=again)
+    every = all_rows(selection, suites)
+    if selection.controls:
+        suites = [(suite, (*cells, *controls_of(cells))) for suite, cells in suites]
+    return compare(suites, every, machine, again=again)
+
+
+def controls_of(cells: Iterable[Cell]) -> Iterator[Cell]:
+    """The controls of those rows that have a teacher; imports torch."""
+    for _, controls in control_cells(cells, load_prober()):
+        yield from controls.values()
 
 
 def all_rows(selection: Selection, suites: Suites) -> list[Cell]:

@@ -585,6 +585,15 @@ def test_attribute_of_a_row_without_deltas_is_refused(kdbench: Command) -> None:
     assert (done.code, "no delta changes its runs" in done.err) == (2, True)
 
 
+def test_controls_are_planned_and_reported_on_request(kdbench: Command, project: Path) -> None:
+    store(project, project / "suites" / "small.toml", AS_PRINTED)
+    words = ("suites/small", "--controls")
+    assert "8 to train" in kdbench("run", *words, "--dry-run").out
+    assert "## Controls" in kdbench("report", *words).out
+    assert "the teacher matters" in kdbench("check", *words).out
+    assert "## Controls" not in kdbench("report", "suites/small").out
+
+
 CLAIM = """
 [[claim]]
 id = "kd"
@@ -609,7 +618,7 @@ def test_claim_is_told_by_check_report_and_claims(
 # The surface, frozen: a new command or option is written down here, and in the README.
 
 SELECTION = ["suite", "--as", "--most", "--rows", "--seeds", "--set", "--smoke"]
-JUDGEMENT = ["--holm", "--reading"]
+JUDGEMENT = ["--controls", "--holm", "--reading"]
 SURFACE = {
     "run": [
         *SELECTION,

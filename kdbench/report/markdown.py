@@ -9,9 +9,11 @@ from tabulate import tabulate
 from kdbench.audit import Audit
 from kdbench.check import headline
 from kdbench.claims import check_claims
+from kdbench.controls import Controlled
 from kdbench.lint import Finding
 from kdbench.report.audit import audit_section
 from kdbench.report.claims import claims_section
+from kdbench.report.controls import controls_section
 from kdbench.report.summary import gain_word, reasons_of
 from kdbench.report.words import escape, measured, plural, printed, setting, signed
 from kdbench.spec import Check, Delta, Row, Suite
@@ -46,6 +48,7 @@ def render(
     command: str = "",
     environment: Mapping[str, object] | None = None,
     audit: Sequence[Audit] = (),
+    controls: Sequence[Controlled] = (),
 ) -> str:
     """The whole report.
 
@@ -57,6 +60,7 @@ def render(
         command: what makes this report again; left out if empty.
         environment: what the runs were trained with, by name.
         audit: what `audit_suite` found; left out if empty.
+        controls: what `check_controls` found; left out if empty.
     """
     order = {row.name: place for place, row in enumerate(suite.rows)}
     ordered = sorted(checks, key=lambda check: order.get(check.row.name, len(order)))
@@ -64,6 +68,7 @@ def render(
         _head(suite, ordered, form),
         *(_table(table, of) for table, of in _by_table(ordered).items()),
         _section("Readings", _readings(ordered)),
+        controls_section(controls),
         claims_section(check_claims(suite, ordered)),
         _section("Deltas", map(_delta, suite.deltas) if form == "released" else ()),
         _section("Lint", (_finding(finding) for finding in findings if finding.level == "warning")),
