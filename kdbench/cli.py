@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import gc
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -15,6 +14,7 @@ import click
 from kdbench import __version__
 from kdbench.cli_audit import audit
 from kdbench.cli_data import data
+from kdbench.cli_evidence import bundle, compare, history, verify
 from kdbench.cli_import import import_
 from kdbench.cli_judge import attribute, claims, power, propose
 from kdbench.cli_list import list_
@@ -28,6 +28,7 @@ from kdbench.cli_options import (
     selection,
     wait_for,
 )
+from kdbench.cli_report import plot, report
 from kdbench.errors import UserError
 
 if TYPE_CHECKING:
@@ -71,17 +72,19 @@ def cli() -> None:
 @judgement
 @click.option("-j", "--jobs", type=click.IntRange(1), help="Runs at a time.")
 @click.option("--again", is_flag=True, help="Train what has a result once more, beside it.")
+@click.option("--cohorts/--no-cohorts", default=True, help="Several runs of one teacher in one process.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be trained.")
 @click.option("--strict", is_flag=True, help="Exit with 1 unless everything is reproduced.")
 @on_where
 @wait_for
 @offline
 @as_json
-def run(
+def run(  # noqa: PLR0913 - one per option
     chosen: Selection,
     *,
     jobs: int | None,
     again: bool,
+    cohorts: bool,
     dry_run: bool,
     strict: bool,
     on: str,
@@ -97,7 +100,7 @@ def run(
         work, _ = running.prepare(chosen, again=again, offline=offline)
         click.echo("\n".join(describe_plan(work)))
         return 0
-    over = running.train(chosen, on=on, wait=wait, slots=jobs, again=again, offline=offline)
+    over = running.train(chosen, on=on, wait=wait, slots=jobs, again=again, cohorts=cohorts, offline=offline)
     return _judge(chosen, strict=strict, as_json=as_json, report=True) if over else 0
 
 
@@ -185,45 +188,17 @@ def check(chosen: Selection, *, strict: bool, as_json: bool) -> int:
 
 
 def _judge(chosen: Selection, *, strict: bool, as_json: bool, report: bool) -> int:
-    from kdbench import judging
+    from kdbench import judging, reporting
     from kdbench.check import exit_code
+    from kdbench.report.markdown import markdown
 
     judged = judging.judge(chosen)
     checks = [check for _, some in judged.suites for check in some]
     if as_json:
         say(checks)
     else:
-        click.echo(judging.report(judged) if report else judging.table(judged))
+        click.echo(markdown(reporting.gather(judged)) if report else judging.table(judged))
     return exit_code(checks, strict=strict)
-
-
-@cli.command()
-@selection
-@judgement
-@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="A file to write.")
-@click.option(
-    "--into",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="A text in which the summary replaces what stands between the kdbench markers.",
-)
-@click.option("--summary", is_flag=True, help="One table only.")
-@click.option("--audit", "with_audit", is_flag=True, help="With what the losses do; imports torch.")
-def report(
-    chosen: Selection, *, output: Path | None, into: Path | None, summary: bool, with_audit: bool
-) -> None:
-    """Write the report, in Markdown."""
-    from kdbench import judging
-    from kdbench.report.markers import put_between
-    from kdbench.store import write
-
-    judged = judging.judge(chosen)
-    text = judging.summaries(judged) if summary or into else judging.report(judged, audit=with_audit)
-    if into is not None:
-        write(into, put_between(into.read_text(encoding="utf-8"), text, str(into)).encode())
-    elif output is not None:
-        write(output, text.encode())
-    else:
-        click.echo(text)
 
 
 @cli.command()
@@ -298,9 +273,15 @@ def schema() -> None:
 
 
 cli.add_command(audit)
+cli.add_command(compare)
+cli.add_command(history)
+cli.add_command(bundle)
+cli.add_command(verify)
 cli.add_command(list_)
 cli.add_command(data)
 cli.add_command(import_)
+cli.add_command(report)
+cli.add_command(plot)
 cli.add_command(claims)
 cli.add_command(power)
 cli.add_command(attribute)

@@ -49,7 +49,7 @@ def look(suites: Suites, every: list[Cell], looks: Looks, machine: Machine) -> S
     stored = frozenset(there.results)
     now = [(suite, tuple(cut(cell, prefix(cell, stored)) for cell in cells)) for suite, cells in suites]
     at = dict.fromkeys((of for _, cells in suites for cell in cells for of in cell.ids), levels(looks))
-    checks = [check for _, some in check_cells(now, machine, at)[0] for check in some]
+    checks = [check for _, some in check_cells(now, there, at)[0] for check in some]
     whole = Survey(suites, every, [], stored)
     cells = [cell for _, some in suites for cell in some]
     found = propose(cells, checks, levels(looks), stored, estimator(there, nan), whole.known)

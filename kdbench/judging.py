@@ -1,27 +1,24 @@
-"""What `kdbench check` and `report` do: stored results -> checks -> text."""
+"""What `kdbench check` does, and `report` begins with: stored results -> checks."""
 
-import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from kdbench.audit import Audit, Prober, audit_suite, load_prober
+from kdbench.audit import load_prober
 from kdbench.check import check_suite
 from kdbench.claims import check_claims
 from kdbench.controls import Controlled, check_controls, control_cells
 from kdbench.errors import UserError
 from kdbench.holm import adjust
-from kdbench.lint import lint_suite
 from kdbench.looks import levels_of, load_looks
 from kdbench.machine import Machine, load_machine
 from kdbench.proposing import cut, prefix
 from kdbench.report.claims import claim_lines
 from kdbench.report.controls import control_lines
-from kdbench.report.markdown import render
-from kdbench.report.summary import lines, summary
+from kdbench.report.summary import lines
 from kdbench.spec import Cell, Check, Reading, Result, Run, Suite
-from kdbench.store import index, load_failures, load_repeats, load_results
+from kdbench.store import Index, index, load_failures, load_repeats, load_results
 from kdbench.workload import Selection, Suites
 
 
@@ -31,6 +28,8 @@ class Judged(Struct, frozen=True):
     chosen: Selection
     suites: list[tuple[Suite, list[Check]]]
     results: Mapping[str, Result]
+    there: Index
+    """The records that are stored."""
     controls: Mapping[str, list[Controlled]] = {}
     """By the path of the suite, where they are asked for."""
 
@@ -47,14 +46,15 @@ def judge(chosen: Selection) -> Judged:
     if chosen.reading is not None:
         suites = [(suite, _read_at(cells, chosen.reading)) for suite, cells in suites]
     levels = levels_of(load_looks(machine.results))
-    checked, results = check_cells(suites, machine, levels)
-    controls = _controlled(suites, machine) if chosen.controls else {}
-    return Judged(chosen, _adjusted(checked) if chosen.holm else checked, results, controls)
+    there = index(machine.results)
+    checked, results = check_cells(suites, there, levels)
+    controls = _controlled(suites, there) if chosen.controls else {}
+    return Judged(chosen, _adjusted(checked) if chosen.holm else checked, results, there, controls)
 
 
-def _controlled(suites: Suites, machine: Machine) -> dict[str, list[Controlled]]:
+def _controlled(suites: Suites, there: Index) -> dict[str, list[Controlled]]:
     """The rows that have a teacher, beside what is stored of their controls."""
-    prober, there = load_prober(), index(machine.results)
+    prober = load_prober()
     found = {}
     for suite, cells in suites:
         rows = control_cells(cells, prober)
@@ -70,14 +70,13 @@ def _as_far_as_stored(suites: Suites, machine: Machine) -> Suites:
 
 
 def check_cells(
-    suites: Suites, machine: Machine, levels: Mapping[str, Mapping[int, float]]
+    suites: Suites, there: Index, levels: Mapping[str, Mapping[int, float]]
 ) -> tuple[list[tuple[Suite, list[Check]]], Mapping[str, Result]]:
     """Hold rows against what is stored, and what that is by run.
 
     Raises:
         UserError: a stored result is broken.
     """
-    there = index(machine.results)
     ids = dict.fromkeys(name for _, cells in suites for cell in cells for name in _ids(cell))
     known = {name: run for _, cells in suites for cell in cells for name, run in _runs(cell)}
     results, repeats = load_results(there, ids, known), load_repeats(there, ids)
@@ -128,64 +127,3 @@ def _table(judged: Judged, suite: Suite, checks: list[Check]) -> list[str]:
         claim_lines(check_claims(suite, checks)),
     )
     return [line for part in parts if part for line in ("", *part)][1:]
-
-
-def report(judged: Judged, *, audit: bool = False) -> str:
-    """The reports of all suites; `audit`: with what the losses do, for which torch is imported."""
-    prober = load_prober() if audit else None
-    return "\n".join(
-        render(
-            suite,
-            checks,
-            lint_suite(suite),
-            form=judged.chosen.form,
-            command=command(judged.chosen, suite),
-            environment=environment(checks, judged.results),
-            controls=judged.controls.get(suite.path, ()),
-            audit=_audit(judged.chosen, suite, prober) if prober else (),
-        )
-        for suite, checks in judged.suites
-    )
-
-
-def _audit(chosen: Selection, suite: Suite, prober: Prober) -> list[Audit]:
-    return audit_suite(suite, chosen.cells(suite, chosen.rows), prober)
-
-
-def summaries(judged: Judged) -> str:
-    """One table per suite."""
-    return "\n".join(summary(suite, checks) for suite, checks in judged.suites)
-
-
-def environment(checks: list[Check], results: Mapping[str, Result]) -> dict[str, str]:
-    """What the runs were trained with: each fact, with all its values where the runs differ."""
-    found: dict[str, dict[str, None]] = {}
-    for name in dict.fromkeys(name for check in checks for name in check.ids):
-        for key, value in results[name].environment.items() if name in results else ():
-            if key not in ("teacher", "commit", "dirty") and value is not None:
-                found.setdefault(key, {})[str(value)] = None
-    return {key: ", ".join(sorted(values)) for key, values in found.items()}
-
-
-def command(chosen: Selection, suite: Suite) -> str:
-    """The command that trains and reports the same rows again."""
-    words = ["kdbench", "run", suite.path.removesuffix(".toml")]
-    if chosen.rows != "*":
-        words += ["--rows", chosen.rows]
-    if chosen.auto:
-        words += ["--seeds", "auto"]
-    if chosen.seeds is not None:
-        words += ["--seeds", ",".join(map(str, chosen.seeds))]
-    if chosen.form != "released":
-        words += ["--as", chosen.form]
-    for key, value in chosen.settings.items():
-        words += ["--set", f"{key}={value}"]
-    if chosen.smoke:
-        words.append("--smoke")
-    if chosen.reading is not None:
-        words += ["--reading", str(chosen.reading)]
-    if chosen.controls:
-        words.append("--controls")
-    if chosen.holm:
-        words.append("--holm")
-    return shlex.join(words)

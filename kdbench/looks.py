@@ -43,6 +43,18 @@ def load_looks(results: Path) -> dict[str, Looks]:
     return found
 
 
+def files_of(results: Path, runs: Iterable[str]) -> dict[str, bytes]:
+    """The files of the plans that concern any of these runs, by their name in a bundle of evidence."""
+    load_looks(results)  # says which are broken
+    asked = set(runs)
+    files = {path: path.read_bytes() for path in sorted((results / FOLDER).glob("*.json"))}
+    return {
+        f"results/{FOLDER}/{path.name}": content
+        for path, content in files.items()
+        if asked & set(msgspec.json.decode(content, type=Planned).runs)
+    }
+
+
 def levels_of(planned: Mapping[str, Looks]) -> dict[str, Mapping[int, float]]:
     """The levels of each run's looks, as `check_suite` takes them."""
     return {run: levels(looks) for run, looks in planned.items()}

@@ -30,6 +30,7 @@ def train(
     wait: bool = True,
     slots: int | None = None,
     again: bool = False,
+    cohorts: bool = True,
     offline: bool = False,
 ) -> bool:
     """Train what is missing, here or on a cluster.
@@ -42,22 +43,24 @@ def train(
     """
     if on == "local":
         if chosen.auto:
-            _train_auto(chosen, slots=slots, again=again, offline=offline)
+            _train_auto(chosen, slots=slots, again=again, offline=offline, cohorts=cohorts)
             return True
         work, machine = prepare(chosen, again=again, offline=offline)
-        train_missing(work, machine, slots=slots, again=again)
+        train_missing(work, machine, slots=slots, again=again, cohorts=cohorts)
         return True
     if chosen.auto:
         raise UserError("--seeds auto looks after each seed, which is for --on local; give seeds, as 0-4")
-    if again or slots is not None:
-        raise UserError("--again and --jobs are for --on local; [work] slots of a profile is a job's --jobs")
+    if again or slots is not None or not cohorts:
+        raise UserError(
+            "--again, --jobs and --no-cohorts are for --on local; [work] slots of a profile is a job's --jobs"
+        )
     from kdbench.cluster import commands
 
     commands.train(chosen, commands.profile_of(on), wait=wait, offline=offline)
     return wait
 
 
-def _train_auto(chosen: Selection, *, slots: int | None, again: bool, offline: bool) -> None:
+def _train_auto(chosen: Selection, *, slots: int | None, again: bool, offline: bool, cohorts: bool) -> None:
     """Train seed after seed until every row is decided or has its most."""
     from kdbench.deciding import decide
 
@@ -67,7 +70,9 @@ def _train_auto(chosen: Selection, *, slots: int | None, again: bool, offline: b
         raise UserError("--seeds auto trains no controls; train them afterwards, with --seeds 0-4 or as many")
     machine = this_machine(offline=offline)
     check_writable(machine.results)
-    decide(chosen, machine, lambda work: train_missing(work, machine, slots=slots, again=False))
+    decide(
+        chosen, machine, lambda work: train_missing(work, machine, slots=slots, again=False, cohorts=cohorts)
+    )
 
 
 def this_machine(*, offline: bool) -> Machine:
@@ -76,7 +81,9 @@ def this_machine(*, offline: bool) -> Machine:
     return replace(machine, data=replace(machine.data, offline=True)) if offline else machine
 
 
-def train_missing(work: Workload, machine: Machine, *, slots: int | None, again: bool) -> None:
+def train_missing(
+    work: Workload, machine: Machine, *, slots: int | None, again: bool, cohorts: bool = True
+) -> None:
     """Train what has no result, in as many processes as there are slots.
 
     Raises:
@@ -93,7 +100,7 @@ def train_missing(work: Workload, machine: Machine, *, slots: int | None, again:
     executor = LocalExecutor(machine, slots or default_slots(machine))
     try:
         with viewer(work.runs) as view:
-            follow(dispatch(work.runs, executor, keep=work.keep, again=again), view)
+            follow(dispatch(work.runs, executor, keep=work.keep, again=again, cohorts=cohorts), view)
     finally:
         executor.close()
 

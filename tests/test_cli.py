@@ -1,74 +1,26 @@
 """Every command on a throw-away project: what it prints, what it exits with, what it says of bad input."""
 
-import json
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 import pytest
-from msgspec import Struct
 
 from kdbench import __version__
-from kdbench.cli import cli, main
+from kdbench.cli import cli
 from kdbench.plan import expand
 from kdbench.spec import Failure
 from kdbench.store import save_failure, save_result
 from kdbench.suite import load_suite
 from tests.build import make_result
-from tests.project import AS_PRINTED, SUITE, change, make_project, store, write_suite
+from tests.conftest import Command, Outcome
+from tests.project import AS_PRINTED, SUITE, change, store, write_suite
 
 KD = "1.kd/digits_mlp:digits_cnn"
-
-
-class Outcome(Struct):
-    """What a command did."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:  # noqa: ANN401 - whatever it printed
-        """Standard output, parsed."""
-        return json.loads(self.out)
-
-
-Command = Callable[..., Outcome]
-
-
-@pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current folder: a small suite and a benchmark.toml; data are nowhere."""
-    make_project(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("KDBENCH_DATA", str(tmp_path / "data"))
-    return tmp_path
-
-
-@pytest.fixture
-def kdbench(project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Run a command line in the project, in this process."""
-    assert project == Path.cwd()
-
-    def run(*words: str) -> Outcome:
-        monkeypatch.setattr(sys, "argv", ["kdbench", *words])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        said = capsys.readouterr()
-        return Outcome(int(stop.value.code or 0), said.out, said.err)
-
-    return run
-
-
-@pytest.fixture
-def stored(project: Path) -> Path:
-    """The project with results that are exactly as printed."""
-    store(project, project / "suites" / "small.toml", AS_PRINTED)
-    return project
 
 
 # What each command prints.
@@ -166,7 +118,9 @@ def test_report_goes_to_a_file(kdbench: Command, stored: Path) -> None:
 
 def test_report_names_the_command_that_makes_it(kdbench: Command) -> None:
     words = ["suites/small", "--rows", "1.*", "--seeds", "0,1", "--as", "printed", "--set", "epochs=2"]
-    assert f"    kdbench run suites/small --rows '1.*' {' '.join(words[3:])}" in kdbench("report", *words).out
+    out = kdbench("report", *words, "--format", "markdown").out
+    for command in ("run", "report"):
+        assert f"    kdbench {command} suites/small --rows '1.*' {' '.join(words[3:])}" in out
 
 
 def test_lint_finds_what_does_not_add_up(kdbench: Command, project: Path) -> None:
@@ -617,42 +571,8 @@ def test_claim_is_told_by_check_report_and_claims(
 
 # The surface, frozen: a new command or option is written down here, and in the README.
 
-SELECTION = ["suite", "--as", "--most", "--rows", "--seeds", "--set", "--smoke"]
-JUDGEMENT = ["--controls", "--holm", "--reading"]
-SURFACE = {
-    "run": [
-        *SELECTION,
-        *JUDGEMENT,
-        *("--again", "--dry-run", "--jobs", "--json", "--offline", "--on", "--strict", "--wait", "-j"),
-    ],
-    "plan": [*SELECTION, "--budget", "--json"],
-    "status": [*SELECTION, "--json"],
-    "check": [*SELECTION, *JUDGEMENT, "--json", "--strict"],
-    "report": [*SELECTION, *JUDGEMENT, "--audit", "--into", "--output", "--summary", "-o"],
-    "lint": ["suite", "--json"],
-    "list suites": ["folder", "--json"],
-    "list rows": [*SELECTION, "--json"],
-    "list losses": ["--json"],
-    "list models": ["--json"],
-    "list datasets": ["--json"],
-    "show": ["row", "--as", "--json"],
-    "audit": [*SELECTION, "--json"],
-    "import": ["file", "--dataset", "--json", "--model", "--name", "--normalize", "--source"],
-    "doctor": ["--on"],
-    "cancel": [*SELECTION],
-    "retry": [*SELECTION, "--on", "--wait"],
-    "logs": ["row", "--as", "--follow", "-f"],
-    "completion": ["shell"],
-    "schema": [],
-    "data list": ["--json"],
-    "data fetch": ["name", "--offline"],
-    "data verify": ["name"],
-    "data where": [],
-    "data neighbours": ["name", "--json"],
-    "claims": [*SELECTION, *JUDGEMENT, "--json"],
-    "attribute": ["row", "--jobs", "--json", "--offline", "--run", "--seeds", "-j"],
-    "power": ["--margin", "--n", "--off", "--std"],
-}
+SURFACE = (Path(__file__).parent / "surface.txt").read_text(encoding="utf-8").splitlines()
+COMMANDS = sorted({line.partition(":")[0] for line in SURFACE})
 
 
 def surface(command: click.Command, name: str = "") -> dict[str, list[str]]:
@@ -664,10 +584,16 @@ def surface(command: click.Command, name: str = "") -> dict[str, list[str]]:
 
 
 def test_surface_is_as_written_down() -> None:
-    assert surface(cli) == {name: sorted(words) for name, words in SURFACE.items()}
+    """tests/surface.txt: each command, and each of its arguments and options, on a line of its own."""
+    assert written(surface(cli)) == SURFACE
 
 
-@pytest.mark.parametrize("name", SURFACE)
+def written(surface: dict[str, list[str]]) -> list[str]:
+    lines = [f"{name}: {word}".rstrip() for name, words in surface.items() for word in words or [""]]
+    return sorted(lines)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_help(kdbench: Command, name: str) -> None:
     done = kdbench(*name.split(), "--help")
     assert (done.code, done.out.startswith(f"Usage: kdbench {name} ")) == (0, True)

@@ -140,7 +140,18 @@ def test_names_of_files_say_what_is_in_them(path: Path) -> None:
     assert not {*path.relative_to(HOME).with_suffix("").parts} & vague
 
 
-HEAVY_AT_START = ["numpy", "scipy.stats", "sklearn", "torch", "torchvision", "timm", "rich", "jinja2", "PIL"]
+HEAVY_AT_START = [
+    "numpy",
+    "scipy.stats",
+    "sklearn",
+    "torch",
+    "torchvision",
+    "timm",
+    "rich",
+    "jinja2",
+    "PIL",
+    "matplotlib",
+]
 PROBE = """
 import sys
 from kdbench.cli import main

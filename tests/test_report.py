@@ -6,7 +6,8 @@ from msgspec.structs import replace
 from kdbench.check import check_suite
 from kdbench.errors import UserError
 from kdbench.lint import lint_suite
-from kdbench.report.markdown import render
+from kdbench.report.content import Report
+from kdbench.report.formats import render
 from kdbench.report.markers import BEGIN, END, put_between
 from kdbench.report.summary import lines, summary
 from kdbench.report.words import escape, measured, number, signed
@@ -61,9 +62,9 @@ measured minus printed. `reproduced` and `consistent` lie within the tolerance; 
 
 Loss: ce. Epochs: 2. Reading: last. Tolerance: 0.5 (gain 0.5). Asked: 3 seeds.
 
-| student     | teacher   |   printed |         measured |   off | verdict    |   printed gain |   measured gain | verdict of the gain   |
-|:------------|:----------|----------:|-----------------:|------:|:-----------|---------------:|----------------:|:----------------------|
-| mobilenetv2 |           |     68.38 | 68.40 ± 0.17 (3) | +0.02 | reproduced |              - |               - | -                     |
+| student     | teacher   |   printed |         measured |   off | verdict    |   printed gain |   measured gain |   gain off | verdict of the gain   |
+|:------------|:----------|----------:|-----------------:|------:|:-----------|---------------:|----------------:|-----------:|:----------------------|
+| mobilenetv2 |           |     68.38 | 68.40 ± 0.17 (3) | +0.02 | reproduced |              - |               - |          - | -                     |
 
 The printed means count as exact: their error is not printed.
 
@@ -71,9 +72,9 @@ The printed means count as exact: their error is not printed.
 
 Loss: kd (alpha 0.95, tau 20). Epochs: 2. Reading: last. Tolerance: 0.5 (gain 0.5). Asked: 3 seeds.
 
-| student     | teacher   |          printed |         measured |   off | verdict    |   printed gain |    measured gain | verdict of the gain   |
-|:------------|:----------|-----------------:|-----------------:|------:|:-----------|---------------:|-----------------:|:----------------------|
-| mobilenetv2 | resnet18  | 71.05 ± 0.16 (3) | 71.20 ± 0.85 (2) | +0.15 | consistent |          +2.67 | +2.85 ± 0.95 (2) | consistent            |
+| student     | teacher   |          printed |         measured |   off | verdict    |   printed gain |    measured gain |   gain off | verdict of the gain   |
+|:------------|:----------|-----------------:|-----------------:|------:|:-----------|---------------:|-----------------:|-----------:|:----------------------|
+| mobilenetv2 | resnet18  | 71.05 ± 0.16 (3) | 71.20 ± 0.85 (2) | +0.15 | consistent |          +2.67 | +2.85 ± 0.95 (2) |      +0.18 | consistent            |
 
 - mobilenetv2 from resnet18: 2 more seeds are needed, if mean and spread stay; 2 of 3 seeds so far
 
@@ -81,10 +82,10 @@ Loss: kd (alpha 0.95, tau 20). Epochs: 2. Reading: last. Tolerance: 0.5 (gain 0.
 
 Loss: kd (alpha 0.95, tau 20). Epochs: 2. Reading: last. Tolerance: 0.5 (gain 0.5). Asked: 3 seeds.
 
-| student      | teacher     |   printed |   measured |   off | verdict      |   printed gain |   measured gain | verdict of the gain   |
-|:-------------|:------------|----------:|-----------:|------:|:-------------|---------------:|----------------:|:----------------------|
-| mobilenetv2  | resnet50@50 |     71.45 |          - |     - | blocked      |          +3.09 |               - | blocked               |
-| shufflenetv2 | resnet18    |         - |          - |     - | no reference |              - |               - | -                     |
+| student      | teacher     |   printed |   measured |   off | verdict      |   printed gain |   measured gain |   gain off | verdict of the gain   |
+|:-------------|:------------|----------:|-----------:|------:|:-------------|---------------:|----------------:|-----------:|:----------------------|
+| mobilenetv2  | resnet50@50 |     71.45 |          - |     - | blocked      |          +3.09 |               - |          - | blocked               |
+| shufflenetv2 | resnet18    |         - |          - |     - | no reference |              - |               - |          - | -                     |
 
 The printed means count as exact: their error is not printed.
 
@@ -212,7 +213,7 @@ def test_every_word_is_written_in_every_form(word: Word) -> None:
     suite = make_suite(check.row)
     texts = (
         render(suite, [check], form="released", command="kdbench report"),
-        summary(suite, [check]),
+        summary([Report(suite=suite, checks=[check])]),
         "\n".join(lines([check])),
     )
     assert [text.split("\n\n", 4)[-1].count(word) >= 2 for text in texts] == [True] * 3
@@ -249,6 +250,9 @@ def test_measured_shows_mean_interval_and_seeds(verdict: Verdict, text: str) -> 
         ("<b> & [x](y) `z` *w* ~v~ $u$ #1", r"\<b\> \& \[x\](y) \`z\` \*w\* \~v\~ \$u\$ \#1"),
         ("two\nlines\t and  spaces", "two lines and spaces"),
         ("back\\slash", r"back\\slash"),
+        ("\x1b[1;31mred\x1b[0m \x1b]0;title\x07text", "red text"),
+        ("a\x00b\x08c\x7f\x9b \u202ed\ufeff", "abc d"),
+        ("half \ud800", "half \ufffd"),
     ],
 )
 def test_text_is_escaped_for_markdown(text: str, shown: str) -> None:
@@ -260,11 +264,12 @@ def test_pipe_in_a_name_does_not_add_a_column() -> None:
     checks = check_suite([make_cell(row)], {})
     text = render(make_suite(row), checks, form="released", command="kdbench report")
     [line] = [line for line in text.splitlines() if line.startswith(r"| a\|b")]
-    assert line.replace(r"\|", "").count("|") == 10
+    assert line.replace(r"\|", "").count("|") == 11
 
 
 def test_summary_of_a_small_suite_whole() -> None:
-    assert summary(*small()).partition("\n\n")[2] == SUMMARY.lstrip("\n")
+    suite, checks = small()
+    assert summary([Report(suite=suite, checks=checks)]).partition("\n\n")[2] == SUMMARY.lstrip("\n")
 
 
 def test_lines_of_a_small_suite_whole() -> None:
