@@ -66,7 +66,7 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
     notes: Sequence[str]
     runs: Sequence[Trained]
     baselines: Sequence[str]
-    """The ids of the runs of the student without teacher, whose curve is drawn beside the row's."""
+    """The ids of the runs over which it gains, whose curve is drawn beside its own."""
 
 
 class Table(msgspec.Struct, frozen=True):
@@ -139,7 +139,7 @@ def _words(reports: Iterable[Report]) -> dict[Word, int]:
 
 
 def _part(report: Report) -> Part:
-    baselines = {check.row.student: check.ids for check in report.checks if check.row.is_baseline}
+    baselines = {name: over.ids for name, over in report.baselines.items()}
     released = report.form == "released"
     return Part(
         report,
@@ -170,7 +170,7 @@ def _table(
         sentences.settings([check.row for check in checks]),
         sentences.exactness(checks),
         scale,
-        [_line(report, check, scale, baselines.get(check.row.student, ())) for check in checks],
+        [_line(report, check, scale, baselines.get(check.row.name, ())) for check in checks],
     )
 
 
@@ -192,7 +192,7 @@ def _line(report: Report, check: Check, scale: Scale, baselines: tuple[str, ...]
         loss=words.setting(check.row.loss),
         notes=list(sentences.notes(check)),
         runs=[_trained(report, check, of) for of in check.ids],
-        baselines=baselines if baselines != check.ids else (),
+        baselines=baselines,
     )
 
 

@@ -142,10 +142,10 @@ def _panels(title: str, report: Report, checks: Sequence[Check]) -> Figure:
     lines = -(-len(checks) // columns)
     figure = Figure(figsize=(0.6 + 3.1 * columns, 0.9 + 2.3 * lines), layout="constrained")
     grid = figure.subplots(lines, columns, squeeze=False).flatten()
-    baselines = {check.row.student: check for check in report.checks if check.row.is_baseline}
+    baselines = report.baselines
     for axes, check in zip(grid, checks, strict=False):
-        base = None if check.row.is_baseline else baselines.get(check.row.student)
-        _panel(axes, check, _curves(report, check), _curves(report, base))
+        base = _curves(report, baselines.get(check.row.name))
+        _panel(axes, check, _curves(report, check), base)
     for axes in grid[len(checks) :]:
         axes.remove()
     figure.suptitle(f"{title}: test accuracy, %", x=0.01, ha="left", fontsize=10)
