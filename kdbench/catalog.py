@@ -21,6 +21,8 @@ class LossEntry(Struct, frozen=True, kw_only=True):
     code: str
     params: tuple[str, ...] = ()
     teacher: bool = False
+    logits_only: bool = False
+    """Looks at nothing of the teacher but its logits, so that kept ones will do."""
     neighbours: bool = False
     """Needs A(x), the classes near the true one: `DatasetEntry.neighbours`."""
     scores: str = ""
@@ -62,6 +64,8 @@ class DatasetEntry(Struct, frozen=True, kw_only=True):
     """A function of () -> its classes' names in groups of near ones ("": nothing says which are near)."""
     neighbours_digest: str = ""
     """The sha256 of the matrix that they make: `kdbench.data.neighbours`."""
+    test_labels_digest: str = ""
+    """The sha256 of the test images' classes as `kdbench.predictions` keeps them ("": not measured)."""
 
 
 LOSSES = {
@@ -78,24 +82,28 @@ LOSSES = {
         code="kdbench.training.losses:kd",
         params=("alpha", "tau"),
         teacher=True,
+        logits_only=True,
         formula="(1 - α) H(q, p) + α D_KL(p^t_τ, p_τ)",
     ),
     "kd_released": LossEntry(
         code="kdbench.training.losses:kd_released",
         params=("alpha", "tau"),
         teacher=True,
+        logits_only=True,
         formula="(1 - α) H(q, p) + α τ² / K · D_KL(p^t_τ, p_τ)",
     ),
     "tfkd_self": LossEntry(
         code="kdbench.training.losses:tfkd_self",
         params=("alpha", "tau"),
         teacher=True,
+        logits_only=True,
         formula="(1 - α) H(q, p) + α D_KL(p^t_τ, p_τ),  the teacher is the student itself, pre-trained",
     ),
     "tfkd_self_released": LossEntry(
         code="kdbench.training.losses:tfkd_self_released",
         params=("alpha", "tau", "multiplier"),
         teacher=True,
+        logits_only=True,
         formula="(1 - α) H(q, p) + α τ² m / K · D_KL(p^t_τ, p_τ)",
     ),
     "tfkd_reg": LossEntry(
@@ -123,12 +131,14 @@ LOSSES = {
         code="kdbench.training.losses_fnkd:fnkd_kd",
         params=("alpha", "T"),
         teacher=True,
+        logits_only=True,
         formula="(1 - α) H(q, σ(z)) + α H(q_kd, σ(z / T)),  q_kd = σ(z^t / T)",
     ),
     "fnkd_kd_released": LossEntry(
         code="kdbench.training.losses_fnkd:fnkd_kd_released",
         params=("alpha", "T"),
         teacher=True,
+        logits_only=True,
         formula="(1 - α) H(q, σ(z)) + α T² H(q_kd, σ(z / T)),  q_kd = σ(z^t / T)",
     ),
     "fnkd": LossEntry(
@@ -193,6 +203,7 @@ DATASETS = {
         std=(0.3535,),
         digest="78c9cdd277560958d8bfba7679724e4074d62796803f16d98c81fa8cd8e5f869",
         about="scikit-learn's 1,797 handwritten digits",
+        test_labels_digest="e61432c68cc276d1d2b4973734d43928d84ee16ac39ba450707d3ea54b2605d6",
     ),
     "cifar10": DatasetEntry(
         code="kdbench.data.cifar:cifar10",
@@ -210,12 +221,14 @@ DATASETS = {
         neighbours="kdbench.data.neighbours:cifar100",
         neighbours_digest="3426fbe1c4ce7ecb3c3d1ecb4e5d422d25126ff53219f86f590ed70c723695df",
         **_CIFAR100,  # type: ignore[arg-type]
+        test_labels_digest="4dad7d09c7c97d33f6cb928d705cf4196221316fd6e31bdd978a08ed9103ee0b",
     ),
     "cifar100_coarse": DatasetEntry(
         labels="coarse_labels",
         classes=20,
         about="CIFAR-100 with its 20 superclasses",
         **_CIFAR100,  # type: ignore[arg-type]
+        test_labels_digest="48df17fb3bf299f43dd7e131db11ca0ea8b07d750be8b6dcf7ad6ff1b4cc721d",
     ),
 }
 

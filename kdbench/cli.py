@@ -14,6 +14,7 @@ import click
 from kdbench import __version__
 from kdbench.cli_audit import audit
 from kdbench.cli_data import data
+from kdbench.cli_evidence import bundle, compare, history, verify
 from kdbench.cli_import import import_
 from kdbench.cli_judge import claims, power
 from kdbench.cli_list import list_
@@ -71,17 +72,19 @@ def cli() -> None:
 @judgement
 @click.option("-j", "--jobs", type=click.IntRange(1), help="Runs at a time.")
 @click.option("--again", is_flag=True, help="Train what has a result once more, beside it.")
+@click.option("--cohorts/--no-cohorts", default=True, help="Several runs of one teacher in one process.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be trained.")
 @click.option("--strict", is_flag=True, help="Exit with 1 unless everything is reproduced.")
 @on_where
 @wait_for
 @offline
 @as_json
-def run(
+def run(  # noqa: PLR0913 - one per option
     chosen: Selection,
     *,
     jobs: int | None,
     again: bool,
+    cohorts: bool,
     dry_run: bool,
     strict: bool,
     on: str,
@@ -97,7 +100,7 @@ def run(
         work, _ = running.prepare(chosen, again=again, offline=offline)
         click.echo("\n".join(describe_plan(work)))
         return 0
-    over = running.train(chosen, on=on, wait=wait, slots=jobs, again=again, offline=offline)
+    over = running.train(chosen, on=on, wait=wait, slots=jobs, again=again, cohorts=cohorts, offline=offline)
     return _judge(chosen, strict=strict, as_json=as_json, report=True) if over else 0
 
 
@@ -266,6 +269,10 @@ def schema() -> None:
 
 
 cli.add_command(audit)
+cli.add_command(compare)
+cli.add_command(history)
+cli.add_command(bundle)
+cli.add_command(verify)
 cli.add_command(list_)
 cli.add_command(data)
 cli.add_command(import_)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from kdbench.spec import Form
+    from kdbench.spec import Form, Precision
     from kdbench.workload import Selection
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -43,6 +43,14 @@ SELECTION = (
         metavar="KEY=VALUE",
         help="A recipe field or loss parameter, for every row; never compared with a reference.",
     ),
+    click.option(
+        "--precision",
+        type=click.Choice(["float32", "tf32", "bf16"]),
+        default="float32",
+        show_default=True,
+        help="The arithmetic of training; other runs with other ids.",
+    ),
+    click.option("--part", metavar="K/N", help="The K-th of N parts of the rows: a night's, or a machine's."),
     click.option("--smoke", is_flag=True, help="2 epochs on 256 images: does it train at all?"),
 )
 
@@ -59,10 +67,12 @@ def selection(command: F) -> F:
         seeds: str | None,
         form: Form,
         settings: tuple[str, ...],
+        part: str | None,
         smoke: bool,
+        precision: Precision,
         **rest: Any,  # noqa: ANN401 - the command's own options
     ) -> Any:  # noqa: ANN401 - what the command returns
-        from kdbench.workload import Selection, parse_seeds, parse_settings
+        from kdbench.workload import Selection, parse_part, parse_seeds, parse_settings
 
         chosen = Selection(
             suites=suite,
@@ -71,6 +81,8 @@ def selection(command: F) -> F:
             form=form,
             settings=parse_settings(settings),
             smoke=smoke,
+            precision=precision,
+            part=parse_part(part) if part is not None else (1, 1),
         )
         return command(chosen, **rest)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     metavar="URL",
     help="Where the whole report is, for a summary that is cut; in CI the job's page.",
 )
+@click.option("--ages", "with_ages", is_flag=True, help="With how old the evidence is, in Markdown.")
 @click.option("--audit", "with_audit", is_flag=True, help="With what the losses do; imports torch.")
 def report(
     chosen: Selection,
@@ -44,17 +46,19 @@ def report(
     into: Path | None,
     summary: bool,
     rest: str | None,
+    with_ages: bool,
     with_audit: bool,
 ) -> None:
     """Write the report: Markdown, a page, data, tables for LaTeX, JUnit, a badge."""
     from kdbench import judging, reporting
+    from kdbench.report.ages import ages
     from kdbench.report.formats import format_of, write_out
     from kdbench.report.markers import put_between
     from kdbench.report.summary import summary as short
     from kdbench.store import write
 
-    if (summary or into) and (kind or "markdown") != "markdown":
-        raise click.UsageError("--summary and --into are in Markdown: leave out --format")
+    if (summary or into or with_ages) and (kind or "markdown") != "markdown":
+        raise click.UsageError("--summary, --into and --ages are in Markdown: leave out --format")
     if into and output:
         raise click.UsageError("--into changes a text in its place: leave out --output")
     name = kind or (format_of(output) if output and not summary else "markdown")
@@ -63,6 +67,7 @@ def report(
     reports = reporting.gather(judging.judge(chosen), audit=with_audit, beside=beside, words=words)
     brief = summary or into is not None
     text = short(reports, rest=rest or reporting.page_of_job()) if brief else write_out(reports, name)
+    text += f"\n{ages(reports, datetime.now(UTC).date())}" if with_ages else ""
     if into is not None:
         write(into, put_between(into.read_text(encoding="utf-8"), text, str(into)).encode())
     elif output is not None:

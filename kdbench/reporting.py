@@ -14,6 +14,9 @@ from kdbench.spec import Check, Result, Suite
 from kdbench.store import Index
 from kdbench.workload import Selection
 
+FACTS_LEFT_OUT = ("teacher", "commit", "dirty", "finished", "cohort")
+"""Facts of a record that differ from run to run of one training campaign, or never change a number."""
+
 
 def gather(
     judged: Judged, *, audit: bool = False, beside: Path | None = None, words: Sequence[str] = ()
@@ -59,7 +62,7 @@ def environment(checks: Iterable[Check], results: Mapping[str, Result]) -> dict[
     found: dict[str, dict[str, None]] = {}
     for name in dict.fromkeys(name for check in checks for name in check.ids):
         for key, value in results[name].environment.items() if name in results else ():
-            if key not in ("teacher", "commit", "dirty") and value is not None:
+            if key not in FACTS_LEFT_OUT and value is not None:
                 found.setdefault(key, {})[str(value)] = None
     return {key: ", ".join(sorted(values)) for key, values in found.items()}
 
@@ -75,6 +78,10 @@ def commands(chosen: Selection, suite: Suite, words: Sequence[str] = ()) -> str:
         asked += ["--as", chosen.form]
     for key, value in chosen.settings.items():
         asked += ["--set", f"{key}={value}"]
+    if chosen.precision != "float32":
+        asked += ["--precision", chosen.precision]
+    if chosen.part != (1, 1):
+        asked += ["--part", "/".join(map(str, chosen.part))]
     if chosen.smoke:
         asked.append("--smoke")
     if chosen.reading is not None:

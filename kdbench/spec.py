@@ -29,6 +29,9 @@ Percent = Annotated[float, Meta(ge=0, le=100)]
 Digest = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 Form = Literal["released", "printed"]
 """The two readings of a suite: what the authors' code does, or what the paper prints."""
+Precision = Literal["float32", "tf32", "bf16"]
+"""The arithmetic of training. tf32: on a GPU, matrix products and convolutions of rounded numbers. bf16:
+bfloat16 where that is safe, logits in float32. Weights are float32 in any case, and so is evaluation."""
 Reading = Literal["last", "best"] | Positive
 """Which point of an accuracy curve is compared: the last epoch, the best on test, or an epoch."""
 
@@ -97,7 +100,7 @@ class Run(Struct, frozen=True, omit_defaults=True, dict=True):
     loss: Loss
     seed: Count
     teacher: Teacher | None = None
-    precision: Literal["float32"] = "float32"
+    precision: Precision = "float32"
 
     @cached_property
     def id(self) -> str:
@@ -305,6 +308,8 @@ class Result(Struct, frozen=True, kw_only=True):
     weights: dict[str, Digest]
     """The sha256 of the weights kept, by epoch."""
     environment: dict[str, str | int | float | bool | None]
+    predictions: dict[str, Digest] = {}
+    """The sha256 of the classes predicted, by epoch, and of the true ones (`kdbench.predictions`)."""
 
 
 class Failure(Struct, frozen=True, kw_only=True):

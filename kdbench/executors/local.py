@@ -1,4 +1,8 @@
-"""Runs on this machine: one worker process per slot, many runs per worker, since torch is slow to import."""
+"""Runs on this machine: one worker process per slot, many runs per worker, since torch is slow to import.
+
+A worker trains a cohort at a time. One that dies has run out of memory more often than not: the halves of its
+cohort are tried again by themselves, and only a run that dies alone has failed.
+"""
 
 import multiprocessing
 import os
@@ -7,10 +11,13 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import Protocol
 
+from msgspec.structs import replace
+
 from kdbench.errors import UserError
-from kdbench.jobs import Event, Failed, Job, Update
+from kdbench.jobs import Cohort, Event, Failed, Job, Update
 from kdbench.machine import Machine
 from kdbench.spec import Failure
 from kdbench.store import save_failure
@@ -21,10 +28,10 @@ class Executor(Protocol):
 
     @property
     def free(self) -> int:
-        """How many more jobs it would take now."""
+        """How many more cohorts it would take now."""
 
-    def submit(self, job: Job) -> None:
-        """Start a run."""
+    def submit(self, cohort: Cohort) -> None:
+        """Start runs beside each other."""
 
     def events(self, seconds: float) -> Iterator[Event]:
         """What happened since last asked; waits up to so many seconds for the first thing."""
@@ -34,7 +41,7 @@ class Executor(Protocol):
 
 
 class Worker:
-    """A process that trains one run at a time."""
+    """A process that trains one cohort at a time."""
 
     def __init__(
         self, machine: Machine, target: Callable[..., object], more: tuple[object, ...] = ()
@@ -44,7 +51,8 @@ class Worker:
         self.process = context.Process(target=target, args=(theirs, machine, *more), daemon=True)
         self.process.start()
         theirs.close()
-        self.job: Job | None = None
+        self.jobs: dict[str, Job] = {}
+        """Its runs that have not ended, by id."""
 
     def stop(self) -> None:
         """End the process, now."""
@@ -60,34 +68,49 @@ class LocalExecutor:
     """A few workers, started when they are first needed."""
 
     def __init__(self, machine: Machine, slots: int) -> None:
-        self.machine, self.slots = machine, slots
+        self.machine, self.slots = replace(machine, local=replace(machine.local, slots=slots)), slots
         self.workers: list[Worker] = []
+        self.seats: dict[Worker, int] = {}
+        self.gpus = visible_gpus(machine)
+        self.halves: list[Cohort] = []
+        """What is to be tried again as soon as a slot is free."""
 
     @property
     def free(self) -> int:
-        """Slots without a run."""
-        return self.slots - sum(worker.job is not None for worker in self.workers)
+        """Slots without a run, and without one that is waiting for it."""
+        busy = sum(bool(worker.jobs) for worker in self.workers)
+        return max(0, self.slots - busy - len(self.halves))
 
-    def submit(self, job: Job) -> None:
-        """Give a run to an idle worker, or to a new one."""
-        self.workers = [worker for worker in self.workers if worker.job or worker.process.is_alive()]
-        worker = next((worker for worker in self.workers if worker.job is None), None)
+    def submit(self, cohort: Cohort) -> None:
+        """Give runs to an idle worker, or to a new one."""
+        self.workers = [worker for worker in self.workers if worker.jobs or worker.process.is_alive()]
+        worker = next((worker for worker in self.workers if not worker.jobs), None)
         if worker is None:
             worker = self.start_worker()
             self.workers.append(worker)
-        worker.job = job
+        worker.jobs = {job.run.id: job for job in cohort}
         with suppress(OSError):  # it has just died: the next event tells
-            worker.pipe.send(job)
+            worker.pipe.send(cohort)
 
     def start_worker(self) -> Worker:
-        """A new worker."""
-        return Worker(self.machine, work)
+        """A new worker on the lowest free seat; seats share the GPUs in turn."""
+        taken = {self.seats[worker] for worker in self.workers}
+        seat = next(number for number in range(self.slots) if number not in taken)
+        worker = self.make_worker(self.gpus[seat % len(self.gpus)] if self.gpus else None)
+        self.seats[worker] = seat
+        return worker
+
+    def make_worker(self, gpu: str | None) -> Worker:
+        """A process, on this GPU."""
+        return Worker(self.machine, work, (gpu,))
 
     def events(self, seconds: float) -> Iterator[Event]:
-        """What the workers tell; a worker that died is the failure of its run."""
-        busy = {worker.pipe: worker for worker in self.workers if worker.job is not None}
+        """What the workers tell; a worker that died is the failure of its run, if it had but one."""
+        busy = {worker.pipe: worker for worker in self.workers if worker.jobs}
         for pipe in wait(list(busy), seconds):
             event = self._event(busy[pipe])  # type: ignore[index]
+            while self.halves and sum(bool(worker.jobs) for worker in self.workers) < self.slots:
+                self.submit(self.halves.pop(0))
             if event is not None:
                 yield event
 
@@ -95,19 +118,20 @@ class LocalExecutor:
         try:
             event: Event = worker.pipe.recv()
         except (EOFError, OSError):
-            return self.died(worker)
+            self.workers.remove(worker)
+            worker.process.join()
+            return self.died(tuple(worker.jobs.values()), ending(worker.process.exitcode))
         if not isinstance(event, Update):
-            worker.job = None
+            worker.jobs.pop(event.id, None)
         return event
 
-    def died(self, worker: Worker) -> Failed | None:
-        """What becomes of the run of a worker that died; None: it is trained again."""
-        job = worker.job
-        if job is None:
-            raise RuntimeError("a worker without a run was waited for")
-        self.workers.remove(worker)
-        worker.process.join()
-        cause = f"the worker process died ({ending(worker.process.exitcode)})"
+    def died(self, cohort: Cohort, how: str) -> Failed | None:
+        """What becomes of the runs of a worker that died; None: they are tried again."""
+        if len(cohort) > 1:
+            self.halves += halves(cohort)
+            return None
+        (job,) = cohort
+        cause = f"the worker process died ({how})"
         failure = Failure(id=job.run.id, run=job.run, cause=cause, log="")
         with suppress(UserError):
             save_failure(self.machine.results, failure)
@@ -118,6 +142,13 @@ class LocalExecutor:
         for worker in self.workers:
             worker.stop()
         self.workers.clear()
+        self.halves.clear()
+
+
+def halves(cohort: Cohort) -> list[Cohort]:
+    """Two cohorts of one."""
+    middle = (len(cohort) + 1) // 2
+    return [cohort[:middle], cohort[middle:]]
 
 
 def ending(code: int | None) -> str:
@@ -128,10 +159,10 @@ def ending(code: int | None) -> str:
     return f"exit code {code}"
 
 
-def work(pipe: Connection, machine: Machine) -> None:
-    """What a worker process does: open its world once, then a run at a time until the pipe closes."""
-    prepare_worker(machine)
-    from kdbench.training.job import do, fail
+def work(pipe: Connection, machine: Machine, gpu: str | None = None) -> None:
+    """What a worker process does: open its world once, then a cohort at a time until the pipe closes."""
+    prepare_worker(machine, gpu)
+    from kdbench.training.job import do, refuse
     from kdbench.training.world import open_world
 
     def tell(event: Event) -> None:
@@ -140,28 +171,44 @@ def work(pipe: Connection, machine: Machine) -> None:
         except OSError as error:  # the driver is gone: no failure of the run, whose checkpoint stays
             raise SystemExit from error
 
-    answer: Callable[[Job], Event]
+    train: Callable[[Cohort], None]
     try:
         world = open_world(machine)
     except UserError as error:  # a device that is not there: every run is told so
-        answer = partial(fail, machine=machine, error=error)
+        train = partial(refuse, machine=machine, error=error, tell=tell)
     else:
-        answer = partial(do, world=world, tell=tell)
+        train = partial(do, world=world, tell=tell)
     while True:
         try:
-            job = pipe.recv()
+            cohort = pipe.recv()
         except (EOFError, OSError):
             return
-        tell(answer(job))
+        train(cohort)
 
 
-def prepare_worker(machine: Machine) -> None:
+def prepare_worker(machine: Machine, gpu: str | None) -> None:
     """What a worker process does before it imports torch."""
+    if gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the driver, which ends the workers
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = str(machine.local.threads)
 
 
 def default_slots(machine: Machine) -> int:
-    """As many runs at a time as benchmark.toml says, else as this process may use cores."""
-    return machine.local.slots or max(1, len(os.sched_getaffinity(0)) // machine.local.threads)
+    """As many cohorts at a time as benchmark.toml says, else as GPUs, or else cores, have room for."""
+    local = machine.local
+    if local.device.startswith("cuda:"):
+        return local.slots or local.runs_per_gpu
+    on_gpus = len(visible_gpus(machine)) * local.runs_per_gpu
+    return local.slots or on_gpus or max(1, len(os.sched_getaffinity(0)) // local.threads)
+
+
+def visible_gpus(machine: Machine) -> list[str]:
+    """The GPUs to spread workers over, as CUDA_VISIBLE_DEVICES names them; none where a device is chosen."""
+    if machine.local.device not in ("auto", "cuda"):
+        return []
+    told = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if told is not None:
+        return [gpu for gpu in told.split(",") if gpu and gpu != "-1"]
+    return [str(number) for number in range(len(list(Path("/dev").glob("nvidia[0-9]*"))))]

@@ -12,6 +12,7 @@ import msgspec
 
 from kdbench.check import headline
 from kdbench.report import audit, claims, sentences, words
+from kdbench.report.ages import trained
 from kdbench.report.content import Report
 from kdbench.report.forest import HEIGHT, WIDTH, Scale, Strip, scale_of, strip_of
 from kdbench.spec import Check, Curve, Result, Verdict, Word
@@ -123,6 +124,7 @@ def _template() -> "Template":
         keep_trailing_newline=True,
         finalize=_shown,
     )
+    surroundings.filters["trained"] = trained
     return surroundings.get_template("page.html")
 
 

@@ -4,6 +4,7 @@ import platform
 import subprocess
 import sys
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -21,6 +22,7 @@ from kdbench.machine import Machine
 from kdbench.spec import Recipe, Run, Teacher
 from kdbench.store import digest, weights_file
 from kdbench.training.checkpoint import load_weights
+from kdbench.training.memory import Need
 
 
 @dataclass
@@ -30,6 +32,8 @@ class World:
     machine: Machine
     device: torch.device
     datasets: dict[str, Dataset] = field(default_factory=dict)
+    needs: dict[tuple[str, str, int], Need] = field(default_factory=dict)
+    """What networks were found to need of the memory, by student, data set and classes."""
 
     def dataset(self, name: str) -> Dataset:
         """A data set, fetched and packed if it must be and may be."""
@@ -132,6 +136,7 @@ def environment(run: Run, world: World) -> dict[str, str | int | float | bool | 
         "deterministic": torch.are_deterministic_algorithms_enabled(),
         "data": world.dataset(run.dataset).content,
         "teacher": teacher.name.split(".")[1] if teacher else None,
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
 

@@ -1,0 +1,60 @@
+"""The accuracy of record: on every test image as it is, in float32."""
+
+from collections.abc import Callable
+from functools import partial
+from operator import attrgetter
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from kdbench import catalog
+from kdbench.data.packed import Dataset
+from kdbench.data.views import plain_batches
+from kdbench.models.output import Output
+from kdbench.spec import Loss, Run
+from kdbench.training.precision import arithmetic
+from kdbench.training.world import World, statistics
+
+BATCH = 500
+"""Images at a time."""
+
+
+class Evaluation(NamedTuple):
+    """What a student did on the test images."""
+
+    top1: float
+    """In percent."""
+    loss: float
+    """The mean cross-entropy."""
+    predicted: Tensor
+    """The class of each image, int64 (N,), on the CPU."""
+
+
+@torch.no_grad()
+def evaluate(run: Run, student: nn.Module, data: Dataset, world: World) -> Evaluation:
+    """Let a student classify every test image."""
+    student.eval()
+    mean, std = statistics(run)
+    images, labels = data.test_images[: run.recipe.test_size or None], true_classes(run, data)
+    scores, found, loss = scoring(run.loss), [], []
+    for x, y, _ in plain_batches(images, labels, batch_size=BATCH, mean=mean, std=std, device=world.device):
+        with arithmetic("float32", world.device):
+            logits = scores(student(x))
+        found.append(logits.argmax(dim=1))
+        loss.append(cross_entropy(logits, y, reduction="sum").double())
+    predicted, size = torch.cat(found).cpu(), len(labels)
+    right = int((predicted == labels).sum())
+    return Evaluation(100 * right / size, float(torch.stack(loss).sum()) / size, predicted)
+
+
+def true_classes(run: Run, data: Dataset) -> Tensor:
+    """The classes of the images that a run is evaluated on, int64 (N,)."""
+    return data.test_labels[: run.recipe.test_size or None]
+
+
+def scoring(loss: Loss) -> Callable[[Output], Tensor]:
+    """What is evaluated of an output: its logits, unless the loss names its own class scores."""
+    code = catalog.find("losses", loss.name).scores
+    return partial(catalog.load(code), **loss.params) if code else attrgetter("logits")
