@@ -43,7 +43,6 @@ class Quantity(msgspec.Struct, frozen=True):
     measured: str
     off: str
     word: str
-    of: Verdict
 
 
 class Trained(msgspec.Struct, frozen=True):
@@ -178,13 +177,12 @@ def _table(
 
 def _line(report: Report, check: Check, scale: Scale, baselines: tuple[str, ...]) -> Line:
     top1, gain = check.top1, check.gain
-    shown = Quantity(words.printed(check.row), words.measured(top1), words.signed(top1.off), top1.word, top1)
+    shown = Quantity(words.printed(check.row), words.measured(top1), words.signed(top1.off), top1.word)
     gained = Quantity(
         words.signed(gain.printed),
         words.measured(gain, sign=True),
         words.signed(gain.off),
         sentences.gain_word(check),
-        gain,
     )
     return Line(
         check=check,

@@ -108,7 +108,7 @@ def _forest(title: str, checks: Sequence[Check], scale: Scale) -> Figure:
     axes.set(xlim=(-scale.limit * 1.05, scale.limit * 1.05), ylim=(len(checks) - 0.4, -0.6))
     axes.set_yticks(range(len(checks)), [clean(who(check.row)) for check in checks], color=_INK)
     axes.tick_params(axis="y", length=0)
-    axes.set_xlabel("measured minus printed, percentage points; line: 90 % interval, band: tolerance")
+    axes.set_xlabel("measured minus printed, percentage points; line: confidence interval, band: tolerance")
     axes.set_title(f"{title}: accuracy (circle), gain (diamond)", loc="left", fontsize=10)
     return figure
 
