@@ -153,6 +153,11 @@ LOSSES = {
         teacher=True,
         formula="H(q, σ(z)) + λ² H(σ(c^t v^t + b^t), σ(c v + b)),  c = min(‖f‖, τ) / ‖f‖,  v = W f",
     ),
+    "lsr_scaled": LossEntry(
+        code="kdbench.training.losses_controls:lsr_scaled",
+        params=("epsilon", "scale"),
+        formula="c H(q', p),  q' = (1 - ε) q + ε u,  c = scale",
+    ),
     "he": LossEntry(
         code="kdbench.training.losses_fnkd:he",
         params=("scale",),
@@ -176,6 +181,9 @@ MODELS = {
     "resnet110_v2": ModelEntry(code="kdbench.models.resnet_v2:resnet110_v2", about="pre-activation, FNKD's"),
     "mobilenetv2_fnkd": ModelEntry(
         code="kdbench.models.mobilenetv2_fnkd:mobilenetv2_fnkd", about="FNKD's: 32 pixels become 8, no bias"
+    ),
+    "blank": ModelEntry(
+        code="kdbench.models.blank:blank", least_size=1, about="zero at its start: uniform targets"
     ),
     "digits_mlp": ModelEntry(code="kdbench.models.digits:digits_mlp", least_size=8),
     "digits_cnn": ModelEntry(code="kdbench.models.digits:digits_cnn", least_size=8),

@@ -126,8 +126,7 @@ def judge(
         notes: what else the reader must know, added to the reason.
         levels: the p-values that count, by number of values (`sequential`); None: 5 %.
     """
-    off = mean(values) - printed
-    scatter = spread(values)
+    off, scatter = mean(values) - printed, spread(values)
     level = _level(len(values), levels)
     half = half_width(scatter, error, level) if scatter else None
     word = _word(off, half or 0.0, margin, known=scatter is not None)
@@ -252,7 +251,7 @@ def _top1(cell: Cell, values: Mapping[int, float], stored: _Stored) -> Verdict:
         list(values.values()),
         reference.top1,
         row.tolerance.top1,
-        error=_printed_spread(reference),
+        error=printed_spread(reference),
         seeds=row.seeds,
         notes=notes,
         levels=stored.level(cell),
@@ -264,7 +263,7 @@ def _own_margin(row: Row) -> Iterator[str]:
         yield f"tolerance {row.tolerance.top1:g} (gain {row.tolerance.gain:g}): {row.tolerance.why}"
 
 
-def _printed_spread(reference: Reference) -> Spread | None:
+def printed_spread(reference: Reference) -> Spread | None:
     """The printed std and n, where both are there and n lets a std be one."""
     if reference.std is None or reference.n is None or reference.n < 2:
         return None
@@ -355,7 +354,7 @@ def _blocked_seeds(cell: Cell, stored: _Stored) -> Iterator[str]:
 
 def _failed_teacher(run: Run, stored: _Stored) -> Failure | None:
     """The nearest failed run above; one with a result hides what lies above it."""
-    while run.teacher:
+    while run.teacher and run.teacher.trained:
         run = run.teacher.run
         of = run.id
         if of in stored.results:

@@ -85,7 +85,13 @@ class Teacher(Struct, frozen=True):
     """A checkpoint on the way of another run: after an epoch, or the best one on test."""
 
     run: "Run"
-    epoch: Positive | Literal["best"]
+    epoch: Count | Literal["best"]
+    """0: before its training, which is therefore not needed."""
+
+    @property
+    def trained(self) -> bool:
+        """Whether the run must have a result before it can teach."""
+        return self.epoch != 0
 
 
 class Run(Struct, frozen=True, omit_defaults=True, dict=True):

@@ -41,7 +41,7 @@ def find_states(work: Workload, machine: Machine) -> list[State]:
     runs |= {run.id: run for run in work.runs}
     states = []
     for name, run in runs.items():
-        teacher = run.teacher.run.id if run.teacher else ""
+        teacher = run.teacher.run.id if run.teacher and run.teacher.trained else ""
         epoch = newest_checkpoint(machine.scratch / "checkpoints" / name)
         if name in work.index.results:
             states.append(_state(name, run, "done", run.recipe.epochs))

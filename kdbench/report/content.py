@@ -6,6 +6,7 @@ from msgspec import Struct
 
 from kdbench.audit import Audit
 from kdbench.claim import ClaimCheck
+from kdbench.controls import Controlled
 from kdbench.lint import Finding
 from kdbench.spec import Check, Form, Result, Suite
 
@@ -27,6 +28,8 @@ class Report(Struct, frozen=True, kw_only=True):
     audit: Sequence[Audit] = ()
     claims: Sequence[ClaimCheck] = ()
     """What the paper concludes, held against the same results."""
+    controls: Sequence[Controlled] = ()
+    """The rows that have a teacher beside what they must beat, where asked for."""
     results: Mapping[str, Result] = {}
     """By the id of their run: the curves."""
     records: Mapping[str, str] = {}

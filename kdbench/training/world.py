@@ -52,6 +52,8 @@ class World:
         """
         if teacher is None:
             return None
+        if not teacher.trained:
+            return self.network(teacher.run).eval().requires_grad_(requires_grad=False)
         path = weights_file(self.machine.scratch, teacher.run.id, teacher.epoch)
         if path is None:
             _remove_damaged(self.machine.scratch, teacher)
