@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from kdbench.check import headline
-from kdbench.report import audit, claims, sentences, words
+from kdbench.report import audit, claims, controls, sentences, words
 from kdbench.report.ages import trained
 from kdbench.report.content import Report
 from kdbench.report.forest import HEIGHT, WIDTH, Scale, Strip, scale_of, strip_of
@@ -89,6 +89,7 @@ class Part(msgspec.Struct, frozen=True):
     tables: Sequence[Table]
     optimism: str
     deltas: Sequence[tuple[str, str]]
+    controls: Sequence[Sequence[str]]
     audit: Sequence[Sequence[str]]
     same: Sequence[str]
 
@@ -103,6 +104,8 @@ def page(reports: Sequence[Report]) -> str:
         legend=sentences.LEGEND.replace("`", ""),
         claims_legend=claims.LEGEND.replace("`", ""),
         signed=words.signed,
+        controls_heads=controls.HEADS,
+        controls_legend=controls.LEGEND.replace("`", ""),
         audit_heads=audit.HEADS,
         audit_legend=audit.LEGEND,
         height=HEIGHT,
@@ -152,6 +155,7 @@ def _part(report: Report) -> Part:
         [_table(report, table, checks, baselines) for table, checks in report.tables.items()],
         sentences.optimism(report.checks),
         [(of.at, sentences.delta(of)) for of in report.suite.deltas if released],
+        controls.body(report.controls),
         audit.body(report.audit),
         audit.same(report.audit) if report.audit else (),
     )
