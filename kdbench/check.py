@@ -126,11 +126,11 @@ def judge(
         notes: what else the reader must know, added to the reason.
         levels: the p-values that count, by number of values (`sequential`); None: 5 %.
     """
-    off, scatter = mean(values) - printed, spread(values)
-    level = _level(len(values), levels)
+    off, scatter, level = mean(values) - printed, spread(values), _level(len(values), levels)
     half = half_width(scatter, error, level) if scatter else None
     word = _word(off, half or 0.0, margin, known=scatter is not None)
-    reasons = [_needed(word, off, margin, scatter, error, levels), _so_far(len(values), seeds), *notes]
+    so_far = _so_far(len(values), seeds, levels)
+    reasons = [_needed(word, off, margin, scatter, error, levels), so_far, *notes]
     return Verdict(
         word=word,
         reason="; ".join(filter(None, reasons)),
@@ -187,8 +187,13 @@ def _needed(
     return f"{more} more {'seed is' if more == 1 else 'seeds are'} needed, if mean and spread stay"
 
 
-def _so_far(have: int, asked: int) -> str:
-    return f"{have} of {asked} seeds so far" if have < asked else ""
+def _so_far(have: int, asked: int, levels: Mapping[int, float] | None = None) -> str:
+    """How many seeds of those asked for; of a plan of looks also what that makes of the 5 %."""
+    if levels is None:
+        return f"{have} of {asked} seeds so far" if have < asked else ""
+    level = _level(have, levels)
+    told = f"looked at after each of at most {max(levels)} seeds: tested at {100 * level:.2g} %"
+    return told + (f", an interval of {100 - 200 * level:.3g} %" if have > 1 else "")
 
 
 def _check(cell: Cell, stored: _Stored, names: Sequence[str]) -> Check:
@@ -271,7 +276,7 @@ def printed_spread(reference: Reference) -> Spread | None:
 
 
 def _gain(cell: Cell, values: Mapping[int, float], gains: Mapping[int, float], stored: _Stored) -> Verdict:
-    """Top1 minus the baseline's of the same seed: the same views, so the pairs scatter less."""
+    """Top1 minus the baseline's, or the named row's, of the same seed: the same views scatter less."""
     row, printed = cell.row, cell.row.reference.gain
     if row.is_baseline or cell.ids == cell.baselines:
         return Verdict(word=Word.NO_REFERENCE)  # a baseline, or a point on its way, gains nothing on itself
@@ -303,9 +308,10 @@ def _paired(cell: Cell, values: Mapping[int, float], stored: _Stored) -> dict[in
 def _no_baseline(cell: Cell, stored: _Stored) -> str:
     if not cell.baselines:
         return f"the suite has no baseline of {cell.row.student}"
+    over = cell.row.over or "the baseline"
     failures = filter(None, map(stored.failure, cell.baselines))
-    said = (f"the baseline of seed {f.run.seed} failed: {f.cause} ({f.log})" for f in failures)
-    return next(said, "the baseline has no result of these seeds yet")
+    said = (f"{over} of seed {f.run.seed} failed: {f.cause} ({f.log})" for f in failures)
+    return next(said, f"{over} has no result of these seeds yet")
 
 
 def _unreferenced(values: Sequence[float], reasons: Iterable[str]) -> Verdict:

@@ -32,6 +32,6 @@ def make_cohorts(runs: Iterable[Run], slots: int = 1) -> list[tuple[Run, ...]]:
 def lessons(run: Run) -> Hashable:
     """All that decides what a student sees and hears, batch by batch; members of a cohort agree in it."""
     recipe, teacher = run.recipe, run.teacher
-    views = (recipe.crop, recipe.flip, recipe.rotation, recipe.normalize, recipe.train_size)
     length = (run.seed, recipe.batch_size, recipe.epochs)
-    return run.dataset, run.data, run.precision, views, length, teacher and (teacher.run.id, teacher.epoch)
+    taught = run.imported or (teacher and (teacher.run.id, teacher.epoch))
+    return run.dataset, run.data, run.precision, recipe.views, length, taught

@@ -71,7 +71,7 @@ def control_cells(cells: Iterable[Cell], prober: Prober) -> list[tuple[Cell, dic
         cells: rows with their runs.
         prober: what `kdbench.audit.load_prober` gave; it imports torch.
     """
-    taught = [cell for cell in cells if cell.runs and cell.runs[0].teacher is not None]
+    taught = [cell for cell in cells if cell.runs and cell.runs[0].taught]
     return [(cell, _controls(cell, prober)) for cell in taught]
 
 
@@ -86,7 +86,7 @@ def _controls(cell: Cell, prober: Prober) -> dict[str, Cell]:
         without["lsr"] = _smoothed(epsilon, _rounded(scale * plain / within))
     found = {name: [_alone(run, loss) for run in cell.runs] for name, loss in without.items()}
     found["uniform"] = [_untrained(run, BLANK) for run in cell.runs]
-    found["untrained"] = [_untrained(run) for run in cell.runs]
+    found["untrained"] = [_untrained(run, _teacher(run)) for run in cell.runs]
     return {name: _derived(cell, name, tuple(runs)) for name, runs in found.items()}
 
 
@@ -117,20 +117,27 @@ def _rounded(value: float) -> float:
 
 
 def _alone(run: Run, loss: Loss) -> Run:
-    return replace(run, loss=loss, teacher=None)
+    return replace(run, loss=loss, teacher=None, imported=None)
 
 
-def _untrained(run: Run, student: str = "") -> Run:
-    """The run with its teacher, or another model in its place, as it is before training.
+def _untrained(run: Run, student: str) -> Run:
+    """The run with a network as it is before training as its teacher.
 
-    How the teacher would have been trained is no part of it, so that rows share this control.
+    How that would be trained is no part of it, so that rows share this control.
     """
-    if run.teacher is None:
-        raise ValueError("the run has no teacher")
-    theirs = run.teacher.run
-    start = Recipe(epochs=1, batch_size=1, lr=1.0, classes=theirs.recipe.classes)
-    teacher = replace(theirs, student=student or theirs.student, recipe=start, loss=Loss("ce"), teacher=None)
-    return replace(run, teacher=Teacher(teacher, 0))
+    classes = run.teacher.run.recipe.classes if run.teacher else run.recipe.classes
+    start = Recipe(epochs=1, batch_size=1, lr=1.0, classes=classes)
+    network = replace(
+        run, student=student, recipe=start, loss=Loss("ce"), teacher=None, imported=None, weights=None
+    )
+    return replace(run, teacher=Teacher(replace(network, precision="float32"), 0), imported=None)
+
+
+def _teacher(run: Run) -> str:
+    """The model that teaches."""
+    if run.imported is not None:
+        return run.imported.model
+    return run.teacher.run.student if run.teacher else ""
 
 
 def _derived(cell: Cell, name: str, runs: tuple[Run, ...]) -> Cell:

@@ -52,7 +52,8 @@ def look(suites: Suites, every: list[Cell], looks: Looks, machine: Machine) -> S
     checks = [check for _, some in check_cells(now, there, at)[0] for check in some]
     whole = Survey(suites, every, [], stored)
     cells = [cell for _, some in suites for cell in some]
-    found = propose(cells, checks, levels(looks), stored, estimator(there, nan), whole.known)
+    need = estimator(there, nan)
+    found = propose(cells, checks, levels(looks), stored, lambda run: need(run).seconds, whole.known)
     return Survey(suites, every, found, stored)
 
 

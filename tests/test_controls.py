@@ -22,6 +22,7 @@ from kdbench.suite import load_suite
 from kdbench.training.job import do
 from kdbench.training.probe import probe
 from kdbench.training.world import open_world
+from kdbench.weights import Imported
 from tests.build import make_result
 from tests.project import make_project
 
@@ -104,19 +105,28 @@ def test_blank_network_teaches_uniform_targets(size: int) -> None:
     assert torch.equal(output.logits.softmax(dim=1), torch.full((4, 10), 0.1))
 
 
-def test_every_control_trains_without_its_teacher(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_control_trains_without_its_teacher_and_by_another_target(
+    cell: Cell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kept logits of one untrained teacher are not those of another."""
     monkeypatch.setenv("KDBENCH_DATA", str(Path.cwd() / "data"))
-    machine = load_machine()
     before = torch.get_deterministic_debug_mode()
-    world = open_world(machine)
+    world = open_world(load_machine())
     told: list[Event] = []
     for control in controls_of(cell).values():
         do([Job(control.runs[0], ())], world, told.append)
     torch.set_deterministic_debug_mode(before)
     assert not [event for event in told if isinstance(event, Failed)]
-    top1 = [event.result.last for event in told if isinstance(event, Done)]
-    assert len(top1) == 4
-    assert len(set(top1)) > 1
+    losses = [event.result.curve.train_loss for event in told if isinstance(event, Done)]
+    assert len(set(losses)) == 4
+
+
+def test_rows_of_an_imported_teacher_have_controls_too(cell: Cell) -> None:
+    imported = Imported(model="digits_cnn", sha256="0" * 64)
+    runs = tuple(replace(run, teacher=None, imported=imported) for run in cell.runs)
+    found = controls_of(replace(cell, runs=runs))
+    assert found["untrained"].ids == controls_of(cell)["untrained"].ids
+    assert all(run.imported is None for control in found.values() for run in control.runs)
 
 
 def checked(cell: Cell, own: Sequence[float], **theirs: Sequence[float]) -> Controlled:

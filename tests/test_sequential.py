@@ -171,6 +171,7 @@ def test_verdict_of_a_planned_row_uses_the_level_of_its_look() -> None:
     assert (plain.word, plain.level) == (Word.REPRODUCED, 0.05)
     assert (planned.word, planned.level) == (Word.CONSISTENT, levels(Looks())[3])
     assert planned.p == plain.p
+    assert "tested at 0.89 %, an interval of 98.2 %" in planned.reason
 
 
 @pytest.fixture

@@ -43,7 +43,7 @@ def open_logits(run: Run, images: int, world: World) -> "Logits | None":
         world: this process's hold on its machine.
     """
     most = int(world.machine.local.logits_gib * GIB)
-    if run.teacher is None or most == 0:
+    if not run.taught or most == 0:
         return None
     return Logits(world.machine.scratch / "logits" / key(run, world), images, most)
 
@@ -51,8 +51,7 @@ def open_logits(run: Run, images: int, world: World) -> "Logits | None":
 def key(run: Run, world: World) -> str:
     """All that what a teacher says of a run's views depends on, as 16 hexadecimal digits."""
     recipe, facts = run.recipe, environment(run, world)
-    views = (recipe.crop, recipe.flip, recipe.rotation, recipe.normalize, recipe.train_size)
-    depends = (PROTOCOL, run.dataset, run.precision, run.seed, recipe.batch_size, views)
+    depends = (PROTOCOL, run.dataset, run.precision, run.seed, recipe.batch_size, recipe.views)
     return sha256(json.encode([depends, [facts[name] for name in FACTS]])).hexdigest()[:16]
 
 

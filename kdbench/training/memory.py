@@ -75,7 +75,7 @@ def estimate(runs: Sequence[Run], world: "World") -> float:
     needs = [_need(run, world) for run in runs]
     recipe, entry = runs[0].recipe, catalog.find("datasets", runs[0].dataset)
     padded = (entry.size + 2 * recipe.crop) ** 2
-    images = (recipe.train_size or entry.train) * padded * PIXEL
+    images = 0 if recipe.size else (recipe.train_size or entry.train) * padded * PIXEL  # else read as needed
     teacher = runs[0].teacher
     taught = _need(teacher.run, world).weights if teacher else 0
     own = sum(COPIES[run.recipe.optimizer] * need.weights for run, need in zip(runs, needs, strict=True))
@@ -96,7 +96,7 @@ class Need(NamedTuple):
 
 def _need(run: Run, world: "World") -> Need:
     """What a run's network takes; nothing, where it cannot be made: that is found out when it is trained."""
-    key = (run.student, run.dataset, run.recipe.classes)
+    key = (run.student, run.dataset, run.recipe.classes, run.recipe.size)
     if key not in world.needs:
         try:
             world.needs[key] = count(world.network(run), _probe(run, world))
@@ -124,7 +124,8 @@ def count(network: nn.Module, images: Tensor) -> Need:
 
 def _probe(run: Run, world: "World") -> Tensor:
     entry = catalog.find("datasets", run.dataset)
-    return torch.zeros(PROBE, entry.channels, entry.size, entry.size, device=world.device)
+    side = run.recipe.size or entry.size
+    return torch.zeros(PROBE, entry.channels, side, side, device=world.device)
 
 
 def _machine() -> float:

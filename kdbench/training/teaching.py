@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from kdbench import catalog
-from kdbench.data.views import Views
+from kdbench.data.views import Epochs
 from kdbench.models.output import Output
 from kdbench.spec import Run
 from kdbench.training.logits import open_logits
@@ -30,11 +30,12 @@ class Teaching:
         UserError: the teacher's weights are missing or damaged.
     """
 
-    def __init__(self, runs: Sequence[Run], views: Views, world: World) -> None:
-        self.views, self.teacher = views, world.teacher(runs[0].teacher)
+    def __init__(self, runs: Sequence[Run], views: Epochs, world: World) -> None:
+        self.views, self.teacher = views, world.teacher(runs[0])
         self.precision = runs[0].precision
         logits_only = all(catalog.find("losses", run.loss.name).logits_only for run in runs)
-        self.logits = open_logits(runs[0], len(views.labels), world) if logits_only else None
+        images = runs[0].recipe.train_size or len(world.dataset(runs[0].dataset).train_labels)
+        self.logits = open_logits(runs[0], images, world) if logits_only else None
 
     def __len__(self) -> int:
         """Batches of an epoch."""
