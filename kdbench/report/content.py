@@ -51,8 +51,12 @@ class Report(Struct, frozen=True, kw_only=True):
     @property
     def baselines(self) -> dict[str, Check]:
         """The row over which a row gains, by the row's name, where it is another one of this report."""
+        named = {check.row.name: check for check in self.checks}
         plain = {check.row.student: check for check in self.checks if check.row.is_baseline}
-        found = {check.row.name: plain.get(check.row.student) for check in self.checks}
+        found = {
+            name: named.get(check.row.over) if check.row.over else plain.get(check.row.student)
+            for name, check in named.items()
+        }
         return {name: over for name, over in found.items() if over is not None and over.row.name != name}
 
 
