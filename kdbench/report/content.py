@@ -48,6 +48,17 @@ class Report(Struct, frozen=True, kw_only=True):
         """The findings in which two printed figures contradict each other."""
         return [finding for finding in self.findings if finding.level == "warning"]
 
+    @property
+    def baselines(self) -> dict[str, Check]:
+        """The row over which a row gains, by the row's name, where it is another one of this report."""
+        named = {check.row.name: check for check in self.checks}
+        plain = {check.row.student: check for check in self.checks if check.row.is_baseline}
+        found = {
+            name: named.get(check.row.over) if check.row.over else plain.get(check.row.student)
+            for name, check in named.items()
+        }
+        return {name: over for name, over in found.items() if over is not None and over.row.name != name}
+
 
 def in_order(suite: Suite, checks: Sequence[Check]) -> list[Check]:
     """The checks in the order of the suite's rows, in whatever order they come."""

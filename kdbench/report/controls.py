@@ -31,8 +31,8 @@ def controls_section(found: Sequence[Controlled]) -> Iterator[str]:
     if found:
         yield "## Controls"
         yield LEGEND
-        body = [[escape(cell) for cell in _line(each)] for each in found]
-        yield tabulate(body, HEADS, tablefmt="pipe", colalign=_ALIGN, disable_numparse=True)
+        cells = [[escape(cell) for cell in line] for line in body(found)]
+        yield tabulate(cells, HEADS, tablefmt="pipe", colalign=_ALIGN, disable_numparse=True)
         yield "\n".join(f"- {escape(line)}" for line in _losses(found))
 
 
@@ -40,9 +40,13 @@ def control_lines(found: Sequence[Controlled]) -> list[str]:
     """For a terminal; nothing without controls."""
     if not found:
         return []
-    body = [_line(each) for each in found]
-    table = tabulate(body, HEADS, tablefmt="simple", colalign=_ALIGN, disable_numparse=True)
+    table = tabulate(body(found), HEADS, tablefmt="simple", colalign=_ALIGN, disable_numparse=True)
     return str(table).splitlines()
+
+
+def body(found: Sequence[Controlled]) -> list[list[str]]:
+    """A line for each row, under `HEADS`."""
+    return [_line(each) for each in found]
 
 
 def _line(found: Controlled) -> list[str]:
