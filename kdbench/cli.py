@@ -18,7 +18,7 @@ from kdbench.cli_data import data
 from kdbench.cli_import import import_
 from kdbench.cli_list import list_
 from kdbench.cli_options import as_json, complete_suite, offline, on_where, say, selection, wait_for
-from kdbench.errors import UserError
+from kdbench.errors import UserError, plain
 
 if TYPE_CHECKING:
     from kdbench.spec import Form
@@ -34,7 +34,7 @@ def main() -> None:
         code = cli.main(standalone_mode=False, prog_name="kdbench")
     except UserError as error:
         for problem in error.problems:
-            click.echo(f"error: {problem}", err=True)
+            click.echo(f"error: {plain(problem)}", err=True)
         code = 2
     except click.ClickException as error:
         error.show()

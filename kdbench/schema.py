@@ -13,6 +13,7 @@ from msgspec import Meta, Struct, field
 from msgspec.structs import FieldInfo, fields, replace
 
 from kdbench.catalog import unknown
+from kdbench.errors import plain
 from kdbench.spec import Percent, Positive, Reading, Recipe, Tolerance, Weight
 
 Text = Annotated[str, Meta(min_length=1, max_length=2000, pattern=r"^[^\x00-\x08\x0b-\x1f\x7f-\x9f]*$")]
@@ -110,9 +111,7 @@ class Place:
 
     def at(self, part: str) -> "Place":
         """A part of this place."""
-        line = part
-        if not part.isprintable():
-            line = "".join(sign if sign.isprintable() else "?" for sign in part)
+        line = plain(part)
         return Place(self.path, f"{self.inside}, {line}" if self.inside else line, self.problems, self.doubts)
 
     def say(self, problem: str, *, once: bool = False) -> None:

@@ -98,11 +98,11 @@ def test_nouns_import_nothing_of_kdbench(path: Path) -> None:
     ("name", "lower"),
     [
         ("catalog.py", set()),
-        ("schema.py", {"catalog", "spec"}),
+        ("schema.py", {"catalog", "errors", "spec"}),
         ("mistakes.py", {"catalog", "printed", "schema", "spec"}),
         ("suite.py", {"errors", "mistakes", "schema", "spec", "toml"}),
         ("plan.py", {"catalog", "errors", "mistakes", "schema", "spec"}),
-        ("store.py", {"errors", "spec"}),
+        ("store.py", {"errors", "spec", "upgrades"}),
         ("check.py", {"spec", "stats"}),
         ("lint.py", {"printed", "spec"}),
     ],

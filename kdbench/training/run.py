@@ -24,7 +24,7 @@ from kdbench.spec import RESULT_SCHEMA, Loss, Result, Run
 from kdbench.training import checkpoint, memory
 from kdbench.training.checkpoint import Progress
 from kdbench.training.optim import Optimizer, lr_at, make_optimizer
-from kdbench.training.world import World, environment, statistics
+from kdbench.training.world import World, basis_of, environment, statistics
 
 Objective = Callable[[Output, Tensor, Tensor], Tensor]
 """Of a student's output, its images (N, C, H, W) and their classes (N,): the loss to go down."""
@@ -56,7 +56,8 @@ def train(
     optimizer = make_optimizer(run.recipe, list(student.parameters()))
     folder = world.machine.scratch / "checkpoints" / run.id
     wanted: set[int | str] = {"best", run.recipe.epochs, *keep}
-    progress = checkpoint.load_progress(folder, student, optimizer, wanted)
+    basis = basis_of(run, world)
+    progress = checkpoint.load_progress(folder, student, optimizer, basis, wanted)
     loss, views = objective(run, world), training_views(run, data, world)
     for epoch in range(progress.epoch + 1, run.recipe.epochs + 1):
         started = perf_counter()
@@ -66,7 +67,7 @@ def train(
         times = (perf_counter() - started, trained - started)
         progress.add(top1, test_loss, train_loss, *times, peak_memory=memory.peak(world.device))
         keep_weights(folder, student, progress, wanted)
-        checkpoint.save_progress(folder, progress, student, optimizer)
+        checkpoint.save_progress(folder, progress, student, optimizer, basis)
         watch(progress)
     checkpoint.publish(folder, world.machine.scratch / "weights" / run.id, progress.weights)
     return result(run, world, progress)

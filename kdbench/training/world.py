@@ -114,10 +114,18 @@ def statistics(run: Run) -> tuple[tuple[float, ...], tuple[float, ...]]:
     return entry.mean, entry.std
 
 
+def basis_of(run: Run, world: World) -> dict[str, str | None]:
+    """What all epochs of a run must have in common, whenever they are trained."""
+    teacher = run.teacher and weights_file(world.machine.scratch, run.teacher.run.id, run.teacher.epoch)
+    return {
+        "data": world.dataset(run.dataset).content,
+        "teacher": teacher.name.split(".")[1] if teacher else None,
+    }
+
+
 def environment(run: Run, world: World) -> dict[str, str | int | float | bool | None]:
     """What a number may depend on beside the run: versions, machine, data, the teacher's weights."""
     cuda = world.device.type == "cuda"
-    teacher = run.teacher and weights_file(world.machine.scratch, run.teacher.run.id, run.teacher.epoch)
     return {
         "kdbench": __version__,
         **_commit(),
@@ -130,8 +138,7 @@ def environment(run: Run, world: World) -> dict[str, str | int | float | bool | 
         "device": world.device.type,
         "threads": torch.get_num_threads(),
         "deterministic": torch.are_deterministic_algorithms_enabled(),
-        "data": world.dataset(run.dataset).content,
-        "teacher": teacher.name.split(".")[1] if teacher else None,
+        **basis_of(run, world),
     }
 
 
