@@ -20,7 +20,6 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 import msgspec
-
 from msgspec.structs import replace
 
 from kdbench.errors import UserError, plain

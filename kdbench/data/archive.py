@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from hashlib import md5
 from pathlib import Path
 
+from kdbench.data.bounded import members, opened_tar
 from kdbench.data.disk import write_whole
 from kdbench.errors import UserError
 
@@ -21,7 +22,7 @@ def extract(archive: Path, place: Path, files: Mapping[str, str], *, limit: int)
     """
     missing = dict(files)
     try:
-        with tarfile.open(archive, "r:gz") as tar:
+        with opened_tar(archive, limit=limit) as tar:
             for member in _safe(tar, archive, place, limit):
                 if member.isreg() and member.name in missing:
                     _write(tar, member, place, missing.pop(member.name), archive)
@@ -33,7 +34,7 @@ def extract(archive: Path, place: Path, files: Mapping[str, str], *, limit: int)
 
 def _safe(tar: tarfile.TarFile, archive: Path, place: Path, limit: int) -> Iterator[tarfile.TarInfo]:
     total = 0
-    for member in tar:
+    for member in members(tar):
         if not (member.isreg() or member.isdir()):
             raise UserError(_refusal(archive, f"its member {member.name!r} is neither file nor folder"))
         if ".." in Path(member.name).parts or member.name.startswith(("/", "\\")):

@@ -25,7 +25,7 @@ GENERATIONS = 2
 _FILE = re.compile(r"(\d{1,9})\.[0-9a-f]{64}\.safetensors")
 Epoch = Annotated[str, Meta(pattern=r"\A([1-9]\d{0,8}|best)\Z")]
 Basis = Mapping[str, str | None]
-"""What a run's epochs must have in common beside the run itself: the digests of its data and of its teacher."""
+"""What all epochs of a run have in common: the digests of its data and of its teacher's weights."""
 
 
 @dataclass
