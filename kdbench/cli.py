@@ -5,7 +5,7 @@ Exit codes: 0 all well; 1 a verdict is below, above, failed or blocked; 2 the in
 
 from __future__ import annotations
 
-import gc
+import gc as memory
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +18,7 @@ from kdbench.cli_data import data
 from kdbench.cli_import import import_
 from kdbench.cli_list import list_
 from kdbench.cli_options import as_json, complete_suite, offline, on_where, say, selection, wait_for
+from kdbench.cli_upkeep import fsck, gc
 from kdbench.errors import UserError, plain
 
 if TYPE_CHECKING:
@@ -29,7 +30,9 @@ STOPPED = 130
 
 def main() -> None:
     """Run the command line and exit."""
-    gc.set_threshold(200_000, 20, 100)  # ten thousand rows are no garbage: looking costs a fifth of the time
+    memory.set_threshold(
+        200_000, 20, 100
+    )  # ten thousand rows are no garbage: looking costs a fifth of the time
     try:
         code = cli.main(standalone_mode=False, prog_name="kdbench")
     except UserError as error:
@@ -284,3 +287,5 @@ cli.add_command(audit)
 cli.add_command(list_)
 cli.add_command(data)
 cli.add_command(import_)
+cli.add_command(gc)
+cli.add_command(fsck)

@@ -533,6 +533,8 @@ SURFACE = {
     "cancel": [*SELECTION],
     "retry": [*SELECTION, "--on", "--wait"],
     "logs": ["row", "--as", "--follow", "-f"],
+    "gc": ["suite", "--dry-run", "--json", "-n"],
+    "fsck": ["--json"],
     "completion": ["shell"],
     "schema": [],
     "data list": ["--json"],
