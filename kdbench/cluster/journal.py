@@ -8,7 +8,7 @@ from pathlib import Path
 from kdbench.cluster import attempts
 from kdbench.cluster.attempts import Cause
 from kdbench.errors import UserError
-from kdbench.jobs import Done, Event, Failed, Update
+from kdbench.jobs import Done, Elsewhere, Event, Failed, Update
 from kdbench.progress import ending
 from kdbench.spec import Run
 
@@ -27,6 +27,7 @@ class Journal:
         """Something happened to a run."""
         if isinstance(event, Update):
             self._update(event)
+        if isinstance(event, Update | Elsewhere):
             return
         self.say(event.id, ending(event))
         if isinstance(event, Done) and event.trained:

@@ -49,5 +49,5 @@ def members(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
         if member is None:
             return
         yield member
-        tar.members.clear()
+        tar.members.clear()  # type: ignore[attr-defined]
     raise tarfile.ReadError(f"it has more than {MOST_MEMBERS:,} members")

@@ -20,7 +20,7 @@ from kdbench.spec import RESULT_SCHEMA, Loss, Result, Run
 from kdbench.training import checkpoint, memory
 from kdbench.training.evaluation import evaluate
 from kdbench.training.optim import lr_at, make_optimizer
-from kdbench.training.world import World, environment
+from kdbench.training.world import World, basis_of, environment
 
 Objective = Callable[[Output, Tensor, Output | None], Tensor]
 """Of a student's output, the classes (N,) and the teacher's output: the loss to go down."""
@@ -46,7 +46,10 @@ class Member:
         self.loss = objective(self.run, world)
         self.wanted: set[int | str] = {"best", self.run.recipe.epochs, *job.keep}
         self.folder = world.machine.scratch / "checkpoints" / self.run.id
-        self.progress = checkpoint.load_progress(self.folder, self.student, self.optimizer, self.wanted)
+        self.basis = basis_of(self.run, world)
+        self.progress = checkpoint.load_progress(
+            self.folder, self.student, self.optimizer, self.basis, self.wanted
+        )
 
     def begin(self, epoch: int) -> None:
         """Get ready for an epoch."""
@@ -82,8 +85,7 @@ class Member:
         whole = seconds + perf_counter() - started
         peak = memory.peak(self.world.device)
         self.progress.add(top1, test_loss, train_loss, whole, seconds, peak_memory=peak)
-        self._keep_weights()
-        checkpoint.save_progress(self.folder, self.progress, self.student, self.optimizer)
+        self.world.write(self.run, self._keep)
 
     def mean_loss(self) -> float:
         """The mean over the epoch's images.
@@ -98,19 +100,21 @@ class Member:
             raise DivergedError(f"diverged at {where}: the loss is {each[step].item()}")
         return float((each * torch.tensor(self.sizes)).sum() / sum(self.sizes))
 
-    def _keep_weights(self) -> None:
-        """Write the weights that teach: of the epochs that are wanted, and of the best one so far."""
+    def _keep(self) -> None:
+        """Write the weights that teach, of the wanted epochs and of the best so far, and a checkpoint."""
         epoch = self.progress.epoch
         best = self.progress.curve.best_epoch == epoch
         for name in self.wanted & {epoch, *(["best"] if best else [])}:
             self.progress.weights[str(name)] = checkpoint.save_weights(
                 self.folder / "weights", name, self.student
             )
+        checkpoint.save_progress(self.folder, self.progress, self.student, self.optimizer, self.basis)
 
     def result(self) -> Result:
         """The record of the finished run; its weights are handed over to those who learn from it."""
         run, progress, curve = self.run, self.progress, self.progress.curve
-        checkpoint.publish(self.folder, self.world.machine.scratch / "weights" / run.id, progress.weights)
+        weights = self.world.machine.scratch / "weights" / run.id
+        self.world.write(run, lambda: checkpoint.publish(self.folder, weights, progress.weights))
         images = (run.recipe.train_size or len(self.data.train_labels)) * run.recipe.epochs
         return Result(
             schema=RESULT_SCHEMA,
@@ -124,7 +128,7 @@ class Member:
             images_per_second=round(images / progress.training_seconds, 1),
             peak_memory=progress.peak_memory,
             weights=progress.weights,
-            environment={**environment(run, self.world), "cohort": self.size},
+            environment={**environment(self.world), **self.basis, "cohort": self.size},
         )
 
 

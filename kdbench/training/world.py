@@ -3,10 +3,12 @@
 import platform
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import nn
@@ -17,11 +19,15 @@ from kdbench.data.packed import Dataset, open_dataset
 from kdbench.data.place import where
 from kdbench.data.random import torch_seed
 from kdbench.errors import UserError
+from kdbench.lease import Lease, Watch, take
 from kdbench.machine import Machine
+from kdbench.presence import Presence, patiently
 from kdbench.spec import Recipe, Run, Teacher
 from kdbench.store import digest, weights_file
 from kdbench.training.checkpoint import load_weights
 from kdbench.training.memory import Need
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -31,6 +37,12 @@ class World:
     machine: Machine
     device: torch.device
     datasets: dict[str, Dataset] = field(default_factory=dict)
+    watch: Watch = field(default_factory=Watch)
+    """What was seen of the holds of other processes."""
+    leases: dict[str, Lease] = field(default_factory=dict)
+    """By run: what this process trains now."""
+    folders: list[Presence] = field(default_factory=list)
+    """Results and scratch, as they were found before the first run."""
     needs: dict[tuple[str, str, int], Need] = field(default_factory=dict)
     """What networks were found to need of the memory, by student, data set and classes."""
 
@@ -42,6 +54,34 @@ class World:
                 name, where(self.machine.data_folder).path, offline=data.offline, mirrors=data.mirrors
             )
         return self.datasets[name]
+
+    def take(self, run: Run) -> Lease | None:
+        """This process's hold on a run, while the context that it is lasts; None where another has it.
+
+        Raises:
+            UserError: results or scratch cannot be written.
+        """
+        if not self.folders:
+            self.folders = [Presence(self.machine.results), Presence(self.machine.scratch)]
+        lease = take(self.machine.scratch / "locks" / run.id, self.watch)
+        if lease is not None:
+            self.leases[run.id] = lease
+        return lease
+
+    def write(self, run: Run, write: Callable[[], T]) -> T:
+        """Let a run write something, once its folders are there and unless it was taken over.
+
+        Raises:
+            LostError: another process trains it now.
+            UserError: it cannot be written.
+        """
+
+        def checked() -> T:
+            if run.id in self.leases:
+                self.leases[run.id].check()
+            return write()
+
+        return patiently(checked, self.folders)
 
     def teacher(self, teacher: Teacher | None) -> nn.Module | None:
         """The network that teaches, with the weights of its checkpoint, for evaluation only.
@@ -126,8 +166,8 @@ def basis_of(run: Run, world: World) -> dict[str, str | None]:
     }
 
 
-def environment(run: Run, world: World) -> dict[str, str | int | float | bool | None]:
-    """What a number may depend on beside the run: versions, machine, data, the teacher's weights."""
+def environment(world: World) -> dict[str, str | int | float | bool | None]:
+    """What a number may depend on beside the run and its basis: versions and the machine."""
     cuda = world.device.type == "cuda"
     return {
         "kdbench": __version__,
@@ -141,7 +181,6 @@ def environment(run: Run, world: World) -> dict[str, str | int | float | bool | 
         "device": world.device.type,
         "threads": torch.get_num_threads(),
         "deterministic": torch.are_deterministic_algorithms_enabled(),
-        **basis_of(run, world),
     }
 
 

@@ -309,7 +309,7 @@ def tell_story(
 def draw_aim(truth: Truth, draw: random.Random) -> Aim:
     """A phase, all alike often; one of its occurrences; a moment in it."""
     phase = draw.choice(list(PHASES))
-    occurrence = draw.randint(1, max(1, truth.times[phase] // 2))
+    occurrence = draw.randint(1, max(1, 2 * truth.times[phase] // RECIPE.epochs))
     return Aim(phase, occurrence, draw.uniform(0.0, truth.seconds[phase]))
 
 
