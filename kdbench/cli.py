@@ -1,6 +1,7 @@
 """The command line: each command is a few lines over the functions that do its work.
 
-Exit codes: 0 all well; 1 a verdict is below, above, failed or blocked; 2 the input is wrong; 130 stopped.
+Exit codes: 0 all well; 1 a verdict is below, above, failed or blocked; 2 the input is wrong; 130 stopped
+(143 by SIGTERM, 129 by SIGHUP).
 """
 
 from __future__ import annotations
@@ -42,9 +43,9 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         code = error.exit_code
-    except (click.Abort, KeyboardInterrupt):
+    except (click.Abort, KeyboardInterrupt) as error:
         click.echo("stopped; what is finished is kept, and the same command goes on from there", err=True)
-        code = STOPPED
+        code = getattr(error.__cause__ or error, "code", STOPPED)  # click makes an Abort of what it was
     except SystemExit:  # click's way with `kdbench list rows ... | head`: who listened has heard enough
         code = 0
     sys.exit(code)

@@ -19,3 +19,11 @@ class UserError(Exception):
 
 class DivergedError(Exception):
     """The loss became NaN or infinite: the run fails, others go on."""
+
+
+class StoppedError(KeyboardInterrupt):
+    """SIGTERM or SIGHUP: the same end as Ctrl-C's, with the signal's own exit code."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.code = 128 + number

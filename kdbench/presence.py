@@ -14,6 +14,10 @@ LOOK = 1.0
 T = TypeVar("T")
 
 
+class GoneError(UserError):
+    """A folder did not come back: nothing may be written in its place, not even that."""
+
+
 class Presence:
     """A folder as it was found, by its inode: an empty one under its mount point is another."""
 
@@ -33,12 +37,12 @@ class Presence:
         """Wait until it is there.
 
         Raises:
-            UserError: it did not come back.
+            GoneError: it did not come back.
         """
         since = monotonic()
         while not self.here:
             if monotonic() - since > PATIENCE:
-                raise UserError(f"{self.path}: the folder has been gone for {PATIENCE:.0f} seconds")
+                raise GoneError(f"{self.path}: the folder has been gone for {PATIENCE:.0f} seconds")
             sleep(LOOK)
 
 
@@ -46,7 +50,8 @@ def patiently(write: Callable[[], T], folders: Sequence[Presence]) -> T:
     """Write something into folders, as soon as all of them are there.
 
     Raises:
-        UserError: it cannot be written although they are, or one did not come back.
+        GoneError: one did not come back.
+        UserError: it cannot be written although they are there.
     """
     while True:
         for folder in folders:

@@ -1,10 +1,16 @@
 """What `kdbench run` does between the plan and the verdicts."""
 
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
 from msgspec.structs import replace
 
 from kdbench.data.place import fetch_dataset, list_datasets, where
 from kdbench.dispatch import dispatch
-from kdbench.errors import UserError
+from kdbench.errors import StoppedError, UserError
 from kdbench.executors.local import LocalExecutor, default_slots
 from kdbench.machine import Machine, load_machine
 from kdbench.progress import follow, viewer
@@ -75,10 +81,32 @@ def train_missing(
     fetch_missing({run.dataset for run in work.runs}, machine)
     executor = LocalExecutor(machine, slots or default_slots(machine))
     try:
-        with viewer(work.runs) as view:
+        with stoppable(), viewer(work.runs) as view:
             follow(dispatch(work.runs, executor, keep=work.keep, again=again, cohorts=cohorts), view)
     finally:
         executor.close()
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """SIGTERM and SIGHUP end the training as Ctrl-C does; one that is ignored (nohup) stays so."""
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        raise StoppedError(number)
+
+    numbers = [number for number in (signal.SIGTERM, signal.SIGHUP) if _is_default(number)]
+    for number in numbers:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _is_default(number: int) -> bool:
+    main = threading.current_thread() is threading.main_thread()  # another one may set no handler
+    return main and signal.getsignal(number) is signal.SIG_DFL
 
 
 def fetch_missing(datasets: set[str], machine: Machine) -> None:

@@ -72,7 +72,7 @@ def test_damaged_weights_do_not_count(work: Work) -> None:
     damaged = work.machine.scratch / "weights" / TEACHER.id / f"2.{'0' * 64}.safetensors"
     damaged.parent.mkdir(parents=True)
     damaged.write_bytes(b"half of it")
-    assert blocked(Job(STUDENT), work, lambda _: Blocked("", "")) is None
+    assert blocked(Job(STUDENT), work, lambda job: Update(job.run.id, 2, 90.0, 1.0)) is None
     assert not damaged.exists()
 
 

@@ -12,7 +12,8 @@ from kdbench.failing import keep_failure
 from kdbench.jobs import Done, Elsewhere, Event, Failed, Job, Update
 from kdbench.lease import LostError
 from kdbench.machine import Machine
-from kdbench.spec import Result, Run
+from kdbench.presence import GoneError
+from kdbench.spec import Failure, Result, Run
 from kdbench.store import index, load_result, save_result, weights_there
 from kdbench.training import checkpoint
 from kdbench.training.checkpoint import Progress
@@ -120,6 +121,8 @@ def end(job: Job, machine: Machine, error: Exception) -> Failed | Elsewhere:
     """What an exception means for its run: that another process has taken it over, or that it failed."""
     if isinstance(error, LostError):
         return Elsewhere(job.run.id)
+    if isinstance(error, GoneError):
+        return Failed(job.run.id, Failure(id=job.run.id, run=job.run, cause=str(error), log=""))
     told = isinstance(error, UserError | DivergedError)
     cause = str(error) if told else f"{type(error).__name__}: {error}"
     whole = "".join(traceback.format_exception(error))
