@@ -26,7 +26,7 @@ def extract(archive: Path, place: Path, files: Mapping[str, str], *, limit: int)
             for member in _safe(tar, archive, place, limit):
                 if member.isreg() and member.name in missing:
                     _write(tar, member, place, missing.pop(member.name), archive)
-    except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
+    except (tarfile.TarError, EOFError, zlib.error, OSError, ValueError) as error:  # ValueError: \0 in a name
         raise UserError(_refusal(archive, f"it cannot be read ({error})")) from error
     if missing:
         raise UserError(_refusal(archive, f"it lacks {', '.join(missing)}"))

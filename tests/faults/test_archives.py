@@ -62,6 +62,14 @@ def test_more_members_than_any_data_set_has_are_refused(
     assert "it has more than 10 members" in refused(gzip.compress(content), tmp_path)
 
 
+def test_member_with_a_null_byte_in_its_name_is_refused(tmp_path: Path) -> None:
+    """Found by fuzzing: an extended header may put one there."""
+    member = tarfile.TarInfo("train")
+    member.pax_headers = {"path": "tr\0ain"}
+    content = member.tobuf(tarfile.PAX_FORMAT)
+    assert "it cannot be read (embedded null byte)" in refused(gzip.compress(content + bytes(1024)), tmp_path)
+
+
 def test_archive_within_its_bound_is_unpacked(tmp_path: Path) -> None:
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w:gz") as tar:
