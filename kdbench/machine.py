@@ -8,7 +8,7 @@ from msgspec import Struct, field
 from kdbench.catalog import unknown
 from kdbench.errors import UserError
 from kdbench.schema import Place, struct_at
-from kdbench.spec import Positive, Rate
+from kdbench.spec import Positive, Rate, Weight
 from kdbench.toml import parse
 
 FILE = "benchmark.toml"
@@ -18,13 +18,15 @@ class Local(Struct, frozen=True, kw_only=True):
     """`[local]`: how this machine trains."""
 
     slots: Positive | None = None
-    """Runs at a time, each in its own process (absent: one per core on a CPU, one per GPU)."""
+    """Processes at a time, each with a cohort (absent: one per core on a CPU, `runs_per_gpu` per GPU)."""
     threads: Positive = 1
     """CPU threads of one run."""
     runs_per_gpu: Positive = 1
     """Processes that share a GPU."""
     memory_gib: Rate | None = None
     """That all runs together may fill; on GPUs, of each one (absent: 80 % of what there is)."""
+    logits_gib: Weight = 8.0
+    """What teachers said is kept in scratch up to so much, for runs to come (0: it is not)."""
     device: str = "auto"
     """`cpu`, `cuda`, `cuda:1`, or `auto`: the first GPU where there is one."""
 

@@ -29,6 +29,9 @@ Line = Annotated[str, Meta(pattern=r"\A[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\
 """Text that may come from a stranger's file and is shown on a terminal: nothing in it moves the cursor."""
 Form = Literal["released", "printed"]
 """The two readings of a suite: what the authors' code does, or what the paper prints."""
+Precision = Literal["float32", "tf32", "bf16"]
+"""The arithmetic of training. tf32: on a GPU, matrix products and convolutions of rounded numbers. bf16:
+bfloat16 where that is safe, logits in float32. Weights are float32 in any case, and so is evaluation."""
 Reading = Literal["last", "best"] | Positive
 """Which point of an accuracy curve is compared: the last epoch, the best on test, or an epoch."""
 
@@ -97,7 +100,7 @@ class Run(Struct, frozen=True, omit_defaults=True, dict=True):
     loss: Loss
     seed: Count
     teacher: Teacher | None = None
-    precision: Literal["float32"] = "float32"
+    precision: Precision = "float32"
 
     @cached_property
     def id(self) -> str:

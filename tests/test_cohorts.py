@@ -290,7 +290,8 @@ def test_members_that_are_further_do_nothing_twice(opened: Opened) -> None:
 
 
 def test_member_that_another_process_trains_leaves_the_cohort(opened: Opened) -> None:
-    world, told = opened("here"), []
+    world = opened("here")
+    told: list[Event] = []
     lease = take(world.machine.scratch / "locks" / STUDENTS[0].id, Watch())
     assert lease is not None
     with lease:

@@ -13,7 +13,7 @@ import torch
 
 from kdbench import lease
 from kdbench.jobs import Elsewhere
-from kdbench.lease import owner
+from kdbench.lease import Holder, owner
 from kdbench.spec import Run
 from kdbench.status import newest_checkpoint
 from kdbench.store import index, load_result
@@ -168,7 +168,7 @@ def test_machine_that_was_thought_dead_comes_back_and_leaves_the_run(
     other.send_signal(signal.SIGSTOP)
     assert events(world, LONG) == [Elsewhere(LONG.id)]
     monkeypatch.setattr(lease, "PATIENCE", 0.0)
-    came_back = []
+    came_back: list[Holder | None] = []
 
     def wake(_: object) -> None:
         if not came_back:
