@@ -19,7 +19,7 @@ from kdbench.cli_data import data
 from kdbench.cli_import import import_
 from kdbench.cli_list import list_
 from kdbench.cli_options import as_json, complete_suite, offline, on_where, say, selection, wait_for
-from kdbench.cli_upkeep import fsck, gc
+from kdbench.cli_upkeep import fingerprint, fsck, gc
 from kdbench.errors import UserError, plain
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ def cli() -> None:
 @click.option("-j", "--jobs", type=click.IntRange(1), help="Runs at a time.")
 @click.option("--again", is_flag=True, help="Train what has a result once more, beside it.")
 @click.option("--cohorts/--no-cohorts", default=True, help="Several runs of one teacher in one process.")
+@click.option("--deterministic", is_flag=True, help="On GPUs too: slower, the same bits each time.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be trained.")
 @click.option("--strict", is_flag=True, help="Exit with 1 unless everything is reproduced.")
 @on_where
@@ -77,6 +78,7 @@ def run(  # noqa: PLR0913 - one per option
     jobs: int | None,
     again: bool,
     cohorts: bool,
+    deterministic: bool,
     dry_run: bool,
     strict: bool,
     on: str,
@@ -92,7 +94,16 @@ def run(  # noqa: PLR0913 - one per option
         work, _ = running.prepare(chosen, again=again, offline=offline)
         click.echo("\n".join(describe_plan(work)))
         return 0
-    over = running.train(chosen, on=on, wait=wait, slots=jobs, again=again, cohorts=cohorts, offline=offline)
+    over = running.train(
+        chosen,
+        on=on,
+        wait=wait,
+        slots=jobs,
+        again=again,
+        cohorts=cohorts,
+        deterministic=deterministic,
+        offline=offline,
+    )
     return _judge(chosen, strict=strict, as_json=as_json, report=True) if over else 0
 
 
@@ -292,3 +303,4 @@ cli.add_command(data)
 cli.add_command(import_)
 cli.add_command(gc)
 cli.add_command(fsck)
+cli.add_command(fingerprint)

@@ -1,10 +1,15 @@
-"""`kdbench gc` and `kdbench fsck`: what can go, and whether what stays is whole."""
+"""`kdbench gc`, `fsck`, `fingerprint`: what can go, whether the rest is whole, what this machine computes."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import click
 
 from kdbench.cli_options import as_json, complete_suite, say
+
+if TYPE_CHECKING:
+    from kdbench.spec import Form
 
 
 @click.command()
@@ -54,3 +59,34 @@ def fsck(*, as_json: bool) -> int:
         what = ", ".join(f"{number} {kind}" for kind, number in counts.items()) or "nothing"
         click.echo(f"looked at {what}; {len(wrong)} wrong")
     return int(bool(wrong))
+
+
+@click.command()
+@click.argument("row")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--steps", type=click.IntRange(1, 10_000), default=20, show_default=True)
+@click.option("--deterministic", is_flag=True, help="On a GPU too.")
+@click.option(
+    "--as", "form", type=click.Choice(["released", "printed"]), default="released", show_default=True
+)
+@as_json
+def fingerprint(row: str, *, seed: int, steps: int, deterministic: bool, form: Form, as_json: bool) -> None:
+    """The digest of a ROW's weights after 20 steps: the same on two machines that compute the same.
+
+    Nothing is stored, and no stored weights are needed: a teacher is what it is after as many steps.
+    """
+    from kdbench import catalog
+    from kdbench.address import find_row
+    from kdbench.machine import load_machine
+    from kdbench.plan import expand
+    from kdbench.text import columns
+
+    suite, cell = find_row(row, form)
+    [cell] = expand(suite, form=form, rows=cell.row.name, seeds=[seed])
+    compute = catalog.load("kdbench.training.fingerprint:compute")
+    found = compute(cell.runs[0], load_machine(), steps, deterministic=deterministic)
+    facts = {"run": cell.ids[0], "steps": steps, "fingerprint": found[0], **found[1]}
+    if as_json:
+        say(facts)
+    else:
+        click.echo(columns([fact for fact in facts.items() if fact[1] is not None], []))

@@ -39,6 +39,7 @@ def train(
     slots: int | None = None,
     again: bool = False,
     cohorts: bool = True,
+    deterministic: bool = False,
     offline: bool = False,
 ) -> bool:
     """Train what is missing, here or on a cluster.
@@ -51,11 +52,14 @@ def train(
     """
     if on == "local":
         work, machine = prepare(chosen, again=again, offline=offline)
+        if deterministic:
+            machine = replace(machine, local=replace(machine.local, deterministic=True))
         train_missing(work, machine, slots=slots, again=again, cohorts=cohorts)
         return True
-    if again or slots is not None or not cohorts:
+    if again or slots is not None or not cohorts or deterministic:
         raise UserError(
-            "--again, --jobs and --no-cohorts are for --on local; [work] slots of a profile is a job's --jobs"
+            "--again, --jobs, --no-cohorts and --deterministic are for --on local; [work] slots of a profile "
+            "is a job's --jobs, and [local] deterministic in benchmark.toml counts everywhere"
         )
     from kdbench.cluster import commands
 

@@ -44,11 +44,12 @@ def find_states(work: Workload, machine: Machine) -> list[State]:
     runs |= {run.id: run for run in work.runs}
     states = []
     for name, run in runs.items():
-        teacher = run.teacher.run.id if run.teacher else ""
-        epoch = newest_checkpoint(machine.scratch / "checkpoints" / name)
         if name in work.index.results:
             states.append(_state(name, run, "done", run.recipe.epochs))
-        elif (owner := lease.owner(machine.scratch / "locks" / name)) is not None:
+            continue
+        teacher = run.teacher.run.id if run.teacher else ""
+        epoch = newest_checkpoint(machine.scratch / "checkpoints" / name)
+        if (owner := lease.owner(machine.scratch / "locks" / name)) is not None:
             states.append(_state(name, run, "running", epoch, f"on {owner.host}"))
         elif name in failures:
             detail = f"{failures[name].cause} ({failures[name].log})"

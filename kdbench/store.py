@@ -296,12 +296,12 @@ def _rename(unfinished: Path, path: Path, *, fresh: bool) -> bool:
         return True
     try:
         path.hardlink_to(unfinished)  # unlike a rename, it never replaces a file
-    except OSError:
-        if not path.exists():  # a file system without hard links
-            unfinished.replace(path)
-            return True
+    except FileExistsError:
         unfinished.unlink()
         return False
+    except OSError:  # a file system without hard links: there the run's lease alone guards it
+        unfinished.replace(path)
+        return True
     unfinished.unlink()
     return True
 

@@ -468,6 +468,7 @@ SURFACE = {
         *(
             "--again",
             "--cohorts",
+            "--deterministic",
             "--dry-run",
             "--jobs",
             "--json",
@@ -497,6 +498,7 @@ SURFACE = {
     "logs": ["row", "--as", "--follow", "-f"],
     "gc": ["suite", "--dry-run", "--json", "-n"],
     "fsck": ["--json"],
+    "fingerprint": ["row", "--as", "--deterministic", "--json", "--seed", "--steps"],
     "completion": ["shell"],
     "schema": [],
     "data list": ["--json"],

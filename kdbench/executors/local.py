@@ -190,6 +190,8 @@ def prepare_worker(machine: Machine, gpu: str | None) -> None:
     die_with_parent()
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
+    if machine.local.deterministic:
+        os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # torch refuses without it
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = str(machine.local.threads)
 

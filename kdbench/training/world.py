@@ -23,7 +23,7 @@ from kdbench.lease import Lease, Watch, take
 from kdbench.machine import Machine
 from kdbench.presence import Presence, patiently
 from kdbench.spec import Recipe, Run, Teacher
-from kdbench.store import digest, weights_file
+from kdbench.store import digest, index, load_result, weights_file
 from kdbench.training.checkpoint import load_weights
 from kdbench.training.memory import Need
 
@@ -87,7 +87,7 @@ class World:
         """The network that teaches, with the weights of its checkpoint, for evaluation only.
 
         Raises:
-            UserError: its weights are not on this machine, or damaged.
+            UserError: its weights are not on this machine, damaged, or not those of its result.
         """
         if teacher is None:
             return None
@@ -98,6 +98,7 @@ class World:
                 f"the weights of {teacher.run.slug} (run {teacher.run.id}, epoch {teacher.epoch}) are not in "
                 f"{self.machine.scratch / 'weights'}, or were damaged; `kdbench run` trains the teacher first"
             )
+        _check_recorded(self.machine.results, teacher, path)
         network = self.network(teacher.run)
         load_weights(path, network)
         return network.eval().requires_grad_(requires_grad=False)
@@ -121,6 +122,20 @@ class World:
         return network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
+def _check_recorded(results: Path, teacher: Teacher, path: Path) -> None:
+    """Weights may be whole and still not what was trained."""
+    there = index(results)
+    records = [there.results.get(teacher.run.id), *there.repeats.get(teacher.run.id, ())]
+    known = [load_result(record).weights.get(str(teacher.epoch)) for record in records if record]
+    found = path.name.split(".")[1]
+    if any(known) and found not in known:
+        told = ", ".join(sha[:12] for sha in known if sha)
+        raise UserError(
+            f"{path}: refused, the result of {teacher.run.slug} (run {teacher.run.id}) records other weights "
+            f"of epoch {teacher.epoch}: {told}; remove the file, and `kdbench run` trains the teacher again"
+        )
+
+
 def _remove_damaged(scratch: Path, teacher: Teacher) -> None:
     """Plans count files: without the damaged one, the next plan trains the teacher."""
     for path in (scratch / "weights" / teacher.run.id).glob(f"{teacher.epoch}.*.safetensors"):
@@ -129,7 +144,9 @@ def _remove_damaged(scratch: Path, teacher: Teacher) -> None:
 
 
 def open_world(machine: Machine) -> World:
-    """Set up this process for training: threads, device, deterministic algorithms on the CPU.
+    """Set up this process for training: threads, device, deterministic algorithms.
+
+    They are always used on the CPU, and on a GPU if benchmark.toml or `--deterministic` asks for them.
 
     Raises:
         UserError: the device of benchmark.toml is not there.
@@ -145,7 +162,7 @@ def open_world(machine: Machine) -> World:
             f"benchmark.toml, [local], device = {wanted!r}: {reason}; valid: auto, cpu, cuda"
         ) from error
     torch.set_num_threads(machine.local.threads)
-    if device.type == "cpu":
+    if device.type == "cpu" or machine.local.deterministic:
         torch.set_deterministic_debug_mode("error")  # use_deterministic_algorithms imports the compiler: 5 s
     return World(machine, device)
 
