@@ -4,8 +4,8 @@
     python tests/faults/load.py queue [--runs 2000] [--slots 2]
 
 `status` prints the seconds that `kdbench status` takes. `queue` trains runs of one epoch on 32 images and
-prints, for the driver and its workers together, the file handles, threads and memory when a tenth was done and
-when all was: what is held must not grow with what was done.
+prints, for the driver and its workers together, the file handles, threads and memory when a tenth was done
+and when all was: what is held must not grow with what was done.
 """
 
 import argparse
