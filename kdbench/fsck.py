@@ -13,7 +13,7 @@ from kdbench.machine import Machine
 from kdbench.spec import Result
 from kdbench.store import Index, digest, index, load_failure, load_result
 
-_WEIGHTS = re.compile(r"(?P<epoch>[1-9]\d*|best)\.(?P<sha>[0-9a-f]{64})\.safetensors")
+_NAME = re.compile(r"([1-9]\d*|best|labels)\.[0-9a-f]{64}\.(safetensors|classes)")
 T = TypeVar("T")
 LARGEST_HEAD = 10_000_000
 """Bytes of a safetensors file's head; those of a network of a thousand tensors are about 100,000."""
@@ -39,6 +39,8 @@ def examine(machine: Machine) -> Iterator[Finding]:
         yield Finding("failure", str(path), _loaded(load_failure, path)[1])
     for path in sorted((machine.scratch / "weights").glob("*/*")):
         yield Finding("weights", str(path), _digest(path) or records.handed_over(path))
+    for path in sorted((machine.scratch / "predictions").glob("*/*")):
+        yield Finding("predictions", str(path), _digest(path))
     for path in sorted((machine.scratch / "checkpoints").glob("*/*.safetensors")):
         yield Finding("checkpoint", str(path), _digest(path) or _checkpoint(path))
     for path in sorted((machine.scratch / "checkpoints").glob("*/weights/*.safetensors")):
@@ -101,8 +103,8 @@ def _misplaced(path: Path, result: Result) -> str:
 def _digest(path: Path) -> str:
     """What is wrong with a file that has its sha256 in its name."""
     named = path.name.split(".")[-2] if path.name.count(".") >= 2 else ""
-    if not _WEIGHTS.fullmatch(path.name):
-        return "its name is not EPOCH.SHA256.safetensors; kdbench did not write it"
+    if not _NAME.fullmatch(path.name):
+        return "its name is not EPOCH.SHA256.safetensors or .classes; kdbench did not write it"
     try:
         found = digest(path)
     except OSError as error:

@@ -11,9 +11,10 @@ from time import perf_counter, process_time
 import msgspec
 import pytest
 
-from kdbench import judging
+from kdbench import judging, reporting
 from kdbench.machine import Machine
 from kdbench.plan import expand
+from kdbench.report.markdown import markdown
 from kdbench.suite import load_suite
 from kdbench.text import describe_plan
 from kdbench.workload import Selection, find_work
@@ -79,7 +80,7 @@ def plan_check_and_report(path: Path) -> dict[str, float]:
     return {
         "plan": seconds(lambda: "\n".join(describe_plan(find_work(chosen, machine))), process_time),
         "check": seconds(lambda: judging.table(judging.judge(chosen)), process_time),
-        "report": seconds(lambda: judging.report(judging.judge(chosen)), process_time),
+        "report": seconds(lambda: markdown(reporting.gather(judging.judge(chosen))), process_time),
     }
 
 

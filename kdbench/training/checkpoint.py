@@ -24,6 +24,7 @@ GENERATIONS = 2
 """Checkpoints kept of a run under way: should the newest be broken, the one before it serves."""
 _FILE = re.compile(r"(\d{1,9})\.[0-9a-f]{64}\.safetensors")
 Epoch = Annotated[str, Meta(pattern=r"\A([1-9]\d{0,8}|best)\Z")]
+Base64 = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9+/]*={0,2}\Z")]
 Basis = Mapping[str, str | None]
 """What all epochs of a run have in common: the digests of its data and of its teacher's weights."""
 
@@ -41,6 +42,8 @@ class Progress:
     peak_memory: int = 0
     weights: dict[Epoch, Digest] = field(default_factory=dict)
     """The sha256 of each checkpoint kept for a student, by epoch."""
+    predicted: dict[Epoch, Base64] = field(default_factory=dict)
+    """What was predicted after the epochs that are kept: `kdbench.predictions.encode`, in base64."""
 
     def add(
         self,

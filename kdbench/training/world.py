@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -198,6 +199,7 @@ def environment(world: World) -> dict[str, str | int | float | bool | None]:
         "device": world.device.type,
         "threads": torch.get_num_threads(),
         "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
 

@@ -39,7 +39,7 @@ def ids(path: Path) -> dict[str, str]:
     return {
         f"{form} {cell.row.name}": cell.ids[0]
         for form in ("released", "printed")
-        for cell in expand(suite, form=form, seeds=[0])  # type: ignore[arg-type]
+        for cell in expand(suite, form=form, seeds=[0])
         if cell.row.name in names
     }
 

@@ -10,7 +10,6 @@ import pytest
 import torch
 from msgspec.structs import replace
 
-from kdbench import store
 from kdbench.errors import UserError
 from kdbench.jobs import Event, Job, Update
 from kdbench.machine import Folders, Local, Machine
@@ -91,7 +90,7 @@ def test_older_result_is_upgraded_step_by_step(tmp_path: Path, monkeypatch: pyte
 
     first = RESULT_SCHEMA - 2
     for schema, step in ((first, rename("end", "final")), (first + 1, rename("final", "last"))):
-        monkeypatch.setitem(store.UPGRADES, schema, step)
+        monkeypatch.setitem(UPGRADES, schema, step)
     result = make_result(make_run(), 60.0, 70.0)
     path = save_result(tmp_path, result)
     content = rename("last", "end")(json.loads(path.read_bytes()))
@@ -102,7 +101,7 @@ def test_older_result_is_upgraded_step_by_step(tmp_path: Path, monkeypatch: pyte
 def test_upgrade_that_does_not_fit_is_a_broken_result(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(store.UPGRADES, RESULT_SCHEMA - 1, lambda content: {"a": content["b"]})
+    monkeypatch.setitem(UPGRADES, RESULT_SCHEMA - 1, lambda content: {"a": content["b"]})
     path = save_result(tmp_path, make_result(make_run(), 60.0, 70.0))
     content = json.loads(path.read_bytes())
     path.write_text(json.dumps({**content, "schema": RESULT_SCHEMA - 1}), encoding="utf-8")
