@@ -22,9 +22,7 @@ def dispatch(
     again: bool = False,
     cohorts: bool = True,
 ) -> Iterator[News]:
-    """Train runs, teachers before their students, and tell what happens.
-
-    Runs that other processes train at the moment come after all others.
+    """Train runs, teachers before students, what others train now at last; tell what happens.
 
     Args:
         runs: what `make_plan` gave: teachers first. A teacher that is not among them must be stored.
@@ -42,14 +40,11 @@ def dispatch(
             del waiting[blocked.id]
             failed[blocked.id] = blocked.teacher
             yield blocked
-        free = executor.free
-        due = [run for name, run in waiting.items() if free and elsewhere.get(name, 0.0) <= monotonic()]
+        due = [run for name, run in waiting.items() if elsewhere.get(name, 0.0) <= monotonic()]
         ready = [run for run in due if _taught(run, waiting, running)]
-        groups = make_cohorts(ready, free) if cohorts else [(run,) for run in ready]
-        for group in groups[:free]:
+        for group in _groups(ready, executor.free, cohorts=cohorts):
             executor.submit(tuple(Job(run, tuple(keep.get(run.id, ())), again) for run in group))
-            for run in group:
-                running[run.id] = waiting.pop(run.id)
+            running |= {run.id: waiting.pop(run.id) for run in group}
         for event in executor.events(PATIENCE):
             if isinstance(event, Elsewhere):
                 waiting[event.id] = running.pop(event.id)
@@ -60,6 +55,13 @@ def dispatch(
             if isinstance(event, Failed | Blocked):
                 failed[event.id] = event.teacher if isinstance(event, Blocked) else event.id
             yield event
+
+
+def _groups(ready: Sequence[Run], free: int, *, cohorts: bool) -> Sequence[tuple[Run, ...]]:
+    """What is to be trained beside each other in the slots that are free."""
+    if not free:
+        return ()
+    return (make_cohorts(ready, free) if cohorts else [(run,) for run in ready])[:free]
 
 
 def _blocked(waiting: Mapping[str, Run], failed: Mapping[str, str]) -> Iterator[Blocked]:
