@@ -37,8 +37,7 @@ def dispatch(
     failed: dict[str, str] = {}
     while waiting or running:
         for blocked in _blocked(waiting, failed):
-            del waiting[blocked.id]
-            failed[blocked.id] = blocked.teacher
+            failed[waiting.pop(blocked.id).id] = blocked.teacher
             yield blocked
         due = [run for name, run in waiting.items() if elsewhere.get(name, 0.0) <= monotonic()]
         ready = [run for run in due if _taught(run, waiting, running)]
