@@ -29,6 +29,7 @@ from kdbench.cli_options import (
     selection,
     wait_for,
 )
+from kdbench.cli_reference import reference
 from kdbench.cli_report import plot, report
 from kdbench.cli_upkeep import fingerprint, fsck, gc
 from kdbench.errors import UserError, plain
@@ -298,3 +299,4 @@ cli.add_command(power)
 cli.add_command(gc)
 cli.add_command(fsck)
 cli.add_command(fingerprint)
+cli.add_command(reference)

@@ -4,9 +4,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from kdbench.errors import UserError
+from kdbench.logbook import log
 from kdbench.machine import Machine
 from kdbench.spec import Failure, Run
-from kdbench.store import save_failure, write
+from kdbench.store import save_failure
 
 
 def keep_failure(run: Run, machine: Machine, cause: str, whole: str) -> Failure:
@@ -18,13 +19,9 @@ def keep_failure(run: Run, machine: Machine, cause: str, whole: str) -> Failure:
         cause: what went wrong, in a line.
         whole: all that is known of it, for the log.
     """
-    log = machine.scratch / "logs" / f"{run.slug}.s{run.seed}.{run.id}.log"
-    line, shown = f"{' '.join(cause.split()):.500}", _shown(log)
-    try:
-        write(log, whole.encode())
-    except UserError as error:
-        line, shown = f"{line} (no log: {error})", ""
-    failure = Failure(id=run.id, run=run, cause=line, log=shown)
+    trace = log(machine, run, "log", whole, anew=True)
+    line = f"{' '.join(cause.split()):.500}" + ("" if trace else " (its log could be written nowhere)")
+    failure = Failure(id=run.id, run=run, cause=line, log=_shown(trace) if trace else "")
     with suppress(UserError):
         save_failure(machine.results, failure)
     return failure

@@ -35,6 +35,8 @@ class State(Struct, frozen=True):
     """After the last epoch that its job told of."""
     images_per_second: float = 0.0
     detail: str = ""
+    teacher: str = ""
+    """The id of its teacher's run."""
 
 
 def find_states(work: Workload, machine: Machine) -> list[State]:
@@ -62,7 +64,8 @@ def find_states(work: Workload, machine: Machine) -> list[State]:
 
 
 def _state(name: str, run: Run, state: Word, epoch: int, detail: str = "") -> State:
-    return State(name, run.slug, run.seed, state, epoch, run.recipe.epochs, detail=detail)
+    teacher = run.teacher.run.id if run.teacher else ""
+    return State(name, run.slug, run.seed, state, epoch, run.recipe.epochs, detail=detail, teacher=teacher)
 
 
 def newest_checkpoint(folder: Path) -> int:

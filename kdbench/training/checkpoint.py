@@ -16,9 +16,10 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from kdbench.errors import DivergedError
-from kdbench.spec import Count, Curve, Digest
+from kdbench.spec import Count, Curve
 from kdbench.store import digest, write
 from kdbench.training.optim import Optimizer
+from kdbench.weights import Digest
 
 GENERATIONS = 2
 """Checkpoints kept of a run under way: should the newest be broken, the one before it serves."""

@@ -13,9 +13,9 @@ from torch import nn
 
 from kdbench.jobs import Job
 from kdbench.machine import Machine
-from kdbench.spec import Run, Teacher
+from kdbench.spec import Run
+from kdbench.training.images import training_views
 from kdbench.training.member import Member
-from kdbench.training.run import training_views
 from kdbench.training.teaching import Teaching
 from kdbench.training.world import World, environment, open_world
 
@@ -25,12 +25,14 @@ class Beginning(World):
     """A world of a few steps: a teacher has had as many as its students, so no stored weights are needed."""
 
     steps: int = 20
+    whole: Machine | None = None
+    """The machine with the scratch where imported teachers lie; ours is empty."""
 
-    def teacher(self, teacher: Teacher | None) -> nn.Module | None:
-        """The network that teaches, after its first steps."""
-        if teacher is None:
-            return None
-        return after_steps(teacher.run, self).eval().requires_grad_(requires_grad=False)
+    def teacher(self, run: Run) -> nn.Module | None:
+        """The network that teaches a run, after its first steps; an imported one as it is."""
+        if run.teacher is None:
+            return World(self.whole or self.machine, self.device, self.datasets).teacher(run)
+        return after_steps(run.teacher.run, self).eval().requires_grad_(requires_grad=False)
 
 
 def compute(
@@ -47,7 +49,7 @@ def compute(
     with TemporaryDirectory() as empty:
         folders = replace(machine.folders, scratch=str(Path(empty)))
         opened = open_world(replace(machine, local=local, folders=folders))
-        world = Beginning(opened.machine, opened.device, steps=steps)
+        world = Beginning(opened.machine, opened.device, steps=steps, whole=machine)
         state = after_steps(run, world).state_dict()
         content = save({name: value.cpu().contiguous() for name, value in state.items()}, {})
         return sha256(content).hexdigest(), environment(world)

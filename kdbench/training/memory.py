@@ -3,7 +3,7 @@
 import os
 import resource
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from math import inf
 from pathlib import Path
@@ -75,7 +75,7 @@ def estimate(runs: Sequence[Run], world: "World") -> float:
     needs = [_need(run, world) for run in runs]
     recipe, entry = runs[0].recipe, catalog.find("datasets", runs[0].dataset)
     padded = (entry.size + 2 * recipe.crop) ** 2
-    images = (recipe.train_size or entry.train) * padded * PIXEL
+    images = 0 if recipe.size else (recipe.train_size or entry.train) * padded * PIXEL  # else read as needed
     teacher = runs[0].teacher
     taught = _need(teacher.run, world).weights if teacher else 0
     own = sum(COPIES[run.recipe.optimizer] * need.weights for run, need in zip(runs, needs, strict=True))
@@ -96,7 +96,7 @@ class Need(NamedTuple):
 
 def _need(run: Run, world: "World") -> Need:
     """What a run's network takes; nothing, where it cannot be made: that is found out when it is trained."""
-    key = (run.student, run.dataset, run.recipe.classes)
+    key = (run.student, run.dataset, run.recipe.classes, run.recipe.size)
     if key not in world.needs:
         try:
             world.needs[key] = count(world.network(run), _probe(run, world))
@@ -124,21 +124,35 @@ def count(network: nn.Module, images: Tensor) -> Need:
 
 def _probe(run: Run, world: "World") -> Tensor:
     entry = catalog.find("datasets", run.dataset)
-    return torch.zeros(PROBE, entry.channels, entry.size, entry.size, device=world.device)
+    side = run.recipe.size or entry.size
+    return torch.zeros(PROBE, entry.channels, side, side, device=world.device)
 
 
 def _machine() -> float:
     """Bytes of this machine, or of the control group that this process is in."""
     limits = [inf]
-    if sys.platform == "linux":
-        group = Path("/proc/self/cgroup").read_text(encoding="ascii").rpartition("::/")[2].strip()
-        folder = Path("/sys/fs/cgroup", group)
-        for place in (folder, *folder.parents[:-3]):
-            with suppress(OSError, ValueError):  # "max", or no such control group
-                limits.append(float((place / "memory.max").read_text(encoding="ascii")))
+    with suppress(OSError):  # no Linux
+        limits += group_limits(Path("/proc/self/cgroup").read_text(encoding="ascii"), Path("/sys/fs/cgroup"))
     with suppress(OSError, ValueError):
         limits.append(float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")))
     return min(limits)
+
+
+def group_limits(groups: str, root: Path) -> Iterator[float]:
+    """The limits in bytes of a process's control groups, of either version, and of those around them.
+
+    Args:
+        groups: what /proc/PID/cgroup says: lines of NUMBER:CONTROLLERS:PATH.
+        root: where control groups are mounted.
+    """
+    files = {"": "memory.max", "memory": "memory.limit_in_bytes"}
+    for _, kind, path in (line.split(":", 2) for line in groups.splitlines()):
+        top = root / kind
+        folder = top / path.lstrip("/")
+        for place in (folder, *folder.parents) if kind in files else ():
+            if place.is_relative_to(top):
+                with suppress(OSError, ValueError):  # "max", or a container that does not see it
+                    yield float((place / files[kind]).read_text(encoding="ascii"))
 
 
 def _in_use(device: torch.device) -> float:

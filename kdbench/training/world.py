@@ -9,17 +9,19 @@ from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import torch
 from torch import nn
 
 from kdbench import __version__, catalog
+from kdbench.data.fetch import Fetcher
 from kdbench.data.neighbours import neighbours
 from kdbench.data.packed import Dataset, open_dataset
 from kdbench.data.place import where
 from kdbench.data.random import torch_seed
 from kdbench.errors import UserError
+from kdbench.importing.stored import find_imported
 from kdbench.lease import Lease, Watch, take
 from kdbench.machine import Machine
 from kdbench.presence import Presence, patiently
@@ -27,6 +29,9 @@ from kdbench.spec import Recipe, Run, Teacher
 from kdbench.store import digest, index, load_result, weights_file
 from kdbench.training.checkpoint import load_weights
 from kdbench.training.memory import Need
+
+if TYPE_CHECKING:
+    from kdbench.models.output import Network
 
 T = TypeVar("T")
 
@@ -44,7 +49,7 @@ class World:
     """By run: what this process trains now."""
     folders: list[Presence] = field(default_factory=list)
     """Results and scratch, as they were found before the first run."""
-    needs: dict[tuple[str, str, int], Need] = field(default_factory=dict)
+    needs: dict[tuple[str, str, int, int], Need] = field(default_factory=dict)
     """What networks were found to need of the memory, by student, data set and classes."""
 
     def dataset(self, name: str) -> Dataset:
@@ -84,14 +89,30 @@ class World:
 
         return patiently(checked, self.folders)
 
-    def teacher(self, teacher: Teacher | None) -> nn.Module | None:
-        """The network that teaches, with the weights of its checkpoint, for evaluation only.
+    def fetcher(self) -> Fetcher:
+        """Where data and published weights lie, and whether and whence they may be fetched."""
+        data = self.machine.data
+        place = where(self.machine.data_folder).path
+        return Fetcher(place=place, offline=data.offline, mirrors=data.mirrors)
+
+    def teacher(self, run: Run) -> nn.Module | None:
+        """The network that teaches a run, for evaluation only: a checkpoint of another run, or imported.
 
         Raises:
-            UserError: its weights are not on this machine, damaged, or not those of its result.
+            UserError: its weights are not on this machine, damaged, or do not fit the run.
         """
-        if teacher is None:
+        if (found := find_imported(run, self.machine.scratch)) is not None:
+            path, passport = found
+            network = self._built(passport.model, passport.classes, run.dataset)
+        elif run.teacher is not None:
+            path, taught = self._checkpoint(run.teacher), run.teacher.run
+            network = self._built(taught.student, taught.recipe.classes, taught.dataset)
+        else:
             return None
+        load_weights(path, network)
+        return network.eval().requires_grad_(requires_grad=False)
+
+    def _checkpoint(self, teacher: Teacher) -> Path:
         path = weights_file(self.machine.scratch, teacher.run.id, teacher.epoch)
         if path is None:
             _remove_damaged(self.machine.scratch, teacher)
@@ -100,9 +121,7 @@ class World:
                 f"{self.machine.scratch / 'weights'}, or were damaged; `kdbench run` trains the teacher first"
             )
         _check_recorded(self.machine.results, teacher, path)
-        network = self.network(teacher.run)
-        load_weights(path, network)
-        return network.eval().requires_grad_(requires_grad=False)
+        return path
 
     def neighbours(self, run: Run) -> torch.Tensor | None:
         """A(x) of the run's data set, uint8 (K, K), if its loss needs it.
@@ -115,11 +134,25 @@ class World:
         return neighbours(run.dataset).to(self.device)
 
     def network(self, run: Run) -> nn.Module:
-        """The run's network as it starts: its weights depend on the seed and the model alone."""
-        entry = catalog.find("datasets", run.dataset)
-        build = catalog.load(catalog.find("models", run.student).code)
+        """The run's network as it starts: its weights depend on the seed and the model alone.
+
+        Raises:
+            UserError: the published weights that it starts from cannot be had, or are others.
+        """
         torch.manual_seed(torch_seed(run.seed, f"init {run.student}"))
-        network: nn.Module = build(run.recipe.classes or entry.classes, entry.channels)
+        network = self._built(run.student, run.recipe.classes, run.dataset)
+        if run.weights is not None:
+            from kdbench.models.pretrained import start_from
+
+            start_from(cast("Network", network), run.weights, self.fetcher())
+        return network
+
+    def _built(self, model: str, classes: int, dataset: str) -> nn.Module:
+        """A network on the device, for the images of a data set; 0 classes: as many as that has."""
+        entry = catalog.find("datasets", dataset)
+        network: nn.Module = catalog.load(catalog.find("models", model).code)(
+            classes or entry.classes, entry.channels
+        )
         return network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
@@ -177,10 +210,9 @@ def statistics(run: Run) -> tuple[tuple[float, ...], tuple[float, ...]]:
 
 def basis_of(run: Run, world: World) -> dict[str, str | None]:
     """What all epochs of a run must have in common, whenever they are trained."""
-    teacher = run.teacher and weights_file(world.machine.scratch, run.teacher.run.id, run.teacher.epoch)
     return {
         "data": world.dataset(run.dataset).content,
-        "teacher": teacher.name.split(".")[1] if teacher else None,
+        "teacher": _teacher_digest(run, world.machine.scratch),
     }
 
 
@@ -201,6 +233,15 @@ def environment(world: World) -> dict[str, str | int | float | bool | None]:
         "deterministic": torch.are_deterministic_algorithms_enabled(),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def _teacher_digest(run: Run, scratch: Path) -> str | None:
+    """The sha256 of the weights that taught."""
+    if run.teacher is not None:
+        file = weights_file(scratch, run.teacher.run.id, run.teacher.epoch)
+        return file.name.split(".")[1] if file else None
+    imported = find_imported(run, scratch)
+    return imported[1].sha256 if imported else None
 
 
 @cache

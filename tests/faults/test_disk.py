@@ -97,10 +97,12 @@ def test_disk_full_while_writing_a_result(world: World, truth: tuple[object, ...
 
 def test_disk_full_while_writing_a_log(world: World) -> None:
     """The cause is kept all the same, and names no log that is not there."""
-    with small_disk(world.machine.scratch / "logs") as disk:
-        fill(disk)
+    logs = [world.machine.results / "digits" / "logs", world.machine.scratch / "logs"]
+    with small_disk(logs[0]) as beside, small_disk(logs[1]) as elsewhere:
+        fill(beside)
+        fill(elsewhere)
         told = failure(events(world, digits(lr=1e30))).failure
-    assert told.cause.startswith("diverged at epoch 1, step 2: the loss is nan (no log: ")
+    assert told.cause == "diverged at epoch 1, step 2: the loss is nan (its log could be written nowhere)"
     assert told.log == ""
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from kdbench.cluster.groups import Group
 from kdbench.cluster.profiles import read_profile
 from kdbench.cluster.submissions import new
 from kdbench.executors import slurm
@@ -44,7 +45,8 @@ def test_folder_of_submitits_pickles_is_its_owners_alone(tmp_path: Path, before:
     umask = os.umask(0)
     try:
         submission = new("a", "plain", [["0" * 12]], folder)
-        job = slurm.submit(submission, [work], read_profile(PROFILE), minutes=10, dependency=None)
+        group = Group(generation=0, minutes=10, memory=1, chunks=())
+        job = slurm.submit(submission, [work], read_profile(PROFILE), group, None)
     finally:
         os.umask(umask)
     assert job == "7"
