@@ -126,8 +126,7 @@ def judge(
         notes: what else the reader must know, added to the reason.
         levels: the p-values that count, by number of values (`sequential`); None: 5 %.
     """
-    off = mean(values) - printed
-    scatter = spread(values)
+    off, scatter = mean(values) - printed, spread(values)
     level = _level(len(values), levels)
     half = half_width(scatter, error, level) if scatter else None
     word = _word(off, half or 0.0, margin, known=scatter is not None)

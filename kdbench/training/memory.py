@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
+from msgspec.structs import replace
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
@@ -99,7 +100,7 @@ def _need(run: Run, world: "World") -> Need:
     key = (run.student, run.dataset, run.recipe.classes, run.recipe.size)
     if key not in world.needs:
         try:
-            world.needs[key] = count(world.network(run), _probe(run, world))
+            world.needs[key] = count(world.network(replace(run, weights=None)), _probe(run, world))
         except Exception:  # noqa: BLE001 - a run's own failure is told in its turn
             return Need(0, 0.0)
     return world.needs[key]
