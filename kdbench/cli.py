@@ -1,11 +1,12 @@
 """The command line: each command is a few lines over the functions that do its work.
 
-Exit codes: 0 all well; 1 a verdict is below, above, failed or blocked; 2 the input is wrong; 130 stopped.
+Exit codes: 0 all well; 1 a verdict is below, above, failed or blocked; 2 the input is wrong; 130 stopped
+(143 by SIGTERM, 129 by SIGHUP).
 """
 
 from __future__ import annotations
 
-import gc
+import gc as memory
 import sys
 from typing import TYPE_CHECKING
 
@@ -30,7 +31,8 @@ from kdbench.cli_options import (
 )
 from kdbench.cli_reference import reference
 from kdbench.cli_report import plot, report
-from kdbench.errors import UserError
+from kdbench.cli_upkeep import fingerprint, fsck, gc
+from kdbench.errors import UserError, plain
 
 if TYPE_CHECKING:
     from kdbench.spec import Form
@@ -41,19 +43,21 @@ STOPPED = 130
 
 def main() -> None:
     """Run the command line and exit."""
-    gc.set_threshold(200_000, 20, 100)  # ten thousand rows are no garbage: looking costs a fifth of the time
+    memory.set_threshold(
+        200_000, 20, 100
+    )  # ten thousand rows are no garbage: looking costs a fifth of the time
     try:
         code = cli.main(standalone_mode=False, prog_name="kdbench")
     except UserError as error:
         for problem in error.problems:
-            click.echo(f"error: {problem}", err=True)
+            click.echo(f"error: {plain(problem)}", err=True)
         code = 2
     except click.ClickException as error:
         error.show()
         code = error.exit_code
-    except (click.Abort, KeyboardInterrupt):
+    except (click.Abort, KeyboardInterrupt) as error:
         click.echo("stopped; what is finished is kept, and the same command goes on from there", err=True)
-        code = STOPPED
+        code = getattr(error.__cause__ or error, "code", STOPPED)  # click makes an Abort of what it was
     except SystemExit:  # click's way with `kdbench list rows ... | head`: who listened has heard enough
         code = 0
     sys.exit(code)
@@ -74,6 +78,7 @@ def cli() -> None:
 @click.option("-j", "--jobs", type=click.IntRange(1), help="Runs at a time.")
 @click.option("--again", is_flag=True, help="Train what has a result once more, beside it.")
 @click.option("--cohorts/--no-cohorts", default=True, help="Several runs of one teacher in one process.")
+@click.option("--deterministic", is_flag=True, help="On GPUs too: slower, the same bits each time.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be trained.")
 @click.option("--strict", is_flag=True, help="Exit with 1 unless everything is reproduced.")
 @on_where
@@ -86,6 +91,7 @@ def run(  # noqa: PLR0913 - one per option
     jobs: int | None,
     again: bool,
     cohorts: bool,
+    deterministic: bool,
     dry_run: bool,
     strict: bool,
     on: str,
@@ -101,7 +107,16 @@ def run(  # noqa: PLR0913 - one per option
         work, _ = running.prepare(chosen, again=again, offline=offline)
         click.echo("\n".join(describe_plan(work)))
         return 0
-    over = running.train(chosen, on=on, wait=wait, slots=jobs, again=again, cohorts=cohorts, offline=offline)
+    over = running.train(
+        chosen,
+        on=on,
+        wait=wait,
+        slots=jobs,
+        again=again,
+        cohorts=cohorts,
+        deterministic=deterministic,
+        offline=offline,
+    )
     return _judge(chosen, strict=strict, as_json=as_json, report=True) if over else 0
 
 
@@ -286,4 +301,7 @@ cli.add_command(plot)
 cli.add_command(claims)
 cli.add_command(power)
 cli.add_command(attribute)
+cli.add_command(gc)
+cli.add_command(fsck)
+cli.add_command(fingerprint)
 cli.add_command(reference)
