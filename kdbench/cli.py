@@ -14,6 +14,7 @@ import click
 
 from kdbench import __version__
 from kdbench.cli_audit import audit
+from kdbench.cli_bench import bench
 from kdbench.cli_data import data
 from kdbench.cli_import import import_
 from kdbench.cli_list import list_
@@ -80,11 +81,13 @@ def run(
 ) -> int:
     """Train what is missing, check it, print the report."""
     from kdbench import running
-    from kdbench.text import describe_plan
 
     if dry_run:
-        work, _ = running.prepare(chosen, again=again, offline=offline)
-        click.echo("\n".join(describe_plan(work)))
+        from kdbench.bill import make_bill
+        from kdbench.text import describe_plan
+
+        work, machine = running.prepare(chosen, again=again, offline=offline)
+        click.echo("\n".join(describe_plan(work, make_bill(work, machine))))
         return 0
     over = running.train(chosen, on=on, wait=wait, slots=jobs, again=again, offline=offline)
     return _judge(chosen, strict=strict, as_json=as_json, report=True) if over else 0
@@ -94,16 +97,24 @@ def run(
 @selection
 @as_json
 def plan(chosen: Selection, *, as_json: bool) -> None:
-    """Say what would be trained, teachers first."""
+    """Say what would be trained, teachers first, and what it costs."""
+    from kdbench.bill import make_bill
     from kdbench.machine import load_machine
     from kdbench.text import describe_plan
     from kdbench.workload import find_work
 
-    work = find_work(chosen, load_machine())
+    machine = load_machine()
+    work = find_work(chosen, machine)
+    bill = make_bill(work, machine)
     if as_json:
-        say([{"id": run.id, "retrained": run.id in work.retrained, "run": run} for run in work.runs])
+        say(
+            [
+                {"id": run.id, "retrained": run.id in work.retrained, "run": run, "alone": bill.items[run.id]}
+                for run in work.runs
+            ]
+        )
     else:
-        click.echo("\n".join(describe_plan(work)))
+        click.echo("\n".join(describe_plan(work, bill)))
 
 
 @cli.command()
@@ -281,6 +292,7 @@ def schema() -> None:
 
 
 cli.add_command(audit)
+cli.add_command(bench)
 cli.add_command(list_)
 cli.add_command(data)
 cli.add_command(import_)
