@@ -61,17 +61,19 @@ def cli() -> None:
 @selection
 @click.option("-j", "--jobs", type=click.IntRange(1), help="Runs at a time.")
 @click.option("--again", is_flag=True, help="Train what has a result once more, beside it.")
+@click.option("--cohorts/--no-cohorts", default=True, help="Several runs of one teacher in one process.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be trained.")
 @click.option("--strict", is_flag=True, help="Exit with 1 unless everything is reproduced.")
 @on_where
 @wait_for
 @offline
 @as_json
-def run(
+def run(  # noqa: PLR0913 - one per option
     chosen: Selection,
     *,
     jobs: int | None,
     again: bool,
+    cohorts: bool,
     dry_run: bool,
     strict: bool,
     on: str,
@@ -89,7 +91,7 @@ def run(
         work, machine = running.prepare(chosen, again=again, offline=offline)
         click.echo("\n".join(describe_plan(work, make_bill(work, machine))))
         return 0
-    over = running.train(chosen, on=on, wait=wait, slots=jobs, again=again, offline=offline)
+    over = running.train(chosen, on=on, wait=wait, slots=jobs, again=again, cohorts=cohorts, offline=offline)
     return _judge(chosen, strict=strict, as_json=as_json, report=True) if over else 0
 
 

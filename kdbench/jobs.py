@@ -15,6 +15,10 @@ class Job(Struct, frozen=True):
     """Train it although it has a result, which stays; the new one is kept beside it."""
 
 
+Cohort = tuple[Job, ...]
+"""Jobs that one process trains beside each other: see kdbench/cohorts.py."""
+
+
 class Update(Struct, frozen=True):
     """An epoch of a run is over."""
 

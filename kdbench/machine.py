@@ -8,7 +8,7 @@ from msgspec import Struct, field
 from kdbench.catalog import unknown
 from kdbench.errors import UserError
 from kdbench.schema import Place, struct_at
-from kdbench.spec import Positive
+from kdbench.spec import Positive, Rate
 from kdbench.toml import parse
 
 FILE = "benchmark.toml"
@@ -21,6 +21,10 @@ class Local(Struct, frozen=True, kw_only=True):
     """Runs at a time, each in its own process (absent: one per core on a CPU, one per GPU)."""
     threads: Positive = 1
     """CPU threads of one run."""
+    runs_per_gpu: Positive = 1
+    """Processes that share a GPU."""
+    memory_gib: Rate | None = None
+    """That all runs together may fill; on GPUs, of each one (absent: 80 % of what there is)."""
     device: str = "auto"
     """`cpu`, `cuda`, `cuda:1`, or `auto`: the first GPU where there is one."""
 

@@ -32,6 +32,7 @@ def train(
     wait: bool = True,
     slots: int | None = None,
     again: bool = False,
+    cohorts: bool = True,
     offline: bool = False,
 ) -> bool:
     """Train what is missing, here or on a cluster.
@@ -44,17 +45,21 @@ def train(
     """
     if on == "local":
         work, machine = prepare(chosen, again=again, offline=offline)
-        train_missing(work, machine, slots=slots, again=again)
+        train_missing(work, machine, slots=slots, again=again, cohorts=cohorts)
         return True
-    if again or slots is not None:
-        raise UserError("--again and --jobs are for --on local; [work] slots of a profile is a job's --jobs")
+    if again or slots is not None or not cohorts:
+        raise UserError(
+            "--again, --jobs and --no-cohorts are for --on local; [work] slots of a profile is a job's --jobs"
+        )
     from kdbench.cluster import commands
 
     commands.train(chosen, commands.profile_of(on), wait=wait, offline=offline)
     return wait
 
 
-def train_missing(work: Workload, machine: Machine, *, slots: int | None, again: bool) -> None:
+def train_missing(
+    work: Workload, machine: Machine, *, slots: int | None, again: bool, cohorts: bool = True
+) -> None:
     """Train what has no result, in as many processes as there are slots.
 
     Raises:
@@ -71,7 +76,7 @@ def train_missing(work: Workload, machine: Machine, *, slots: int | None, again:
     executor = LocalExecutor(machine, slots or default_slots(machine))
     try:
         with viewer(work.runs) as view:
-            follow(dispatch(work.runs, executor, keep=work.keep, again=again), view)
+            follow(dispatch(work.runs, executor, keep=work.keep, again=again, cohorts=cohorts), view)
     finally:
         executor.close()
 

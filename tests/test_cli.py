@@ -514,7 +514,18 @@ SELECTION = ["suite", "--as", "--rows", "--seeds", "--set", "--smoke"]
 SURFACE = {
     "run": [
         *SELECTION,
-        *("--again", "--dry-run", "--jobs", "--json", "--offline", "--on", "--strict", "--wait", "-j"),
+        *(
+            "--again",
+            "--cohorts",
+            "--dry-run",
+            "--jobs",
+            "--json",
+            "--offline",
+            "--on",
+            "--strict",
+            "--wait",
+            "-j",
+        ),
     ],
     "plan": [*SELECTION, "--json"],
     "status": [*SELECTION, "--json"],

@@ -42,18 +42,21 @@ def digits(**settings: Any) -> Run:  # noqa: ANN401 - recipe fields
     return replace(make_run("digits_mlp", 0, CE), dataset="digits", data=content, recipe=recipe)
 
 
-def quiet(_: Event) -> None:
-    """Nobody listens."""
+def ends(world: World, *jobs: Job) -> list[Event]:
+    """How runs ended that were trained beside each other, in this order."""
+    told: list[Event] = []
+    do(jobs, world, told.append)
+    return [event for event in told if not isinstance(event, Update)]
 
 
 def failing(world: World, run: Run) -> Failed:
-    told = do(Job(run), world, quiet)
+    [told] = ends(world, Job(run))
     assert isinstance(told, Failed)
     return told
 
 
 def done(world: World, job: Job) -> Done:
-    told = do(job, world, quiet)
+    [told] = ends(world, job)
     assert isinstance(told, Done)
     return told
 
@@ -70,7 +73,7 @@ def test_job_tells_each_epoch(world: World) -> None:
     told: list[Event] = []
     run = digits()
     result = done(world, Job(run)).result
-    do(Job(run, again=True), world, told.append)
+    do([Job(run, again=True)], world, told.append)
     updates = [each for each in told if isinstance(each, Update)]
     assert [(each.id, each.epoch, each.top1) for each in updates] == [
         (run.id, 1, result.curve.top1[0]),
@@ -190,7 +193,7 @@ def test_interrupt_is_no_failure(world: World) -> None:
 
     run = digits()
     with pytest.raises(KeyboardInterrupt):
-        do(Job(run), world, stop)
+        do([Job(run)], world, stop)
     there = index(world.machine.results)
     assert not there.results
     assert not there.failures

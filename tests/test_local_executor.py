@@ -101,9 +101,7 @@ def kill_when_it_tells(executor: LocalExecutor, run: Run) -> Callable[[Event], N
 
     def look(event: Event) -> None:
         if isinstance(event, Update) and event.id == run.id and event.epoch == 1:
-            (pid,) = (
-                worker.process.pid for worker in executor.workers if worker.job and worker.job.run == run
-            )
+            (pid,) = (worker.process.pid for worker in executor.workers if run.id in worker.jobs)
             assert pid is not None
             os.kill(pid, signal.SIGKILL)
 
@@ -147,6 +145,16 @@ def test_second_dispatch_does_what_a_killed_worker_has_left(one: LocalExecutor, 
 
 
 @pytest.mark.slow
+def test_cohort_whose_worker_is_killed_goes_on_in_halves(two: LocalExecutor, one: LocalExecutor) -> None:
+    """Nobody knows whose death it was: none has failed, and each half goes on from its checkpoints."""
+    runs = [digits("digits_cnn", epochs=LONG, lr=lr) for lr in (0.011, 0.012, 0.013)]
+    told = train(runs, one, kill_when_it_tells(one, runs[0]))
+    sizes = [event.result.environment["cohort"] for event in told if isinstance(event, Done)]
+    assert sorted(map(str, sizes)) == ["1", "2", "2"]
+    assert numbers(told) == numbers(train(runs, two))
+
+
+@pytest.mark.slow
 def test_idle_worker_that_died_is_replaced(two: LocalExecutor) -> None:
     train([digits("digits_mlp", lr=0.03)], two)
     for worker in two.workers:
@@ -165,7 +173,7 @@ def test_worker_whose_driver_is_gone_ends_without_a_failure(two: LocalExecutor) 
     process.start()
     theirs.close()
     run = digits("digits_cnn", epochs=LONG, lr=0.07)
-    ours.send(Job(run))
+    ours.send((Job(run),))
     assert isinstance(ours.recv(), Update)
     ours.close()
     process.join(timeout=60)
@@ -177,7 +185,7 @@ def test_worker_whose_driver_is_gone_ends_without_a_failure(two: LocalExecutor) 
 @pytest.mark.slow
 def test_close_ends_workers_in_the_middle_of_a_run(one: LocalExecutor) -> None:
     run = digits("digits_cnn", epochs=1000)
-    one.submit(Job(run))
+    one.submit((Job(run),))
     (worker,) = one.workers
     assert any(isinstance(event, Update) for event in one.events(60.0))
     one.close()

@@ -38,8 +38,8 @@ def work(tmp_path: Path) -> Work:
 
 def events(executor: NodeExecutor) -> Iterator[Event]:
     """What happens, until nothing more can."""
-    executor.submit(Job(STUDENT))
-    while any(worker.job for worker in executor.workers):
+    executor.submit((Job(STUDENT),))
+    while any(worker.jobs for worker in executor.workers):
         yield from executor.events(1.0)
 
 

@@ -1,7 +1,6 @@
 """Every row of every suite of the repository trains two steps, on random images of its shape."""
 
 from collections.abc import Iterator
-from math import isfinite
 from pathlib import Path
 
 import pytest
@@ -10,13 +9,15 @@ from msgspec.structs import replace
 
 from kdbench import catalog
 from kdbench.data.packed import Dataset
+from kdbench.jobs import Job
 from kdbench.machine import Local, Machine
 from kdbench.plan import expand
 from kdbench.spec import Form, Run
 from kdbench.suite import load_suite
 from kdbench.training.checkpoint import save_weights
-from kdbench.training.optim import make_optimizer
-from kdbench.training.run import objective, train_epoch, training_views
+from kdbench.training.member import Member
+from kdbench.training.run import training_views
+from kdbench.training.teaching import Teaching
 from kdbench.training.world import World, open_world
 
 SUITES = sorted((Path(__file__).parents[1] / "suites").glob("*.toml"))
@@ -70,12 +71,15 @@ def test_row_trains_two_steps(world: World, run: Run) -> None:
         folder = world.machine.scratch / "weights" / run.teacher.run.id
         if not folder.exists():
             save_weights(folder, 1, world.network(run.teacher.run))
-    student = world.network(run)
-    before = [each.detach().clone() for each in student.parameters()]
-    optimizer = make_optimizer(run.recipe, list(student.parameters()))
-    views = training_views(run, world.dataset(run.dataset), world)
-    assert len(views) == 2
-    assert isfinite(train_epoch(run, 1, student, objective(run, world), optimizer, views))
-    moved = [not old.equal(new) for old, new in zip(before, student.parameters(), strict=True)]
+    member = Member(Job(run), world)
+    before = [each.detach().clone() for each in member.student.parameters()]
+    teaching = Teaching([run], training_views(run, member.data, world), world)
+    assert len(teaching) == 2
+    member.begin(1)
+    for number, (x, y, taught) in enumerate(teaching.epoch(1)):
+        member.step(number, 2, x, y, taught)
+    member.mean_loss()  # raises where it is not finite
+    after = list(member.student.parameters())
+    moved = [not old.equal(new) for old, new in zip(before, after, strict=True)]
     assert sum(moved) > 0.9 * len(moved)
-    assert all(each.isfinite().all() for each in student.parameters())
+    assert all(each.isfinite().all() for each in after)

@@ -1,4 +1,8 @@
-"""Runs on this machine: one worker process per slot, many runs per worker, since torch is slow to import."""
+"""Runs on this machine: one worker process per slot, many runs per worker, since torch is slow to import.
+
+A worker trains a cohort at a time. One that dies has run out of memory more often than not: the halves of its
+cohort are tried again by themselves, and only a run that dies alone has failed.
+"""
 
 import multiprocessing
 import os
@@ -9,8 +13,10 @@ from functools import partial
 from multiprocessing.connection import Connection, wait
 from typing import Protocol
 
+from msgspec.structs import replace
+
 from kdbench.errors import UserError
-from kdbench.jobs import Event, Failed, Job, Update
+from kdbench.jobs import Cohort, Event, Failed, Job, Update
 from kdbench.machine import Machine
 from kdbench.spec import Failure
 from kdbench.store import save_failure
@@ -21,10 +27,10 @@ class Executor(Protocol):
 
     @property
     def free(self) -> int:
-        """How many more jobs it would take now."""
+        """How many more cohorts it would take now."""
 
-    def submit(self, job: Job) -> None:
-        """Start a run."""
+    def submit(self, cohort: Cohort) -> None:
+        """Start runs beside each other."""
 
     def events(self, seconds: float) -> Iterator[Event]:
         """What happened since last asked; waits up to so many seconds for the first thing."""
@@ -34,7 +40,7 @@ class Executor(Protocol):
 
 
 class Worker:
-    """A process that trains one run at a time."""
+    """A process that trains one cohort at a time."""
 
     def __init__(
         self, machine: Machine, target: Callable[..., object], more: tuple[object, ...] = ()
@@ -44,7 +50,8 @@ class Worker:
         self.process = context.Process(target=target, args=(theirs, machine, *more), daemon=True)
         self.process.start()
         theirs.close()
-        self.job: Job | None = None
+        self.jobs: dict[str, Job] = {}
+        """Its runs that have not ended, by id."""
 
     def stop(self) -> None:
         """End the process, now."""
@@ -60,34 +67,39 @@ class LocalExecutor:
     """A few workers, started when they are first needed."""
 
     def __init__(self, machine: Machine, slots: int) -> None:
-        self.machine, self.slots = machine, slots
+        self.machine, self.slots = replace(machine, local=replace(machine.local, slots=slots)), slots
         self.workers: list[Worker] = []
+        self.halves: list[Cohort] = []
+        """What is to be tried again as soon as a slot is free."""
 
     @property
     def free(self) -> int:
-        """Slots without a run."""
-        return self.slots - sum(worker.job is not None for worker in self.workers)
+        """Slots without a run, and without one that is waiting for it."""
+        busy = sum(bool(worker.jobs) for worker in self.workers)
+        return max(0, self.slots - busy - len(self.halves))
 
-    def submit(self, job: Job) -> None:
-        """Give a run to an idle worker, or to a new one."""
-        self.workers = [worker for worker in self.workers if worker.job or worker.process.is_alive()]
-        worker = next((worker for worker in self.workers if worker.job is None), None)
+    def submit(self, cohort: Cohort) -> None:
+        """Give runs to an idle worker, or to a new one."""
+        self.workers = [worker for worker in self.workers if worker.jobs or worker.process.is_alive()]
+        worker = next((worker for worker in self.workers if not worker.jobs), None)
         if worker is None:
             worker = self.start_worker()
             self.workers.append(worker)
-        worker.job = job
+        worker.jobs = {job.run.id: job for job in cohort}
         with suppress(OSError):  # it has just died: the next event tells
-            worker.pipe.send(job)
+            worker.pipe.send(cohort)
 
     def start_worker(self) -> Worker:
         """A new worker."""
         return Worker(self.machine, work)
 
     def events(self, seconds: float) -> Iterator[Event]:
-        """What the workers tell; a worker that died is the failure of its run."""
-        busy = {worker.pipe: worker for worker in self.workers if worker.job is not None}
+        """What the workers tell; a worker that died is the failure of its run, if it had but one."""
+        busy = {worker.pipe: worker for worker in self.workers if worker.jobs}
         for pipe in wait(list(busy), seconds):
             event = self._event(busy[pipe])  # type: ignore[index]
+            while self.halves and sum(bool(worker.jobs) for worker in self.workers) < self.slots:
+                self.submit(self.halves.pop(0))
             if event is not None:
                 yield event
 
@@ -95,19 +107,20 @@ class LocalExecutor:
         try:
             event: Event = worker.pipe.recv()
         except (EOFError, OSError):
-            return self.died(worker)
+            self.workers.remove(worker)
+            worker.process.join()
+            return self.died(tuple(worker.jobs.values()), ending(worker.process.exitcode))
         if not isinstance(event, Update):
-            worker.job = None
+            worker.jobs.pop(event.id, None)
         return event
 
-    def died(self, worker: Worker) -> Failed | None:
-        """What becomes of the run of a worker that died; None: it is trained again."""
-        job = worker.job
-        if job is None:
-            raise RuntimeError("a worker without a run was waited for")
-        self.workers.remove(worker)
-        worker.process.join()
-        cause = f"the worker process died ({ending(worker.process.exitcode)})"
+    def died(self, cohort: Cohort, how: str) -> Failed | None:
+        """What becomes of the runs of a worker that died; None: they are tried again."""
+        if len(cohort) > 1:
+            self.halves += halves(cohort)
+            return None
+        (job,) = cohort
+        cause = f"the worker process died ({how})"
         failure = Failure(id=job.run.id, run=job.run, cause=cause, log="")
         with suppress(UserError):
             save_failure(self.machine.results, failure)
@@ -118,6 +131,13 @@ class LocalExecutor:
         for worker in self.workers:
             worker.stop()
         self.workers.clear()
+        self.halves.clear()
+
+
+def halves(cohort: Cohort) -> list[Cohort]:
+    """Two cohorts of one."""
+    middle = (len(cohort) + 1) // 2
+    return [cohort[:middle], cohort[middle:]]
 
 
 def ending(code: int | None) -> str:
@@ -129,9 +149,9 @@ def ending(code: int | None) -> str:
 
 
 def work(pipe: Connection, machine: Machine) -> None:
-    """What a worker process does: open its world once, then a run at a time until the pipe closes."""
+    """What a worker process does: open its world once, then a cohort at a time until the pipe closes."""
     prepare_worker(machine)
-    from kdbench.training.job import do, fail
+    from kdbench.training.job import do, refuse
     from kdbench.training.world import open_world
 
     def tell(event: Event) -> None:
@@ -140,19 +160,19 @@ def work(pipe: Connection, machine: Machine) -> None:
         except OSError as error:  # the driver is gone: no failure of the run, whose checkpoint stays
             raise SystemExit from error
 
-    answer: Callable[[Job], Event]
+    train: Callable[[Cohort], None]
     try:
         world = open_world(machine)
     except UserError as error:  # a device that is not there: every run is told so
-        answer = partial(fail, machine=machine, error=error)
+        train = partial(refuse, machine=machine, error=error, tell=tell)
     else:
-        answer = partial(do, world=world, tell=tell)
+        train = partial(do, world=world, tell=tell)
     while True:
         try:
-            job = pipe.recv()
+            cohort = pipe.recv()
         except (EOFError, OSError):
             return
-        tell(answer(job))
+        train(cohort)
 
 
 def prepare_worker(machine: Machine) -> None:

@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from multiprocessing import parent_process, resource_tracker
 from multiprocessing.connection import Connection
 from types import FrameType
@@ -22,8 +23,8 @@ from kdbench.cluster import attempts
 from kdbench.cluster.attempts import CRASHES, Attempt, Cause
 from kdbench.cluster.journal import Journal
 from kdbench.dispatch import dispatch
-from kdbench.executors.local import LocalExecutor, Worker, ending, prepare_worker
-from kdbench.jobs import Blocked, Done, Event, Failed, Job
+from kdbench.executors.local import LocalExecutor, Worker, prepare_worker
+from kdbench.jobs import Blocked, Cohort, Done, Event, Failed, Job, Update
 from kdbench.machine import Machine
 from kdbench.spec import Run
 from kdbench.status import newest_checkpoint
@@ -98,20 +99,20 @@ class NodeExecutor(LocalExecutor):
                 self.journal.note(event)
             yield event
 
-    def died(self, worker: Worker) -> Failed | None:
-        """A run whose process died starts again, until it has done so too often."""
-        job = worker.job
-        if job is None:
-            raise RuntimeError("a worker without a run was waited for")
-        worker.process.join()
-        why = f"the worker process died ({ending(worker.process.exitcode)})"
-        with undisturbed():
-            self.journal.end(job.run.id, "crash", why)
-        self.crashes[job.run.id] += 1
-        if self.crashes[job.run.id] > CRASHES:  # a process that dies before its run begins leaves no attempt
-            return super().died(worker)
-        self.workers.remove(worker)
-        self.submit(job)
+    def died(self, cohort: Cohort, how: str) -> Failed | None:
+        """A run whose process died starts again, until it has done so too often.
+
+        Of a cohort nobody knows whose death it was: that counts for none, and the halves are tried.
+        """
+        why = f"the worker process died ({how})"
+        alone = len(cohort) == 1
+        for job in cohort:
+            with undisturbed():
+                self.journal.end(job.run.id, "crash" if alone else "stopped", why)
+            self.crashes[job.run.id] += alone
+        if not alone or self.crashes[cohort[0].run.id] > CRASHES:  # it may have left no attempt
+            return super().died(cohort, how)
+        self.halves.append(cohort)
         return None
 
     def close(self) -> None:
@@ -167,8 +168,8 @@ def _told(_number: int, _frame: FrameType | None) -> None:
 
 def _mark(executor: NodeExecutor, cause: Cause) -> None:
     for worker in executor.workers:
-        if worker.job is not None:
-            executor.journal.end(worker.job.run.id, cause)
+        for name in worker.jobs:
+            executor.journal.end(name, cause)
 
 
 def all_runs(work: Work) -> dict[str, Run]:
@@ -202,39 +203,50 @@ def masked() -> Iterator[None]:
 
 
 def work(pipe: Connection, machine: Machine, here: Here, gpu: str | None) -> None:
-    """What a worker does: a run at a time, on its own GPU, until the pipe closes."""
+    """What a worker does: a cohort at a time, on its own GPU, until the pipe closes."""
     die_with_parent()
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     prepare_worker(machine)
+    from kdbench.training.job import do
     from kdbench.training.world import open_world
 
     world = open_world(machine)
-    times = {task.job.run.id: task.times for task in here.work.tasks}
+    starts = partial(begin, here, gpu)
 
-    def starts(run: Run) -> None:
-        checkpoint = newest_checkpoint(machine.scratch / "checkpoints" / run.id)
-        attempt = Attempt(
-            job=here.job,
-            node=here.node,
-            gpu=gpu or "",
-            started=time.time(),
-            start=checkpoint,
-            epoch=checkpoint,
-        )
-        attempts.begin(machine.scratch, run.id, attempt, times.get(run.id, max(times.values())))
+    def train(teacher: Job) -> Event:
+        ends: list[Event] = []  # nobody waits for it: only its epochs are told
 
-    from kdbench.training.job import do
+        def tell(event: Event) -> None:
+            (pipe.send if isinstance(event, Update) else ends.append)(event)
 
-    def train(job: Job) -> Event:
-        return do(job, world, pipe.send, starts)
+        do((teacher,), world, tell, starts)
+        return ends[0]
 
     while True:
         try:
-            job = pipe.recv()
+            cohort: Cohort = pipe.recv()
         except EOFError:
             return
-        pipe.send(blocked(job, here.work, train) or train(job))
+        reasons = {job.run.id: blocked(job, here.work, train) for job in cohort}
+        for reason in filter(None, reasons.values()):
+            pipe.send(reason)
+        do([job for job in cohort if reasons[job.run.id] is None], world, pipe.send, starts)
+
+
+def begin(here: Here, gpu: str | None, run: Run) -> None:
+    """Write down that a run starts.
+
+    Raises:
+        UserError: it has died too often.
+    """
+    scratch = here.work.machine.scratch
+    times = {task.job.run.id: task.times for task in here.work.tasks}
+    epoch = newest_checkpoint(scratch / "checkpoints" / run.id)
+    attempt = Attempt(
+        job=here.job, node=here.node, gpu=gpu or "", started=time.time(), start=epoch, epoch=epoch
+    )
+    attempts.begin(scratch, run.id, attempt, times.get(run.id, max(times.values())))
 
 
 def blocked(job: Job, work: Work, train: Callable[[Job], Event]) -> Blocked | None:

@@ -1,11 +1,160 @@
-"""How much memory a run has needed at most."""
+"""How much memory a run has needed at most, and how much some will need beside each other."""
 
+import os
 import resource
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
+from math import inf
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
+from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
+
+from kdbench import catalog
+from kdbench.jobs import Job
+from kdbench.spec import Run
+
+if TYPE_CHECKING:
+    from kdbench.training.world import World
+
+GIB = 2**30
+SHARE = 0.8
+"""Of the machine's memory, or the device's, that runs may fill."""
+COPIES = {"sgd": 2, "adam": 3}
+"""Of the weights, that a run keeps from step to step: themselves and the optimizer's state."""
+PIXEL = 4
+"""Bytes of a padded training image's pixel, all channels (data/views.py)."""
+WORKSPACE = 1.25
+"""What convolutions need beside what they keep: measured, 0.95 to 1.4 times the gradients and activations."""
+SHORT = ("can't allocate memory", "not enough memory", "out of memory")
+"""What torch says when memory runs out: on a CPU it has no error of its own for it."""
+PROBE = 4
+"""Images of the step by which activations are counted; they grow with the batch."""
+
+
+def is_short(error: Exception) -> bool:
+    """Whether an error is for want of memory, which fewer runs beside each other would not need."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in SHORT)
+
+
+def fitting(jobs: Sequence[Job], world: "World") -> list[Sequence[Job]]:
+    """Cut a cohort so that each part fits; one that does not fit alone is tried all the same."""
+    if len(jobs) < 2:
+        return [jobs]
+    most = room(world)
+    parts: list[list[Job]] = [[]]
+    for job in jobs:
+        if parts[-1] and estimate([other.run for other in (*parts[-1], job)], world) > most:
+            parts.append([])
+        parts[-1].append(job)
+    return list(parts)
+
+
+def room(world: "World") -> float:
+    """Bytes that one process may use: benchmark.toml's, else a share of the device's or the machine's."""
+    local, cuda = world.machine.local, world.device.type == "cuda"
+    sharing = local.runs_per_gpu if cuda else local.slots or 1
+    if local.memory_gib is not None:
+        return local.memory_gib * GIB / sharing
+    whole = torch.cuda.get_device_properties(world.device).total_memory if cuda else _machine()
+    return SHARE * whole / sharing
+
+
+def estimate(runs: Sequence[Run], world: "World") -> float:
+    """Bytes at the peak of training runs beside each other: of the device on a GPU, of this process on a CPU.
+
+    Weights and the optimizer's state are every member's own and stay. Gradients and activations live from a
+    member's forward pass to its step: there is room for the largest. The data are there once, and so is the
+    teacher. Held against measured peaks by tests/test_memory.py.
+    """
+    needs = [_need(run, world) for run in runs]
+    recipe, entry = runs[0].recipe, catalog.find("datasets", runs[0].dataset)
+    padded = (entry.size + 2 * recipe.crop) ** 2
+    images = (recipe.train_size or entry.train) * padded * PIXEL
+    teacher = runs[0].teacher
+    taught = _need(teacher.run, world).weights if teacher else 0
+    own = sum(COPIES[run.recipe.optimizer] * need.weights for run, need in zip(runs, needs, strict=True))
+    step = max(
+        2 * need.weights + run.recipe.batch_size * need.activations
+        for run, need in zip(runs, needs, strict=True)
+    )
+    return float(_in_use(world.device) + images + taught + own + WORKSPACE * step)
+
+
+class Need(NamedTuple):
+    """What a network takes, in bytes."""
+
+    weights: int
+    activations: float
+    """Kept for the backward pass, of each image."""
+
+
+def _need(run: Run, world: "World") -> Need:
+    """What a run's network takes; nothing, where it cannot be made: that is found out when it is trained."""
+    key = (run.student, run.dataset, run.recipe.classes)
+    if key not in world.needs:
+        try:
+            world.needs[key] = count(world.network(run), _probe(run, world))
+        except Exception:  # noqa: BLE001 - a run's own failure is told in its turn
+            return Need(0, 0.0)
+    return world.needs[key]
+
+
+def count(network: nn.Module, images: Tensor) -> Need:
+    """What a network takes that is trained on such images (N, C, H, W): its forward pass is watched."""
+    own = {each.untyped_storage().data_ptr() for each in (*network.parameters(), *network.buffers())}
+    kept: dict[int, int] = {}
+
+    def pack(saved: Tensor) -> Tensor:
+        storage = saved.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return saved
+
+    with saved_tensors_hooks(pack, lambda saved: saved):
+        network.train()(images)
+    weights = sum(each.numel() * each.element_size() for each in network.parameters())
+    return Need(weights, sum(kept.values()) / len(images))
+
+
+def _probe(run: Run, world: "World") -> Tensor:
+    entry = catalog.find("datasets", run.dataset)
+    return torch.zeros(PROBE, entry.channels, entry.size, entry.size, device=world.device)
+
+
+def _machine() -> float:
+    """Bytes of this machine, or of the control group that this process is in."""
+    limits = [inf]
+    if sys.platform == "linux":
+        group = Path("/proc/self/cgroup").read_text(encoding="ascii").rpartition("::/")[2].strip()
+        folder = Path("/sys/fs/cgroup", group)
+        for place in (folder, *folder.parents[:-3]):
+            with suppress(OSError, ValueError):  # "max", or no such control group
+                limits.append(float((place / "memory.max").read_text(encoding="ascii")))
+    with suppress(OSError, ValueError):
+        limits.append(float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")))
+    return min(limits)
+
+
+def _in_use(device: torch.device) -> float:
+    """Bytes that are taken already, among them torch itself."""
+    if device.type == "cuda":
+        return float(torch.cuda.memory_allocated(device))
+    return float(_status("VmRSS:") or 0)
+
+
+def _status(key: str) -> int | None:
+    """A line of what Linux tells of this process, in bytes."""
+    if sys.platform == "linux":
+        for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+            if line.startswith(key):
+                return int(line.split()[1]) * 1024
+    return None
 
 
 def reset_peak(device: torch.device) -> None:
@@ -21,9 +170,8 @@ def peak(device: torch.device) -> int:
     """Bytes at the peak since the last reset: of the device on a GPU, of this process on a CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    if sys.platform == "linux":
-        for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
+    told = _status("VmHWM:")
+    if told is not None:
+        return told
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most if sys.platform == "darwin" else most * 1024

@@ -1,34 +1,27 @@
-"""The loop: one run from its first epoch, or its newest checkpoint, to its result.
+"""The loop: a cohort from its first epoch, or its newest checkpoints, to its results.
+
+Members see the same views and hear the same teacher, both made once per batch. Each one's numbers are those
+that it has alone. A run alone is a cohort of one.
 
 On one thread of a 2-core machine the quickstart's runs take about a second each; what real rows attain,
 on what and in how long, stands in the README.
 """
 
-from collections.abc import Callable, Collection
-from functools import partial
-from operator import attrgetter
-from pathlib import Path
+from collections.abc import Callable, Collection, Iterator, Sequence
 from time import perf_counter
 
-import torch
-from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
-
-from kdbench import catalog
 from kdbench.data.packed import Dataset
-from kdbench.data.random import torch_seed
-from kdbench.data.views import Views, plain_batches
-from kdbench.errors import DivergedError
-from kdbench.models.output import Output
-from kdbench.spec import RESULT_SCHEMA, Loss, Result, Run
-from kdbench.training import checkpoint, memory
+from kdbench.data.views import Views
+from kdbench.jobs import Job
+from kdbench.spec import Result, Run
+from kdbench.training import memory
 from kdbench.training.checkpoint import Progress
-from kdbench.training.optim import Optimizer, lr_at, make_optimizer
-from kdbench.training.world import World, environment, statistics
+from kdbench.training.member import Member
+from kdbench.training.teaching import Teaching
+from kdbench.training.world import World, statistics
 
-Objective = Callable[[Output, Tensor, Tensor], Tensor]
-"""Of a student's output, its images (N, C, H, W) and their classes (N,): the loss to go down."""
-EVALUATION_BATCH = 500
+Watch = Callable[[Run, Progress], None]
+Failures = Iterator[tuple[Member, Exception]]
 
 
 def train(
@@ -50,97 +43,94 @@ def train(
         DivergedError: the loss became NaN or infinite.
         UserError: the data or the teacher's weights are missing or damaged.
     """
+    [(_, end)] = train_cohort([Job(run, tuple(keep))], world, lambda _, progress: watch(progress))
+    if isinstance(end, Exception):
+        raise end
+    return end
+
+
+def train_cohort(
+    jobs: Sequence[Job], world: World, watch: Watch = lambda *_: None
+) -> Iterator[tuple[Job, Result | Exception]]:
+    """Train runs beside each other, and tell how each one ends as soon as it does.
+
+    A member that fails takes no other with it. Members whose checkpoints are further wait for the others.
+
+    Args:
+        jobs: all of one cohort (`kdbench.cohorts.lessons`).
+        world: this process's hold on its machine.
+        watch: called after each epoch of each run.
+
+    Raises:
+        Exception: all of them fail, or there is too little memory for several beside each other.
+    """
     memory.reset_peak(world.device)
-    data = world.dataset(run.dataset)
-    student = world.network(run)
-    optimizer = make_optimizer(run.recipe, list(student.parameters()))
-    folder = world.machine.scratch / "checkpoints" / run.id
-    wanted: set[int | str] = {"best", run.recipe.epochs, *keep}
-    progress = checkpoint.load_progress(folder, student, optimizer, wanted)
-    loss, views = objective(run, world), training_views(run, data, world)
-    for epoch in range(progress.epoch + 1, run.recipe.epochs + 1):
-        started = perf_counter()
-        train_loss = train_epoch(run, epoch, student, loss, optimizer, views)
-        trained = perf_counter()
-        top1, test_loss = evaluate(run, student, data, world)
-        times = (perf_counter() - started, trained - started)
-        progress.add(top1, test_loss, train_loss, *times, peak_memory=memory.peak(world.device))
-        keep_weights(folder, student, progress, wanted)
-        checkpoint.save_progress(folder, progress, student, optimizer)
-        watch(progress)
-    checkpoint.publish(folder, world.machine.scratch / "weights" / run.id, progress.weights)
-    return result(run, world, progress)
+    members = []
+    for job in jobs:
+        try:
+            members.append(Member(job, world, len(jobs)))
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is this run's failure and no other's
+            _pass_on(error, len(jobs))
+            yield job, error
+    if not members:
+        return
+    views = training_views(members[0].run, members[0].data, world)
+    teaching = Teaching([member.run for member in members], views, world)
+    for epoch in range(1 + min(member.progress.epoch for member in members), epochs(members) + 1):
+        for member, failure in train_epoch(epoch, members, teaching, watch):
+            members.remove(member)
+            yield member.job, failure
+    for member in members:
+        try:
+            yield member.job, member.result()
+        except Exception as error:  # noqa: BLE001 - as above
+            yield member.job, error
 
 
-def train_epoch(
-    run: Run, epoch: int, student: nn.Module, loss: Objective, optimizer: Optimizer, views: Views
-) -> float:
-    """One pass over the training images.
+def epochs(members: Sequence[Member]) -> int:
+    """Of each member of a cohort."""
+    return members[0].run.recipe.epochs
 
-    Returns:
-        The mean loss.
 
-    Raises:
-        DivergedError: the loss of a step was NaN or infinite.
+def train_epoch(epoch: int, members: Sequence[Member], teaching: Teaching, watch: Watch) -> Failures:
+    """One pass over the training images by those who have not done it yet; tells which of them fail.
+
+    The epoch's seconds are divided among them by what their own steps took.
     """
-    student.train()
-    torch.manual_seed(torch_seed(run.seed, "dropout", epoch))
-    losses, sizes = [], []
-    for step, (x, y, _) in enumerate(views.epoch(epoch)):
-        value = loss(student(x), x, y)
-        student.zero_grad(set_to_none=True)
-        value.backward()  # type: ignore[no-untyped-call]
-        optimizer.step(lr_at(run.recipe, epoch, step, len(views)))
-        losses.append(value.detach())
-        sizes.append(len(y))
-    each = torch.stack(losses).double().cpu()
-    if not each.isfinite().all():
-        step = int((~each.isfinite()).nonzero()[0])
-        raise DivergedError(f"diverged at epoch {epoch}, step {step + 1}: the loss is {each[step].item()}")
-    return float((each * torch.tensor(sizes)).sum() / sum(sizes))
+    learning = [member for member in members if member.progress.epoch < epoch]
+    if not learning:
+        return
+    started = perf_counter()
+    yield from _each(learning, lambda member: member.begin(epoch))
+    for number, (x, y, taught) in enumerate(teaching.epoch(epoch)):
+        yield from _each(learning, lambda member: member.step(number, len(teaching), x, y, taught))  # noqa: B023 - called at once
+        if not learning:
+            return
+    seconds = perf_counter() - started
+    total = sum(member.seconds for member in learning)
+
+    def end(member: Member) -> None:
+        member.end(seconds * member.seconds / total)
+        watch(member.run, member.progress)
+
+    yield from _each(learning, end)
 
 
-@torch.no_grad()
-def evaluate(run: Run, student: nn.Module, data: Dataset, world: World) -> tuple[float, float]:
-    """The accuracy in percent and the mean cross-entropy on the test images."""
-    student.eval()
-    mean, std = statistics(run)
-    size = run.recipe.test_size or len(data.test_labels)
-    images, labels = data.test_images[:size], data.test_labels[:size]
-    scores, right, loss = scoring(run.loss), [], []
-    for x, y, _ in plain_batches(
-        images, labels, batch_size=EVALUATION_BATCH, mean=mean, std=std, device=world.device
-    ):
-        logits = scores(student(x))
-        right.append((logits.argmax(dim=1) == y).sum())
-        loss.append(cross_entropy(logits, y, reduction="sum").double())
-    return 100 * int(torch.stack(right).sum()) / size, float(torch.stack(loss).sum()) / size
+def _each(members: list[Member], act: Callable[[Member], None]) -> Failures:
+    """Let each member do something; those that fail are told and leave."""
+    for member in list(members):
+        try:
+            act(member)
+        except Exception as error:  # noqa: BLE001 - as above
+            _pass_on(error, len(members))
+            members.remove(member)
+            yield member, error
 
 
-def objective(run: Run, world: World) -> Objective:
-    """The run's loss with its parameters, its teacher and its A(x) in place.
-
-    Raises:
-        UserError: the teacher's weights are missing or damaged.
-    """
-    function = partial(catalog.load(catalog.find("losses", run.loss.name).code), **run.loss.params)
-    teacher, near = world.teacher(run.teacher), world.neighbours(run)
-    fixed = [] if near is None else [near]
-
-    def of(student: Output, x: Tensor, y: Tensor) -> Tensor:
-        if teacher is None:
-            return function(student, y, *fixed)  # type: ignore[no-any-return]
-        with torch.no_grad():
-            taught = teacher(x)
-        return function(student, y, taught, *fixed)  # type: ignore[no-any-return]
-
-    return of
-
-
-def scoring(loss: Loss) -> Callable[[Output], Tensor]:
-    """What is evaluated of an output: its logits, unless the loss names its own class scores."""
-    code = catalog.find("losses", loss.name).scores
-    return partial(catalog.load(code), **loss.params) if code else attrgetter("logits")
+def _pass_on(error: Exception, runs: int) -> None:
+    """Want of memory is no member's own failure while there are several."""
+    if runs > 1 and memory.is_short(error):
+        raise error
 
 
 def training_views(run: Run, data: Dataset, world: World) -> Views:
@@ -159,36 +149,4 @@ def training_views(run: Run, data: Dataset, world: World) -> Views:
         mean=mean,
         std=std,
         device=world.device,
-    )
-
-
-def keep_weights(folder: Path, student: nn.Module, progress: Progress, wanted: Collection[int | str]) -> None:
-    """Write the weights that teach: of the epochs that are wanted, and of the best one so far."""
-    now: list[int | str] = [
-        progress.epoch,
-        *(["best"] if progress.curve.best_epoch == progress.epoch else []),
-    ]
-    for name in now:
-        if name not in wanted:
-            continue
-        progress.weights[str(name)] = checkpoint.save_weights(folder / "weights", name, student)
-
-
-def result(run: Run, world: World, progress: Progress) -> Result:
-    """The record of a finished run."""
-    curve = progress.curve
-    images = (run.recipe.train_size or len(world.dataset(run.dataset).train_labels)) * run.recipe.epochs
-    return Result(
-        schema=RESULT_SCHEMA,
-        id=run.id,
-        run=run,
-        curve=curve,
-        last=curve.at("last"),
-        best=curve.at("best"),
-        best_epoch=curve.best_epoch,
-        seconds=round(sum(progress.seconds), 3),
-        images_per_second=round(images / progress.training_seconds, 1),
-        peak_memory=progress.peak_memory,
-        weights=progress.weights,
-        environment=environment(run, world),
     )

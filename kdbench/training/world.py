@@ -21,6 +21,7 @@ from kdbench.machine import Machine
 from kdbench.spec import Recipe, Run, Teacher
 from kdbench.store import digest, weights_file
 from kdbench.training.checkpoint import load_weights
+from kdbench.training.memory import Need
 
 
 @dataclass
@@ -30,6 +31,8 @@ class World:
     machine: Machine
     device: torch.device
     datasets: dict[str, Dataset] = field(default_factory=dict)
+    needs: dict[tuple[str, str, int], Need] = field(default_factory=dict)
+    """What networks were found to need of the memory, by student, data set and classes."""
 
     def dataset(self, name: str) -> Dataset:
         """A data set, fetched and packed if it must be and may be."""

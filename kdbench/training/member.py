@@ -1,0 +1,158 @@
+"""A run of a cohort under way: all that is its own, from its network to its result.
+
+What members share is made once for all of them (run.py); nothing that one does may reach another. Dropout is
+the one thing that torch draws from a common generator: each member has that generator's state for itself.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from time import perf_counter
+
+import torch
+from torch import Tensor
+
+from kdbench import catalog
+from kdbench.data.random import torch_seed
+from kdbench.errors import DivergedError
+from kdbench.jobs import Job
+from kdbench.models.output import Output
+from kdbench.spec import RESULT_SCHEMA, Loss, Result, Run
+from kdbench.training import checkpoint, memory
+from kdbench.training.evaluation import evaluate
+from kdbench.training.optim import lr_at, make_optimizer
+from kdbench.training.world import World, environment
+
+Objective = Callable[[Output, Tensor, Output | None], Tensor]
+"""Of a student's output, the classes (N,) and the teacher's output: the loss to go down."""
+
+
+class Member:
+    """A run, its student and how far it is.
+
+    Args:
+        job: the run, and the epochs whose weights others learn from; the last and the best are kept always.
+        world: this process's hold on its machine.
+        size: how many runs are trained beside each other, this one among them.
+
+    Raises:
+        UserError: the data are missing, or what the loss needs of them.
+    """
+
+    def __init__(self, job: Job, world: World, size: int = 1) -> None:
+        self.job, self.run, self.world, self.size = job, job.run, world, size
+        self.data = world.dataset(self.run.dataset)
+        self.student = world.network(self.run)
+        self.optimizer = make_optimizer(self.run.recipe, list(self.student.parameters()))
+        self.loss = objective(self.run, world)
+        self.wanted: set[int | str] = {"best", self.run.recipe.epochs, *job.keep}
+        self.folder = world.machine.scratch / "checkpoints" / self.run.id
+        self.progress = checkpoint.load_progress(self.folder, self.student, self.optimizer, self.wanted)
+
+    def begin(self, epoch: int) -> None:
+        """Get ready for an epoch."""
+        self.epoch, self.seconds = epoch, 0.0
+        self.losses: list[Tensor] = []
+        self.sizes: list[int] = []
+        self.student.train()
+        torch.manual_seed(torch_seed(self.run.seed, "dropout", epoch))
+        self.random = random_state(self.world.device)
+
+    def step(self, number: int, steps: int, x: Tensor, y: Tensor, taught: Output | None) -> None:
+        """Learn from a batch: the number-th, counted from 0, of so many."""
+        started = perf_counter()
+        set_random_state(self.world.device, self.random)
+        value = self.loss(self.student(x), y, taught)
+        self.random = random_state(self.world.device)
+        value.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step(lr_at(self.run.recipe, self.epoch, number, steps))
+        self.student.zero_grad(set_to_none=True)  # at once: members share the room for gradients
+        self.losses.append(value.detach())
+        self.sizes.append(len(y))
+        self.seconds += perf_counter() - started
+
+    def end(self, seconds: float) -> None:
+        """Evaluate an epoch that took so many seconds, this member's share of them, and keep it.
+
+        Raises:
+            DivergedError: the loss of a step, or on the test images, was NaN or infinite.
+            UserError: the checkpoint cannot be written.
+        """
+        train_loss, started = self.mean_loss(), perf_counter()
+        top1, test_loss = evaluate(self.run, self.student, self.data, self.world)
+        whole = seconds + perf_counter() - started
+        peak = memory.peak(self.world.device)
+        self.progress.add(top1, test_loss, train_loss, whole, seconds, peak_memory=peak)
+        self._keep_weights()
+        checkpoint.save_progress(self.folder, self.progress, self.student, self.optimizer)
+
+    def mean_loss(self) -> float:
+        """The mean over the epoch's images.
+
+        Raises:
+            DivergedError: a step's was NaN or infinite.
+        """
+        each = torch.stack(self.losses).double().cpu()
+        if not each.isfinite().all():
+            step = int((~each.isfinite()).nonzero()[0])
+            where = f"epoch {self.epoch}, step {step + 1}"
+            raise DivergedError(f"diverged at {where}: the loss is {each[step].item()}")
+        return float((each * torch.tensor(self.sizes)).sum() / sum(self.sizes))
+
+    def _keep_weights(self) -> None:
+        """Write the weights that teach: of the epochs that are wanted, and of the best one so far."""
+        epoch = self.progress.epoch
+        best = self.progress.curve.best_epoch == epoch
+        for name in self.wanted & {epoch, *(["best"] if best else [])}:
+            self.progress.weights[str(name)] = checkpoint.save_weights(
+                self.folder / "weights", name, self.student
+            )
+
+    def result(self) -> Result:
+        """The record of the finished run; its weights are handed over to those who learn from it."""
+        run, progress, curve = self.run, self.progress, self.progress.curve
+        checkpoint.publish(self.folder, self.world.machine.scratch / "weights" / run.id, progress.weights)
+        images = (run.recipe.train_size or len(self.data.train_labels)) * run.recipe.epochs
+        return Result(
+            schema=RESULT_SCHEMA,
+            id=run.id,
+            run=run,
+            curve=curve,
+            last=curve.at("last"),
+            best=curve.at("best"),
+            best_epoch=curve.best_epoch,
+            seconds=round(sum(progress.seconds), 3),
+            images_per_second=round(images / progress.training_seconds, 1),
+            peak_memory=progress.peak_memory,
+            weights=progress.weights,
+            environment={**environment(run, self.world), "cohort": self.size},
+        )
+
+
+def objective(run: Run, world: World) -> Objective:
+    """The run's loss with its parameters and its A(x) in place.
+
+    Raises:
+        UserError: the data set has no A(x), and the loss needs it.
+    """
+    function, near = loss_function(run.loss), world.neighbours(run)
+    fixed = [] if near is None else [near]
+    if run.teacher is None:
+        return lambda student, y, _: function(student, y, *fixed)
+    return lambda student, y, taught: function(student, y, taught, *fixed)
+
+
+def loss_function(loss: Loss) -> Callable[..., Tensor]:
+    """A loss with its parameters in place."""
+    return partial(catalog.load(catalog.find("losses", loss.name).code), **loss.params)
+
+
+def random_state(device: torch.device) -> tuple[Tensor, ...]:
+    """What torch would draw next, on the CPU and on the device; read without waiting for the device."""
+    return torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])
+
+
+def set_random_state(device: torch.device, state: tuple[Tensor, ...]) -> None:
+    """Go on drawing from a state."""
+    torch.set_rng_state(state[0])
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(state[1], device)

@@ -1,0 +1,44 @@
+"""What the members of a cohort see and hear of each batch: its images, its classes, its teacher's output."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from kdbench.data.views import Views
+from kdbench.models.output import Output
+from kdbench.spec import Run
+from kdbench.training.world import World
+
+Lesson = tuple[Tensor, Tensor, Output | None]
+"""Images (B, C, H, W), classes (B,), and what the teacher makes of the images, should there be one."""
+
+
+class Teaching:
+    """The batches of a cohort, each with the teacher's output: made once for all members.
+
+    Args:
+        runs: the members' runs; they agree in their teacher.
+        views: the images as they see them.
+        world: this process's hold on its machine.
+
+    Raises:
+        UserError: the teacher's weights are missing or damaged.
+    """
+
+    def __init__(self, runs: Sequence[Run], views: Views, world: World) -> None:
+        self.views, self.teacher = views, world.teacher(runs[0].teacher)
+
+    def __len__(self) -> int:
+        """Batches of an epoch."""
+        return len(self.views)
+
+    def epoch(self, epoch: int) -> Iterator[Lesson]:
+        """The batches of an epoch, counted from 1."""
+        for x, y, _ in self.views.epoch(epoch):
+            yield x, y, self.ask(x)
+
+    @torch.no_grad()
+    def ask(self, x: Tensor) -> Output | None:
+        """What the teacher makes of images."""
+        return None if self.teacher is None else self.teacher(x)
