@@ -123,6 +123,7 @@ class Side:
             worker = Worker(machine, serve, (side,))
             self.pipe, self.process = worker.pipe, worker.process
             return
+        os.environ.pop("GLIBC_TUNABLES", None)  # as workers have them: they may have been set by one
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=serve, args=(theirs, machine, side), daemon=True)
@@ -159,17 +160,16 @@ def both() -> Iterator[tuple[Side, Side]]:
         ours.stop()
 
 
-def compare(case: Case, rounds: int) -> Ratio:
+def compare(case: Case, rounds: int, usual: Side, ours: Side) -> Ratio:
     """Let both sides do a case in turns.
 
     Raises:
         AssertionError: they do not compute the same.
     """
-    with both() as (usual, ours):
-        values = usual.ready(case), ours.ready(case)
-        if not isclose(*values, rel_tol=case.alike):
-            raise AssertionError(f"{case.name}: the usual way gives {values[0]}, kdbench {values[1]}")
-        found = [case.rows * usual.seconds() / ours.seconds() for _ in range(rounds)]
+    values = usual.ready(case), ours.ready(case)
+    if not isclose(*values, rel_tol=case.alike):
+        raise AssertionError(f"{case.name}: the usual way gives {values[0]}, kdbench {values[1]}")
+    found = [case.rows * usual.seconds() / ours.seconds() for _ in range(rounds)]
     return Ratio(case.name, *(round(pick(found), 3) for pick in (median, min, max)), rounds)
 
 
@@ -194,9 +194,10 @@ def main(words: Sequence[str] | None = None) -> int:
         parser.error("--rounds: at least 1")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     ratios = []
-    for case in (case for case in CASES if not asked.names or case.name in asked.names):
-        ratios.append(compare(case, asked.rounds))
-        print(table(ratios[-1:]).splitlines()[-1], file=sys.stderr)  # noqa: T201 - a script
+    with both() as (usual, ours):
+        for case in (case for case in CASES if not asked.names or case.name in asked.names):
+            ratios.append(compare(case, asked.rounds, usual, ours))
+            print(table(ratios[-1:]).splitlines()[-1], file=sys.stderr)  # noqa: T201 - a script
     told: Any = json.dumps(to_builtins(ratios), indent=1) if asked.json else table(ratios)
     print(told)  # noqa: T201
     bars = {case.name: case.at_least for case in CASES}
