@@ -112,7 +112,8 @@ def save_record(results: Path, record: Record) -> Path:
     before = load_record(results, record.device)
     kinds, attainable = record.kinds, record.attainable
     if before is not None:
-        kinds, attainable = {**before.kinds, **kinds}, {**before.attainable, **attainable}
+        kinds = {**before.kinds, **kinds}
+        attainable = {**before.attainable, **attainable}
     whole = msgspec.structs.replace(record, kinds=dict(sorted(kinds.items())), attainable=attainable)
     path = file_of(results, record.device)
     write(path, msgspec.json.format(msgspec.json.encode(whole), indent=1) + b"\n")

@@ -539,6 +539,7 @@ SURFACE = {
     "list datasets": ["--json"],
     "show": ["row", "--as", "--json"],
     "audit": [*SELECTION, "--json"],
+    "bench": ["target", "--as", "--json"],
     "import": ["file", "--dataset", "--json", "--model", "--name", "--normalize", "--source"],
     "doctor": ["--on"],
     "cancel": [*SELECTION],

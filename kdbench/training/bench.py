@@ -29,11 +29,11 @@ from kdbench.training.run import training_views
 from kdbench.training.teaching import Teaching
 from kdbench.training.world import World, open_world
 
-BATCHES = 2
-"""Of a measured step; their views are made before."""
+BATCHES = {"cpu": 1, "cuda": 20}
+"""Steps between two looks at the clock: a GPU is asked in advance. Their views are made before."""
 ROUNDS = 3
 """At least so many measurements of each part."""
-TESTED = 1000
+TESTED = 500
 """Images of an evaluation."""
 
 
@@ -84,7 +84,7 @@ def measure(run: Run, world: World, at_best: Attainable, least_seconds: float = 
     lend_teacher(run, world)
     data = world.dataset(run.dataset)
     views = training_views(run, data, world)
-    parts = Parts(run, world, list(islice(views.epoch(1), BATCHES)))
+    parts = Parts(run, world, list(islice(views.epoch(1), BATCHES.get(world.device.type, 1))))
     size, passed = run.recipe.batch_size, run.recipe.train_size or len(data.train_labels)
     tests = min(TESTED, run.recipe.test_size or len(data.test_labels))
     tested = replace(run, recipe=replace(run.recipe, test_size=tests))

@@ -2,7 +2,6 @@
 
 import platform
 import subprocess
-import sys
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import version
@@ -16,6 +15,7 @@ from kdbench.data.neighbours import neighbours
 from kdbench.data.packed import Dataset, open_dataset
 from kdbench.data.place import where
 from kdbench.data.random import torch_seed
+from kdbench.device import cpu_name
 from kdbench.errors import UserError
 from kdbench.machine import Machine
 from kdbench.spec import Recipe, Run, Teacher
@@ -128,7 +128,7 @@ def environment(run: Run, world: World) -> dict[str, str | int | float | bool | 
         "torch": str(torch.__version__),
         "numpy": version("numpy"),
         "system": platform.platform(terse=True),
-        "cpu": _cpu(),
+        "cpu": cpu_name(),
         "gpu": torch.cuda.get_device_name(world.device) if cuda else None,
         "device": world.device.type,
         "threads": torch.get_num_threads(),
@@ -151,12 +151,3 @@ def _commit() -> dict[str, str | bool | None]:
     except (OSError, subprocess.SubprocessError):
         return {"commit": None, "dirty": None}
     return {"commit": commit.strip(), "dirty": bool(changes.strip())}
-
-
-@cache
-def _cpu() -> str:
-    if sys.platform == "linux":
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
