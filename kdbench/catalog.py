@@ -21,6 +21,8 @@ class LossEntry(Struct, frozen=True, kw_only=True):
     code: str
     params: tuple[str, ...] = ()
     teacher: bool = False
+    logits_only: bool = False
+    """Looks at nothing of the teacher but its logits, so that kept ones will do."""
     neighbours: bool = False
     """Needs A(x), the classes near the true one: `DatasetEntry.neighbours`."""
     scores: str = ""
@@ -78,24 +80,28 @@ LOSSES = {
         code="kdbench.training.losses:kd",
         params=("alpha", "tau"),
         teacher=True,
+        logits_only=True,
         formula="(1 - α) H(q, p) + α D_KL(p^t_τ, p_τ)",
     ),
     "kd_released": LossEntry(
         code="kdbench.training.losses:kd_released",
         params=("alpha", "tau"),
         teacher=True,
+        logits_only=True,
         formula="(1 - α) H(q, p) + α τ² / K · D_KL(p^t_τ, p_τ)",
     ),
     "tfkd_self": LossEntry(
         code="kdbench.training.losses:tfkd_self",
         params=("alpha", "tau"),
         teacher=True,
+        logits_only=True,
         formula="(1 - α) H(q, p) + α D_KL(p^t_τ, p_τ),  the teacher is the student itself, pre-trained",
     ),
     "tfkd_self_released": LossEntry(
         code="kdbench.training.losses:tfkd_self_released",
         params=("alpha", "tau", "multiplier"),
         teacher=True,
+        logits_only=True,
         formula="(1 - α) H(q, p) + α τ² m / K · D_KL(p^t_τ, p_τ)",
     ),
     "tfkd_reg": LossEntry(
@@ -123,12 +129,14 @@ LOSSES = {
         code="kdbench.training.losses_fnkd:fnkd_kd",
         params=("alpha", "T"),
         teacher=True,
+        logits_only=True,
         formula="(1 - α) H(q, σ(z)) + α H(q_kd, σ(z / T)),  q_kd = σ(z^t / T)",
     ),
     "fnkd_kd_released": LossEntry(
         code="kdbench.training.losses_fnkd:fnkd_kd_released",
         params=("alpha", "T"),
         teacher=True,
+        logits_only=True,
         formula="(1 - α) H(q, σ(z)) + α T² H(q_kd, σ(z / T)),  q_kd = σ(z^t / T)",
     ),
     "fnkd": LossEntry(

@@ -8,7 +8,7 @@ from msgspec import Struct, field
 from kdbench.catalog import unknown
 from kdbench.errors import UserError
 from kdbench.schema import Place, struct_at
-from kdbench.spec import Positive, Rate
+from kdbench.spec import Positive, Rate, Weight
 from kdbench.toml import parse
 
 FILE = "benchmark.toml"
@@ -25,6 +25,8 @@ class Local(Struct, frozen=True, kw_only=True):
     """Processes that share a GPU."""
     memory_gib: Rate | None = None
     """That all runs together may fill; on GPUs, of each one (absent: 80 % of what there is)."""
+    logits_gib: Weight = 8.0
+    """What teachers said is kept in scratch up to so much, for runs to come (0: it is not)."""
     device: str = "auto"
     """`cpu`, `cuda`, `cuda:1`, or `auto`: the first GPU where there is one."""
 

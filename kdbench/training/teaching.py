@@ -1,13 +1,16 @@
 """What the members of a cohort see and hear of each batch: its images, its classes, its teacher's output."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor
 
+from kdbench import catalog
 from kdbench.data.views import Views
 from kdbench.models.output import Output
 from kdbench.spec import Run
+from kdbench.training.logits import open_logits
 from kdbench.training.world import World
 
 Lesson = tuple[Tensor, Tensor, Output | None]
@@ -28,6 +31,8 @@ class Teaching:
 
     def __init__(self, runs: Sequence[Run], views: Views, world: World) -> None:
         self.views, self.teacher = views, world.teacher(runs[0].teacher)
+        logits_only = all(catalog.find("losses", run.loss.name).logits_only for run in runs)
+        self.logits = open_logits(runs[0], len(views.labels), world) if logits_only else None
 
     def __len__(self) -> int:
         """Batches of an epoch."""
@@ -35,8 +40,24 @@ class Teaching:
 
     def epoch(self, epoch: int) -> Iterator[Lesson]:
         """The batches of an epoch, counted from 1."""
+        kept = self.logits.load(epoch) if self.logits else None
+        if kept is not None:
+            yield from self._from(kept, epoch)
+            return
+        with self.logits.keeping(epoch) if self.logits else nullcontext() as keep:
+            for x, y, _ in self.views.epoch(epoch):
+                taught = self.ask(x)
+                if keep and taught:
+                    keep(taught.logits)
+                yield x, y, taught
+
+    def _from(self, kept: Tensor, epoch: int) -> Iterator[Lesson]:
+        """The batches of an epoch, with what the teacher said of them to others: its logits alone."""
+        nothing, start = kept.new_empty(0), 0
         for x, y, _ in self.views.epoch(epoch):
-            yield x, y, self.ask(x)
+            logits = kept[start : start + len(y)].to(x.device, non_blocking=True)
+            start += len(y)
+            yield x, y, Output(logits, nothing)
 
     @torch.no_grad()
     def ask(self, x: Tensor) -> Output | None:
