@@ -6,8 +6,9 @@ from math import fsum
 from msgspec import Struct
 from msgspec.structs import replace
 
+from kdbench import catalog
 from kdbench.cohorts import lessons, make_cohorts
-from kdbench.costs import Cost, cost
+from kdbench.costs import FLOAT, Cost, cost, images
 from kdbench.device import Device, device_at_hand
 from kdbench.machine import Machine
 from kdbench.report.words import plural
@@ -37,6 +38,8 @@ class Bill(Struct, frozen=True, kw_only=True):
     """Further runs, whose teacher has been asked by another cohort: its logits are kept."""
     disk: float
     """Bytes of the weights that stay."""
+    logits: float
+    """Bytes of teachers' logits that are kept, as far as benchmark.toml gives room."""
 
 
 def make_bill(work: Workload, machine: Machine) -> Bill:
@@ -54,7 +57,14 @@ def make_bill(work: Workload, machine: Machine) -> Bill:
         for run in work.runs
         if (each := items[run.id].cost)
     ]
-    return Bill(device=device, items=items, shared=shared, kept=kept, disk=fsum(weights))
+    return Bill(
+        device=device,
+        items=items,
+        shared=shared,
+        kept=kept,
+        disk=fsum(weights),
+        logits=min(_logits(work.runs), machine.local.logits_gib * 2**30),
+    )
 
 
 def _items(runs: Iterable[Run], seconds: Callable[[Run], Seconds | None]) -> dict[str, Item]:
@@ -75,10 +85,11 @@ def savings(runs: Sequence[Run]) -> tuple[frozenset[str], frozenset[str]]:
     shared = frozenset(run.id for cohort in cohorts for run in cohort[1:])
     asked: set[object] = set()
     kept = set()
-    for first, *_ in sorted(cohorts, key=lambda cohort: -cohort[0].recipe.epochs):
-        if (views := _views(first)) in asked:
-            kept.add(first.id)
-        asked.add(views)
+    for cohort in sorted(cohorts, key=lambda cohort: -cohort[0].recipe.epochs):
+        if all(catalog.find("losses", run.loss.name).logits_only for run in cohort):
+            if (views := _views(cohort[0])) in asked:
+                kept.add(cohort[0].id)
+            asked.add(views)
     return shared, frozenset(kept)
 
 
@@ -103,7 +114,8 @@ def describe_bill(bill: Bill, runs: Sequence[Run], suites: Sequence[str]) -> Ite
             yield f"{what:<12} {_saved(bill, runs, ids, flops)}"
     most = max((each.memory for each in costs), default=0)
     yield f"memory       {most / 2**30:,.2f} GiB for the largest run alone: weights, gradients, activations"
-    yield f"disk         {bill.disk / 2**30:,.2f} GiB of weights"
+    logits = f", up to {bill.logits / 2**30:,.2f} GiB of teachers' logits" if bill.logits else ""
+    yield f"disk         {bill.disk / 2**30:,.2f} GiB of weights{logits}"
 
 
 def run_cost(bill: Bill, run: Run) -> tuple[str, str]:
@@ -137,8 +149,19 @@ def _saved(bill: Bill, runs: Sequence[Run], ids: Collection[str], flops: float) 
 
 
 def _views(run: Run) -> object:
-    """What the kept logits of a teacher depend on: not the batch size, nor how long the student learns."""
-    return lessons(replace(run, recipe=replace(run.recipe, batch_size=1, epochs=1)))
+    """What the kept logits of a teacher depend on: all of a cohort's lessons but how many there are."""
+    return lessons(replace(run, recipe=replace(run.recipe, epochs=1)))
+
+
+def _logits(runs: Sequence[Run]) -> float:
+    """Bytes of the logits that teachers could leave, float32, an epoch's for each epoch."""
+    found: dict[object, float] = {}
+    for run in runs:
+        if run.teacher and catalog.find("losses", run.loss.name).logits_only:
+            classes = run.recipe.classes or catalog.find("datasets", run.dataset).classes
+            size = FLOAT * classes * images(run)[0]
+            found[_views(run)] = max(size, found.get(_views(run), 0))
+    return fsum(found.values())
 
 
 def hours(seconds: float) -> str:

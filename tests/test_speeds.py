@@ -10,7 +10,7 @@ from kdbench.costs import Work
 from kdbench.device import Device, cpu_name, device_at_hand
 from kdbench.errors import UserError
 from kdbench.machine import Local, Machine
-from kdbench.spec import Run
+from kdbench.spec import Loss, Run
 from kdbench.speeds import Attainable, Measured, Record, Speed, file_of, kind, load_record, save_record, timer
 from kdbench.store import index, save_result
 from kdbench.workload import Selection, find_work
@@ -95,11 +95,17 @@ def test_cohort_asks_its_teacher_once() -> None:
     assert savings([teacher, *runs]) == ({runs[1].id, runs[2].id}, frozenset())
 
 
-def test_teacher_of_another_batch_size_was_asked_before() -> None:
+def test_teacher_of_a_shorter_run_was_asked_before() -> None:
     teacher = make_run("resnet18")
     one, two = (make_run(student, teacher=teacher) for student in ("mobilenetv2", "shufflenetv2"))
-    smaller = replace(two, recipe=replace(two.recipe, batch_size=64))
-    assert savings([teacher, one, smaller]) == (frozenset(), {smaller.id})
+    shorter = replace(one, recipe=replace(one.recipe, epochs=1))
+    assert savings([teacher, shorter, two]) == (frozenset(), {shorter.id})
+
+
+def test_teacher_whose_features_matter_is_asked_by_each_cohort() -> None:
+    teacher = make_run("resnet18")
+    run = make_run(loss=Loss("fnkd", {"lam": 3.0, "tau": 2.0}), teacher=teacher)
+    assert savings([run, replace(run, recipe=replace(run.recipe, epochs=1))]) == (frozenset(), frozenset())
 
 
 def test_bill_of_what_was_not_measured_says_so(tmp_path: Path) -> None:

@@ -42,6 +42,7 @@ class Prepared:
 
     def __init__(self, batches: list[Batch]) -> None:
         self.batches = batches
+        self.labels = torch.cat([y for _, y, _ in batches])
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -53,13 +54,14 @@ class Prepared:
 
 @contextmanager
 def bench_world(machine: Machine) -> Iterator[World]:
-    """A hold on the machine that leaves nothing behind: its scratch folder is a temporary one.
+    """A hold on the machine that leaves nothing behind: its scratch folder is temporary, no logits are kept.
 
     Raises:
         UserError: the device of benchmark.toml is not there.
     """
     with TemporaryDirectory(prefix="kdbench-") as scratch:
-        yield open_world(replace(machine, folders=replace(machine.folders, scratch=scratch)))
+        folders, local = replace(machine.folders, scratch=scratch), replace(machine.local, logits_gib=0.0)
+        yield open_world(replace(machine, folders=folders, local=local))
 
 
 def lend_teacher(run: Run, world: World) -> None:
