@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from kdbench.spec import Form
+    from kdbench.spec import Form, Precision
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -42,6 +42,13 @@ SELECTION = (
         metavar="KEY=VALUE",
         help="A recipe field or loss parameter, for every row; never compared with a reference.",
     ),
+    click.option(
+        "--precision",
+        type=click.Choice(["float32", "tf32", "bf16"]),
+        default="float32",
+        show_default=True,
+        help="The arithmetic of training; other runs with other ids.",
+    ),
     click.option("--smoke", is_flag=True, help="2 epochs on 256 images: does it train at all?"),
 )
 
@@ -59,6 +66,7 @@ def selection(command: F) -> F:
         form: Form,
         settings: tuple[str, ...],
         smoke: bool,
+        precision: Precision,
         **rest: Any,  # noqa: ANN401 - the command's own options
     ) -> Any:  # noqa: ANN401 - what the command returns
         from kdbench.workload import Selection, parse_seeds, parse_settings
@@ -70,6 +78,7 @@ def selection(command: F) -> F:
             form=form,
             settings=parse_settings(settings),
             smoke=smoke,
+            precision=precision,
         )
         return command(chosen, **rest)
 

@@ -100,6 +100,8 @@ def command(chosen: Selection, suite: Suite) -> str:
         words += ["--as", chosen.form]
     for key, value in chosen.settings.items():
         words += ["--set", f"{key}={value}"]
+    if chosen.precision != "float32":
+        words += ["--precision", chosen.precision]
     if chosen.smoke:
         words.append("--smoke")
     return shlex.join(words)

@@ -18,7 +18,7 @@ class Local(Struct, frozen=True, kw_only=True):
     """`[local]`: how this machine trains."""
 
     slots: Positive | None = None
-    """Runs at a time, each in its own process (absent: one per core on a CPU, one per GPU)."""
+    """Processes at a time, each with a cohort (absent: one per core on a CPU, `runs_per_gpu` per GPU)."""
     threads: Positive = 1
     """CPU threads of one run."""
     runs_per_gpu: Positive = 1

@@ -11,7 +11,20 @@ from kdbench import catalog
 from kdbench.errors import UserError
 from kdbench.mistakes import loss_mistakes, released
 from kdbench.schema import Place, is_number, struct_at, values_at
-from kdbench.spec import PROTOCOL, Cell, Form, Loss, Reading, Recipe, Reference, Row, Run, Suite, Teacher
+from kdbench.spec import (
+    PROTOCOL,
+    Cell,
+    Form,
+    Loss,
+    Precision,
+    Reading,
+    Recipe,
+    Reference,
+    Row,
+    Run,
+    Suite,
+    Teacher,
+)
 
 SMOKE = {"epochs": 2, "train_size": 256, "test_size": 256}
 """What `--smoke` sets: enough to see that a row trains, too little to say anything about its number."""
@@ -26,6 +39,7 @@ def expand(
     settings: Mapping[str, Any] | None = None,
     smoke: bool = False,
     fitting: bool = False,
+    precision: Precision = "float32",
 ) -> tuple[Cell, ...]:
     """Each row with its runs, one per seed.
 
@@ -38,6 +52,7 @@ def expand(
             identity and the rows lose their references.
         smoke: `SMOKE`, one seed; a teacher's epoch beyond the last becomes the last.
         fitting: leave out rows that the settings do not fit, instead of raising.
+        precision: the arithmetic of every run, teachers' too.
 
     Raises:
         UserError: no row has such a name, or a setting fits no row.
@@ -46,7 +61,7 @@ def expand(
     if not chosen:
         raise UserError(f"{suite.path}: no row is named like {rows!r}; see `kdbench list rows {suite.path}`")
     changes = {**(SMOKE if smoke else {}), **(settings or {})}
-    planner = Planner(suite, form, changes, cut=smoke)
+    planner = Planner(suite, form, changes, cut=smoke, precision=precision)
     planner.check_settings(chosen)
     only = [0] if smoke and seeds is None else seeds
     cells = []
@@ -90,8 +105,11 @@ def _teachers(run: Run) -> Iterator[Run]:
 class Planner:
     """Resolves the rows of one suite, read in one form; remembers the baselines it has resolved."""
 
-    def __init__(self, suite: Suite, form: Form, settings: Mapping[str, Any], *, cut: bool) -> None:
+    def __init__(
+        self, suite: Suite, form: Form, settings: Mapping[str, Any], *, cut: bool, precision: Precision
+    ) -> None:
         self.suite, self.form, self.settings, self.cut = suite, form, settings, cut
+        self.precision = precision
         self.digest = catalog.find("datasets", suite.dataset).digest
         self.baseline_rows: dict[str, list[Row]] = {}
         for row in suite.rows:
@@ -127,6 +145,7 @@ class Planner:
             loss=row.loss,
             seed=seed,
             teacher=teacher,
+            precision=self.precision,
         )
 
     def baseline(self, student: str, seed: int) -> tuple[Run, str]:

@@ -27,6 +27,9 @@ Percent = Annotated[float, Meta(ge=0, le=100)]
 Digest = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 Form = Literal["released", "printed"]
 """The two readings of a suite: what the authors' code does, or what the paper prints."""
+Precision = Literal["float32", "tf32", "bf16"]
+"""The arithmetic of training. tf32: on a GPU, matrix products and convolutions of rounded numbers. bf16:
+bfloat16 where that is safe, logits in float32. Weights are float32 in any case, and so is evaluation."""
 Reading = Literal["last", "best"] | Positive
 """Which point of an accuracy curve is compared: the last epoch, the best on test, or an epoch."""
 
@@ -95,7 +98,7 @@ class Run(Struct, frozen=True, omit_defaults=True, dict=True):
     loss: Loss
     seed: Count
     teacher: Teacher | None = None
-    precision: Literal["float32"] = "float32"
+    precision: Precision = "float32"
 
     @cached_property
     def id(self) -> str:

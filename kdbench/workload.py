@@ -9,7 +9,7 @@ from msgspec import Struct
 from kdbench.errors import UserError
 from kdbench.machine import Machine
 from kdbench.plan import expand, make_plan, weights_needed
-from kdbench.spec import Cell, Form, Run, Suite
+from kdbench.spec import Cell, Form, Precision, Run, Suite
 from kdbench.store import Index, index, weights_there
 from kdbench.suite import load_suite
 
@@ -23,6 +23,7 @@ class Selection(Struct, frozen=True, kw_only=True):
     form: Form = "released"
     settings: Mapping[str, Any] = {}
     smoke: bool = False
+    precision: Precision = "float32"
 
     def load(self) -> list[tuple[Suite, tuple[Cell, ...]]]:
         """Each suite with its chosen rows.
@@ -52,6 +53,7 @@ class Selection(Struct, frozen=True, kw_only=True):
             settings=self.settings,
             smoke=self.smoke,
             fitting=fitting,
+            precision=self.precision,
         )
 
 

@@ -1,8 +1,65 @@
-"""What all tests share: property tests do not race the clock, and CI tries the same examples each time."""
+"""What all tests share: hypothesis without a deadline, and the command line on a throw-away project."""
 
+import json
 import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
+import pytest
 from hypothesis import settings
+from msgspec import Struct
+
+from kdbench.cli import main
+from tests.project import AS_PRINTED, make_project, store
 
 settings.register_profile("kdbench", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("kdbench")
+
+
+class Outcome(Struct):
+    """What a command did."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:  # noqa: ANN401 - whatever it printed
+        """Standard output, parsed."""
+        return json.loads(self.out)
+
+
+Command = Callable[..., Outcome]
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder: a small suite and a benchmark.toml; data are nowhere."""
+    make_project(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("KDBENCH_DATA", str(tmp_path / "data"))
+    return tmp_path
+
+
+@pytest.fixture
+def kdbench(project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Run a command line in the project, in this process."""
+    assert project == Path.cwd()
+
+    def run(*words: str) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["kdbench", *words])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        said = capsys.readouterr()
+        return Outcome(int(stop.value.code or 0), said.out, said.err)
+
+    return run
+
+
+@pytest.fixture
+def stored(project: Path) -> Path:
+    """The project with results that are exactly as printed."""
+    store(project, project / "suites" / "small.toml", AS_PRINTED)
+    return project

@@ -1,72 +1,23 @@
 """Every command on a throw-away project: what it prints, what it exits with, what it says of bad input."""
 
-import json
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 import pytest
-from msgspec import Struct
 
 from kdbench import __version__
-from kdbench.cli import cli, main
+from kdbench.cli import cli
 from kdbench.spec import Failure
 from kdbench.store import save_failure, save_result
 from tests.build import make_result
-from tests.project import AS_PRINTED, change, make_project, store, write_suite
+from tests.conftest import Command, Outcome
+from tests.project import AS_PRINTED, change, store, write_suite
 
 KD = "1.kd/digits_mlp:digits_cnn"
-
-
-class Outcome(Struct):
-    """What a command did."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:  # noqa: ANN401 - whatever it printed
-        """Standard output, parsed."""
-        return json.loads(self.out)
-
-
-Command = Callable[..., Outcome]
-
-
-@pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current folder: a small suite and a benchmark.toml; data are nowhere."""
-    make_project(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("KDBENCH_DATA", str(tmp_path / "data"))
-    return tmp_path
-
-
-@pytest.fixture
-def kdbench(project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Run a command line in the project, in this process."""
-    assert project == Path.cwd()
-
-    def run(*words: str) -> Outcome:
-        monkeypatch.setattr(sys, "argv", ["kdbench", *words])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        said = capsys.readouterr()
-        return Outcome(int(stop.value.code or 0), said.out, said.err)
-
-    return run
-
-
-@pytest.fixture
-def stored(project: Path) -> Path:
-    """The project with results that are exactly as printed."""
-    store(project, project / "suites" / "small.toml", AS_PRINTED)
-    return project
 
 
 # What each command prints.
@@ -510,7 +461,7 @@ def test_repeat_that_differs_is_told(kdbench: Command, project: Path) -> None:
 
 # The surface, frozen: a new command or option is written down here, and in the README.
 
-SELECTION = ["suite", "--as", "--rows", "--seeds", "--set", "--smoke"]
+SELECTION = ["suite", "--as", "--precision", "--rows", "--seeds", "--set", "--smoke"]
 SURFACE = {
     "run": [
         *SELECTION,

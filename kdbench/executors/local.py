@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import Protocol
 
 from msgspec.structs import replace
@@ -80,6 +81,8 @@ class LocalExecutor:
     def __init__(self, machine: Machine, slots: int) -> None:
         self.machine, self.slots = replace(machine, local=replace(machine.local, slots=slots)), slots
         self.workers: list[Worker] = []
+        self.seats: dict[Worker, int] = {}
+        self.gpus = visible_gpus(machine)
         self.halves: list[Cohort] = []
         """What is to be tried again as soon as a slot is free."""
 
@@ -101,8 +104,16 @@ class LocalExecutor:
             worker.pipe.send(cohort)
 
     def start_worker(self) -> Worker:
-        """A new worker."""
-        return Worker(self.machine, work)
+        """A new worker on the lowest free seat; seats share the GPUs in turn."""
+        taken = {self.seats[worker] for worker in self.workers}
+        seat = next(number for number in range(self.slots) if number not in taken)
+        worker = self.make_worker(self.gpus[seat % len(self.gpus)] if self.gpus else None)
+        self.seats[worker] = seat
+        return worker
+
+    def make_worker(self, gpu: str | None) -> Worker:
+        """A process, on this GPU."""
+        return Worker(self.machine, work, (gpu,))
 
     def events(self, seconds: float) -> Iterator[Event]:
         """What the workers tell; a worker that died is the failure of its run, if it had but one."""
@@ -159,9 +170,9 @@ def ending(code: int | None) -> str:
     return f"exit code {code}"
 
 
-def work(pipe: Connection, machine: Machine) -> None:
+def work(pipe: Connection, machine: Machine, gpu: str | None = None) -> None:
     """What a worker process does: open its world once, then a cohort at a time until the pipe closes."""
-    prepare_worker(machine)
+    prepare_worker(machine, gpu)
     from kdbench.training.job import do, refuse
     from kdbench.training.world import open_world
 
@@ -186,13 +197,29 @@ def work(pipe: Connection, machine: Machine) -> None:
         train(cohort)
 
 
-def prepare_worker(machine: Machine) -> None:
+def prepare_worker(machine: Machine, gpu: str | None) -> None:
     """What a worker process does before it imports torch."""
+    if gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the driver, which ends the workers
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = str(machine.local.threads)
 
 
 def default_slots(machine: Machine) -> int:
-    """As many runs at a time as benchmark.toml says, else as this process may use cores."""
-    return machine.local.slots or max(1, len(os.sched_getaffinity(0)) // machine.local.threads)
+    """As many cohorts at a time as benchmark.toml says, else as GPUs, or else cores, have room for."""
+    local = machine.local
+    if local.device.startswith("cuda:"):
+        return local.slots or local.runs_per_gpu
+    on_gpus = len(visible_gpus(machine)) * local.runs_per_gpu
+    return local.slots or on_gpus or max(1, len(os.sched_getaffinity(0)) // local.threads)
+
+
+def visible_gpus(machine: Machine) -> list[str]:
+    """The GPUs to spread workers over, as CUDA_VISIBLE_DEVICES names them; none where a device is chosen."""
+    if machine.local.device not in ("auto", "cuda"):
+        return []
+    told = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if told is not None:
+        return [gpu for gpu in told.split(",") if gpu and gpu != "-1"]
+    return [str(number) for number in range(len(list(Path("/dev").glob("nvidia[0-9]*"))))]

@@ -77,20 +77,13 @@ class NodeExecutor(LocalExecutor):
     def __init__(self, here: Here) -> None:
         super().__init__(here.work.machine, here.work.slots)
         self.here = here
-        self.gpus = [gpu for gpu in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if gpu]
-        self.seats: dict[Worker, int] = {}
         self.crashes: Counter[str] = Counter()
         self.journal = Journal(here.work.machine.scratch, here.job, all_runs(here.work))
 
-    def start_worker(self) -> Worker:
-        """A new worker on the lowest free seat; seats share the GPUs in turn."""
-        taken = {self.seats[worker] for worker in self.workers}
-        seat = next(number for number in range(self.slots) if number not in taken)
-        gpu = self.gpus[seat % len(self.gpus)] if self.gpus else None
+    def make_worker(self, gpu: str | None) -> Worker:
+        """A process that Slurm's signals do not reach, on this GPU."""
         with masked():
-            worker = Worker(self.machine, work, (self.here, gpu))
-        self.seats[worker] = seat
-        return worker
+            return Worker(self.machine, work, (self.here, gpu))
 
     def events(self, seconds: float) -> Iterator[Event]:
         """What the workers tell, written down as it comes."""
@@ -205,9 +198,7 @@ def masked() -> Iterator[None]:
 def work(pipe: Connection, machine: Machine, here: Here, gpu: str | None) -> None:
     """What a worker does: a cohort at a time, on its own GPU, until the pipe closes."""
     die_with_parent()
-    if gpu is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
-    prepare_worker(machine)
+    prepare_worker(machine, gpu)
     from kdbench.training.job import do
     from kdbench.training.world import open_world
 

@@ -13,6 +13,7 @@ from kdbench.data.packed import Dataset
 from kdbench.data.views import plain_batches
 from kdbench.models.output import Output
 from kdbench.spec import Loss, Run
+from kdbench.training.precision import arithmetic
 from kdbench.training.world import World, statistics
 
 BATCH = 500
@@ -28,7 +29,8 @@ def evaluate(run: Run, student: nn.Module, data: Dataset, world: World) -> tuple
     images, labels = data.test_images[:size], data.test_labels[:size]
     scores, right, loss = scoring(run.loss), [], []
     for x, y, _ in plain_batches(images, labels, batch_size=BATCH, mean=mean, std=std, device=world.device):
-        logits = scores(student(x))
+        with arithmetic("float32", world.device):
+            logits = scores(student(x))
         right.append((logits.argmax(dim=1) == y).sum())
         loss.append(cross_entropy(logits, y, reduction="sum").double())
     return 100 * int(torch.stack(right).sum()) / size, float(torch.stack(loss).sum()) / size

@@ -20,6 +20,7 @@ from kdbench.spec import RESULT_SCHEMA, Loss, Result, Run
 from kdbench.training import checkpoint, memory
 from kdbench.training.evaluation import evaluate
 from kdbench.training.optim import lr_at, make_optimizer
+from kdbench.training.precision import arithmetic, check_precision, forward
 from kdbench.training.world import World, environment
 
 Objective = Callable[[Output, Tensor, Output | None], Tensor]
@@ -35,10 +36,11 @@ class Member:
         size: how many runs are trained beside each other, this one among them.
 
     Raises:
-        UserError: the data are missing, or what the loss needs of them.
+        UserError: the data are missing, or what the loss needs of them, or the device has no such precision.
     """
 
     def __init__(self, job: Job, world: World, size: int = 1) -> None:
+        check_precision(job.run.precision, world.device)
         self.job, self.run, self.world, self.size = job, job.run, world, size
         self.data = world.dataset(self.run.dataset)
         self.student = world.network(self.run)
@@ -61,9 +63,10 @@ class Member:
         """Learn from a batch: the number-th, counted from 0, of so many."""
         started = perf_counter()
         set_random_state(self.world.device, self.random)
-        value = self.loss(self.student(x), y, taught)
-        self.random = random_state(self.world.device)
-        value.backward()  # type: ignore[no-untyped-call]
+        with arithmetic(self.run.precision, self.world.device):
+            value = self.loss(forward(self.student, x, self.run.precision), y, taught)
+            self.random = random_state(self.world.device)
+            value.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step(lr_at(self.run.recipe, self.epoch, number, steps))
         self.student.zero_grad(set_to_none=True)  # at once: members share the room for gradients
         self.losses.append(value.detach())

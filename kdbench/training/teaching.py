@@ -11,6 +11,7 @@ from kdbench.data.views import Views
 from kdbench.models.output import Output
 from kdbench.spec import Run
 from kdbench.training.logits import open_logits
+from kdbench.training.precision import arithmetic, forward
 from kdbench.training.world import World
 
 Lesson = tuple[Tensor, Tensor, Output | None]
@@ -31,6 +32,7 @@ class Teaching:
 
     def __init__(self, runs: Sequence[Run], views: Views, world: World) -> None:
         self.views, self.teacher = views, world.teacher(runs[0].teacher)
+        self.precision = runs[0].precision
         logits_only = all(catalog.find("losses", run.loss.name).logits_only for run in runs)
         self.logits = open_logits(runs[0], len(views.labels), world) if logits_only else None
 
@@ -62,4 +64,7 @@ class Teaching:
     @torch.no_grad()
     def ask(self, x: Tensor) -> Output | None:
         """What the teacher makes of images."""
-        return None if self.teacher is None else self.teacher(x)
+        if self.teacher is None:
+            return None
+        with arithmetic(self.precision, x.device):
+            return forward(self.teacher, x, self.precision)
