@@ -1,6 +1,7 @@
 """What `kdbench bench` does: a row or a suite -> kinds of runs -> speeds, kept and told."""
 
 from collections.abc import Callable, Iterable, Iterator
+from glob import escape
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from kdbench.errors import UserError
 from kdbench.executors.local import Worker, ending, prepare_worker
 from kdbench.machine import Machine
 from kdbench.plan import expand
-from kdbench.spec import Cell, Form, Run
+from kdbench.spec import Cell, Form, Precision, Run
 from kdbench.speeds import Measured, Record, kind, save_record
 from kdbench.store import check_writable
 from kdbench.suite import find_file, load_suite
@@ -20,7 +21,7 @@ from kdbench.suite import find_file, load_suite
 MEASURE = "kdbench.training.bench:measure_all"
 
 
-def find_runs(targets: Iterable[str], form: Form) -> list[Run]:
+def find_runs(targets: Iterable[str], form: Form, precision: Precision = "float32") -> list[Run]:
     """One run of each kind that rows or whole suites, their teachers among them, would train.
 
     Raises:
@@ -28,18 +29,20 @@ def find_runs(targets: Iterable[str], form: Form) -> list[Run]:
     """
     kinds: dict[str, Run] = {}
     for target in targets:
-        for cell in _cells(target, form):
+        for cell in _cells(target, form, precision):
             for run in _with_teachers(cell.runs[0]):
                 kinds.setdefault(kind(run), run)
     return list(kinds.values())
 
 
-def _cells(target: str, form: Form) -> tuple[Cell, ...]:
+def _cells(target: str, form: Form, precision: Precision) -> tuple[Cell, ...]:
+    rows = "*"
     try:
-        file = find_file(Path(target))
+        suite = load_suite(find_file(Path(target)))
     except UserError:
-        return (find_row(target, form)[1],)
-    return expand(load_suite(file), form=form, seeds=[0])
+        suite, cell = find_row(target, form)
+        rows = escape(cell.row.name)
+    return expand(suite, form=form, rows=rows, seeds=[0], precision=precision)
 
 
 def _with_teachers(run: Run) -> Iterator[Run]:
@@ -89,7 +92,7 @@ def _measured(runs: list[Run], machine: Machine) -> Iterator[Record]:
 
 def work(pipe: Connection, machine: Machine, runs: list[Run]) -> None:
     """What the worker does: it sends a record for each run, then None; or what is wrong, a tuple."""
-    prepare_worker(machine)
+    prepare_worker(machine, None)
     try:
         for record in catalog.load(MEASURE)(runs, machine):
             pipe.send(record)

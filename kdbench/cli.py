@@ -16,6 +16,7 @@ from kdbench import __version__
 from kdbench.cli_audit import audit
 from kdbench.cli_bench import bench
 from kdbench.cli_data import data
+from kdbench.cli_equivalence import equivalence
 from kdbench.cli_import import import_
 from kdbench.cli_list import list_
 from kdbench.cli_options import as_json, complete_suite, offline, on_where, say, selection, wait_for
@@ -295,6 +296,7 @@ def schema() -> None:
 
 cli.add_command(audit)
 cli.add_command(bench)
+cli.add_command(equivalence)
 cli.add_command(list_)
 cli.add_command(data)
 cli.add_command(import_)

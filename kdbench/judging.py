@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 
 from msgspec import Struct
 
+from kdbench import equivalence
 from kdbench.audit import Audit, Prober, audit_suite, load_prober
 from kdbench.check import check_suite
 from kdbench.lint import lint_suite
@@ -37,7 +38,15 @@ def judge(chosen: Selection) -> Judged:
     results, repeats = load_results(there, ids, known), load_repeats(there, ids)
     failures = load_failures(there, there.failures)
     checked = [(suite, check_suite(cells, results, failures, repeats)) for suite, cells in suites]
+    if chosen.precision != "float32":
+        checked = [(suite, _cited(suite, checks, chosen)) for suite, checks in checked]
     return Judged(chosen, checked, results)
+
+
+def _cited(suite: Suite, checks: list[Check], chosen: Selection) -> list[Check]:
+    """Checks of numbers made in an inexact arithmetic, with the evidence that they may stand."""
+    kept = equivalence.load_all(load_machine().results)
+    return equivalence.cited(checks, equivalence.evidence(kept, chosen.precision, suite.dataset))
 
 
 def _runs(cell: Cell) -> Iterator[tuple[str, Run]]:

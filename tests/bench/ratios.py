@@ -96,7 +96,7 @@ def runs_of(case: Case) -> list[Run]:
 
 def serve(pipe: Connection, machine: Machine, side: str) -> None:
     """One side's process: a case is made ready once; whenever asked, it is done, and its seconds are told."""
-    prepare_worker(machine)
+    prepare_worker(machine, None)
     from importlib import import_module
 
     sides = import_module(SIDES)

@@ -88,9 +88,11 @@ class Clock:
         self.value, self.told = value, iter(seconds)
 
     def ready(self, _: ratios.Case) -> float:
+        """The value that both sides must agree in."""
         return self.value
 
     def seconds(self) -> float:
+        """The next of its seconds."""
         return next(self.told)
 
 

@@ -1,4 +1,4 @@
-"""Step and data path, tracked: `make bench`. The ratio to the usual way must be that of the last accepted run.
+"""Step and data path, tracked: `make bench`. Their ratio to the usual way is held against an accepted one.
 
 A ratio, so that machines do not matter; CPU seconds, so that what else they do matters little. `make
 bench-accept` writes results/bench/accepted.json anew.
@@ -20,7 +20,9 @@ ACCEPTED = ratios.ROOT / "results" / "bench" / "accepted.json"
 LOSS = 0.15
 """How much of the accepted ratio may be lost."""
 ROUNDS = 5
-TRACKED = [case for case in ratios.CASES if case.name in {"views", "step_shufflenetv2", "cached_shufflenetv2"}]
+TRACKED = [
+    case for case in ratios.CASES if case.name in {"views", "step_shufflenetv2", "cached_shufflenetv2"}
+]
 
 
 @pytest.fixture(scope="module")
