@@ -23,6 +23,7 @@ A, B = (90.0, 90.4, 89.8, 90.2), (90.1, 90.3, 90.0, 90.3)
 
 def proof(folder: Path, a: tuple[float, ...] = A, b: tuple[float, ...] = B) -> Equivalence:
     """The test of a row whose runs gave these accuracies; all of them are stored."""
+    folder.mkdir(exist_ok=True)
     suite = load_suite(make_project(folder))
     seeds = range(len(a))
     (exact,), (inexact,) = (
