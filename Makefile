@@ -1,5 +1,5 @@
 # What CI runs, for people: in a virtual environment, after `pip install -e '.[test]'`.
-.PHONY: check lint types test requirements report
+.PHONY: check lint types test requirements report golden
 
 check: lint types test
 
@@ -23,3 +23,7 @@ report:
 	kdbench run suites/quickstart > /dev/null
 	kdbench report suites/quickstart -o results/quickstart.md
 	kdbench report suites/quickstart --into README.md
+
+# The golden reports in tests/golden/report, with the made-up results they tell of. Read what changed.
+golden:
+	python -m tests.golden_report

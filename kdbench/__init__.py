@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from kdbench.errors import UserError
     from kdbench.lint import lint_suite
     from kdbench.plan import expand, make_plan, weights_needed
-    from kdbench.report.markdown import render
+    from kdbench.report.formats import render
     from kdbench.store import load_result, save_result
     from kdbench.suite import load_suite
     from kdbench.training.notebook import train
@@ -48,7 +48,7 @@ _HOME = {
     "load_result": "store",
     "load_suite": "suite",
     "make_plan": "plan",
-    "render": "report.markdown",
+    "render": "report.formats",
     "save_result": "store",
     "train": "training.notebook",
     "weights_needed": "plan",

@@ -64,6 +64,8 @@ class DatasetEntry(Struct, frozen=True, kw_only=True):
     """A function of () -> its classes' names in groups of near ones ("": nothing says which are near)."""
     neighbours_digest: str = ""
     """The sha256 of the matrix that they make: `kdbench.data.neighbours`."""
+    test_labels_digest: str = ""
+    """The sha256 of the test images' classes as `kdbench.predictions` keeps them ("": not measured)."""
 
 
 LOSSES = {
@@ -201,6 +203,7 @@ DATASETS = {
         std=(0.3535,),
         digest="78c9cdd277560958d8bfba7679724e4074d62796803f16d98c81fa8cd8e5f869",
         about="scikit-learn's 1,797 handwritten digits",
+        test_labels_digest="e61432c68cc276d1d2b4973734d43928d84ee16ac39ba450707d3ea54b2605d6",
     ),
     "cifar10": DatasetEntry(
         code="kdbench.data.cifar:cifar10",
@@ -218,12 +221,14 @@ DATASETS = {
         neighbours="kdbench.data.neighbours:cifar100",
         neighbours_digest="3426fbe1c4ce7ecb3c3d1ecb4e5d422d25126ff53219f86f590ed70c723695df",
         **_CIFAR100,  # type: ignore[arg-type]
+        test_labels_digest="4dad7d09c7c97d33f6cb928d705cf4196221316fd6e31bdd978a08ed9103ee0b",
     ),
     "cifar100_coarse": DatasetEntry(
         labels="coarse_labels",
         classes=20,
         about="CIFAR-100 with its 20 superclasses",
         **_CIFAR100,  # type: ignore[arg-type]
+        test_labels_digest="48df17fb3bf299f43dd7e131db11ca0ea8b07d750be8b6dcf7ad6ff1b4cc721d",
     ),
 }
 

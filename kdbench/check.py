@@ -10,13 +10,26 @@ from types import MappingProxyType
 from msgspec import Struct
 
 from kdbench.spec import Cell, Check, Failure, Reading, Reference, Result, Row, Run, Verdict, Word
-from kdbench.stats import MOST_SEEDS, SLACK, Spread, equivalence_p, half_width, mean, seeds_needed, spread
+from kdbench.stats import (
+    LEVEL,
+    MOST_SEEDS,
+    SLACK,
+    Spread,
+    equivalence_p,
+    half_width,
+    mean,
+    outside_p,
+    seeds_needed,
+    spread,
+)
+from kdbench.tally import by_chance, counts, sentence, tally
 
 BAD = frozenset({Word.BELOW, Word.ABOVE, Word.FAILED, Word.BLOCKED})
 """The words that make `kdbench check` exit with 1."""
 
 _NO_FAILURES: Mapping[str, Failure] = MappingProxyType({})
 _NO_REPEATS: Mapping[str, Sequence[Result]] = MappingProxyType({})
+_NO_LEVELS: Mapping[str, Mapping[int, float]] = MappingProxyType({})
 
 
 class _Stored(Struct, frozen=True):
@@ -25,6 +38,7 @@ class _Stored(Struct, frozen=True):
     results: Mapping[str, Result]
     failures: Mapping[str, Failure]
     repeats: Mapping[str, Sequence[Result]]
+    levels: Mapping[str, Mapping[int, float]]
 
     def value(self, of: str, reading: Reading) -> float | None:
         """The accuracy of a run at a reading; None without a result or if its curve is too short."""
@@ -32,6 +46,10 @@ class _Stored(Struct, frozen=True):
         if result is None or (isinstance(reading, int) and reading > len(result.curve.top1)):
             return None
         return result.curve.at(reading)
+
+    def level(self, cell: Cell) -> Mapping[int, float] | None:
+        """The levels of the plan of looks that a row's runs are in."""
+        return next((self.levels[of] for of in cell.ids if of in self.levels), None)
 
     def failure(self, of: str) -> Failure | None:
         """Why a run has no result. A result stored since then outweighs an old failure."""
@@ -43,14 +61,21 @@ def check_suite(
     results: Mapping[str, Result],
     failures: Mapping[str, Failure] = _NO_FAILURES,
     repeats: Mapping[str, Sequence[Result]] = _NO_REPEATS,
+    levels: Mapping[str, Mapping[int, float]] = _NO_LEVELS,
 ) -> list[Check]:
     """Hold every row against the results there are, in the order of the cells.
 
-    `results`, `failures` and `repeats` (further trainings of the same run) are keyed by the id of the run;
-    others than the cells' are not looked at.
+    All are keyed by the id of the run; others than the cells' are not looked at.
+
+    Args:
+        cells: the rows with their runs.
+        results: what the runs gave.
+        failures: why runs have no result.
+        repeats: further trainings of the same run.
+        levels: of runs that were looked at after each seed, the levels by number of seeds: `sequential`.
     """
     cells = list(cells)
-    stored = _Stored(results, failures, repeats)
+    stored = _Stored(results, failures, repeats, levels)
     namesakes: defaultdict[tuple[str, ...], list[str]] = defaultdict(list)
     for cell in cells:
         namesakes[cell.ids].append(cell.row.name)
@@ -69,16 +94,15 @@ def exit_code(checks: Iterable[Check], *, strict: bool = False) -> int:
 
 
 def headline(checks: Iterable[Check]) -> str:
-    """How many of the printed accuracies and gains have which verdict, in one sentence."""
+    """How many of the printed accuracies and gains have which verdict, and how many of them by chance."""
     checks = list(checks)
-    parts = [
-        _count([check.top1 for check in checks], "accuracies"),
-        _count([check.gain for check in checks], "gains"),
-    ]
+    found = [tally(check.top1 for check in checks), tally(check.gain for check in checks)]
+    parts = [sentence(each, what) for each, what in zip(found, ("accuracies", "gains"), strict=True)]
     if bare := [check.top1.word for check in checks if check.top1.printed is None]:
         bad = Counter(word for word in bare if word in BAD)
-        parts.append(", ".join([f"{len(bare)} without a printed accuracy", *_counts(bad)]))
-    return "; ".join(parts) + "."
+        parts.append(", ".join([f"{len(bare)} without a printed accuracy", *counts(bad)]))
+    adjusted = any(v.p_adjusted is not None for check in checks for v in (check.top1, check.gain))
+    return "; ".join(parts) + "." + by_chance(found, adjusted=adjusted)
 
 
 def judge(
@@ -89,22 +113,25 @@ def judge(
     error: Spread | None = None,
     seeds: int = 0,
     notes: Sequence[str] = (),
+    levels: Mapping[int, float] | None = None,
 ) -> Verdict:
-    """Hold one value per seed against a printed number (DESIGN, section 6).
+    """Hold one value per seed against a printed number: docs/verdicts.md.
 
     Args:
-        values: at least one, in percent (or percentage points, for gains).
+        values: at least one, in percent (or points, for gains).
         printed: the same, as printed.
-        margin: the tolerance, in percentage points.
+        margin: the tolerance, in points.
         error: the printed number's spread; None: it counts as exact.
         seeds: how many values the row asks for.
         notes: what else the reader must know, added to the reason.
+        levels: the p-values that count, by number of values (`sequential`); None: 5 %.
     """
     off = mean(values) - printed
     scatter = spread(values)
-    half = half_width(scatter, error) if scatter else None
+    level = _level(len(values), levels)
+    half = half_width(scatter, error, level) if scatter else None
     word = _word(off, half or 0.0, margin, known=scatter is not None)
-    reasons = [_needed(word, off, margin, scatter, error), _so_far(len(values), seeds), *notes]
+    reasons = [_needed(word, off, margin, scatter, error, levels), _so_far(len(values), seeds), *notes]
     return Verdict(
         word=word,
         reason="; ".join(filter(None, reasons)),
@@ -115,8 +142,15 @@ def judge(
         interval=None if half is None else (off - half, off + half),
         within=abs(off) <= margin + SLACK,
         p=equivalence_p(off, margin, scatter, error) if scatter else None,
+        p_outside=outside_p(off, margin, scatter, error) if scatter else None,
+        level=level,
         exact=error is None,
     )
+
+
+def _level(n: int, levels: Mapping[int, float] | None) -> float:
+    """The level of a look; beyond the last one that was planned, the smallest holds."""
+    return LEVEL if levels is None else levels.get(n, min(levels.values()))
 
 
 def _word(off: float, half: float, margin: float, *, known: bool) -> Word:
@@ -131,7 +165,14 @@ def _word(off: float, half: float, margin: float, *, known: bool) -> Word:
     return Word.BELOW if off < 0 else Word.ABOVE
 
 
-def _needed(word: Word, off: float, margin: float, scatter: Spread | None, error: Spread | None) -> str:
+def _needed(
+    word: Word,
+    off: float,
+    margin: float,
+    scatter: Spread | None,
+    error: Spread | None,
+    levels: Mapping[int, float] | None,
+) -> str:
     """What it takes to know more."""
     if scatter is None:
         return "a second seed is needed to know the spread"
@@ -139,7 +180,9 @@ def _needed(word: Word, off: float, margin: float, scatter: Spread | None, error
         return "the mean lies outside the tolerance, its interval reaches inside: more seeds are needed"
     if word is not Word.CONSISTENT:
         return ""
-    more = seeds_needed(off, margin, scatter, error)
+    more = seeds_needed(off, margin, scatter, error, levels)
+    if more is None and levels is not None:
+        return f"not decided within the {max(levels)} seeds planned, if mean and spread stay"
     if more is None:
         return f"not even {MOST_SEEDS} more seeds would do, if mean and spread stay"
     return f"{more} more {'seed is' if more == 1 else 'seeds are'} needed, if mean and spread stay"
@@ -150,18 +193,33 @@ def _so_far(have: int, asked: int) -> str:
 
 
 def _check(cell: Cell, stored: _Stored, names: Sequence[str]) -> Check:
-    read = ((run.seed, stored.value(of, cell.row.reading)) for run, of in _runs(cell))
-    values = {seed: value for seed, value in read if value is not None}
+    values = _values(cell, cell.row.reading, stored)
+    gains = _paired(cell, values, stored)
     return Check(
         row=cell.row,
         ids=cell.ids,
         top1=_top1(cell, values, stored),
-        gain=_gain(cell, values, stored),
+        gain=_gain(cell, values, gains, stored),
         values=values,
+        gains=gains,
+        readings=dict(_readings(cell, stored)),
         optimism=_optimism(cell, stored),
         same_as=tuple(name for name in names if name != cell.row.name),
         repeats=tuple(_differences(cell, stored)),
     )
+
+
+def _values(cell: Cell, reading: Reading, stored: _Stored) -> dict[int, float]:
+    """The accuracies at a reading, by seed."""
+    read = ((run.seed, stored.value(of, reading)) for run, of in _runs(cell))
+    return {seed: value for seed, value in read if value is not None}
+
+
+def _readings(cell: Cell, stored: _Stored) -> Iterator[tuple[str, float]]:
+    """The mean at each reading; a row's own epoch beside the last and the best."""
+    for reading in dict.fromkeys(("last", "best", cell.row.reading)):
+        if values := _values(cell, reading, stored):
+            yield str(reading), mean(list(values.values()))
 
 
 def _differences(cell: Cell, stored: _Stored) -> Iterator[str]:
@@ -186,7 +244,7 @@ def _top1(cell: Cell, values: Mapping[int, float], stored: _Stored) -> Verdict:
     row, reference = cell.row, cell.row.reference
     if not values:
         return _absent(cell, reference.top1, stored)
-    notes = list(_failed_seeds(cell, stored))
+    notes = [*_own_margin(row), *_failed_seeds(cell, stored)]
     if reference.top1 is None:
         only = "only the gain is printed" if reference.gain is not None else "no reference accuracy"
         return _unreferenced(list(values.values()), [only, _so_far(len(values), row.seeds), *notes])
@@ -197,7 +255,13 @@ def _top1(cell: Cell, values: Mapping[int, float], stored: _Stored) -> Verdict:
         error=_printed_spread(reference),
         seeds=row.seeds,
         notes=notes,
+        levels=stored.level(cell),
     )
+
+
+def _own_margin(row: Row) -> Iterator[str]:
+    if row.tolerance.why:
+        yield f"tolerance {row.tolerance.top1:g} (gain {row.tolerance.gain:g}): {row.tolerance.why}"
 
 
 def _printed_spread(reference: Reference) -> Spread | None:
@@ -207,25 +271,34 @@ def _printed_spread(reference: Reference) -> Spread | None:
     return Spread(reference.std, reference.n)
 
 
-def _gain(cell: Cell, values: Mapping[int, float], stored: _Stored) -> Verdict:
+def _gain(cell: Cell, values: Mapping[int, float], gains: Mapping[int, float], stored: _Stored) -> Verdict:
     """Top1 minus the baseline's of the same seed: the same views, so the pairs scatter less."""
     row, printed = cell.row, cell.row.reference.gain
     if row.is_baseline or cell.ids == cell.baselines:
         return Verdict(word=Word.NO_REFERENCE)  # a baseline, or a point on its way, gains nothing on itself
     if not values and printed is not None:
         return _absent(cell, printed, stored)
-    gains = _paired(cell, values, stored)
     if printed is None:
-        return _unreferenced(gains, ["no reference gain"])
+        return _unreferenced(list(gains.values()), ["no reference gain"])
     if not gains:
         return Verdict(word=Word.PENDING, reason=_no_baseline(cell, stored), printed=printed)
-    return judge(gains, printed, row.tolerance.gain, seeds=row.seeds)
+    return judge(
+        list(gains.values()),
+        printed,
+        row.tolerance.gain,
+        seeds=row.seeds,
+        notes=list(_own_margin(row)),
+        levels=stored.level(cell),
+    )
 
 
-def _paired(cell: Cell, values: Mapping[int, float], stored: _Stored) -> list[float]:
+def _paired(cell: Cell, values: Mapping[int, float], stored: _Stored) -> dict[int, float]:
+    """The accuracy less the baseline's, by seed; of a baseline nothing."""
+    if cell.row.is_baseline or cell.ids == cell.baselines:
+        return {}
     pairs = zip(cell.runs, cell.baselines, strict=bool(cell.baselines))
     read = ((run.seed, stored.value(of, cell.row.reading)) for run, of in pairs if run.seed in values)
-    return [values[seed] - base for seed, base in read if base is not None]
+    return {seed: values[seed] - base for seed, base in read if base is not None}
 
 
 def _no_baseline(cell: Cell, stored: _Stored) -> str:
@@ -295,17 +368,3 @@ def _failed_teacher(run: Run, stored: _Stored) -> Failure | None:
 def _optimism(cell: Cell, stored: _Stored) -> float | None:
     found = [stored.results[of] for of in cell.ids if of in stored.results]
     return mean([result.best - result.last for result in found]) if found else None
-
-
-def _count(verdicts: Iterable[Verdict], what: str) -> str:
-    printed = [verdict for verdict in verdicts if verdict.printed is not None]
-    if not printed:
-        return f"no printed {what}"
-    words = Counter(verdict.word for verdict in printed)
-    first = f"{words.pop(Word.REPRODUCED, 0)} of {len(printed)} {what} reproduced"
-    within = sum(verdict.within is True for verdict in printed)
-    return ", ".join([first, *_counts(words)]) + f" ({within} within the tolerance)"
-
-
-def _counts(words: Mapping[Word, int]) -> list[str]:
-    return [f"{words[word]} {word}" for word in Word if word in words]

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import gc
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -17,9 +16,21 @@ from kdbench.cli_audit import audit
 from kdbench.cli_bench import bench
 from kdbench.cli_data import data
 from kdbench.cli_equivalence import equivalence
+from kdbench.cli_evidence import bundle, compare, history, verify
 from kdbench.cli_import import import_
+from kdbench.cli_judge import claims, power
 from kdbench.cli_list import list_
-from kdbench.cli_options import as_json, complete_suite, offline, on_where, say, selection, wait_for
+from kdbench.cli_options import (
+    as_json,
+    complete_suite,
+    judgement,
+    offline,
+    on_where,
+    say,
+    selection,
+    wait_for,
+)
+from kdbench.cli_report import plot, report
 from kdbench.errors import UserError
 
 if TYPE_CHECKING:
@@ -60,6 +71,7 @@ def cli() -> None:
 
 @cli.command()
 @selection
+@judgement
 @click.option("-j", "--jobs", type=click.IntRange(1), help="Runs at a time.")
 @click.option("--again", is_flag=True, help="Train what has a result once more, beside it.")
 @click.option("--cohorts/--no-cohorts", default=True, help="Several runs of one teacher in one process.")
@@ -175,6 +187,7 @@ def logs(row: str, *, follow: bool, form: Form) -> None:
 
 @cli.command()
 @selection
+@judgement
 @click.option("--strict", is_flag=True, help="Exit with 1 unless everything is reproduced.")
 @as_json
 def check(chosen: Selection, *, strict: bool, as_json: bool) -> int:
@@ -183,44 +196,17 @@ def check(chosen: Selection, *, strict: bool, as_json: bool) -> int:
 
 
 def _judge(chosen: Selection, *, strict: bool, as_json: bool, report: bool) -> int:
-    from kdbench import judging
+    from kdbench import judging, reporting
     from kdbench.check import exit_code
+    from kdbench.report.markdown import markdown
 
     judged = judging.judge(chosen)
     checks = [check for _, some in judged.suites for check in some]
     if as_json:
         say(checks)
     else:
-        click.echo(judging.report(judged) if report else judging.table(judged))
+        click.echo(markdown(reporting.gather(judged)) if report else judging.table(judged))
     return exit_code(checks, strict=strict)
-
-
-@cli.command()
-@selection
-@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="A file to write.")
-@click.option(
-    "--into",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="A text in which the summary replaces what stands between the kdbench markers.",
-)
-@click.option("--summary", is_flag=True, help="One table only.")
-@click.option("--audit", "with_audit", is_flag=True, help="With what the losses do; imports torch.")
-def report(
-    chosen: Selection, *, output: Path | None, into: Path | None, summary: bool, with_audit: bool
-) -> None:
-    """Write the report, in Markdown."""
-    from kdbench import judging
-    from kdbench.report.markers import put_between
-    from kdbench.store import write
-
-    judged = judging.judge(chosen)
-    text = judging.summaries(judged) if summary or into else judging.report(judged, audit=with_audit)
-    if into is not None:
-        write(into, put_between(into.read_text(encoding="utf-8"), text, str(into)).encode())
-    elif output is not None:
-        write(output, text.encode())
-    else:
-        click.echo(text)
 
 
 @cli.command()
@@ -297,6 +283,14 @@ def schema() -> None:
 cli.add_command(audit)
 cli.add_command(bench)
 cli.add_command(equivalence)
+cli.add_command(compare)
+cli.add_command(history)
+cli.add_command(bundle)
+cli.add_command(verify)
 cli.add_command(list_)
 cli.add_command(data)
 cli.add_command(import_)
+cli.add_command(report)
+cli.add_command(plot)
+cli.add_command(claims)
+cli.add_command(power)

@@ -10,6 +10,7 @@ import click
 
 if TYPE_CHECKING:
     from kdbench.spec import Form, Precision
+    from kdbench.workload import Selection
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -49,6 +50,7 @@ SELECTION = (
         show_default=True,
         help="The arithmetic of training; other runs with other ids.",
     ),
+    click.option("--part", metavar="K/N", help="The K-th of N parts of the rows: a night's, or a machine's."),
     click.option("--smoke", is_flag=True, help="2 epochs on 256 images: does it train at all?"),
 )
 
@@ -65,11 +67,12 @@ def selection(command: F) -> F:
         seeds: str | None,
         form: Form,
         settings: tuple[str, ...],
+        part: str | None,
         smoke: bool,
         precision: Precision,
         **rest: Any,  # noqa: ANN401 - the command's own options
     ) -> Any:  # noqa: ANN401 - what the command returns
-        from kdbench.workload import Selection, parse_seeds, parse_settings
+        from kdbench.workload import Selection, parse_part, parse_seeds, parse_settings
 
         chosen = Selection(
             suites=suite,
@@ -79,11 +82,43 @@ def selection(command: F) -> F:
             settings=parse_settings(settings),
             smoke=smoke,
             precision=precision,
+            part=parse_part(part) if part is not None else (1, 1),
         )
         return command(chosen, **rest)
 
     wrapped: Any = with_selection
     for option in reversed(SELECTION):
+        wrapped = option(wrapped)
+    return wrapped  # type: ignore[no-any-return]
+
+
+JUDGEMENT = (
+    click.option("--reading", metavar="READING", help="last, best or an epoch, instead of the suite's."),
+    click.option("--holm", is_flag=True, help="Verdicts adjusted for how many there are (Holm)."),
+)
+
+
+def judgement(command: F) -> F:
+    """The options that say how what is stored is judged; below `selection`, into its Selection."""
+    from functools import wraps
+
+    @wraps(command)
+    def with_judgement(
+        chosen: Selection,
+        *,
+        reading: str | None,
+        holm: bool,
+        **rest: Any,  # noqa: ANN401 - the command's own options
+    ) -> Any:  # noqa: ANN401 - what the command returns
+        from msgspec.structs import replace
+
+        from kdbench.workload import parse_reading
+
+        read = parse_reading(reading) if reading is not None else None
+        return command(replace(chosen, reading=read, holm=holm), **rest)
+
+    wrapped: Any = with_judgement
+    for option in reversed(JUDGEMENT):
         wrapped = option(wrapped)
     return wrapped  # type: ignore[no-any-return]
 

@@ -1,19 +1,20 @@
-"""What `kdbench check` and `report` do: stored results -> checks -> text."""
+"""What `kdbench check` does, and `report` begins with: stored results -> checks."""
 
-import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from kdbench import equivalence
-from kdbench.audit import Audit, Prober, audit_suite, load_prober
 from kdbench.check import check_suite
-from kdbench.lint import lint_suite
+from kdbench.claims import check_claims
+from kdbench.errors import UserError
+from kdbench.holm import adjust
 from kdbench.machine import load_machine
-from kdbench.report.markdown import render
-from kdbench.report.summary import lines, summary
-from kdbench.spec import Cell, Check, Result, Run, Suite
-from kdbench.store import index, load_failures, load_repeats, load_results
+from kdbench.report.claims import claim_lines
+from kdbench.report.summary import lines
+from kdbench.spec import Cell, Check, Reading, Result, Run, Suite
+from kdbench.store import Index, index, load_failures, load_repeats, load_results
 from kdbench.workload import Selection
 
 
@@ -23,6 +24,8 @@ class Judged(Struct, frozen=True):
     chosen: Selection
     suites: list[tuple[Suite, list[Check]]]
     results: Mapping[str, Result]
+    there: Index
+    """The records that are stored."""
 
 
 def judge(chosen: Selection) -> Judged:
@@ -32,6 +35,8 @@ def judge(chosen: Selection) -> Judged:
         UserError: a suite or a stored result is wrong.
     """
     suites = chosen.load()
+    if chosen.reading is not None:
+        suites = [(suite, _read_at(cells, chosen.reading)) for suite, cells in suites]
     there = index(load_machine().results)
     ids = dict.fromkeys(name for _, cells in suites for cell in cells for name in _ids(cell))
     known = {name: run for _, cells in suites for cell in cells for name, run in _runs(cell)}
@@ -40,7 +45,29 @@ def judge(chosen: Selection) -> Judged:
     checked = [(suite, check_suite(cells, results, failures, repeats)) for suite, cells in suites]
     if chosen.precision != "float32":
         checked = [(suite, _cited(suite, checks, chosen)) for suite, checks in checked]
-    return Judged(chosen, checked, results)
+    return Judged(chosen, _adjusted(checked) if chosen.holm else checked, results, there)
+
+
+def _read_at(cells: Iterable[Cell], reading: Reading) -> tuple[Cell, ...]:
+    """The cells at another reading; what is printed of an epoch on the way stays there.
+
+    Raises:
+        UserError: no row trains so many epochs.
+    """
+    cells = tuple(cells)
+    longest = max((cell.row.recipe.epochs for cell in cells), default=0)
+    if isinstance(reading, int) and reading > longest:
+        raise UserError(f"--reading {reading}: the rows train at most {longest} epochs")
+    return tuple(
+        cell if isinstance(cell.row.reading, int) else replace(cell, row=replace(cell.row, reading=reading))
+        for cell in cells
+    )
+
+
+def _adjusted(checked: Sequence[tuple[Suite, list[Check]]]) -> list[tuple[Suite, list[Check]]]:
+    """All that is judged is one family, whichever suites it comes from."""
+    whole = iter(adjust(check for _, checks in checked for check in checks))
+    return [(suite, [next(whole) for _ in checks]) for suite, checks in checked]
 
 
 def _cited(suite: Suite, checks: list[Check], chosen: Selection) -> list[Check]:
@@ -59,58 +86,9 @@ def _ids(cell: Cell) -> tuple[str, ...]:
 
 def table(judged: Judged) -> str:
     """The verdicts for a terminal."""
-    return "\n\n".join("\n".join(lines(checks)) for _, checks in judged.suites)
+    return "\n\n".join("\n".join(_table(suite, checks)) for suite, checks in judged.suites)
 
 
-def report(judged: Judged, *, audit: bool = False) -> str:
-    """The reports of all suites; `audit`: with what the losses do, for which torch is imported."""
-    prober = load_prober() if audit else None
-    return "\n".join(
-        render(
-            suite,
-            checks,
-            lint_suite(suite),
-            form=judged.chosen.form,
-            command=command(judged.chosen, suite),
-            environment=environment(checks, judged.results),
-            audit=_audit(judged.chosen, suite, prober) if prober else (),
-        )
-        for suite, checks in judged.suites
-    )
-
-
-def _audit(chosen: Selection, suite: Suite, prober: Prober) -> list[Audit]:
-    return audit_suite(suite, chosen.cells(suite, chosen.rows), prober)
-
-
-def summaries(judged: Judged) -> str:
-    """One table per suite."""
-    return "\n".join(summary(suite, checks) for suite, checks in judged.suites)
-
-
-def environment(checks: list[Check], results: Mapping[str, Result]) -> dict[str, str]:
-    """What the runs were trained with: each fact, with all its values where the runs differ."""
-    found: dict[str, dict[str, None]] = {}
-    for name in dict.fromkeys(name for check in checks for name in check.ids):
-        for key, value in results[name].environment.items() if name in results else ():
-            if key not in ("teacher", "commit", "dirty") and value is not None:
-                found.setdefault(key, {})[str(value)] = None
-    return {key: ", ".join(sorted(values)) for key, values in found.items()}
-
-
-def command(chosen: Selection, suite: Suite) -> str:
-    """The command that trains and reports the same rows again."""
-    words = ["kdbench", "run", suite.path.removesuffix(".toml")]
-    if chosen.rows != "*":
-        words += ["--rows", chosen.rows]
-    if chosen.seeds is not None:
-        words += ["--seeds", ",".join(map(str, chosen.seeds))]
-    if chosen.form != "released":
-        words += ["--as", chosen.form]
-    for key, value in chosen.settings.items():
-        words += ["--set", f"{key}={value}"]
-    if chosen.precision != "float32":
-        words += ["--precision", chosen.precision]
-    if chosen.smoke:
-        words.append("--smoke")
-    return shlex.join(words)
+def _table(suite: Suite, checks: list[Check]) -> list[str]:
+    claims = claim_lines(check_claims(suite, checks))
+    return [*lines(checks), *(["", *claims] if claims else [])]

@@ -84,6 +84,19 @@ class DeltaFile(Struct, frozen=True, kw_only=True):
     teacher: Reading | None = None
 
 
+class ClaimFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[[claim]]`: what the paper concludes; one of `order`, `alike`, `improves` says from which rows."""
+
+    id: Name
+    says: Text
+    section: Text
+    order: tuple[Text, ...] = ()
+    alike: tuple[Text, ...] = ()
+    improves: tuple[Text, ...] = ()
+    margin: Weight = 0.0
+    note: Note = ""
+
+
 class SuiteFile(Struct, frozen=True, kw_only=True):
     """A whole file of `suites/`."""
 
@@ -92,6 +105,7 @@ class SuiteFile(Struct, frozen=True, kw_only=True):
     recipe: Written
     table: list[TableFile]
     delta: list[DeltaFile] = field(default_factory=list)
+    claim: list[ClaimFile] = field(default_factory=list)
 
 
 class Place:
@@ -267,12 +281,14 @@ def read_suite_file(content: Mapping[str, Any], place: Place) -> SuiteFile:
             place.say(f"[{name}] is missing")
     tables = [_table(table, at) for table, at in _each(content, "table", "id", place)]
     deltas = [struct_at(DeltaFile, delta, at) for delta, at in _each(content, "delta", "at", place)]
+    claims = [struct_at(ClaimFile, claim, at) for claim, at in _each(content, "claim", "id", place)]
     if None in deltas or not tables:
         place.doubts.add("*")
     return SuiteFile(
         suite=make(SuiteHead, _section(SuiteHead, "suite", content, place), place.at("[suite]"), _HEAD),  # type: ignore[arg-type]
         table=[table for table in tables if table is not None],
         delta=[delta for delta in deltas if delta is not None],
+        claim=[claim for claim in claims if claim is not None],
         recipe=_section(Recipe, "recipe", content, place),
         tolerance=_section(Tolerance, "tolerance", content, place),
     )

@@ -13,6 +13,8 @@ from typing import Annotated, Literal
 from msgspec import NODEFAULT, Meta, Struct, field, json
 from msgspec.structs import fields
 
+from kdbench.claim import Claim
+
 PROTOCOL = 1
 """The version of the arithmetic of training. Raised whenever a change of code can change a number."""
 
@@ -157,6 +159,8 @@ class Tolerance(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     top1: Rate
     gain: Rate
+    why: str = ""
+    """Why a row's margins are not the suite's."""
 
 
 class TeacherName(Struct, frozen=True):
@@ -255,6 +259,7 @@ class Suite(Struct, frozen=True, kw_only=True):
     dataset: str
     rows: tuple[Row, ...]
     deltas: tuple[Delta, ...] = ()
+    claims: tuple[Claim, ...] = ()
     teacher: Reading = "last"
     """The checkpoint of a teacher named without an epoch."""
     arxiv: str = ""
@@ -303,6 +308,8 @@ class Result(Struct, frozen=True, kw_only=True):
     weights: dict[str, Digest]
     """The sha256 of the weights kept, by epoch."""
     environment: dict[str, str | int | float | bool | None]
+    predictions: dict[str, Digest] = {}
+    """The sha256 of the classes predicted, by epoch, and of the true ones (`kdbench.predictions`)."""
 
 
 class Failure(Struct, frozen=True, kw_only=True):
@@ -342,11 +349,17 @@ class Verdict(Struct, frozen=True, kw_only=True):
     std: float | None = None
     n: int = 0
     interval: tuple[float, float] | None = None
-    """90 % confidence interval of (measured - printed); None for fewer than two seeds."""
+    """Confidence interval of (measured - printed), of 1 - 2 `level`; None for fewer than two seeds."""
     within: bool | None = None
     """The plain test: the mean differs from the printed number by no more than the tolerance."""
     p: float | None = None
     """The p-value of the two one-sided tests: small means equivalent within the tolerance."""
+    p_outside: float | None = None
+    """The p-value of the opposite: small means that the difference is larger than the tolerance."""
+    p_adjusted: float | None = None
+    """Holm's adjusted p-value of what the word claims, where asked for: `holm.adjust`."""
+    level: float = 0.05
+    """The largest p-value that counts: less where the row is looked at after each seed (`sequential`)."""
     exact: bool = True
     """The printed mean counted as exact: its std or number of runs is not printed."""
 
@@ -366,6 +379,10 @@ class Check(Struct, frozen=True, kw_only=True):
     gain: Verdict
     values: dict[int, float] = {}
     """The accuracy at the row's reading, by seed."""
+    gains: dict[int, float] = {}
+    """The same less the baseline's of the same seed, where both are there."""
+    readings: dict[str, float] = {}
+    """The mean over the seeds at `last`, at `best` and at the row's epoch."""
     optimism: float | None = None
     """Mean of (best on test minus last)."""
     same_as: tuple[str, ...] = ()

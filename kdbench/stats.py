@@ -1,15 +1,19 @@
 """Small samples: intervals, equivalence within a margin, and how many more seeds that takes.
 
-All values and margins are in percentage points. Every interval is the two-sided 90 % interval, the one
-that belongs to two one-sided tests at 5 % (Schuirmann, J. Pharmacokinet. Biopharm. 15, 1987).
+All values and margins are in percentage points. An interval is two-sided, of 1 - 2 level: 90 % unless
+said otherwise, the one that belongs to two one-sided tests at 5 % (Schuirmann, J. Pharmacokinet. Biopharm.
+15, 1987).
 scipy is imported inside the functions: `kdbench plan` and `kdbench --help` need none of this.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from math import fsum, sqrt
 
 from msgspec import Struct
+
+LEVEL = 0.05
+"""Of each one-sided test: how often it may be wrong."""
 
 SLACK = 1e-9
 """Percentage points by which a margin may be missed: 76.82 - 76.32 is 0.5 and not a little more."""
@@ -63,10 +67,10 @@ def error(measured: Spread, printed: Spread | None = None) -> tuple[float, float
     return sqrt(total), 1 / inverse
 
 
-def half_width(measured: Spread, printed: Spread | None = None) -> float:
-    """Half the 90 % interval of (measured mean - printed mean): t at 0.95 times the standard error."""
+def half_width(measured: Spread, printed: Spread | None = None, level: float = LEVEL) -> float:
+    """Half the interval of (measured mean - printed mean): t at 1 - level times the standard error."""
     size, degrees = error(measured, printed)
-    return _t95(degrees) * size
+    return t_quantile(degrees, level) * size
 
 
 def equivalence_p(off: float, margin: float, measured: Spread, printed: Spread | None = None) -> float:
@@ -84,26 +88,103 @@ def equivalence_p(off: float, margin: float, measured: Spread, printed: Spread |
     return float(stdtr(degrees, -room / size))
 
 
-def seeds_needed(off: float, margin: float, measured: Spread, printed: Spread | None = None) -> int | None:
-    """How many more seeds until the 90 % interval lies inside the margin, if mean and spread stay.
+def outside_p(off: float, margin: float, measured: Spread, printed: Spread | None = None) -> float:
+    """The p-value of the opposite, that |off| is more than the margin, on the side where it lies.
+
+    p < 0.05 says the same as: the 90 % interval lies outside the margin.
+    """
+    from scipy.special import stdtr
+
+    size, degrees = error(measured, printed)
+    beyond = abs(off) - margin
+    if not size:
+        return 0.0 if beyond > SLACK else 1.0
+    return float(stdtr(degrees, -beyond / size))
+
+
+def greater_p(values: Sequence[float], margin: float = 0.0) -> float:
+    """The p-value of the one-sided t test that the mean of at least two values is above the margin.
+
+    Without any spread p is 0 above the margin, 1 below it and at it.
+    """
+    from scipy.special import stdtr
+
+    scatter = spread(values)
+    if scatter is None:
+        raise ValueError("a test takes at least two values")
+    above = mean(values) - margin
+    if not scatter.std:
+        return 0.0 if above > SLACK else 1.0
+    return float(stdtr(scatter.n - 1, -above / sqrt(scatter.of_mean)))
+
+
+def power(off: float, margin: float, std: float, n: int, level: float = LEVEL) -> float:
+    """The probability that the interval of n normal values lies inside the margin.
+
+    The printed mean counts as exact. Given the sample's s, the mean must lie within
+    margin - t s / sqrt(n); that normal probability is integrated over the distribution of s, which is
+    std times the root of chi-squared over its degrees (Schuirmann 1987).
+
+    Args:
+        off: the true difference, in percentage points.
+        margin: the tolerance.
+        std: the true standard deviation of one value, above 0.
+        n: how many values, at least two.
+        level: of each of the two one-sided tests.
+    """
+    from scipy.integrate import quad
+    from scipy.special import chdtr, chdtri, ndtr
+
+    degrees, scale = n - 1, std / sqrt(n)
+    unit = t_quantile(degrees, level)
+
+    def given(share: float) -> float:
+        reach = margin - unit * scale * sqrt(chdtri(degrees, 1 - share) / degrees)
+        return float(ndtr((reach - off) / scale) - ndtr((-reach - off) / scale))
+
+    most = float(chdtr(degrees, degrees * (margin / unit / scale) ** 2))
+    return float(quad(given, 0, most, limit=200)[0])
+
+
+def seeds_needed(
+    off: float,
+    margin: float,
+    measured: Spread,
+    printed: Spread | None = None,
+    levels: Mapping[int, float] | None = None,
+) -> int | None:
+    """How many more seeds until the interval lies inside the margin, if mean and spread stay.
+
+    Args:
+        off: measured mean - printed mean.
+        margin: the tolerance.
+        measured: the spread so far.
+        printed: the printed number's; None: it counts as exact.
+        levels: by number of seeds, where the row is looked at after each; None: `LEVEL` throughout.
 
     Returns:
-        0 if it does already; None if not even `MOST_SEEDS` more would do, as when |off| >= margin or
-        when the printed number's own error is too large.
+        0 if it does already; None if not even `MOST_SEEDS` more would do (or all of `levels`), as when
+        |off| >= margin or when the printed number's own error is too large.
     """
     final, _ = error(Spread(measured.std, measured.n + MOST_SEEDS), printed)
-    if abs(off) + _t95(1e9) * final > margin + SLACK:
+    if abs(off) + t_quantile(1e9) * final > margin + SLACK:
         return None  # not even with the normal's quantile, the smallest there is: most end here
     for more in range(MOST_SEEDS + 1):
         then = Spread(measured.std, measured.n + more)
-        if abs(off) + half_width(then, printed) <= margin + SLACK:
+        level = level_at(then.n, levels)
+        if level is not None and abs(off) + half_width(then, printed, level) <= margin + SLACK:
             return more
     return None
 
 
+def level_at(n: int, levels: Mapping[int, float] | None) -> float | None:
+    """The level of a look at n seeds; None where the plan of looks has no such look."""
+    return LEVEL if levels is None else levels.get(n)
+
+
 @lru_cache(maxsize=1024)
-def _t95(degrees: float) -> float:
-    """The 0.95 quantile of Student's t: a suite asks for the same few again and again."""
+def t_quantile(degrees: float, level: float = LEVEL) -> float:
+    """The 1 - level quantile of Student's t: a suite asks for the same few again and again."""
     from scipy.special import stdtrit
 
-    return float(stdtrit(degrees, 0.95))
+    return float(-stdtrit(degrees, level))

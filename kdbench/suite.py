@@ -9,8 +9,10 @@ from typing import Any
 
 from msgspec.structs import asdict
 
+from kdbench.claim import Claim
 from kdbench.errors import UserError
 from kdbench.mistakes import find_mistakes
+from kdbench.mistakes_claims import find_claim_mistakes
 from kdbench.schema import (
     WRONG,
     Place,
@@ -37,6 +39,7 @@ def load_suite(path: str | Path) -> Suite:
     place = Place(str(file))
     suite = build(file, read_suite_file(content, place), place)
     find_mistakes(suite, place)
+    find_claim_mistakes(suite, place)
     if place.problems:
         raise UserError(*place.problems)
     return suite
@@ -78,6 +81,7 @@ def build(file: Path, written: SuiteFile, place: Place) -> Suite:
         teacher=head.teacher,
         rows=rows,
         deltas=tuple(Delta(**asdict(delta)) for delta in written.delta),
+        claims=tuple(Claim(**asdict(claim)) for claim in written.claim),
     )
 
 
@@ -89,6 +93,8 @@ def _rows(written: SuiteFile, table: TableFile, place: Place) -> Iterator[Row]:
         here = place.at(f"row {number} ({line.student})")
         own_recipe = values_at(Recipe, line.recipe, here.at("recipe"))
         own_margins = values_at(Tolerance, line.tolerance, here.at("tolerance"))
+        if own_margins and "why" not in own_margins:
+            here.at("tolerance").say('other margins than the suite\'s need a reason: add why = "..."')
         named = _loss({**loss, **_loss_values(line.loss, here)}, place if not line.loss else here)
         teacher = _teacher(line.teacher, here)
         if named is None or (teacher is None and line.teacher is not None):

@@ -9,7 +9,7 @@ from msgspec import Struct
 from kdbench.errors import UserError
 from kdbench.machine import Machine
 from kdbench.plan import expand, make_plan, weights_needed
-from kdbench.spec import Cell, Form, Precision, Run, Suite
+from kdbench.spec import Cell, Form, Precision, Reading, Run, Suite
 from kdbench.store import Index, index, weights_there
 from kdbench.suite import load_suite
 
@@ -24,6 +24,12 @@ class Selection(Struct, frozen=True, kw_only=True):
     settings: Mapping[str, Any] = {}
     smoke: bool = False
     precision: Precision = "float32"
+    reading: Reading | None = None
+    """Which point of the curves is judged, instead of the suite's; trains nothing."""
+    holm: bool = False
+    """Whether the verdicts are adjusted for their number."""
+    part: tuple[int, int] = (1, 1)
+    """The k-th of n parts of each suite's chosen rows: every n-th row, from the k-th on."""
 
     def load(self) -> list[tuple[Suite, tuple[Cell, ...]]]:
         """Each suite with its chosen rows.
@@ -36,7 +42,8 @@ class Selection(Struct, frozen=True, kw_only=True):
         for path in self.suites:
             try:
                 suite = load_suite(path)
-                loaded.append((suite, self.cells(suite, self.rows)))
+                k, n = self.part
+                loaded.append((suite, self.cells(suite, self.rows)[k - 1 :: n]))
             except UserError as error:
                 problems.extend(error.problems)
         if problems:
@@ -91,7 +98,7 @@ def find_work(selection: Selection, machine: Machine, *, again: bool = False) ->
     suites = selection.load()
     cells = [cell for _, some in suites for cell in some]
     every = cells
-    if selection.rows != "*":
+    if (selection.rows, selection.part) != ("*", (1, 1)):
         every = [cell for suite, _ in suites for cell in selection.cells(suite, "*", fitting=True)]
     there = index(machine.results)
     asked = {name for cell in cells for name in cell.ids}
@@ -119,6 +126,20 @@ def _without_weights(runs: tuple[Run, ...], stored: set[str], machine: Machine) 
     }
 
 
+def parse_reading(text: str) -> Reading:
+    """`last`, `best` or an epoch.
+
+    Raises:
+        UserError: it is none of these.
+    """
+    for word in ("last", "best"):
+        if text == word:
+            return word
+    if text.isascii() and text.isdigit() and len(text) < 10 and int(text) > 0:
+        return int(text)
+    raise UserError(f"--reading {text!r:.80}: write last, best or an epoch from 1")
+
+
 def parse_seeds(text: str) -> tuple[int, ...]:
     """`0-2`, `0,3,5` or `4`.
 
@@ -135,6 +156,20 @@ def parse_seeds(text: str) -> tuple[int, ...]:
             raise UserError(f"--seeds {text!r}: a range rises and has at most 1,000 seeds")
         seeds.extend(range(int(ends[0]), int(ends[1]) + 1))
     return tuple(dict.fromkeys(seeds))
+
+
+def parse_part(text: str) -> tuple[int, int]:
+    """`K/N`: the K-th of N parts.
+
+    Raises:
+        UserError: it is not.
+    """
+    k, slash, n = text.partition("/")
+    if not slash or not all(end.isascii() and end.isdigit() and len(end) < 6 for end in (k, n)):
+        raise UserError(f"--part {text!r:.80}: write K/N, for example 3/14, the third of 14 parts")
+    if not 1 <= int(k) <= int(n):
+        raise UserError(f"--part {text}: K is from 1 to {int(n)}")
+    return int(k), int(n)
 
 
 def parse_settings(texts: tuple[str, ...]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from kdbench.check import check_suite
 from kdbench.cli import cli
 from kdbench.plan import expand
 from kdbench.report.audit import audit_lines
-from kdbench.report.markdown import render
+from kdbench.report.formats import render
 from kdbench.spec import Form, Loss
 from kdbench.suite import load_suite
 from kdbench.training.probe import Probed, probe

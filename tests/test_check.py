@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from kdbench.check import check_suite, exit_code, headline, judge
-from kdbench.spec import Check, Failure, Loss, Reading, Reference, Result, Verdict, Word
+from kdbench.spec import Check, Failure, Loss, Reading, Reference, Result, Tolerance, Verdict, Word
 from kdbench.stats import Spread
 from tests.build import CE, make_cell, make_failures, make_result, make_results, make_row, make_run
 
@@ -320,6 +320,25 @@ def test_headline_counts_the_words_of_printed_numbers() -> None:
         "1 of 2 gains reproduced, 1 pending (0 within the tolerance); "
         "2 without a printed accuracy, 1 failed."
     )
+
+
+def test_check_has_every_reading_and_the_gain_of_each_seed() -> None:
+    cell = make_cell(make_row(reading=1), seeds=[0, 1])
+    results = {
+        of: make_result(run, 70.0, 72.0, 71.0, of=of) for run, of in zip(cell.runs, cell.ids, strict=True)
+    }
+    base = make_result(cell.runs[0], 69.0, 69.0, 69.0, of=cell.baselines[0])
+    check = check_suite([cell], results | {cell.baselines[0]: base})[0]
+    assert check.readings == {"last": 71.0, "best": 72.0, "1": 70.0}
+    assert (check.values, check.gains) == ({0: 70.0, 1: 70.0}, {0: 1.0})
+
+
+def test_reason_repeats_why_the_tolerance_is_the_rows_own() -> None:
+    row = make_row(reference=Reference(top1=71.0))
+    row = replace(row, tolerance=Tolerance(top1=1.0, gain=0.5, why="a noisy row"))
+    cell = make_cell(row)
+    reason = check_suite([cell], make_results(cell, [71.0, 71.1, 71.2]))[0].top1.reason
+    assert reason == "tolerance 1 (gain 0.5): a noisy row"
 
 
 def test_headline_of_nothing_printed() -> None:

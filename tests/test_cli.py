@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,13 @@ import pytest
 
 from kdbench import __version__
 from kdbench.cli import cli
+from kdbench.plan import expand
 from kdbench.spec import Failure
 from kdbench.store import save_failure, save_result
+from kdbench.suite import load_suite
 from tests.build import make_result
 from tests.conftest import Command, Outcome
-from tests.project import AS_PRINTED, change, store, write_suite
+from tests.project import AS_PRINTED, SUITE, change, store, write_suite
 
 KD = "1.kd/digits_mlp:digits_cnn"
 
@@ -115,7 +118,9 @@ def test_report_goes_to_a_file(kdbench: Command, stored: Path) -> None:
 
 def test_report_names_the_command_that_makes_it(kdbench: Command) -> None:
     words = ["suites/small", "--rows", "1.*", "--seeds", "0,1", "--as", "printed", "--set", "epochs=2"]
-    assert f"    kdbench run suites/small --rows '1.*' {' '.join(words[3:])}" in kdbench("report", *words).out
+    out = kdbench("report", *words, "--format", "markdown").out
+    for command in ("run", "report"):
+        assert f"    kdbench {command} suites/small --rows '1.*' {' '.join(words[3:])}" in out
 
 
 def test_lint_finds_what_does_not_add_up(kdbench: Command, project: Path) -> None:
@@ -459,52 +464,65 @@ def test_repeat_that_differs_is_told(kdbench: Command, project: Path) -> None:
     assert kdbench("check", "suites/small", "--json").json[0]["repeats"]
 
 
+def curve(project: Path, path: Path, values: Mapping[str, tuple[float, float, float]]) -> None:
+    """Results of three epochs for the rows of the small suite."""
+    for cell in expand(load_suite(path)):
+        for run in cell.runs if cell.row.name in values else ():
+            save_result(project / "results", make_result(run, *values[cell.row.name]))
+
+
+def test_reading_changes_the_verdict_and_trains_nothing(kdbench: Command, project: Path) -> None:
+    curve(project, project / "suites" / "small.toml", {"1.base/digits_mlp": (80.0, 90.0, 70.0)})
+    words = [
+        kdbench("check", "suites/small", "--json", *reading).json[0]["top1"]["word"]
+        for reading in ([], ["--reading", "best"], ["--reading", "2"], ["--reading", "1"])
+    ]
+    assert words == ["below", "reproduced", "reproduced", "below"]
+
+
+def test_reading_stands_in_the_command_of_the_report(kdbench: Command) -> None:
+    report = kdbench("report", "suites/small", "--reading", "best", "--holm").out
+    assert "kdbench run suites/small --reading best --holm" in report
+
+
+def test_reading_leaves_an_epoch_that_is_printed(kdbench: Command, project: Path) -> None:
+    path = write_suite(project, change(("top1 = 90.0", "top1 = 80.0, reading = 1")))
+    curve(project, path, {"1.base/digits_mlp@1": (80.0, 90.0, 70.0)})
+    check = kdbench("check", "suites/small", "--reading", "best", "--json", "--rows", "*@1").json[0]
+    assert check["top1"]["word"] == "reproduced"
+
+
+@pytest.mark.parametrize(("reading", "said"), [("0", "an epoch from 1"), ("4", "train at most 3 epochs")])
+def test_reading_that_no_curve_has_is_refused(kdbench: Command, reading: str, said: str) -> None:
+    done = kdbench("check", "suites/small", "--reading", reading)
+    assert (done.code, said in done.err) == (2, True)
+
+
+CLAIM = """
+[[claim]]
+id = "kd"
+says = "KD improves the student"
+section = "Sec. 1"
+improves = ["1.kd"]
+"""
+
+
+@pytest.mark.parametrize(("top1", "outcome", "code"), [(92.0, "holds", 0), (89.0, "does not hold", 1)])
+def test_claim_is_told_by_check_report_and_claims(
+    kdbench: Command, project: Path, top1: float, outcome: str, code: int
+) -> None:
+    path = write_suite(project, SUITE + CLAIM)
+    store(project, path, AS_PRINTED | {KD: top1})
+    assert f"{outcome}: KD improves the student (Sec. 1)" in kdbench("check", "suites/small").out
+    assert "## Claims" in kdbench("report", "suites/small").out
+    done = kdbench("claims", "suites/small", "--json")
+    assert (done.code, done.json["suites/small.toml"][0]["outcome"]) == (code, outcome)
+
+
 # The surface, frozen: a new command or option is written down here, and in the README.
 
-SELECTION = ["suite", "--as", "--precision", "--rows", "--seeds", "--set", "--smoke"]
-SURFACE = {
-    "run": [
-        *SELECTION,
-        *(
-            "--again",
-            "--cohorts",
-            "--dry-run",
-            "--jobs",
-            "--json",
-            "--offline",
-            "--on",
-            "--strict",
-            "--wait",
-            "-j",
-        ),
-    ],
-    "plan": [*SELECTION, "--json"],
-    "status": [*SELECTION, "--json"],
-    "check": [*SELECTION, "--json", "--strict"],
-    "report": [*SELECTION, "--audit", "--into", "--output", "--summary", "-o"],
-    "lint": ["suite", "--json"],
-    "list suites": ["folder", "--json"],
-    "list rows": [*SELECTION, "--json"],
-    "list losses": ["--json"],
-    "list models": ["--json"],
-    "list datasets": ["--json"],
-    "show": ["row", "--as", "--json"],
-    "audit": [*SELECTION, "--json"],
-    "bench": ["target", "--as", "--json", "--precision"],
-    "equivalence": ["--as", "--json", "--of", "--offline", "--row", "--seeds", "--set"],
-    "import": ["file", "--dataset", "--json", "--model", "--name", "--normalize", "--source"],
-    "doctor": ["--on"],
-    "cancel": [*SELECTION],
-    "retry": [*SELECTION, "--on", "--wait"],
-    "logs": ["row", "--as", "--follow", "-f"],
-    "completion": ["shell"],
-    "schema": [],
-    "data list": ["--json"],
-    "data fetch": ["name", "--offline"],
-    "data verify": ["name"],
-    "data where": [],
-    "data neighbours": ["name", "--json"],
-}
+SURFACE = (Path(__file__).parent / "surface.txt").read_text(encoding="utf-8").splitlines()
+COMMANDS = sorted({line.partition(":")[0] for line in SURFACE})
 
 
 def surface(command: click.Command, name: str = "") -> dict[str, list[str]]:
@@ -516,10 +534,16 @@ def surface(command: click.Command, name: str = "") -> dict[str, list[str]]:
 
 
 def test_surface_is_as_written_down() -> None:
-    assert surface(cli) == {name: sorted(words) for name, words in SURFACE.items()}
+    """tests/surface.txt: each command, and each of its arguments and options, on a line of its own."""
+    assert written(surface(cli)) == SURFACE
 
 
-@pytest.mark.parametrize("name", SURFACE)
+def written(surface: dict[str, list[str]]) -> list[str]:
+    lines = [f"{name}: {word}".rstrip() for name, words in surface.items() for word in words or [""]]
+    return sorted(lines)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_help(kdbench: Command, name: str) -> None:
     done = kdbench(*name.split(), "--help")
     assert (done.code, done.out.startswith(f"Usage: kdbench {name} ")) == (0, True)

@@ -6,10 +6,11 @@ import pytest
 from msgspec.structs import replace
 from scipy.stats import ttest_1samp
 
-from kdbench import equivalence, judging
+from kdbench import equivalence, judging, reporting
 from kdbench.equivalence import Equivalence, cited, compare, evidence
 from kdbench.errors import UserError
 from kdbench.plan import expand
+from kdbench.report.markdown import markdown
 from kdbench.store import save_result
 from kdbench.suite import load_suite
 from kdbench.workload import Selection
@@ -98,7 +99,7 @@ def test_verdict_in_bf16_says_on_what_evidence_it_stands(
     chosen = Selection(suites=("suites/small",), rows=ROW, precision="bf16")
     assert "bf16: no test shows" in judging.table(judging.judge(chosen))
     path = equivalence.save(tmp_path / "results", record, "digits_mlp-ce")
-    assert path.name in judging.report(judging.judge(chosen))
+    assert path.name in markdown(reporting.gather(judging.judge(chosen)))
 
 
 def test_verdict_in_float32_needs_no_evidence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

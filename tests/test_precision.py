@@ -20,6 +20,7 @@ from kdbench.training.precision import forward
 from kdbench.training.run import train
 from kdbench.training.world import World, open_world
 from tests.build import KD
+from tests.conftest import Command
 from tests.test_cohorts import digits, numbers, together
 from tests.test_plan import cells
 
@@ -102,7 +103,7 @@ def test_accuracy_of_a_bf16_run_is_that_of_its_weights_in_float32(world: World) 
     path, network = weights_file(world.machine.scratch, HALF.id, 2), world.network(HALF)
     assert path is not None
     load_weights(path, network)
-    top1, loss = evaluate(FULL, network, world.dataset("digits"), world)
+    top1, loss, _ = evaluate(FULL, network, world.dataset("digits"), world)
     assert (top1, loss) == (result.last, result.curve.test_loss[-1])
 
 

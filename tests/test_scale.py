@@ -11,10 +11,11 @@ from time import perf_counter, process_time
 import msgspec
 import pytest
 
-from kdbench import judging
+from kdbench import judging, reporting
 from kdbench.bill import make_bill
 from kdbench.machine import Machine
 from kdbench.plan import expand
+from kdbench.report.markdown import markdown
 from kdbench.suite import load_suite
 from kdbench.text import describe_plan
 from kdbench.workload import Selection, find_work
@@ -85,7 +86,7 @@ def plan_check_and_report(path: Path) -> dict[str, float]:
     return {
         "plan": seconds(lambda: "\n".join(_plan(chosen, machine)), process_time),
         "check": seconds(lambda: judging.table(judging.judge(chosen)), process_time),
-        "report": seconds(lambda: judging.report(judging.judge(chosen)), process_time),
+        "report": seconds(lambda: markdown(reporting.gather(judging.judge(chosen))), process_time),
     }
 
 

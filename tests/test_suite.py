@@ -71,8 +71,13 @@ def test_loss_of_a_row_overrides_the_tables(tmp_path: Path) -> None:
 
 
 def test_tolerance_of_a_row_overrides_the_suites(tmp_path: Path) -> None:
-    row = load(tmp_path, ("gain = 2.0", "gain = 2.0, tolerance = { gain = 0.1 }")).rows[2]
-    assert (row.tolerance.top1, row.tolerance.gain) == (0.5, 0.1)
+    row = load(tmp_path, ("gain = 2.0", 'gain = 2.0, tolerance = { gain = 0.1, why = "noisy" }')).rows[2]
+    assert (row.tolerance.top1, row.tolerance.gain, row.tolerance.why) == (0.5, 0.1, "noisy")
+
+
+def test_tolerance_of_a_row_without_a_reason_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"row 1 \(digits_mlp\), tolerance: other margins .* need a reason"):
+        load(tmp_path, ("gain = 2.0", "gain = 2.0, tolerance = { gain = 0.1 }"))
 
 
 def test_seeds_of_a_row_override_the_tables_and_the_suites(tmp_path: Path) -> None:

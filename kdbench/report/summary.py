@@ -1,32 +1,78 @@
-"""The short forms: the table of the README, the lines of `kdbench check`."""
+"""The short forms: the table of a README or of a CI job, the lines of `kdbench check`."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from tabulate import tabulate
 
-from kdbench.check import headline
-from kdbench.report.words import EMPTY, escape, measured, number, signed
-from kdbench.spec import Check, Suite
+from kdbench.check import BAD, headline
+from kdbench.report.content import Report
+from kdbench.report.sentences import gain_word, reasons
+from kdbench.report.words import clean, escape, measured, number, plural, signed
+from kdbench.spec import Check
+
+LIMIT = 1_000_000
+"""Bytes. GitHub refuses the summary of a job of 1 MiB or more, the whole of it."""
+
+_HEADS = ("row", "reference", "measured", "verdict", "gain", "measured gain", "verdict of the gain")
+_ALIGN = ("left", "right", "right", "left", "right", "right", "left")
 
 
-def summary(suite: Suite, checks: Sequence[Check]) -> str:
-    """One Markdown table, a row per row: printed, measured and verdict, of the accuracy and the gain."""
-    heads = ["row", "reference", "measured", "verdict", "gain", "measured gain", "verdict of the gain"]
-    body = [
-        [
-            escape(check.row.name),
-            number(check.top1.printed),
-            measured(check.top1),
-            check.top1.word,
-            signed(check.gain.printed),
-            measured(check.gain, sign=True),
-            gain_word(check),
-        ]
-        for check in checks
+def summary(reports: Sequence[Report], *, rest: str = "", limit: int = LIMIT) -> str:
+    """A Markdown table per suite: printed, measured and verdict, of the accuracy and the gain.
+
+    Cut below the limit, in bytes: rows that are below, above, failed or blocked are kept first.
+
+    Args:
+        reports: of the suites.
+        rest: where the whole report is, an address; told where rows had to go.
+        limit: bytes.
+    """
+    every = [check for report in reports for check in report.checks]
+    urgent = sorted(range(len(every)), key=lambda at: not _is_bad(every[at]))
+    count = len(urgent)
+    text = _tables(reports, range(count), rest)
+    while count and (size := len(text.encode())) >= limit:
+        count = min(count - 1, int(0.95 * count * limit / size))
+        text = _tables(reports, set(urgent[:count]), rest)
+    return text
+
+
+def _is_bad(check: Check) -> bool:
+    return check.top1.word in BAD or check.gain.word in BAD
+
+
+def _tables(reports: Sequence[Report], kept: Collection[int], rest: str) -> str:
+    """The tables with the rows of these places, counted over all suites."""
+    texts, start = [], 0
+    for report in reports:
+        shown = [check for at, check in enumerate(report.checks, start) if at in kept]
+        texts.append(_table(report, shown, rest))
+        start += len(report.checks)
+    return "\n".join(texts)
+
+
+def _table(report: Report, shown: Sequence[Check], rest: str) -> str:
+    suite, left = report.suite, len(report.checks) - len(shown)
+    parts = [f"{escape(suite.paper)}, {escape(suite.dataset)}: {headline(report.checks)}"]
+    if shown:
+        body = list(map(_line, shown))
+        parts.append(tabulate(body, _HEADS, tablefmt="pipe", colalign=_ALIGN, disable_numparse=True))
+    if left:
+        where = f"see [the whole report]({rest})" if rest else "the whole report has them"
+        parts.append(f"{plural(left, 'more row')}, left out to keep this short: {where}.")
+    return "\n\n".join(parts) + "\n"
+
+
+def _line(check: Check) -> list[str]:
+    return [
+        escape(check.row.name),
+        number(check.top1.printed),
+        measured(check.top1),
+        check.top1.word,
+        signed(check.gain.printed),
+        measured(check.gain, sign=True),
+        gain_word(check),
     ]
-    right = ("left", "right", "right", "left", "right", "right", "left")
-    table = tabulate(body, heads, tablefmt="pipe", colalign=right, disable_numparse=True)
-    return f"{escape(suite.paper)}, {escape(suite.dataset)}: {headline(checks)}\n\n{table}\n"
 
 
 def lines(checks: Sequence[Check]) -> list[str]:
@@ -34,7 +80,7 @@ def lines(checks: Sequence[Check]) -> list[str]:
     heads = ["row", "printed", "measured", "off", "verdict", "gain", "verdict of the gain"]
     body = [
         [
-            check.row.name,
+            clean(check.row.name),
             number(check.top1.printed),
             measured(check.top1),
             signed(check.top1.off),
@@ -46,28 +92,16 @@ def lines(checks: Sequence[Check]) -> list[str]:
     ]
     right = ("left", "right", "right", "right", "left", "right", "left")
     table = tabulate(body, heads, tablefmt="simple", colalign=right, disable_numparse=True)
-    reasons = list(_grouped(checks))
-    return [*table.splitlines(), "", *reasons, *([""] if reasons else []), headline(checks)]
+    told = list(_grouped(checks))
+    return [*table.splitlines(), "", *told, *([""] if told else []), headline(checks)]
 
 
 def _grouped(checks: Sequence[Check]) -> Iterator[str]:
     """Each reason once, after the first row that gives it."""
     said: dict[str, list[str]] = {}
     for check in checks:
-        for text in reasons_of(check):
+        for text in reasons(check):
             said.setdefault(text, []).append(check.row.name)
     for text, rows in said.items():
-        yield f"{rows[0]}{f' and {len(rows) - 1} more' if len(rows) > 1 else ''}: {text}"
-
-
-def reasons_of(check: Check) -> list[str]:
-    """What both verdicts say in words; the gain's only where it says something else."""
-    top1, gain = check.top1.reason, check.gain.reason
-    if gain in {"", top1} or check.gain.printed is None:
-        return [top1] if top1 else []
-    return [text for text in (top1, f"gain: {gain}") if text]
-
-
-def gain_word(check: Check) -> str:
-    """The verdict of the gain; nothing for a baseline, which has none to print or to measure."""
-    return EMPTY if check.gain.printed is None and check.gain.measured is None else check.gain.word
+        more = f" and {len(rows) - 1} more" if len(rows) > 1 else ""
+        yield clean(f"{rows[0]}{more}: {text}")

@@ -34,6 +34,8 @@ class Progress:
     peak_memory: int = 0
     weights: dict[str, str] = field(default_factory=dict)
     """The sha256 of each checkpoint kept for a student, by epoch."""
+    predicted: dict[str, str] = field(default_factory=dict)
+    """What was predicted after the epochs that are kept: `kdbench.predictions.encode`, in base64."""
 
     def add(
         self,

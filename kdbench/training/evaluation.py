@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 from operator import attrgetter
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -20,20 +21,37 @@ BATCH = 500
 """Images at a time."""
 
 
+class Evaluation(NamedTuple):
+    """What a student did on the test images."""
+
+    top1: float
+    """In percent."""
+    loss: float
+    """The mean cross-entropy."""
+    predicted: Tensor
+    """The class of each image, int64 (N,), on the CPU."""
+
+
 @torch.no_grad()
-def evaluate(run: Run, student: nn.Module, data: Dataset, world: World) -> tuple[float, float]:
-    """The accuracy in percent and the mean cross-entropy on the test images."""
+def evaluate(run: Run, student: nn.Module, data: Dataset, world: World) -> Evaluation:
+    """Let a student classify every test image."""
     student.eval()
     mean, std = statistics(run)
-    size = run.recipe.test_size or len(data.test_labels)
-    images, labels = data.test_images[:size], data.test_labels[:size]
-    scores, right, loss = scoring(run.loss), [], []
+    images, labels = data.test_images[: run.recipe.test_size or None], true_classes(run, data)
+    scores, found, loss = scoring(run.loss), [], []
     for x, y, _ in plain_batches(images, labels, batch_size=BATCH, mean=mean, std=std, device=world.device):
         with arithmetic("float32", world.device):
             logits = scores(student(x))
-        right.append((logits.argmax(dim=1) == y).sum())
+        found.append(logits.argmax(dim=1))
         loss.append(cross_entropy(logits, y, reduction="sum").double())
-    return 100 * int(torch.stack(right).sum()) / size, float(torch.stack(loss).sum()) / size
+    predicted, size = torch.cat(found).cpu(), len(labels)
+    right = int((predicted == labels).sum())
+    return Evaluation(100 * right / size, float(torch.stack(loss).sum()) / size, predicted)
+
+
+def true_classes(run: Run, data: Dataset) -> Tensor:
+    """The classes of the images that a run is evaluated on, int64 (N,)."""
+    return data.test_labels[: run.recipe.test_size or None]
 
 
 def scoring(loss: Loss) -> Callable[[Output], Tensor]:

@@ -4,6 +4,7 @@ What members share is made once for all of them (run.py); nothing that one does 
 the one thing that torch draws from a common generator: each member has that generator's state for itself.
 """
 
+from base64 import b64decode, b64encode
 from collections.abc import Callable
 from functools import partial
 from time import perf_counter
@@ -16,9 +17,10 @@ from kdbench.data.random import torch_seed
 from kdbench.errors import DivergedError
 from kdbench.jobs import Job
 from kdbench.models.output import Output
+from kdbench.predictions import LABELS, encode, save_predictions
 from kdbench.spec import RESULT_SCHEMA, Loss, Result, Run
 from kdbench.training import checkpoint, memory
-from kdbench.training.evaluation import evaluate
+from kdbench.training.evaluation import evaluate, true_classes
 from kdbench.training.optim import lr_at, make_optimizer
 from kdbench.training.precision import arithmetic, check_precision, forward
 from kdbench.training.world import World, environment
@@ -81,11 +83,11 @@ class Member:
             UserError: the checkpoint cannot be written.
         """
         train_loss, started = self.mean_loss(), perf_counter()
-        top1, test_loss = evaluate(self.run, self.student, self.data, self.world)
+        top1, test_loss, predicted = evaluate(self.run, self.student, self.data, self.world)
         whole = seconds + perf_counter() - started
         peak = memory.peak(self.world.device)
         self.progress.add(top1, test_loss, train_loss, whole, seconds, peak_memory=peak)
-        self._keep_weights()
+        self._keep(predicted)
         checkpoint.save_progress(self.folder, self.progress, self.student, self.optimizer)
 
     def mean_loss(self) -> float:
@@ -101,19 +103,30 @@ class Member:
             raise DivergedError(f"diverged at {where}: the loss is {each[step].item()}")
         return float((each * torch.tensor(self.sizes)).sum() / sum(self.sizes))
 
-    def _keep_weights(self) -> None:
-        """Write the weights that teach: of the epochs that are wanted, and of the best one so far."""
-        epoch = self.progress.epoch
-        best = self.progress.curve.best_epoch == epoch
+    def _keep(self, predicted: Tensor) -> None:
+        """Write the weights that teach and keep what they predict: of wanted epochs and the best so far."""
+        epoch, progress = self.progress.epoch, self.progress
+        best = progress.curve.best_epoch == epoch
         for name in self.wanted & {epoch, *(["best"] if best else [])}:
-            self.progress.weights[str(name)] = checkpoint.save_weights(
-                self.folder / "weights", name, self.student
-            )
+            progress.weights[str(name)] = checkpoint.save_weights(self.folder / "weights", name, self.student)
+            progress.predicted[str(name)] = b64encode(self._classes(predicted)).decode()
+
+    def _classes(self, classes: Tensor) -> bytes:
+        return encode(classes.tolist(), self.data.classes)
+
+    def _publish(self) -> dict[str, str]:
+        """Hand over weights and predictions; the digests of the latter."""
+        scratch, progress = self.world.machine.scratch, self.progress
+        checkpoint.publish(self.folder, scratch / "weights" / self.run.id, progress.weights)
+        kept = {name: b64decode(text) for name, text in progress.predicted.items()}
+        return save_predictions(
+            scratch, self.run.id, {**kept, LABELS: self._classes(true_classes(self.run, self.data))}
+        )
 
     def result(self) -> Result:
         """The record of the finished run; its weights are handed over to those who learn from it."""
         run, progress, curve = self.run, self.progress, self.progress.curve
-        checkpoint.publish(self.folder, self.world.machine.scratch / "weights" / run.id, progress.weights)
+        predictions = self._publish()
         images = (run.recipe.train_size or len(self.data.train_labels)) * run.recipe.epochs
         return Result(
             schema=RESULT_SCHEMA,
@@ -128,6 +141,7 @@ class Member:
             peak_memory=progress.peak_memory,
             weights=progress.weights,
             environment={**environment(run, self.world), "cohort": self.size},
+            predictions=predictions,
         )
 
 

@@ -3,6 +3,7 @@
 import platform
 import subprocess
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -135,6 +136,7 @@ def environment(run: Run, world: World) -> dict[str, str | int | float | bool | 
         "deterministic": torch.are_deterministic_algorithms_enabled(),
         "data": world.dataset(run.dataset).content,
         "teacher": teacher.name.split(".")[1] if teacher else None,
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
 

@@ -1,0 +1,167 @@
+"""An evidence bundle: all that is needed to judge a suite's numbers again without data, GPU or torch.
+
+A zip of
+
+    manifest.json               the selection, versions, and the sha256 of every other file
+    suites/NAME.toml            the suite, as it stands
+    results/DATASET/*.json      the records, byte for byte
+    predictions/ID/*.classes    what each run predicted, and the true classes (`kdbench.predictions`)
+    verdicts.json               what `kdbench check --json` says of it
+
+The same state makes the same bytes.
+"""
+
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping
+from hashlib import sha256
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from kdbench import __version__
+from kdbench.check import check_suite
+from kdbench.errors import UserError
+from kdbench.machine import load_machine
+from kdbench.predictions import predictions_file
+from kdbench.spec import PROTOCOL, Cell, Check, Form, Result, Suite
+from kdbench.store import Index, index, load_repeats, load_result, write
+from kdbench.workload import Selection
+
+FORMAT = 1
+"""The version of the bundle's form."""
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+"""The time of every member: the same state makes the same bytes."""
+
+
+class Manifest(Struct, frozen=True, kw_only=True):
+    """What a bundle is."""
+
+    format: int
+    kdbench: str
+    protocol: int
+    suites: tuple[str, ...]
+    """The members that hold them."""
+    rows: str
+    seeds: tuple[int, ...] | None
+    form: Form
+    part: tuple[int, int]
+    settings: dict[str, Any]
+    smoke: bool
+    files: dict[str, str]
+    """The sha256 of every other member."""
+
+    def selection(self, folder: Path) -> Selection:
+        """The same rows, of the suites below a folder."""
+        return Selection(
+            suites=tuple(str(folder / name) for name in self.suites),
+            rows=self.rows,
+            seeds=self.seeds,
+            form=self.form,
+            part=self.part,
+            settings=self.settings,
+            smoke=self.smoke,
+        )
+
+
+class Bundled(Struct, frozen=True):
+    """What was put into a bundle."""
+
+    records: int
+    without: tuple[str, ...]
+    """Records whose predictions are not on this machine, so that their curves stand for themselves."""
+    size: int
+    """Bytes."""
+
+
+def bundle(chosen: Selection, path: Path) -> Bundled:
+    """Write the evidence for the chosen rows.
+
+    Raises:
+        UserError: a suite or record is wrong, nothing is stored, or the file cannot be written.
+    """
+    machine = load_machine()
+    suites, there = chosen.load(), index(machine.results)
+    cells = [cell for _, some in suites for cell in some]
+    files = {f"suites/{Path(suite.path).name}": Path(suite.path).read_bytes() for suite, _ in suites}
+    if len(files) < len(suites):
+        raise UserError("bundle: two of the suites have one file name; make a bundle of each")
+    ids = sorted({name for cell in cells for name in (*cell.ids, *cell.baselines)} & there.results.keys())
+    if not ids:
+        raise UserError("bundle: none of the chosen rows has a result; `kdbench run` trains them")
+    without = []
+    for name in ids:
+        for record in (there.results[name], *there.repeats.get(name, ())):
+            predicted = _predicted(record, machine.scratch)
+            files |= {f"results/{record.parent.name}/{record.name}": record.read_bytes(), **predicted}
+            without += [] if predicted else [record.name]
+    files["verdicts.json"] = verdicts(judge_again(suites, there))
+    content = pack(files, _manifest(chosen, suites, files))
+    write(path, content)
+    return Bundled(len(ids), tuple(without), len(content))
+
+
+def _predicted(record: Path, scratch: Path) -> dict[str, bytes]:
+    """The predictions that a record names, as far as they are on this machine, by member."""
+    result = load_result(record)
+    found = (predictions_file(scratch, result.id, name, sha) for name, sha in result.predictions.items())
+    return {f"predictions/{result.id}/{file.name}": file.read_bytes() for file in found if file}
+
+
+def judge_again(suites: Iterable[tuple[Suite, tuple[Cell, ...]]], there: Index) -> list[list[Check]]:
+    """The checks of each suite, from the records alone.
+
+    Raises:
+        UserError: a record is wrong.
+    """
+    suites = list(suites)
+    ids = {name for _, cells in suites for cell in cells for name in (*cell.ids, *cell.baselines)}
+    results: Mapping[str, Result] = {
+        name: load_result(there.results[name]) for name in sorted(ids & there.results.keys())
+    }
+    repeats = load_repeats(there, sorted(ids))
+    return [check_suite(cells, results, {}, repeats) for _, cells in suites]
+
+
+def verdicts(checks: list[list[Check]]) -> bytes:
+    """Checks as they stand in a bundle."""
+    return msgspec.json.format(msgspec.json.encode(checks), indent=1) + b"\n"
+
+
+def _manifest(
+    chosen: Selection, suites: list[tuple[Suite, tuple[Cell, ...]]], files: Mapping[str, bytes]
+) -> Manifest:
+    return Manifest(
+        format=FORMAT,
+        kdbench=__version__,
+        protocol=PROTOCOL,
+        suites=tuple(f"suites/{Path(suite.path).name}" for suite, _ in suites),
+        rows=chosen.rows,
+        seeds=chosen.seeds,
+        form=chosen.form,
+        part=chosen.part,
+        settings=dict(chosen.settings),
+        smoke=chosen.smoke,
+        files={name: sha256(content).hexdigest() for name, content in sorted(files.items())},
+    )
+
+
+def pack(files: Mapping[str, bytes], manifest: Manifest) -> bytes:
+    """The zip's bytes: members by name, no times, no owners."""
+    whole = {"manifest.json": msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n", **files}
+    packed = BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
+        for name, content in _ordered(whole):
+            member = zipfile.ZipInfo(name, _EPOCH)
+            member.compress_type = zipfile.ZIP_DEFLATED
+            member.external_attr = 0o644 << 16
+            archive.writestr(member, content)
+    return packed.getvalue()
+
+
+def _ordered(files: Mapping[str, bytes]) -> Iterator[tuple[str, bytes]]:
+    """The manifest first."""
+    yield "manifest.json", files["manifest.json"]
+    yield from sorted((name, content) for name, content in files.items() if name != "manifest.json")

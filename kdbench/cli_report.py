@@ -1,0 +1,107 @@
+"""`kdbench report` and `plot`: what was found, to be read."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from kdbench.cli_options import judgement, selection
+from kdbench.report.formats import FORMATS
+
+if TYPE_CHECKING:
+    from kdbench.workload import Selection
+
+
+@click.command()
+@selection
+@judgement
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="A file to write.")
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(list(FORMATS)),
+    help="Instead of the one that the file's suffix names; Markdown without either.",
+)
+@click.option(
+    "--into",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A text in which the summary replaces what stands between the kdbench markers.",
+)
+@click.option("--summary", is_flag=True, help="One table per suite only, in Markdown, below 1 MiB.")
+@click.option(
+    "--rest",
+    metavar="URL",
+    help="Where the whole report is, for a summary that is cut; in CI the job's page.",
+)
+@click.option("--ages", "with_ages", is_flag=True, help="With how old the evidence is, in Markdown.")
+@click.option("--audit", "with_audit", is_flag=True, help="With what the losses do; imports torch.")
+def report(
+    chosen: Selection,
+    *,
+    output: Path | None,
+    kind: str | None,
+    into: Path | None,
+    summary: bool,
+    rest: str | None,
+    with_ages: bool,
+    with_audit: bool,
+) -> None:
+    """Write the report: Markdown, a page, data, tables for LaTeX, JUnit, a badge."""
+    from kdbench import judging, reporting
+    from kdbench.report.ages import ages
+    from kdbench.report.formats import format_of, write_out
+    from kdbench.report.markers import put_between
+    from kdbench.report.summary import summary as short
+    from kdbench.store import write
+
+    if (summary or into or with_ages) and (kind or "markdown") != "markdown":
+        raise click.UsageError("--summary, --into and --ages are in Markdown: leave out --format")
+    if into and output:
+        raise click.UsageError("--into changes a text in its place: leave out --output")
+    name = kind or (format_of(output) if output and not summary else "markdown")
+    words = [*(["--format", name] if name != "markdown" else []), *(["--audit"] if with_audit else [])]
+    beside = output.parent if output else None
+    reports = reporting.gather(judging.judge(chosen), audit=with_audit, beside=beside, words=words)
+    brief = summary or into is not None
+    text = short(reports, rest=rest or reporting.page_of_job()) if brief else write_out(reports, name)
+    text += f"\n{ages(reports, datetime.now(UTC).date())}" if with_ages else ""
+    if into is not None:
+        write(into, put_between(into.read_text(encoding="utf-8"), text, str(into)).encode())
+    elif output is not None:
+        write(output, text.encode())
+    else:
+        click.echo(text)
+
+
+@click.command()
+@selection
+@judgement
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("plots"),
+    show_default=True,
+    help="A folder to write to.",
+)
+@click.option(
+    "--format",
+    "kinds",
+    type=click.Choice(["png", "svg"]),
+    multiple=True,
+    default=["png", "svg"],
+    show_default=True,
+)
+def plot(chosen: Selection, *, output: Path, kinds: tuple[str, ...]) -> None:
+    """Draw a forest plot and the learning curves of each table."""
+    from kdbench import judging, reporting
+    from kdbench.report.plots import draw
+    from kdbench.store import write
+
+    for report in reporting.gather(judging.judge(chosen)):
+        for name, picture in draw(report, dict.fromkeys(kinds)):
+            write(output / name, picture)
+            click.echo(output / name)

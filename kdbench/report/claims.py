@@ -1,0 +1,60 @@
+"""The paper's conclusions and what comes of them: a section of the report, lines of a terminal."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from tabulate import tabulate
+
+from kdbench.claim import ClaimCheck, Part
+from kdbench.report.words import EMPTY, escape, signed
+
+HEADS = ("claim", "where", "printed", "outcome", "p for", "p against", "why")
+_ALIGN = ("left", "left", "left", "left", "right", "right", "left")
+
+LEGEND = """\
+Paired differences over the seeds that both rows have. A claim `holds` where each of its comparisons is
+shown at 5 %, and `does not hold` where one is shown to be false at 5 % divided by their number; else it is
+`undecided`. Printed: whether the printed numbers bear it out."""
+
+
+def claims_section(found: Sequence[ClaimCheck]) -> Iterator[str]:
+    """The report's section, nothing without claims."""
+    if found:
+        yield "## Claims"
+        yield LEGEND
+        body = [[escape(cell) for cell in line] for line in map(_line, found)]
+        yield tabulate(body, HEADS, tablefmt="pipe", colalign=_ALIGN, disable_numparse=True)
+        yield "\n".join(f"- {escape(_details(each))}" for each in found)
+
+
+def claim_lines(found: Sequence[ClaimCheck]) -> list[str]:
+    """For a terminal: one claim a line, its outcome first; nothing without claims."""
+    return [f"{each.outcome}: {each.claim.says} ({each.claim.section}); {each.reason}" for each in found]
+
+
+def _line(found: ClaimCheck) -> list[str]:
+    printed = {True: "yes", False: "no", None: EMPTY}[found.printed]
+    claim = found.claim
+    p_for, p_against = _p(found.p_for), _p(found.p_against)
+    return [claim.says, claim.section, printed, found.outcome, p_for, p_against, found.reason]
+
+
+def _p(value: float | None) -> str:
+    return EMPTY if value is None else f"{value:.2g}"
+
+
+def _details(found: ClaimCheck) -> str:
+    """The test and the comparisons of a claim, in a line."""
+    note = f" {found.claim.note}." if found.claim.note else ""
+    return f"{found.claim.id}: {found.test}.{note} {'; '.join(_compared(found.parts))}."
+
+
+def _compared(parts: Iterable[Part]) -> Iterator[str]:
+    for part in parts:
+        around = ""
+        if part.interval is not None:
+            low, high = part.interval
+            around = f" ± {(high - low) / 2:.2f}"
+        yield (
+            f"{part.row} - {part.than}: printed {signed(part.printed)}, "
+            f"measured {signed(part.measured)}{around} ({part.n})"
+        )

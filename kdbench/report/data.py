@@ -1,0 +1,90 @@
+"""The report for programs: everything as JSON, a line per row as CSV."""
+
+import csv
+from collections.abc import Iterator, Sequence
+from io import StringIO
+from typing import Any
+
+import msgspec
+
+from kdbench import __version__
+from kdbench.check import headline
+from kdbench.report.content import Report
+from kdbench.report.sentences import notes
+from kdbench.report.words import clean, setting
+from kdbench.spec import Check, Verdict
+
+_ROW = ("suite", "data set", "form", "table", "row", "student", "teacher", "loss", "reading")
+_VERDICT = ("verdict", "printed", "measured", "std", "n", "off", "low", "high", "tolerance", "within", "p")
+COLUMNS = (
+    *_ROW,
+    *(f"{quantity} {name}" for quantity in ("top1", "gain") for name in _VERDICT),
+    "printed std",
+    "printed n",
+    "optimism",
+    "runs",
+    "notes",
+)
+
+
+def as_json(reports: Sequence[Report]) -> str:
+    """All that a report tells, and where the records are."""
+    whole = {"kdbench": __version__, "reports": [_content(report) for report in reports]}
+    return msgspec.json.format(msgspec.json.encode(whole), indent=2).decode() + "\n"
+
+
+def _content(report: Report) -> dict[str, Any]:
+    suite = report.suite
+    return {
+        "suite": {
+            "name": suite.name,
+            "path": suite.path,
+            "paper": suite.paper,
+            "arxiv": suite.arxiv,
+            "code": suite.code,
+            "dataset": suite.dataset,
+        },
+        "form": report.form,
+        "headline": headline(report.checks),
+        "checks": report.checks,
+        "deltas": suite.deltas if report.form == "released" else (),
+        "findings": report.findings,
+        "claims": report.claims,
+        "audit": report.audit,
+        "environment": report.environment,
+        "records": report.records,
+        "command": report.command.splitlines(),
+    }
+
+
+def as_csv(reports: Sequence[Report]) -> str:
+    """A line per row, after RFC 4180: numbers have four decimals at most, and no cell holds a line break."""
+    text = StringIO()
+    writer = csv.writer(text, lineterminator="\r\n")
+    writer.writerow(COLUMNS)
+    writer.writerows(list(_line(report, check)) for report in reports for check in report.checks)
+    return text.getvalue()
+
+
+def _line(report: Report, check: Check) -> Iterator[object]:
+    row, suite = check.row, report.suite
+    names = (suite.name, suite.dataset, report.form, row.table, row.name, row.student, row.teacher or "")
+    yield from map(clean, (*names, setting(row.loss), row.reading))
+    yield from _figures(check.top1, row.tolerance.top1)
+    yield from _figures(check.gain, row.tolerance.gain)
+    yield from (_number(row.reference.std), row.reference.n, _number(check.optimism))
+    yield from (" ".join(check.ids), clean("; ".join(notes(check))))
+
+
+def _figures(verdict: Verdict, tolerance: float) -> Iterator[object]:
+    low, high = verdict.interval or (None, None)
+    yield verdict.word
+    yield from map(_number, (verdict.printed, verdict.measured, verdict.std))
+    yield verdict.n
+    yield from map(_number, (verdict.off, low, high, tolerance))
+    yield "" if verdict.within is None else str(verdict.within).lower()
+    yield _number(verdict.p)
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}".rstrip("0").rstrip(".")

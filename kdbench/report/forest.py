@@ -1,0 +1,113 @@
+"""Where the marks of a forest plot lie: a strip per row, measured minus printed, a table to one scale."""
+
+from collections.abc import Iterable
+from typing import Literal
+
+from msgspec import Struct
+
+from kdbench.report.words import signed
+from kdbench.spec import Check, Verdict
+
+WIDTH, HEIGHT = 200.0, 26.0
+"""Of a strip, in the units of its drawing."""
+_EDGE = 6.0
+"""Units kept free at both ends, so that a mark at the limit is drawn whole."""
+_MOST_MARGINS = 5.0
+"""The scale ends at so many margins: one row that is far off must not press all others together."""
+
+Side = Literal["left", "right", ""]
+
+
+class Mark(Struct, frozen=True, kw_only=True):
+    """One quantity of a row, as it is drawn; all places are units from the left."""
+
+    what: Literal["accuracy", "gain"]
+    word: str
+    y: float
+    band: tuple[float, float]
+    """The tolerance."""
+    x: float
+    """The mean of the seeds."""
+    line: tuple[float, float] | None
+    """Its 90 % interval; None for a single seed."""
+    beyond: Side
+    """The end of the scale that the mean lies outside of, if it does."""
+
+
+class Strip(Struct, frozen=True):
+    """The marks of a row, and what they show in words."""
+
+    marks: tuple[Mark, ...]
+    said: str
+
+
+class Scale(Struct, frozen=True):
+    """From -limit to +limit percentage points."""
+
+    limit: float
+
+    @property
+    def ticks(self) -> list[tuple[float, str]]:
+        """Place and label of the ends' and the middle's ticks."""
+        step = max(size for size in _NICE if size <= self.limit or size == _NICE[0])
+        return [(self.place(at), f"{at:+g}" if at else "printed") for at in (-step, 0.0, step)]
+
+    def place(self, points: float) -> float:
+        """Where a difference is drawn, in units; what lies outside is drawn at the end."""
+        share = max(-1.0, min(1.0, points / self.limit))
+        return round(WIDTH / 2 + share * (WIDTH / 2 - _EDGE), 1)
+
+
+_NICE = [size * 10.0**power for power in (-2, -1, 0, 1) for size in (1, 2, 5)]
+
+
+def scale_of(checks: Iterable[Check]) -> Scale:
+    """A scale that holds the margins of all rows and what was measured, unless that is very far off."""
+    pairs = [pair for check in checks for pair in _pairs(check)]
+    margins = max((margin for _, margin in pairs), default=1.0)
+    reach = max((max(map(abs, _ends(verdict))) for verdict, _ in pairs), default=0.0)
+    return Scale(max(margins * 1.25, min(reach, margins * _MOST_MARGINS)))
+
+
+def strip_of(check: Check, scale: Scale) -> Strip:
+    """The marks of a row: its accuracy above, its gain below."""
+    found = _pairs(check)
+    heights = (HEIGHT / 2,) if len(found) == 1 else (HEIGHT / 4, 3 * HEIGHT / 4)
+    marks = tuple(_mark(check, pair, y, scale) for pair, y in zip(found, heights, strict=False))
+    return Strip(marks, "; ".join(_said(check, verdict, margin) for verdict, margin in found))
+
+
+def _pairs(check: Check) -> list[tuple[Verdict, float]]:
+    of, margins = (check.top1, check.gain), check.row.tolerance
+    both = zip(of, (margins.top1, margins.gain), strict=True)
+    return [(verdict, margin) for verdict, margin in both if verdict.off is not None]
+
+
+def _ends(verdict: Verdict) -> tuple[float, float]:
+    off = verdict.off or 0.0
+    return verdict.interval or (off, off)
+
+
+def _mark(check: Check, pair: tuple[Verdict, float], y: float, scale: Scale) -> Mark:
+    verdict, margin = pair
+    off = verdict.off or 0.0
+    low, high = map(scale.place, _ends(verdict))
+    return Mark(
+        what=_what(check, verdict),
+        word=verdict.word,
+        y=y,
+        band=(scale.place(-margin), scale.place(margin)),
+        x=scale.place(off),
+        line=(low, high) if verdict.interval else None,
+        beyond="left" if off < -scale.limit else "right" if off > scale.limit else "",
+    )
+
+
+def _said(check: Check, verdict: Verdict, margin: float) -> str:
+    low, high = _ends(verdict)
+    within = f", 90 % interval {signed(low)} to {signed(high)}" if verdict.interval else ""
+    return f"{_what(check, verdict)} {signed(verdict.off)} off{within}, tolerance {margin:g}"
+
+
+def _what(check: Check, verdict: Verdict) -> Literal["accuracy", "gain"]:
+    return "accuracy" if verdict is check.top1 else "gain"

@@ -1,0 +1,223 @@
+"""The report as one page that needs nothing else: no network, no server, no second file."""
+
+from base64 import b64encode
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from functools import cache
+from pathlib import Path
+from struct import pack
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from kdbench.check import headline
+from kdbench.report import audit, claims, sentences, words
+from kdbench.report.ages import trained
+from kdbench.report.content import Report
+from kdbench.report.forest import HEIGHT, WIDTH, Scale, Strip, scale_of, strip_of
+from kdbench.spec import Check, Curve, Result, Verdict, Word
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+_TEMPLATES = Path(__file__).parent / "page"
+
+GLYPHS = {
+    Word.REPRODUCED: "✓",
+    Word.CONSISTENT: "≈",
+    Word.INCONCLUSIVE: "?",
+    Word.BELOW: "↓",
+    Word.ABOVE: "↑",
+    Word.FAILED: "✕",
+    Word.BLOCKED: "⊘",
+    Word.PENDING: "…",
+    Word.NO_REFERENCE: "–",
+}
+"""A verdict is told by its word and its sign; the colour only repeats them."""
+
+
+class Quantity(msgspec.Struct, frozen=True):
+    """The accuracy or the gain of a row, as its cells show it."""
+
+    printed: str
+    measured: str
+    off: str
+    word: str
+    of: Verdict
+
+
+class Trained(msgspec.Struct, frozen=True):
+    """One run of a row: what it gave, as far as it has, and where its record is."""
+
+    id: str
+    record: str
+    result: Result | None
+    value: float | None
+    """At the row's reading."""
+
+
+class Line(msgspec.Struct, frozen=True, kw_only=True):
+    """A row of a table."""
+
+    check: Check
+    top1: Quantity
+    gain: Quantity
+    strip: Strip
+    loss: str
+    notes: Sequence[str]
+    runs: Sequence[Trained]
+    baselines: Sequence[str]
+    """The ids of the runs of the student without teacher, whose curve is drawn beside the row's."""
+
+
+class Table(msgspec.Struct, frozen=True):
+    """A table of the paper."""
+
+    id: str
+    settings: str
+    exactness: str
+    scale: Scale
+    lines: Sequence[Line]
+
+
+class Part(msgspec.Struct, frozen=True):
+    """The report of one suite."""
+
+    report: Report
+    headline: str
+    counts: Sequence[tuple[str, dict[Word, int]]]
+    """How many of the printed accuracies, and gains, have which verdict."""
+    tables: Sequence[Table]
+    optimism: str
+    deltas: Sequence[tuple[str, str]]
+    audit: Sequence[Sequence[str]]
+    same: Sequence[str]
+
+
+def page(reports: Sequence[Report]) -> str:
+    """The reports of suites on one page: tables to sort and filter, forest plots, learning curves."""
+    return _template().render(
+        parts=[_part(report) for report in reports],
+        words=_words(reports),
+        glyphs=GLYPHS,
+        curves=curves(reports),
+        legend=sentences.LEGEND.replace("`", ""),
+        claims_legend=claims.LEGEND.replace("`", ""),
+        signed=words.signed,
+        audit_heads=audit.HEADS,
+        audit_legend=audit.LEGEND,
+        height=HEIGHT,
+        width=WIDTH,
+    )
+
+
+@cache
+def _template() -> "Template":
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    surroundings = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        finalize=_shown,
+    )
+    surroundings.filters["trained"] = trained
+    return surroundings.get_template("page.html")
+
+
+def _shown(value: object) -> object:
+    """Every text without what cannot be seen; numbers and what is markup already as they are."""
+    return words.clean(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
+
+
+def _words(reports: Iterable[Report]) -> dict[Word, int]:
+    """How many rows have which verdict, be it of the accuracy or of the gain, in the order of the words."""
+    rows = [check for report in reports for check in report.checks]
+    counted = Counter(word for check in rows for word in {check.top1.word, sentences.gain_word(check)})
+    return {word: counted[word] for word in Word if word in counted}
+
+
+def _part(report: Report) -> Part:
+    baselines = {check.row.student: check.ids for check in report.checks if check.row.is_baseline}
+    released = report.form == "released"
+    return Part(
+        report,
+        headline(report.checks),
+        [
+            ("accuracies", _counts(check.top1 for check in report.checks)),
+            ("gains", _counts(check.gain for check in report.checks)),
+        ],
+        [_table(report, table, checks, baselines) for table, checks in report.tables.items()],
+        sentences.optimism(report.checks),
+        [(of.at, sentences.delta(of)) for of in report.suite.deltas if released],
+        audit.body(report.audit),
+        audit.same(report.audit) if report.audit else (),
+    )
+
+
+def _counts(verdicts: Iterable[Verdict]) -> dict[Word, int]:
+    counted = Counter(verdict.word for verdict in verdicts if verdict.printed is not None)
+    return {word: counted[word] for word in Word if word in counted}
+
+
+def _table(
+    report: Report, table: str, checks: Sequence[Check], baselines: dict[str, tuple[str, ...]]
+) -> Table:
+    scale = scale_of(checks)
+    return Table(
+        table,
+        sentences.settings([check.row for check in checks]),
+        sentences.exactness(checks),
+        scale,
+        [_line(report, check, scale, baselines.get(check.row.student, ())) for check in checks],
+    )
+
+
+def _line(report: Report, check: Check, scale: Scale, baselines: tuple[str, ...]) -> Line:
+    top1, gain = check.top1, check.gain
+    shown = Quantity(words.printed(check.row), words.measured(top1), words.signed(top1.off), top1.word, top1)
+    gained = Quantity(
+        words.signed(gain.printed),
+        words.measured(gain, sign=True),
+        words.signed(gain.off),
+        sentences.gain_word(check),
+        gain,
+    )
+    return Line(
+        check=check,
+        top1=shown,
+        gain=gained,
+        strip=strip_of(check, scale),
+        loss=words.setting(check.row.loss),
+        notes=list(sentences.notes(check)),
+        runs=[_trained(report, check, of) for of in check.ids],
+        baselines=baselines if baselines != check.ids else (),
+    )
+
+
+def _trained(report: Report, check: Check, of: str) -> Trained:
+    result = report.results.get(of)
+    value = check.values.get(result.run.seed) if result else None
+    return Trained(of, report.records.get(of, ""), result, value)
+
+
+def curves(reports: Iterable[Report]) -> str:
+    """The accuracies after each epoch of every run of the rows, once each: JSON for a script element."""
+    shown = (
+        (of, report.results[of].curve)
+        for report in reports
+        for check in report.checks
+        for of in check.ids
+        if of in report.results
+    )
+    text = msgspec.json.encode({of: _packed(curve) for of, curve in shown}).decode()
+    return text.replace("<", "\\u003c")
+
+
+def _packed(curve: Curve) -> str:
+    """Hundredths of a percent, two bytes each: a CIFAR test set of 10,000 images has no finer ones."""
+    hundredths = [round(100 * top1) for top1 in curve.top1]
+    return b64encode(pack(f"<{len(hundredths)}H", *hundredths)).decode()

@@ -1,0 +1,182 @@
+"""`kdbench plot`: a forest plot and the learning curves of each table, drawn by matplotlib.
+
+The same checks give the same bytes: no date is written, and SVG's names are made from a fixed salt.
+"""
+
+from __future__ import annotations
+
+import re
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+from kdbench.errors import UserError
+from kdbench.report.forest import Scale, scale_of
+from kdbench.report.sentences import who
+from kdbench.report.words import clean, measured, number, signed
+from kdbench.spec import Word
+from kdbench.stats import mean
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from kdbench.report.content import Report
+    from kdbench.spec import Check, Curve, Verdict
+
+FOREST_ROWS, CURVE_PANELS, COLUMNS = 30, 12, 3
+"""The most rows, or panels, of one picture; a longer table becomes several."""
+_TONES = {
+    Word.REPRODUCED: "#1b7a55",
+    Word.CONSISTENT: "#2f7d8f",
+    Word.INCONCLUSIVE: "#96700a",
+    Word.BELOW: "#b8420f",
+    Word.ABOVE: "#7a3fae",
+}
+_INK, _SOFT, _FAINT, _BAND, _ACCENT = "#1d1f23", "#5d636d", "#b4b9c1", "#e9edf2", "#2b5a9b"
+_STYLE = {
+    "text.parse_math": False,  # a name may hold a dollar
+    "svg.hashsalt": "kdbench",
+    "font.size": 9.0,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": _FAINT,
+    "axes.labelcolor": _SOFT,
+    "xtick.color": _SOFT,
+    "ytick.color": _SOFT,
+    "text.color": _INK,
+}
+
+
+def draw(report: Report, kinds: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+    """Every picture of a report and the name of its file: `SUITE.TABLE.forest.png`, `SUITE.TABLE.curves.svg`.
+
+    Raises:
+        UserError: no row has a result; there is nothing to draw.
+    """
+    from matplotlib import rc_context
+
+    if not any(of in report.results for check in report.checks for of in check.ids):
+        raise UserError(f"{report.suite.path}: none of these rows has a result yet: there is nothing to draw")
+    kinds = list(kinds)
+    with rc_context(_STYLE):  # type: ignore[arg-type]  # matplotlib lists its own keys
+        for name, figure in _figures(report):
+            for kind in kinds:
+                yield f"{name}.{kind}", _encoded(figure, kind)
+
+
+def _figures(report: Report) -> Iterator[tuple[str, Figure]]:
+    for table, checks in report.tables.items():
+        title = clean(f"{report.suite.name}, Table {table}, as {report.form}")
+        name = re.sub(r"[^\w.-]+", "-", f"{report.suite.name}.{table}")
+        known = [check for check in checks if check.top1.off is not None or check.gain.off is not None]
+        for piece, some in _pieces(known, FOREST_ROWS):
+            yield f"{name}.forest{piece}", _forest(title, some, scale_of(known))
+        trained = [check for check in checks if any(of in report.results for of in check.ids)]
+        for piece, some in _pieces(trained, CURVE_PANELS):
+            yield f"{name}.curves{piece}", _panels(title, report, some)
+
+
+def _pieces(checks: Sequence[Check], most: int) -> Iterator[tuple[str, Sequence[Check]]]:
+    """So many at a time, with what their file's name ends in: nothing for the first, then `-2`."""
+    for start in range(0, len(checks), most):
+        yield f"-{start // most + 1}" if start else "", checks[start : start + most]
+
+
+def _encoded(figure: Figure, kind: str) -> bytes:
+    stream = BytesIO()
+    figure.savefig(stream, format=kind, dpi=160, metadata={"Date": None} if kind == "svg" else {})
+    return stream.getvalue()
+
+
+def _forest(title: str, checks: Sequence[Check], scale: Scale) -> Figure:
+    """A row per line, from the top: accuracy (circle) and gain (diamond) minus what is printed."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9.0, 1.3 + 0.42 * len(checks)), layout="constrained")
+    axes = figure.subplots()
+    for place, check in enumerate(checks):
+        pairs = ((check.top1, check.row.tolerance.top1), (check.gain, check.row.tolerance.gain))
+        held = [pair for pair in pairs if pair[0].off is not None]
+        for (verdict, margin), shift in zip(held, (-0.2, 0.2) if len(held) == 2 else (0.0,), strict=True):
+            _mark(axes, verdict, margin, place + shift, scale, shape="o" if verdict is check.top1 else "D")
+        axes.annotate(
+            _told(check), (1.02, place), xycoords=("axes fraction", "data"), va="center", fontsize=7.5
+        )
+    axes.axvline(0, color=_SOFT, linewidth=0.9, linestyle=(0, (2, 2)), zorder=1)
+    axes.set(xlim=(-scale.limit * 1.05, scale.limit * 1.05), ylim=(len(checks) - 0.4, -0.6))
+    axes.set_yticks(range(len(checks)), [clean(who(check.row)) for check in checks], color=_INK)
+    axes.tick_params(axis="y", length=0)
+    axes.set_xlabel("measured minus printed, percentage points; line: 90 % interval, band: tolerance")
+    axes.set_title(f"{title}: accuracy (circle), gain (diamond)", loc="left", fontsize=10)
+    return figure
+
+
+def _mark(axes: Axes, verdict: Verdict, margin: float, y: float, scale: Scale, *, shape: str) -> None:
+    off, tone = verdict.off or 0.0, _TONES.get(verdict.word, _SOFT)
+    axes.barh(y, 2 * margin, left=-margin, height=0.34, color=_BAND, zorder=0)
+    if verdict.interval:
+        axes.plot(verdict.interval, (y, y), color=tone, linewidth=1.4, solid_capstyle="butt", zorder=2)
+    if abs(off) > scale.limit:  # an arrow at the edge: the row lies beyond
+        off, shape = (scale.limit, ">") if off > 0 else (-scale.limit, "<")
+    axes.plot(off, y, shape, color=tone, markersize=4.6, zorder=3)
+
+
+def _told(check: Check) -> str:
+    """What stands beside a row: its figures and words, of the accuracy and of the gain."""
+    top1, gain = check.top1, check.gain
+    lines = []
+    if top1.off is not None:
+        lines.append(f"{measured(top1)}, printed {number(top1.printed)}: {top1.word}")
+    if gain.off is not None:
+        lines.append(f"{measured(gain, sign=True)}, printed {signed(gain.printed)}: {gain.word}")
+    return "\n".join(lines)
+
+
+def _panels(title: str, report: Report, checks: Sequence[Check]) -> Figure:
+    """The test accuracy after each epoch, a panel per row: mean and seeds, baseline, printed."""
+    from matplotlib.figure import Figure
+
+    columns = min(COLUMNS, len(checks))
+    lines = -(-len(checks) // columns)
+    figure = Figure(figsize=(0.6 + 3.1 * columns, 0.9 + 2.3 * lines), layout="constrained")
+    grid = figure.subplots(lines, columns, squeeze=False).flatten()
+    baselines = {check.row.student: check for check in report.checks if check.row.is_baseline}
+    for axes, check in zip(grid, checks, strict=False):
+        base = None if check.row.is_baseline else baselines.get(check.row.student)
+        _panel(axes, check, _curves(report, check), _curves(report, base))
+    for axes in grid[len(checks) :]:
+        axes.remove()
+    figure.suptitle(f"{title}: test accuracy, %", x=0.01, ha="left", fontsize=10)
+    figure.supxlabel("epoch; line: mean of the seeds, grey: the baseline, dashed: printed", fontsize=8.5)
+    return figure
+
+
+def _curves(report: Report, check: Check | None) -> list[Curve]:
+    return [report.results[of].curve for of in check.ids if of in report.results] if check else []
+
+
+def _panel(axes: Axes, check: Check, own: Sequence[Curve], base: Sequence[Curve]) -> None:
+    for curves, tone in ((base, _FAINT), (own, _ACCENT)):
+        for curve in curves:
+            axes.plot(range(1, len(curve.top1) + 1), curve.top1, color=tone, linewidth=0.7, alpha=0.35)
+        if curves:
+            middle = [mean(values) for values in zip(*(curve.top1 for curve in curves), strict=True)]
+            axes.plot(range(1, len(middle) + 1), middle, color=tone, linewidth=1.5)
+    printed = check.top1.printed
+    if printed is not None:
+        axes.axhline(printed, color=_INK, linewidth=0.9, linestyle=(0, (4, 3)))
+    axes.set_ylim(*extent([*own, *base], printed))
+    axes.set_title(clean(who(check.row)), fontsize=8.5, loc="left")
+
+
+def extent(curves: Iterable[Curve], printed: float | None) -> tuple[float, float]:
+    """From where to where accuracies are drawn.
+
+    The first tenth of the epochs climbs from nothing: it may leave the picture, so that the end can be read.
+    """
+    late = [top1 for curve in curves for top1 in curve.top1[len(curve.top1) // 10 :]]
+    values = late if printed is None else [*late, printed]
+    room = max(0.06 * (max(values) - min(values)), 0.05)
+    return max(0.0, min(values) - room), min(100.0, max(values) + room)

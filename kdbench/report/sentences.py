@@ -1,0 +1,113 @@
+"""What a report says in words, as plain text: each format escapes it in its own way."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from kdbench.report.words import EMPTY, plural, setting, signed
+from kdbench.spec import Check, Delta, Row, Suite
+from kdbench.stats import mean
+
+LEGEND = """\
+Accuracies in percent, gains and differences in percentage points. Measured: the mean over the seeds, half
+the 90 % interval of its difference from the printed number, and in brackets the number of seeds. `off` is
+measured minus printed. `reproduced` and `consistent` lie within the tolerance; `inconclusive`, `below` and
+`above` do not."""
+
+
+def subject(suite: Suite, form: str) -> str:
+    """What a report is about: data set, form, suite, paper and code."""
+    places = (f"arXiv {suite.arxiv}" if suite.arxiv else "", suite.code)
+    return ", ".join(
+        [f"data set {suite.dataset}", f"as {form}", f"suite {suite.name}", *filter(None, places)]
+    )
+
+
+def settings(rows: Sequence[Row]) -> str:
+    """The losses, readings, tolerances and numbers of seeds of a table, each named once."""
+    losses = "; ".join(dict.fromkeys(setting(row.loss) for row in rows))
+    epochs = " or ".join(dict.fromkeys(str(row.recipe.epochs) for row in rows))
+    readings = " or ".join(dict.fromkeys(str(row.reading) for row in rows))
+    margins = " or ".join(
+        dict.fromkeys(f"{row.tolerance.top1:g} (gain {row.tolerance.gain:g})" for row in rows)
+    )
+    seeds = " or ".join(dict.fromkeys(plural(row.seeds, "seed") for row in rows))
+    return f"Loss: {losses}. Epochs: {epochs}. Reading: {readings}. Tolerance: {margins}. Asked: {seeds}."
+
+
+def exactness(checks: Iterable[Check]) -> str:
+    """That printed means count as exact, where any do; "" where none does."""
+    held = [check.top1 for check in checks if check.top1.printed is not None]
+    if not any(verdict.exact for verdict in held):
+        return ""
+    whole = all(verdict.exact for verdict in held)
+    which = "The printed means" if whole else "Printed means without a printed std and number of runs"
+    return f"{which} count as exact: their error is not printed."
+
+
+def who(row: Row) -> str:
+    """`mobilenetv2 from resnet18`."""
+    return f"{row.student} from {row.teacher}" if row.teacher else row.student
+
+
+def notes(check: Check) -> Iterator[str]:
+    """What a row says in words."""
+    row = check.row
+    yield from reasons(check)
+    if row.sic:
+        yield "the printed gain is not value minus baseline; it stands as printed"
+    if row.reference.kind != "printed":
+        source = f": {row.reference.source}" if row.reference.source else ""
+        yield f"reference {row.reference.kind}{source}"
+    if row.assumed:
+        yield f"assumed: {row.assumed}"
+    if row.note:
+        yield row.note
+    if check.same_as:
+        yield f"same runs as {', '.join(check.same_as)}"
+    yield from check.repeats
+
+
+def shared_notes(checks: Sequence[Check]) -> Iterator[tuple[str, str]]:
+    """What the rows of a table say, each sentence once, after the rows that say it."""
+    said: dict[str, list[str]] = {}
+    for check in checks:
+        for text in notes(check):
+            said.setdefault(text, []).append(who(check.row))
+    for text, rows in said.items():
+        yield "all rows" if len(rows) == len(checks) > 1 else ", ".join(rows), text
+
+
+def reasons(check: Check) -> list[str]:
+    """What both verdicts say in words; the gain's only where it says something else."""
+    top1, gain = check.top1.reason, check.gain.reason
+    if gain in {"", top1} or check.gain.printed is None:
+        return [top1] if top1 else []
+    return [text for text in (top1, f"gain: {gain}") if text]
+
+
+def gain_word(check: Check) -> str:
+    """The verdict of the gain; nothing for a baseline, which has none to print or to measure."""
+    return EMPTY if check.gain.printed is None and check.gain.measured is None else check.gain.word
+
+
+def optimism(checks: Iterable[Check]) -> str:
+    """How far best lies above last: the mean over runs, each counted once however many rows share it."""
+    runs = {check.ids: check.optimism for check in checks}
+    known = [points for points in runs.values() if points is not None]
+    if not known:
+        return ""
+    return (
+        f"The best epoch on test lies {signed(mean(known))} points above the last "
+        f"(mean over {plural(len(known), 'training')}, each the mean of its seeds; "
+        f"from {signed(min(known))} to {signed(max(known))})."
+    )
+
+
+def delta(of: Delta) -> str:
+    """What the released code does instead of what is printed, where, and why that counts."""
+    changes = {**of.recipe, **of.params}
+    what = [f"{name} = {value}" for name, value in changes.items()]
+    what += [f"loss {name} becomes {other}" for name, other in of.loss.items()]
+    what += [f"teachers are taken at {of.teacher}"] if of.teacher else []
+    where = [f"{key} {' or '.join(values)}" for key, values in of.where.items()]
+    told = "; ".join(what) + (f" (where {', '.join(where)})" if where and what else "")
+    return f"{told}. {of.why}" if told else of.why

@@ -1,0 +1,98 @@
+"""What `kdbench report`, `run` and `plot` show: checks -> reports."""
+
+import os
+import shlex
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from kdbench.audit import audit_suite, load_prober
+from kdbench.claims import check_claims
+from kdbench.judging import Judged
+from kdbench.lint import lint_suite
+from kdbench.report.content import Report, in_order
+from kdbench.spec import Check, Result, Suite
+from kdbench.store import Index
+from kdbench.workload import Selection
+
+FACTS_LEFT_OUT = ("teacher", "commit", "dirty", "finished", "cohort")
+"""Facts of a record that differ from run to run of one training campaign, or never change a number."""
+
+
+def gather(
+    judged: Judged, *, audit: bool = False, beside: Path | None = None, words: Sequence[str] = ()
+) -> list[Report]:
+    """A report of each suite.
+
+    Args:
+        judged: its rows, held against what is stored.
+        audit: with what the losses do, for which torch is imported.
+        beside: the folder that the report is written to, where its links start; the current one.
+        words: the options that `kdbench report` is given beside the selection.
+    """
+    prober, chosen = load_prober() if audit else None, judged.chosen
+    return [
+        Report(
+            suite=suite,
+            checks=in_order(suite, checks),
+            findings=lint_suite(suite),
+            form=chosen.form,
+            command=commands(chosen, suite, words),
+            environment=environment(checks, judged.results),
+            claims=check_claims(suite, checks),
+            audit=audit_suite(suite, chosen.cells(suite, chosen.rows), prober) if prober else (),
+            results=judged.results,
+            records=dict(_records(checks, judged.there, beside or Path())),
+        )
+        for suite, checks in judged.suites
+    ]
+
+
+def _records(checks: Iterable[Check], there: Index, beside: Path) -> Iterator[tuple[str, str]]:
+    """Where each run's result lies, or else its failure, relative to a folder."""
+    folders: dict[Path, str] = {}
+    for of in dict.fromkeys(name for check in checks for name in check.ids):
+        if path := there.results.get(of) or there.failures.get(of):
+            if path.parent not in folders:
+                folders[path.parent] = Path(os.path.relpath(path.parent, beside)).as_posix()
+            yield of, f"{folders[path.parent]}/{path.name}"
+
+
+def environment(checks: Iterable[Check], results: Mapping[str, Result]) -> dict[str, str]:
+    """What the runs were trained with: each fact, with all its values where the runs differ."""
+    found: dict[str, dict[str, None]] = {}
+    for name in dict.fromkeys(name for check in checks for name in check.ids):
+        for key, value in results[name].environment.items() if name in results else ():
+            if key not in FACTS_LEFT_OUT and value is not None:
+                found.setdefault(key, {})[str(value)] = None
+    return {key: ", ".join(sorted(values)) for key, values in found.items()}
+
+
+def commands(chosen: Selection, suite: Suite, words: Sequence[str] = ()) -> str:
+    """The command that trains the same rows again, and the one that reports on them, a line each."""
+    asked = [suite.path.removesuffix(".toml")]
+    if chosen.rows != "*":
+        asked += ["--rows", chosen.rows]
+    if chosen.seeds is not None:
+        asked += ["--seeds", ",".join(map(str, chosen.seeds))]
+    if chosen.form != "released":
+        asked += ["--as", chosen.form]
+    for key, value in chosen.settings.items():
+        asked += ["--set", f"{key}={value}"]
+    if chosen.precision != "float32":
+        asked += ["--precision", chosen.precision]
+    if chosen.part != (1, 1):
+        asked += ["--part", "/".join(map(str, chosen.part))]
+    if chosen.smoke:
+        asked.append("--smoke")
+    if chosen.reading is not None:
+        asked += ["--reading", str(chosen.reading)]
+    if chosen.holm:
+        asked.append("--holm")
+    lines = (["kdbench", "run", *asked], ["kdbench", "report", *asked, *words])
+    return "\n".join(map(shlex.join, lines))
+
+
+def page_of_job() -> str:
+    """The address of the CI job that this runs in, where its artefacts are listed; "" outside of one."""
+    of = [os.environ.get(name, "") for name in ("GITHUB_SERVER_URL", "GITHUB_REPOSITORY", "GITHUB_RUN_ID")]
+    return "{}/{}/actions/runs/{}".format(*of) if all(of) else ""

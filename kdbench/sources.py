@@ -1,0 +1,65 @@
+"""Where results may come from: a folder, a commit of this repository, or what the papers print."""
+
+import io
+import subprocess
+import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from kdbench.errors import UserError
+from kdbench.store import Index, index
+
+PRINTED = "printed"
+"""The word for the papers' own numbers."""
+
+
+@contextmanager
+def results_of(source: str, results: Path) -> Iterator[Index]:
+    """The results of a source, listed; files of a commit exist only inside the context.
+
+    Args:
+        source: a folder, or anything that git takes for a commit.
+        results: this machine's results folder: what is looked at in a commit.
+
+    Raises:
+        UserError: neither a folder nor a commit, or a record is broken.
+    """
+    if Path(source).is_dir():
+        yield index(Path(source))
+        return
+    with TemporaryDirectory(prefix="kdbench-") as folder:
+        inside = Path(folder)
+        where = _extract(source, results, inside)
+        try:
+            yield index(inside / where)
+        except UserError as error:
+            told = [problem.replace(f"{inside}/", f"{source}:") for problem in error.problems]
+            raise UserError(*told) from error
+
+
+def _extract(commit: str, results: Path, into: Path) -> Path:
+    """The results folder of a commit, written into another folder; its path there."""
+    top = _git(["rev-parse", "--show-toplevel"], results, commit).decode().strip()
+    _git(["rev-parse", "--verify", "--quiet", "--end-of-options", f"{commit}^{{commit}}"], results, commit)
+    where = results.resolve().relative_to(Path(top).resolve())
+    if not _git(["ls-tree", "--name-only", commit, "--", str(where)], Path(top), commit):
+        raise UserError(f"{commit}: this commit has no folder {where}")
+    packed = _git(["archive", "--format=tar", commit, "--", str(where)], Path(top), commit)
+    with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+        archive.extractall(into, filter="data")
+    return where
+
+
+def _git(words: list[str], folder: Path, source: str) -> bytes:
+    while not folder.is_dir():
+        folder = folder.parent
+    try:
+        done = subprocess.run(["git", *words], cwd=folder, capture_output=True, check=True, timeout=60)  # noqa: S603, S607
+    except (OSError, subprocess.SubprocessError) as error:
+        raise UserError(
+            f"{source}: neither a folder of results nor a commit of this repository; write a folder's path, "
+            f"a commit, or `{PRINTED}`"
+        ) from error
+    return done.stdout

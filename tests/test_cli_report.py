@@ -1,0 +1,91 @@
+"""`kdbench report` and `plot` on a throw-away project: formats, links, what contradicts itself."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from kdbench.reporting import page_of_job
+from tests.conftest import Command, Outcome
+
+
+def line_of_bad_input(done: Outcome) -> str:
+    """What a command said of its bad input."""
+    assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
+    return done.err.removeprefix("error: ")
+
+
+@pytest.mark.usefixtures("stored")
+@pytest.mark.parametrize(
+    ("name", "start"),
+    [
+        ("r.md", "# A paper"),
+        ("r", "# A paper"),
+        ("r.html", "<!doctype html>"),
+        ("r.json", "{\n"),
+        ("r.csv", "suite,data set,"),
+        ("r.tex", "% The preamble"),
+        ("r.xml", "<?xml"),
+        ("r.svg", "<svg "),
+    ],
+)
+def test_report_has_the_format_of_its_suffix(kdbench: Command, project: Path, name: str, start: str) -> None:
+    assert kdbench("report", "suites/small", "-o", name).code == 0
+    assert (project / name).read_text(encoding="utf-8").startswith(start)
+
+
+@pytest.mark.usefixtures("stored")
+def test_format_outweighs_the_suffix(kdbench: Command, project: Path) -> None:
+    assert kdbench("report", "suites/small", "--format", "shields", "-o", "r.md").code == 0
+    assert json.loads((project / "r.md").read_text(encoding="utf-8"))["message"] == "3 of 3 reproduced"
+
+
+def test_report_of_an_unknown_suffix_is_refused_before_anything_is_read(kdbench: Command) -> None:
+    line = line_of_bad_input(kdbench("report", "nowhere", "-o", "report.pdf"))
+    assert line.startswith("report.pdf: no format has the suffix .pdf; end the name in one of .md (markdown)")
+
+
+@pytest.mark.parametrize(
+    "words", [["--format", "pdf"], ["--summary", "--format", "html"], ["--into", "a", "-o", "b"]]
+)
+def test_report_of_contradicting_options_is_bad_usage(
+    kdbench: Command, project: Path, words: list[str]
+) -> None:
+    (project / "a").touch()
+    done = kdbench("report", "suites/small", *words)
+    assert (done.code, done.out, done.err.startswith("Usage: ")) == (2, "", True)
+
+
+def test_report_links_to_the_records_from_where_it_lies(kdbench: Command, stored: Path) -> None:
+    kdbench("report", "suites/small", "-o", "a/b/report.json")
+    told = json.loads((stored / "a" / "b" / "report.json").read_text(encoding="utf-8"))
+    records = told["reports"][0]["records"].values()
+    assert [(stored / "a" / "b" / record).is_file() for record in records] == [True] * 6
+
+
+@pytest.mark.usefixtures("stored")
+def test_summary_in_ci_goes_to_a_file_of_any_suffix(kdbench: Command, project: Path) -> None:
+    assert kdbench("report", "suites/small", "--summary", "-o", "step.summary").code == 0
+    assert (project / "step.summary").read_text(encoding="utf-8").startswith("A paper, digits: 3 of 3")
+
+
+def test_page_of_the_ci_job_is_known_from_its_surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("SERVER_URL", "https://g"), ("REPOSITORY", "a/b"), ("RUN_ID", "7")):
+        monkeypatch.setenv(f"GITHUB_{name}", value)
+    assert page_of_job() == "https://g/a/b/actions/runs/7"
+    monkeypatch.delenv("GITHUB_RUN_ID")
+    assert page_of_job() == ""
+
+
+@pytest.mark.usefixtures("stored")
+def test_plot_writes_pictures_and_says_where(kdbench: Command, project: Path) -> None:
+    done = kdbench("plot", "suites/small", "--format", "svg", "-o", "pictures")
+    assert done.out.splitlines() == [
+        f"pictures/small.{table}.{what}.svg" for table in ("1.base", "1.kd") for what in ("forest", "curves")
+    ]
+    assert len(list((project / "pictures").iterdir())) == 4
+
+
+def test_plot_of_nothing_is_told(kdbench: Command) -> None:
+    line = line_of_bad_input(kdbench("plot", "suites/small"))
+    assert line.startswith("suites/small.toml: none of these rows has a result yet")

@@ -1,0 +1,40 @@
+"""The reports of tests/golden/report, byte for byte; `make golden` makes them again."""
+
+import pytest
+
+from kdbench.claim import Outcome
+from kdbench.judging import judge
+from kdbench.plan import expand
+from kdbench.reporting import gather
+from kdbench.spec import Word
+from kdbench.store import index
+from kdbench.suite import load_suite
+from kdbench.workload import Selection
+from tests.golden_report import FINAL, FOLDER, GOLDEN, SUITE, reports
+
+
+@pytest.mark.parametrize("kind", GOLDEN)
+def test_report_is_the_golden_one(kind: str) -> None:
+    assert reports(FOLDER)[kind] == (FOLDER / GOLDEN[kind]).read_text(encoding="utf-8")
+
+
+def test_every_verdict_is_in_the_golden_project(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(FOLDER)
+    [(_, checks)] = judge(Selection(suites=(SUITE,))).suites
+    assert {check.top1.word for check in checks} == set(Word)
+
+
+def test_every_outcome_of_a_claim_is_in_the_golden_project(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(FOLDER)
+    [report] = gather(judge(Selection(suites=(SUITE,))))
+    assert {found.outcome for found in report.claims} == set(Outcome)
+
+
+def test_golden_records_are_of_the_runs_that_are_planned_today() -> None:
+    there = index(FOLDER / "results")
+    planned = {
+        of
+        for cell in expand(load_suite(FOLDER / f"{SUITE}.toml"))
+        for of, _ in zip(cell.ids, FINAL.get(cell.row.name, ()), strict=False)
+    }
+    assert planned == there.results.keys() | there.failures.keys(), "run `make golden`"

@@ -1,0 +1,74 @@
+"""`kdbench plot`: which pictures there are, what they show, and that equal checks give equal bytes."""
+
+import pytest
+from msgspec.structs import replace
+
+from kdbench import judging, reporting
+from kdbench.errors import UserError
+from kdbench.report import plots
+from kdbench.report.content import Report
+from kdbench.report.plots import draw, extent
+from kdbench.spec import Curve
+from kdbench.workload import Selection
+from tests.golden_report import FOLDER, SUITE
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+@pytest.fixture
+def golden(monkeypatch: pytest.MonkeyPatch) -> Report:
+    """The golden project's only report."""
+    monkeypatch.chdir(FOLDER)
+    return reporting.gather(judging.judge(Selection(suites=(SUITE,))))[0]
+
+
+def test_each_table_with_results_has_both_pictures(golden: Report) -> None:
+    pictures = dict(draw(golden, ["png"]))
+    assert list(pictures) == [
+        "golden.1.base.forest.png",
+        "golden.1.base.curves.png",
+        "golden.1.kd.forest.png",
+        "golden.1.kd.curves.png",
+        "golden.2.curves.png",
+    ]
+    assert all(picture.startswith(PNG) for picture in pictures.values())
+
+
+def test_forest_plot_names_rows_figures_and_verdicts(golden: Report) -> None:
+    forest = dict(draw(golden, ["svg"]))[
+        "golden.1.kd.forest.svg"
+    ].decode()  # texts are comments beside outlines
+    for told in (
+        "digits_cnn from digits_mlp",
+        "95.50 ± 0.17 (3), printed 96.50: below",
+        "printed +2.00: above",
+    ):
+        assert told in forest
+
+
+def test_same_checks_give_the_same_bytes(golden: Report) -> None:
+    short = replace(golden, checks=golden.checks[:1])
+    assert dict(draw(short, ["png", "svg"])) == dict(draw(short, ["png", "svg"]))
+
+
+def test_long_table_becomes_several_pictures(golden: Report, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plots, "CURVE_PANELS", 2)
+    names = [name for name, _ in draw(golden, ["svg"]) if ".1.kd.curves" in name]
+    assert names == ["golden.1.kd.curves.svg", "golden.1.kd.curves-2.svg"]
+
+
+def test_name_that_looks_like_mathematics_is_drawn_as_it_is(golden: Report) -> None:
+    check = replace(golden.checks[0], row=replace(golden.checks[0].row, student="$\\frac{$ _x_"))
+    forest = dict(draw(replace(golden, checks=[check]), ["svg"]))["golden.1.base.forest.svg"]
+    assert b"$\\frac{$ _x_" in forest
+
+
+def test_nothing_to_draw_is_told(golden: Report) -> None:
+    with pytest.raises(UserError, match="none of these rows has a result yet: there is nothing to draw"):
+        list(draw(replace(golden, results={}), ["png"]))
+
+
+def test_extent_leaves_the_first_climb_out() -> None:
+    curve = Curve(tuple([10.0] * 2 + [70.0] * 18), (), (), ())
+    assert extent([curve], 71.0) == pytest.approx((69.94, 71.06))
+    assert extent([curve], None) == pytest.approx((69.95, 70.05))
