@@ -89,7 +89,9 @@ def counts(run: Run, model: str) -> Counts | None:
     """The counts of a model on a run's images; None where nobody has counted it (a plug-in's model)."""
     data = catalog.find("datasets", run.dataset)
     found = table().get(key(model, data.channels, data.size))
-    return found and found.body.plus(found.per_class, run.recipe.classes or data.classes)
+    if found is None:
+        return None
+    return found.body.plus(found.per_class, run.recipe.classes or data.classes)
 
 
 def images(run: Run) -> tuple[int, int]:
@@ -131,7 +133,9 @@ def teaching(run: Run) -> Work | None:
     if run.teacher is None:
         return Work(0, 0)
     of, batch = counts(run, run.teacher.run.student), run.recipe.batch_size
-    return of and Work(batch * of.forward, batch * of.forward_bytes + of.batch_forward_bytes)
+    if of is None:
+        return None
+    return Work(batch * of.forward, batch * of.forward_bytes + of.batch_forward_bytes)
 
 
 def evaluating(of: Counts) -> Work:

@@ -92,14 +92,14 @@ def test_device_at_hand_is_the_processor_where_benchmark_toml_says_so() -> None:
 def test_cohort_asks_its_teacher_once() -> None:
     teacher = make_run("resnet18")
     runs = [make_run(student, teacher=teacher) for student in ("mobilenetv2", "shufflenetv2", "plaincnn")]
-    assert savings([teacher, *runs]) == ({runs[1].id, runs[2].id}, frozenset())
+    assert savings([teacher, *runs]) == (frozenset({runs[1].id, runs[2].id}), frozenset())
 
 
 def test_teacher_of_a_shorter_run_was_asked_before() -> None:
     teacher = make_run("resnet18")
     one, two = (make_run(student, teacher=teacher) for student in ("mobilenetv2", "shufflenetv2"))
     shorter = replace(one, recipe=replace(one.recipe, epochs=1))
-    assert savings([teacher, shorter, two]) == (frozenset(), {shorter.id})
+    assert savings([teacher, shorter, two]) == (frozenset(), frozenset({shorter.id}))
 
 
 def test_teacher_whose_features_matter_is_asked_by_each_cohort() -> None:

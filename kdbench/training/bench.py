@@ -92,18 +92,17 @@ def measure(run: Run, world: World, at_best: Attainable, least_seconds: float = 
     tested = replace(run, recipe=replace(run.recipe, test_size=tests))
     own, taught = costs.learning(run), costs.teaching(run)
     of, image = costs.counts(run, run.student), Work(0, (1 + FLOAT) * data.train_images[0].numel())
+    seen = costs.evaluating(of) if of else None
 
     def held(act: Callable[[], object], images: int, work: Work | None, per: int = 1) -> Measured:
         rate = images / repeated(world.device, act, least_seconds)
-        share = work and rate * at_best.seconds(work) / per
-        return Measured(round(rate, 1), share and round(share, 4))
+        share = None if work is None else round(rate * at_best.seconds(work) / per, 4)
+        return Measured(round(rate, 1), share)
 
     return Speed(
         data=held(lambda: _drain(views.epoch(1)), passed, image),
         step=held(parts.step, parts.images, own and taught and own.plus(taught), size),
-        evaluation=held(
-            lambda: evaluate(tested, parts.member.student, data, world), tests, of and costs.evaluating(of)
-        ),
+        evaluation=held(lambda: evaluate(tested, parts.member.student, data, world), tests, seen),
         teacher=held(parts.ask, parts.images, taught, size) if run.teacher else None,
     )
 
@@ -148,7 +147,8 @@ def measure_all(runs: Sequence[Run], machine: Machine) -> Iterator[Record]:
     Raises:
         UserError: the device or the data of a run are not there.
     """
-    device, best = device_at_hand(machine), {}
+    device = device_at_hand(machine)
+    best: dict[str, Attainable] = {}
     with bench_world(machine) as world:
         for run in runs:
             if run.precision not in best:

@@ -54,11 +54,11 @@ FLOPS: Mapping[Any, Callable[[Arguments, Any], float]] = {
 }
 
 
-class Counter(TorchDispatchMode):
+class Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Sums up the FLOPs and bytes of convolutions and matrix products while it is entered."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.flops = self.bytes = 0.0
 
     def __torch_dispatch__(

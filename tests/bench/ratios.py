@@ -170,7 +170,8 @@ def compare(case: Case, rounds: int, usual: Side, ours: Side) -> Ratio:
     if not isclose(*values, rel_tol=case.alike):
         raise AssertionError(f"{case.name}: the usual way gives {values[0]}, kdbench {values[1]}")
     found = [case.rows * usual.seconds() / ours.seconds() for _ in range(rounds)]
-    return Ratio(case.name, *(round(pick(found), 3) for pick in (median, min, max)), rounds)
+    middle, least, most = (round(pick(found), 3) for pick in (median, min, max))
+    return Ratio(case.name, middle, least, most, rounds)
 
 
 def table(ratios: Sequence[Ratio]) -> str:

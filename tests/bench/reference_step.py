@@ -67,8 +67,8 @@ def evaluation_loader(run: Run, images: Tensor, labels: Tensor) -> DataLoader[tu
 
 def usual(network: nn.Module) -> nn.Module:
     """A copy in PyTorch's own memory format (NCHW), whose parameters take gradients."""
-    copy = deepcopy(network).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    return copy.requires_grad_(requires_grad=True)  # type: ignore[no-any-return]
+    copy = deepcopy(network).to(memory_format=torch.contiguous_format)
+    return copy.requires_grad_(requires_grad=True)
 
 
 def sgd(run: Run, student: nn.Module, lr: float) -> torch.optim.Optimizer:
@@ -88,7 +88,8 @@ def kd_loss(run: Run) -> Loss:
     def loss(outputs: Tensor, labels: Tensor, taught: Tensor) -> Tensor:
         each = divergence(log_softmax(outputs / tau, dim=1), softmax(taught / tau, dim=1))
         soft: Tensor = each.mean() * (tau * tau * multiplier)
-        return (1 - alpha) * cross_entropy(outputs, labels) + alpha * soft
+        hard: Tensor = cross_entropy(outputs, labels)
+        return (1 - alpha) * hard + alpha * soft
 
     return loss
 
@@ -106,7 +107,8 @@ def reg_loss(run: Run) -> Loss:
                 target[number, labels[number]] = params["a"]
         each = divergence(log_softmax(outputs, dim=1), softmax(target / params["tau"], dim=1))
         soft: Tensor = each.mean() * params["multiplier"]
-        return (1 - params["alpha"]) * cross_entropy(outputs, labels) + params["alpha"] * soft
+        hard: Tensor = cross_entropy(outputs, labels)
+        return (1 - params["alpha"]) * hard + params["alpha"] * soft
 
     return loss
 

@@ -109,7 +109,7 @@ def ours_evaluate(runs: Sequence[Run], world: World) -> Act:
     """An evaluation."""
     run = cut(runs[0])
     data, student = world.dataset(run.dataset), world.network(run)
-    return lambda: evaluate(run, student, data, world)[1]
+    return lambda: evaluate(run, student, data, world).loss
 
 
 def usual_evaluate(runs: Sequence[Run], world: World) -> Act:

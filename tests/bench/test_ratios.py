@@ -37,11 +37,11 @@ def test_usual_loss_is_kdbenchs(loss: Loss, usual: Callable[[Run], reference_ste
 
 
 def test_usual_network_has_the_same_weights_in_the_usual_format() -> None:
-    network = torch.nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    copy = reference_step.usual(network.requires_grad_(requires_grad=False))
-    assert torch.equal(copy.weight, network.weight)
-    assert copy.weight.is_contiguous()
-    assert copy.weight.requires_grad
+    network = torch.nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)
+    (weight, _) = network.requires_grad_(requires_grad=False).parameters()
+    (copy, _) = reference_step.usual(network).parameters()
+    assert torch.equal(copy, weight)
+    assert (weight.is_contiguous(), copy.is_contiguous(), copy.requires_grad) == (False, True, True)
 
 
 def test_usual_views_are_normalised_pictures() -> None:

@@ -51,7 +51,8 @@ def test_speed_is_that_of_the_last_accepted_run(
         theirs()
         usual.append(process_time() - started)
 
-    benchmark.pedantic(ours, setup=take_turns, rounds=ROUNDS, warmup_rounds=1)
+    benchmark.pedantic(ours, setup=take_turns, rounds=ROUNDS, warmup_rounds=1)  # type: ignore[no-untyped-call]
+    assert benchmark.stats is not None
     ratio = median(usual[1:]) / benchmark.stats.stats.median
     benchmark.extra_info.update(usual=median(usual[1:]), ratio=ratio)
     if request.config.getoption("--accept", default=False):
