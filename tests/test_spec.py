@@ -108,7 +108,7 @@ def test_defaults_of_a_recipe_are_pinned() -> None:
 
 
 def test_versions_are_pinned() -> None:
-    assert (PROTOCOL, RESULT_SCHEMA) == (1, 1)
+    assert (PROTOCOL, RESULT_SCHEMA) == (2, 1)
 
 
 @pytest.mark.parametrize("name", DEFAULTS)

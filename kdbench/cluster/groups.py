@@ -6,6 +6,7 @@ from math import ceil, log2
 from msgspec import Struct
 
 from kdbench.cluster.profiles import Profile
+from kdbench.cohorts import make_cohorts
 from kdbench.spec import Run
 
 STARTUP = 10
@@ -54,7 +55,8 @@ def make_groups(
         parts.setdefault((depth[run.id], size(seconds(run), profile)), []).append(run)
     groups = []
     for (generation, _), some in sorted(parts.items(), key=lambda part: part[0]):
-        chunks = make_chunks(some, profile, seconds)
+        beside = [run for cohort in make_cohorts(some) for run in cohort]  # those of one teacher share a job
+        chunks = make_chunks(beside, profile, seconds)
         groups.append(
             Group(generation=generation, minutes=limit(chunks, profile, seconds), chunks=tuple(chunks))
         )

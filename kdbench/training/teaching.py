@@ -8,6 +8,7 @@ from torch import Tensor
 
 from kdbench import catalog
 from kdbench.data.views import Views
+from kdbench.models.folding import folded
 from kdbench.models.output import Output
 from kdbench.spec import Run
 from kdbench.training.logits import open_logits
@@ -31,10 +32,11 @@ class Teaching:
     """
 
     def __init__(self, runs: Sequence[Run], views: Views, world: World) -> None:
-        self.views, self.teacher = views, world.teacher(runs[0].teacher)
+        teacher = world.teacher(runs[0].teacher)
+        self.views, self.teacher = views, teacher and folded(teacher).to(memory_format=torch.channels_last)
         self.precision = runs[0].precision
-        logits_only = all(catalog.find("losses", run.loss.name).logits_only for run in runs)
-        self.logits = open_logits(runs[0], len(views.labels), world) if logits_only else None
+        enough = teacher is not None and all(_logits_only(run) for run in runs)
+        self.logits = open_logits(runs[0], len(views.labels), world) if enough else None
 
     def __len__(self) -> int:
         """Batches of an epoch."""
@@ -68,3 +70,7 @@ class Teaching:
             return None
         with arithmetic(self.precision, x.device):
             return forward(self.teacher, x, self.precision)
+
+
+def _logits_only(run: Run) -> bool:
+    return bool(catalog.find("losses", run.loss.name).logits_only)
