@@ -46,7 +46,7 @@ class Folders(Struct, frozen=True, kw_only=True):
 
     results: str = "results"
     scratch: str = ".kdbench"
-    """Weights, checkpoints and logs. Losing it loses no result."""
+    """Weights and checkpoints. Losing it loses no result."""
 
 
 class Slurm(Struct, frozen=True, kw_only=True):
@@ -68,12 +68,12 @@ class Machine(Struct, frozen=True, kw_only=True):
 
     @property
     def results(self) -> Path:
-        """One JSON per run, in git."""
+        """One JSON per run, in git, and logs, which are not."""
         return _path(self.root, self.folders.results)
 
     @property
     def scratch(self) -> Path:
-        """Weights, checkpoints and logs."""
+        """Weights and checkpoints."""
         return _path(self.root, self.folders.scratch)
 
     @property

@@ -32,6 +32,8 @@ class State(Struct, frozen=True):
     """After the last epoch that its job told of."""
     images_per_second: float = 0.0
     detail: str = ""
+    teacher: str = ""
+    """The id of its teacher's run."""
 
 
 def find_states(work: Workload, machine: Machine) -> list[State]:
@@ -41,11 +43,12 @@ def find_states(work: Workload, machine: Machine) -> list[State]:
     runs |= {run.id: run for run in work.runs}
     states = []
     for name, run in runs.items():
-        teacher = run.teacher.run.id if run.teacher else ""
-        epoch = newest_checkpoint(machine.scratch / "checkpoints" / name)
         if name in work.index.results:
             states.append(_state(name, run, "done", run.recipe.epochs))
-        elif locked(machine.scratch / "locks" / f"{name}.lock"):
+            continue
+        teacher = run.teacher.run.id if run.teacher else ""
+        epoch = newest_checkpoint(machine.scratch / "checkpoints" / name)
+        if locked(machine.scratch / "locks" / f"{name}.lock"):
             states.append(_state(name, run, "running", epoch))
         elif name in failures:
             detail = f"{failures[name].cause} ({failures[name].log})"
@@ -58,7 +61,8 @@ def find_states(work: Workload, machine: Machine) -> list[State]:
 
 
 def _state(name: str, run: Run, state: Word, epoch: int, detail: str = "") -> State:
-    return State(name, run.slug, run.seed, state, epoch, run.recipe.epochs, detail=detail)
+    teacher = run.teacher.run.id if run.teacher else ""
+    return State(name, run.slug, run.seed, state, epoch, run.recipe.epochs, detail=detail, teacher=teacher)
 
 
 def newest_checkpoint(folder: Path) -> int:

@@ -101,6 +101,8 @@ write_slurm_conf() {
 	ReturnToService=2
 	JobRequeue=1
 	KillWait=2
+	# with MessageTimeout: after so many seconds a job is missed whose batch script is gone (20 unless said)
+	BatchStartTimeout=1
 	MinJobAge=3600
 	SchedulerType=sched/backfill
 	SchedulerParameters=batch_sched_delay=0,sched_interval=1,bf_interval=1,bf_continue

@@ -4,9 +4,14 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from msgspec.structs import replace
 
 from kdbench.cli import cli
+from kdbench.cluster.scheduler import COMMANDS
+from kdbench.cluster.submissions import load, new, save
 from kdbench.errors import UserError
+from kdbench.store import index
+from tests.test_scale import large_project
 
 SUITE = str(Path(__file__).parents[1] / "suites" / "quickstart")
 
@@ -33,7 +38,7 @@ def refused(*words: str) -> str:
 @pytest.mark.parametrize(
     ("on", "words"),
     [
-        ("slurm:some", "no sbatch, srun, squeue, scancel, sinfo on PATH"),
+        ("slurm:some", "no sbatch, srun, squeue, scancel, scontrol, sinfo on PATH"),
         ("slurm:sone", "Did you mean 'some'?"),
         ("slurm", "which cluster?"),
         ("slurm:", "write local, slurm or slurm:PROFILE"),
@@ -59,6 +64,49 @@ def test_options_of_local_runs(project: Path) -> None:
 def test_status_without_jobs_asks_nobody() -> None:
     answer = CliRunner().invoke(cli, ["status", SUITE], standalone_mode=False)
     assert "24 waiting" in answer.output
+
+
+@pytest.fixture
+def finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project of 10,080 finished runs that were jobs once; Slurm's commands note that they were called."""
+    path = large_project(tmp_path / "large", 3358)
+    home = path.parents[1]
+    (home / "slurm").mkdir()
+    (home / "slurm" / "some.toml").write_text("")
+    (home / "bin").mkdir()
+    for name in COMMANDS:
+        command = home / "bin" / name
+        command.write_text(f"#!/bin/sh\necho {name} >> {home}/calls\n")
+        command.chmod(0o755)
+    monkeypatch.setenv("PATH", str(home / "bin"), prepend=":")
+    monkeypatch.setenv("KDBENCH_DATA", str(tmp_path / "data"))
+    monkeypatch.chdir(home)
+    runs = sorted(index(home / "results").results)
+    for first in range(0, len(runs), 1000):
+        array = new("large", "some", [[run] for run in runs[first : first + 1000]], home)
+        save(home / ".kdbench", replace(array, job=str(first)))
+    return home
+
+
+@pytest.mark.slow
+def test_finished_runs_cost_no_question_to_the_scheduler(finished: Path) -> None:
+    suite = str(finished / "suites" / "small")
+    answer = CliRunner().invoke(cli, ["status", suite], standalone_mode=False)
+    assert answer.output.strip() == "10080 done"
+    assert not (finished / "calls").exists()
+    next((finished / "results" / "digits").glob("digits_cnn-ce.s0.*.json")).unlink()
+    answer = CliRunner().invoke(cli, ["status", suite], standalone_mode=False)
+    assert "1 waiting" in answer.output
+    assert (finished / "calls").read_text() == "squeue\n"
+
+
+@pytest.mark.slow
+def test_run_of_what_is_finished_submits_nothing_and_forgets_the_jobs(finished: Path) -> None:
+    suite = str(finished / "suites" / "small")
+    answer = CliRunner().invoke(cli, ["run", suite, "--on", "slurm:some"], standalone_mode=False)
+    assert answer.exception is None
+    assert not (finished / "calls").exists()
+    assert load(finished / ".kdbench") == []
 
 
 @pytest.mark.usefixtures("project")

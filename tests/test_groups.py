@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from kdbench.cluster.groups import Group, make_groups, times
+from kdbench.cluster.estimate import Need
+from kdbench.cluster.groups import Group, make_groups, memory, times
 from kdbench.cluster.places import Place
 from kdbench.cluster.profiles import Ask, Profile
 from kdbench.cluster.profiles import Work as Spread
@@ -19,9 +20,14 @@ STUDENTS = [make_run("mobilenetv2", teacher.seed, teacher=teacher) for teacher i
 PROFILE = Profile(name="some", slurm=Ask(time=600), work=Spread(minutes=60))
 
 
-def minute(_run: Run) -> float:
+def minute(_run: Run) -> Need:
     """The estimate: a minute."""
-    return 60.0
+    return Need(60.0)
+
+
+def days(_run: Run) -> Need:
+    """The estimate: twelve days."""
+    return Need(1e6)
 
 
 def places(runs: list[Run], elements: list[list[Run]]) -> dict[str, Place]:
@@ -47,8 +53,8 @@ def test_runs_of_one_teacher_share_a_job() -> None:
 
 
 def test_long_runs_have_jobs_of_their_own_and_their_own_array() -> None:
-    def hours(run: Run) -> float:
-        return 7200.0 if run.seed == 0 else 60.0
+    def hours(run: Run) -> Need:
+        return Need(7200.0 if run.seed == 0 else 60.0)
 
     short, long = make_groups(TEACHERS, (), PROFILE, hours)
     assert [len(chunk) for chunk in short.chunks] == [2]
@@ -57,15 +63,41 @@ def test_long_runs_have_jobs_of_their_own_and_their_own_array() -> None:
 
 
 def test_limit_is_the_profiles_time_at_most() -> None:
-    (group,) = make_groups(TEACHERS, (), PROFILE, lambda _: 1e6)
+    (group,) = make_groups(TEACHERS, (), PROFILE, days)
     assert group.minutes == 600
-    assert times(TEACHERS[0], 600, lambda _: 1e6) == 2 + 2 * 28
+    assert times(TEACHERS[0], 600, days) == 2 + 2 * 28
 
 
 def test_slots_are_filled_with_long_runs() -> None:
     profile = Profile(name="some", slurm=Ask(gpus_per_node=2), work=Spread(minutes=60))
-    (group,) = make_groups(TEACHERS, (), profile, lambda _: 7200.0)
+    (group,) = make_groups(TEACHERS, (), profile, days)
     assert [len(chunk) for chunk in group.chunks] == [2, 1]
+
+
+@pytest.mark.parametrize(
+    ("asked", "slots", "measured", "gib"),
+    [
+        (Ask(memory=16), 1, 2.0, 4),  # 0.25 + 1.5 * 2
+        (Ask(memory=16), 4, 2.0, 13),
+        (Ask(memory=16), 8, 2.0, 16),
+        (Ask(), 8, 2.0, 25),
+        (Ask(memory=16), 1, None, 16),
+        (Ask(), 1, None, None),
+        (Ask(memory=16, gpus_per_node=1), 1, 2.0, 16),
+        (Ask(gres="gpu:1"), 1, 2.0, None),
+    ],
+)
+def test_memory_of_a_job(asked: Ask, slots: int, measured: float | None, gib: float | None) -> None:
+    profile = Profile(name="some", slurm=asked, work=Spread(slots=slots))
+    assert memory(TEACHERS, profile, lambda _: Need(60.0, measured)) == gib
+
+
+def test_jobs_of_another_memory_are_another_array() -> None:
+    def by_seed(run: Run) -> Need:
+        return Need(60.0, [1.0, 1.1, 5.0][run.seed])
+
+    small, large = make_groups(TEACHERS, (), PROFILE, by_seed)
+    assert [(group.memory, len(group.chunks[0])) for group in (small, large)] == [(2, 2), (8, 1)]
 
 
 def test_array_is_not_larger_than_the_cluster_takes() -> None:

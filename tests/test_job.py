@@ -132,7 +132,7 @@ def test_failure_leaves_the_traceback_in_its_log(world: World, monkeypatch: pyte
     monkeypatch.chdir(world.machine.root)
     run = digits(**DIVERGING)
     failure = failing(world, run).failure
-    assert failure.log == f"scratch/logs/digits_mlp-ce.s0.{run.id}.log"
+    assert failure.log == f"results/digits/logs/digits_mlp-ce.s0.{run.id}.log"
     log = Path(failure.log).read_text("utf-8")
     assert log.startswith("Traceback")
     assert log.endswith(f"DivergedError: {failure.cause}\n")

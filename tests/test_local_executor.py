@@ -261,4 +261,4 @@ def test_device_that_is_not_there_is_told_as_the_cause(tmp_path: Path) -> None:
     assert [type(event) for event in told] == [Failed, Failed]
     [first, _] = [event.failure for event in told if isinstance(event, Failed)]
     assert first.cause.startswith("benchmark.toml, [local], device = 'cuda:77': ")
-    assert "Traceback" in (tmp_path / ".kdbench" / "logs" / Path(first.log).name).read_text(encoding="utf-8")
+    assert "Traceback" in (tmp_path / first.log).read_text(encoding="utf-8")

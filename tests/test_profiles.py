@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from kdbench.cluster.groups import Group
 from kdbench.cluster.profiles import check_shared, load_profile, read_profile
 from kdbench.cluster.submissions import new
 from kdbench.errors import UserError
@@ -98,12 +99,14 @@ def test_what_sbatch_is_asked_for(tmp_path: Path) -> None:
     profile = read_profile(written(tmp_path, text))
     submission = new("tiny-first", "some", [["a"]], tmp_path)
     work = Work(Machine(), (), {}, 2, 30, 60)
-    asked = parameters(submission, work, profile, 30, "afterok:7")
+    group = Group(generation=1, minutes=30, memory=6, chunks=())
+    asked = parameters(submission, work, profile, group, "afterok:7")
+    assert (asked["timeout_min"], asked["mem_gb"]) == (30, 6)
     assert asked["slurm_partition"] == "gpu"
     assert asked["cpus_per_task"] == 2
     assert asked["slurm_mail_type"] == "END"
     assert asked["slurm_setup"] == ["export A='b c'", "module load cuda"]
-    assert asked["slurm_signal_delay_s"] == 120
+    assert asked["slurm_signal_delay_s"] == 60
     wanted = {"requeue": True, "licenses": "x", "kill-on-invalid-dep": "yes"}
     assert asked["slurm_additional_parameters"] == wanted
 

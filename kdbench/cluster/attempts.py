@@ -116,6 +116,11 @@ def given_up(record: Record, start: int, times: int | None = None) -> str:
     return ""
 
 
+def failed_in(last: Attempt | None, job: str) -> bool:
+    """Whether a run's latest start was in this job, and failed."""
+    return last is not None and last.job == job and last.cause == "failed"
+
+
 def tell(scratch: Path, run: str, job: str, epoch: int, top1: float, images_per_second: float) -> None:
     """Write down how far a start has come."""
     _change(scratch, run, job, ("", "stopped"), epoch=epoch, top1=top1, images_per_second=images_per_second)

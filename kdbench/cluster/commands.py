@@ -71,7 +71,7 @@ def describe_states(found: Iterable[State]) -> str:
 
 def cancel(chosen: Selection) -> str:
     """End the jobs of a selection, and say so."""
-    from kdbench.cluster.submitting import cancel_runs
+    from kdbench.cluster.ending import cancel_runs
 
     jobs, others = cancel_runs(chosen)
     more = f"; they held {others} runs of other suites or rows too" if others else ""
@@ -79,8 +79,14 @@ def cancel(chosen: Selection) -> str:
 
 
 def anew(chosen: Selection) -> str:
-    """Let failed runs of a selection start anew, and say which."""
-    from kdbench.cluster.submitting import start_anew
+    """Let failed runs and held jobs of a selection start anew, and say which."""
+    from kdbench.cluster.ending import start_anew
 
-    runs = start_anew(chosen)
-    return f"{len(runs)} runs start anew" + (f": {', '.join(runs)}" if runs else "")
+    anew = start_anew(chosen)
+    return "; ".join(
+        [
+            f"{len(anew.runs)} runs start anew" + (f": {', '.join(anew.runs)}" if anew.runs else ""),
+            *([f"released {', '.join(anew.released)}, which Slurm held"] if anew.released else []),
+            *([f"{len(anew.later)} failed in jobs that still run: retry them after"] if anew.later else []),
+        ]
+    )

@@ -31,6 +31,7 @@ try:
 except ImportError as error:
     found["lacks"] = str(error)
 found["visible"] = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+found["driver"] = any(map(os.path.exists, ("/dev/nvidiactl", "/dev/kfd")))
 print(json.dumps(found))
 """
 
@@ -56,45 +57,26 @@ def examine(profile_name: str) -> list[Finding]:
 
 def _controller(profile: Profile) -> Iterator[Finding]:
     yield _asked("version", "sinfo", "--version")
-    if profile.slurm.partition:
-        found = _asked(
-            "partition",
-            "sinfo",
-            "--noheader",
-            f"--partition={profile.slurm.partition}",
-            "--format=%P, %a, %D nodes, %l, %G",
-        )
-        cure = (
-            ""
-            if found.found
-            else f"no partition {profile.slurm.partition}; `sinfo` lists them: mend [slurm] partition"
-        )
-        yield Finding("partition", found.found or cure, found.ok and bool(found.found))
-    yield _asked("accounting", "sacct", "--noheader", "--allocations", "--format=JobID", "--starttime=now")
-    if profile.slurm.account:
-        account = profile.slurm.account
-        found = _asked(
-            "account",
-            "sacctmgr",
-            "--noheader",
-            "show",
-            "associations",
-            f"account={account}",
-            "format=account,user,qos",
-        )
-        cure = "" if found.found else f"no account {account}; `sacctmgr show associations` lists them"
-        yield Finding("account", found.found or cure, found.ok and bool(found.found))
+    accounting = _asked("accounting", "sacct", "--noheader", "--allocations", "--starttime=now")
+    found = "sacct answers" if accounting.ok else f"{accounting.found}; kdbench finds its jobs without"
+    yield Finding("accounting", found)
+    if partition := profile.slurm.partition:
+        cure = f"no partition {partition}; `sinfo` lists them: mend [slurm] partition"
+        shown = "--format=%P, %a, %D nodes, %l, %G"
+        yield _asked("partition", "sinfo", "--noheader", f"--partition={partition}", shown, nothing=cure)
+    if account := profile.slurm.account:
+        cure = f"no account {account}; `sacctmgr show associations` lists them: mend [slurm] account"
+        asked = ("sacctmgr", "--noheader", "--parsable2", "show", "associations", f"account={account}")
+        yield _asked("account", *asked, "format=account,user,qos", nothing=cure)
 
 
-def _asked(what: str, command: str, *arguments: str) -> Finding:
+def _asked(what: str, *command: str, nothing: str = "") -> Finding:
+    """What a command says, in a line; `nothing`: what is wrong if that is nothing."""
     try:
-        return Finding(
-            what,
-            "; ".join(ask(command, *arguments).split("\n")).strip("; ")
-            or ("answers" if what == "accounting" else ""),
-        )
+        said = "; ".join(ask(*command).split("\n")).strip("; ")
     except UserError as error:
         return Finding(what, str(error), ok=False)
+    return Finding(what, said or nothing, ok=bool(said or not nothing))
 
 
 def _folders(machine: Machine, profile: Profile) -> Iterator[Finding]:
@@ -142,19 +124,20 @@ def _training(seen: dict[str, Any], profile: Profile) -> Iterator[Finding]:
     same = seen["kdbench"] == __version__
     cure = "" if same else f", but {__version__} here: install the same on both"
     yield Finding("kdbench there", f"{seen['kdbench']}, torch {seen['torch']}{cure}", same)
-    wanted = profile.slurm.gpus_per_node
-    names = ", ".join(seen["gpus"])
-    visible = f"CUDA_VISIBLE_DEVICES = {seen['visible']}" if seen["visible"] else "none visible"
+    yield _gpus(seen, profile.slurm.gpus_per_node)
+
+
+def _gpus(seen: dict[str, Any], wanted: int) -> Finding:
+    names = ", ".join(seen["gpus"]) or "none"
+    told = f"torch sees {names}, CUDA_VISIBLE_DEVICES = {seen['visible'] or 'nothing'}"
     if not wanted:
-        yield Finding("GPUs there", f"none asked for; torch sees {names or 'none'}")
-    elif names:
-        yield Finding("GPUs there", f"{names} ({visible})", len(seen["gpus"]) == wanted)
-    else:
-        yield Finding(
-            "GPUs there",
-            f"torch sees none, {visible}: runs would be trained on the CPU",
-            bool(seen["visible"]),
-        )
+        return Finding("GPUs there", f"none asked for; {told}")
+    if len(seen["gpus"]) == wanted:
+        return Finding("GPUs there", told)
+    if seen["driver"] or not seen["visible"]:
+        cure = f"{wanted} were asked for: mend [slurm] gpus_per_node, or install a torch for these GPUs"
+        return Finding("GPUs there", f"{told}; {cure}", ok=False)
+    return Finding("GPUs there", f"{told}; the node has no GPU driver: runs are trained on its CPU")
 
 
 def _probe(profile: Profile, name: str, folders: list[Path]) -> dict[str, Any]:
@@ -173,19 +156,8 @@ def _probe(profile: Profile, name: str, folders: list[Path]) -> dict[str, Any]:
     python = profile.node.python or sys.executable
     lines = [*exports(profile), *profile.node.setup, f'exec {python} -c "$0" "$@"']
     arguments = [name, *map(str, folders)]
-    said = ask(
-        "srun",
-        *given,
-        "--ntasks=1",
-        "--time=5",
-        f"--immediate={PATIENCE - 30}",
-        "--quiet",
-        "bash",
-        "-c",
-        "\n".join(lines),
-        PROBE,
-        *arguments,
-        seconds=PATIENCE,
-    )
+    job = ["--ntasks=1", "--time=5", f"--immediate={PATIENCE - 30}", "--quiet"]
+    shell = ["bash", "-c", "\n".join(lines)]
+    said = ask("srun", *given, *job, *shell, PROBE, *arguments, seconds=PATIENCE)
     found: dict[str, Any] = json.loads(said.strip().splitlines()[-1])
     return found

@@ -1,16 +1,21 @@
 """Runs -> jobs: arrays of like size, teachers before students, short runs together. Pure."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from math import ceil, log2
 
 from msgspec import Struct
 
+from kdbench.cluster.estimate import Estimate
 from kdbench.cluster.profiles import Profile
 from kdbench.cohorts import make_cohorts
 from kdbench.spec import Run
 
 STARTUP = 10
 """Minutes in every limit for what is not training."""
+SUPERVISOR = 0.25
+"""GiB of a job's own process, which trains nothing."""
+HEADROOM = 1.5
+"""Times what was measured is asked for: memory depends on the node's processor and libraries too."""
 
 
 class Group(Struct, frozen=True, kw_only=True):
@@ -20,6 +25,8 @@ class Group(Struct, frozen=True, kw_only=True):
     """0: waits for nobody; 1: students of 0; and so on."""
     minutes: int
     """The limit of each job."""
+    memory: float | None = None
+    """GiB of each job; None: the cluster's default."""
     chunks: tuple[tuple[Run, ...], ...]
     """The runs of each job."""
 
@@ -39,26 +46,36 @@ def generations(runs: Sequence[Run], elsewhere: Collection[str]) -> dict[str, in
 
 
 def make_groups(
-    runs: Sequence[Run], elsewhere: Collection[str], profile: Profile, seconds: Callable[[Run], float]
+    runs: Sequence[Run], elsewhere: Collection[str], profile: Profile, need: Estimate
 ) -> list[Group]:
-    """Spread runs over arrays, by generation and by how long they take.
+    """Spread runs over arrays, by generation, by how long they take and by their memory.
 
     Args:
         runs: to be submitted, teachers first.
         elsewhere: ids of runs that are queued or running already.
         profile: the cluster.
-        seconds: the estimate of a run.
+        need: the estimate of a run.
     """
     depth = generations(runs, elsewhere)
-    parts: dict[tuple[int, int], list[Run]] = {}
+    parts: dict[tuple[int, int, float], list[Run]] = {}
     for run in runs:
-        parts.setdefault((depth[run.id], size(seconds(run), profile)), []).append(run)
+        kind = (
+            depth[run.id],
+            size(need(run).seconds, profile),
+            weight(memory([run], profile, need), profile),
+        )
+        parts.setdefault(kind, []).append(run)
     groups = []
-    for (generation, _), some in sorted(parts.items(), key=lambda part: part[0]):
+    for (generation, _, _), some in sorted(parts.items(), key=lambda part: part[0]):
         beside = [run for cohort in make_cohorts(some) for run in cohort]  # those of one teacher share a job
-        chunks = make_chunks(beside, profile, seconds)
+        chunks = make_chunks(beside, profile, need)
         groups.append(
-            Group(generation=generation, minutes=limit(chunks, profile, seconds), chunks=tuple(chunks))
+            Group(
+                generation=generation,
+                minutes=limit(chunks, profile, need),
+                memory=memory(some, profile, need),
+                chunks=tuple(chunks),
+            )
         )
     return groups
 
@@ -68,35 +85,56 @@ def size(seconds: float, profile: Profile) -> int:
     return max(0, ceil(log2(max(seconds, 1) / (60 * profile.work.minutes))))
 
 
-def make_chunks(
-    runs: Sequence[Run], profile: Profile, seconds: Callable[[Run], float]
-) -> list[tuple[Run, ...]]:
+def memory(runs: Iterable[Run], profile: Profile, need: Estimate) -> float | None:
+    """The GiB that a job asks for which trains any of these runs in each of its slots.
+
+    What was measured of their like, with headroom, but not more than the profile says. What the profile says
+    where one of them was never measured, or where GPUs are asked for: training on a GPU takes memory of the
+    node that training on a CPU does not.
+    """
+    asked = profile.slurm
+    needs = [need(run).memory for run in runs]
+    known = [one for one in needs if one is not None]
+    if asked.gpus_per_node or asked.gres or len(known) < len(needs):
+        return asked.memory
+    wanted = ceil(SUPERVISOR + HEADROOM * profile.slots * max(known))
+    return wanted if asked.memory is None else min(wanted, asked.memory)
+
+
+def weight(memory: float | None, profile: Profile) -> float:
+    """The class of a job: 0 if it asks for what the profile says, else its memory in powers of two."""
+    return 0 if memory is None or memory == profile.slurm.memory else 2 ** ceil(log2(memory))
+
+
+def make_chunks(runs: Sequence[Run], profile: Profile, need: Estimate) -> list[tuple[Run, ...]]:
     """Fill jobs in order: at least a run for each slot, and not more than [work] minutes of work."""
     room, most = 60.0 * profile.work.minutes * profile.slots, profile.work.runs_per_job or len(runs)
     while True:
         chunks: list[list[Run]] = []
         filled = 0.0
         for run in runs:
-            full = len(chunks[-1]) >= profile.slots and filled + seconds(run) > room if chunks else True
+            seconds = need(run).seconds
+            full = len(chunks[-1]) >= profile.slots and filled + seconds > room if chunks else True
             if full or len(chunks[-1]) >= most:
                 chunks.append([])
                 filled = 0.0
             chunks[-1].append(run)
-            filled += seconds(run)
+            filled += seconds
         if len(chunks) <= profile.work.max_array:
             return [tuple(chunk) for chunk in chunks]
         room, most = 2 * room, 2 * most
 
 
-def limit(chunks: Iterable[Sequence[Run]], profile: Profile, seconds: Callable[[Run], float]) -> int:
+def limit(chunks: Iterable[Sequence[Run]], profile: Profile, need: Estimate) -> int:
     """The minutes that jobs ask for: twice the estimate, but not more than the profile's time."""
-    longest = max(max(sum(map(seconds, chunk)) / profile.slots, *map(seconds, chunk)) for chunk in chunks)
+    lengths = [[need(run).seconds for run in chunk] for chunk in chunks]
+    longest = max(max(sum(chunk) / profile.slots, *chunk) for chunk in lengths)
     return min(profile.slurm.time, STARTUP + ceil(2 * longest / 60))
 
 
-def times(run: Run, minutes: int, seconds: Callable[[Run], float]) -> int:
+def times(run: Run, minutes: int, need: Estimate) -> int:
     """How often a run's jobs may run out of time before it counts as failed: twice as often as estimated."""
-    return 2 + 2 * ceil(seconds(run) / (60 * minutes))
+    return 2 + 2 * ceil(need(run).seconds / (60 * minutes))
 
 
 def like_their_teachers(

@@ -3,12 +3,13 @@
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from pathlib import Path
 
 from kdbench.cluster import attempts
 from kdbench.cluster.attempts import Cause
 from kdbench.errors import UserError
 from kdbench.jobs import Done, Event, Failed, Update
+from kdbench.logbook import log
+from kdbench.machine import Machine
 from kdbench.progress import ending
 from kdbench.spec import Run
 
@@ -19,8 +20,8 @@ SECONDS = 1.0
 class Journal:
     """The notes of one job."""
 
-    def __init__(self, scratch: Path, job: str, runs: Mapping[str, Run]) -> None:
-        self.scratch, self.job, self.runs = scratch, job, runs
+    def __init__(self, machine: Machine, job: str, runs: Mapping[str, Run]) -> None:
+        self.machine, self.job, self.runs = machine, job, runs
         self.told: dict[str, float] = {}
 
     def note(self, event: Event) -> None:
@@ -44,7 +45,12 @@ class Journal:
             self.told[event.id] = time.monotonic()
             with suppress(UserError):  # a note that cannot be written costs no training
                 attempts.tell(
-                    self.scratch, event.id, self.job, event.epoch, event.top1, event.images_per_second
+                    self.machine.scratch,
+                    event.id,
+                    self.job,
+                    event.epoch,
+                    event.top1,
+                    event.images_per_second,
                 )
 
     def end(self, run: str, cause: Cause, why: str = "") -> None:
@@ -52,19 +58,10 @@ class Journal:
         if cause not in ("done", "failed"):
             self.say(run, f"{cause}: {why}" if why else cause)
         with suppress(UserError):
-            attempts.end(self.scratch, run, self.job, cause, why)
+            attempts.end(self.machine.scratch, run, self.job, cause, why)
 
     def say(self, run: str, what: str) -> None:
         """A line in the run's log and in the job's own output."""
         line = f"{time.strftime('%Y-%m-%d %H:%M:%S')} job {self.job}: {what}"
         print(f"{line} [{run}]", flush=True)  # noqa: T201 - the job's output
-        with suppress(OSError):
-            path = log_file(self.scratch, self.runs[run], run)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("a", encoding="utf-8") as file:
-                file.write(f"{line}\n")
-
-
-def log_file(scratch: Path, run: Run, name: str) -> Path:
-    """Where jobs write how a run goes; its traceback, should it fail, lies beside."""
-    return scratch / "logs" / f"{run.slug}.s{run.seed}.{name}.jobs.log"
+        log(self.machine, self.runs[run], "jobs.log", f"{line}\n")

@@ -2,12 +2,11 @@
 
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 from kdbench.address import find_row
 from kdbench.cluster import attempts, submissions
-from kdbench.cluster.journal import log_file
 from kdbench.cluster.queued import ask_scheduler
+from kdbench.logbook import log_files
 from kdbench.machine import Machine, load_machine
 from kdbench.spec import Cell, Form
 from kdbench.status import locked
@@ -29,7 +28,7 @@ def read(address: str, form: Form) -> Iterator[str]:
     cell = find_row(address, form)[1]
     for run, name in zip(cell.runs, cell.ids, strict=True):
         yield f"== {run.slug} seed {run.seed} (run {name})"
-        files = [log_file(machine.scratch, run, name), _traceback(machine, run.slug, run.seed, name)]
+        files = [*log_files(machine, run, "jobs.log"), *log_files(machine, run, "log")]
         there = [file for file in files if file.is_file()]
         for file in there:
             yield file.read_text(encoding="utf-8", errors="replace").rstrip()
@@ -46,10 +45,7 @@ def follow(address: str, form: Form) -> Iterator[str]:
     """
     machine = load_machine()
     cell = find_row(address, form)[1]
-    files = {
-        log_file(machine.scratch, run, name): f"s{run.seed}"
-        for run, name in zip(cell.runs, cell.ids, strict=True)
-    }
+    files = {file: f"s{run.seed}" for run in cell.runs for file in log_files(machine, run, "jobs.log")}
     read_to = dict.fromkeys(files, 0)
     asked, over = -ASK, False
     while not over:
@@ -76,10 +72,6 @@ def _under_way(machine: Machine, cell: Cell) -> bool:
         for one in known.submissions
         for number, ids in enumerate(one.elements)
     )
-
-
-def _traceback(machine: Machine, slug: str, seed: int, name: str) -> Path:
-    return machine.scratch / "logs" / f"{slug}.s{seed}.{name}.log"
 
 
 def _own_output(machine: Machine, name: str) -> Iterator[str]:

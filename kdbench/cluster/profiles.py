@@ -124,9 +124,11 @@ def load_profile(name: str, machine: Machine) -> Profile:
     folder = Path(machine.root, FOLDER)
     there = sorted(path.stem for path in folder.glob("*.toml"))
     name = name or machine.slurm.profile
+    if not there:
+        raise UserError(f"{folder} has no profile: write one, NAME.toml; docs/cluster.md shows how")
     if not name:
         raise UserError(
-            f"which cluster? {folder} has {', '.join(there) or 'no profile'}: write --on slurm:NAME, "
+            f"which cluster? {folder} has {', '.join(there)}: write --on slurm:NAME, "
             f"or [slurm] profile = ... in benchmark.toml"
         )
     if name not in there:

@@ -57,8 +57,7 @@ def merge(states: Iterable[State], known: Known, machine: Machine) -> list[State
         elif place is None:
             merged.append(_off_the_queue(state, known, machine))
         else:
-            seen = known.view[place.submission.token, place.number]
-            merged.append(_in_the_queue(state, place, seen, machine, places))
+            merged.append(_in_the_queue(state, place, known.view[place.key], machine, places))
     return merged
 
 
@@ -67,9 +66,9 @@ def _in_the_queue(
 ) -> State:
     last = attempts.load(machine.scratch, state.id).last if seen.state == "RUNNING" else None
     mine = last if last is not None and last.job == seen.job else None
-    if mine is not None and mine.cause == "failed":
+    if mine is not None and attempts.failed_in(mine, seen.job):
         return replace(state, state="failed", detail=state.detail or mine.why)
-    if state.state == "blocked" and state.detail.split()[2] not in places:
+    if state.state == "blocked" and state.teacher not in places:
         return state
     if state.state == "running" or (mine is not None and mine.cause == ""):
         return _running(state, mine)
@@ -96,8 +95,12 @@ def _running(state: State, attempt: Attempt | None) -> State:
 def _why_queued(place: Place, seen: Seen) -> str:
     if seen.state == "RUNNING":
         return f"in job {place.job}, which runs on {seen.node}"
+    if seen.state != "PENDING":
+        return f"job {place.job} is {seen.state.lower()}"
+    if seen.held:
+        return f"job {place.job}, held: {seen.reason}; `kdbench retry` releases it"
     start = f", thought to start {seen.start}" if seen.start not in ("N/A", "", "Unknown") else ""
-    return f"job {place.job}, {seen.state.lower()}: {seen.reason}{start}"
+    return f"job {place.job}, pending: {seen.reason}{start}"
 
 
 def _off_the_queue(state: State, known: Known, machine: Machine) -> State:

@@ -9,7 +9,7 @@ from msgspec import Struct
 from kdbench.cluster.submissions import Submission
 from kdbench.errors import UserError
 
-COMMANDS = ("sbatch", "srun", "squeue", "scancel", "sinfo")
+COMMANDS = ("sbatch", "srun", "squeue", "scancel", "scontrol", "sinfo")
 PATIENCE = 60
 """Seconds that one of Slurm's commands may take."""
 OVER = {
@@ -43,6 +43,11 @@ class Seen(Struct, frozen=True, kw_only=True):
     def alive(self) -> bool:
         """Whether it runs or will."""
         return self.state not in OVER
+
+    @property
+    def held(self) -> bool:
+        """Whether Slurm itself keeps it from running: its launch failed on a node, or it was requeued so."""
+        return self.state == "PENDING" and "requeued" in self.reason and "held" in self.reason
 
 
 View = dict[tuple[str, int], Seen]
@@ -91,6 +96,16 @@ def cancel(jobs: Sequence[str]) -> None:
     """
     for first in range(0, len(jobs), 500):  # a command line has an end
         ask("scancel", *jobs[first : first + 500])
+
+
+def release(jobs: Iterable[str]) -> None:
+    """Let held jobs go on.
+
+    Raises:
+        UserError: the controller does not answer, or the jobs are another user's.
+    """
+    for job in jobs:
+        ask("scontrol", "release", job)
 
 
 def ask(command: str, *arguments: str, seconds: int = PATIENCE) -> str:

@@ -34,6 +34,8 @@ class Submission(Struct, frozen=True, kw_only=True):
     """The folder of the jobs' own output."""
     job: str = ""
     """The number that sbatch gave; "" until it is known."""
+    cancelled: tuple[int, ...] = ()
+    """Jobs of it that `kdbench cancel` has ended; Slurm shows them as alive for some seconds more."""
 
     def element(self, number: int) -> str:
         """A job of it as squeue prints it."""

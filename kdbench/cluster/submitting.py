@@ -1,18 +1,17 @@
-"""`run --on slurm`, `cancel` and `retry`: what is missing becomes jobs, once, whoever asks for it."""
+"""`run --on slurm`: what is missing becomes jobs, once, whoever asks for it."""
 
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from pathlib import Path
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from kdbench.cluster import attempts, submissions
-from kdbench.cluster.estimate import estimator
+from kdbench.cluster.estimate import Estimate, estimator
 from kdbench.cluster.groups import Group, like_their_teachers, make_groups, times
-from kdbench.cluster.places import Place, under_way
+from kdbench.cluster.places import Place, clear_broken_off, under_way
 from kdbench.cluster.profiles import Profile, check_shared, load_profile
-from kdbench.cluster.scheduler import cancel, check_commands
+from kdbench.cluster.scheduler import check_commands
 from kdbench.cluster.submissions import Submission
 from kdbench.data.place import where
 from kdbench.errors import UserError
@@ -56,9 +55,10 @@ def submit_missing(chosen: Selection, profile_name: str, *, offline: bool) -> Su
     check_shared(profile, {"results": machine.results, "scratch": machine.scratch, "data": data})
     check_writable(machine.results)
     check_writable(machine.scratch)
-    fetch_missing({run.dataset for run in find_work(chosen, machine).runs}, machine)
     with submissions.one_at_a_time(machine.scratch):
-        return _submit(chosen, machine, profile)
+        work = find_work(chosen, machine)
+        fetch_missing({run.dataset for run in work.runs}, machine)
+        return _submit(work, chosen, machine, profile)
 
 
 def shared_machine(*, offline: bool = False) -> Machine:
@@ -72,17 +72,17 @@ def shared_machine(*, offline: bool = False) -> Machine:
     return replace(machine, root=str(Path(machine.root).resolve()), data=data)
 
 
-def _submit(chosen: Selection, machine: Machine, profile: Profile) -> Submitted:
-    work = find_work(chosen, machine)
+def _submit(work: Workload, chosen: Selection, machine: Machine, profile: Profile) -> Submitted:
+    clear_broken_off(machine.scratch)
     submissions.forget(machine.scratch, submissions.finished(machine.scratch, work.index.results.keys()))
     places = under_way(machine, (run.id for run in work.runs))
     lost = given_up(machine.scratch, work.runs)
     runs = [run for run in work.runs if run.id not in places and run.id not in lost]
     before = frozenset(places)
-    seconds = estimator(work.index, profile.work.images_per_second)
+    need = estimator(work.index, profile.work.images_per_second)
     made: list[Submission] = []
-    for group in make_groups(runs, places.keys(), profile, seconds):
-        submitter = Submitter(machine, profile, work, chosen, seconds)
+    submitter = Submitter(machine, profile, work, chosen, need)
+    for group in make_groups(runs, places.keys(), profile, need):
         try:
             submission = submitter.submit(group, places)
         except UserError as error:
@@ -101,7 +101,7 @@ class Submitter(Struct, frozen=True):
     profile: Profile
     work: Workload
     chosen: Selection
-    seconds: Callable[[Run], float]
+    need: Estimate
 
     def submit(self, group: Group, places: dict[str, Place]) -> Submission:
         """Submit one array: written down, submitted, written down with its number."""
@@ -115,7 +115,7 @@ class Submitter(Struct, frozen=True):
         submissions.save(scratch, submission)
         works = [self.work_of(chunk, group.minutes) for chunk in chunks]
         try:
-            job = slurm.submit(submission, works, self.profile, minutes=group.minutes, dependency=dependency)
+            job = slurm.submit(submission, works, self.profile, group, dependency)
         except UserError:
             submissions.forget(scratch, [submission])
             raise
@@ -129,7 +129,7 @@ class Submitter(Struct, frozen=True):
         return Work(
             machine=self.machine,
             tasks=tuple(
-                Task(Job(run, tuple(keep.get(run.id, ()))), times(run, minutes, self.seconds)) for run in runs
+                Task(Job(run, tuple(keep.get(run.id, ()))), times(run, minutes, self.need)) for run in runs
             ),
             teachers={name: tuple(keep.get(name, set()) | epochs) for name, epochs in needed.items()},
             slots=self.profile.slots,
@@ -160,8 +160,8 @@ def wait_for_teachers(
     if len(jobs) == 1:
         return group.chunks, f"afterok:{jobs[0]}"
     arrays = {place.submission.job: len(place.submission.elements) for place in parents.values()}
-    where_ = {name: (place.submission.job, place.number) for name, place in parents.items()}
-    if found := like_their_teachers(group.chunks, where_, arrays):
+    numbers = {name: (place.submission.job, place.number) for name, place in parents.items()}
+    if found := like_their_teachers(group.chunks, numbers, arrays):
         return found[0], f"aftercorr:{found[1]}"
     return group.chunks, "afterany:" + ":".join(jobs if len(jobs) <= MANY else sorted(arrays))
 
@@ -176,46 +176,3 @@ def given_up(scratch: Path, runs: Sequence[Run]) -> dict[str, str]:
             if reason := attempts.given_up(record, start):
                 found[run.id] = reason
     return found
-
-
-def cancel_runs(chosen: Selection) -> tuple[list[str], int]:
-    """End the jobs that hold runs of a selection.
-
-    Returns:
-        The jobs, and how many runs of other suites or rows went with them.
-
-    Raises:
-        UserError: the scheduler does not answer, or the jobs are another user's.
-    """
-    machine = shared_machine()
-    work = find_work(chosen, machine)
-    asked = {name for cell in work.cells for name in (*cell.ids, *cell.baselines)} | {
-        run.id for run in work.runs
-    }
-    places = under_way(machine, {run.id for run in work.runs})
-    others = {name for place in places.values() for name in place.submission.elements[place.number]} - asked
-    jobs = sorted({place.job for place in places.values()})
-    if jobs:
-        cancel(jobs)
-    return jobs, len(others)
-
-
-def start_anew(chosen: Selection) -> list[str]:
-    """Forget why runs of a selection have no result, so that they are trained again.
-
-    Returns:
-        The runs.
-    """
-    machine = load_machine()
-    work = find_work(chosen, machine)
-    missing = [run.id for run in work.runs]
-    known = [name for name in missing if name in work.index.failures]
-    known += [
-        run.id for run in work.runs if run.id not in known and attempts.load(machine.scratch, run.id).attempts
-    ]
-    attempts.forget(machine.scratch, missing)
-    for name in known:
-        if name in work.index.failures:
-            with suppress(FileNotFoundError):
-                work.index.failures[name].unlink()
-    return known

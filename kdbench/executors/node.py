@@ -78,7 +78,7 @@ class NodeExecutor(LocalExecutor):
         super().__init__(here.work.machine, here.work.slots)
         self.here = here
         self.crashes: Counter[str] = Counter()
-        self.journal = Journal(here.work.machine.scratch, here.job, all_runs(here.work))
+        self.journal = Journal(here.work.machine, here.job, all_runs(here.work))
 
     def make_worker(self, gpu: str | None) -> Worker:
         """A process that Slurm's signals do not reach, on this GPU."""

@@ -18,6 +18,7 @@ from typing import Any
 import submitit
 from submitit.core.utils import DelayedSubmission, FailedJobError, FailedSubmissionError
 
+from kdbench.cluster.groups import Group
 from kdbench.cluster.profiles import Profile
 from kdbench.cluster.submissions import Submission
 from kdbench.errors import UserError
@@ -73,8 +74,7 @@ def submit(
     submission: Submission,
     works: Sequence[Work],
     profile: Profile,
-    *,
-    minutes: int,
+    group: Group,
     dependency: str | None,
 ) -> str:
     """Submit jobs, one for each part of the work, by one call of sbatch.
@@ -92,7 +92,7 @@ def submit(
     executor = submitit.AutoExecutor(folder=folder, cluster="slurm", slurm_max_num_timeout=REQUEUES, **python)
     with warnings.catch_warnings(), redirect_stderr(StringIO()):  # it prints what it raises, too
         warnings.simplefilter("ignore")  # of submitit, about options that a profile may well use
-        executor.update_parameters(**parameters(submission, works[0], profile, minutes, dependency))
+        executor.update_parameters(**parameters(submission, works[0], profile, group, dependency))
         try:
             jobs = executor.submit_array([Chunk(work) for work in works])
         except (FailedJobError, FailedSubmissionError) as error:
@@ -101,16 +101,16 @@ def submit(
 
 
 def parameters(
-    submission: Submission, work: Work, profile: Profile, minutes: int, dependency: str | None
+    submission: Submission, work: Work, profile: Profile, group: Group, dependency: str | None
 ) -> dict[str, Any]:
     """What submitit is told about the jobs."""
     asked = profile.slurm
     threads = work.machine.local.threads
     wanted: dict[str, Any] = {
         "name": submission.name,
-        "timeout_min": minutes,
+        "timeout_min": group.minutes,
         "cpus_per_task": asked.cpus or profile.slots * threads,
-        "mem_gb": asked.memory,
+        "mem_gb": group.memory,
         "gpus_per_node": asked.gpus_per_node or None,
         "slurm_partition": asked.partition or None,
         "slurm_account": asked.account or None,
@@ -118,7 +118,7 @@ def parameters(
         "slurm_constraint": asked.constraint or None,
         "slurm_gres": asked.gres or None,
         "slurm_comment": submission.token,
-        "slurm_signal_delay_s": min(asked.signal, 15 * minutes),
+        "slurm_signal_delay_s": work.signal,
         "slurm_array_parallelism": profile.work.parallel,
         "slurm_setup": [*exports(profile), *profile.node.setup] or None,
         "slurm_dependency": dependency,

@@ -11,6 +11,7 @@ from filelock import FileLock, Timeout
 
 from kdbench.errors import DivergedError, UserError
 from kdbench.jobs import Done, Event, Failed, Job, Update
+from kdbench.logbook import log
 from kdbench.machine import Machine
 from kdbench.spec import Failure, Result, Run
 from kdbench.store import index, load_result, save_failure, save_result, weights_there
@@ -123,12 +124,9 @@ def refuse(jobs: Iterable[Job], machine: Machine, error: Exception, tell: Tell) 
 
 def fail(job: Job, machine: Machine, error: Exception) -> Failed:
     """Keep the whole traceback in the run's log, and what went wrong, in a line, in the results."""
-    log = machine.scratch / "logs" / f"{job.run.slug}.s{job.run.seed}.{job.run.id}.log"
+    trace = log(machine, job.run, "log", "".join(traceback.format_exception(error)), anew=True)
     cause = str(error) if isinstance(error, UserError | DivergedError) else f"{type(error).__name__}: {error}"
-    failure = Failure(id=job.run.id, run=job.run, cause=f"{' '.join(cause.split()):.500}", log=_shown(log))
-    with suppress(OSError):
-        log.parent.mkdir(parents=True, exist_ok=True)
-        log.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+    failure = Failure(id=job.run.id, run=job.run, cause=f"{' '.join(cause.split()):.500}", log=_shown(trace))
     with suppress(UserError):
         save_failure(machine.results, failure)
     return Failed(job.run.id, failure)

@@ -1,10 +1,11 @@
 """kdbench against the usual way (reference_step.py): ratios of CPU seconds, and the bars they must clear.
 
-    python tests/bench/ratios.py [NAME...] [--rounds N] [--json]
+    python tests/bench/ratios.py [NAME...] [--rounds N] [--json] [--keep]
 
 Both sides have one thread, the same weights, batches and arithmetic, which is checked first. Each lives in
 a process of its own, kdbench's being a worker as `kdbench run` starts it; they take turns, round by round.
 CPU seconds are what a quiet machine's clock would show: other people's work on the machine does not count.
+--keep writes them to results/bench/ratios/, with the machine's name, beside what was measured there before.
 Exit code 1 where a median is below its bar. Needs CIFAR-100, in KDBENCH_DATA.
 """
 
@@ -15,6 +16,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib.metadata import version
 from math import isclose
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -25,12 +27,16 @@ from typing import Any, NamedTuple
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
-from msgspec import Struct, to_builtins  # noqa: E402 - after the path
+import msgspec  # noqa: E402 - after the path
+from msgspec import Struct  # noqa: E402
 
+from kdbench.device import Device, device_at_hand  # noqa: E402
 from kdbench.executors.local import Worker, prepare_worker  # noqa: E402
 from kdbench.machine import Local, Machine  # noqa: E402
 from kdbench.spec import Loss, Run  # noqa: E402
+from kdbench.store import write  # noqa: E402
 
+MACHINE = Machine(root=str(ROOT), local=Local(device="cpu", threads=1))
 SIDES = "tests.bench.sides"
 """What each side does, by name: functions of a case, in a file that imports torch."""
 
@@ -118,15 +124,14 @@ class Side:
     """A process that does one side's work when it is asked to."""
 
     def __init__(self, side: str) -> None:
-        machine = Machine(root=str(ROOT), local=Local(device="cpu", threads=1))
         if side == "ours":
-            worker = Worker(machine, serve, (side,))
+            worker = Worker(MACHINE, serve, (side,))
             self.pipe, self.process = worker.pipe, worker.process
             return
         os.environ.pop("GLIBC_TUNABLES", None)  # as workers have them: they may have been set by one
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=serve, args=(theirs, machine, side), daemon=True)
+        self.process = context.Process(target=serve, args=(theirs, MACHINE, side), daemon=True)
         self.process.start()
         theirs.close()
 
@@ -174,6 +179,25 @@ def compare(case: Case, rounds: int, usual: Side, ours: Side) -> Ratio:
     return Ratio(case.name, middle, least, most, rounds)
 
 
+class Kept(Struct, frozen=True):
+    """What was measured on one machine."""
+
+    device: Device
+    torch: str
+    ratios: list[Ratio]
+
+
+def keep(ratios: Sequence[Ratio], folder: Path, device: Device) -> Path:
+    """Write ratios beside those of other names that were measured on this machine before."""
+    path = folder / f"{device.stem}.json"
+    before = msgspec.json.decode(path.read_bytes(), type=Kept).ratios if path.exists() else []
+    known = {each.name: each for each in (*before, *ratios)}
+    order = [case.name for case in CASES]
+    record = Kept(device, version("torch"), sorted(known.values(), key=lambda each: order.index(each.name)))
+    write(path, msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n")
+    return path
+
+
 def table(ratios: Sequence[Ratio]) -> str:
     """Markdown, as the README has it."""
     bars = {case.name: case.at_least for case in CASES}
@@ -188,6 +212,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(case.name for case in CASES))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--keep", action="store_true", help="write them to results/bench/ratios/")
     asked = parser.parse_args(words)
     if unknown := sorted(set(asked.names) - {case.name for case in CASES}):
         parser.error(f"unknown: {', '.join(unknown)}; there are {', '.join(case.name for case in CASES)}")
@@ -199,7 +224,9 @@ def main(words: Sequence[str] | None = None) -> int:
         for case in (case for case in CASES if not asked.names or case.name in asked.names):
             ratios.append(compare(case, asked.rounds, usual, ours))
             print(table(ratios[-1:]).splitlines()[-1], file=sys.stderr)  # noqa: T201 - a script
-    told: Any = json.dumps(to_builtins(ratios), indent=1) if asked.json else table(ratios)
+    if asked.keep:
+        keep(ratios, ROOT / "results" / "bench" / "ratios", device_at_hand(MACHINE))
+    told: Any = json.dumps(msgspec.to_builtins(ratios), indent=1) if asked.json else table(ratios)
     print(told)  # noqa: T201
     bars = {case.name: case.at_least for case in CASES}
     return int(any(each.ratio < bars[each.name] for each in ratios))

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from msgspec.structs import replace
 from torch import Tensor
 
 from kdbench import catalog
+from kdbench.device import Device
 from kdbench.models.output import Output
 from kdbench.spec import Loss, Run
 from tests.bench import ratios, reference_step, sides
@@ -121,6 +123,16 @@ def test_missed_bar_exits_with_1(
     assert ratios.main(["views", "--json"]) == code
     told = json.loads(capsys.readouterr().out)
     assert told == [{"name": "views", "ratio": ratio, "min": 1, "max": 99, "rounds": 5}]
+
+
+def test_ratios_are_kept_beside_those_measured_before(tmp_path: Path) -> None:
+    device = Device("A processor", 1)
+    for names in (["epoch", "views"], ["views", "step_shufflenetv2"]):
+        found = [ratios.Ratio(name, len(names[0]), 1, 2, 5) for name in names]
+        path = ratios.keep(found, tmp_path, device)
+    told = json.loads(path.read_text(encoding="utf-8"))
+    assert told["device"] == {"name": "A processor", "threads": 1}
+    assert [each["name"] for each in told["ratios"]] == ["views", "step_shufflenetv2", "epoch"]
 
 
 @pytest.mark.slow

@@ -58,7 +58,7 @@ PROFILE = """
 [slurm]
 partition = "{partition}"
 cpus = 1
-memory = 1
+memory = {memory}
 time = {time}
 signal = {signal}
 {slurm}
@@ -91,6 +91,7 @@ class Project:
         self,
         *,
         partition: str = "dev",
+        memory: int = 1,
         minutes: int = 30,
         signal: int = 60,
         slurm: str = "",
@@ -99,7 +100,7 @@ class Project:
     ) -> None:
         """Write the profile."""
         text = PROFILE.format(
-            partition=partition, time=minutes, signal=signal, slurm=slurm, work=work, more=more
+            partition=partition, memory=memory, time=minutes, signal=signal, slurm=slurm, work=work, more=more
         )
         (self.folder / "slurm" / "dev.toml").write_text(text)
 
@@ -118,9 +119,9 @@ class Project:
         assert code == 0, said
         return said
 
-    def driver(self, *words: str) -> "subprocess.Popen[str]":
+    def driver(self, *words: str, **environment: str) -> "subprocess.Popen[str]":
         """A command in a process of its own."""
-        return self._start(words, self.folder, {})
+        return self._start(words, self.folder, environment)
 
     def local(self, folder: Path, suite: Path, data: Path, *words: str) -> "subprocess.Popen[str]":
         """Train a suite without the cluster, in another folder."""

@@ -1,15 +1,17 @@
 """What may befall a job: after each fault nothing is lost or trained twice, and the curve is the same."""
 
 import os
+import shutil
 import signal
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from kdbench.store import index
+from kdbench.cluster import submissions
+from kdbench.store import index, load_result
 from tests.slurm.conftest import script
-from tests.slurm.project import ALONE, Project, curves, slurm
+from tests.slurm.project import ALONE, TAUGHT, Project, curves, slurm
 
 
 def requeued(_project: Project, job: str) -> None:
@@ -85,7 +87,7 @@ def test_time_limit_requeues(project: Project) -> None:
     assert project.states() == {"running": 1}
     assert "cancelled 1 jobs" in project.kd("cancel", "suites/tiny")[1]
     project.wait("the job's end", lambda: not project.queue())
-    assert project.states() == {"stopped": 1}
+    project.wait("its processes' end", lambda: project.states() == {"stopped": 1})
 
 
 def test_controller_restarted_mid_run(project: Project) -> None:
@@ -118,7 +120,7 @@ def test_killed_worker_then_killed_job(project: Project) -> None:
     assert project.states() == {"running": 1}
     os.kill(supervisor, signal.SIGKILL)
     project.wait("the job's end", lambda: not project.queue())
-    assert project.states() == {"stopped": 1}
+    project.wait("its processes' end", lambda: project.states() == {"stopped": 1})
     project.submit()
     assert len(project.jobs()) == 2
     project.wait_for_results(1)
@@ -148,14 +150,30 @@ def test_one_job_of_an_array_cancelled(project: Project) -> None:
     project.wait_for_epoch(names["1"], 2)
     slurm("scancel", f"{job}_1")
     project.wait_for_results(1)
-    assert project.states() == {"done": 1, "stopped": 1}
+    project.wait("its processes' end", lambda: project.states() == {"done": 1, "stopped": 1})
     project.submit()
     project.wait_for_results(2)
     assert [attempt.cause for attempt in project.attempts(names["1"])] == ["stopped", "done"]
     assert not index(Path("results")).repeats
 
 
-def test_failed_teacher_blocks_its_students_alone(project: Project) -> None:
+def test_cancelled_jobs_are_replaced_at_once(project: Project) -> None:
+    project.suite(TAUGHT, epochs=30, train_size=400)
+    project.submit()
+    names = {name: run for run, name in project.runs().items()}
+    project.wait_for_epoch(names["digits_cnn-ce.s0"], 2)
+    assert "cancelled 2 jobs" in project.kd("cancel", "suites/tiny")[1]
+    assert "already" not in project.submit()
+    assert len(project.jobs()) == 4
+    project.wait_for_results(4)
+    assert project.states() == {"done": 4}
+    assert [attempt.cause for attempt in project.attempts(names["digits_cnn-ce.s0"])] == ["stopped", "done"]
+    assert not index(Path("results")).repeats
+
+
+@pytest.mark.parametrize("work", ["", "runs_per_job = 1"])
+def test_failed_teacher_blocks_its_students_alone(project: Project, work: str) -> None:
+    project.profile(work=work)
     mlp = '{ student = "digits_mlp" }'
     text = Path("suites/tiny.toml").read_text()
     Path("suites/tiny.toml").write_text(text.replace(mlp, mlp.replace(" }", ", recipe = { lr = 1e30 } }")))
@@ -166,7 +184,26 @@ def test_failed_teacher_blocks_its_students_alone(project: Project) -> None:
     assert code == 0
     assert "diverged" in said
     said = project.kd("logs", "tiny/teachers/digits_mlp")[1]
-    assert "diverged" in said
+    assert "job" in said
+    assert "Traceback" in said
+
+
+def test_teacher_that_is_missing_or_damaged_on_the_node_is_trained_there(project: Project) -> None:
+    project.profile(more="[extra]\nhold = true")
+    project.submit()
+    (students, teachers) = submissions.load(project.scratch)
+    slurm("scontrol", "release", teachers.job)
+    project.wait("the teachers", lambda: len(index(Path("results")).results) == 2)
+    missing, damaged = sorted((project.scratch / "weights").glob("*/3.*.safetensors"))
+    missing.unlink()
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    slurm("scontrol", "release", students.job)
+    project.wait_for_results(4)
+    there = index(Path("results"))
+    for teacher in (missing.parent.name, damaged.parent.name):
+        (again,) = there.repeats[teacher]
+        assert load_result(again).weights == load_result(there.results[teacher]).weights
+    assert project.states() == {"done": 4}
 
 
 def test_results_that_the_node_cannot_write(project: Project) -> None:
@@ -222,3 +259,92 @@ def test_refused_submission(project: Project, change: dict[str, str], word: str)
     assert word in said
     assert project.jobs() == []
     assert "tiny" not in slurm("squeue", "--noheader", "--format=%j")
+
+
+def test_step_killed_below_its_worker(project: Project, data: Path, tmp_path: Path) -> None:
+    """The job's processes live on as orphans while Slurm requeues it: the second life must not train too."""
+    project.suite(ALONE, epochs=100, train_size=400)
+    reference = project.local(tmp_path / "local", tmp_path / "suites" / "tiny.toml", data)
+    project.submit()
+    (run,), (job,) = project.runs(), project.jobs()
+    project.wait_for_epoch(run, 2)
+    for process in _steps(job):
+        os.kill(process, signal.SIGKILL)
+    node = slurm("squeue", "--noheader", f"--jobs={job}", "--format=%N").strip()
+    project.wait("Slurm to miss it", lambda: _registered(project, node) and _state(job) != "RUNNING", every=2)
+    project.wait_for_results(1)
+    starts = [attempt.start for attempt in project.attempts(run)]
+    assert starts == sorted(set(starts))
+    assert not index(Path("results")).repeats
+    assert reference.wait() == 0, reference.communicate()
+    assert curves(tmp_path) == curves(tmp_path / "local")
+
+
+def _registered(project: Project, node: str) -> bool:
+    """Restart a node's daemon: it tells the controller at once what it holds, else only after minutes."""
+    os.kill(int((project.cluster / "pid" / f"{node}.pid").read_text()), signal.SIGTERM)
+    return script("up").returncode == 0
+
+
+def _steps(job: str) -> list[int]:
+    """The processes of Slurm that hold a job's batch script and its step."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            name, words = (process / "comm").read_text(), (process / "cmdline").read_text()
+        except OSError:
+            continue
+        if name == "slurmstepd\n" and f"[{job}." in words:
+            found.append(int(process.name))
+    return found
+
+
+@pytest.mark.parametrize("dies", ["before", "during", "after"])
+def test_driver_killed_inside_sbatch(project: Project, tmp_path: Path, dies: str) -> None:
+    """Before sbatch submits; meanwhile, and it lives on; when it has, and its caller does not know."""
+    project.suite(ALONE, seeds=2)
+    project.profile(work="runs_per_job = 1")
+    kill = "kill -9 $PPID"
+    real = shutil.which("sbatch")
+    lines = {"before": kill, "during": f'{kill}; sleep 3; exec {real} "$@"', "after": f'{real} "$@"; {kill}'}
+    (tmp_path / "bin").mkdir()
+    fake = tmp_path / "bin" / "sbatch"
+    fake.write_text(f"#!/bin/sh\n{lines[dies]}\n")
+    fake.chmod(0o755)
+    driver = project.driver(
+        "run", "suites/tiny", "--on", "slurm:dev", PATH=f"{fake.parent}:{os.environ['PATH']}"
+    )
+    assert driver.wait() == -signal.SIGKILL, driver.communicate()
+    assert project.jobs() == [""]
+    project.monkeypatch.setattr("kdbench.cluster.places.SETTLED", 5.0 if dies == "before" else 60.0)
+    assert "2 runs in 2 jobs" in project.submit()
+    assert len(project.jobs()) == 1
+    project.wait_for_results(2)
+    assert [len(project.attempts(run)) for run in project.runs()] == [1, 1]
+    assert not index(Path("results")).repeats
+    mine = slurm(
+        "squeue", "--noheader", "--array", "--states=all", f"--jobs={project.jobs()[0]}", "--format=%T"
+    )
+    assert mine.split() == ["COMPLETED", "COMPLETED"]
+
+
+def test_launch_that_failed_is_released_by_retry(project: Project) -> None:
+    project.suite(ALONE)
+    spools = [project.cluster / "spool" / node for node in ("n1", "n2")]
+    try:
+        for spool in spools:
+            spool.rename(spool.with_suffix(".away"))
+            spool.touch()
+        project.submit()
+        project.wait("a held job", lambda: "held" in project.status()[0]["detail"])
+    finally:
+        for spool in spools:
+            spool.unlink()
+            spool.with_suffix(".away").rename(spool)
+    assert "`kdbench retry` releases it" in project.status()[0]["detail"]
+    assert "1 runs are queued or running" in project.submit()
+    code, said = project.kd("retry", "suites/tiny", "--on", "slurm:dev")
+    assert code == 0
+    assert f"released {project.jobs()[0]}" in said
+    project.wait_for_results(1)
+    assert len(project.jobs()) == 1

@@ -1,5 +1,6 @@
 """The quickstart through Slurm; many runs at once; how often Slurm's commands are called."""
 
+import re
 import time
 from itertools import pairwise
 from pathlib import Path
@@ -7,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from kdbench.cluster import submissions
+from kdbench.store import index, load_result
 from tests.slurm.conftest import REPOSITORY
-from tests.slurm.project import ALONE, Project, curves, slurm
+from tests.slurm.project import ALONE, TAUGHT, Project, curves, slurm
 
 QUICKSTART = REPOSITORY / "suites" / "quickstart.toml"
 
@@ -57,14 +59,14 @@ def test_quickstart_gives_the_same_results_as_local(
     assert len(times(calls, "squeue")) == before
 
 
-def test_thousand_runs_take_one_call_of_sbatch(project: Project, calls: Path) -> None:
-    project.suite(ALONE, seeds=1000)
+def test_thousand_runs_take_one_call_of_sbatch_for_each_generation(project: Project, calls: Path) -> None:
+    project.suite(TAUGHT.replace("loss", "seeds = 250\nloss"))
     project.profile(work="runs_per_job = 1", more="[extra]\nhold = true")
     began = time.monotonic()
     said = project.submit()
     assert time.monotonic() - began < 20
-    assert "1000 runs in 1000 jobs" in said
-    assert len(times(calls, "sbatch")) == 1
+    assert said.count("500 runs in 500 jobs") == 2
+    assert len(times(calls, "sbatch")) == 2
     assert project.states() == {"queued": 1000}
     assert len(times(calls, "squeue")) == 1
     assert "1000 runs are queued" in project.submit()
@@ -83,11 +85,33 @@ def test_array_larger_than_the_cluster_takes(project: Project) -> None:
 
 
 def test_students_of_single_teachers_wait_job_by_job(project: Project) -> None:
-    project.profile(work="runs_per_job = 1", more="[extra]\nhold = true")
+    mlp = '{ student = "digits_mlp" }'
+    project.suite(TAUGHT.replace(mlp, mlp.replace(" }", ", recipe = { epochs = 200 } }")))
+    project.profile(work="runs_per_job = 1", minutes=5)
     project.submit()
     (students, teachers) = submissions.load(project.scratch)
-    shown = slurm("scontrol", "show", "job", f"{students.job}_0")
+    shown = slurm("scontrol", "show", "job", students.job)
     assert f"Dependency=aftercorr:{teachers.job}" in shown
+    project.wait_for_results(4)
+    names = {name: run for run, name in project.runs().items()}
+    (quick,) = project.attempts(names["digits_mlp-kd-digits_cnn.s0"])
+    slow = index(Path("results")).results[names["digits_mlp-ce.s0"]]
+    assert quick.started < slow.stat().st_mtime
+    assert all(len(project.attempts(run)) == 1 for run in names.values())
+
+
+def test_memory_is_asked_for_as_measured(project: Project) -> None:
+    project.suite(ALONE)
+    project.profile(memory=4)
+    project.submit()
+    assert "MinMemoryNode=4G" in slurm("scontrol", "show", "job", project.jobs()[0])
+    project.wait_for_results(1)
+    project.suite(ALONE, seeds=2)
+    project.profile(memory=4, more="[extra]\nhold = true")
+    project.submit()
+    (asked,) = re.findall(r"MinMemoryNode=(\d)G", slurm("scontrol", "show", "job", project.jobs()[0]))
+    (path,) = index(Path("results")).results.values()
+    assert load_result(path).peak_memory / 2**30 < int(asked) < 4
 
 
 def test_doctor_looks_at_a_node(project: Project) -> None:

@@ -1,0 +1,42 @@
+"""What is written of a run while it trains: in a folder `logs` beside its result, which git leaves alone.
+
+results/DATASET/logs/SLUG.sSEED.ID.jobs.log is what jobs on a cluster say of it, a line per epoch;
+results/DATASET/logs/SLUG.sSEED.ID.log is the traceback of its latest failure.
+"""
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Literal
+
+from kdbench.machine import Machine
+from kdbench.spec import Run
+
+Kind = Literal["jobs.log", "log"]
+
+
+def log_files(machine: Machine, run: Run, kind: Kind) -> tuple[Path, Path]:
+    """Where a run's log is looked for: beside its result, and in scratch where results cannot be written."""
+    name = f"{run.slug}.s{run.seed}.{run.id}.{kind}"
+    return machine.results / run.dataset / "logs" / name, machine.scratch / "logs" / name
+
+
+def log(machine: Machine, run: Run, kind: Kind, text: str, *, anew: bool = False) -> Path:
+    """Add to a run's log, or start it `anew`. One that can be written nowhere costs no training.
+
+    Returns:
+        Where it was written.
+    """
+    beside, elsewhere = log_files(machine, run, kind)
+    for path in (beside, elsewhere):
+        with suppress(OSError):
+            _make(path.parent)
+            with path.open("w" if anew else "a", encoding="utf-8") as file:
+                file.write(text)
+            return path
+    return elsewhere
+
+
+def _make(folder: Path) -> None:
+    if not folder.is_dir():
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / ".gitignore").write_text("*\n", encoding="utf-8")
