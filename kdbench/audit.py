@@ -128,9 +128,9 @@ def _same(cells: Sequence[Cell], probed: Sequence["Probed"]) -> dict[str, dict[s
 
 
 def _teacher(cell: Cell) -> object:
-    """Which checkpoint of which run teaches."""
-    teacher = cell.runs[0].teacher
-    return teacher and (teacher.run.id, teacher.epoch)
+    """Which checkpoint of which run teaches, or which imported network."""
+    run = cell.runs[0]
+    return run.imported or (run.teacher and (run.teacher.run.id, run.teacher.epoch))
 
 
 def _apart(one: "Probed", other: "Probed") -> float:

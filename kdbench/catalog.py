@@ -36,6 +36,8 @@ class ModelEntry(Struct, frozen=True, kw_only=True):
     code: str
     least_size: int = 32
     about: str = ""
+    timm: str = ""
+    """The architecture of timm that it is, whose published weights fit ("": none)."""
 
 
 class DatasetEntry(Struct, frozen=True, kw_only=True):
@@ -54,11 +56,16 @@ class DatasetEntry(Struct, frozen=True, kw_only=True):
     classes: int
     channels: int
     size: int
+    """The side of an image; where sizes vary, the shorter side that images are stored with."""
     train: int
     test: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
     digest: str
+    varied: bool = False
+    """Images of many sizes: a recipe says which `size` a network sees."""
+    held_by: str = "md5"
+    """What its official files are held by: checksums, or their number."""
     about: str = ""
     neighbours: str = ""
     """A function of () -> its classes' names in groups of near ones ("": nothing says which are near)."""
@@ -177,6 +184,14 @@ MODELS = {
     "mobilenetv2_fnkd": ModelEntry(
         code="kdbench.models.mobilenetv2_fnkd:mobilenetv2_fnkd", about="FNKD's: 32 pixels become 8, no bias"
     ),
+    "resnet18_224": ModelEntry(code="kdbench.models.imagenet:resnet18", timm="resnet18"),
+    "resnet50_224": ModelEntry(code="kdbench.models.imagenet:resnet50", timm="resnet50"),
+    "resnet152_224": ModelEntry(code="kdbench.models.imagenet:resnet152", timm="resnet152"),
+    "densenet121_224": ModelEntry(code="kdbench.models.imagenet:densenet121", timm="densenet121"),
+    "resnext101_32x8d_224": ModelEntry(
+        code="kdbench.models.imagenet:resnext101_32x8d", timm="resnext101_32x8d"
+    ),
+    "mobilenetv2_224": ModelEntry(code="kdbench.models.imagenet:mobilenetv2", timm="mobilenetv2_100"),
     "digits_mlp": ModelEntry(code="kdbench.models.digits:digits_mlp", least_size=8),
     "digits_cnn": ModelEntry(code="kdbench.models.digits:digits_cnn", least_size=8),
 }
@@ -188,6 +203,14 @@ _CIFAR100 = _CIFAR | {
     "mean": (0.5070751592371323, 0.48654887331495095, 0.4409178433670343),
     "std": (0.2673342858792401, 0.2564384629170883, 0.27615047132568404),
     "digest": "ab8b7492989bf5ea134feacaa0235601187aad69d79bfff5e26f61fafd05cc52",
+}
+_VARIED = {
+    "labels": "labels",
+    "channels": 3,
+    "size": 256,
+    "varied": True,
+    "mean": (0.485, 0.456, 0.406),
+    "std": (0.229, 0.224, 0.225),
 }
 DATASETS = {
     "digits": DatasetEntry(
@@ -202,6 +225,7 @@ DATASETS = {
         mean=(0.2878,),
         std=(0.3535,),
         digest="78c9cdd277560958d8bfba7679724e4074d62796803f16d98c81fa8cd8e5f869",
+        held_by="sha256",
         about="scikit-learn's 1,797 handwritten digits",
         test_labels_digest="e61432c68cc276d1d2b4973734d43928d84ee16ac39ba450707d3ea54b2605d6",
     ),
@@ -229,6 +253,53 @@ DATASETS = {
         about="CIFAR-100 with its 20 superclasses",
         **_CIFAR100,  # type: ignore[arg-type]
         test_labels_digest="48df17fb3bf299f43dd7e131db11ca0ea8b07d750be8b6dcf7ad6ff1b4cc721d",
+    ),
+    "tinyimagenet": DatasetEntry(
+        code="kdbench.data.tinyimagenet:tinyimagenet",
+        pack="tinyimagenet",
+        labels="labels",
+        classes=200,
+        channels=3,
+        size=64,
+        train=100_000,
+        test=10_000,
+        mean=(0.4802, 0.4481, 0.3975),
+        std=(0.2302, 0.2265, 0.2262),
+        digest="6e1acf1d2e895b7bc5ab740ac73e78db7845e080512578f991d24ebcd243f749",
+        about="tested on its validation images",
+    ),
+    "cub200": DatasetEntry(
+        code="kdbench.data.cub:cub200",
+        pack="cub200",
+        classes=200,
+        train=5_994,
+        test=5_794,
+        digest="ede6cf985408fe34e62324d47c7b3cf9ccbe79ada573776b4d308938b913e950",
+        about="CUB-200-2011",
+        neighbours="kdbench.data.neighbours:cub200",
+        neighbours_digest="2ec8de30a21b3e569f351d4c92ce55ff6b0f7d524e165a95356eae370769c003",
+        **_VARIED,  # type: ignore[arg-type]
+    ),
+    "cars": DatasetEntry(
+        code="kdbench.data.cars:cars",
+        pack="cars",
+        classes=196,
+        train=8_144,
+        test=8_041,
+        digest="0aed7661f85b0a2ae12751dd5131360584eb14c2cf8e3c29ee994c5ea4cec7e1",
+        about="Stanford Cars",
+        **_VARIED,  # type: ignore[arg-type]
+    ),
+    "imagenet": DatasetEntry(
+        code="kdbench.data.imagenet:imagenet",
+        pack="imagenet",
+        classes=1_000,
+        train=1_281_167,
+        test=50_000,
+        digest="1a040bfaafb9b9d05ad599e2694c9f29a4b4d5846ce8b043cf3100cd29993d24",
+        held_by="number",
+        about="ILSVRC 2012, tested on its validation images",
+        **_VARIED,  # type: ignore[arg-type]
     ),
 }
 

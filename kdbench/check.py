@@ -126,8 +126,7 @@ def judge(
         notes: what else the reader must know, added to the reason.
         levels: the p-values that count, by number of values (`sequential`); None: 5 %.
     """
-    off = mean(values) - printed
-    scatter = spread(values)
+    off, scatter = mean(values) - printed, spread(values)
     level = _level(len(values), levels)
     half = half_width(scatter, error, level) if scatter else None
     word = _word(off, half or 0.0, margin, known=scatter is not None)
@@ -272,7 +271,7 @@ def _printed_spread(reference: Reference) -> Spread | None:
 
 
 def _gain(cell: Cell, values: Mapping[int, float], gains: Mapping[int, float], stored: _Stored) -> Verdict:
-    """Top1 minus the baseline's of the same seed: the same views, so the pairs scatter less."""
+    """Top1 minus the baseline's, or the named row's, of the same seed: the same views scatter less."""
     row, printed = cell.row, cell.row.reference.gain
     if row.is_baseline or cell.ids == cell.baselines:
         return Verdict(word=Word.NO_REFERENCE)  # a baseline, or a point on its way, gains nothing on itself
@@ -304,9 +303,10 @@ def _paired(cell: Cell, values: Mapping[int, float], stored: _Stored) -> dict[in
 def _no_baseline(cell: Cell, stored: _Stored) -> str:
     if not cell.baselines:
         return f"the suite has no baseline of {cell.row.student}"
+    over = cell.row.over or "the baseline"
     failures = filter(None, map(stored.failure, cell.baselines))
-    said = (f"the baseline of seed {f.run.seed} failed: {f.cause} ({f.log})" for f in failures)
-    return next(said, "the baseline has no result of these seeds yet")
+    said = (f"{over} of seed {f.run.seed} failed: {f.cause} ({f.log})" for f in failures)
+    return next(said, f"{over} has no result of these seeds yet")
 
 
 def _unreferenced(values: Sequence[float], reasons: Iterable[str]) -> Verdict:

@@ -30,6 +30,7 @@ from kdbench.cli_options import (
     selection,
     wait_for,
 )
+from kdbench.cli_reference import reference
 from kdbench.cli_report import plot, report
 from kdbench.errors import UserError
 
@@ -294,3 +295,4 @@ cli.add_command(report)
 cli.add_command(plot)
 cli.add_command(claims)
 cli.add_command(power)
+cli.add_command(reference)

@@ -36,10 +36,13 @@ def data_list(*, as_json: bool) -> None:
                 f"{row.test:,}",
                 row.state,
                 f"{row.bytes / 1e6:,.1f} MB",
+                row.held_by,
+                row.content,
             )
             for row in rows
         ]
-        click.echo(columns(cells, ["data set", "classes", "train", "test", "here", "on disk"]))
+        titles = ["data set", "classes", "train", "test", "here", "on disk", "held by", "content"]
+        click.echo(columns(cells, titles))
 
 
 @data.command("fetch")
@@ -82,6 +85,27 @@ def data_neighbours(name: str, *, as_json: bool) -> None:
     else:
         rows = [(each, ", ".join(near)) for each, near in found["neighbours"].items()]
         click.echo(f"{columns(rows, ['class', 'near'])}\nsha256 {found['sha256']}")
+
+
+@data.command("weights")
+@click.argument("name")
+@offline
+def data_weights(name: str, *, offline: bool) -> None:
+    """Fetch published weights (timm/resnet50.a1_in1k) and tell how a row names them."""
+    from kdbench.data.place import fetch_weights
+    from kdbench.machine import load_machine
+    from kdbench.store import digest
+
+    settings = load_machine().data
+    file = fetch_weights(
+        name,
+        "",
+        _data_folder(),
+        offline=offline or settings.offline,
+        progress=True,
+        mirrors=settings.mirrors,
+    )
+    click.echo(f'weights = "{name}@{digest(file)}"\n{file}')
 
 
 @data.command("where")

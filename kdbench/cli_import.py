@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -16,17 +17,16 @@ from kdbench.cli_options import as_json, say
 @click.option("--name", default="", help="How it is called from now on; else as the file.")
 @click.option("--source", default="", metavar="TEXT", help="Where the file came from, for the passport.")
 @click.option("--normalize", default="", metavar="NAME", help="The data set whose mean and std are used.")
+@click.option("--size", type=click.IntRange(min=0), default=0, help="The side of the images that it sees.")
+@click.option("--resize", type=click.IntRange(min=0), default=0, help="Their shorter side before that.")
 @as_json
-def import_(
-    file: Path, *, model: str, dataset: str, name: str, source: str, normalize: str, as_json: bool
-) -> None:
+def import_(file: Path, *, source: str, as_json: bool, **asked: Any) -> None:  # noqa: ANN401 - Request's
     """Make a teacher of a FILE of weights: PyTorch's state dict, safetensors, or MXNet's .params."""
     from kdbench.importing.passport import describe
     from kdbench.importing.teacher import Request, import_teacher
     from kdbench.machine import load_machine
 
-    asked = Request(file=file, model=model, dataset=dataset, name=name, told=source, normalize=normalize)
-    path, passport = import_teacher(asked, load_machine())
+    path, passport = import_teacher(Request(file=file, told=source, **asked), load_machine())
     if as_json:
         say(passport)
     else:

@@ -52,7 +52,7 @@ def _gains(rows: tuple[Row, ...]) -> Iterator[Finding]:
         yield _finding(
             "gain-differs",
             row,
-            f"{_who(row)}: the printed gain is {reference.gain:.2f}, but {reference.top1:.2f} - "
+            f"{_who(row)}: the printed gain{_over(row)} is {reference.gain:.2f}, but {reference.top1:.2f} - "
             f"{baseline:.2f} is {reference.top1 - baseline:.2f}{known}",
         )
 
@@ -64,7 +64,7 @@ def _student(row: Row) -> Hashable | None:
 def _pairing(row: Row) -> Hashable | None:
     if row.is_baseline:
         return None
-    return row.student, row.teacher_student, str(row.teacher), row.loss.name, row.reading
+    return row.student, row.teacher_student, str(row.teacher), row.loss.name, row.reading, row.over
 
 
 def _differing(rows: Iterable[Row], rule: Rule, key: Callable[[Row], Hashable | None]) -> Iterator[Finding]:
@@ -125,7 +125,12 @@ def _assumed(rows: Iterable[Row]) -> Iterator[Finding]:
 
 def _numbers(row: Row) -> str:
     both = {"top1": row.reference.top1, "gain": row.reference.gain}
-    return ", ".join(f"{name} {number:.2f}" for name, number in both.items() if number is not None)
+    numbers = ", ".join(f"{name} {number:.2f}" for name, number in both.items() if number is not None)
+    return numbers + (_over(row) if row.reference.gain is not None else "")
+
+
+def _over(row: Row) -> str:
+    return f" over {row.over}" if row.over else ""
 
 
 def _what(row: Row) -> str:

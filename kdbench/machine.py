@@ -39,6 +39,8 @@ class Data(Struct, frozen=True, kw_only=True):
     mirrors: tuple[str, ...] = ()
     """Addresses tried before a data set's own."""
     offline: bool = False
+    workers: Positive | None = None
+    """Threads that crop and resize the images of one run (absent: its share of the cores)."""
 
 
 class Folders(Struct, frozen=True, kw_only=True):

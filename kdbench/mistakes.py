@@ -25,6 +25,8 @@ def find_mistakes(suite: Suite, place: Place) -> None:
     checks = (
         _row_mistakes(suite),
         _teacher_mistakes(suite, unsure),
+        _imported_mistakes(suite, unsure),
+        _over_mistakes(suite, unsure),
         _gain_mistakes(suite, unsure),
         _released_mistakes(suite),
     )
@@ -73,6 +75,8 @@ def _row_mistakes(suite: Suite) -> Iterator[tuple[Row, str]]:
             _loss_mistakes(row),
             _neighbour_mistakes(row, dataset),
             recipe_mistakes(row.recipe),
+            _weights_mistakes(row),
+            _image_mistakes(row.recipe, dataset),
         )
         yield from ((row, problem) for problem in chain.from_iterable(problems))
         if isinstance(row.reading, int) and row.reading > row.recipe.epochs:
@@ -88,8 +92,27 @@ def _model_mistakes(row: Row, dataset: catalog.DatasetEntry | None) -> Iterator[
     except LookupError as error:
         yield str(error)
     else:
-        if dataset is not None and least > dataset.size:
-            yield f"{row.student} needs images of {least} pixels; those of the data set have {dataset.size}"
+        if dataset is not None and least > (side := row.recipe.size or dataset.size):
+            yield f"{row.student} needs images of {least} pixels; it is given images of {side}"
+
+
+def _weights_mistakes(row: Row) -> Iterator[str]:
+    model = _entry("models", row.student)
+    if row.weights is None or model is None:
+        return
+    architecture = row.weights.name.partition("/")[2].partition(".")[0]
+    if model.timm != architecture:
+        fit = f"it takes those of timm/{model.timm}" if model.timm else "no published weights fit it"
+        yield f"weights {row.weights.name} are not for {row.student}: {fit}"
+
+
+def _image_mistakes(recipe: Recipe, dataset: catalog.DatasetEntry | None) -> Iterator[str]:
+    if dataset is None or not dataset.varied:
+        return
+    if not recipe.size:
+        yield "its images have many sizes; add size = 224, or what the network sees, to [recipe]"
+    if recipe.resize > dataset.size:
+        yield f"resize = {recipe.resize}; images are stored with a shorter side of {dataset.size}"
 
 
 def _loss_mistakes(row: Row) -> Iterator[str]:
@@ -119,8 +142,22 @@ def recipe_mistakes(recipe: Recipe) -> Iterator[str]:
         yield "milestones without gamma: the lr would never change; add gamma = ... to [recipe]"
     if list(recipe.milestones) != sorted(set(recipe.milestones)):
         yield f"milestones = {list(recipe.milestones)}; they must rise"
+    yield from _size_mistakes(recipe)
     if recipe.normalize and _entry("datasets", recipe.normalize) is None:
         yield f"normalize: {catalog.unknown('data set', recipe.normalize, catalog.names('datasets'))}"
+
+
+def _size_mistakes(recipe: Recipe) -> Iterator[str]:
+    if not recipe.size:
+        for name in ("resized_crop", "resize"):
+            if getattr(recipe, name):
+                yield f"{name} without size: add size = ..., the side of the images that the network sees"
+        return
+    for name in ("crop", "rotation"):
+        if getattr(recipe, name):
+            yield f"{name} = {getattr(recipe, name)} with size: that is for images as they are"
+    if 0 < recipe.resize < recipe.size:
+        yield f"resize = {recipe.resize}; the centre of size = {recipe.size} would not fit in"
 
 
 def loss_mistakes(loss: Loss) -> Iterator[str]:
@@ -152,6 +189,33 @@ def _teacher_mistakes(suite: Suite, unsure: Collection[str]) -> Iterator[tuple[R
             )
         elif isinstance(epoch, int) and epoch > epochs[name]:
             yield row, f"teacher {name}@{epoch}: {name} trains only {epochs[name]} epochs"
+
+
+def _imported_mistakes(suite: Suite, unsure: Collection[str]) -> Iterator[tuple[Row, str]]:
+    for row in suite.rows:
+        name = row.teacher.imported if row.teacher else ""
+        if not name or row.teacher is None or "*" in unsure:
+            continue
+        if row.teacher.epoch is not None:
+            yield row, f"teacher {str(row.teacher)!r}: an imported teacher has no epochs; leave out @"
+        if name not in suite.imported:
+            yield row, catalog.unknown("imported teacher", name, suite.imported or ["none: add [[imported]]"])
+        elif _entry("models", suite.imported[name].model) is None:
+            yield row, catalog.unknown("model", suite.imported[name].model, catalog.names("models"))
+
+
+def _over_mistakes(suite: Suite, unsure: Collection[str]) -> Iterator[tuple[Row, str]]:
+    students = {row.name: row.student for row in suite.rows}
+    for row in suite.rows:
+        if not row.over or _unsure(row.student, unsure):
+            continue
+        if row.over not in students:
+            same = [name for name in students if students[name] == row.student and name != row.name]
+            yield row, f"over: {catalog.unknown('row', row.over, same)}"
+        elif row.over == row.name:
+            yield row, "over: a row gains nothing over itself"
+        elif students[row.over] != row.student:
+            yield row, f"over: {row.over} trains {students[row.over]}; a gain is over the same student"
 
 
 def _unsure(student: str, unsure: Collection[str]) -> bool:

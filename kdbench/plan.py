@@ -9,7 +9,7 @@ from msgspec.structs import asdict, fields, replace
 
 from kdbench import catalog
 from kdbench.errors import UserError
-from kdbench.mistakes import loss_mistakes, released
+from kdbench.mistakes import loss_mistakes, recipe_mistakes, released
 from kdbench.schema import Place, is_number, struct_at, values_at
 from kdbench.spec import (
     PROTOCOL,
@@ -115,24 +115,33 @@ class Planner:
         for row in suite.rows:
             if row.is_baseline:
                 self.baseline_rows.setdefault(row.student, []).append(row)
+        self.named = {row.name: row for row in suite.rows}
         self.baseline_runs: dict[tuple[str, int], tuple[Run, str]] = {}
 
     def cell(self, row: Row, seeds: Iterable[int]) -> Cell:
         """A row and its runs."""
         as_read, checkpoint = self.read(row)
         runs = tuple(self.run(as_read, checkpoint, seed) for seed in seeds)
-        trained = row.student in self.baseline_rows
         other = replace(as_read, reference=Reference(), seeds=len(runs))
         return Cell(
             row=other if self.settings else as_read,
             runs=runs,
             ids=tuple(run.id for run in runs),
-            baselines=tuple(self.baseline(row.student, run.seed)[1] for run in runs) if trained else (),
+            baselines=tuple(self.gained_on(row, [run.seed for run in runs])),
         )
+
+    def gained_on(self, row: Row, seeds: Iterable[int]) -> Iterator[str]:
+        """The ids of the runs over which a row gains; none where the suite has no baseline of its student."""
+        if row.over:
+            as_read, checkpoint = self.read(self.named[row.over])
+            yield from (self.run(as_read, checkpoint, seed).id for seed in seeds)
+        elif row.student in self.baseline_rows:
+            yield from (self.baseline(row.student, seed)[1] for seed in seeds)
 
     def run(self, row: Row, checkpoint: Reading, seed: int) -> Run:
         """The run of a resolved row for one seed."""
         teacher = None
+        named = row.teacher.imported if row.teacher else ""
         if row.teacher is not None and row.teacher_student is not None:
             taught_by = self.baseline(row.teacher_student, seed)[0]
             teacher = Teacher(taught_by, self._epoch(row, checkpoint, taught_by.recipe.epochs))
@@ -146,6 +155,8 @@ class Planner:
             seed=seed,
             teacher=teacher,
             precision=self.precision,
+            weights=row.weights,
+            imported=self.suite.imported[named] if named else None,
         )
 
     def baseline(self, student: str, seed: int) -> tuple[Run, str]:
@@ -204,6 +215,8 @@ class Planner:
         for problem in loss_mistakes(loss):
             place.say(problem)
         made = struct_at(Recipe, {**asdict(row.recipe), **recipe}, place) if recipe else row.recipe
+        for problem in recipe_mistakes(made) if recipe and made else ():
+            place.say(problem)
         if made is None or place.problems:
             raise UserError(*place.problems)
         return replace(

@@ -9,18 +9,28 @@ ROUNDING = 0.005 + 1e-9
 
 
 def printed_baselines(rows: Iterable[Row]) -> Callable[[Row], float | None]:
-    """Look up a row's printed baseline: its student's, in its table of the paper, else in any table.
+    """Look up what a row's printed gain is over: the row that it names, else its student's printed baseline.
+
+    The baseline is that of its table of the paper, else of any table.
 
     Returns:
-        A function of a row: the baseline's accuracy in percent, None where none is printed.
+        A function of a row: that accuracy in percent, None where none is printed.
     """
     in_table: dict[tuple[str, str], float] = {}
     anywhere: dict[str, float] = {}
+    named: dict[str, float | None] = {}
     for row in rows:
+        named[row.name] = row.reference.top1
         if row.is_baseline and row.reference.top1 is not None:
             in_table.setdefault((row.printed_table, row.student), row.reference.top1)
             anywhere.setdefault(row.student, row.reference.top1)
-    return lambda row: in_table.get((row.printed_table, row.student), anywhere.get(row.student))
+
+    def find(row: Row) -> float | None:
+        if row.over:
+            return named.get(row.over)
+        return in_table.get((row.printed_table, row.student), anywhere.get(row.student))
+
+    return find
 
 
 def gain_error(row: Row, baseline: float | None) -> float | None:

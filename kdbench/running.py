@@ -1,13 +1,17 @@
 """What `kdbench run` does between the plan and the verdicts."""
 
+from collections.abc import Sequence
+
 from msgspec.structs import replace
 
-from kdbench.data.place import fetch_dataset, list_datasets, where
+from kdbench.data.place import fetch_dataset, fetch_weights, list_datasets, where
 from kdbench.dispatch import dispatch
 from kdbench.errors import UserError
 from kdbench.executors.local import LocalExecutor, default_slots
+from kdbench.importing.stored import check_imported
 from kdbench.machine import Machine, load_machine
 from kdbench.progress import follow, viewer
+from kdbench.spec import Run
 from kdbench.store import check_writable
 from kdbench.text import describe_work
 from kdbench.workload import Selection, Workload, find_work
@@ -63,7 +67,8 @@ def train_missing(
     """Train what has no result, in as many processes as there are slots.
 
     Raises:
-        UserError: results cannot be written, or a data set cannot be had or is damaged.
+        UserError: results cannot be written, or a data set or an imported teacher cannot be had, is damaged
+            or does not fit.
     """
     import click
 
@@ -72,7 +77,7 @@ def train_missing(
         return
     check_writable(machine.results)
     check_writable(machine.scratch)
-    fetch_missing({run.dataset for run in work.runs}, machine)
+    fetch_missing(work.runs, machine)
     executor = LocalExecutor(machine, slots or default_slots(machine))
     try:
         with viewer(work.runs) as view:
@@ -81,13 +86,26 @@ def train_missing(
         executor.close()
 
 
-def fetch_missing(datasets: set[str], machine: Machine) -> None:
-    """Fetch and pack the data sets that are not packed here; the workers verify what they open.
+def fetch_missing(runs: Sequence[Run], machine: Machine) -> None:
+    """Fetch what runs need and is not here: data sets, packed, and published weights.
+
+    The workers verify the data that they open. Imported teachers are only looked for.
 
     Raises:
-        UserError: one cannot be had.
+        UserError: something cannot be had, or an imported teacher does not fit.
     """
+    check_imported(runs, machine.scratch)
     place, data = where(machine.data_folder).path, machine.data
+    datasets = {run.dataset for run in runs}
+    for weights in {run.weights for run in runs if run.weights}:
+        fetch_weights(
+            weights.name,
+            weights.sha256,
+            place,
+            offline=data.offline,
+            progress=True,
+            mirrors=data.mirrors,
+        )
     for row in list_datasets(place):
         if row.name in datasets and row.state != "packed":
             fetch_dataset(row.name, place, offline=data.offline, progress=True, mirrors=data.mirrors)

@@ -14,13 +14,16 @@ from msgspec.structs import FieldInfo, fields, replace
 
 from kdbench.catalog import unknown
 from kdbench.spec import Percent, Positive, Reading, Recipe, Tolerance, Weight
+from kdbench.weights import Digest
 
 Text = Annotated[str, Meta(min_length=1, max_length=2000, pattern=r"^[^\x00-\x08\x0b-\x1f\x7f-\x9f]*$")]
 Note = Annotated[str, Meta(max_length=2000, pattern=r"^[^\x00-\x08\x0b-\x1f\x7f-\x9f]*$")]
 # (?!\n): Python's $ would let a newline follow.
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$(?!\n)")]
-TeacherText = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.@-]{0,79}$(?!\n)")]
+WeightsText = Annotated[str, Meta(pattern=r"^(timm/[A-Za-z0-9_.]{1,80}@[0-9a-f]{64})?$(?!\n)")]
+TeacherText = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.@:-]{0,79}$(?!\n)")]
 Seeds = Annotated[int, Meta(ge=1, le=10_000)]
+Kind = Literal["printed", "measured", "second-hand"]
 Written = dict[str, Any]
 """A part of a recipe, loss or tolerance as it stands in the file, before the levels are joined."""
 
@@ -42,11 +45,14 @@ class RowFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     student: Name
     teacher: TeacherText | None = None
+    weights: WeightsText = ""
     top1: Percent | None = None
     std: Weight | None = None
     n: Positive | None = None
     gain: float | None = None
+    over: Note = ""
     sic: bool = False
+    kind: Kind | None = None
     seeds: Seeds | None = None
     reading: Reading | None = None
     loss: Written = field(default_factory=dict)
@@ -64,7 +70,7 @@ class TableFile(Struct, frozen=True, kw_only=True):
     loss: Written
     rows: list[RowFile]
     source: Note = ""
-    kind: Literal["printed", "measured", "second-hand"] = "printed"
+    kind: Kind = "printed"
     seeds: Seeds | None = None
     n: Positive | None = None
     reading: Reading | None = None
@@ -82,6 +88,15 @@ class DeltaFile(Struct, frozen=True, kw_only=True):
     loss: dict[str, str] = field(default_factory=dict)
     params: dict[str, float] = field(default_factory=dict)
     teacher: Reading | None = None
+
+
+class ImportedFile(Struct, frozen=True, kw_only=True):
+    """`[[imported]]`: a teacher of somebody else's, as `kdbench import` prints it."""
+
+    name: Name
+    model: Name
+    sha256: Digest
+    source: Note = ""
 
 
 class ClaimFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -106,6 +121,7 @@ class SuiteFile(Struct, frozen=True, kw_only=True):
     table: list[TableFile]
     delta: list[DeltaFile] = field(default_factory=list)
     claim: list[ClaimFile] = field(default_factory=list)
+    imported: list[ImportedFile] = field(default_factory=list)
 
 
 class Place:
@@ -248,6 +264,13 @@ def _plain(error: str, kind: object) -> str:
     if choice is not None:
         return unknown("value", choice[1], [str(word) for word in _choices(kind)])
     if "matching regex" in error:
+        if "timm/" in error:
+            return (
+                "expected timm/NAME@SHA256, the digest of their file, which `kdbench data weights timm/NAME` "
+                "tells"
+            )
+        if "[0-9a-f]{64}" in error:
+            return "expected a sha256, 64 digits of 0-9 and a-f"
         if "[A-Za-z0-9][A-Za-z0-9_." in error:
             return "expected a name of at most 64 letters, digits, _, . and -"
         return "expected text without control characters"
@@ -281,14 +304,16 @@ def read_suite_file(content: Mapping[str, Any], place: Place) -> SuiteFile:
             place.say(f"[{name}] is missing")
     tables = [_table(table, at) for table, at in _each(content, "table", "id", place)]
     deltas = [struct_at(DeltaFile, delta, at) for delta, at in _each(content, "delta", "at", place)]
+    imported = [struct_at(ImportedFile, each, at) for each, at in _each(content, "imported", "name", place)]
     claims = [struct_at(ClaimFile, claim, at) for claim, at in _each(content, "claim", "id", place)]
-    if None in deltas or not tables:
+    if None in deltas or None in imported or not tables:
         place.doubts.add("*")
     return SuiteFile(
         suite=make(SuiteHead, _section(SuiteHead, "suite", content, place), place.at("[suite]"), _HEAD),  # type: ignore[arg-type]
         table=[table for table in tables if table is not None],
         delta=[delta for delta in deltas if delta is not None],
         claim=[claim for claim in claims if claim is not None],
+        imported=[each for each in imported if each is not None],
         recipe=_section(Recipe, "recipe", content, place),
         tolerance=_section(Tolerance, "tolerance", content, place),
     )

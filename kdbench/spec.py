@@ -6,14 +6,15 @@ off, so a new optional field never orphans a stored result; every other field ha
 """
 
 from enum import StrEnum
-from functools import cache, cached_property
+from functools import cached_property
 from hashlib import sha256
 from typing import Annotated, Literal
 
-from msgspec import NODEFAULT, Meta, Struct, field, json
-from msgspec.structs import fields
+from msgspec import Meta, Struct, field, json
 
 from kdbench.claim import Claim
+from kdbench.identity import identity
+from kdbench.weights import Digest, Imported, Weights
 
 PROTOCOL = 2
 """The version of the arithmetic of training. Raised whenever a change of code can change a number.
@@ -29,7 +30,6 @@ Count = Annotated[int, Meta(ge=0)]
 Rate = Annotated[float, Meta(gt=0)]
 Weight = Annotated[float, Meta(ge=0)]
 Percent = Annotated[float, Meta(ge=0, le=100)]
-Digest = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 Form = Literal["released", "printed"]
 """The two readings of a suite: what the authors' code does, or what the paper prints."""
 Precision = Literal["float32", "tf32", "bf16"]
@@ -62,6 +62,12 @@ class Recipe(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unkno
     """Horizontal flip, half of the time."""
     rotation: Weight = 0.0
     """The largest angle, in degrees, of a random rotation (nearest neighbour, zero fill)."""
+    size: Count = 0
+    """Side of the images that the network sees, in pixels (0: the data set's own)."""
+    resized_crop: bool = False
+    """With size: a random crop of 8 to 100 % of the area, aspect 3/4 to 4/3, resized bilinearly to size."""
+    resize: Count = 0
+    """With size: the shorter side that an image is resized to before its centre crop (0: size)."""
     normalize: str = ""
     """The data set whose mean and std normalise the images ("": this one's)."""
     train_size: Count = 0
@@ -75,6 +81,12 @@ class Recipe(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unkno
     def identity(self) -> dict[str, object]:
         """As it is hashed; rows share recipes, so this is made once."""
         return identity(self)
+
+    @property
+    def views(self) -> tuple[object, ...]:
+        """All that decides, with the seed, what is seen of the training images."""
+        framing = (self.size, self.resized_crop, self.resize)
+        return self.crop, self.flip, self.rotation, *framing, self.normalize, self.train_size
 
 
 class Loss(Struct, frozen=True):
@@ -104,6 +116,10 @@ class Run(Struct, frozen=True, omit_defaults=True, dict=True):
     seed: Count
     teacher: Teacher | None = None
     precision: Precision = "float32"
+    imported: Imported | None = None
+    """The teacher, where it is no run of kdbench's own."""
+    weights: Weights | None = None
+    """None: the network starts from random weights."""
 
     @cached_property
     def id(self) -> str:
@@ -111,39 +127,18 @@ class Run(Struct, frozen=True, omit_defaults=True, dict=True):
         return sha256(json.encode(identity(self), order="sorted")).hexdigest()[:12]
 
     @property
+    def taught(self) -> bool:
+        """Whether it has a teacher."""
+        return self.teacher is not None or self.imported is not None
+
+    @property
     def slug(self) -> str:
         """What a person calls it: `mobilenetv2-kd-resnet18`. Not unique; the id is."""
         taught = f"-{self.teacher.run.student}" if self.teacher else ""
+        taught += f"-{self.imported.model}" if self.imported else ""
         early = self.teacher and self.teacher.epoch not in ("best", self.teacher.run.recipe.epochs)
         at = f"@{self.teacher.epoch}" if self.teacher and early else ""
         return f"{self.student}-{self.loss.name}{taught}{at}"
-
-
-def identity(value: Struct) -> dict[str, object]:
-    """A run, or a part of one, as it is hashed: every field by name but those that are off, a teacher by id.
-
-    msgspec's own omit_defaults compares by identity, which a copy from another process does not keep.
-    """
-    hashed: dict[str, object] = {}
-    for name, off in _fields(type(value)):
-        part = getattr(value, name)
-        if part != off:
-            hashed[name] = _hashed(part) if isinstance(part, Struct) else part
-    return hashed
-
-
-def _hashed(part: Struct) -> object:
-    if isinstance(part, Run):
-        return part.id
-    return part.identity if isinstance(part, Recipe) else identity(part)
-
-
-@cache
-def _fields(kind: type[Struct]) -> list[tuple[str, object]]:
-    """Each field with the value that means "off"; a required one is never off."""
-    optional = {info.name: info.default for info in fields(kind) if not info.required}
-    values = {name: {} if value is NODEFAULT else value for name, value in optional.items()}
-    return [(name, values.get(name, NODEFAULT)) for name in kind.__struct_fields__]
 
 
 class Reference(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -167,7 +162,7 @@ class Tolerance(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class TeacherName(Struct, frozen=True):
-    """A teacher as a person writes it: `resnet18`, `resnet18@1`, `resnet18@best`, `self`."""
+    """A teacher as a person writes it: `resnet18`, `resnet18@1`, `resnet18@best`, `self`, `import:NAME`."""
 
     student: str
     epoch: Reading | None = None
@@ -175,6 +170,11 @@ class TeacherName(Struct, frozen=True):
 
     def __str__(self) -> str:
         return self.student if self.epoch is None else f"{self.student}@{self.epoch}"
+
+    @property
+    def imported(self) -> str:
+        """The name of an imported teacher in its suite; "" of any other."""
+        return self.student.removeprefix("import:") if self.student.startswith("import:") else ""
 
 
 class Row(Struct, frozen=True, kw_only=True):
@@ -191,11 +191,15 @@ class Row(Struct, frozen=True, kw_only=True):
     tolerance: Tolerance
     reference: Reference
     teacher: TeacherName | None = None
+    over: str = ""
+    """The row over which the gain is printed ("": the student's baseline)."""
     sic: bool = False
     """The printed gain is not value minus baseline, and this was checked against the source."""
     assumed: str = ""
     """What could not be sourced and stands here by assumption, with the reason."""
     note: str = ""
+    weights: Weights | None = None
+    """Published weights that the student starts from."""
 
     @property
     def printed_table(self) -> str:
@@ -209,8 +213,8 @@ class Row(Struct, frozen=True, kw_only=True):
 
     @property
     def teacher_student(self) -> str | None:
-        """The model that teaches: `self` resolved."""
-        if self.teacher is None:
+        """The student of this suite that teaches: `self` resolved; None where nobody or an import does."""
+        if self.teacher is None or self.teacher.imported:
             return None
         return self.student if self.teacher.student == "self" else self.teacher.student
 
@@ -250,7 +254,7 @@ class Cell(Struct, frozen=True, kw_only=True):
     ids: tuple[str, ...]
     """The ids of `runs`."""
     baselines: tuple[str, ...]
-    """The ids of the baseline's runs, in the order of `runs`; empty where the suite has none."""
+    """The ids of the runs over which it gains: the named row's or the baseline's, in the order of `runs`."""
 
 
 class Suite(Struct, frozen=True, kw_only=True):
@@ -263,6 +267,8 @@ class Suite(Struct, frozen=True, kw_only=True):
     rows: tuple[Row, ...]
     deltas: tuple[Delta, ...] = ()
     claims: tuple[Claim, ...] = ()
+    imported: dict[str, Imported] = {}
+    """The imported teachers by the names that rows give them."""
     teacher: Reading = "last"
     """The checkpoint of a teacher named without an epoch."""
     arxiv: str = ""

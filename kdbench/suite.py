@@ -24,8 +24,18 @@ from kdbench.schema import (
     read_suite_file,
     values_at,
 )
-from kdbench.spec import Delta, Loss, Recipe, Reference, Row, Suite, TeacherName, Tolerance
+from kdbench.spec import (
+    Delta,
+    Loss,
+    Recipe,
+    Reference,
+    Row,
+    Suite,
+    TeacherName,
+    Tolerance,
+)
 from kdbench.toml import parse
+from kdbench.weights import Imported, Weights
 
 
 def load_suite(path: str | Path) -> Suite:
@@ -35,7 +45,15 @@ def load_suite(path: str | Path) -> Suite:
         UserError: the file is missing or wrong; one sentence for each of its mistakes.
     """
     file = find_file(Path(path))
-    content = parse(file)
+    return read_suite(file, parse(file))
+
+
+def read_suite(file: Path, content: Mapping[str, Any]) -> Suite:
+    """The suite that a file's TOML is.
+
+    Raises:
+        UserError: it is wrong; one sentence for each of its mistakes.
+    """
     place = Place(str(file))
     suite = build(file, read_suite_file(content, place), place)
     find_mistakes(suite, place)
@@ -82,7 +100,17 @@ def build(file: Path, written: SuiteFile, place: Place) -> Suite:
         rows=rows,
         deltas=tuple(Delta(**asdict(delta)) for delta in written.delta),
         claims=tuple(Claim(**asdict(claim)) for claim in written.claim),
+        imported=_imported(written, place),
     )
+
+
+def _imported(written: SuiteFile, place: Place) -> dict[str, Imported]:
+    found: dict[str, Imported] = {}
+    for each in written.imported:
+        if each.name in found:
+            place.say(f"two [[imported]] are named {each.name!r}")
+        found[each.name] = Imported(each.model, each.sha256)
+    return found
 
 
 def _rows(written: SuiteFile, table: TableFile, place: Place) -> Iterator[Row]:
@@ -148,9 +176,11 @@ def _row(
         reading=reading,
         tolerance=tolerance,
         reference=_reference(table, line),
+        over=line.over,
         sic=line.sic,
-        assumed=" ".join(text for text in (table.assumed, line.assumed) if text),
+        assumed="; ".join(text for text in (table.assumed, line.assumed) if text),
         note=line.note,
+        weights=_weights(line.weights),
     )
 
 
@@ -160,7 +190,7 @@ def _reference(table: TableFile, line: RowFile) -> Reference:
         std=line.std,
         n=(line.n or table.n) if line.std is not None else None,
         gain=line.gain,
-        kind=table.kind,
+        kind=line.kind or table.kind,
         source=line.source or table.source,
     )
 
@@ -185,6 +215,11 @@ def _loss(values: Mapping[str, Any], place: Place) -> Loss | None:
         return None
     given = sorted(values.keys() - {"name"})
     return Loss(values["name"], {key: 0.0 if values[key] is WRONG else float(values[key]) for key in given})
+
+
+def _weights(written: str) -> Weights | None:
+    name, _, sha256 = written.partition("@")
+    return Weights(name, sha256) if written else None
 
 
 def _teacher(written: str | None, place: Place) -> TeacherName | None:

@@ -8,7 +8,7 @@ import msgspec
 from kdbench import catalog
 from kdbench.bill import Bill, describe_bill, run_cost
 from kdbench.lint import Finding
-from kdbench.spec import Cell, Recipe, Run, Suite
+from kdbench.spec import Cell, Recipe, Row, Run, Suite
 from kdbench.workload import Workload
 
 
@@ -42,6 +42,8 @@ def describe_work(work: Workload) -> str:
 
 
 def _taught(run: Run) -> str:
+    if run.imported is not None:
+        return f"imported {run.imported.sha256[:12]}"
     return "" if run.teacher is None else f"{run.teacher.run.id} at {run.teacher.epoch}"
 
 
@@ -79,6 +81,8 @@ def describe_row(suite: Suite, cell: Cell, form: str) -> Iterator[str]:
 
 
 def _teacher(run: Run) -> str:
+    if run.imported is not None:
+        return f"{run.imported.model}, imported (sha256 {run.imported.sha256})"
     if run.teacher is None:
         return "none"
     return f"{run.teacher.run.student}, epoch {run.teacher.epoch} of run {run.teacher.run.id}"
@@ -101,9 +105,14 @@ def _reference(cell: Cell) -> str:
     top1 = "" if reference.top1 is None else f"top1 {reference.top1:.2f}"
     std = "" if reference.std is None else f" ± {reference.std:.2f}"
     n = "" if reference.n is None else f" (n = {reference.n})"
-    gain = "" if reference.gain is None else f"gain {reference.gain:+.2f}"
+    gain = "" if reference.gain is None else f"gain {_gain(cell.row)}"
     sic = " (sic: it does not add up)" if cell.row.sic else ""
     return f"{reference.kind}: " + ", ".join(text for text in (top1 + std + n, gain + sic) if text)
+
+
+def _gain(row: Row) -> str:
+    over = f" over {row.over}" if row.over else ""
+    return "" if row.reference.gain is None else f"{row.reference.gain:+.2f}{over}"
 
 
 def _deltas(suite: Suite, name: str, form: str) -> Iterator[str]:
@@ -123,7 +132,7 @@ def describe_rows(suites: Iterable[tuple[Suite, tuple[Cell, ...]]]) -> str:
             f"{suite.path.removesuffix('.toml')}/{cell.row.name}",
             cell.runs[0].loss.name if cell.runs else "",
             "" if cell.row.reference.top1 is None else f"{cell.row.reference.top1:.2f}",
-            "" if cell.row.reference.gain is None else f"{cell.row.reference.gain:+.2f}",
+            _gain(cell.row),
         )
         for suite, cells in suites
         for cell in cells
@@ -155,7 +164,13 @@ def describe_names(kind: catalog.Kind) -> str:
         rows = [(name, f"{entry.least_size} pixels and more", entry.about) for name, entry in found.items()]
         return columns(rows, ["model", "images", ""])
     facts = [
-        (name, entry.classes, f"{entry.train:,} + {entry.test:,}", entry.size, entry.about)
+        (
+            name,
+            entry.classes,
+            f"{entry.train:,} + {entry.test:,}",
+            "many" if entry.varied else entry.size,
+            entry.about,
+        )
         for name, entry in found.items()
     ]
     return columns(facts, ["data set", "classes", "images", "pixels", ""])

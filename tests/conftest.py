@@ -1,9 +1,9 @@
-"""What all tests share: hypothesis without a deadline, and the command line on a throw-away project."""
+"""What all tests share: hypothesis without a deadline, the command line on a throw-away project, a server."""
 
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,19 @@ from msgspec import Struct
 
 from kdbench.cli import main
 from tests.project import AS_PRINTED, make_project, store
+from tests.server import Server
 
 settings.register_profile("kdbench", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("kdbench")
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """A file server; no proxy and no mirror of this machine's comes between."""
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.delenv("KDBENCH_MIRRORS", raising=False)
+    with Server() as running:
+        yield running
 
 
 class Outcome(Struct):

@@ -222,6 +222,10 @@ def test_data_list_names_every_data_set(kdbench: Command) -> None:
         "cifar10",
         "cifar100",
         "cifar100_coarse",
+        "tinyimagenet",
+        "cub200",
+        "cars",
+        "imagenet",
     ]
     assert {row["state"] for row in kdbench("data", "list", "--json").json} == {"missing"}
 

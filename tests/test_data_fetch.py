@@ -3,99 +3,25 @@
 import gzip
 import io
 import socket
+import stat
 import tarfile
-import threading
-from collections.abc import Iterator
-from hashlib import md5
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+import zipfile
+from hashlib import md5, sha256
 from pathlib import Path
-from typing import Self
 
 import pytest
 
 from kdbench.data import download as transfer
-from kdbench.data.archive import extract
+from kdbench.data.archive import extract, opened_zip
 from kdbench.data.download import download
 from kdbench.data.fetch import Fetcher, Official, addresses
 from kdbench.data.progress import reporting
 from kdbench.errors import UserError
+from tests.server import Server
 
 CONTENT = bytes(range(256)) * 4000
 FILES = {"fake/train": CONTENT, "fake/test": b"test" * 1000}
 LIMIT = 1 << 22
-
-
-class Server(ThreadingHTTPServer):
-    """Serves `files`; breaks off the first `breaks` answers half-way; may not know ranges."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.files: dict[str, bytes] = {}
-        self.breaks = 0
-        self.ranges = True
-        self.asked: list[tuple[str, str | None]] = []
-
-    def url(self, name: str = "") -> str:
-        """The address of a file."""
-        return f"http://127.0.0.1:{self.server_port}{name}"
-
-    def handle_error(self, *_: object) -> None:
-        """Say nothing of a client that hangs up."""
-
-    def __enter__(self) -> Self:
-        threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.shutdown()
-        self.server_close()
-
-
-class Handler(BaseHTTPRequestHandler):
-    """One request."""
-
-    server: Server
-
-    def do_GET(self) -> None:
-        """Answer with the file, or with its rest."""
-        span = self.headers.get("Range")
-        self.server.asked.append((self.path, span))
-        whole = self.server.files.get(self.path)
-        if whole is None:
-            self.send_error(404)
-            return
-        start = int(span.removeprefix("bytes=").rstrip("-")) if span and self.server.ranges else 0
-        if start and start >= len(whole):
-            self.send_error(416)
-            return
-        self._send(whole, start)
-
-    def _send(self, whole: bytes, start: int) -> None:
-        body = whole[start:]
-        self.send_response(206 if start else 200)
-        if start:
-            self.send_header("Content-Range", f"bytes {start}-{len(whole) - 1}/{len(whole)}")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if self.server.breaks:
-            self.server.breaks -= 1
-            body = body[: len(body) // 2]
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
-
-
-@pytest.fixture(autouse=True)
-def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.delenv("KDBENCH_MIRRORS", raising=False)
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    with Server() as running:
-        yield running
 
 
 def checksum(content: bytes) -> str:
@@ -331,6 +257,71 @@ def test_extract_refuses_a_damaged_archive(damaged: bytes, tmp_path: Path) -> No
     with pytest.raises(UserError, match="cannot be read"):
         unpack(damaged, tmp_path)
     assert not (tmp_path / "place/fake/test").exists()
+
+
+def zipped(name: str, content: bytes = b"x", mode: int = stat.S_IFREG | 0o644) -> bytes:
+    buffer, member = io.BytesIO(), zipfile.ZipInfo(name)
+    member.external_attr = mode << 16
+    with zipfile.ZipFile(buffer, "w") as file:
+        file.writestr("fake/good", b"good")
+        file.writestr(member, content)
+    return buffer.getvalue()
+
+
+def read_zip(archive: bytes, folder: Path) -> bytes:
+    (folder / "a.zip").write_bytes(archive)
+    with opened_zip(folder / "a.zip", limit=1000) as file:
+        return file.read("fake/good")
+
+
+@pytest.mark.parametrize(
+    ("archive", "why"),
+    [
+        (zipped("fake/link", b"/etc/hostname", stat.S_IFLNK | 0o777), "'fake/link' is a link"),
+        (zipped("fake/../../out"), "leads out of the folder"),
+        (zipped("/fake/out"), "leads out of the folder"),
+        (zipped("fake/large", bytes(1001)), "unpacks to more than 1,000 bytes"),
+        (zipped("fake/more")[:-30], "cannot be read"),
+        (b"", "cannot be read"),
+    ],
+    ids=["link", "dots", "absolute", "large", "truncated", "empty"],
+)
+def test_dangerous_or_damaged_zip_is_refused(archive: bytes, why: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=why):
+        read_zip(archive, tmp_path)
+
+
+def test_zip_whose_content_is_damaged_is_refused_when_read(tmp_path: Path) -> None:
+    archive = bytearray(zipped("fake/more"))
+    archive[archive.index(b"good", archive.index(b"fake/good") + 9)] ^= 1
+    with pytest.raises(UserError, match="cannot be read"):
+        read_zip(bytes(archive), tmp_path)
+
+
+def test_unpacked_folder_lasts_as_long_as_its_block(server: Server, tmp_path: Path) -> None:
+    server.files["/official/fake.tar.gz"] = packed()
+    fetcher = Fetcher(place=tmp_path)
+    with fetcher.unpacked([official(server, packed())], "fake", lambda name: name == "fake/test") as folder:
+        assert [str(path.relative_to(folder)) for path in folder.rglob("*")] == ["fake", "fake/test"]
+    assert [path.name for path in tmp_path.iterdir()] == ["fake.tar.gz"]
+
+
+def test_unpacked_folder_of_a_dangerous_archive_is_removed(server: Server, tmp_path: Path) -> None:
+    archive = packed(special("fake/link", tarfile.SYMTYPE, "/etc/hostname"))
+    server.files["/official/fake.tar.gz"] = archive
+    unpacked = Fetcher(place=tmp_path).unpacked([official(server, archive)], "fake", lambda _: True)
+    with pytest.raises(UserError, match="neither file nor folder"), unpacked:
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["fake.tar.gz"]
+
+
+def test_download_holds_a_file_to_its_sha256_too(server: Server, tmp_path: Path) -> None:
+    server.files |= {"/wrong": b"another file", "/b": CONTENT}
+    urls = [server.url("/wrong"), server.url("/b")]
+    download(urls, tmp_path / "a", sha256(CONTENT).hexdigest(), limit=LIMIT)
+    assert (tmp_path / "a").read_bytes() == CONTENT
+    with pytest.raises(UserError, match=f"sha256 {sha256(b'another file').hexdigest()} instead of 0000"):
+        download(urls[:1], tmp_path / "b", "0" * 64, limit=LIMIT)
 
 
 def test_progress_is_plain_lines_away_from_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,6 +6,7 @@ import pickle
 import zipfile
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -21,8 +22,8 @@ from kdbench.catalog import DATASETS
 from kdbench.errors import UserError
 from kdbench.importing import files
 from kdbench.importing.files import Weights, read_weights
+from kdbench.importing.labels import Measured, check_label_space, guessing, label_spaces
 from kdbench.importing.loading import load
-from kdbench.importing.measuring import Measured, check_label_space, guessing, label_spaces
 from kdbench.importing.names import translate
 from kdbench.importing.passport import Passport, describe, ranges
 from kdbench.importing.teacher import Request, import_teacher, teacher_name
@@ -59,7 +60,7 @@ def state(machine: Machine) -> dict[str, Tensor]:
     return read_weights(file).tensors
 
 
-def ask(file: Path, **other: str) -> Request:
+def ask(file: Path, **other: Any) -> Request:  # noqa: ANN401 - Request's
     return Request(file=file, model="digits_mlp", dataset="digits", **other)
 
 

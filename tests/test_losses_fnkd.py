@@ -142,6 +142,12 @@ def test_alsd_without_epsilon2_is_lsd() -> None:
     torch.testing.assert_close(alsd(s, y, A, epsilon1=0.2, epsilon2=0), lsd(s, y, epsilon1=0.2))
 
 
+def test_alsd_of_a_class_that_none_is_near_keeps_epsilon2() -> None:
+    s, y, _ = batch()
+    A = torch.zeros(K, K, dtype=torch.uint8)
+    torch.testing.assert_close(alsd(s, y, A, epsilon1=0.1, epsilon2=0.2), lsd(s, y, epsilon1=0.1))
+
+
 def test_alsd_of_classes_that_are_all_near_is_lsd() -> None:
     """ρ is then uniform on the others: (K u - q) / (K - 1)."""
     s, y, _ = batch()

@@ -10,6 +10,8 @@ from kdbench.toml import LARGEST_FILE
 from tests.project import change, write_suite
 
 KD = 'id = "1.kd"'
+OTHER = f"timm/resnet50.x@{64 * '0'}"
+LARGE = "recipe = { size = 32 }"
 ROW = "top1 = 92.0, gain = 2.0"
 BASE = '[[table]]\nid = "1.base"'
 KD_ROW = "1.kd/digits_mlp:digits_cnn"
@@ -206,10 +208,36 @@ CASES = [
         "and 2 more rows: milestones without gamma: the lr would never change",
     ),
     ("lr = 0.1", "lr = 0.1\ngamma = 0.1\nmilestones = [2, 1]", "milestones = [2, 1]; they must rise"),
+    ("lr = 0.1", "lr = 0.1\nresize = 9", "and 2 more rows: resize without size: add size = ..., the side"),
+    ("lr = 0.1", "lr = 0.1\nresized_crop = true", "and 2 more rows: resized_crop without size: add size"),
+    ("lr = 0.1", "lr = 0.1\nsize = 8\ncrop = 1", "crop = 1 with size: that is for images as they are"),
+    ("lr = 0.1", "lr = 0.1\nsize = 8\nrotation = 5", "rotation = 5.0 with size: that is for images as they"),
+    ("lr = 0.1", "lr = 0.1\nsize = 9\nresize = 8", "resize = 8; the centre of size = 9 would not fit in"),
+    ('dataset = "digits"', 'dataset = "cub200"', "its images have many sizes; add size = 224, or what the"),
+    (
+        'dataset = "digits"\nseeds = 2\n\n[tolerance]\ntop1 = 0.5\ngain = 0.5\n\n[recipe]',
+        'dataset = "cars"\n[tolerance]\ntop1 = 0.5\ngain = 0.5\n[recipe]\nsize = 224\nresize = 288',
+        "and 2 more rows: resize = 288; images are stored with a shorter side of 256",
+    ),
+    (
+        f"{ROW}",
+        f'{ROW}, weights = "timm/resnet50.a1_in1k"',
+        "weights = 'timm/resnet50.a1_in1k': expected timm/NAME@SHA256, the digest of their file, which",
+    ),
+    (
+        ROW,
+        f'{ROW}, weights = "timm/resnet50.a1_in1k@{64 * "0"}"',
+        "weights timm/resnet50.a1_in1k are not for digits_mlp: no published weights fit it",
+    ),
+    (
+        '{ student = "digits_cnn"',
+        f'{{ student = "resnet18_224", weights = "{OTHER}", {LARGE} }},\n{{ student = "digits_cnn"',
+        "weights timm/resnet50.x are not for resnet18_224: it takes those of timm/resnet18",
+    ),
     (
         '{ student = "digits_cnn"',
         '{ student = "resnet18" },\n{ student = "digits_cnn"',
-        "1.base/resnet18: resnet18 needs images of 32 pixels; those of the data set have 8",
+        "1.base/resnet18: resnet18 needs images of 32 pixels; it is given images of 8",
     ),
     (
         '{ student = "digits_cnn"',

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from kdbench import catalog
 from kdbench.cli import cli
-from kdbench.data.neighbours import CIFAR100, cifar100, digest, matrix, named, neighbours
+from kdbench.data.neighbours import CIFAR100, CUB200, cifar100, digest, matrix, named, neighbours
 from kdbench.data.packed import entry, read
 from kdbench.errors import UserError
 
@@ -32,6 +32,27 @@ def test_cifar100_by_name() -> None:
     found = named("cifar100")
     assert found["maple_tree"] == ["oak_tree", "palm_tree", "pine_tree", "willow_tree"]
     assert list(found) == sorted(name for group in cifar100() for name in group)
+
+
+def test_cub200_by_name() -> None:
+    found = named("cub200")
+    assert found["001.Black_footed_Albatross"] == ["002.Laysan_Albatross", "003.Sooty_Albatross"]
+    assert found["148.Green_tailed_Towhee"] == ["021.Eastern_Towhee"]
+    assert found["200.Common_Yellowthroat"] == []
+
+
+def test_cub200_has_as_many_near_as_share_a_last_word() -> None:
+    near = neighbours("cub200")
+    assert near.shape == (200, 200)
+    assert near.equal(near.T)
+    assert int(near.diagonal().sum()) == 0
+    assert int((near.sum(dim=1) == 0).sum()) == 33
+    assert int(near.sum(dim=1).max()) == 24  # 25 warblers
+
+
+def test_cub200_numbers_classes_in_the_order_of_the_labels() -> None:
+    assert list(named("cub200")) == list(CUB200)
+    assert neighbours("cub200")[0].nonzero().flatten().tolist() == [1, 2]
 
 
 @pytest.mark.real
@@ -61,7 +82,7 @@ def test_table_that_is_not_that_of_its_digest_is_refused(monkeypatch: pytest.Mon
 
 
 def test_data_set_without_neighbours_is_refused_with_those_that_have() -> None:
-    with pytest.raises(UserError, match=r"^cifar10 has no neighbours A\(x\); these have: cifar100$"):
+    with pytest.raises(UserError, match=r"^cifar10 has no neighbours A\(x\); these have: cifar100, cub200$"):
         neighbours("cifar10")
 
 

@@ -8,7 +8,9 @@ import msgspec
 import pytest
 from msgspec.structs import fields, replace
 
-from kdbench.spec import PROTOCOL, RESULT_SCHEMA, Curve, Loss, Recipe, Run, Teacher, identity
+from kdbench.identity import identity
+from kdbench.spec import PROTOCOL, RESULT_SCHEMA, Curve, Loss, Recipe, Run, Teacher
+from kdbench.weights import Imported, Weights
 
 RECIPE = Recipe(epochs=40, batch_size=32, lr=0.05)
 FULL = Recipe(
@@ -52,6 +54,9 @@ DEFAULTS = {
     "crop": 0,
     "flip": False,
     "rotation": 0.0,
+    "size": 0,
+    "resized_crop": False,
+    "resize": 0,
     "normalize": "",
     "train_size": 0,
     "test_size": 0,
@@ -74,6 +79,9 @@ OTHER = {
     "crop": 4,
     "flip": True,
     "rotation": 15.0,
+    "size": 224,
+    "resized_crop": True,
+    "resize": 256,
     "normalize": "cifar100",
     "train_size": 256,
     "test_size": 256,
@@ -117,6 +125,16 @@ def test_explicit_default_gives_the_same_id(name: str) -> None:
     assert replace(BASELINE, recipe=replace(RECIPE, **changes)).id == BASELINE.id
 
 
+OF_THE_IMAGES = {"crop", "flip", "rotation", "size", "resized_crop", "resize", "normalize", "train_size"}
+
+
+@pytest.mark.parametrize("name", OTHER)
+def test_views_change_with_each_field_of_the_training_images(name: str) -> None:
+    """Runs that agree in them are trained beside each other, and hear the same kept logits."""
+    changes: dict[str, Any] = {name: OTHER[name]}
+    assert (replace(RECIPE, **changes).views != RECIPE.views) == (name in OF_THE_IMAGES)
+
+
 def test_recipe_without_options_is_hashed_without_them() -> None:
     assert identity(RECIPE) == {"epochs": 40, "batch_size": 32, "lr": 0.05}
 
@@ -138,6 +156,8 @@ def test_id_changes_with_each_field_of_the_recipe(name: str) -> None:
         {"seed": 1},
         {"teacher": Teacher(STUDENT, 40)},
         {"precision": "bfloat16"},
+        {"weights": Weights("timm/resnet50.a1_in1k", "2" * 64)},
+        {"imported": Imported("digits_cnn", "2" * 64)},
     ],
     ids=lambda changes: next(iter(changes)),
 )
@@ -147,7 +167,12 @@ def test_id_changes_with_each_field_of_the_run(changes: dict[str, Any]) -> None:
 
 def test_every_field_of_a_run_is_tried() -> None:
     tried = {"protocol", "dataset", "data", "student", "loss", "seed", "teacher", "precision", "recipe"}
-    assert {info.name for info in fields(Run)} == tried
+    assert {info.name for info in fields(Run)} == tried | {"weights", "imported"}
+
+
+def test_id_changes_with_the_digest_of_the_weights() -> None:
+    first, second = (replace(BASELINE, weights=Weights("timm/resnet50.a1_in1k", 64 * of)) for of in "23")
+    assert first.id != second.id
 
 
 @pytest.mark.parametrize(

@@ -125,7 +125,7 @@ def test_assumptions_of_table_and_row_are_joined(tmp_path: Path) -> None:
     table = ('id = "1.base"', 'id = "1.base"\nassumed = "tau"')
     assert (
         load(tmp_path, table, ("top1 = 90.0", 'top1 = 90.0, assumed = "alpha"')).rows[0].assumed
-        == "tau alpha"
+        == "tau; alpha"
     )
 
 

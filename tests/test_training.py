@@ -20,8 +20,9 @@ from kdbench.models.output import Network
 from kdbench.spec import Curve, Recipe, Result, Run, Teacher
 from kdbench.store import digest, load_result, save_result, weights_file, weights_there
 from kdbench.training.checkpoint import Progress, load_weights
+from kdbench.training.images import training_views
 from kdbench.training.losses import kd
-from kdbench.training.run import train, training_views
+from kdbench.training.run import train
 from kdbench.training.world import World, open_world
 from tests.build import CE, KD, make_run
 
@@ -282,7 +283,7 @@ def test_teacher_has_the_weights_of_the_named_epoch(world: World) -> None:
     run = digits("digits_cnn")
     train(run, world, keep=(1,))
     for epoch in (1, 3):
-        teacher = world.teacher(Teacher(run, epoch))
+        teacher = world.teacher(replace(run, teacher=Teacher(run, epoch)))
         assert teacher is not None
         kept = tensors(world, run, epoch)
         assert all(value.equal(kept[name]) for name, value in teacher.state_dict().items())

@@ -112,7 +112,7 @@ def test_network_has_the_classes_of_the_recipe(data: str) -> None:
 
 
 def test_nobody_teaches_a_run_without_a_teacher(data: str) -> None:
-    assert opened(data).teacher(None) is None
+    assert opened(data).teacher(digits()) is None
 
 
 def test_images_are_normalised_as_their_own_data_set() -> None:

@@ -57,7 +57,7 @@ def submit_missing(chosen: Selection, profile_name: str, *, offline: bool) -> Su
     check_writable(machine.scratch)
     with submissions.one_at_a_time(machine.scratch):
         work = find_work(chosen, machine)
-        fetch_missing({run.dataset for run in work.runs}, machine)
+        fetch_missing(work.runs, machine)
         return _submit(work, chosen, machine, profile)
 
 

@@ -1,13 +1,19 @@
-"""The expected files of a tar.gz archive, and nothing else: no links, no way out, bounded."""
+"""What is wanted of an archive, and nothing else: no links, no way out, bounded."""
 
 import tarfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from hashlib import md5
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from shutil import copyfileobj
+from stat import S_ISLNK
+from zipfile import BadZipFile, ZipFile
 
 from kdbench.data.disk import write_whole
 from kdbench.errors import UserError
+
+_DAMAGED = (tarfile.TarError, BadZipFile, EOFError, zlib.error, OSError)
 
 
 def extract(archive: Path, place: Path, files: Mapping[str, str], *, limit: int) -> None:
@@ -20,15 +26,53 @@ def extract(archive: Path, place: Path, files: Mapping[str, str], *, limit: int)
         UserError: the archive is damaged, dangerous or lacks a file.
     """
     missing = dict(files)
-    try:
-        with tarfile.open(archive, "r:gz") as tar:
-            for member in _safe(tar, archive, place, limit):
-                if member.isreg() and member.name in missing:
-                    _write(tar, member, place, missing.pop(member.name), archive)
-    except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
-        raise UserError(_refusal(archive, f"it cannot be read ({error})")) from error
+    with _reading(archive), tarfile.open(archive, "r:gz") as tar:
+        for member in _safe(tar, archive, place, limit):
+            if member.isreg() and member.name in missing:
+                _write(tar, member, place, missing.pop(member.name), archive)
     if missing:
         raise UserError(_refusal(archive, f"it lacks {', '.join(missing)}"))
+
+
+def unpack(archive: Path, place: Path, wanted: Callable[[str], bool], *, limit: int) -> None:
+    """Write the members whose names are wanted below place, an archive's whole folder of images for one.
+
+    Raises:
+        UserError: the archive is damaged or dangerous, as `extract` has it.
+    """
+    with _reading(archive), tarfile.open(archive, "r:gz") as tar:
+        for member in _safe(tar, archive, place, limit):
+            content = tar.extractfile(member) if wanted(member.name) else None
+            if content is not None:
+                path = place / member.name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with path.open("wb") as file:
+                    copyfileobj(content, file)
+
+
+@contextmanager
+def opened_zip(archive: Path, *, limit: int) -> Iterator[ZipFile]:
+    """A zip archive to read from, its members checked as `extract` does.
+
+    Raises:
+        UserError: the archive is damaged or dangerous, at once or while it is read.
+    """
+    with _reading(archive), ZipFile(archive) as file:
+        total = 0
+        for member in file.infolist():
+            _check_name(member.filename, archive)
+            if S_ISLNK(member.external_attr >> 16):
+                raise UserError(_refusal(archive, f"its member {member.filename!r} is a link"))
+            total = _add(total, member.file_size, limit, archive)
+        yield file
+
+
+@contextmanager
+def _reading(archive: Path) -> Iterator[None]:
+    try:
+        yield
+    except _DAMAGED as error:
+        raise UserError(_refusal(archive, f"it cannot be read ({error})")) from error
 
 
 def _safe(tar: tarfile.TarFile, archive: Path, place: Path, limit: int) -> Iterator[tarfile.TarInfo]:
@@ -36,13 +80,21 @@ def _safe(tar: tarfile.TarFile, archive: Path, place: Path, limit: int) -> Itera
     for member in tar:
         if not (member.isreg() or member.isdir()):
             raise UserError(_refusal(archive, f"its member {member.name!r} is neither file nor folder"))
-        if ".." in Path(member.name).parts or member.name.startswith(("/", "\\")):
-            raise UserError(_refusal(archive, f"its member {member.name!r} leads out of the folder"))
+        _check_name(member.name, archive)
         tarfile.data_filter(member, str(place))
-        total += member.size
-        if total > limit:
-            raise UserError(_refusal(archive, f"it unpacks to more than {limit:,} bytes"))
+        total = _add(total, member.size, limit, archive)
         yield member
+
+
+def _check_name(name: str, archive: Path) -> None:
+    if ".." in PurePosixPath(name).parts or name.startswith(("/", "\\")):
+        raise UserError(_refusal(archive, f"its member {name!r} leads out of the folder"))
+
+
+def _add(total: int, size: int, limit: int, archive: Path) -> int:
+    if total + size > limit:
+        raise UserError(_refusal(archive, f"it unpacks to more than {limit:,} bytes"))
+    return total + size
 
 
 def _write(tar: tarfile.TarFile, member: tarfile.TarInfo, place: Path, checksum: str, archive: Path) -> None:

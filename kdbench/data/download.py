@@ -11,6 +11,7 @@ from urllib.request import Request, urlopen
 
 from kdbench.data.progress import Report, silent
 from kdbench.errors import UserError
+from kdbench.store import digest
 
 _CHUNK = 1 << 18
 _TIMEOUT = 30.0
@@ -22,8 +23,10 @@ class MirrorError(Exception):
     """A mirror gave something else than the file."""
 
 
-def download(urls: Sequence[str], path: Path, md5: str, *, limit: int, report: Report = silent) -> None:
-    """Bring the file with this md5 to path, from the first of the urls that has it.
+def download(urls: Sequence[str], path: Path, checksum: str, *, limit: int, report: Report = silent) -> None:
+    """Bring the file with this md5 or sha256 to path, from the first of the urls that has it.
+
+    An empty checksum takes what the first mirror has.
 
     What has arrived lies in `path.part`: a transfer that broke off is continued, now or in a later call,
     where the server can (HTTP ranges), and begun anew where it cannot. `path` itself appears only whole.
@@ -36,14 +39,15 @@ def download(urls: Sequence[str], path: Path, md5: str, *, limit: int, report: R
     problems = []
     for url in urls:
         try:
-            _deliver(url, part, md5, limit, report)
+            _deliver(url, part, checksum, limit, report)
         except (OSError, ValueError, HTTPException, MirrorError) as error:
             problems.append(f"  {url}: {_reason(error)}")
         else:
             part.replace(path)
             return
     cure = f"Put the file at {path} by hand, or name a mirror (its folder's URL) in KDBENCH_MIRRORS."
-    raise UserError(f"no mirror delivered {path.name} (md5 {md5}):", *problems, cure)
+    held = f" ({kind(checksum)} {checksum})" if checksum else ""
+    raise UserError(f"no mirror delivered {path.name}{held}:", *problems, cure)
 
 
 def md5_of(path: Path) -> str:
@@ -52,16 +56,21 @@ def md5_of(path: Path) -> str:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
-def _deliver(url: str, part: Path, md5: str, limit: int, report: Report) -> None:
+def kind(checksum: str) -> str:
+    """Which checksum it is, by its length."""
+    return "md5" if len(checksum) == 32 else "sha256"
+
+
+def _deliver(url: str, part: Path, checksum: str, limit: int, report: Report) -> None:
     resumed = _size(part) > 0
     _complete(url, part, limit, report)
-    size, got = _size(part), md5_of(part)
-    if got == md5:
+    size, got = _size(part), md5_of(part) if kind(checksum) == "md5" else digest(part)
+    if got == checksum or not checksum:
         return
     part.unlink()
     if not resumed:
-        raise MirrorError(f"sent {size:,} bytes with md5 {got} instead of {md5}")
-    _deliver(url, part, md5, limit, report)  # what was there before may be to blame
+        raise MirrorError(f"sent {size:,} bytes with {kind(checksum)} {got} instead of {checksum}")
+    _deliver(url, part, checksum, limit, report)  # what was there before may be to blame
 
 
 def _complete(url: str, part: Path, limit: int, report: Report) -> None:

@@ -1,13 +1,15 @@
 """The official files of a data set: read where they lie, unpacked or downloaded where they do not."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from hashlib import md5
 from pathlib import Path
+from shutil import rmtree
 
 from msgspec import Struct
 
-from kdbench.data.archive import extract
+from kdbench.data.archive import extract, unpack
 from kdbench.data.download import download, md5_of
 from kdbench.data.progress import reporting
 from kdbench.errors import UserError
@@ -17,16 +19,22 @@ MIRRORS = "KDBENCH_MIRRORS"
 
 
 class Official(Struct, frozen=True, kw_only=True):
-    """A data set as its authors publish it."""
+    """A data set, or a file of it, as its authors publish it."""
 
-    url: str
     archive: str
-    """The archive's file name."""
+    """The file's name: an archive's, as a rule."""
     md5: str
-    files: dict[str, str]
-    """The files inside that are read: name in the archive -> md5."""
+    url: str = ""
+    """Where it is published ("": nowhere any more)."""
+    files: dict[str, str] = {}
+    """The files inside that are kept: name in the archive -> md5."""
     limit: int = 1 << 29
     """No archive and no unpacked content is larger, in bytes."""
+
+    @property
+    def named(self) -> str:
+        """What a person is told to get."""
+        return self.url or f"{self.archive} (md5 {self.md5})"
 
 
 class Fetcher(Struct, frozen=True, kw_only=True):
@@ -59,7 +67,12 @@ class Fetcher(Struct, frozen=True, kw_only=True):
             )
         return content
 
-    def _unpack(self, official: Official) -> None:
+    def archive(self, official: Official) -> Path:
+        """Where an official archive lies, downloaded if it must be, its md5 verified.
+
+        Raises:
+            UserError: it is altered, or cannot be had.
+        """
         archive = self.place / official.archive
         if not archive.exists():
             self._download(official, archive)
@@ -68,22 +81,77 @@ class Fetcher(Struct, frozen=True, kw_only=True):
                 f"{archive}: not the official archive: its md5 is {found} instead of {official.md5}. "
                 "Delete it and run `kdbench data fetch` again."
             )
-        extract(archive, self.place, official.files, limit=official.limit)
+        return archive
+
+    @contextmanager
+    def unpacked(
+        self,
+        archives: Sequence[Official],
+        name: str,
+        wanted: Callable[[str], bool],
+        beside: Sequence[Official] = (),
+    ) -> Iterator[Path]:
+        """A folder with the wanted members of official archives, for as long as the block lasts.
+
+        Args:
+            archives: what is unpacked.
+            name: the data set's, for the folder.
+            wanted: which members, by name.
+            beside: files that must be there as well.
+
+        Raises:
+            UserError: an archive is altered or dangerous, or cannot be had; all that cannot at once.
+        """
+        there = self._archives([*archives, *beside])
+        folder = self.place / f".{name}.unpacked"
+        rmtree(folder, ignore_errors=True)
+        try:
+            for official, archive in zip(archives, there, strict=False):
+                unpack(archive, folder, wanted, limit=official.limit)
+            yield folder
+        finally:
+            rmtree(folder, ignore_errors=True)
+
+    def _archives(self, wanted: Sequence[Official]) -> list[Path]:
+        there: list[Path] = []
+        problems: list[str] = []
+        for official in wanted:
+            try:
+                there.append(self.archive(official))
+            except UserError as error:
+                problems += error.problems
+        if problems:
+            raise UserError(*problems)
+        return there
+
+    def _unpack(self, official: Official) -> None:
+        extract(self.archive(official), self.place, official.files, limit=official.limit)
 
     def _download(self, official: Official, archive: Path) -> None:
+        urls = addresses(official, self.mirrors)
         if self.offline:
-            missing = [name for name in official.files if not (self.place / name).exists()]
+            needed = official.files or (official.archive,)
+            missing = [name for name in needed if not (self.place / name).exists()]
             raise UserError(
                 f"{', '.join(missing)}: not found below {self.place}, and offline nothing is fetched. "
-                f"Run `kdbench data fetch` where there is a network, or put {official.url} there."
+                f"Run `kdbench data fetch` where there is a network, or put {official.named} there."
+            )
+        if not urls:
+            raise UserError(
+                f"{official.named}: its authors do not publish it any more; put it at {archive} by hand, or "
+                f"name a mirror (its folder's URL) in {MIRRORS}"
             )
         with reporting(official.archive, wanted=self.progress) as report:
-            urls = addresses(official, self.mirrors)
             download(urls, archive, official.md5, limit=official.limit, report=report)
 
 
 def addresses(official: Official, mirrors: Sequence[str] = ()) -> tuple[str, ...]:
     """Where an archive is asked for, in turn: the given mirrors, the environment's, the official address."""
+    found = (*mirror_addresses(official.archive, mirrors), official.url)
+    return tuple(dict.fromkeys(url for url in found if url))
+
+
+def mirror_addresses(file: str, mirrors: Sequence[str] = ()) -> tuple[str, ...]:
+    """Where mirrors would have a file: the given ones, then the environment's."""
     folders = (*mirrors, *os.environ.get(MIRRORS, "").split())
-    found = (*(f"{folder.rstrip('/')}/{official.archive}" for folder in folders), official.url)
-    return tuple(dict.fromkeys(found))
+    return tuple(f"{folder.rstrip('/')}/{file}" for folder in folders)

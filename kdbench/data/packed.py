@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from msgspec import DecodeError, Struct, json
@@ -18,8 +18,14 @@ from kdbench.errors import UserError
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from kdbench.data.shards import Images
+
 Arrays = dict[str, NDArray[Any]]
-"""train_images, test_images: uint8 (N, C, H, W); train_labels, test_labels, ...: int64 (N,)."""
+"""train_images, test_images: uint8 (N, C, H, W); train_labels, test_labels, ...: int64 (N,); names: UTF-8.
+
+Of images of many sizes, which lie in shards, instead: train_sizes, test_sizes: int32 (N, 2), height and
+width; train_shards, test_shards: uint8 (S, 32), the sha256 of each shard.
+"""
 
 LAYOUT = 1
 """The version of the packed file's form. Raised whenever the form changes: part of every digest."""
@@ -51,12 +57,15 @@ class Dataset:
     """A data set, opened and verified. The tensors are mapped from the file: not to be written to."""
 
     name: str
-    train_images: "Tensor"
+    train_images: Any
+    """A uint8 tensor (N, C, H, W), or, of many sizes, `kdbench.data.shards.Images`."""
     train_labels: "Tensor"
-    test_images: "Tensor"
+    test_images: Any
     test_labels: "Tensor"
     classes: int
     content: str
+    names: tuple[str, ...] = ()
+    """The classes', in the order of the labels, where the packed file has them."""
 
 
 def open_dataset(
@@ -79,13 +88,26 @@ def open_dataset(
             if not is_packed(place, found.pack):
                 pack(found, fetcher)
     tensors, content = read(found, place)
-    columns = {
-        "train_images": tensors["train_images"],
-        "train_labels": tensors[f"train_{found.labels}"],
-        "test_images": tensors["test_images"],
-        "test_labels": tensors[f"test_{found.labels}"],
-    }
-    return Dataset(name=name, classes=found.classes, content=content, **columns)
+    return Dataset(
+        name=name,
+        train_images=_images(found, place, "train", tensors),
+        train_labels=tensors[f"train_{found.labels}"],
+        test_images=_images(found, place, "test", tensors),
+        test_labels=tensors[f"test_{found.labels}"],
+        classes=found.classes,
+        content=content,
+        names=tuple(bytes(tensors["names"].numpy()).decode().split("\n")) if "names" in tensors else (),
+    )
+
+
+def _images(
+    found: catalog.DatasetEntry, place: Path, split: Literal["train", "test"], tensors: "Mapping[str, Tensor]"
+) -> "Tensor | Images":
+    if not found.varied:
+        return tensors[f"{split}_images"]
+    from kdbench.data.shards import Images
+
+    return Images(place, found.pack, split, tensors[f"{split}_sizes"].numpy())
 
 
 def entry(name: str) -> catalog.DatasetEntry:
@@ -115,6 +137,14 @@ def paths(place: Path, pack: str) -> tuple[Path, Path]:
 def is_packed(place: Path, pack: str) -> bool:
     """Whether a packed file is there; says nothing about its being whole."""
     return all(path.exists() for path in paths(place, pack))
+
+
+def recorded(place: Path, pack: str) -> str:
+    """The content digest that stands beside a packed file; "" where that cannot be read."""
+    try:
+        return json.decode(paths(place, pack)[1].read_bytes(), type=Record).content
+    except (OSError, DecodeError):
+        return ""
 
 
 def pack(found: catalog.DatasetEntry, fetcher: Fetcher) -> None:
@@ -173,8 +203,11 @@ def check_form(found: catalog.DatasetEntry, arrays: Mapping[str, NDArray[Any]]) 
     image = (found.channels, found.size, found.size)
     problems = []
     for split, n in (("train", found.train), ("test", found.test)):
-        images, labels = arrays[f"{split}_images"], arrays[f"{split}_{found.labels}"]
-        problems += _mismatch(f"{split}_images", images, f"uint8 {(n, *image)}")
+        labels = arrays[f"{split}_{found.labels}"]
+        if found.varied:
+            problems += _mismatch(f"{split}_sizes", arrays[f"{split}_sizes"], f"int32 {(n, 2)}")
+        else:
+            problems += _mismatch(f"{split}_images", arrays[f"{split}_images"], f"uint8 {(n, *image)}")
         problems += _mismatch(f"{split}_{found.labels}", labels, f"int64 {(n,)}")
         if labels.size and not 0 <= labels.min() <= labels.max() < found.classes:
             problems.append(f"{split}_{found.labels}: not all within 0 .. {found.classes - 1}")

@@ -2,13 +2,18 @@
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct
 
 from kdbench import catalog
 from kdbench.data import packed
 from kdbench.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
 
 DATA = "KDBENCH_DATA"
 """The environment variable that names the folder of the data."""
@@ -30,7 +35,11 @@ class DatasetRow(Struct, frozen=True):
     test: int
     state: Literal["packed", "fetched", "missing"]
     bytes: int
-    """On disk: of the packed file, or of the official files."""
+    """On disk: of the packed file and its shards, or of the official files."""
+    held_by: str
+    """What the official files are held by: checksums, or their number."""
+    content: str = ""
+    """The first digits of the content digest, where it is packed."""
 
 
 def where(named: Path | None = None) -> Place:
@@ -61,6 +70,20 @@ def fetch_dataset(
     return packed.paths(place, packed.entry(name).pack)[0]
 
 
+def fetch_weights(
+    name: str, sha256: str, place: Path, *, offline: bool, progress: bool, mirrors: tuple[str, ...]
+) -> Path:
+    """Fetch published weights unless they are here, and give their file.
+
+    Raises:
+        UserError: they have another sha256 (unless "" is asked for), or cannot be had.
+    """
+    from kdbench.data.fetch import Fetcher
+    from kdbench.data.weights import fetched
+
+    return fetched(name, sha256, Fetcher(place=place, offline=offline, progress=progress, mirrors=mirrors))
+
+
 def verify_dataset(name: str, place: Path) -> str:
     """One line on a packed file that is as it should be.
 
@@ -71,9 +94,18 @@ def verify_dataset(name: str, place: Path) -> str:
     file = packed.paths(place, found.pack)[0]
     if not packed.is_packed(place, found.pack):
         raise UserError(f"{name} is not packed in {place}. Run `kdbench data fetch {name}`.")
-    _, content = packed.read(found, place)
+    tensors, content = packed.read(found, place)
+    if found.varied:
+        _verify_shards(found.pack, place, tensors)
     pinned = "as pinned" if found.pack in packed.CONTENT else "as packed from the official files"
     return f"{name}: {file}: {found.train:,} + {found.test:,} images, content {content[:12]}, {pinned}"
+
+
+def _verify_shards(pack: str, place: Path, tensors: "Mapping[str, Tensor]") -> None:
+    from kdbench.data import shards
+
+    for split in ("train", "test"):
+        shards.verify(place, pack, split, tensors[f"{split}_shards"].numpy())
 
 
 def _row(name: str, place: Path) -> DatasetRow:
@@ -81,10 +113,20 @@ def _row(name: str, place: Path) -> DatasetRow:
     file, beside_it = packed.paths(place, found.pack)
     official = [place / part for part in packed.beside(found.code, "files")(found.pack)]
     if packed.is_packed(place, found.pack):
-        state, here = "packed", [file, beside_it]
+        state, here = "packed", [file, beside_it, *place.glob(f"{file.stem}/*.safetensors")]
     elif official and all(path.exists() for path in official):
         state, here = "fetched", official
     else:
         state, here = "missing", []
-    size = sum(path.stat().st_size for path in here)
-    return DatasetRow(name, found.classes, found.train, found.test, state, size)  # type: ignore[arg-type]
+    size = sum(path.stat().st_size for path in here if path.is_file())
+    content = packed.recorded(place, found.pack)[:12] if state == "packed" else ""
+    return DatasetRow(
+        name=name,
+        classes=found.classes,
+        train=found.train,
+        test=found.test,
+        state=state,  # type: ignore[arg-type]
+        bytes=size,
+        held_by=found.held_by,
+        content=content,
+    )

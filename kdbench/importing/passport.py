@@ -48,6 +48,10 @@ class Passport(Struct, frozen=True, kw_only=True):
     """Measured on the test images: the accuracy in percent on each label space of the data."""
     predicted: tuple[int, ...]
     """The class ids that it ever predicts on the test images."""
+    size: int = 0
+    """The side of the test images, in pixels (0: the data set's own)."""
+    resize: int = 0
+    """The shorter side that they were resized to before (0: size)."""
 
 
 def ranges(numbers: tuple[int, ...]) -> str:
@@ -76,4 +80,17 @@ def describe(passport: Passport, path: str) -> str:
         *(("" if step else "lineage", text) for step, text in enumerate(passport.lineage)),
         ("passport", path),
     ]
-    return columns(facts, [])
+    return f"{columns(facts, [])}\n\n{in_suite(passport)}"
+
+
+def in_suite(passport: Passport) -> str:
+    """The lines by which a suite names an imported teacher."""
+    return f"""\
+To let it teach, add to a suite of {passport.dataset}
+
+    [[imported]]
+    name   = "{passport.name}"
+    model  = "{passport.model}"
+    sha256 = "{passport.source.sha256}"
+
+and to its row   teacher = "import:{passport.name}\""""

@@ -11,11 +11,13 @@ from msgspec import Struct
 from safetensors.torch import save
 
 from kdbench import __version__, catalog
+from kdbench.data.boxes import Framing
 from kdbench.data.packed import entry
 from kdbench.errors import UserError
 from kdbench.importing.files import Weights, read_weights
+from kdbench.importing.labels import check_label_space
 from kdbench.importing.loading import load
-from kdbench.importing.measuring import check_label_space, measure
+from kdbench.importing.measuring import measure
 from kdbench.importing.names import translate
 from kdbench.importing.passport import PASSPORT_SCHEMA, Normalisation, Passport, Source
 from kdbench.machine import Machine
@@ -37,6 +39,10 @@ class Request(Struct, frozen=True, kw_only=True):
     """Where the file came from."""
     normalize: str = ""
     """The data set whose mean and std normalise the images ("": its own)."""
+    size: int = 0
+    """The side of the images that it sees, in pixels (0: the data set's own)."""
+    resize: int = 0
+    """The shorter side of an image before its centre is taken (0: size)."""
 
 
 def import_teacher(asked: Request, machine: Machine) -> tuple[Path, Passport]:
@@ -45,12 +51,12 @@ def import_teacher(asked: Request, machine: Machine) -> tuple[Path, Passport]:
     Raises:
         UserError: the file is broken or for another network, or the teacher knows other labels.
     """
-    name = teacher_name(asked)
+    name, framing = teacher_name(asked), _framing(asked)
     weights = read_weights(asked.file)
     network = load(translate(weights, asked.model), asked.model, entry(asked.dataset), asked.file)
     normalisation = _normalisation(asked)
     world = open_world(machine)
-    measured = measure(network, asked.dataset, normalisation, world)
+    measured = measure(network, asked.dataset, normalisation, world, framing)
     check_label_space(measured, asked.dataset, str(asked.file))
     state = {key: value.cpu().contiguous() for key, value in network.state_dict().items()}
     file = machine.scratch / "imported" / f"{name}.safetensors"
@@ -66,6 +72,8 @@ def import_teacher(asked: Request, machine: Machine) -> tuple[Path, Passport]:
         lineage=_lineage(weights, asked),
         source=_source(weights, asked),
         normalisation=normalisation,
+        size=asked.size,
+        resize=asked.resize,
         data=world.dataset(asked.dataset).content,
         images=measured.images,
         top1=measured.top1,
@@ -88,6 +96,14 @@ def teacher_name(asked: Request) -> str:
             f"{name!r:.80}: a teacher's name has at most 64 letters, digits, _, . and -; give --name"
         )
     return name
+
+
+def _framing(asked: Request) -> Framing | None:
+    if asked.size:
+        return Framing(size=asked.size, resize=asked.resize or asked.size)
+    if entry(asked.dataset).varied:
+        raise UserError(f"--dataset {asked.dataset}: its images have many sizes; add --size 224 --resize 256")
+    return None
 
 
 def _normalisation(asked: Request) -> Normalisation:

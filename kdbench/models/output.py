@@ -25,7 +25,7 @@ class Output(NamedTuple):
 class Network(nn.Module):
     """A body, (N, C, H, W) to (N, D), and a classifier on top of it, (N, D) to (N, K)."""
 
-    def __init__(self, body: nn.Sequential, classifier: nn.Module) -> None:
+    def __init__(self, body: nn.Module, classifier: nn.Module) -> None:
         super().__init__()
         self.body = body
         self.classifier = classifier

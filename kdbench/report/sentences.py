@@ -54,7 +54,9 @@ def notes(check: Check) -> Iterator[str]:
     yield from reasons(check)
     if row.sic:
         yield "the printed gain is not value minus baseline; it stands as printed"
-    if row.reference.kind != "printed":
+    if row.over and row.reference.gain is not None:
+        yield f"the printed and the measured gain are over {row.over}, not the baseline"
+    if row.reference.kind != "printed" and not (row.reference.top1 is row.reference.gain is None):
         source = f": {row.reference.source}" if row.reference.source else ""
         yield f"reference {row.reference.kind}{source}"
     if row.assumed:

@@ -1,4 +1,4 @@
-"""The accuracy of record: on every test image as it is, in float32."""
+"""The accuracy of record: on every test image as it is, or its centre at the recipe's size, in float32."""
 
 from collections.abc import Callable
 from functools import partial
@@ -11,14 +11,11 @@ from torch.nn.functional import cross_entropy
 
 from kdbench import catalog
 from kdbench.data.packed import Dataset
-from kdbench.data.views import plain_batches
 from kdbench.models.output import Output
 from kdbench.spec import Loss, Run
+from kdbench.training.images import test_batches
 from kdbench.training.precision import arithmetic
-from kdbench.training.world import World, statistics
-
-BATCH = 500
-"""Images at a time."""
+from kdbench.training.world import World
 
 
 class Evaluation(NamedTuple):
@@ -36,10 +33,9 @@ class Evaluation(NamedTuple):
 def evaluate(run: Run, student: nn.Module, data: Dataset, world: World) -> Evaluation:
     """Let a student classify every test image."""
     student.eval()
-    mean, std = statistics(run)
-    images, labels = data.test_images[: run.recipe.test_size or None], true_classes(run, data)
+    labels = true_classes(run, data)
     scores, found, loss = scoring(run.loss), [], []
-    for x, y, _ in plain_batches(images, labels, batch_size=BATCH, mean=mean, std=std, device=world.device):
+    for x, y, _ in test_batches(run, data, world):
         with arithmetic("float32", world.device):
             logits = scores(student(x))
         found.append(logits.argmax(dim=1))

@@ -21,7 +21,6 @@ from filelock import FileLock
 from msgspec import json
 from torch import Tensor
 
-from kdbench.cohorts import views
 from kdbench.spec import PROTOCOL, Run
 from kdbench.store import digest
 from kdbench.training.memory import GIB
@@ -36,7 +35,7 @@ FACTS = ("torch", "cpu", "gpu", "device", "threads", "data", "teacher")
 
 
 def open_logits(run: Run, images: int, world: World) -> "Logits | None":
-    """The kept logits of a run's teacher on its views; None where none may be kept.
+    """The kept logits of a run's teacher on its views; None without a teacher, or where none may be kept.
 
     Args:
         run: any of those who see these views.
@@ -44,16 +43,16 @@ def open_logits(run: Run, images: int, world: World) -> "Logits | None":
         world: this process's hold on its machine.
     """
     most = int(world.machine.local.logits_gib * GIB)
-    return Logits(world.machine.scratch / "logits" / key(run, world), images, most) if most else None
+    if not run.taught or most == 0:
+        return None
+    return Logits(world.machine.scratch / "logits" / key(run, world), images, most)
 
 
 def key(run: Run, world: World) -> str:
     """All that what a teacher says of a run's views depends on, as 16 hexadecimal digits."""
-    seen = {name: value for name, value in views(run.recipe).items() if name != "epochs"}
-    depends = [PROTOCOL, run.dataset, run.precision, run.seed, seen]
-    facts = environment(run, world)
-    found = json.encode([depends, [facts[name] for name in FACTS]], order="sorted")
-    return sha256(found).hexdigest()[:16]
+    recipe, facts = run.recipe, environment(run, world)
+    depends = (PROTOCOL, run.dataset, run.precision, run.seed, recipe.batch_size, recipe.views)
+    return sha256(json.encode([depends, [facts[name] for name in FACTS]])).hexdigest()[:16]
 
 
 class Logits:

@@ -31,11 +31,14 @@ def lsd(s: Output, y: Tensor, *, epsilon1: float) -> Tensor:
 
 
 def alsd(s: Output, y: Tensor, A: Tensor, *, epsilon1: float, epsilon2: float) -> Tensor:
-    """H(q_alsd, p), q_alsd = (1 - ε₁ - ε₂) q + ε₁ u + ε₂ ρ: more on the classes that look alike."""
+    """H(q_alsd, p), q_alsd = (1 - ε₁ - ε₂) q + ε₁ u + ε₂ ρ: more on the classes that look alike.
+
+    A class that none is near keeps ε₂ itself: ρ = q.
+    """
     K = s.logits.shape[1]
-    near = A[y].to(s.logits)
-    rho = near / near.sum(dim=1, keepdim=True)
-    q = one_hot(y, K).to(s.logits)
+    near, q = A[y].to(s.logits), one_hot(y, K).to(s.logits)
+    count = near.sum(dim=1, keepdim=True)
+    rho = near / count.clamp(min=1) + (count == 0) * q
     return cross_entropy(s.logits, (1 - epsilon1 - epsilon2) * q + epsilon1 / K + epsilon2 * rho)
 
 

@@ -153,7 +153,7 @@ def objective(run: Run, world: World) -> Objective:
     """
     function, near = loss_function(run.loss), world.neighbours(run)
     fixed = [] if near is None else [near]
-    if not catalog.find("losses", run.loss.name).teacher:
+    if not run.taught:
         return lambda student, y, _: function(student, y, *fixed)
     return lambda student, y, taught: function(student, y, taught, *fixed)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
+from msgspec.structs import replace
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
@@ -76,7 +77,7 @@ def estimate(runs: Sequence[Run], world: "World") -> float:
     needs = [_need(run, world) for run in runs]
     recipe, entry = runs[0].recipe, catalog.find("datasets", runs[0].dataset)
     padded = (entry.size + 2 * recipe.crop) ** 2
-    images = (recipe.train_size or entry.train) * padded * PIXEL
+    images = 0 if recipe.size else (recipe.train_size or entry.train) * padded * PIXEL  # else read as needed
     teacher = runs[0].teacher
     taught = _need(teacher.run, world).weights if teacher else 0
     own = sum(COPIES[run.recipe.optimizer] * need.weights for run, need in zip(runs, needs, strict=True))
@@ -97,10 +98,10 @@ class Need(NamedTuple):
 
 def _need(run: Run, world: "World") -> Need:
     """What a run's network takes; nothing, where it cannot be made: that is found out when it is trained."""
-    key = (run.student, run.dataset, run.recipe.classes)
+    key = (run.student, run.dataset, run.recipe.classes, run.recipe.size)
     if key not in world.needs:
         try:
-            world.needs[key] = count(world.network(run), _probe(run, world))
+            world.needs[key] = count(world.network(replace(run, weights=None)), _probe(run, world))
         except Exception:  # noqa: BLE001 - a run's own failure is told in its turn
             return Need(0, 0.0)
     return world.needs[key]
@@ -125,7 +126,8 @@ def count(network: nn.Module, images: Tensor) -> Need:
 
 def _probe(run: Run, world: "World") -> Tensor:
     entry = catalog.find("datasets", run.dataset)
-    return torch.zeros(PROBE, entry.channels, entry.size, entry.size, device=world.device)
+    side = run.recipe.size or entry.size
+    return torch.zeros(PROBE, entry.channels, side, side, device=world.device)
 
 
 def _machine() -> float:

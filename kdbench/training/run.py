@@ -10,15 +10,14 @@ on what and in how long, stands in the README.
 from collections.abc import Callable, Collection, Iterator, Sequence
 from time import perf_counter
 
-from kdbench.data.packed import Dataset
-from kdbench.data.views import Views
 from kdbench.jobs import Job
 from kdbench.spec import Result, Run
 from kdbench.training import memory
 from kdbench.training.checkpoint import Progress
+from kdbench.training.images import training_views
 from kdbench.training.member import Member
 from kdbench.training.teaching import Teaching
-from kdbench.training.world import World, statistics
+from kdbench.training.world import World
 
 Watch = Callable[[Run, Progress], None]
 Failures = Iterator[tuple[Member, Exception]]
@@ -131,22 +130,3 @@ def _pass_on(error: Exception, runs: int) -> None:
     """Want of memory is no member's own failure while there are several."""
     if runs > 1 and memory.is_short(error):
         raise error
-
-
-def training_views(run: Run, data: Dataset, world: World) -> Views:
-    """The run's training images as it sees them."""
-    recipe = run.recipe
-    mean, std = statistics(run)
-    size = recipe.train_size or len(data.train_labels)
-    return Views(
-        data.train_images[:size],
-        data.train_labels[:size],
-        seed=run.seed,
-        batch_size=recipe.batch_size,
-        crop=recipe.crop,
-        flip=recipe.flip,
-        rotation=recipe.rotation,
-        mean=mean,
-        std=std,
-        device=world.device,
-    )

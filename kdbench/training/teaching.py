@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from kdbench import catalog
-from kdbench.data.views import Views
+from kdbench.data.views import Epochs
 from kdbench.models.folding import folded
 from kdbench.models.output import Output
 from kdbench.spec import Run
@@ -31,12 +31,13 @@ class Teaching:
         UserError: the teacher's weights are missing or damaged.
     """
 
-    def __init__(self, runs: Sequence[Run], views: Views, world: World) -> None:
-        teacher = world.teacher(runs[0].teacher)
+    def __init__(self, runs: Sequence[Run], views: Epochs, world: World) -> None:
+        teacher = world.teacher(runs[0])
         self.views, self.teacher = views, teacher and folded(teacher).to(memory_format=torch.channels_last)
         self.precision = runs[0].precision
-        enough = teacher is not None and all(_logits_only(run) for run in runs)
-        self.logits = open_logits(runs[0], len(views.labels), world) if enough else None
+        logits_only = all(catalog.find("losses", run.loss.name).logits_only for run in runs)
+        images = runs[0].recipe.train_size or len(world.dataset(runs[0].dataset).train_labels)
+        self.logits = open_logits(runs[0], images, world) if logits_only else None
 
     def __len__(self) -> int:
         """Batches of an epoch."""
@@ -70,7 +71,3 @@ class Teaching:
             return None
         with arithmetic(self.precision, x.device):
             return forward(self.teacher, x, self.precision)
-
-
-def _logits_only(run: Run) -> bool:
-    return bool(catalog.find("losses", run.loss.name).logits_only)

@@ -7,22 +7,28 @@ from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import nn
 
 from kdbench import __version__, catalog
+from kdbench.data.fetch import Fetcher
 from kdbench.data.neighbours import neighbours
 from kdbench.data.packed import Dataset, open_dataset
 from kdbench.data.place import where
 from kdbench.data.random import torch_seed
 from kdbench.device import cpu_name
 from kdbench.errors import UserError
+from kdbench.importing.stored import find_imported
 from kdbench.machine import Machine
 from kdbench.spec import Recipe, Run, Teacher
 from kdbench.store import digest, weights_file
 from kdbench.training.checkpoint import load_weights
 from kdbench.training.memory import Need
+
+if TYPE_CHECKING:
+    from kdbench.models.output import Network
 
 
 @dataclass
@@ -32,7 +38,7 @@ class World:
     machine: Machine
     device: torch.device
     datasets: dict[str, Dataset] = field(default_factory=dict)
-    needs: dict[tuple[str, str, int], Need] = field(default_factory=dict)
+    needs: dict[tuple[str, str, int, int], Need] = field(default_factory=dict)
     """What networks were found to need of the memory, by student, data set and classes."""
 
     def dataset(self, name: str) -> Dataset:
@@ -44,14 +50,30 @@ class World:
             )
         return self.datasets[name]
 
-    def teacher(self, teacher: Teacher | None) -> nn.Module | None:
-        """The network that teaches, with the weights of its checkpoint, for evaluation only.
+    def fetcher(self) -> Fetcher:
+        """Where data and published weights lie, and whether and whence they may be fetched."""
+        data = self.machine.data
+        place = where(self.machine.data_folder).path
+        return Fetcher(place=place, offline=data.offline, mirrors=data.mirrors)
+
+    def teacher(self, run: Run) -> nn.Module | None:
+        """The network that teaches a run, for evaluation only: a checkpoint of another run, or imported.
 
         Raises:
-            UserError: its weights are not on this machine, or damaged.
+            UserError: its weights are not on this machine, damaged, or do not fit the run.
         """
-        if teacher is None:
+        if (found := find_imported(run, self.machine.scratch)) is not None:
+            path, passport = found
+            network = self._built(passport.model, passport.classes, run.dataset)
+        elif run.teacher is not None:
+            path, taught = self._checkpoint(run.teacher), run.teacher.run
+            network = self._built(taught.student, taught.recipe.classes, taught.dataset)
+        else:
             return None
+        load_weights(path, network)
+        return network.eval().requires_grad_(requires_grad=False)
+
+    def _checkpoint(self, teacher: Teacher) -> Path:
         path = weights_file(self.machine.scratch, teacher.run.id, teacher.epoch)
         if path is None:
             _remove_damaged(self.machine.scratch, teacher)
@@ -59,9 +81,7 @@ class World:
                 f"the weights of {teacher.run.slug} (run {teacher.run.id}, epoch {teacher.epoch}) are not in "
                 f"{self.machine.scratch / 'weights'}, or were damaged; `kdbench run` trains the teacher first"
             )
-        network = self.network(teacher.run)
-        load_weights(path, network)
-        return network.eval().requires_grad_(requires_grad=False)
+        return path
 
     def neighbours(self, run: Run) -> torch.Tensor | None:
         """A(x) of the run's data set, uint8 (K, K), if its loss needs it.
@@ -74,11 +94,25 @@ class World:
         return neighbours(run.dataset).to(self.device)
 
     def network(self, run: Run) -> nn.Module:
-        """The run's network as it starts: its weights depend on the seed and the model alone."""
-        entry = catalog.find("datasets", run.dataset)
-        build = catalog.load(catalog.find("models", run.student).code)
+        """The run's network as it starts: its weights depend on the seed and the model alone.
+
+        Raises:
+            UserError: the published weights that it starts from cannot be had, or are others.
+        """
         torch.manual_seed(torch_seed(run.seed, f"init {run.student}"))
-        network: nn.Module = build(run.recipe.classes or entry.classes, entry.channels)
+        network = self._built(run.student, run.recipe.classes, run.dataset)
+        if run.weights is not None:
+            from kdbench.models.pretrained import start_from
+
+            start_from(cast("Network", network), run.weights, self.fetcher())
+        return network
+
+    def _built(self, model: str, classes: int, dataset: str) -> nn.Module:
+        """A network on the device, for the images of a data set; 0 classes: as many as that has."""
+        entry = catalog.find("datasets", dataset)
+        network: nn.Module = catalog.load(catalog.find("models", model).code)(
+            classes or entry.classes, entry.channels
+        )
         return network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
@@ -121,7 +155,6 @@ def statistics(run: Run) -> tuple[tuple[float, ...], tuple[float, ...]]:
 def environment(run: Run, world: World) -> dict[str, str | int | float | bool | None]:
     """What a number may depend on beside the run: versions, machine, data, the teacher's weights."""
     cuda = world.device.type == "cuda"
-    teacher = run.teacher and weights_file(world.machine.scratch, run.teacher.run.id, run.teacher.epoch)
     return {
         "kdbench": __version__,
         **_commit(),
@@ -135,9 +168,18 @@ def environment(run: Run, world: World) -> dict[str, str | int | float | bool | 
         "threads": torch.get_num_threads(),
         "deterministic": torch.are_deterministic_algorithms_enabled(),
         "data": world.dataset(run.dataset).content,
-        "teacher": teacher.name.split(".")[1] if teacher else None,
+        "teacher": _teacher_digest(run, world.machine.scratch),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def _teacher_digest(run: Run, scratch: Path) -> str | None:
+    """The sha256 of the weights that taught."""
+    if run.teacher is not None:
+        file = weights_file(scratch, run.teacher.run.id, run.teacher.epoch)
+        return file.name.split(".")[1] if file else None
+    imported = find_imported(run, scratch)
+    return imported[1].sha256 if imported else None
 
 
 @cache

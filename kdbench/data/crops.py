@@ -1,0 +1,151 @@
+"""Views of images at a size that the network sees, batched, made by threads while the network trains.
+
+A view is a pure function of (seed, epoch, index), whatever the number of workers. They are threads, since
+the arithmetic releases the interpreter's lock.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from kdbench.data import random
+from kdbench.data.boxes import Framing, centre, crop, draw_boxes
+from kdbench.data.views import Batch, Normalise
+
+_AHEAD = 2
+"""Batches that are being made while one is trained on."""
+
+
+class Pictures(Protocol):
+    """Images of one size or of many, each uint8 (C, H, W)."""
+
+    def __len__(self) -> int:
+        """How many."""
+
+    def __getitem__(self, index: int, /) -> Tensor:
+        """One of them."""
+
+
+@dataclass(frozen=True)
+class Batches:
+    """Makes batches of views."""
+
+    labels: Tensor
+    shape: tuple[int, int, int]
+    """C, H and W of a view."""
+    normalise: Normalise
+    batch_size: int
+    workers: int
+    device: torch.device
+
+    def make(self, view: Callable[[int], Tensor], order: NDArray[np.int64]) -> Iterator[Batch]:
+        """The views of these images, `view(index)` being uint8 `shape`; the last batch may be short."""
+        with _threads(self.workers) as pool:
+            begun: deque[tuple[Tensor, Tensor, list[Future[None]]]] = deque()
+            for index in torch.split(torch.from_numpy(order), self.batch_size):
+                begun.append(self._begin(pool, view, index))
+                if len(begun) > _AHEAD:
+                    yield self._finish(*begun.popleft())
+            while begun:
+                yield self._finish(*begun.popleft())
+
+    def _begin(
+        self, pool: ThreadPoolExecutor, view: Callable[[int], Tensor], index: Tensor
+    ) -> tuple[Tensor, Tensor, list[Future[None]]]:
+        """A batch that is being made, each worker a part of it."""
+        pin = self.device.type == "cuda"
+        pixels = torch.empty(len(index), *self.shape, dtype=torch.uint8, pin_memory=pin)
+
+        def fill(places: NDArray[np.int64]) -> None:
+            for place in places.tolist():
+                pixels[place] = view(int(index[place]))
+
+        parts = np.array_split(np.arange(len(index)), min(self.workers, len(index)))
+        return index, pixels, [pool.submit(fill, part) for part in parts]
+
+    def _finish(self, index: Tensor, pixels: Tensor, parts: list[Future[None]]) -> Batch:
+        for part in parts:
+            part.result()
+        x = self.normalise(pixels.to(self.device, non_blocking=True))
+        return x, self.labels[index].to(self.device), index.to(self.device)
+
+
+class Crops:
+    """The training views of a data set at a size, epoch by epoch: see `kdbench.data.views.Views`."""
+
+    def __init__(
+        self,
+        images: Pictures,
+        labels: Tensor,
+        framing: Framing,
+        *,
+        seed: int,
+        batch_size: int,
+        mean: Sequence[float],
+        std: Sequence[float],
+        device: torch.device,
+        workers: int = 1,
+    ) -> None:
+        self.images, self.framing, self.seed = images, framing, seed
+        self.sizes = sizes_of(images)
+        shape = (len(mean), framing.size, framing.size)
+        self.batches = Batches(labels, shape, Normalise(mean, std, device), batch_size, workers, device)
+
+    def __len__(self) -> int:
+        """Batches of an epoch, the short last one included."""
+        return (len(self.sizes) + self.batches.batch_size - 1) // self.batches.batch_size
+
+    def epoch(self, epoch: int) -> Iterator[Batch]:
+        """Every image once, in the epoch's own order; the last batch may be short. Epochs count from 1."""
+        framing = self.framing
+        boxes = draw_boxes(self.seed, epoch, self.sizes, flip=framing.flip)
+
+        def view(index: int) -> Tensor:
+            if framing.resized_crop:
+                return crop(self.images[index], boxes, index, framing.size)
+            found = centre(self.images[index], framing)
+            return found.flip(-1) if boxes.flip[index] else found
+
+        return self.batches.make(view, random.permutation(self.seed, epoch, len(self.sizes)))
+
+
+def centre_batches(
+    images: Pictures,
+    labels: Tensor,
+    framing: Framing,
+    *,
+    batch_size: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+    device: torch.device,
+    workers: int = 1,
+) -> Iterator[Batch]:
+    """Every image once, in the order of the data set: its centre, normalised."""
+    shape = (len(mean), framing.size, framing.size)
+    batches = Batches(labels, shape, Normalise(mean, std, device), batch_size, workers, device)
+    return batches.make(lambda index: centre(images[index], framing), np.arange(len(labels)))
+
+
+def sizes_of(images: Pictures) -> NDArray[np.int32]:
+    """Height and width of each image; int32 (n, 2)."""
+    if isinstance(images, Tensor):
+        return np.tile(np.array(images.shape[2:], np.int32), (len(images), 1))
+    return images.sizes  # type: ignore[attr-defined, no-any-return]
+
+
+@contextmanager
+def _threads(workers: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads that begin nothing more once the block is left."""
+    pool = ThreadPoolExecutor(workers)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -1,0 +1,95 @@
+"""The images of a run as its networks see them, for training and for the test."""
+
+import os
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from torch import Tensor
+
+from kdbench.data.packed import Dataset
+from kdbench.data.views import Batch, Epochs, Views, plain_batches
+from kdbench.spec import Recipe, Run
+from kdbench.training.world import World, statistics
+
+if TYPE_CHECKING:
+    from kdbench.data.boxes import Framing
+
+TEST_PIXELS = 5_000_000
+"""Of a batch of at most 500 test images: what a network holds of a batch grows with its pixels."""
+MOST_WORKERS = 16
+
+
+def training_views(run: Run, data: Dataset, world: World) -> Epochs:
+    """The run's training images: at a size, or as they are, shifted, flipped and turned."""
+    recipe = run.recipe
+    images, labels, rest = _chosen(run, data, "train", recipe.train_size)
+    rest |= {"seed": run.seed, "batch_size": recipe.batch_size, "device": world.device}
+    if recipe.size:
+        from kdbench.data.crops import Crops
+
+        return Crops(images, labels, framing(recipe), workers=workers(world), **rest)
+    return Views(images, labels, crop=recipe.crop, flip=recipe.flip, rotation=recipe.rotation, **rest)
+
+
+def test_batches(run: Run, data: Dataset, world: World) -> Iterator[Batch]:
+    """The run's test images, at the centre where the recipe has a size, else as they are."""
+    recipe = run.recipe
+    images, labels, rest = _chosen(run, data, "test", recipe.test_size)
+    return batches_of(images, labels, framing(recipe) if recipe.size else None, world, **rest)
+
+
+def batches_of(
+    images: Any,  # noqa: ANN401 - Dataset's
+    labels: Tensor,
+    framing: "Framing | None",
+    world: World,
+    *,
+    mean: Sequence[float],
+    std: Sequence[float],
+) -> Iterator[Batch]:
+    """Every image once, in the order of the data set: its centre, or as it is (None)."""
+    rest: dict[str, Any] = {"mean": mean, "std": std, "device": world.device}
+    if framing is None:
+        return plain_batches(images, labels, batch_size=_room(images.shape[-1]), **rest)
+    from kdbench.data.crops import centre_batches
+
+    return centre_batches(
+        images, labels, framing, workers=workers(world), batch_size=_room(framing.size), **rest
+    )
+
+
+def _room(side: int) -> int:
+    """Test images of a batch."""
+    return min(500, max(1, TEST_PIXELS // side**2))
+
+
+def framing(recipe: Recipe) -> "Framing":
+    """How a recipe brings images to its size."""
+    from kdbench.data.boxes import Framing
+
+    return Framing(
+        size=recipe.size,
+        resize=recipe.resize or recipe.size,
+        resized_crop=recipe.resized_crop,
+        flip=recipe.flip,
+    )
+
+
+def workers(world: World) -> int:
+    """Threads that make the views of one run: as benchmark.toml says; else its share of the cores."""
+    machine = world.machine
+    if machine.data.workers is not None:
+        return machine.data.workers
+    if world.device.type == "cpu":
+        return machine.local.threads
+    share = len(os.sched_getaffinity(0)) // (machine.local.slots or 1)
+    return max(machine.local.threads, min(share, MOST_WORKERS))
+
+
+def _chosen(run: Run, data: Dataset, split: str, size: int) -> tuple[Any, Tensor, dict[str, Any]]:
+    """The first so many images of a split (0: all), their labels, and how they are normalised."""
+    mean, std = statistics(run)
+    labels = cast("Tensor", getattr(data, f"{split}_labels"))
+    size = size or len(labels)
+    images = getattr(data, f"{split}_images")[:size]
+    return images, labels[:size], {"mean": mean, "std": std}
