@@ -370,8 +370,7 @@ class Verdict(Struct, frozen=True, kw_only=True):
     p: float | None = None
     """The p-value of the two one-sided tests: small means equivalent within the tolerance."""
     p_outside: float | None = None  # of the opposite: small means a difference beyond the tolerance
-    p_adjusted: float | None = None
-    """Holm's adjusted p-value of what the word claims, where asked for: `holm.adjust`."""
+    p_adjusted: float | None = None  # Holm's, of what the word claims, where asked for: `holm.adjust`
     level: float = 0.05
     """The largest p-value that counts: less where the row is looked at after each seed (`sequential`)."""
     exact: bool = True
@@ -394,8 +393,7 @@ class Check(Struct, frozen=True, kw_only=True):
     values: dict[int, float] = {}
     """The accuracy at the row's reading, by seed."""
     gains: dict[int, float] = {}  # the same less the baseline's of the same seed
-    readings: dict[str, float] = {}
-    """The mean over the seeds at `last`, at `best` and at the row's epoch."""
+    readings: dict[str, float] = {}  # the mean over the seeds at `last`, `best` and the row's epoch
     optimism: float | None = None
     """Mean of (best on test minus last)."""
     same_as: tuple[str, ...] = ()
