@@ -16,7 +16,7 @@ from kdbench.cli_audit import audit
 from kdbench.cli_data import data
 from kdbench.cli_evidence import bundle, compare, history, verify
 from kdbench.cli_import import import_
-from kdbench.cli_judge import claims, power
+from kdbench.cli_judge import attribute, claims, power, propose
 from kdbench.cli_list import list_
 from kdbench.cli_options import (
     as_json,
@@ -107,13 +107,17 @@ def run(  # noqa: PLR0913 - one per option
 
 @cli.command()
 @selection
+@click.option("--budget", metavar="TIME", help="The verdicts' next seeds, in 40h, 90m or 2d.")
 @as_json
-def plan(chosen: Selection, *, as_json: bool) -> None:
-    """Say what would be trained, teachers first."""
+def plan(chosen: Selection, *, budget: str | None, as_json: bool) -> None:
+    """Say what would be trained, teachers first; with --budget or --seeds auto, what helps most."""
     from kdbench.machine import load_machine
     from kdbench.text import describe_plan
     from kdbench.workload import find_work
 
+    if budget is not None or chosen.auto:
+        propose(chosen, budget, as_json=as_json)
+        return
     work = find_work(chosen, load_machine())
     if as_json:
         say([{"id": run.id, "retrained": run.id in work.retrained, "run": run} for run in work.runs])
@@ -281,4 +285,5 @@ cli.add_command(report)
 cli.add_command(plot)
 cli.add_command(claims)
 cli.add_command(power)
+cli.add_command(attribute)
 cli.add_command(reference)

@@ -23,9 +23,7 @@ def prepare(chosen: Selection, *, again: bool, offline: bool) -> tuple[Workload,
     Raises:
         UserError: a suite or benchmark.toml is wrong.
     """
-    machine = load_machine()
-    if offline:
-        machine = replace(machine, data=replace(machine.data, offline=True))
+    machine = this_machine(offline=offline)
     return find_work(chosen, machine, again=again), machine
 
 
@@ -48,9 +46,14 @@ def train(
         UserError: a suite, benchmark.toml or the profile is wrong, or nothing can be trained or submitted.
     """
     if on == "local":
+        if chosen.auto:
+            _train_auto(chosen, slots=slots, again=again, offline=offline, cohorts=cohorts)
+            return True
         work, machine = prepare(chosen, again=again, offline=offline)
         train_missing(work, machine, slots=slots, again=again, cohorts=cohorts)
         return True
+    if chosen.auto:
+        raise UserError("--seeds auto looks after each seed, which is for --on local; give seeds, as 0-4")
     if again or slots is not None or not cohorts:
         raise UserError(
             "--again, --jobs and --no-cohorts are for --on local; [work] slots of a profile is a job's --jobs"
@@ -59,6 +62,27 @@ def train(
 
     commands.train(chosen, commands.profile_of(on), wait=wait, offline=offline)
     return wait
+
+
+def _train_auto(chosen: Selection, *, slots: int | None, again: bool, offline: bool, cohorts: bool) -> None:
+    """Train seed after seed until every row is decided or has its most."""
+    from kdbench.deciding import decide
+
+    if again:
+        raise UserError("--again trains what has a result; --seeds auto asks for seeds that have none")
+    if chosen.controls:
+        raise UserError("--seeds auto trains no controls; train them afterwards, with --seeds 0-4 or as many")
+    machine = this_machine(offline=offline)
+    check_writable(machine.results)
+    decide(
+        chosen, machine, lambda work: train_missing(work, machine, slots=slots, again=False, cohorts=cohorts)
+    )
+
+
+def this_machine(*, offline: bool) -> Machine:
+    """What benchmark.toml says of this machine; `offline`: never touch the network."""
+    machine = load_machine()
+    return replace(machine, data=replace(machine.data, offline=True)) if offline else machine
 
 
 def train_missing(

@@ -46,7 +46,7 @@ def find_states(work: Workload, machine: Machine) -> list[State]:
         if name in work.index.results:
             states.append(_state(name, run, "done", run.recipe.epochs))
             continue
-        teacher = run.teacher.run.id if run.teacher else ""
+        teacher = run.teacher.run.id if run.teacher and run.teacher.trained else ""
         epoch = newest_checkpoint(machine.scratch / "checkpoints" / name)
         if locked(machine.scratch / "locks" / f"{name}.lock"):
             states.append(_state(name, run, "running", epoch))

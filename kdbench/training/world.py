@@ -65,6 +65,8 @@ class World:
         if (found := find_imported(run, self.machine.scratch)) is not None:
             path, passport = found
             network = self._built(passport.model, passport.classes, run.dataset)
+        elif run.teacher is not None and not run.teacher.trained:
+            return self.network(run.teacher.run).eval().requires_grad_(requires_grad=False)
         elif run.teacher is not None:
             path, taught = self._checkpoint(run.teacher), run.teacher.run
             network = self._built(taught.student, taught.recipe.classes, taught.dataset)
@@ -174,7 +176,9 @@ def environment(run: Run, world: World) -> dict[str, str | int | float | bool | 
 
 
 def _teacher_digest(run: Run, scratch: Path) -> str | None:
-    """The sha256 of the weights that taught."""
+    """The sha256 of the weights that taught; of those before training, which their run is."""
+    if run.teacher is not None and not run.teacher.trained:
+        return f"{run.teacher.run.id}, untrained"
     if run.teacher is not None:
         file = weights_file(scratch, run.teacher.run.id, run.teacher.epoch)
         return file.name.split(".")[1] if file else None
