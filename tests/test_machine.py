@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from kdbench.errors import UserError
-from kdbench.machine import Machine, load_machine
+from kdbench.machine import Local, Machine, load_machine
 
 
 def load(folder: Path, text: str) -> Machine:
