@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from msgspec import Struct
 from msgspec.structs import replace
 
+from kdbench import equivalence
 from kdbench.audit import load_prober
 from kdbench.check import check_suite
 from kdbench.claims import check_claims
@@ -48,6 +49,8 @@ def judge(chosen: Selection) -> Judged:
     levels = levels_of(load_looks(machine.results))
     there = index(machine.results)
     checked, results = check_cells(suites, there, levels)
+    if chosen.precision != "float32":
+        checked = [(suite, _cited(suite, checks, chosen)) for suite, checks in checked]
     controls = _controlled(suites, there) if chosen.controls else {}
     return Judged(chosen, _adjusted(checked) if chosen.holm else checked, results, there, controls)
 
@@ -105,6 +108,12 @@ def _adjusted(checked: Sequence[tuple[Suite, list[Check]]]) -> list[tuple[Suite,
     """All that is judged is one family, whichever suites it comes from."""
     whole = iter(adjust(check for _, checks in checked for check in checks))
     return [(suite, [next(whole) for _ in checks]) for suite, checks in checked]
+
+
+def _cited(suite: Suite, checks: list[Check], chosen: Selection) -> list[Check]:
+    """Checks of numbers made in an inexact arithmetic, with the evidence that they may stand."""
+    kept = equivalence.load_all(load_machine().results)
+    return equivalence.cited(checks, equivalence.evidence(kept, chosen.precision, suite.dataset))
 
 
 def _runs(cell: Cell) -> Iterator[tuple[str, Run]]:

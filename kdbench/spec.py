@@ -30,6 +30,8 @@ Count = Annotated[int, Meta(ge=0)]
 Rate = Annotated[float, Meta(gt=0)]
 Weight = Annotated[float, Meta(ge=0)]
 Percent = Annotated[float, Meta(ge=0, le=100)]
+Line = Annotated[str, Meta(pattern=r"\A[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]*\Z", max_length=4096)]
+"""Text that may come from a stranger's file and is shown on a terminal: nothing in it moves the cursor."""
 Form = Literal["released", "printed"]
 """The two readings of a suite: what the authors' code does, or what the paper prints."""
 Precision = Literal["float32", "tf32", "bf16"]
@@ -320,7 +322,7 @@ class Result(Struct, frozen=True, kw_only=True):
     peak_memory: int
     weights: dict[str, Digest]
     """The sha256 of the weights kept, by epoch."""
-    environment: dict[str, str | int | float | bool | None]
+    environment: dict[Line, Line | int | float | bool | None]
     predictions: dict[str, Digest] = {}
     """The sha256 of the classes predicted, by epoch, and of the true ones (`kdbench.predictions`)."""
 
@@ -330,9 +332,9 @@ class Failure(Struct, frozen=True, kw_only=True):
 
     id: str
     run: Run
-    cause: str
+    cause: Line
     """What went wrong, in a line."""
-    log: str
+    log: Line
     """Where the whole of it lies."""
 
 
@@ -368,8 +370,7 @@ class Verdict(Struct, frozen=True, kw_only=True):
     p: float | None = None
     """The p-value of the two one-sided tests: small means equivalent within the tolerance."""
     p_outside: float | None = None  # of the opposite: small means a difference beyond the tolerance
-    p_adjusted: float | None = None
-    """Holm's adjusted p-value of what the word claims, where asked for: `holm.adjust`."""
+    p_adjusted: float | None = None  # Holm's, of what the word claims, where asked for: `holm.adjust`
     level: float = 0.05
     """The largest p-value that counts: less where the row is looked at after each seed (`sequential`)."""
     exact: bool = True
@@ -392,8 +393,7 @@ class Check(Struct, frozen=True, kw_only=True):
     values: dict[int, float] = {}
     """The accuracy at the row's reading, by seed."""
     gains: dict[int, float] = {}  # the same less the baseline's of the same seed
-    readings: dict[str, float] = {}
-    """The mean over the seeds at `last`, at `best` and at the row's epoch."""
+    readings: dict[str, float] = {}  # the mean over the seeds at `last`, `best` and the row's epoch
     optimism: float | None = None
     """Mean of (best on test minus last)."""
     same_as: tuple[str, ...] = ()

@@ -7,6 +7,7 @@ import msgspec
 
 from kdbench import catalog
 from kdbench.attribute import Attribution, lines
+from kdbench.bill import Bill, describe_bill, run_cost
 from kdbench.lint import Finding
 from kdbench.proposing import Proposal
 from kdbench.spec import Cell, Recipe, Row, Run, Suite
@@ -20,15 +21,18 @@ def columns(rows: Sequence[Sequence[object]], heads: Sequence[str]) -> str:
     return str(tabulate(rows, headers=heads, tablefmt="plain", disable_numparse=True))
 
 
-def describe_plan(work: Workload) -> Iterator[str]:
-    """What is stored and what would be trained."""
+def describe_plan(work: Workload, bill: Bill) -> Iterator[str]:
+    """What is stored, what would be trained, and what that costs."""
     yield describe_work(work)
-    if work.runs:
-        rows = [
-            (run.id, run.slug, run.seed, run.recipe.epochs, _taught(run), _why(work, run))
-            for run in work.runs
-        ]
-        yield columns(rows, ["run", "what", "seed", "epochs", "teacher", ""])
+    if not work.runs:
+        return
+    rows = [
+        (run.id, run.slug, run.seed, run.recipe.epochs, _taught(run), *run_cost(bill, run), _why(work, run))
+        for run in work.runs
+    ]
+    yield columns(rows, ["run", "what", "seed", "epochs", "teacher", "PFLOP", "time", ""])
+    yield ""
+    yield from describe_bill(bill, work.runs, [suite.path.removesuffix(".toml") for suite, _ in work.suites])
 
 
 def describe_proposals(chosen: Sequence[Proposal], found: Sequence[Proposal]) -> Iterator[str]:
