@@ -15,7 +15,6 @@ def test_log_is_added_to_beside_the_result(tmp_path: Path) -> None:
     log(machine, RUN, "jobs.log", "one\n")
     path = log(machine, RUN, "jobs.log", "two\n")
     assert path == tmp_path / "results" / "cifar100" / "logs" / f"mobilenetv2-kd.s0.{RUN.id}.jobs.log"
-    assert path
     assert path.read_text() == "one\ntwo\n"
 
 
