@@ -14,10 +14,12 @@ import click
 
 from kdbench import __version__
 from kdbench.cli_audit import audit
+from kdbench.cli_bench import bench
 from kdbench.cli_data import data
+from kdbench.cli_equivalence import equivalence
 from kdbench.cli_evidence import bundle, compare, history, verify
 from kdbench.cli_import import import_
-from kdbench.cli_judge import claims, power
+from kdbench.cli_judge import attribute, claims, power, propose
 from kdbench.cli_list import list_
 from kdbench.cli_options import (
     as_json,
@@ -101,11 +103,13 @@ def run(  # noqa: PLR0913 - one per option
 ) -> int:
     """Train what is missing, check it, print the report."""
     from kdbench import running
-    from kdbench.text import describe_plan
 
     if dry_run:
-        work, _ = running.prepare(chosen, again=again, offline=offline)
-        click.echo("\n".join(describe_plan(work)))
+        from kdbench.bill import make_bill
+        from kdbench.text import describe_plan
+
+        work, machine = running.prepare(chosen, again=again, offline=offline)
+        click.echo("\n".join(describe_plan(work, make_bill(work, machine))))
         return 0
     over = running.train(
         chosen,
@@ -122,18 +126,30 @@ def run(  # noqa: PLR0913 - one per option
 
 @cli.command()
 @selection
+@click.option("--budget", metavar="TIME", help="The verdicts' next seeds, in 40h, 90m or 2d.")
 @as_json
-def plan(chosen: Selection, *, as_json: bool) -> None:
-    """Say what would be trained, teachers first."""
+def plan(chosen: Selection, *, budget: str | None, as_json: bool) -> None:
+    """Say what would be trained and what it costs; with --budget or --seeds auto, what helps most."""
+    from kdbench.bill import make_bill
     from kdbench.machine import load_machine
     from kdbench.text import describe_plan
     from kdbench.workload import find_work
 
-    work = find_work(chosen, load_machine())
+    if budget is not None or chosen.auto:
+        propose(chosen, budget, as_json=as_json)
+        return
+    machine = load_machine()
+    work = find_work(chosen, machine)
+    bill = make_bill(work, machine)
     if as_json:
-        say([{"id": run.id, "retrained": run.id in work.retrained, "run": run} for run in work.runs])
+        say(
+            [
+                {"id": run.id, "retrained": run.id in work.retrained, "run": run, "alone": bill.items[run.id]}
+                for run in work.runs
+            ]
+        )
     else:
-        click.echo("\n".join(describe_plan(work)))
+        click.echo("\n".join(describe_plan(work, bill)))
 
 
 @cli.command()
@@ -285,6 +301,8 @@ def schema() -> None:
 
 
 cli.add_command(audit)
+cli.add_command(bench)
+cli.add_command(equivalence)
 cli.add_command(compare)
 cli.add_command(history)
 cli.add_command(bundle)
@@ -296,6 +314,7 @@ cli.add_command(report)
 cli.add_command(plot)
 cli.add_command(claims)
 cli.add_command(power)
+cli.add_command(attribute)
 cli.add_command(gc)
 cli.add_command(fsck)
 cli.add_command(fingerprint)

@@ -67,12 +67,12 @@ def _blocked(waiting: Mapping[str, Run], failed: Mapping[str, str]) -> Iterator[
     """Those whose teacher failed, or was blocked itself: teachers come first."""
     causes = dict(failed)
     for name, run in list(waiting.items()):
-        if run.teacher and run.teacher.run.id in causes:
+        if run.teacher and run.teacher.trained and run.teacher.run.id in causes:
             causes[name] = causes[run.teacher.run.id]
             yield Blocked(name, causes[name])
 
 
 def _taught(run: Run, waiting: Collection[str], running: Collection[str]) -> bool:
     """Whether its teacher is there."""
-    teacher = run.teacher.run.id if run.teacher else None
+    teacher = run.teacher.run.id if run.teacher and run.teacher.trained else None
     return teacher not in waiting and teacher not in running

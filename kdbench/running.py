@@ -27,9 +27,7 @@ def prepare(chosen: Selection, *, again: bool, offline: bool) -> tuple[Workload,
     Raises:
         UserError: a suite or benchmark.toml is wrong.
     """
-    machine = load_machine()
-    if offline:
-        machine = replace(machine, data=replace(machine.data, offline=True))
+    machine = this_machine(offline=offline)
     return find_work(chosen, machine, again=again), machine
 
 
@@ -53,11 +51,15 @@ def train(
         UserError: a suite, benchmark.toml or the profile is wrong, or nothing can be trained or submitted.
     """
     if on == "local":
-        work, machine = prepare(chosen, again=again, offline=offline)
-        if deterministic:
-            machine = replace(machine, local=replace(machine.local, deterministic=True))
-        train_missing(work, machine, slots=slots, again=again, cohorts=cohorts)
+        machine = this_machine(offline=offline, deterministic=deterministic)
+        if chosen.auto:
+            _train_auto(chosen, machine, slots=slots, again=again, cohorts=cohorts)
+        else:
+            work = find_work(chosen, machine, again=again)
+            train_missing(work, machine, slots=slots, again=again, cohorts=cohorts)
         return True
+    if chosen.auto:
+        raise UserError("--seeds auto looks after each seed, which is for --on local; give seeds, as 0-4")
     if again or slots is not None or not cohorts or deterministic:
         raise UserError(
             "--again, --jobs, --no-cohorts and --deterministic are for --on local; [work] slots of a profile "
@@ -67,6 +69,38 @@ def train(
 
     commands.train(chosen, commands.profile_of(on), wait=wait, offline=offline)
     return wait
+
+
+def _train_auto(
+    chosen: Selection, machine: Machine, *, slots: int | None, again: bool, cohorts: bool
+) -> None:
+    """Train seed after seed until every row is decided or has its most."""
+    from kdbench.deciding import decide
+
+    if again:
+        raise UserError("--again trains what has a result; --seeds auto asks for seeds that have none")
+    if chosen.controls:
+        raise UserError("--seeds auto trains no controls; train them afterwards, with --seeds 0-4 or as many")
+    check_writable(machine.results)
+    decide(
+        chosen, machine, lambda work: train_missing(work, machine, slots=slots, again=False, cohorts=cohorts)
+    )
+
+
+def this_machine(*, offline: bool, deterministic: bool = False) -> Machine:
+    """What benchmark.toml says of this machine.
+
+    Args:
+        offline: never touch the network.
+        deterministic: only algorithms that give the same numbers each time, also on a GPU.
+    """
+    machine = load_machine()
+    local, data = machine.local, machine.data
+    return replace(
+        machine,
+        local=replace(local, deterministic=local.deterministic or deterministic),
+        data=replace(data, offline=data.offline or offline),
+    )
 
 
 def train_missing(

@@ -49,7 +49,7 @@ def find_states(work: Workload, machine: Machine) -> list[State]:
         if name in work.index.results:
             states.append(_state(name, run, "done", run.recipe.epochs))
             continue
-        teacher = run.teacher.run.id if run.teacher else ""
+        teacher = run.teacher.run.id if run.teacher and run.teacher.trained else ""
         epoch = newest_checkpoint(machine.scratch / "checkpoints" / name)
         if (owner := lease.owner(machine.scratch / "locks" / name)) is not None:
             states.append(_state(name, run, "running", epoch, f"on {owner.host}"))

@@ -247,7 +247,7 @@ def blocked(job: Job, work: Work, train: Callable[[Job], Event]) -> Blocked | El
     """
     machine, teacher = work.machine, job.run.teacher
     there = index(machine.results)
-    if teacher is None or job.run.id in there.results:
+    if teacher is None or not teacher.trained or job.run.id in there.results:
         return None
     if weights_file(machine.scratch, teacher.run.id, teacher.epoch) is not None:
         return None

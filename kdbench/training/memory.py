@@ -1,5 +1,6 @@
 """How much memory a run has needed at most, and how much some will need beside each other."""
 
+import ctypes
 import os
 import resource
 import sys
@@ -177,7 +178,8 @@ def reset_peak(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     elif sys.platform == "linux":
-        with suppress(OSError):
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL(None).malloc_trim(0)  # what the C library keeps of earlier runs is not this one's
             Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
 

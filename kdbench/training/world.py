@@ -2,7 +2,6 @@
 
 import platform
 import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -20,6 +19,7 @@ from kdbench.data.neighbours import neighbours
 from kdbench.data.packed import Dataset, open_dataset
 from kdbench.data.place import where
 from kdbench.data.random import torch_seed
+from kdbench.device import cpu_name
 from kdbench.errors import UserError
 from kdbench.importing.stored import find_imported
 from kdbench.lease import Lease, Watch, take
@@ -104,6 +104,8 @@ class World:
         if (found := find_imported(run, self.machine.scratch)) is not None:
             path, passport = found
             network = self._built(passport.model, passport.classes, run.dataset)
+        elif run.teacher is not None and not run.teacher.trained:
+            return self.network(run.teacher.run).eval().requires_grad_(requires_grad=False)
         elif run.teacher is not None:
             path, taught = self._checkpoint(run.teacher), run.teacher.run
             network = self._built(taught.student, taught.recipe.classes, taught.dataset)
@@ -226,7 +228,7 @@ def environment(world: World) -> dict[str, str | int | float | bool | None]:
         "torch": str(torch.__version__),
         "numpy": version("numpy"),
         "system": platform.platform(terse=True),
-        "cpu": _cpu(),
+        "cpu": cpu_name(),
         "gpu": torch.cuda.get_device_name(world.device) if cuda else None,
         "device": world.device.type,
         "threads": torch.get_num_threads(),
@@ -236,7 +238,9 @@ def environment(world: World) -> dict[str, str | int | float | bool | None]:
 
 
 def _teacher_digest(run: Run, scratch: Path) -> str | None:
-    """The sha256 of the weights that taught."""
+    """The sha256 of the weights that taught; of those before training, which their run is."""
+    if run.teacher is not None and not run.teacher.trained:
+        return f"{run.teacher.run.id}, untrained"
     if run.teacher is not None:
         file = weights_file(scratch, run.teacher.run.id, run.teacher.epoch)
         return file.name.split(".")[1] if file else None
@@ -257,12 +261,3 @@ def _commit() -> dict[str, str | bool | None]:
     except (OSError, subprocess.SubprocessError):
         return {"commit": None, "dirty": None}
     return {"commit": commit.strip(), "dirty": bool(changes.strip())}
-
-
-@cache
-def _cpu() -> str:
-    if sys.platform == "linux":
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
