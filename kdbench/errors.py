@@ -1,5 +1,12 @@
 """What goes wrong through no fault of kdbench: told in one message, without a traceback."""
 
+from typing import Annotated
+
+from msgspec import Meta
+
+Line = Annotated[str, Meta(pattern=r"\A[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]*\Z", max_length=4096)]
+"""Text that may come from a stranger's file and is shown on a terminal: nothing in it moves the cursor."""
+
 
 def plain(text: str) -> str:
     """Text that may come from a stranger's file, without what would move a terminal's cursor."""

@@ -13,12 +13,12 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct, field, json
 
 from kdbench.claim import Claim
+from kdbench.errors import Line
 from kdbench.identity import identity
 from kdbench.weights import Digest, Imported, Weights
 
 PROTOCOL = 2
 """The version of the arithmetic of training. Raised whenever a change of code can change a number.
-
 2: teachers are folded (models/folding.py); float32 on a GPU is never rounded to tf32.
 """
 
@@ -30,8 +30,6 @@ Count = Annotated[int, Meta(ge=0)]
 Rate = Annotated[float, Meta(gt=0)]
 Weight = Annotated[float, Meta(ge=0)]
 Percent = Annotated[float, Meta(ge=0, le=100)]
-Line = Annotated[str, Meta(pattern=r"\A[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]*\Z", max_length=4096)]
-"""Text that may come from a stranger's file and is shown on a terminal: nothing in it moves the cursor."""
 Form = Literal["released", "printed"]
 """The two readings of a suite: what the authors' code does, or what the paper prints."""
 Precision = Literal["float32", "tf32", "bf16"]

@@ -90,7 +90,7 @@ def test_what_trains_knows_no_suite(path: Path) -> None:
 
 @pytest.mark.parametrize("path", [path for path in CORE if path.name in NOUNS], ids=named)
 def test_nouns_import_nothing_of_kdbench(path: Path) -> None:
-    assert parts(imports(path, inside=True)) <= {"claim", "identity", "weights"}
+    assert parts(imports(path, inside=True)) <= {"claim", "errors", "identity", "weights"}
 
 
 @pytest.mark.parametrize(
