@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from multiprocessing import parent_process, resource_tracker
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from types import FrameType
 
@@ -24,7 +24,7 @@ from kdbench.cluster.attempts import CRASHES, Attempt, Cause
 from kdbench.cluster.journal import Journal
 from kdbench.dispatch import dispatch
 from kdbench.executors.local import LocalExecutor, Worker, prepare_worker
-from kdbench.jobs import Blocked, Cohort, Done, Event, Failed, Job, Update
+from kdbench.jobs import Blocked, Cohort, Done, Elsewhere, Event, Failed, Job, Update
 from kdbench.machine import Machine
 from kdbench.spec import Run
 from kdbench.status import newest_checkpoint
@@ -197,7 +197,6 @@ def masked() -> Iterator[None]:
 
 def work(pipe: Connection, machine: Machine, here: Here, gpu: str | None) -> None:
     """What a worker does: a cohort at a time, on its own GPU, until the pipe closes."""
-    die_with_parent()
     prepare_worker(machine, gpu)
     from kdbench.training.job import do
     from kdbench.training.world import open_world
@@ -240,15 +239,15 @@ def begin(here: Here, gpu: str | None, run: Run) -> None:
     attempts.begin(scratch, run.id, attempt, times.get(run.id, max(times.values())))
 
 
-def blocked(job: Job, work: Work, train: Callable[[Job], Event]) -> Blocked | None:
+def blocked(job: Job, work: Work, train: Callable[[Job], Event]) -> Blocked | Elsewhere | None:
     """Make sure of the teacher: a dependency may have been met without it.
 
-    A teacher whose weights are missing or damaged is trained here, or waited for where another process trains
-    it; one that failed blocks its student.
+    A teacher whose weights are missing or damaged is trained here; a student waits where another process
+    trains its teacher; one that failed blocks its student.
     """
     machine, teacher = work.machine, job.run.teacher
     there = index(machine.results)
-    if teacher is None or job.run.id in there.results:
+    if teacher is None or not teacher.trained or job.run.id in there.results:
         return None
     if weights_file(machine.scratch, teacher.run.id, teacher.epoch) is not None:
         return None
@@ -256,23 +255,13 @@ def blocked(job: Job, work: Work, train: Callable[[Job], Event]) -> Blocked | No
         return Blocked(job.run.id, teacher.run.id)
     remove_damaged(machine, teacher.run.id, teacher.epoch)
     theirs = Job(teacher.run, work.teachers.get(teacher.run.id, (teacher.epoch,)))
-    if blocked(theirs, work, train) or isinstance(train(theirs), Failed):
-        return Blocked(job.run.id, teacher.run.id)
-    return None
+    end = blocked(theirs, work, train) or train(theirs)
+    if isinstance(end, Elsewhere):
+        return Elsewhere(job.run.id)
+    return Blocked(job.run.id, teacher.run.id) if isinstance(end, Failed | Blocked) else None
 
 
 def remove_damaged(machine: Machine, run: str, epoch: int | str) -> None:
     """Weights that are not what their name says do not count as there."""
     for path in (machine.scratch / "weights" / run).glob(f"{epoch}.*.safetensors"):
         path.unlink()
-
-
-def die_with_parent() -> None:
-    """The kernel kills this process when its parent ends, however it ends."""
-    import ctypes
-
-    set_death_signal = 1
-    ctypes.CDLL(None).prctl(set_death_signal, signal.SIGKILL)
-    parent = parent_process()
-    if parent is not None and os.getppid() != parent.pid:  # it ended before the line above
-        os._exit(1)

@@ -15,13 +15,14 @@ from torch.nn.utils import fuse_conv_bn_eval
 def folded(network: nn.Module) -> nn.Module:
     """A folded copy, in evaluation, of a network; a norm that follows no convolution stays.
 
-    Only neighbours in an nn.Sequential are folded: nothing else says in which order its parts are called.
+    Only neighbours in an nn.Sequential are folded: nothing else says in which order its parts are called. And
+    only torch's own layers: timm's BatchNormAct2d is a batch norm with an activation inside.
     """
     copy = deepcopy(network).eval()
     for parts in copy.modules():
         if type(parts) is nn.Sequential:
             for (name, conv), (after, norm) in pairwise(list(parts.named_children())):
-                if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d) and not _hooked(conv):
+                if type(conv) is nn.Conv2d and type(norm) is nn.BatchNorm2d and not _hooked(conv):
                     setattr(parts, name, fuse_conv_bn_eval(conv, norm))
                     setattr(parts, after, nn.Identity())
     return copy

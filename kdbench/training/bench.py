@@ -24,8 +24,8 @@ from kdbench.speeds import Attainable, Measured, Record, Speed, kind
 from kdbench.training.attainable import attainable, seconds
 from kdbench.training.checkpoint import save_weights
 from kdbench.training.evaluation import evaluate
+from kdbench.training.images import training_views
 from kdbench.training.member import Member
-from kdbench.training.run import training_views
 from kdbench.training.teaching import Teaching
 from kdbench.training.world import World, open_world
 
@@ -113,7 +113,7 @@ class Parts:
     def __init__(self, run: Run, world: World, batches: list[Batch]) -> None:
         self.images = sum(len(y) for _, y, _ in batches)
         self.member = Member(Job(run), world)
-        self.teaching = Teaching([run], Prepared(batches), world)  # type: ignore[arg-type]
+        self.teaching = Teaching([run], Prepared(batches), world)
 
     def step(self) -> None:
         """A step on each batch, teacher and all."""

@@ -23,7 +23,7 @@ from kdbench.training import checkpoint, memory
 from kdbench.training.evaluation import evaluate, true_classes
 from kdbench.training.optim import lr_at, make_optimizer
 from kdbench.training.precision import arithmetic, check_precision, forward
-from kdbench.training.world import World, environment
+from kdbench.training.world import World, basis_of, environment
 
 Objective = Callable[[Output, Tensor, Output | None], Tensor]
 """Of a student's output, the classes (N,) and the teacher's output: the loss to go down."""
@@ -50,7 +50,10 @@ class Member:
         self.loss = objective(self.run, world)
         self.wanted: set[int | str] = {"best", self.run.recipe.epochs, *job.keep}
         self.folder = world.machine.scratch / "checkpoints" / self.run.id
-        self.progress = checkpoint.load_progress(self.folder, self.student, self.optimizer, self.wanted)
+        self.basis = basis_of(self.run, world)
+        self.progress = checkpoint.load_progress(
+            self.folder, self.student, self.optimizer, self.basis, self.wanted
+        )
 
     def begin(self, epoch: int) -> None:
         """Get ready for an epoch."""
@@ -87,8 +90,7 @@ class Member:
         whole = seconds + perf_counter() - started
         peak = memory.peak(self.world.device)
         self.progress.add(top1, test_loss, train_loss, whole, seconds, peak_memory=peak)
-        self._keep(predicted)
-        checkpoint.save_progress(self.folder, self.progress, self.student, self.optimizer)
+        self.world.write(self.run, lambda: self._keep(predicted))
 
     def mean_loss(self) -> float:
         """The mean over the epoch's images.
@@ -104,12 +106,13 @@ class Member:
         return float((each * torch.tensor(self.sizes)).sum() / sum(self.sizes))
 
     def _keep(self, predicted: Tensor) -> None:
-        """Write the weights that teach and keep what they predict: of wanted epochs and the best so far."""
+        """Write the weights that teach and what they predict, of wanted epochs and the best; a checkpoint."""
         epoch, progress = self.progress.epoch, self.progress
         best = progress.curve.best_epoch == epoch
         for name in self.wanted & {epoch, *(["best"] if best else [])}:
             progress.weights[str(name)] = checkpoint.save_weights(self.folder / "weights", name, self.student)
             progress.predicted[str(name)] = b64encode(self._classes(predicted)).decode()
+        checkpoint.save_progress(self.folder, progress, self.student, self.optimizer, self.basis)
 
     def _classes(self, classes: Tensor) -> bytes:
         return encode(classes.tolist(), self.data.classes)
@@ -126,7 +129,7 @@ class Member:
     def result(self) -> Result:
         """The record of the finished run; its weights are handed over to those who learn from it."""
         run, progress, curve = self.run, self.progress, self.progress.curve
-        predictions = self._publish()
+        predictions = self.world.write(run, self._publish)
         images = (run.recipe.train_size or len(self.data.train_labels)) * run.recipe.epochs
         return Result(
             schema=RESULT_SCHEMA,
@@ -140,7 +143,7 @@ class Member:
             images_per_second=round(images / progress.training_seconds, 1),
             peak_memory=progress.peak_memory,
             weights=progress.weights,
-            environment={**environment(run, self.world), "cohort": self.size},
+            environment={**environment(self.world), **self.basis, "cohort": self.size},
             predictions=predictions,
         )
 

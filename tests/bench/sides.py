@@ -16,8 +16,9 @@ from kdbench.spec import Run
 from kdbench.training import checkpoint
 from kdbench.training.bench import Prepared, bench_world, lend_teacher
 from kdbench.training.evaluation import evaluate
+from kdbench.training.images import training_views
 from kdbench.training.member import Member
-from kdbench.training.run import train_cohort, training_views
+from kdbench.training.run import train_cohort
 from kdbench.training.teaching import Teaching
 from kdbench.training.world import World
 from tests.bench import reference_step as reference
@@ -62,7 +63,7 @@ def cohort_step(runs: Sequence[Run], world: World, batches: list[tuple[Tensor, T
     """A pass over batches by the members of a cohort."""
     lend_teacher(runs[0], world)
     members = [Member(Job(run), world, len(runs)) for run in runs]
-    teaching = Teaching(runs, Prepared(batches), world)  # type: ignore[arg-type]
+    teaching = Teaching(runs, Prepared(batches), world)
 
     def act() -> float:
         for member in members:
@@ -98,7 +99,7 @@ usual_cached = usual_step
 def networks(run: Run, world: World) -> tuple[torch.nn.Module, torch.nn.Module, torch.optim.Optimizer]:
     """A run's student and teacher with the weights that kdbench's have, and torch's optimizer."""
     lend_teacher(run, world)
-    teacher = world.teacher(run.teacher)
+    teacher = world.teacher(run)
     if teacher is None:
         raise ValueError(f"{run.slug} has no teacher")
     student = reference.usual(world.network(run))
