@@ -72,6 +72,7 @@ def cli() -> None:
 @selection
 @judgement
 @click.option("-j", "--jobs", type=click.IntRange(1), help="Runs at a time.")
+@click.option("--processes", type=click.IntRange(1), help="That share each run, whose batches have parts.")
 @click.option("--again", is_flag=True, help="Train what has a result once more, beside it.")
 @click.option("--cohorts/--no-cohorts", default=True, help="Several runs of one teacher in one process.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be trained.")
@@ -84,6 +85,7 @@ def run(  # noqa: PLR0913 - one per option
     chosen: Selection,
     *,
     jobs: int | None,
+    processes: int | None,
     again: bool,
     cohorts: bool,
     dry_run: bool,
@@ -101,7 +103,16 @@ def run(  # noqa: PLR0913 - one per option
         work, _ = running.prepare(chosen, again=again, offline=offline)
         click.echo("\n".join(describe_plan(work)))
         return 0
-    over = running.train(chosen, on=on, wait=wait, slots=jobs, again=again, cohorts=cohorts, offline=offline)
+    over = running.train(
+        chosen,
+        on=on,
+        wait=wait,
+        slots=jobs,
+        again=again,
+        cohorts=cohorts,
+        offline=offline,
+        processes=processes,
+    )
     return _judge(chosen, strict=strict, as_json=as_json, report=True) if over else 0
 
 

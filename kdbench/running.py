@@ -1,6 +1,6 @@
 """What `kdbench run` does between the plan and the verdicts."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from msgspec.structs import replace
 
@@ -38,6 +38,7 @@ def train(
     again: bool = False,
     cohorts: bool = True,
     offline: bool = False,
+    processes: int | None = None,
 ) -> bool:
     """Train what is missing, here or on a cluster.
 
@@ -49,11 +50,14 @@ def train(
     """
     if on == "local":
         work, machine = prepare(chosen, again=again, offline=offline)
+        if processes is not None:
+            machine = replace(machine, local=replace(machine.local, processes=processes))
         train_missing(work, machine, slots=slots, again=again, cohorts=cohorts)
         return True
-    if again or slots is not None or not cohorts:
+    if again or slots is not None or processes is not None or not cohorts:
         raise UserError(
-            "--again, --jobs and --no-cohorts are for --on local; [work] slots of a profile is a job's --jobs"
+            "--again, --jobs, --processes and --no-cohorts are for --on local; "
+            "[work] slots and processes of a profile are a job's --jobs and --processes"
         )
     from kdbench.cluster import commands
 
@@ -75,6 +79,7 @@ def train_missing(
     click.echo(describe_work(work), err=True)
     if not work.runs:
         return
+    check_parts(work.runs, machine.local.processes)
     check_writable(machine.results)
     check_writable(machine.scratch)
     fetch_missing(work.runs, machine)
@@ -84,6 +89,24 @@ def train_missing(
             follow(dispatch(work.runs, executor, keep=work.keep, again=again, cohorts=cohorts), view)
     finally:
         executor.close()
+
+
+def check_parts(runs: Iterable[Run], processes: int) -> None:
+    """Refuse runs that so many processes cannot share.
+
+    Raises:
+        UserError: one sentence for each kind of them.
+    """
+    found = {run.recipe.parts: run for run in runs if not run.recipe.parts or run.recipe.parts % processes}
+    if processes == 1 or not found:
+        return
+    raise UserError(
+        *(
+            f"processes = {processes} do not share {run.slug} (run {run.id}): its batches are in "
+            f"{parts or 'no'} parts; --set parts={processes}, or a multiple, makes it another run that can"
+            for parts, run in sorted(found.items())
+        )
+    )
 
 
 def fetch_missing(runs: Sequence[Run], machine: Machine) -> None:

@@ -47,6 +47,7 @@ DEFAULTS = {
     "lr_batch": 0,
     "warmup_epochs": 0,
     "milestones": (),
+    "parts": 0,
     "gamma": 1.0,
     "momentum": 0.0,
     "nesterov": False,

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from multiprocessing import parent_process, resource_tracker
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from types import FrameType
 
@@ -23,7 +23,7 @@ from kdbench.cluster import attempts
 from kdbench.cluster.attempts import CRASHES, Attempt, Cause
 from kdbench.cluster.journal import Journal
 from kdbench.dispatch import dispatch
-from kdbench.executors.local import LocalExecutor, Worker, prepare_worker
+from kdbench.executors.local import LocalExecutor, Worker, die_with_parent, prepare_worker
 from kdbench.jobs import Blocked, Cohort, Done, Event, Failed, Job, Update
 from kdbench.machine import Machine
 from kdbench.spec import Run
@@ -265,14 +265,3 @@ def remove_damaged(machine: Machine, run: str, epoch: int | str) -> None:
     """Weights that are not what their name says do not count as there."""
     for path in (machine.scratch / "weights" / run).glob(f"{epoch}.*.safetensors"):
         path.unlink()
-
-
-def die_with_parent() -> None:
-    """The kernel kills this process when its parent ends, however it ends."""
-    import ctypes
-
-    set_death_signal = 1
-    ctypes.CDLL(None).prctl(set_death_signal, signal.SIGKILL)
-    parent = parent_process()
-    if parent is not None and os.getppid() != parent.pid:  # it ended before the line above
-        os._exit(1)

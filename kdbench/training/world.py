@@ -25,6 +25,7 @@ from kdbench.machine import Machine
 from kdbench.spec import Recipe, Run, Teacher
 from kdbench.store import digest, weights_file
 from kdbench.training.checkpoint import load_weights
+from kdbench.training.group import Group
 from kdbench.training.memory import Need
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ class World:
     datasets: dict[str, Dataset] = field(default_factory=dict)
     needs: dict[tuple[str, str, int, int], Need] = field(default_factory=dict)
     """What networks were found to need of the memory, by student, data set and classes."""
+    group: Group = field(default_factory=Group)
+    """Who trains the run under way together."""
 
     def dataset(self, name: str) -> Dataset:
         """A data set, fetched and packed if it must be and may be."""
