@@ -14,13 +14,15 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from kdbench import catalog
+from kdbench.cluster.profiles import Ask, Profile
+from kdbench.cluster.profiles import Work as WorkOfProfile
 from kdbench.errors import UserError
 from kdbench.executors.local import default_slots, gpu_sets
 from kdbench.jobs import Done, Event, Failed, Job, Update
 from kdbench.machine import Data, Folders, Local, Machine
 from kdbench.running import check_parts
 from kdbench.spec import Recipe, Result, Run, Teacher
-from kdbench.store import weights_file
+from kdbench.store import index, load_result, weights_file
 from kdbench.suite import load_suite
 from kdbench.training import parts
 from kdbench.training.group import Group, cut
@@ -30,6 +32,7 @@ from kdbench.training.run import train
 from kdbench.training.teaching import Lesson
 from kdbench.training.world import World, open_world
 from tests.build import CE, KD, make_run
+from tests.conftest import Command
 from tests.project import change, write_suite
 
 POINTS = "[kdbench.models]\nnormed = normed_cnn:ENTRY\n"
@@ -265,3 +268,35 @@ def test_worker_of_several_processes_has_several_gpus(monkeypatch: pytest.Monkey
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3,4")
     machine = Machine(local=Local(processes=2))
     assert (gpu_sets(machine), default_slots(machine)) == (["0,1", "2,3"], 2)
+
+
+@pytest.mark.slow
+def test_job_on_a_node_shares_its_runs(opened: Callable[..., World]) -> None:
+    from kdbench.executors.node import Task, Work, supervise
+
+    world, run = opened("node", 2), digits(epochs=1)
+    world.dataset("digits")
+    assert supervise(Work(world.machine, (Task(Job(run), 2),), {}, 1, 10, 60), "1") == 1
+    result = load_result(index(world.machine.results).results[run.id])
+    assert result.environment["processes"] == 2
+
+
+@pytest.mark.slow
+def test_command_trains_with_several_processes(kdbench: Command, project: Path) -> None:
+    few = ("--rows", "1.base/digits_mlp", "--seeds", "0", "--set", "epochs=1", "--set", "parts=2")
+    done = kdbench("run", "suites/small", *few, "--processes", "2", "--json")
+    assert done.code == 0, done.err
+    (path,) = index(project / "results").results.values()
+    assert load_result(path).environment["processes"] == 2
+
+
+def test_command_refuses_runs_without_parts(kdbench: Command) -> None:
+    done = kdbench("run", "suites/small", "--processes", "2")
+    assert done.code == 2
+    assert "processes = 2 do not share" in done.err
+    assert "Traceback" not in done.err
+
+
+def test_profile_leaves_a_slot_for_the_gpus_of_each_run() -> None:
+    profile = Profile(name="x", slurm=Ask(gpus_per_node=8), work=WorkOfProfile(processes=4))
+    assert profile.slots == 2

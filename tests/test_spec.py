@@ -72,6 +72,7 @@ OTHER = {
     "optimizer": "adam",
     "lr_batch": 128,
     "warmup_epochs": 1,
+    "parts": 2,
     "milestones": (20,),
     "gamma": 0.2,
     "momentum": 0.9,

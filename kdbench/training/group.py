@@ -12,6 +12,7 @@ from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from kdbench.data.views import Share
 
@@ -99,7 +100,7 @@ def cut(images: int, parts: int) -> list[slice]:
     return [slice(first, last) for first, last in pairwise(ends)]
 
 
-def join(rank: int, size: int, store: "torch.distributed.Store", device: torch.device) -> Group:
+def join(rank: int, size: int, store: TCPStore, device: torch.device) -> Group:
     """Wait until all processes of a run are there, and speak with them from now on."""
     cuda = device.type == "cuda"
     if cuda:
@@ -125,5 +126,5 @@ def _flat(tensors: Iterable[Tensor]) -> Iterator[tuple[list[Tensor], Tensor]]:
 
 @torch.no_grad()
 def _spread(flat: Tensor, tensors: list[Tensor]) -> None:
-    for tensor, part in zip(tensors, flat.split([each.numel() for each in tensors]), strict=True):
+    for tensor, part in zip(tensors, torch.split(flat, [each.numel() for each in tensors]), strict=True):
         tensor.copy_(part.view(tensor.shape))

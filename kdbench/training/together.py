@@ -14,7 +14,7 @@ from multiprocessing.context import SpawnProcess
 
 import torch
 from msgspec.structs import replace
-from torch.distributed import TCPStore
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from kdbench.errors import DivergedError
 from kdbench.executors.local import die_with_parent, ending, prepare_worker
