@@ -1,5 +1,5 @@
 # What CI runs, for people: in a virtual environment, after `pip install -e '.[test]'`.
-.PHONY: check lint types test requirements report golden
+.PHONY: check lint types test requirements report golden costs ratios bench bench-accept
 
 check: lint types test
 
@@ -27,3 +27,19 @@ report:
 # The golden reports in tests/golden/report, with the made-up results they tell of. Read what changed.
 golden:
 	python -m tests.golden_report
+
+# The counts of kdbench's own models, kdbench/costs.json: after a model was added or changed. A minute.
+costs:
+	python -m kdbench.training.counting
+
+# Speed against the usual way, with its bars (docs/cost.md); an hour of one core. Needs CIFAR-100.
+ratios:
+	python tests/bench/ratios.py
+
+# Step and data path against the last accepted run; bench-accept makes this run the accepted one.
+BENCH = pytest tests/bench --benchmark-enable --benchmark-only --benchmark-json=results/bench/tracked.json
+bench:
+	$(BENCH)
+
+bench-accept:
+	$(BENCH) --accept

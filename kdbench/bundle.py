@@ -24,8 +24,10 @@ from msgspec import Struct
 from kdbench import __version__
 from kdbench.check import check_suite
 from kdbench.errors import UserError
+from kdbench.looks import files_of, levels_of, load_looks
 from kdbench.machine import load_machine
 from kdbench.predictions import predictions_file
+from kdbench.sequential import Looks
 from kdbench.spec import PROTOCOL, Cell, Check, Form, Result, Suite
 from kdbench.store import Index, index, load_repeats, load_result, write
 from kdbench.workload import Selection
@@ -82,6 +84,8 @@ def bundle(chosen: Selection, path: Path) -> Bundled:
     Raises:
         UserError: a suite or record is wrong, nothing is stored, or the file cannot be written.
     """
+    if chosen.auto:
+        raise UserError("bundle: --seeds auto depends on what is stored; give the seeds, as 0-4")
     machine = load_machine()
     suites, there = chosen.load(), index(machine.results)
     cells = [cell for _, some in suites for cell in some]
@@ -97,7 +101,8 @@ def bundle(chosen: Selection, path: Path) -> Bundled:
             predicted = _predicted(record, machine.scratch)
             files |= {f"results/{record.parent.name}/{record.name}": record.read_bytes(), **predicted}
             without += [] if predicted else [record.name]
-    files["verdicts.json"] = verdicts(judge_again(suites, there))
+    files |= files_of(machine.results, ids)
+    files["verdicts.json"] = verdicts(judge_again(suites, there, load_looks(machine.results)))
     content = pack(files, _manifest(chosen, suites, files))
     write(path, content)
     return Bundled(len(ids), tuple(without), len(content))
@@ -110,8 +115,10 @@ def _predicted(record: Path, scratch: Path) -> dict[str, bytes]:
     return {f"predictions/{result.id}/{file.name}": file.read_bytes() for file in found if file}
 
 
-def judge_again(suites: Iterable[tuple[Suite, tuple[Cell, ...]]], there: Index) -> list[list[Check]]:
-    """The checks of each suite, from the records alone.
+def judge_again(
+    suites: Iterable[tuple[Suite, tuple[Cell, ...]]], there: Index, planned: Mapping[str, Looks]
+) -> list[list[Check]]:
+    """The checks of each suite, from the records alone and the plans of looks at them, by run.
 
     Raises:
         UserError: a record is wrong.
@@ -122,7 +129,7 @@ def judge_again(suites: Iterable[tuple[Suite, tuple[Cell, ...]]], there: Index) 
         name: load_result(there.results[name]) for name in sorted(ids & there.results.keys())
     }
     repeats = load_repeats(there, sorted(ids))
-    return [check_suite(cells, results, {}, repeats) for _, cells in suites]
+    return [check_suite(cells, results, {}, repeats, levels_of(planned)) for _, cells in suites]
 
 
 def verdicts(checks: list[list[Check]]) -> bytes:

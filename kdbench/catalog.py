@@ -160,6 +160,11 @@ LOSSES = {
         teacher=True,
         formula="H(q, σ(z)) + λ² H(σ(c^t v^t + b^t), σ(c v + b)),  c = min(‖f‖, τ) / ‖f‖,  v = W f",
     ),
+    "lsr_scaled": LossEntry(
+        code="kdbench.training.losses_controls:lsr_scaled",
+        params=("epsilon", "scale"),
+        formula="c H(q', p),  q' = (1 - ε) q + ε u,  c = scale",
+    ),
     "he": LossEntry(
         code="kdbench.training.losses_fnkd:he",
         params=("scale",),
@@ -183,6 +188,9 @@ MODELS = {
     "resnet110_v2": ModelEntry(code="kdbench.models.resnet_v2:resnet110_v2", about="pre-activation, FNKD's"),
     "mobilenetv2_fnkd": ModelEntry(
         code="kdbench.models.mobilenetv2_fnkd:mobilenetv2_fnkd", about="FNKD's: 32 pixels become 8, no bias"
+    ),
+    "blank": ModelEntry(
+        code="kdbench.models.blank:blank", least_size=1, about="zero at its start: uniform targets"
     ),
     "resnet18_224": ModelEntry(code="kdbench.models.imagenet:resnet18", timm="resnet18"),
     "resnet50_224": ModelEntry(code="kdbench.models.imagenet:resnet50", timm="resnet50"),

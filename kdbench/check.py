@@ -126,12 +126,11 @@ def judge(
         notes: what else the reader must know, added to the reason.
         levels: the p-values that count, by number of values (`sequential`); None: 5 %.
     """
-    off = mean(values) - printed
-    scatter = spread(values)
-    level = _level(len(values), levels)
+    off, scatter, level = mean(values) - printed, spread(values), _level(len(values), levels)
     half = half_width(scatter, error, level) if scatter else None
     word = _word(off, half or 0.0, margin, known=scatter is not None)
-    reasons = [_needed(word, off, margin, scatter, error, levels), _so_far(len(values), seeds), *notes]
+    so_far = _so_far(len(values), seeds, levels)
+    reasons = [_needed(word, off, margin, scatter, error, levels), so_far, *notes]
     return Verdict(
         word=word,
         reason="; ".join(filter(None, reasons)),
@@ -188,8 +187,13 @@ def _needed(
     return f"{more} more {'seed is' if more == 1 else 'seeds are'} needed, if mean and spread stay"
 
 
-def _so_far(have: int, asked: int) -> str:
-    return f"{have} of {asked} seeds so far" if have < asked else ""
+def _so_far(have: int, asked: int, levels: Mapping[int, float] | None = None) -> str:
+    """How many seeds of those asked for; of a plan of looks also what that makes of the 5 %."""
+    if levels is None:
+        return f"{have} of {asked} seeds so far" if have < asked else ""
+    level = _level(have, levels)
+    told = f"looked at after each of at most {max(levels)} seeds: tested at {100 * level:.2g} %"
+    return told + (f", an interval of {100 - 200 * level:.3g} %" if have > 1 else "")
 
 
 def _check(cell: Cell, stored: _Stored, names: Sequence[str]) -> Check:
@@ -252,7 +256,7 @@ def _top1(cell: Cell, values: Mapping[int, float], stored: _Stored) -> Verdict:
         list(values.values()),
         reference.top1,
         row.tolerance.top1,
-        error=_printed_spread(reference),
+        error=printed_spread(reference),
         seeds=row.seeds,
         notes=notes,
         levels=stored.level(cell),
@@ -264,7 +268,7 @@ def _own_margin(row: Row) -> Iterator[str]:
         yield f"tolerance {row.tolerance.top1:g} (gain {row.tolerance.gain:g}): {row.tolerance.why}"
 
 
-def _printed_spread(reference: Reference) -> Spread | None:
+def printed_spread(reference: Reference) -> Spread | None:
     """The printed std and n, where both are there and n lets a std be one."""
     if reference.std is None or reference.n is None or reference.n < 2:
         return None
@@ -356,7 +360,7 @@ def _blocked_seeds(cell: Cell, stored: _Stored) -> Iterator[str]:
 
 def _failed_teacher(run: Run, stored: _Stored) -> Failure | None:
     """The nearest failed run above; one with a result hides what lies above it."""
-    while run.teacher:
+    while run.teacher and run.teacher.trained:
         run = run.teacher.run
         of = run.id
         if of in stored.results:

@@ -98,12 +98,12 @@ def _p_against(claim: Claim, differences: Sequence[float]) -> float:
 
 def _printed(row: Row, other: Row | None) -> float | None:
     """The difference of the printed accuracies, else of the printed gains: both are over one baseline."""
-    if other is None:
+    if other is None or row.over == other.name:
         return row.reference.gain
-    for one, two in ((row.reference.top1, other.reference.top1), (row.reference.gain, other.reference.gain)):
-        if one is not None and two is not None:
-            return one - two
-    return None
+    same = row.over == other.over  # gains over different rows are not to be compared
+    pairs = [(row.reference.top1, other.reference.top1)]
+    pairs += [(row.reference.gain, other.reference.gain)] if same else []
+    return next((one - two for one, two in pairs if one is not None and two is not None), None)
 
 
 def _check(claim: Claim, parts: Sequence[Part]) -> ClaimCheck:

@@ -1,11 +1,12 @@
 """The command line: each command is a few lines over the functions that do its work.
 
-Exit codes: 0 all well; 1 a verdict is below, above, failed or blocked; 2 the input is wrong; 130 stopped.
+Exit codes: 0 all well; 1 a verdict is below, above, failed or blocked; 2 the input is wrong; 130 stopped
+(143 by SIGTERM, 129 by SIGHUP).
 """
 
 from __future__ import annotations
 
-import gc
+import gc as memory
 import sys
 from typing import TYPE_CHECKING
 
@@ -13,10 +14,12 @@ import click
 
 from kdbench import __version__
 from kdbench.cli_audit import audit
+from kdbench.cli_bench import bench
 from kdbench.cli_data import data
+from kdbench.cli_equivalence import equivalence
 from kdbench.cli_evidence import bundle, compare, history, verify
 from kdbench.cli_import import import_
-from kdbench.cli_judge import claims, power
+from kdbench.cli_judge import attribute, claims, power, propose
 from kdbench.cli_list import list_
 from kdbench.cli_options import (
     as_json,
@@ -30,7 +33,8 @@ from kdbench.cli_options import (
 )
 from kdbench.cli_reference import reference
 from kdbench.cli_report import plot, report
-from kdbench.errors import UserError
+from kdbench.cli_upkeep import fingerprint, fsck, gc
+from kdbench.errors import UserError, plain
 
 if TYPE_CHECKING:
     from kdbench.spec import Form
@@ -41,19 +45,21 @@ STOPPED = 130
 
 def main() -> None:
     """Run the command line and exit."""
-    gc.set_threshold(200_000, 20, 100)  # ten thousand rows are no garbage: looking costs a fifth of the time
+    memory.set_threshold(
+        200_000, 20, 100
+    )  # ten thousand rows are no garbage: looking costs a fifth of the time
     try:
         code = cli.main(standalone_mode=False, prog_name="kdbench")
     except UserError as error:
         for problem in error.problems:
-            click.echo(f"error: {problem}", err=True)
+            click.echo(f"error: {plain(problem)}", err=True)
         code = 2
     except click.ClickException as error:
         error.show()
         code = error.exit_code
-    except (click.Abort, KeyboardInterrupt):
+    except (click.Abort, KeyboardInterrupt) as error:
         click.echo("stopped; what is finished is kept, and the same command goes on from there", err=True)
-        code = STOPPED
+        code = getattr(error.__cause__ or error, "code", STOPPED)  # click makes an Abort of what it was
     except SystemExit:  # click's way with `kdbench list rows ... | head`: who listened has heard enough
         code = 0
     sys.exit(code)
@@ -75,6 +81,7 @@ def cli() -> None:
 @click.option("--processes", type=click.IntRange(1), help="That share each run, whose batches have parts.")
 @click.option("--again", is_flag=True, help="Train what has a result once more, beside it.")
 @click.option("--cohorts/--no-cohorts", default=True, help="Several runs of one teacher in one process.")
+@click.option("--deterministic", is_flag=True, help="On GPUs too: slower, the same bits each time.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be trained.")
 @click.option("--strict", is_flag=True, help="Exit with 1 unless everything is reproduced.")
 @on_where
@@ -88,6 +95,7 @@ def run(  # noqa: PLR0913 - one per option
     processes: int | None,
     again: bool,
     cohorts: bool,
+    deterministic: bool,
     dry_run: bool,
     strict: bool,
     on: str,
@@ -97,11 +105,13 @@ def run(  # noqa: PLR0913 - one per option
 ) -> int:
     """Train what is missing, check it, print the report."""
     from kdbench import running
-    from kdbench.text import describe_plan
 
     if dry_run:
-        work, _ = running.prepare(chosen, again=again, offline=offline)
-        click.echo("\n".join(describe_plan(work)))
+        from kdbench.bill import make_bill
+        from kdbench.text import describe_plan
+
+        work, machine = running.prepare(chosen, again=again, offline=offline)
+        click.echo("\n".join(describe_plan(work, make_bill(work, machine))))
         return 0
     over = running.train(
         chosen,
@@ -110,6 +120,7 @@ def run(  # noqa: PLR0913 - one per option
         slots=jobs,
         again=again,
         cohorts=cohorts,
+        deterministic=deterministic,
         offline=offline,
         processes=processes,
     )
@@ -118,18 +129,30 @@ def run(  # noqa: PLR0913 - one per option
 
 @cli.command()
 @selection
+@click.option("--budget", metavar="TIME", help="The verdicts' next seeds, in 40h, 90m or 2d.")
 @as_json
-def plan(chosen: Selection, *, as_json: bool) -> None:
-    """Say what would be trained, teachers first."""
+def plan(chosen: Selection, *, budget: str | None, as_json: bool) -> None:
+    """Say what would be trained and what it costs; with --budget or --seeds auto, what helps most."""
+    from kdbench.bill import make_bill
     from kdbench.machine import load_machine
     from kdbench.text import describe_plan
     from kdbench.workload import find_work
 
-    work = find_work(chosen, load_machine())
+    if budget is not None or chosen.auto:
+        propose(chosen, budget, as_json=as_json)
+        return
+    machine = load_machine()
+    work = find_work(chosen, machine)
+    bill = make_bill(work, machine)
     if as_json:
-        say([{"id": run.id, "retrained": run.id in work.retrained, "run": run} for run in work.runs])
+        say(
+            [
+                {"id": run.id, "retrained": run.id in work.retrained, "run": run, "alone": bill.items[run.id]}
+                for run in work.runs
+            ]
+        )
     else:
-        click.echo("\n".join(describe_plan(work)))
+        click.echo("\n".join(describe_plan(work, bill)))
 
 
 @cli.command()
@@ -281,6 +304,8 @@ def schema() -> None:
 
 
 cli.add_command(audit)
+cli.add_command(bench)
+cli.add_command(equivalence)
 cli.add_command(compare)
 cli.add_command(history)
 cli.add_command(bundle)
@@ -292,4 +317,8 @@ cli.add_command(report)
 cli.add_command(plot)
 cli.add_command(claims)
 cli.add_command(power)
+cli.add_command(attribute)
+cli.add_command(gc)
+cli.add_command(fsck)
+cli.add_command(fingerprint)
 cli.add_command(reference)

@@ -27,7 +27,14 @@ def complete_suite(_context: click.Context, _parameter: click.Parameter, begun: 
 SELECTION = (
     click.argument("suite", nargs=-1, required=True, shell_complete=complete_suite),
     click.option("--rows", default="*", metavar="GLOB", help="Only rows whose name matches."),
-    click.option("--seeds", metavar="SEEDS", help="For example 0-2 or 0,3; instead of the suite's."),
+    click.option(
+        "--seeds",
+        metavar="SEEDS",
+        help="For example 0-2 or 0,3, instead of the suite's; auto: as many as a verdict takes.",
+    ),
+    click.option(
+        "--most", type=click.IntRange(2, 50), default=10, show_default=True, help="Seeds, at most, of auto."
+    ),
     click.option(
         "--as",
         "form",
@@ -65,6 +72,7 @@ def selection(command: F) -> F:
         suite: tuple[str, ...],
         rows: str,
         seeds: str | None,
+        most: int,
         form: Form,
         settings: tuple[str, ...],
         part: str | None,
@@ -77,7 +85,9 @@ def selection(command: F) -> F:
         chosen = Selection(
             suites=suite,
             rows=rows,
-            seeds=parse_seeds(seeds) if seeds is not None else None,
+            seeds=parse_seeds(seeds) if seeds not in (None, "auto") else None,
+            auto=seeds == "auto",
+            most=most,
             form=form,
             settings=parse_settings(settings),
             smoke=smoke,
@@ -94,6 +104,11 @@ def selection(command: F) -> F:
 
 JUDGEMENT = (
     click.option("--reading", metavar="READING", help="last, best or an epoch, instead of the suite's."),
+    click.option(
+        "--controls",
+        is_flag=True,
+        help="Rows with a teacher against controls: smoothing, uniform, untrained, plain. Imports torch.",
+    ),
     click.option("--holm", is_flag=True, help="Verdicts adjusted for how many there are (Holm)."),
 )
 
@@ -107,6 +122,7 @@ def judgement(command: F) -> F:
         chosen: Selection,
         *,
         reading: str | None,
+        controls: bool,
         holm: bool,
         **rest: Any,  # noqa: ANN401 - the command's own options
     ) -> Any:  # noqa: ANN401 - what the command returns
@@ -115,7 +131,7 @@ def judgement(command: F) -> F:
         from kdbench.workload import parse_reading
 
         read = parse_reading(reading) if reading is not None else None
-        return command(replace(chosen, reading=read, holm=holm), **rest)
+        return command(replace(chosen, reading=read, controls=controls, holm=holm), **rest)
 
     wrapped: Any = with_judgement
     for option in reversed(JUDGEMENT):

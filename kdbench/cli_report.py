@@ -52,28 +52,40 @@ def report(
     """Write the report: Markdown, a page, data, tables for LaTeX, JUnit, a badge."""
     from kdbench import judging, reporting
     from kdbench.report.ages import ages
-    from kdbench.report.formats import format_of, write_out
+    from kdbench.report.formats import write_out
     from kdbench.report.markers import put_between
+    from kdbench.report.summary import LIMIT
     from kdbench.report.summary import summary as short
     from kdbench.store import write
 
-    if (summary or into or with_ages) and (kind or "markdown") != "markdown":
-        raise click.UsageError("--summary, --into and --ages are in Markdown: leave out --format")
-    if into and output:
-        raise click.UsageError("--into changes a text in its place: leave out --output")
-    name = kind or (format_of(output) if output and not summary else "markdown")
+    brief = summary or into is not None
+    name = _format(output, kind, brief=brief, into=into is not None, ages=with_ages)
     words = [*(["--format", name] if name != "markdown" else []), *(["--audit"] if with_audit else [])]
     beside = output.parent if output else None
     reports = reporting.gather(judging.judge(chosen), audit=with_audit, beside=beside, words=words)
-    brief = summary or into is not None
-    text = short(reports, rest=rest or reporting.page_of_job()) if brief else write_out(reports, name)
-    text += f"\n{ages(reports, datetime.now(UTC).date())}" if with_ages else ""
+    aged = f"\n{ages(reports, datetime.now(UTC).date())}" if with_ages else ""
+    rest, limit = rest or reporting.page_of_job(), LIMIT - len(aged.encode())
+    text = (short(reports, rest=rest, limit=limit) if brief else write_out(reports, name)) + aged
     if into is not None:
         write(into, put_between(into.read_text(encoding="utf-8"), text, str(into)).encode())
     elif output is not None:
         write(output, text.encode())
     else:
         click.echo(text)
+
+
+def _format(output: Path | None, kind: str | None, *, brief: bool, into: bool, ages: bool) -> str:
+    """The format asked for, by name or by suffix; what contradicts it is refused."""
+    from kdbench.report.formats import format_of
+
+    if into and output:
+        raise click.UsageError("--into changes a text in its place: leave out --output")
+    if brief and (kind or "markdown") != "markdown":
+        raise click.UsageError("--summary and --into are in Markdown: leave out --format")
+    name = kind or (format_of(output) if output and not brief else "markdown")
+    if ages and name != "markdown":
+        raise click.UsageError(f"--ages is a section in Markdown, this report is in the format {name}")
+    return name
 
 
 @click.command()

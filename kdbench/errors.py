@@ -1,5 +1,17 @@
 """What goes wrong through no fault of kdbench: told in one message, without a traceback."""
 
+from typing import Annotated
+
+from msgspec import Meta
+
+Line = Annotated[str, Meta(pattern=r"\A[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]*\Z", max_length=4096)]
+"""Text that may come from a stranger's file and is shown on a terminal: nothing in it moves the cursor."""
+
+
+def plain(text: str) -> str:
+    """Text that may come from a stranger's file, without what would move a terminal's cursor."""
+    return text if text.isprintable() else "".join(sign if sign.isprintable() else "?" for sign in text)
+
 
 class UserError(Exception):
     """Bad input: file, place, what came, what is valid. The command line exits with 2.
@@ -14,3 +26,11 @@ class UserError(Exception):
 
 class DivergedError(Exception):
     """The loss became NaN or infinite: the run fails, others go on."""
+
+
+class StoppedError(KeyboardInterrupt):
+    """SIGTERM or SIGHUP: the same end as Ctrl-C's, with the signal's own exit code."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.code = 128 + number

@@ -53,4 +53,14 @@ class Blocked(Struct, frozen=True):
     """The id of the run that failed."""
 
 
-Event = Update | Done | Failed | Blocked
+class Elsewhere(Struct, frozen=True):
+    """Another process trains a run now, or has taken it over: it is to be asked for again later."""
+
+    id: str
+
+
+News = Update | Done | Failed | Blocked
+"""What a person is told of runs."""
+
+Event = News | Elsewhere
+"""What those say who train them."""

@@ -5,16 +5,22 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from msgspec import Struct
 from msgspec.structs import replace
 
+from kdbench import equivalence
+from kdbench.audit import load_prober
 from kdbench.check import check_suite
 from kdbench.claims import check_claims
+from kdbench.controls import Controlled, check_controls, control_cells
 from kdbench.errors import UserError
 from kdbench.holm import adjust
-from kdbench.machine import load_machine
+from kdbench.looks import levels_of, load_looks
+from kdbench.machine import Machine, load_machine
+from kdbench.proposing import cut, prefix
 from kdbench.report.claims import claim_lines
+from kdbench.report.controls import control_lines
 from kdbench.report.summary import lines
 from kdbench.spec import Cell, Check, Reading, Result, Run, Suite
 from kdbench.store import Index, index, load_failures, load_repeats, load_results
-from kdbench.workload import Selection
+from kdbench.workload import Selection, Suites
 
 
 class Judged(Struct, frozen=True):
@@ -25,6 +31,8 @@ class Judged(Struct, frozen=True):
     results: Mapping[str, Result]
     there: Index
     """The records that are stored."""
+    controls: Mapping[str, list[Controlled]] = {}
+    """By the path of the suite, where they are asked for."""
 
 
 def judge(chosen: Selection) -> Judged:
@@ -33,16 +41,51 @@ def judge(chosen: Selection) -> Judged:
     Raises:
         UserError: a suite or a stored result is wrong.
     """
-    suites = chosen.load()
+    suites, machine = chosen.load(), load_machine()
+    if chosen.auto:
+        suites = _as_far_as_stored(suites, machine)
     if chosen.reading is not None:
         suites = [(suite, _read_at(cells, chosen.reading)) for suite, cells in suites]
-    there = index(load_machine().results)
+    levels = levels_of(load_looks(machine.results))
+    there = index(machine.results)
+    checked, results = check_cells(suites, there, levels)
+    if chosen.precision != "float32":
+        checked = [(suite, _cited(suite, checks, chosen)) for suite, checks in checked]
+    controls = _controlled(suites, there) if chosen.controls else {}
+    return Judged(chosen, _adjusted(checked) if chosen.holm else checked, results, there, controls)
+
+
+def _controlled(suites: Suites, there: Index) -> dict[str, list[Controlled]]:
+    """The rows that have a teacher, beside what is stored of their controls."""
+    prober = load_prober()
+    found = {}
+    for suite, cells in suites:
+        rows = control_cells(cells, prober)
+        ids = [of for cell, controls in rows for each in (cell, *controls.values()) for of in each.ids]
+        found[suite.path] = check_controls(rows, load_results(there, ids))
+    return found
+
+
+def _as_far_as_stored(suites: Suites, machine: Machine) -> Suites:
+    """The rows with the seeds that have results, without a gap; with the first where none has."""
+    stored = frozenset(index(machine.results).results)
+    return [(suite, tuple(cut(cell, prefix(cell, stored) or 1) for cell in cells)) for suite, cells in suites]
+
+
+def check_cells(
+    suites: Suites, there: Index, levels: Mapping[str, Mapping[int, float]]
+) -> tuple[list[tuple[Suite, list[Check]]], Mapping[str, Result]]:
+    """Hold rows against what is stored, and what that is by run.
+
+    Raises:
+        UserError: a stored result is broken.
+    """
     ids = dict.fromkeys(name for _, cells in suites for cell in cells for name in _ids(cell))
     known = {name: run for _, cells in suites for cell in cells for name, run in _runs(cell)}
     results, repeats = load_results(there, ids, known), load_repeats(there, ids)
     failures = load_failures(there, there.failures)
-    checked = [(suite, check_suite(cells, results, failures, repeats)) for suite, cells in suites]
-    return Judged(chosen, _adjusted(checked) if chosen.holm else checked, results, there)
+    checked = [(suite, check_suite(cells, results, failures, repeats, levels)) for suite, cells in suites]
+    return checked, results
 
 
 def _read_at(cells: Iterable[Cell], reading: Reading) -> tuple[Cell, ...]:
@@ -67,6 +110,12 @@ def _adjusted(checked: Sequence[tuple[Suite, list[Check]]]) -> list[tuple[Suite,
     return [(suite, [next(whole) for _ in checks]) for suite, checks in checked]
 
 
+def _cited(suite: Suite, checks: list[Check], chosen: Selection) -> list[Check]:
+    """Checks of numbers made in an inexact arithmetic, with the evidence that they may stand."""
+    kept = equivalence.load_all(load_machine().results)
+    return equivalence.cited(checks, equivalence.evidence(kept, chosen.precision, suite.dataset))
+
+
 def _runs(cell: Cell) -> Iterator[tuple[str, Run]]:
     return zip(cell.ids, cell.runs, strict=True)
 
@@ -77,9 +126,13 @@ def _ids(cell: Cell) -> tuple[str, ...]:
 
 def table(judged: Judged) -> str:
     """The verdicts for a terminal."""
-    return "\n\n".join("\n".join(_table(suite, checks)) for suite, checks in judged.suites)
+    return "\n\n".join("\n".join(_table(judged, suite, checks)) for suite, checks in judged.suites)
 
 
-def _table(suite: Suite, checks: list[Check]) -> list[str]:
-    claims = claim_lines(check_claims(suite, checks))
-    return [*lines(checks), *(["", *claims] if claims else [])]
+def _table(judged: Judged, suite: Suite, checks: list[Check]) -> list[str]:
+    parts = (
+        lines(checks),
+        control_lines(judged.controls.get(suite.path, [])),
+        claim_lines(check_claims(suite, checks)),
+    )
+    return [line for part in parts if part for line in ("", *part)][1:]

@@ -20,11 +20,11 @@ def log_files(machine: Machine, run: Run, kind: Kind) -> tuple[Path, Path]:
     return machine.results / run.dataset / "logs" / name, machine.scratch / "logs" / name
 
 
-def log(machine: Machine, run: Run, kind: Kind, text: str, *, anew: bool = False) -> Path:
+def log(machine: Machine, run: Run, kind: Kind, text: str, *, anew: bool = False) -> Path | None:
     """Add to a run's log, or start it `anew`. One that can be written nowhere costs no training.
 
     Returns:
-        Where it was written.
+        Where it was written, if it was.
     """
     beside, elsewhere = log_files(machine, run, kind)
     for path in (beside, elsewhere):
@@ -33,7 +33,7 @@ def log(machine: Machine, run: Run, kind: Kind, text: str, *, anew: bool = False
             with path.open("w" if anew else "a", encoding="utf-8") as file:
                 file.write(text)
             return path
-    return elsewhere
+    return None
 
 
 def _make(folder: Path) -> None:

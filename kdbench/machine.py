@@ -29,6 +29,8 @@ class Local(Struct, frozen=True, kw_only=True):
     """That all runs together may fill; on GPUs, of each one (absent: 80 % of what there is)."""
     logits_gib: Weight = 8.0
     """What teachers said is kept in scratch up to so much, for runs to come (0: it is not)."""
+    deterministic: bool = False
+    """Deterministic algorithms on GPUs too, where they are slower; a result records which were used."""
     device: str = "auto"
     """`cpu`, `cuda`, `cuda:1`, or `auto`: the first GPU where there is one."""
 

@@ -8,7 +8,7 @@ from kdbench.catalog import unknown
 from kdbench.claim import Claim
 from kdbench.claims import named
 from kdbench.schema import Place
-from kdbench.spec import Suite
+from kdbench.spec import Row, Suite
 
 
 def find_claim_mistakes(suite: Suite, place: Place) -> None:
@@ -51,11 +51,17 @@ def _row_mistakes(claim: Claim, suite: Suite) -> Iterator[str]:
                 if times > 1:
                     cure = "name one of them, as TABLE/STUDENT:TEACHER"
                     yield f"{entry!r} has {times} rows of {student}; {cure}"
-    trained = {row.student for row in suite.rows if row.is_baseline}
     for row in (row for entry in claim.improves for row in rows[entry]):
-        if row.student not in trained or row.is_baseline:
-            yield f"{row.name} has no baseline to improve on"
+        yield from _baseline_mistakes(row, suite)
     for worse, better in pairwise(claim.order or claim.alike):
         shared = {row.student for row in rows[worse]} & {row.student for row in rows[better]}
         if rows[worse] and rows[better] and not shared:
             yield f"{worse!r} and {better!r} have no student in common"
+
+
+def _baseline_mistakes(row: Row, suite: Suite) -> Iterator[str]:
+    """Why a row cannot improve on its student's baseline."""
+    if row.over:
+        yield f"{row.name} gains over {row.over}; write order = [...] to compare the two"
+    elif row.is_baseline or row.student not in {each.student for each in suite.rows if each.is_baseline}:
+        yield f"{row.name} has no baseline to improve on"

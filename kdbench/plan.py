@@ -91,13 +91,13 @@ def weights_needed(runs: Iterable[Run]) -> dict[str, set[int | str]]:
     """Which checkpoints of which run teach somebody: id -> epochs, or "best"."""
     needed: dict[str, set[int | str]] = {}
     for run in runs:
-        if run.teacher is not None:
+        if run.teacher is not None and run.teacher.trained:
             needed.setdefault(run.teacher.run.id, set()).add(run.teacher.epoch)
     return needed
 
 
 def _teachers(run: Run) -> Iterator[Run]:
-    if run.teacher is not None:
+    if run.teacher is not None and run.teacher.trained:
         yield from _teachers(run.teacher.run)
         yield run.teacher.run
 

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
-from kdbench.jobs import Blocked, Done, Event, Failed, Update
+from kdbench.jobs import Blocked, Done, Failed, News, Update
 from kdbench.spec import Run
 
 if TYPE_CHECKING:
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 class Viewer(Protocol):
     """Something that is told each event."""
 
-    def show(self, event: Event) -> None:
+    def show(self, event: News) -> None:
         """An event has happened."""
 
 
-def follow(events: Iterable[Event], viewer: Viewer) -> tuple[int, int]:
+def follow(events: Iterable[News], viewer: Viewer) -> tuple[int, int]:
     """Show events until they end.
 
     Returns:
@@ -54,7 +54,7 @@ class Lines:
     def __init__(self, runs: dict[str, Run]) -> None:
         self.runs, self.over, self.told = runs, 0, monotonic()
 
-    def show(self, event: Event) -> None:
+    def show(self, event: News) -> None:
         """Print what is worth a line."""
         import click
 
@@ -78,7 +78,7 @@ class Bars:
         self.tasks: dict[str, TaskID] = {}
         self.over = 0
 
-    def show(self, event: Event) -> None:
+    def show(self, event: News) -> None:
         """Move the bars; what is over leaves a line above them."""
         run = self.runs[event.id]
         if isinstance(event, Update):

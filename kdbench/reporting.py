@@ -14,7 +14,7 @@ from kdbench.spec import Check, Result, Suite
 from kdbench.store import Index
 from kdbench.workload import Selection
 
-FACTS_LEFT_OUT = ("teacher", "commit", "dirty", "finished", "cohort")
+FACTS_LEFT_OUT = ("teacher", "commit", "dirty", "finished", "cohort", "processes")
 """Facts of a record that differ from run to run of one training campaign, or never change a number."""
 
 
@@ -39,6 +39,7 @@ def gather(
             command=commands(chosen, suite, words),
             environment=environment(checks, judged.results),
             claims=check_claims(suite, checks),
+            controls=judged.controls.get(suite.path, ()),
             audit=audit_suite(suite, chosen.cells(suite, chosen.rows), prober) if prober else (),
             results=judged.results,
             records=dict(_records(checks, judged.there, beside or Path())),
@@ -72,6 +73,8 @@ def commands(chosen: Selection, suite: Suite, words: Sequence[str] = ()) -> str:
     asked = [suite.path.removesuffix(".toml")]
     if chosen.rows != "*":
         asked += ["--rows", chosen.rows]
+    if chosen.auto:
+        asked += ["--seeds", "auto", "--most", str(chosen.most)]
     if chosen.seeds is not None:
         asked += ["--seeds", ",".join(map(str, chosen.seeds))]
     if chosen.form != "released":
@@ -84,12 +87,19 @@ def commands(chosen: Selection, suite: Suite, words: Sequence[str] = ()) -> str:
         asked += ["--part", "/".join(map(str, chosen.part))]
     if chosen.smoke:
         asked.append("--smoke")
-    if chosen.reading is not None:
-        asked += ["--reading", str(chosen.reading)]
-    if chosen.holm:
-        asked.append("--holm")
+    asked += _how_judged(chosen)
     lines = (["kdbench", "run", *asked], ["kdbench", "report", *asked, *words])
     return "\n".join(map(shlex.join, lines))
+
+
+def _how_judged(chosen: Selection) -> Iterator[str]:
+    """The options of `judgement`."""
+    if chosen.reading is not None:
+        yield from ("--reading", str(chosen.reading))
+    if chosen.controls:
+        yield "--controls"
+    if chosen.holm:
+        yield "--holm"
 
 
 def page_of_job() -> str:

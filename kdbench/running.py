@@ -1,12 +1,16 @@
 """What `kdbench run` does between the plan and the verdicts."""
 
-from collections.abc import Iterable, Sequence
+import signal
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
 
 from msgspec.structs import replace
 
 from kdbench.data.place import fetch_dataset, fetch_weights, list_datasets, where
 from kdbench.dispatch import dispatch
-from kdbench.errors import UserError
+from kdbench.errors import StoppedError, UserError
 from kdbench.executors.local import LocalExecutor, default_slots
 from kdbench.importing.stored import check_imported
 from kdbench.machine import Machine, load_machine
@@ -23,9 +27,7 @@ def prepare(chosen: Selection, *, again: bool, offline: bool) -> tuple[Workload,
     Raises:
         UserError: a suite or benchmark.toml is wrong.
     """
-    machine = load_machine()
-    if offline:
-        machine = replace(machine, data=replace(machine.data, offline=True))
+    machine = this_machine(offline=offline)
     return find_work(chosen, machine, again=again), machine
 
 
@@ -37,6 +39,7 @@ def train(
     slots: int | None = None,
     again: bool = False,
     cohorts: bool = True,
+    deterministic: bool = False,
     offline: bool = False,
     processes: int | None = None,
 ) -> bool:
@@ -49,20 +52,59 @@ def train(
         UserError: a suite, benchmark.toml or the profile is wrong, or nothing can be trained or submitted.
     """
     if on == "local":
-        work, machine = prepare(chosen, again=again, offline=offline)
+        machine = this_machine(offline=offline, deterministic=deterministic)
         if processes is not None:
             machine = replace(machine, local=replace(machine.local, processes=processes))
-        train_missing(work, machine, slots=slots, again=again, cohorts=cohorts)
+        if chosen.auto:
+            _train_auto(chosen, machine, slots=slots, again=again, cohorts=cohorts)
+        else:
+            work = find_work(chosen, machine, again=again)
+            train_missing(work, machine, slots=slots, again=again, cohorts=cohorts)
         return True
-    if again or slots is not None or processes is not None or not cohorts:
+    if chosen.auto:
+        raise UserError("--seeds auto looks after each seed, which is for --on local; give seeds, as 0-4")
+    if again or slots is not None or processes is not None or not cohorts or deterministic:
         raise UserError(
-            "--again, --jobs, --processes and --no-cohorts are for --on local; "
-            "[work] slots and processes of a profile are a job's --jobs and --processes"
+            "--again, --jobs, --processes, --no-cohorts and --deterministic are for --on local; [work] slots "
+            "and processes of a profile are a job's --jobs and --processes, and [local] deterministic in "
+            "benchmark.toml counts everywhere"
         )
     from kdbench.cluster import commands
 
     commands.train(chosen, commands.profile_of(on), wait=wait, offline=offline)
     return wait
+
+
+def _train_auto(
+    chosen: Selection, machine: Machine, *, slots: int | None, again: bool, cohorts: bool
+) -> None:
+    """Train seed after seed until every row is decided or has its most."""
+    from kdbench.deciding import decide
+
+    if again:
+        raise UserError("--again trains what has a result; --seeds auto asks for seeds that have none")
+    if chosen.controls:
+        raise UserError("--seeds auto trains no controls; train them afterwards, with --seeds 0-4 or as many")
+    check_writable(machine.results)
+    decide(
+        chosen, machine, lambda work: train_missing(work, machine, slots=slots, again=False, cohorts=cohorts)
+    )
+
+
+def this_machine(*, offline: bool, deterministic: bool = False) -> Machine:
+    """What benchmark.toml says of this machine.
+
+    Args:
+        offline: never touch the network.
+        deterministic: only algorithms that give the same numbers each time, also on a GPU.
+    """
+    machine = load_machine()
+    local, data = machine.local, machine.data
+    return replace(
+        machine,
+        local=replace(local, deterministic=local.deterministic or deterministic),
+        data=replace(data, offline=data.offline or offline),
+    )
 
 
 def train_missing(
@@ -85,7 +127,7 @@ def train_missing(
     fetch_missing(work.runs, machine)
     executor = LocalExecutor(machine, slots or default_slots(machine))
     try:
-        with viewer(work.runs) as view:
+        with stoppable(), viewer(work.runs) as view:
             follow(dispatch(work.runs, executor, keep=work.keep, again=again, cohorts=cohorts), view)
     finally:
         executor.close()
@@ -107,6 +149,28 @@ def check_parts(runs: Iterable[Run], processes: int) -> None:
             for parts, run in sorted(found.items())
         )
     )
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """SIGTERM and SIGHUP end the training as Ctrl-C does; one that is ignored (nohup) stays so."""
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        raise StoppedError(number)
+
+    numbers = [number for number in (signal.SIGTERM, signal.SIGHUP) if _is_default(number)]
+    for number in numbers:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _is_default(number: int) -> bool:
+    main = threading.current_thread() is threading.main_thread()  # another one may set no handler
+    return main and signal.getsignal(number) is signal.SIG_DFL
 
 
 def fetch_missing(runs: Sequence[Run], machine: Machine) -> None:

@@ -13,6 +13,7 @@ from msgspec import Meta, Struct, field
 from msgspec.structs import FieldInfo, fields, replace
 
 from kdbench.catalog import unknown
+from kdbench.errors import plain
 from kdbench.spec import Percent, Positive, Reading, Recipe, Tolerance, Weight
 from kdbench.weights import Digest
 
@@ -132,24 +133,24 @@ class Place:
     """
 
     def __init__(
-        self, path: str, inside: str = "", problems: list[str] | None = None, doubts: set[str] | None = None
+        self,
+        path: str,
+        inside: str = "",
+        problems: dict[str, None] | None = None,
+        doubts: set[str] | None = None,
     ) -> None:
         self.path, self.inside = path, inside
-        self.problems: list[str] = [] if problems is None else problems
+        self.problems: dict[str, None] = {} if problems is None else problems
         self.doubts: set[str] = set() if doubts is None else doubts
 
     def at(self, part: str) -> "Place":
         """A part of this place."""
-        line = part
-        if not part.isprintable():
-            line = "".join(sign if sign.isprintable() else "?" for sign in part)
+        line = plain(part)
         return Place(self.path, f"{self.inside}, {line}" if self.inside else line, self.problems, self.doubts)
 
-    def say(self, problem: str, *, once: bool = False) -> None:
-        """Record a mistake here; `once`: unless it is recorded already."""
-        sentence = ": ".join(text for text in (self.path, self.inside, problem) if text)
-        if not (once and sentence in self.problems):
-            self.problems.append(sentence)
+    def say(self, problem: str) -> None:
+        """Record a mistake here, unless the same is recorded already."""
+        self.problems[": ".join(text for text in (self.path, self.inside, problem) if text)] = None
 
 
 T = TypeVar("T", bound=Struct)
@@ -215,7 +216,7 @@ def make(
     """
     lacking = [name for name in _required(kind) if name not in values]
     for name in lacking:
-        place.say(f"{name} is missing", once=True)
+        place.say(f"{name} is missing")
     good = {key: value for key, value in values.items() if value is not WRONG}
     if stand_in is not None:
         return kind(**{key: value for key, value in stand_in.items() if key not in good}, **good)
@@ -274,8 +275,8 @@ def _plain(error: str, kind: object) -> str:
         if "[A-Za-z0-9][A-Za-z0-9_." in error:
             return "expected a name of at most 64 letters, digits, _, . and -"
         return "expected text without control characters"
-    for word, plain in _WORDS.items():
-        error = error.replace(word, plain)
+    for word, in_words in _WORDS.items():
+        error = error.replace(word, in_words)
     return error[0].lower() + error[1:].replace("`", "'")
 
 

@@ -13,11 +13,14 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct, field, json
 
 from kdbench.claim import Claim
+from kdbench.errors import Line
 from kdbench.identity import identity
 from kdbench.weights import Digest, Imported, Weights
 
-PROTOCOL = 1
-"""The version of the arithmetic of training. Raised whenever a change of code can change a number."""
+PROTOCOL = 2
+"""The version of the arithmetic of training. Raised whenever a change of code can change a number.
+2: teachers are folded (models/folding.py); float32 on a GPU is never rounded to tf32.
+"""
 
 RESULT_SCHEMA = 1
 """The version of the JSON of a stored result."""
@@ -99,7 +102,12 @@ class Teacher(Struct, frozen=True):
     """A checkpoint on the way of another run: after an epoch, or the best one on test."""
 
     run: "Run"
-    epoch: Positive | Literal["best"]
+    epoch: Count | Literal["best"]  # 0: before its training, which is then not needed
+
+    @property
+    def trained(self) -> bool:
+        """Whether the run must have a result before it can teach."""
+        return self.epoch != 0
 
 
 class Run(Struct, frozen=True, omit_defaults=True, dict=True):
@@ -156,8 +164,7 @@ class Tolerance(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     top1: Rate
     gain: Rate
-    why: str = ""
-    """Why a row's margins are not the suite's."""
+    why: str = ""  # why a row's margins are not the suite's
 
 
 class TeacherName(Struct, frozen=True):
@@ -315,7 +322,7 @@ class Result(Struct, frozen=True, kw_only=True):
     peak_memory: int
     weights: dict[str, Digest]
     """The sha256 of the weights kept, by epoch."""
-    environment: dict[str, str | int | float | bool | None]
+    environment: dict[Line, Line | int | float | bool | None]
     predictions: dict[str, Digest] = {}
     """The sha256 of the classes predicted, by epoch, and of the true ones (`kdbench.predictions`)."""
 
@@ -325,9 +332,9 @@ class Failure(Struct, frozen=True, kw_only=True):
 
     id: str
     run: Run
-    cause: str
+    cause: Line
     """What went wrong, in a line."""
-    log: str
+    log: Line
     """Where the whole of it lies."""
 
 
@@ -362,10 +369,8 @@ class Verdict(Struct, frozen=True, kw_only=True):
     """The plain test: the mean differs from the printed number by no more than the tolerance."""
     p: float | None = None
     """The p-value of the two one-sided tests: small means equivalent within the tolerance."""
-    p_outside: float | None = None
-    """The p-value of the opposite: small means that the difference is larger than the tolerance."""
-    p_adjusted: float | None = None
-    """Holm's adjusted p-value of what the word claims, where asked for: `holm.adjust`."""
+    p_outside: float | None = None  # of the opposite: small means a difference beyond the tolerance
+    p_adjusted: float | None = None  # Holm's, of what the word claims, where asked for: `holm.adjust`
     level: float = 0.05
     """The largest p-value that counts: less where the row is looked at after each seed (`sequential`)."""
     exact: bool = True
@@ -387,10 +392,8 @@ class Check(Struct, frozen=True, kw_only=True):
     gain: Verdict
     values: dict[int, float] = {}
     """The accuracy at the row's reading, by seed."""
-    gains: dict[int, float] = {}
-    """The same less the baseline's of the same seed, where both are there."""
-    readings: dict[str, float] = {}
-    """The mean over the seeds at `last`, at `best` and at the row's epoch."""
+    gains: dict[int, float] = {}  # the same less the baseline's of the same seed
+    readings: dict[str, float] = {}  # the mean over the seeds at `last`, `best` and the row's epoch
     optimism: float | None = None
     """Mean of (best on test minus last)."""
     same_as: tuple[str, ...] = ()

@@ -1,13 +1,15 @@
 """How far the runs of a selection are, from what lies on disk alone."""
 
+import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal, get_args
 
-from filelock import FileLock, Timeout
 from msgspec import Struct
 
+from kdbench import lease
 from kdbench.machine import Machine
 from kdbench.spec import Run
 from kdbench.store import load_failures
@@ -16,6 +18,7 @@ from kdbench.workload import Workload
 
 Word = Literal["done", "running", "queued", "stopped", "failed", "blocked", "waiting"]
 STATES = get_args(Word)
+_CHECKPOINT = re.compile(r"(\d{1,9})\.[0-9a-f]+\.safetensors$")
 
 
 class State(Struct, frozen=True):
@@ -46,10 +49,10 @@ def find_states(work: Workload, machine: Machine) -> list[State]:
         if name in work.index.results:
             states.append(_state(name, run, "done", run.recipe.epochs))
             continue
-        teacher = run.teacher.run.id if run.teacher else ""
+        teacher = run.teacher.run.id if run.teacher and run.teacher.trained else ""
         epoch = newest_checkpoint(machine.scratch / "checkpoints" / name)
-        if locked(machine.scratch / "locks" / f"{name}.lock"):
-            states.append(_state(name, run, "running", epoch))
+        if (owner := lease.owner(machine.scratch / "locks" / name)) is not None:
+            states.append(_state(name, run, "running", epoch, f"on {owner.host}"))
         elif name in failures:
             detail = f"{failures[name].cause} ({failures[name].log})"
             states.append(_state(name, run, "failed", epoch, detail))
@@ -67,18 +70,11 @@ def _state(name: str, run: Run, state: Word, epoch: int, detail: str = "") -> St
 
 def newest_checkpoint(folder: Path) -> int:
     """The epoch of a run's newest checkpoint; 0 where it has none."""
-    return max((int(path.name.split(".")[0]) for path in folder.glob("*.*.safetensors")), default=0)
-
-
-def locked(path: Path) -> bool:
-    """Whether a process holds this lock now."""
-    if not path.exists():
-        return False
     try:
-        with FileLock(path, timeout=0):
-            return False
-    except Timeout:
-        return True
+        names = os.listdir(folder)  # noqa: PTH208 - names will do
+    except OSError:
+        return 0
+    return max((int(match[1]) for match in map(_CHECKPOINT.match, names) if match), default=0)
 
 
 def describe(states: Iterable[State]) -> Iterator[str]:

@@ -8,19 +8,23 @@
 Every file is written under another name, synced, and renamed. No result is ever overwritten.
 """
 
+import errno
 import os
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from hashlib import file_digest
 from pathlib import Path
+from secrets import token_hex
 from types import MappingProxyType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
-from kdbench.errors import UserError
+from kdbench.errors import UserError, plain
 from kdbench.spec import RESULT_SCHEMA, Failure, Result, Run
+from kdbench.upgrades import UPGRADES
 
 LARGEST_RESULT = 10_000_000
 """Bytes; a record of 1,000 epochs has about 60,000."""
@@ -115,30 +119,47 @@ def load_result(path: Path, known: Run | None = None) -> Result:
     """Read one result and hold it against its own id and curve, and against the run if that is known.
 
     Raises:
-        UserError: broken, of another schema, or its content is not that of its id.
+        UserError: broken, of a newer schema, or its content is not that of its id.
     """
     content = _read(path)
     try:
         result = msgspec.json.decode(content, type=Result)
     except _BROKEN as error:
-        _check_schema(path, content)
-        raise UserError(f"{path}: no valid result: {error}; move it away to train the run again") from error
-    _check_schema(path, content, result.schema)
+        result = _upgraded(path, content, _broken(path, error))
+    else:
+        if result.schema != RESULT_SCHEMA:
+            result = _upgraded(path, content, None)
     _check_identity(path, result, known)
     _check_curve(path, result)
     return result
 
 
-def _check_schema(path: Path, content: bytes, schema: int | None = None) -> None:
-    """Refuse a result of another version by name, also one that this version cannot read."""
-    if schema is None:
-        try:
-            schema = msgspec.json.decode(content, type=_Schema).schema
-        except _BROKEN:
-            return
-    if schema != RESULT_SCHEMA:
+def _broken(path: Path, error: Exception) -> UserError:
+    return UserError(f"{path}: no valid result: {error}; move it away to train the run again")
+
+
+def _upgraded(path: Path, content: bytes, broken: UserError | None) -> Result:
+    """A result of an older schema in today's form.
+
+    Raises:
+        UserError: of a newer schema, of one that was never written, or as broken as it was said to be.
+    """
+    try:
+        schema = msgspec.json.decode(content, type=_Schema).schema
+    except _BROKEN:
+        schema = RESULT_SCHEMA
+    if schema == RESULT_SCHEMA and broken is not None:
+        raise broken
+    if schema not in UPGRADES:
         age = "newer; update kdbench" if schema > RESULT_SCHEMA else "older"
         raise UserError(f"{path}: result of schema {schema}, which is {age}; this is {RESULT_SCHEMA}")
+    try:
+        values: dict[str, Any] = msgspec.json.decode(content)
+        for step in range(schema, RESULT_SCHEMA):
+            values = {**UPGRADES[step](values), "schema": step + 1}
+        return msgspec.convert(values, Result)
+    except (*_BROKEN, LookupError, TypeError, ValueError) as error:
+        raise _broken(path, error) from error
 
 
 def load_failure(path: Path) -> Failure:
@@ -167,11 +188,15 @@ def _read(path: Path) -> bytes:
 def _check_identity(path: Path, record: Result | Failure, known: Run | None = None) -> None:
     match = _NAME.search(path.name)
     named = match["id"] if match else "no id"
-    if known is not None and record.id == named == known.id and record.run == known:
-        return
-    if not record.id == record.run.id == named:
+    try:
+        if known is not None and record.id == named == known.id and record.run == known:
+            return
+        hashed = record.run.id
+    except RecursionError as error:
+        raise UserError(f"{path}: its teachers are nested too deep; move it away") from error
+    if not record.id == hashed == named:
         raise UserError(
-            f"{path}: its run hashes to {record.run.id}, its id is {record.id}, its name says {named}: "
+            f"{path}: its run hashes to {hashed}, its id is {record.id:.80}, its name says {named}: "
             f"it was changed by hand or comes from another experiment; move it away"
         )
 
@@ -197,10 +222,9 @@ def save_result(folder: Path, result: Result) -> Path:
     """
     there = _stem(folder, result.run)
     path, number = there.with_name(f"{there.name}.json"), 0
-    while path.exists():
+    while path.exists() or not write(path, _pretty(result), fresh=True):
         number += 1
         path = there.with_name(f"{there.name}.repeat{number}.json")
-    write(path, _pretty(result))
     with suppress(FileNotFoundError):
         there.with_name(f"{there.name}.failed.json").unlink()
     return path
@@ -214,8 +238,12 @@ def save_failure(folder: Path, failure: Failure) -> Path:
     """
     there = _stem(folder, failure.run)
     path = there.with_name(f"{there.name}.failed.json")
-    write(path, _pretty(failure))
+    write(path, _pretty(replace(failure, cause=_line(failure.cause), log=_line(failure.log))))
     return path
+
+
+def _line(text: str) -> str:
+    return plain(" ".join(text.split()))[:4096]
 
 
 def _stem(folder: Path, run: Run) -> Path:
@@ -228,30 +256,64 @@ def _pretty(record: Result | Failure) -> bytes:
     return _NUMBERS.sub(lambda found: b"[" + b" ".join(found[0][1:-1].split()) + b"]", lines) + b"\n"
 
 
-def write(path: Path, content: bytes, *, cure: str = "") -> None:
+def write(path: Path, content: bytes, *, cure: str = "", fresh: bool = False) -> bool:
     """Write a whole file or nothing: another name, sync, rename.
 
     Args:
         path: its folder is made if need be.
         content: the whole of it.
         cure: what to do where this cannot be written, for the error.
+        fresh: leave a file of this name as it is.
+
+    Returns:
+        Whether it was written: not so where a file had to be left.
 
     Raises:
-        UserError: the folder cannot be written.
+        UserError: the folder cannot be written, or the disk is full.
     """
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
+    unfinished = path.with_name(f".{path.name}.{token_hex(4)}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with unfinished.open("wb") as file:
+        with unfinished.open("xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        unfinished.replace(path)
+        written = _rename(unfinished, path, fresh=fresh)
+        _sync(path.parent)
     except OSError as error:
         with suppress(OSError):
             unfinished.unlink()
         told = f"{path}: cannot be written: {error.strerror}"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            cure = cure or "make room, and run it again: what is finished is kept"
         raise UserError(f"{told}; {cure}" if cure else told) from error
+    return written
+
+
+def _rename(unfinished: Path, path: Path, *, fresh: bool) -> bool:
+    if not fresh:
+        unfinished.replace(path)
+        return True
+    try:
+        path.hardlink_to(unfinished)  # unlike a rename, it never replaces a file
+    except FileExistsError:
+        unfinished.unlink()
+        return False
+    except OSError:  # a file system without hard links: there the run's lease alone guards it
+        unfinished.replace(path)
+        return True
+    unfinished.unlink()
+    return True
+
+
+def _sync(folder: Path) -> None:
+    """Make names last through a loss of power, where the file system knows how."""
+    with suppress(OSError):
+        file = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(file)
+        finally:
+            os.close(file)
 
 
 def check_writable(folder: Path) -> None:

@@ -37,6 +37,9 @@ from kdbench.spec import (
 from kdbench.toml import parse
 from kdbench.weights import Imported, Weights
 
+MOST_ROWS = 50_000
+"""Of a suite; each may be wrong in several ways, all of which are told."""
+
 
 def load_suite(path: str | Path) -> Suite:
     """Read one suite, named by its path with or without `.toml`.
@@ -54,6 +57,7 @@ def read_suite(file: Path, content: Mapping[str, Any]) -> Suite:
     Raises:
         UserError: it is wrong; one sentence for each of its mistakes.
     """
+    _check_size(content, file)
     place = Place(str(file))
     suite = build(file, read_suite_file(content, place), place)
     find_mistakes(suite, place)
@@ -61,6 +65,17 @@ def read_suite(file: Path, content: Mapping[str, Any]) -> Suite:
     if place.problems:
         raise UserError(*place.problems)
     return suite
+
+
+def _check_size(content: Mapping[str, Any], file: Path) -> None:
+    """Before anything is said of each row."""
+    tables = content.get("table")
+    lists = (
+        [table.get("rows") for table in tables if isinstance(table, dict)] if isinstance(tables, list) else []
+    )
+    rows = sum(len(some) for some in lists if isinstance(some, list))
+    if rows > MOST_ROWS or len(lists) > MOST_ROWS:
+        raise UserError(f"{file}: {rows:,} rows in {len(lists):,} tables; at most {MOST_ROWS:,}: split it")
 
 
 def find_file(path: Path) -> Path:
@@ -210,7 +225,7 @@ def _loss_values(written: Mapping[str, object], place: Place) -> dict[str, Any]:
 def _loss(values: Mapping[str, Any], place: Place) -> Loss | None:
     """A loss of all its levels; None without a name."""
     if "name" not in values:
-        place.say('the loss has no name; write for example loss = { name = "ce" }', once=True)
+        place.say('the loss has no name; write for example loss = { name = "ce" }')
     if not isinstance(values.get("name"), str):
         return None
     given = sorted(values.keys() - {"name"})

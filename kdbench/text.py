@@ -6,7 +6,10 @@ from typing import Any
 import msgspec
 
 from kdbench import catalog
+from kdbench.attribute import Attribution, lines
+from kdbench.bill import Bill, describe_bill, run_cost
 from kdbench.lint import Finding
+from kdbench.proposing import Proposal
 from kdbench.spec import Cell, Recipe, Row, Run, Suite
 from kdbench.workload import Workload
 
@@ -18,15 +21,55 @@ def columns(rows: Sequence[Sequence[object]], heads: Sequence[str]) -> str:
     return str(tabulate(rows, headers=heads, tablefmt="plain", disable_numparse=True))
 
 
-def describe_plan(work: Workload) -> Iterator[str]:
-    """What is stored and what would be trained."""
+def describe_plan(work: Workload, bill: Bill) -> Iterator[str]:
+    """What is stored, what would be trained, and what that costs."""
     yield describe_work(work)
-    if work.runs:
-        rows = [
-            (run.id, run.slug, run.seed, run.recipe.epochs, _taught(run), _why(work, run))
-            for run in work.runs
-        ]
-        yield columns(rows, ["run", "what", "seed", "epochs", "teacher", ""])
+    if not work.runs:
+        return
+    rows = [
+        (run.id, run.slug, run.seed, run.recipe.epochs, _taught(run), *run_cost(bill, run), _why(work, run))
+        for run in work.runs
+    ]
+    yield columns(rows, ["run", "what", "seed", "epochs", "teacher", "PFLOP", "time", ""])
+    yield ""
+    yield from describe_bill(bill, work.runs, [suite.path.removesuffix(".toml") for suite, _ in work.suites])
+
+
+def describe_proposals(chosen: Sequence[Proposal], found: Sequence[Proposal]) -> Iterator[str]:
+    """Which seeds to train next, the cheapest decision first, and what they cost in all."""
+    if not found:
+        yield "nothing to propose: every row is decided, or no seed would decide it"
+        return
+    rows = [
+        (
+            each.row,
+            each.top1,
+            each.gain,
+            ", ".join(map(str, each.seeds)),
+            len(each.runs),
+            "?" if each.seconds is None else f"{each.seconds / 3600:.2f}",
+            "" if each.sure else "to know the spread",
+        )
+        for each in chosen
+    ]
+    yield columns(rows, ["row", "verdict", "gain", "seeds", "runs", "hours", ""])
+    hours = sum(each.seconds or 0.0 for each in chosen) / 3600
+    unknown = sum(each.seconds is None for each in found)
+    yield f"{len(chosen)} of {len(found)} open rows, {hours:.2f} hours if mean and spread stay"
+    if unknown:
+        yield f"{unknown} rows of unknown cost: nothing like them was trained yet; a budget leaves them out"
+
+
+def describe_attribution(found: Attribution, missing: int) -> Iterator[str]:
+    """What each delta explains, in percentage points with the 90 % interval and the number of seeds."""
+    reference, printed, released = (
+        "-" if value is None else f"{value:.2f}" for value in (found.reference, found.printed, found.released)
+    )
+    yield f"{found.row}: the paper prints {reference}; trained as printed {printed}, as released {released}"
+    yield columns(list(lines(found)), ["delta", "on, where none is", "off, where all are", "explains"])
+    yield from (f"cannot be switched by itself: {delta}" for delta in found.stuck)
+    if missing:
+        yield f"{missing} runs are missing for the whole answer; --run trains them"
 
 
 def describe_work(work: Workload) -> str:

@@ -7,7 +7,7 @@ import tomli
 
 from kdbench.errors import UserError
 
-LARGEST_FILE = 20_000_000
+LARGEST_FILE = 10_000_000
 """Bytes; a suite of 10,000 rows has about a million."""
 
 

@@ -18,6 +18,7 @@ from msgspec import Struct
 from kdbench import __version__, catalog
 from kdbench.bundle import FORMAT, Manifest, judge_again, verdicts
 from kdbench.errors import UserError
+from kdbench.looks import load_looks
 from kdbench.predictions import LABELS, accuracy, decode
 from kdbench.spec import PROTOCOL, Result
 from kdbench.store import Index, index, load_result
@@ -79,7 +80,7 @@ def _verify(path: Path, folder: Path) -> Verified:
     records = [_record(each, folder) for each in _paths(there)]
     if any(record.wrong and not record.proven for record in records):
         return Verified(records, 0, [*wrong, "verdicts.json: not judged again, as records are broken"])
-    made = judge_again(manifest.selection(folder).load(), there)
+    made = judge_again(manifest.selection(folder).load(), there, load_looks(folder / "results"))
     if verdicts(made) != (folder / "verdicts.json").read_bytes():
         wrong.append("verdicts.json: not the verdicts that its records give")
     return Verified(records, sum(map(len, made)), wrong)

@@ -1,17 +1,21 @@
 """What a command line asks for: suites, read in a form, with their rows, seeds and settings."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import tomli
 from msgspec import Struct
 
+from kdbench.audit import load_prober
+from kdbench.controls import control_cells
 from kdbench.errors import UserError
 from kdbench.machine import Machine
 from kdbench.plan import expand, make_plan, weights_needed
 from kdbench.spec import Cell, Form, Precision, Reading, Run, Suite
 from kdbench.store import Index, index, weights_there
 from kdbench.suite import load_suite
+
+Suites = list[tuple[Suite, tuple[Cell, ...]]]
 
 
 class Selection(Struct, frozen=True, kw_only=True):
@@ -26,6 +30,11 @@ class Selection(Struct, frozen=True, kw_only=True):
     precision: Precision = "float32"
     reading: Reading | None = None
     """Which point of the curves is judged, instead of the suite's; trains nothing."""
+    auto: bool = False
+    """Seeds where they help, up to `most`: those that are stored, and those that are proposed."""
+    most: int = 10
+    controls: bool = False
+    """Whether rows that have a teacher are held against controls, which are further runs."""
     holm: bool = False
     """Whether the verdicts are adjusted for their number."""
     part: tuple[int, int] = (1, 1)
@@ -56,7 +65,7 @@ class Selection(Struct, frozen=True, kw_only=True):
             suite,
             form=self.form,
             rows=rows,
-            seeds=self.seeds,
+            seeds=range(self.most) if self.auto else self.seeds,
             settings=self.settings,
             smoke=self.smoke,
             fitting=fitting,
@@ -96,10 +105,28 @@ def find_work(selection: Selection, machine: Machine, *, again: bool = False) ->
         UserError: a suite is wrong.
     """
     suites = selection.load()
+    every = all_rows(selection, suites)
+    if selection.controls:
+        suites = [(suite, (*cells, *controls_of(cells))) for suite, cells in suites]
+    return compare(suites, every, machine, again=again)
+
+
+def controls_of(cells: Iterable[Cell]) -> Iterator[Cell]:
+    """The controls of those rows that have a teacher; imports torch."""
+    for _, controls in control_cells(cells, load_prober()):
+        yield from controls.values()
+
+
+def all_rows(selection: Selection, suites: Suites) -> list[Cell]:
+    """Every row of the suites that fits the settings, also those that were not asked for."""
+    if (selection.rows, selection.part) == ("*", (1, 1)):
+        return [cell for _, some in suites for cell in some]
+    return [cell for suite, _ in suites for cell in selection.cells(suite, "*", fitting=True)]
+
+
+def compare(suites: Suites, every: Sequence[Cell], machine: Machine, *, again: bool = False) -> Workload:
+    """Compare rows with what is stored; `every`: the rows that may learn from what is trained."""
     cells = [cell for _, some in suites for cell in some]
-    every = cells
-    if (selection.rows, selection.part) != ("*", (1, 1)):
-        every = [cell for suite, _ in suites for cell in selection.cells(suite, "*", fitting=True)]
     there = index(machine.results)
     asked = {name for cell in cells for name in cell.ids}
     stored = set(there.results) - (asked if again else set())

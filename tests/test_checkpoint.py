@@ -22,6 +22,7 @@ from kdbench.training.checkpoint import (
 )
 from kdbench.training.optim import Optimizer, make_optimizer
 
+BASIS = {"data": "d" * 64, "teacher": None}
 RECIPE = Recipe(epochs=9, batch_size=1, lr=0.1, momentum=0.9)
 
 
@@ -42,7 +43,7 @@ def at(epoch: int, **weights: str) -> Progress:
 def save(folder: Path, *epochs: int) -> None:
     """The checkpoint of each of these epochs; its weights are those of the epoch's seed."""
     for epoch in epochs:
-        save_progress(folder, at(epoch), *make(epoch))
+        save_progress(folder, at(epoch), *make(epoch), BASIS)
 
 
 def same(a: nn.Module, b: nn.Module) -> bool:
@@ -63,15 +64,15 @@ def flip_a_bit(path: Path) -> None:
 def test_progress_comes_back_whole(tmp_path: Path) -> None:
     (model, optimizer), (other, others) = make(1), make(2)
     before = at(3, best="a" * 64)
-    save_progress(tmp_path, before, model, optimizer)
-    assert load_progress(tmp_path, other, others) == before
+    save_progress(tmp_path, before, model, optimizer, BASIS)
+    assert load_progress(tmp_path, other, others, BASIS) == before
     assert same(model, other)
     assert all(a.equal(b) for a, b in zip(optimizer.state, others.state, strict=True))
 
 
 def test_progress_of_a_run_that_has_none_is_the_start(tmp_path: Path) -> None:
     (model, optimizer), (untouched, _) = make(1), make(1)
-    assert load_progress(tmp_path, model, optimizer) == Progress()
+    assert load_progress(tmp_path, model, optimizer, BASIS) == Progress()
     assert same(model, untouched)
 
 
@@ -87,7 +88,7 @@ def test_damaged_checkpoint_is_passed_over_for_the_one_before(
     save(tmp_path, 1, 2)
     damage(checkpoints(tmp_path)[0])
     model, optimizer = make(5)
-    assert load_progress(tmp_path, model, optimizer).epoch == 1
+    assert load_progress(tmp_path, model, optimizer, BASIS).epoch == 1
     assert same(model, make(1)[0])
 
 
@@ -96,7 +97,7 @@ def test_damaged_checkpoints_leave_the_start(tmp_path: Path) -> None:
     for path in checkpoints(tmp_path):
         flip_a_bit(path)
     model, optimizer = make(5)
-    assert load_progress(tmp_path, model, optimizer) == Progress()
+    assert load_progress(tmp_path, model, optimizer, BASIS) == Progress()
     assert same(model, make(5)[0])
 
 
@@ -104,9 +105,9 @@ def test_damaged_checkpoint_does_not_count_as_a_generation(tmp_path: Path) -> No
     save(tmp_path, 1, 2)
     flip_a_bit(checkpoints(tmp_path)[0])
     model, optimizer = make(5)
-    progress = load_progress(tmp_path, model, optimizer)
+    progress = load_progress(tmp_path, model, optimizer, BASIS)
     progress.epoch = 2
-    save_progress(tmp_path, progress, model, optimizer)
+    save_progress(tmp_path, progress, model, optimizer, BASIS)
     whole = [path for path in checkpoints(tmp_path) if digest(path) == path.name.split(".")[1]]
     assert [path.name.split(".")[0] for path in whole] == ["2", "1"]
 
@@ -114,7 +115,7 @@ def test_damaged_checkpoint_does_not_count_as_a_generation(tmp_path: Path) -> No
 def test_unfinished_file_is_no_checkpoint(tmp_path: Path) -> None:
     save(tmp_path, 1)
     (tmp_path / f".2.{'0' * 64}.safetensors.99.part").write_bytes(b"half")
-    assert load_progress(tmp_path, *make(5)).epoch == 1
+    assert load_progress(tmp_path, *make(5), BASIS).epoch == 1
 
 
 def test_weights_come_back_as_they_were(tmp_path: Path) -> None:
@@ -133,7 +134,7 @@ def test_weights_are_named_by_their_content(tmp_path: Path) -> None:
 def test_weights_that_nobody_needs_any_more_go(tmp_path: Path) -> None:
     first = save_weights(tmp_path / "weights", "best", make(1)[0])
     second = save_weights(tmp_path / "weights", "best", make(2)[0])
-    save_progress(tmp_path, at(2, best=second), *make(2))
+    save_progress(tmp_path, at(2, best=second), *make(2), BASIS)
     assert [path.name.split(".")[1] for path in (tmp_path / "weights").iterdir()] == [second]
     assert first != second
 
@@ -166,7 +167,7 @@ def test_publish_again_changes_nothing(tmp_path: Path) -> None:
 def test_every_file_is_safetensors(tmp_path: Path) -> None:
     model, optimizer = make(1)
     kept = {"best": save_weights(tmp_path / "weights", "best", model)}
-    save_progress(tmp_path, at(1, **kept), model, optimizer)
+    save_progress(tmp_path, at(1, **kept), model, optimizer, BASIS)
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert len(files) == 2
     assert all(load_file(path) and not path.read_bytes().startswith(b"\x80") for path in files)

@@ -149,6 +149,14 @@ def test_claim_of_a_file_is_that_of_the_suite(tmp_path: Path) -> None:
     assert suite.claims == (claim_of(order=("1.base", "1.kd")),)
 
 
+OVER = """
+[[table]]
+id = "1.kd"
+loss = { name = "kd", alpha = 0.5, tau = 4 }
+rows = [{ student = "digits_mlp", teacher = "digits_mlp", over = "1.kd/digits_mlp:digits_cnn" }]
+"""
+
+
 @pytest.mark.parametrize(
     ("lines", "said"),
     [
@@ -156,6 +164,7 @@ def test_claim_of_a_file_is_that_of_the_suite(tmp_path: Path) -> None:
         (['improves = ["1.kd"]', 'order = ["1.base", "1.kd"]'], "says order and improves; give one"),
         (['improves = ["1.dk"]'], "unknown table or rows '1.dk'. Did you mean '1.kd'?"),
         (['improves = ["1.base"]'], "1.base/digits_mlp has no baseline to improve on"),
+        (['improves = ["1.kd/*:digits_mlp"]', OVER], "gains over 1.kd/digits_mlp:digits_cnn; write order"),
         (['order = ["1.kd"]'], "order has two or more"),
         (['alike = ["1.base", "1.kd"]'], "alike needs a margin"),
         (['alike = ["1.kd"]', "margin = 1"], "alike compares two, not 1"),

@@ -502,6 +502,56 @@ def test_reading_that_no_curve_has_is_refused(kdbench: Command, reading: str, sa
     assert (done.code, said in done.err) == (2, True)
 
 
+def test_plan_proposes_the_seeds_that_decide_and_what_they_cost(kdbench: Command, project: Path) -> None:
+    store(project, project / "suites" / "small.toml", {"1.base/digits_mlp": 90.0})
+    found = kdbench("plan", "suites/small", "--budget", "1h", "--json").json
+    assert found == []  # the one is decided, nothing like the others was trained
+    auto = kdbench("plan", "suites/small", "--seeds", "auto", "--json").json
+    assert [each["row"] for each in auto] == ["1.base/digits_cnn", KD]
+    assert "2 rows of unknown cost" in kdbench("plan", "suites/small", "--budget", "1h").out
+
+
+def test_check_of_auto_seeds_takes_all_that_are_stored(kdbench: Command, project: Path) -> None:
+    path = project / "suites" / "small.toml"
+    for cell in expand(load_suite(path), rows="1.base/digits_mlp", seeds=range(4)):
+        for run in cell.runs:
+            save_result(project / "results", make_result(run, 90.0, 90.0, 90.0))
+    check = kdbench("check", "suites/small", "--seeds", "auto", "--json").json[0]
+    assert check["top1"]["n"] == 4
+
+
+@pytest.mark.parametrize("words", [["--on", "slurm"], ["--again"]])
+def test_auto_seeds_are_refused_where_they_make_no_sense(kdbench: Command, words: list[str]) -> None:
+    done = kdbench("run", "suites/small", "--seeds", "auto", *words)
+    assert (done.code, "--seeds auto" in done.err) == (2, True)
+
+
+def test_attribute_says_what_is_missing_and_what_each_delta_explains(kdbench: Command, project: Path) -> None:
+    assert "6 runs are missing" in kdbench("attribute", f"small/{KD}").out
+    path = project / "suites" / "small.toml"
+    for form, top1 in (("printed", 91.0), ("released", 92.5)):
+        for cell in expand(load_suite(path), form=form, rows=KD):  # type: ignore[arg-type]
+            for run in cell.runs:
+                save_result(project / "results", make_result(run, top1, top1, top1))
+    done = kdbench("attribute", f"small/{KD}", "--json")
+    assert done.json["explained"][0]["explains"]["points"] == 1.5
+    assert kdbench("attribute", f"small/{KD}").out.count("+1.50 ± 0.00 (2)") == 4
+
+
+def test_attribute_of_a_row_without_deltas_is_refused(kdbench: Command) -> None:
+    done = kdbench("attribute", "small/1.base/digits_mlp")
+    assert (done.code, "no delta changes its runs" in done.err) == (2, True)
+
+
+def test_controls_are_planned_and_reported_on_request(kdbench: Command, project: Path) -> None:
+    store(project, project / "suites" / "small.toml", AS_PRINTED)
+    words = ("suites/small", "--controls")
+    assert "8 to train" in kdbench("run", *words, "--dry-run").out
+    assert "## Controls" in kdbench("report", *words).out
+    assert "the teacher matters" in kdbench("check", *words).out
+    assert "## Controls" not in kdbench("report", "suites/small").out
+
+
 CLAIM = """
 [[claim]]
 id = "kd"

@@ -46,7 +46,13 @@ def test_report_of_an_unknown_suffix_is_refused_before_anything_is_read(kdbench:
 
 
 @pytest.mark.parametrize(
-    "words", [["--format", "pdf"], ["--summary", "--format", "html"], ["--into", "a", "-o", "b"]]
+    "words",
+    [
+        ["--format", "pdf"],
+        ["--summary", "--format", "html"],
+        ["--into", "a", "-o", "b"],
+        ["--ages", "-o", "a.html"],
+    ],
 )
 def test_report_of_contradicting_options_is_bad_usage(
     kdbench: Command, project: Path, words: list[str]

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from filelock import FileLock
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -18,7 +17,8 @@ from kdbench.catalog import ModelEntry
 from kdbench.cohorts import lessons, make_cohorts
 from kdbench.dispatch import dispatch
 from kdbench.errors import DivergedError
-from kdbench.jobs import Done, Event, Failed, Job, Update
+from kdbench.jobs import Done, Elsewhere, Event, Failed, Job, Update
+from kdbench.lease import Watch, take
 from kdbench.machine import Data, Folders, Local, Machine
 from kdbench.models.output import Network
 from kdbench.spec import Loss, Recipe, Result, Run, Teacher
@@ -289,22 +289,15 @@ def test_members_that_are_further_do_nothing_twice(opened: Opened) -> None:
     assert seen == [(second, 1), (second, 2), (first, 3), (second, 3)]
 
 
-def test_member_that_another_process_trains_is_looked_after_last(opened: Opened) -> None:
-    """The cohort does not wait for its lock: the others are trained first."""
-    world, told = opened("here"), []
-    path = world.machine.scratch / "locks" / f"{STUDENTS[0].id}.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path)
-    lock.acquire()
-
-    def tell(event: Event) -> None:
-        told.append(event)
-        if isinstance(event, Done):
-            lock.release()
-
-    do([Job(run) for run in STUDENTS[:2]], world, tell)
-    assert [event.id for event in told if isinstance(event, Done)] == [STUDENTS[1].id, STUDENTS[0].id]
-    assert not any(event.id == STUDENTS[0].id for event in told[:3])
+def test_member_that_another_process_trains_leaves_the_cohort(opened: Opened) -> None:
+    world = opened("here")
+    told: list[Event] = []
+    lease = take(world.machine.scratch / "locks" / STUDENTS[0].id, Watch())
+    assert lease is not None
+    with lease:
+        do([Job(run) for run in STUDENTS[:2]], world, told.append)
+    assert told[0] == Elsewhere(STUDENTS[0].id)
+    assert [event.id for event in told if isinstance(event, Done)] == [STUDENTS[1].id]
 
 
 def test_member_that_is_stored_is_not_trained_again(opened: Opened) -> None:

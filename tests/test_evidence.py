@@ -6,12 +6,15 @@ import sys
 import zipfile
 from hashlib import sha256
 from pathlib import Path
+from shutil import copytree
 
 import pytest
 
+from kdbench.looks import record
 from kdbench.machine import load_machine
 from kdbench.plan import expand, make_plan
 from kdbench.predictions import accuracy, decode, encode
+from kdbench.sequential import Looks
 from kdbench.store import save_result
 from kdbench.suite import load_suite
 from tests.conftest import Command
@@ -103,6 +106,28 @@ def test_verifying_imports_neither_torch_nor_numpy(bundle: Path, tmp_path: Path)
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
     )
     assert done.stdout == "\n"
+
+
+def test_plan_of_looks_is_part_of_the_evidence(
+    kdbench: Command, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned = copytree(project, tmp_path / "planned")
+    monkeypatch.chdir(planned)
+    record(planned / "results", expand(load_suite(f"{SMALL}.toml"), seeds=range(5)), Looks(most=5))
+    path = tmp_path / "planned.zip"
+    kdbench("bundle", SMALL, "--seeds", "0", "-o", str(path))
+    assert member(path, "verdicts.json").count(b"looked at after each of at most 5 seeds") == 4
+    assert kdbench("verify", str(path)).code == 0
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist() if "looks" not in name}
+    rewrite(path, members)
+    assert kdbench("verify", str(path)).code == 1
+
+
+def test_bundle_of_auto_seeds_is_refused(kdbench: Command, project: Path, tmp_path: Path) -> None:
+    assert project.is_dir()
+    done = kdbench("bundle", SMALL, "--seeds", "auto", "-o", str(tmp_path / "a.zip"))
+    assert (done.code, "give the seeds" in done.err) == (2, True)
 
 
 def test_changed_file_is_named(kdbench: Command, bundle: Path) -> None:

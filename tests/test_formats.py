@@ -16,15 +16,18 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from msgspec.structs import replace
 
+from kdbench.claim import Outcome
+from kdbench.controls import Control, Controlled
 from kdbench.errors import UserError
 from kdbench.report.badge import svg
 from kdbench.report.content import Report
 from kdbench.report.formats import FORMATS, format_of, render
+from kdbench.report.html import page
 from kdbench.report.latex import escape
 from kdbench.report.sentences import LEGEND
 from kdbench.report.summary import lines, summary
 from kdbench.report.words import clean
-from kdbench.spec import Check, Verdict, Word
+from kdbench.spec import Check, Loss, Verdict, Word
 from tests.build import make_row, make_suite
 
 REPRODUCED = Verdict(
@@ -116,6 +119,20 @@ def test_junit_counts_its_cases() -> None:
     text = rendered("junit", *map(checked, (BELOW, FAILED, PENDING, REPRODUCED), [NONE] * 4, "abcd"))
     root = ET.fromstring(text)  # noqa: S314 - our own text
     assert [root.get(name) for name in ("tests", "failures", "errors", "skipped")] == ["4", "1", "1", "1"]
+
+
+# The page, what stands beside its tables.
+
+
+def test_page_tells_controls_where_they_are_asked_for() -> None:
+    control = Control(name="lsr", loss=Loss("lsr"), ids=(), gain=0.4, interval=(0.1, 0.7), n=3)
+    held = Controlled(
+        row="1.kd/a<b", controls=(control,), best="lsr", gain=0.4, interval=(0.1, 0.7), outcome=Outcome.HOLDS
+    )
+    text = page([replace(report(checked(REPRODUCED)), controls=[held])])
+    assert "<td>1.kd/a&lt;b</td><td>-</td><td>+0.40 ± 0.30</td>" in text
+    assert "<td>lsr</td><td>+0.40 ± 0.30</td><td>holds</td>" in text
+    assert "Beside controls" not in rendered("html", checked(REPRODUCED))
 
 
 # CSV, JSON, LaTeX, badge.

@@ -44,6 +44,14 @@ def test_short_runs_share_a_job_by_generation() -> None:
     assert first.minutes == 16
 
 
+def test_runs_of_one_teacher_share_a_job() -> None:
+    """In the plan they stand seed by seed, row after row."""
+    others = [make_run("shufflenetv2", teacher.seed, teacher=teacher) for teacher in TEACHERS]
+    profile = Profile(name="some", work=Spread(minutes=60, runs_per_job=2))
+    (group,) = make_groups([*STUDENTS, *others], (), profile, minute)
+    assert group.chunks == tuple(zip(STUDENTS, others, strict=True))
+
+
 def test_long_runs_have_jobs_of_their_own_and_their_own_array() -> None:
     def hours(run: Run) -> Need:
         return Need(7200.0 if run.seed == 0 else 60.0)

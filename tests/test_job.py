@@ -1,7 +1,6 @@
 """One run in a worker: its result, its failure, and what is not trained twice."""
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,8 @@ import torch
 from msgspec.structs import replace
 
 from kdbench import catalog
-from kdbench.jobs import Done, Event, Failed, Job, Update
+from kdbench.jobs import Done, Elsewhere, Event, Failed, Job, Update
+from kdbench.lease import Watch, take
 from kdbench.machine import Data, Folders, Local, Machine
 from kdbench.spec import Recipe, Run, Teacher
 from kdbench.store import index, load_failure, load_result, weights_there
@@ -94,12 +94,13 @@ def test_run_with_a_result_is_not_trained_again(world: World) -> None:
     assert (second.result, second.path) == (first.result, first.path)
 
 
-def test_run_trained_by_another_meanwhile_is_not_trained_again(world: World) -> None:
-    """Both begin without a result; the second waits for the first one's lock."""
-    with ThreadPoolExecutor(2) as both:
-        told = list(both.map(lambda _: done(world, Job(digits())), range(2)))
-    assert sorted(each.trained for each in told) == [False, True]
-    assert told[0].result == told[1].result
+def test_run_that_another_process_trains_is_left_to_it(world: World) -> None:
+    run = digits()
+    lease = take(world.machine.scratch / "locks" / run.id, Watch())
+    assert lease is not None
+    with lease:
+        assert ends(world, Job(run)) == [Elsewhere(run.id)]
+    assert done(world, Job(run)).trained
 
 
 def test_run_whose_weights_are_gone_is_trained_again(world: World) -> None:

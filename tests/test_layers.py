@@ -90,18 +90,18 @@ def test_what_trains_knows_no_suite(path: Path) -> None:
 
 @pytest.mark.parametrize("path", [path for path in CORE if path.name in NOUNS], ids=named)
 def test_nouns_import_nothing_of_kdbench(path: Path) -> None:
-    assert parts(imports(path, inside=True)) <= {"claim", "identity", "weights"}
+    assert parts(imports(path, inside=True)) <= {"claim", "errors", "identity", "weights"}
 
 
 @pytest.mark.parametrize(
     ("name", "lower"),
     [
         ("catalog.py", set()),
-        ("schema.py", {"catalog", "spec", "weights"}),
+        ("schema.py", {"catalog", "errors", "spec", "weights"}),
         ("mistakes.py", {"catalog", "printed", "schema", "spec"}),
         ("suite.py", {"claim", "errors", "mistakes", "mistakes_claims", "schema", "spec", "toml", "weights"}),
         ("plan.py", {"catalog", "errors", "mistakes", "schema", "spec"}),
-        ("store.py", {"errors", "spec"}),
+        ("store.py", {"errors", "spec", "upgrades"}),
         ("check.py", {"spec", "stats", "tally"}),
         ("claims.py", {"claim", "spec", "stats"}),
         ("tally.py", {"spec", "stats"}),

@@ -1,6 +1,7 @@
 """Worker processes: the same results in one or in two, and what becomes of one that dies."""
 
 import multiprocessing
+import operator
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
@@ -12,7 +13,7 @@ from msgspec.structs import replace
 
 from kdbench import catalog
 from kdbench.dispatch import dispatch
-from kdbench.executors.local import LocalExecutor, default_slots, ending, work
+from kdbench.executors.local import LocalExecutor, Worker, default_slots, ending, work
 from kdbench.jobs import Blocked, Done, Event, Failed, Job, Update
 from kdbench.machine import Data, Folders, Local, Machine
 from kdbench.plan import weights_needed
@@ -220,8 +221,35 @@ def test_slots_are_those_of_benchmark_toml() -> None:
 
 def test_slots_leave_each_run_its_threads() -> None:
     cores = len(os.sched_getaffinity(0))
-    assert default_slots(Machine(local=Local(threads=1))) == cores
-    assert default_slots(Machine(local=Local(threads=1000 * cores))) == 1
+    assert default_slots(Machine(local=Local(device="cpu", threads=1))) == cores
+    assert default_slots(Machine(local=Local(device="cpu", threads=1000 * cores))) == 1
+
+
+@pytest.mark.parametrize(
+    ("device", "visible", "slots"),
+    [("auto", "2,5", 4), ("cuda", "2", 2), ("cuda:1", "2,5", 2), ("auto", "MIG-7a", 2)],
+)
+def test_slots_are_the_gpus_times_the_runs_of_each(
+    monkeypatch: pytest.MonkeyPatch, device: str, visible: str, slots: int
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert default_slots(Machine(local=Local(device=device, runs_per_gpu=2))) == slots
+
+
+def test_workers_share_the_gpus_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
+    given: list[str | None] = []
+
+    class Seated(LocalExecutor):
+        def make_worker(self, gpu: str | None) -> Worker:
+            given.append(gpu)
+            return Worker(self.machine, operator.is_)
+
+    executor = Seated(Machine(), 4)
+    for _ in range(4):
+        executor.workers.append(executor.start_worker())
+    executor.close()
+    assert given == ["2", "5", "2", "5"]
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from kdbench.errors import UserError
-from kdbench.machine import Machine, load_machine
+from kdbench.machine import Local, Machine, load_machine
 
 
 def load(folder: Path, text: str) -> Machine:
@@ -73,7 +73,7 @@ def test_home_of_an_unknown_user_stands_as_written(tmp_path: Path) -> None:
         ("[locale]", "unknown section 'locale'. Did you mean 'local'? Valid: local, data, folders, slurm"),
         (
             "[local]\nslot = 1",
-            "[local]: unknown key 'slot'. Did you mean 'slots'? Valid: slots, threads, device",
+            f"[local]: unknown key 'slot'. Did you mean 'slots'? Valid: {', '.join(Local.__struct_fields__)}",
         ),
         ("[local]\nslots = 0", "[local]: slots = 0: expected a whole number >= 1"),
         ("[local]\nthreads = true", "[local]: threads = True: expected a whole number, got true or false"),

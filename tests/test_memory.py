@@ -47,3 +47,20 @@ def test_memory_of_benchmark_toml_is_shared_by_the_slots(slots: int, gib: float)
 
     machine = Machine(local=Local(memory_gib=8.0, slots=slots))
     assert room(World(machine, torch.device("cpu"))) == gib * 2**30
+
+
+@pytest.mark.parametrize(
+    ("groups", "folder", "file"),
+    [
+        ("0::/job/step\n", "job", "memory.max"),
+        ("4:memory:/job\n0::/\n", "memory/job", "memory.limit_in_bytes"),
+    ],
+)
+def test_limit_of_a_control_group_counts(tmp_path: Path, groups: str, folder: str, file: str) -> None:
+    """Also that of one around it, and in either version; "max" is none."""
+    from kdbench.training.memory import group_limits
+
+    (tmp_path / folder / "step").mkdir(parents=True)
+    (tmp_path / folder / file).write_text("4096\n", encoding="ascii")
+    (tmp_path / folder / "step" / file).write_text("max\n", encoding="ascii")
+    assert list(group_limits(groups, tmp_path)) == [4096.0]

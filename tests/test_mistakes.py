@@ -387,7 +387,7 @@ def test_file_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
 def test_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
     with (tmp_path / "a.toml").open("wb") as file:
         file.truncate(LARGEST_FILE + 1)
-    assert broken(tmp_path / "a.toml").endswith("a.toml: larger than 20,000,000 bytes; split it")
+    assert broken(tmp_path / "a.toml").endswith("a.toml: larger than 10,000,000 bytes; split it")
 
 
 def test_empty_file_lacks_every_section(tmp_path: Path) -> None:

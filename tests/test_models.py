@@ -33,6 +33,7 @@ FEATURES = {
     "mobilenetv2_fnkd": 1280,
     "digits_mlp": 32,
     "digits_cnn": 128,
+    "blank": 1,  # as many as channels
 }
 SMALL = sorted(set(FEATURES) - {"resnext101"})
 """All but resnext101: over 100 million parameters, and no code that resnext29 has not."""
@@ -130,7 +131,8 @@ def test_parameters_as_released(name: str) -> None:
 def test_every_released_network_has_golden_facts() -> None:
     elsewhere = {name for name in MODELS if name.endswith(("_v2", "_fnkd"))}  # test_models_fnkd.py
     ours = {name for name in MODELS if not name.endswith("_224")}  # test_models_imagenet.py
-    assert {*GOLDEN, *elsewhere, "resnext101", "digits_mlp", "digits_cnn"} == set(FEATURES) == ours
+    own = {"resnext101", "digits_mlp", "digits_cnn", "blank"}
+    assert {*GOLDEN, *elsewhere, *own} == set(FEATURES) == ours
 
 
 @pytest.mark.parametrize("name", SMALL)

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from kdbench.executors.local import Worker
 from kdbench.executors.node import Here, NodeExecutor, Task, Work, blocked
-from kdbench.jobs import Blocked, Event, Failed, Job
+from kdbench.jobs import Blocked, Event, Failed, Job, Update
 from kdbench.machine import Folders, Machine
 from kdbench.spec import Failure, Run
 from kdbench.store import save_failure
@@ -62,7 +62,7 @@ def test_missing_teacher_is_trained_first(work: Work) -> None:
 
     def train(job: Job) -> Event:
         trained.append(job.run)
-        return Blocked("", "")
+        return Update(job.run.id, 2, 90.0, 1.0)
 
     assert blocked(Job(STUDENT), work, train) is None
     assert trained == [TEACHER]
@@ -72,7 +72,7 @@ def test_damaged_weights_do_not_count(work: Work) -> None:
     damaged = work.machine.scratch / "weights" / TEACHER.id / f"2.{'0' * 64}.safetensors"
     damaged.parent.mkdir(parents=True)
     damaged.write_bytes(b"half of it")
-    assert blocked(Job(STUDENT), work, lambda _: Blocked("", "")) is None
+    assert blocked(Job(STUDENT), work, lambda job: Update(job.run.id, 2, 90.0, 1.0)) is None
     assert not damaged.exists()
 
 

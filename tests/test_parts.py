@@ -158,11 +158,12 @@ def test_gradient_is_the_mean_over_parts_that_know_nothing_of_each_other(
 ) -> None:
     given = lesson()
     member, other = (Member(Job(TEACHER), opened(name)) for name in ("one", "other"))
-    member.begin(1), other.begin(1)
+    member.begin(1)
+    other.begin(1)
     loss = learn(member, given)
     each = [other._loss(given.x[part], given.y[part], None) for part in cut(32, 4)]  # noqa: SLF001
     mean = torch.stack(each).mean()
-    mean.backward()
+    mean.backward()  # type: ignore[no-untyped-call]
     torch.testing.assert_close(loss, mean.detach())
     for ours, theirs in zip(member.student.parameters(), other.student.parameters(), strict=True):
         torch.testing.assert_close(ours.grad, theirs.grad)

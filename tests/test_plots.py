@@ -72,3 +72,14 @@ def test_extent_leaves_the_first_climb_out() -> None:
     curve = Curve(tuple([10.0] * 2 + [70.0] * 18), (), (), ())
     assert extent([curve], 71.0) == pytest.approx((69.94, 71.06))
     assert extent([curve], None) == pytest.approx((69.95, 70.05))
+
+
+def test_row_gains_over_the_row_that_it_names(golden: Report) -> None:
+    assert golden.baselines["1.kd/digits_mlp:digits_cnn"].row.name == "1.base/digits_mlp"
+    over = "1.kd/digits_mlp:digits_mlp@2"
+    checks = [
+        replace(check, row=replace(check.row, over=over)) if check.row.name == "2/digits_mlp" else check
+        for check in golden.checks
+    ]
+    found = replace(golden, checks=checks).baselines
+    assert (found["2/digits_mlp"].row.name, "1.base/digits_mlp" in found) == (over, False)

@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import median
 from time import perf_counter, process_time
@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from kdbench import judging, reporting
+from kdbench.bill import make_bill
 from kdbench.machine import Machine
 from kdbench.plan import expand
 from kdbench.report.markdown import markdown
@@ -74,11 +75,16 @@ def seconds(work: Callable[[], object], clock: Callable[[], float] = perf_counte
     return clock() - start
 
 
+def _plan(chosen: Selection, machine: Machine) -> Iterator[str]:
+    work = find_work(chosen, machine)
+    return describe_plan(work, make_bill(work, machine))
+
+
 def plan_check_and_report(path: Path) -> dict[str, float]:
     """The seconds that each command takes, of this process alone: others may share the cores."""
     chosen, machine = Selection(suites=(str(path),)), Machine(root=str(path.parents[1]))
     return {
-        "plan": seconds(lambda: "\n".join(describe_plan(find_work(chosen, machine))), process_time),
+        "plan": seconds(lambda: "\n".join(_plan(chosen, machine)), process_time),
         "check": seconds(lambda: judging.table(judging.judge(chosen)), process_time),
         "report": seconds(lambda: markdown(reporting.gather(judging.judge(chosen))), process_time),
     }

@@ -118,13 +118,23 @@ def test_defaults_of_a_recipe_are_pinned() -> None:
 
 
 def test_versions_are_pinned() -> None:
-    assert (PROTOCOL, RESULT_SCHEMA) == (1, 1)
+    assert (PROTOCOL, RESULT_SCHEMA) == (2, 1)
 
 
 @pytest.mark.parametrize("name", DEFAULTS)
 def test_explicit_default_gives_the_same_id(name: str) -> None:
     changes: dict[str, Any] = {name: DEFAULTS[name]}
     assert replace(BASELINE, recipe=replace(RECIPE, **changes)).id == BASELINE.id
+
+
+OF_THE_IMAGES = {"crop", "flip", "rotation", "size", "resized_crop", "resize", "normalize", "train_size"}
+
+
+@pytest.mark.parametrize("name", OTHER)
+def test_views_change_with_each_field_of_the_training_images(name: str) -> None:
+    """Runs that agree in them are trained beside each other, and hear the same kept logits."""
+    changes: dict[str, Any] = {name: OTHER[name]}
+    assert (replace(RECIPE, **changes).views != RECIPE.views) == (name in OF_THE_IMAGES)
 
 
 def test_recipe_without_options_is_hashed_without_them() -> None:

@@ -13,10 +13,11 @@ from kdbench.data import imagenet
 from kdbench.data.packed import open_dataset, source_digest
 from kdbench.errors import UserError
 from kdbench.importing.teacher import Request, import_teacher
+from kdbench.jobs import Job
 from kdbench.machine import Data, Folders, Local, Machine
-from kdbench.spec import Recipe, Run
+from kdbench.spec import Recipe, Result, Run, Teacher
 from kdbench.training.images import workers
-from kdbench.training.run import train
+from kdbench.training.run import train, train_cohort
 from kdbench.training.world import World, open_world
 from tests.build import CE, KD, make_run
 
@@ -71,10 +72,20 @@ def test_network_of_timm_trains_and_teaches_at_reduced_resolution(place: Path, t
     teacher = small("resnet18_224", **recipe)
     here = world(place, tmp_path)
     train(teacher, here)
-    taught = make_run("x", teacher=teacher).teacher
-    assert taught is not None
-    student = replace(small("mobilenetv2_224", **recipe), loss=KD, teacher=replace(taught, epoch=1))
+    student = replace(small("mobilenetv2_224", **recipe), loss=KD, teacher=Teacher(teacher, 1))
     assert train(student, here).last in {0.0, 20.0, 40.0, 60.0, 80.0, 100.0}
+
+
+def test_students_beside_each_other_are_as_alone(place: Path, tmp_path: Path) -> None:
+    """At a size too, whether the teacher is asked or was heard before."""
+    teacher = small(epochs=1)
+    taught = [replace(small(lr=lr), loss=KD, teacher=Teacher(teacher, 1)) for lr in (0.05, 0.02)]
+    alone, beside = world(place, tmp_path / "alone"), world(place, tmp_path / "beside", 2)
+    for here in (alone, beside):
+        train(teacher, here)
+    first = [train(run, alone) for run in taught]
+    cohort = list(train_cohort([Job(run) for run in taught], beside))
+    assert [end.weights for _, end in cohort if isinstance(end, Result)] == [each.weights for each in first]
 
 
 def test_imported_teacher_is_measured_at_its_size(place: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from msgspec import Struct
 
 from kdbench.cluster.estimate import Estimate
 from kdbench.cluster.profiles import Profile
+from kdbench.cohorts import make_cohorts
 from kdbench.spec import Run
 
 STARTUP = 10
@@ -66,7 +67,8 @@ def make_groups(
         parts.setdefault(kind, []).append(run)
     groups = []
     for (generation, _, _), some in sorted(parts.items(), key=lambda part: part[0]):
-        chunks = make_chunks(some, profile, need)
+        beside = [run for cohort in make_cohorts(some) for run in cohort]  # those of one teacher share a job
+        chunks = make_chunks(beside, profile, need)
         groups.append(
             Group(
                 generation=generation,

@@ -7,7 +7,7 @@ from contextlib import suppress
 from kdbench.cluster import attempts
 from kdbench.cluster.attempts import Cause
 from kdbench.errors import UserError
-from kdbench.jobs import Done, Event, Failed, Update
+from kdbench.jobs import Done, Elsewhere, Event, Failed, Update
 from kdbench.logbook import log
 from kdbench.machine import Machine
 from kdbench.progress import ending
@@ -28,6 +28,7 @@ class Journal:
         """Something happened to a run."""
         if isinstance(event, Update):
             self._update(event)
+        if isinstance(event, Update | Elsewhere):
             return
         self.say(event.id, ending(event))
         if isinstance(event, Done) and event.trained:

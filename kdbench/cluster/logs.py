@@ -3,13 +3,13 @@
 import time
 from collections.abc import Iterator
 
+from kdbench import lease
 from kdbench.address import find_row
 from kdbench.cluster import attempts, submissions
 from kdbench.cluster.queued import ask_scheduler
 from kdbench.logbook import log_files
 from kdbench.machine import Machine, load_machine
 from kdbench.spec import Cell, Form
-from kdbench.status import locked
 from kdbench.store import index
 
 LOOK = 0.5
@@ -63,7 +63,7 @@ def follow(address: str, form: Form) -> Iterator[str]:
 
 def _under_way(machine: Machine, cell: Cell) -> bool:
     missing = set(cell.ids) - index(machine.results).results.keys()
-    if any(locked(machine.scratch / "locks" / f"{name}.lock") for name in missing):
+    if any(lease.owner(machine.scratch / "locks" / name) for name in missing):
         return True
     known = ask_scheduler(machine, missing)
     alive = {key for key, seen in known.view.items() if seen.alive}

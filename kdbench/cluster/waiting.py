@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from kdbench.cluster.queued import Known, ask_scheduler, merge
 from kdbench.cluster.submitting import Submitted
-from kdbench.jobs import Blocked, Done, Event, Failed, Update
+from kdbench.jobs import Blocked, Done, Failed, News, Update
 from kdbench.spec import Failure, Run
 from kdbench.status import State, find_states
 from kdbench.store import Index, index, load_failure, load_result
@@ -18,7 +18,7 @@ LOOK = 1.0
 """Seconds between two looks at the disk."""
 
 
-def events(submitted: Submitted) -> Iterator[Event]:
+def events(submitted: Submitted) -> Iterator[News]:
     """What happens to the runs of a submission; ends when nothing more can."""
     left = {run.id: run for run in submitted.work.runs if run.id not in submitted.given_up}
     told: dict[str, int] = {}
@@ -50,7 +50,7 @@ def _look(submitted: Submitted, there: Index, known: Known, left: dict[str, Run]
     return merge(states, known, submitted.machine)
 
 
-def _event(state: State, run: Run, there: Index, *, gone: bool) -> Event | None:
+def _event(state: State, run: Run, there: Index, *, gone: bool) -> News | None:
     """What a state is news of; `gone`: a run that is nowhere will not come back."""
     if state.state == "done":
         path = there.results[run.id]

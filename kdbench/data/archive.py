@@ -10,10 +10,12 @@ from shutil import copyfileobj
 from stat import S_ISLNK
 from zipfile import BadZipFile, ZipFile
 
+from kdbench.data.bounded import members, opened_tar
 from kdbench.data.disk import write_whole
 from kdbench.errors import UserError
 
-_DAMAGED = (tarfile.TarError, BadZipFile, EOFError, zlib.error, OSError)
+_DAMAGED = (tarfile.TarError, BadZipFile, EOFError, zlib.error, OSError, ValueError)
+"""ValueError: a null byte in a name."""
 
 
 def extract(archive: Path, place: Path, files: Mapping[str, str], *, limit: int) -> None:
@@ -26,7 +28,7 @@ def extract(archive: Path, place: Path, files: Mapping[str, str], *, limit: int)
         UserError: the archive is damaged, dangerous or lacks a file.
     """
     missing = dict(files)
-    with _reading(archive), tarfile.open(archive, "r:gz") as tar:
+    with _reading(archive), opened_tar(archive, limit=limit) as tar:
         for member in _safe(tar, archive, place, limit):
             if member.isreg() and member.name in missing:
                 _write(tar, member, place, missing.pop(member.name), archive)
@@ -40,7 +42,7 @@ def unpack(archive: Path, place: Path, wanted: Callable[[str], bool], *, limit: 
     Raises:
         UserError: the archive is damaged or dangerous, as `extract` has it.
     """
-    with _reading(archive), tarfile.open(archive, "r:gz") as tar:
+    with _reading(archive), opened_tar(archive, limit=limit) as tar:
         for member in _safe(tar, archive, place, limit):
             content = tar.extractfile(member) if wanted(member.name) else None
             if content is not None:
@@ -77,7 +79,7 @@ def _reading(archive: Path) -> Iterator[None]:
 
 def _safe(tar: tarfile.TarFile, archive: Path, place: Path, limit: int) -> Iterator[tarfile.TarInfo]:
     total = 0
-    for member in tar:
+    for member in members(tar):
         if not (member.isreg() or member.isdir()):
             raise UserError(_refusal(archive, f"its member {member.name!r} is neither file nor folder"))
         _check_name(member.name, archive)

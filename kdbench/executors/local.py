@@ -18,10 +18,20 @@ from typing import Protocol
 from msgspec.structs import replace
 
 from kdbench.errors import UserError
+from kdbench.failing import keep_failure
 from kdbench.jobs import Cohort, Event, Failed, Job, Update
 from kdbench.machine import Machine
-from kdbench.spec import Failure
-from kdbench.store import save_failure
+from kdbench.status import newest_checkpoint
+
+ALLOCATOR = ":".join(
+    f"glibc.malloc.{name}={value}"
+    for name, value in {"mmap_max": 0, "trim_threshold": 2**40, "top_pad": 2**26, "hugetlb": 1}.items()
+)
+"""What a worker's C library is told of memory: to keep what was given back, in huge pages where it may.
+
+It is read when a process starts. A step asks for the same memory again and again; by default large tensors
+are new pages every time, which the kernel must zero. Other C libraries do not read it.
+"""
 
 
 class Executor(Protocol):
@@ -47,6 +57,7 @@ class Worker:
     def __init__(
         self, machine: Machine, target: Callable[..., object], more: tuple[object, ...] = ()
     ) -> None:
+        os.environ.setdefault("GLIBC_TUNABLES", ALLOCATOR)
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=target, args=(theirs, machine, *more))
@@ -57,13 +68,10 @@ class Worker:
         """Its runs that have not ended, by id."""
 
     def stop(self) -> None:
-        """End the process, now."""
+        """End the process, now: whatever it is writing, it is whole or not there."""
         self.pipe.close()
-        self.process.terminate()
-        self.process.join(timeout=5)
-        if self.process.is_alive():
-            self.process.kill()
-            self.process.join()
+        self.process.kill()
+        self.process.join()
 
 
 class LocalExecutor:
@@ -133,11 +141,10 @@ class LocalExecutor:
             self.halves += halves(cohort)
             return None
         (job,) = cohort
-        cause = f"the worker process died ({how})"
-        failure = Failure(id=job.run.id, run=job.run, cause=cause, log="")
-        with suppress(UserError):
-            save_failure(self.machine.results, failure)
-        return Failed(job.run.id, failure)
+        kept = newest_checkpoint(self.machine.scratch / "checkpoints" / job.run.id)
+        cause = f"the worker process died ({how}) in epoch {kept + 1} of {job.run.recipe.epochs}"
+        whole = f"{cause}\n`kdbench run` goes on from epoch {kept}.\n"
+        return Failed(job.run.id, keep_failure(job.run, self.machine, cause, whole))
 
     def close(self) -> None:
         """Stop all workers."""
@@ -190,15 +197,22 @@ def work(pipe: Connection, machine: Machine, gpu: str | None = None) -> None:
 
 def prepare_worker(machine: Machine, gpu: str | None) -> None:
     """What a worker process does before it imports torch."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # it reaches the driver too, which ends the workers
+    die_with_parent()
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the driver, which ends the workers
+    if machine.local.deterministic:
+        os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # torch refuses without it
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = str(machine.local.threads)
 
 
 def die_with_parent() -> None:
-    """Linux kills this process when its parent ends, however it ends."""
+    """The kernel kills this process when its parent ends, however it ends, where there is Linux's.
+
+    Elsewhere a worker notices when it next tells of an epoch.
+    """
     if sys.platform != "linux":
         return
     import ctypes

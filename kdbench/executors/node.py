@@ -23,8 +23,8 @@ from kdbench.cluster import attempts
 from kdbench.cluster.attempts import CRASHES, Attempt, Cause
 from kdbench.cluster.journal import Journal
 from kdbench.dispatch import dispatch
-from kdbench.executors.local import LocalExecutor, Worker, die_with_parent, prepare_worker
-from kdbench.jobs import Blocked, Cohort, Done, Event, Failed, Job, Update
+from kdbench.executors.local import LocalExecutor, Worker, prepare_worker
+from kdbench.jobs import Blocked, Cohort, Done, Elsewhere, Event, Failed, Job, Update
 from kdbench.machine import Machine
 from kdbench.spec import Run
 from kdbench.status import newest_checkpoint
@@ -197,7 +197,6 @@ def masked() -> Iterator[None]:
 
 def work(pipe: Connection, machine: Machine, here: Here, gpu: str | None) -> None:
     """What a worker does: a cohort at a time, on its own GPU, until the pipe closes."""
-    die_with_parent()
     prepare_worker(machine, gpu)
     from kdbench.training.job import do
     from kdbench.training.world import open_world
@@ -240,15 +239,15 @@ def begin(here: Here, gpu: str | None, run: Run) -> None:
     attempts.begin(scratch, run.id, attempt, times.get(run.id, max(times.values())))
 
 
-def blocked(job: Job, work: Work, train: Callable[[Job], Event]) -> Blocked | None:
+def blocked(job: Job, work: Work, train: Callable[[Job], Event]) -> Blocked | Elsewhere | None:
     """Make sure of the teacher: a dependency may have been met without it.
 
-    A teacher whose weights are missing or damaged is trained here, or waited for where another process trains
-    it; one that failed blocks its student.
+    A teacher whose weights are missing or damaged is trained here; a student waits where another process
+    trains its teacher; one that failed blocks its student.
     """
     machine, teacher = work.machine, job.run.teacher
     there = index(machine.results)
-    if teacher is None or job.run.id in there.results:
+    if teacher is None or not teacher.trained or job.run.id in there.results:
         return None
     if weights_file(machine.scratch, teacher.run.id, teacher.epoch) is not None:
         return None
@@ -256,9 +255,10 @@ def blocked(job: Job, work: Work, train: Callable[[Job], Event]) -> Blocked | No
         return Blocked(job.run.id, teacher.run.id)
     remove_damaged(machine, teacher.run.id, teacher.epoch)
     theirs = Job(teacher.run, work.teachers.get(teacher.run.id, (teacher.epoch,)))
-    if blocked(theirs, work, train) or isinstance(train(theirs), Failed):
-        return Blocked(job.run.id, teacher.run.id)
-    return None
+    end = blocked(theirs, work, train) or train(theirs)
+    if isinstance(end, Elsewhere):
+        return Elsewhere(job.run.id)
+    return Blocked(job.run.id, teacher.run.id) if isinstance(end, Failed | Blocked) else None
 
 
 def remove_damaged(machine: Machine, run: str, epoch: int | str) -> None:

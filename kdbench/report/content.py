@@ -6,6 +6,7 @@ from msgspec import Struct
 
 from kdbench.audit import Audit
 from kdbench.claim import ClaimCheck
+from kdbench.controls import Controlled
 from kdbench.lint import Finding
 from kdbench.spec import Check, Form, Result, Suite
 
@@ -27,6 +28,8 @@ class Report(Struct, frozen=True, kw_only=True):
     audit: Sequence[Audit] = ()
     claims: Sequence[ClaimCheck] = ()
     """What the paper concludes, held against the same results."""
+    controls: Sequence[Controlled] = ()
+    """The rows that have a teacher beside what they must beat, where asked for."""
     results: Mapping[str, Result] = {}
     """By the id of their run: the curves."""
     records: Mapping[str, str] = {}
@@ -44,6 +47,17 @@ class Report(Struct, frozen=True, kw_only=True):
     def contradictions(self) -> list[Finding]:
         """The findings in which two printed figures contradict each other."""
         return [finding for finding in self.findings if finding.level == "warning"]
+
+    @property
+    def baselines(self) -> dict[str, Check]:
+        """The row over which a row gains, by the row's name, where it is another one of this report."""
+        named = {check.row.name: check for check in self.checks}
+        plain = {check.row.student: check for check in self.checks if check.row.is_baseline}
+        found = {
+            name: named.get(check.row.over) if check.row.over else plain.get(check.row.student)
+            for name, check in named.items()
+        }
+        return {name: over for name, over in found.items() if over is not None and over.row.name != name}
 
 
 def in_order(suite: Suite, checks: Sequence[Check]) -> list[Check]:

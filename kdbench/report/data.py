@@ -50,6 +50,7 @@ def _content(report: Report) -> dict[str, Any]:
         "deltas": suite.deltas if report.form == "released" else (),
         "findings": report.findings,
         "claims": report.claims,
+        "controls": report.controls,
         "audit": report.audit,
         "environment": report.environment,
         "records": report.records,

@@ -29,7 +29,7 @@ class Mark(Struct, frozen=True, kw_only=True):
     x: float
     """The mean of the seeds."""
     line: tuple[float, float] | None
-    """Its 90 % interval; None for a single seed."""
+    """Its confidence interval; None for a single seed."""
     beyond: Side
     """The end of the scale that the mean lies outside of, if it does."""
 
@@ -105,7 +105,8 @@ def _mark(check: Check, pair: tuple[Verdict, float], y: float, scale: Scale) -> 
 
 def _said(check: Check, verdict: Verdict, margin: float) -> str:
     low, high = _ends(verdict)
-    within = f", 90 % interval {signed(low)} to {signed(high)}" if verdict.interval else ""
+    share = f"{100 - 200 * verdict.level:.3g} %"
+    within = f", {share} interval {signed(low)} to {signed(high)}" if verdict.interval else ""
     return f"{_what(check, verdict)} {signed(verdict.off)} off{within}, tolerance {margin:g}"
 
 

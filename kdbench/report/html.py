@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from kdbench.check import headline
-from kdbench.report import audit, claims, sentences, words
+from kdbench.report import audit, claims, controls, sentences, words
 from kdbench.report.ages import trained
 from kdbench.report.content import Report
 from kdbench.report.forest import HEIGHT, WIDTH, Scale, Strip, scale_of, strip_of
@@ -43,7 +43,6 @@ class Quantity(msgspec.Struct, frozen=True):
     measured: str
     off: str
     word: str
-    of: Verdict
 
 
 class Trained(msgspec.Struct, frozen=True):
@@ -67,7 +66,7 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
     notes: Sequence[str]
     runs: Sequence[Trained]
     baselines: Sequence[str]
-    """The ids of the runs of the student without teacher, whose curve is drawn beside the row's."""
+    """The ids of the runs over which it gains, whose curve is drawn beside its own."""
 
 
 class Table(msgspec.Struct, frozen=True):
@@ -90,6 +89,7 @@ class Part(msgspec.Struct, frozen=True):
     tables: Sequence[Table]
     optimism: str
     deltas: Sequence[tuple[str, str]]
+    controls: Sequence[Sequence[str]]
     audit: Sequence[Sequence[str]]
     same: Sequence[str]
 
@@ -104,6 +104,8 @@ def page(reports: Sequence[Report]) -> str:
         legend=sentences.LEGEND.replace("`", ""),
         claims_legend=claims.LEGEND.replace("`", ""),
         signed=words.signed,
+        controls_heads=controls.HEADS,
+        controls_legend=controls.LEGEND.replace("`", ""),
         audit_heads=audit.HEADS,
         audit_legend=audit.LEGEND,
         height=HEIGHT,
@@ -141,7 +143,7 @@ def _words(reports: Iterable[Report]) -> dict[Word, int]:
 
 
 def _part(report: Report) -> Part:
-    baselines = {check.row.student: check.ids for check in report.checks if check.row.is_baseline}
+    baselines = {name: over.ids for name, over in report.baselines.items()}
     released = report.form == "released"
     return Part(
         report,
@@ -153,6 +155,7 @@ def _part(report: Report) -> Part:
         [_table(report, table, checks, baselines) for table, checks in report.tables.items()],
         sentences.optimism(report.checks),
         [(of.at, sentences.delta(of)) for of in report.suite.deltas if released],
+        controls.body(report.controls),
         audit.body(report.audit),
         audit.same(report.audit) if report.audit else (),
     )
@@ -172,19 +175,18 @@ def _table(
         sentences.settings([check.row for check in checks]),
         sentences.exactness(checks),
         scale,
-        [_line(report, check, scale, baselines.get(check.row.student, ())) for check in checks],
+        [_line(report, check, scale, baselines.get(check.row.name, ())) for check in checks],
     )
 
 
 def _line(report: Report, check: Check, scale: Scale, baselines: tuple[str, ...]) -> Line:
     top1, gain = check.top1, check.gain
-    shown = Quantity(words.printed(check.row), words.measured(top1), words.signed(top1.off), top1.word, top1)
+    shown = Quantity(words.printed(check.row), words.measured(top1), words.signed(top1.off), top1.word)
     gained = Quantity(
         words.signed(gain.printed),
         words.measured(gain, sign=True),
         words.signed(gain.off),
         sentences.gain_word(check),
-        gain,
     )
     return Line(
         check=check,
@@ -194,7 +196,7 @@ def _line(report: Report, check: Check, scale: Scale, baselines: tuple[str, ...]
         loss=words.setting(check.row.loss),
         notes=list(sentences.notes(check)),
         runs=[_trained(report, check, of) for of in check.ids],
-        baselines=baselines if baselines != check.ids else (),
+        baselines=baselines,
     )
 
 

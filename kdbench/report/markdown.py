@@ -11,6 +11,7 @@ from kdbench.report import sentences
 from kdbench.report.audit import audit_section
 from kdbench.report.claims import claims_section
 from kdbench.report.content import Report
+from kdbench.report.controls import controls_section
 from kdbench.report.words import escape, measured, printed, signed
 from kdbench.spec import Check
 
@@ -44,6 +45,7 @@ def _report(report: Report) -> str:
         _section("Deltas", (f"- {escape(of.at)}: {escape(sentences.delta(of))}" for of in deltas)),
         _section("Lint", (f"- {escape(finding.sentence)}" for finding in report.contradictions)),
         audit_section(report.audit),
+        controls_section(report.controls),
         claims_section(report.claims),
         _section("Environment", (f"- {escape(name)}: {escape(value)}" for name, value in environment)),
         _section("Command", [indent(report.command, "    ")] if report.command else ()),

@@ -108,7 +108,7 @@ def _forest(title: str, checks: Sequence[Check], scale: Scale) -> Figure:
     axes.set(xlim=(-scale.limit * 1.05, scale.limit * 1.05), ylim=(len(checks) - 0.4, -0.6))
     axes.set_yticks(range(len(checks)), [clean(who(check.row)) for check in checks], color=_INK)
     axes.tick_params(axis="y", length=0)
-    axes.set_xlabel("measured minus printed, percentage points; line: 90 % interval, band: tolerance")
+    axes.set_xlabel("measured minus printed, percentage points; line: confidence interval, band: tolerance")
     axes.set_title(f"{title}: accuracy (circle), gain (diamond)", loc="left", fontsize=10)
     return figure
 
@@ -142,10 +142,10 @@ def _panels(title: str, report: Report, checks: Sequence[Check]) -> Figure:
     lines = -(-len(checks) // columns)
     figure = Figure(figsize=(0.6 + 3.1 * columns, 0.9 + 2.3 * lines), layout="constrained")
     grid = figure.subplots(lines, columns, squeeze=False).flatten()
-    baselines = {check.row.student: check for check in report.checks if check.row.is_baseline}
+    baselines = report.baselines
     for axes, check in zip(grid, checks, strict=False):
-        base = None if check.row.is_baseline else baselines.get(check.row.student)
-        _panel(axes, check, _curves(report, check), _curves(report, base))
+        base = _curves(report, baselines.get(check.row.name))
+        _panel(axes, check, _curves(report, check), base)
     for axes in grid[len(checks) :]:
         axes.remove()
     figure.suptitle(f"{title}: test accuracy, %", x=0.01, ha="left", fontsize=10)

@@ -1,40 +1,49 @@
 """Tensors on disk: what teaches, and what a run goes on from. safetensors, never a pickle."""
 
-import json
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from math import isfinite
 from pathlib import Path
 from shutil import rmtree
+from typing import Annotated
 
-from safetensors import safe_open
+import msgspec
+from msgspec import Meta
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from kdbench.errors import DivergedError
-from kdbench.spec import Curve
+from kdbench.spec import Count, Curve
 from kdbench.store import digest, write
 from kdbench.training.optim import Optimizer
+from kdbench.weights import Digest
 
 GENERATIONS = 2
 """Checkpoints kept of a run under way: should the newest be broken, the one before it serves."""
+_FILE = re.compile(r"(\d{1,9})\.[0-9a-f]{64}\.safetensors")
+Epoch = Annotated[str, Meta(pattern=r"\A([1-9]\d{0,8}|best)\Z")]
+Base64 = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9+/]*={0,2}\Z")]
+Basis = Mapping[str, str | None]
+"""What all epochs of a run have in common: the digests of its data and of its teacher's weights."""
 
 
 @dataclass
 class Progress:
     """What a run has given so far."""
 
-    epoch: int = 0
+    epoch: Count = 0
     top1: list[float] = field(default_factory=list)
     test_loss: list[float] = field(default_factory=list)
     train_loss: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     training_seconds: float = 0.0
     peak_memory: int = 0
-    weights: dict[str, str] = field(default_factory=dict)
+    weights: dict[Epoch, Digest] = field(default_factory=dict)
     """The sha256 of each checkpoint kept for a student, by epoch."""
-    predicted: dict[str, str] = field(default_factory=dict)
+    predicted: dict[Epoch, Base64] = field(default_factory=dict)
     """What was predicted after the epochs that are kept: `kdbench.predictions.encode`, in base64."""
 
     def add(
@@ -87,7 +96,9 @@ def load_weights(path: Path, model: nn.Module) -> None:
     model.load_state_dict(load_file(path))
 
 
-def save_progress(folder: Path, progress: Progress, model: nn.Module, optimizer: Optimizer) -> None:
+def save_progress(
+    folder: Path, progress: Progress, model: nn.Module, optimizer: Optimizer, basis: Basis
+) -> None:
     """Write all that the next epoch depends on; only the newest generations stay.
 
     The order and views of the images and the seeds of dropout are functions of the epoch: no random
@@ -98,7 +109,8 @@ def save_progress(folder: Path, progress: Progress, model: nn.Module, optimizer:
     """
     tensors = {f"model.{key}": value.contiguous() for key, value in model.state_dict().items()}
     tensors |= {f"optimizer.{number}": value.contiguous() for number, value in enumerate(optimizer.state)}
-    _save(folder, progress.epoch, tensors, {"progress": json.dumps(vars(progress))})
+    note = {"run": folder.name, "basis": _json(basis), "progress": _json(vars(progress))}
+    _save(folder, progress.epoch, tensors, note)
     for old in checkpoints(folder)[GENERATIONS:]:
         old.unlink(missing_ok=True)
     kept = {f"{name}.{sha}.safetensors" for name, sha in progress.weights.items()}
@@ -108,22 +120,19 @@ def save_progress(folder: Path, progress: Progress, model: nn.Module, optimizer:
 
 
 def load_progress(
-    folder: Path, model: nn.Module, optimizer: Optimizer, wanted: Collection[int | str] = ()
+    folder: Path, model: nn.Module, optimizer: Optimizer, basis: Basis, wanted: Collection[int | str] = ()
 ) -> Progress:
     """Go on from the newest checkpoint that serves; from the start where none does.
 
-    One that does not serve is removed, so that it does not count as a generation: a damaged one, and one
-    that is past an epoch whose weights are wanted and were not kept.
+    One that does not serve is removed, so that it does not count as a generation: a damaged one, one of
+    another run, of other data or another teacher, and one that is past an epoch whose weights are wanted
+    and were not kept.
     """
     for path in checkpoints(folder):
-        progress = _progress(path)
-        if progress is None or _lacks(progress, wanted):
+        progress = read_progress(path, basis)
+        if progress is None or _lacks(progress, wanted) or not _fill(path, model, optimizer):
             path.unlink()
             continue
-        tensors = load_file(path)
-        model.load_state_dict(_part(tensors, "model."))
-        for number, value in enumerate(optimizer.state):
-            value.copy_(tensors[f"optimizer.{number}"])
         return progress
     return Progress()
 
@@ -142,7 +151,8 @@ def publish(folder: Path, weights: Path, kept: Mapping[str, str]) -> None:
 
 def checkpoints(folder: Path) -> list[Path]:
     """A run's checkpoints, the newest first."""
-    return sorted(folder.glob("*.*.safetensors"), key=lambda path: -int(path.name.split(".")[0]))
+    found = [path for path in folder.glob("*.safetensors") if _FILE.fullmatch(path.name)]
+    return sorted(found, key=lambda path: -int(path.name.partition(".")[0]))
 
 
 def forget(folder: Path) -> None:
@@ -157,12 +167,40 @@ def _save(folder: Path, name: int | str, tensors: Mapping[str, Tensor], note: Ma
     return sha
 
 
-def _progress(path: Path) -> Progress | None:
-    """What a checkpoint says of the run; None where it is damaged."""
+def read_progress(path: Path, basis: Basis | None = None) -> Progress | None:
+    """What a checkpoint says of the run; None where it is damaged, or of another run or basis."""
     if digest(path) != path.name.split(".")[1]:
         return None
-    with safe_open(path, framework="pt") as file:
-        return Progress(**json.loads(file.metadata()["progress"]))
+    try:
+        with safe_open(path, framework="pt") as file:
+            note = file.metadata() or {}
+        progress = msgspec.json.decode(note.get("progress", ""), type=Progress)
+        theirs = msgspec.json.decode(note.get("basis", ""))
+    except (SafetensorError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    parts = (progress.top1, progress.test_loss, progress.train_loss, progress.seconds)
+    whole = {len(part) for part in parts} == {progress.epoch} == {int(path.name.partition(".")[0])}
+    ours = note.get("run") == path.parent.name and theirs == (basis or theirs)
+    return progress if whole and ours else None
+
+
+def _fill(path: Path, model: nn.Module, optimizer: Optimizer) -> bool:
+    """Take over a checkpoint's tensors, all or none: none where one of them does not fit."""
+    tensors = load_file(path)
+    there = {f"model.{key}": value for key, value in model.state_dict().items()}
+    there |= {f"optimizer.{number}": value for number, value in enumerate(optimizer.state)}
+    if {key: (value.shape, value.dtype) for key, value in tensors.items()} != {
+        key: (value.shape, value.dtype) for key, value in there.items()
+    }:
+        return False
+    model.load_state_dict(_part(tensors, "model."))
+    for number, value in enumerate(optimizer.state):
+        value.copy_(tensors[f"optimizer.{number}"])
+    return True
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()
 
 
 def _lacks(progress: Progress, wanted: Collection[int | str]) -> bool:

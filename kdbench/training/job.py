@@ -3,18 +3,18 @@
 import gc
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, suppress
-from pathlib import Path
+from contextlib import ExitStack
 
 import torch
-from filelock import FileLock, Timeout
 
 from kdbench.errors import DivergedError, UserError
-from kdbench.jobs import Done, Event, Failed, Job, Update
-from kdbench.logbook import log
+from kdbench.failing import keep_failure
+from kdbench.jobs import Done, Elsewhere, Event, Failed, Job, Update
+from kdbench.lease import LostError
 from kdbench.machine import Machine
+from kdbench.presence import GoneError
 from kdbench.spec import Failure, Result, Run
-from kdbench.store import index, load_result, save_failure, save_result, weights_there
+from kdbench.store import index, load_result, save_result, weights_there
 from kdbench.training import checkpoint
 from kdbench.training.checkpoint import Progress
 from kdbench.training.memory import fitting, is_short
@@ -27,7 +27,7 @@ Tell = Callable[[Event], None]
 def do(jobs: Sequence[Job], world: World, tell: Tell, starts: Callable[[Run], None] = lambda _: None) -> None:
     """Train runs beside each other, as many at a time as memory holds; nothing raises but an interrupt.
 
-    A run that another process trains meanwhile is left to it, and looked after when the others are over.
+    A run that another process trains is left to it: `Elsewhere`, and who hands out runs asks again later.
 
     Args:
         jobs: what to train; all of one cohort (`kdbench.cohorts.lessons`).
@@ -37,38 +37,33 @@ def do(jobs: Sequence[Job], world: World, tell: Tell, starts: Callable[[Run], No
     """
     together = fitting(jobs, world) if world.machine.local.processes == 1 else [(job,) for job in jobs]
     for part in together:
-        left = _locked(part, world, tell, starts)
-        for some in left:
+        for some in _take(part, world, tell, starts):
             do(some, world, tell, starts)
 
 
-def _locked(
+def _take(
     jobs: Sequence[Job], world: World, tell: Tell, starts: Callable[[Run], None]
 ) -> list[Sequence[Job]]:
     """Train those that nobody else trains; what is left to be done after that, in parts."""
-    left: list[Sequence[Job]] = []
     ready: list[Job] = []
-    with ExitStack() as locks:
+    with ExitStack() as leases:
         for job in jobs:
             try:
-                locks.enter_context(_lock(job, world, wait=len(jobs) == 1))
-                elsewhere = _done_elsewhere(job, world)
-                if elsewhere is None:
+                lease = world.take(job.run)
+                if lease is None:
+                    tell(Elsewhere(job.run.id))
+                    continue
+                leases.enter_context(lease)
+                leases.callback(world.leases.pop, job.run.id)
+                done = _done_elsewhere(job, world)
+                if done is None:
                     starts(job.run)
                     ready.append(job)
                 else:
-                    tell(elsewhere)
-            except Timeout:
-                left.append((job,))
+                    tell(done)
             except Exception as error:  # noqa: BLE001 - whatever it is, it is this run's failure and no other's
-                tell(fail(job, world.machine, error))
-        return [*_train(ready, world, tell), *left]
-
-
-def _lock(job: Job, world: World, *, wait: bool) -> FileLock:
-    path = world.machine.scratch / "locks" / f"{job.run.id}.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return FileLock(path, timeout=-1 if wait else 0)
+                tell(end(job, world.machine, error))
+        return _train(ready, world, tell)
 
 
 def _done_elsewhere(job: Job, world: World) -> Done | None:
@@ -88,12 +83,12 @@ def _train(jobs: Sequence[Job], world: World, tell: Tell) -> list[Sequence[Job]]
         tell(Update(run.id, progress.epoch, progress.top1[-1], speed))
 
     try:
-        for job, end in _ends(jobs, world, watch):
+        for job, given in _ends(jobs, world, watch):
             del left[job.run.id]
-            if isinstance(end, Exception):
-                tell(fail(job, world.machine, end))
+            if isinstance(given, Exception):
+                tell(end(job, world.machine, given))
                 continue
-            tell(_keep(job, world, end))
+            tell(_keep(job, world, given))
     except Exception as error:  # noqa: BLE001 - as above, but of all that are left
         if len(left) == 1 or not is_short(error):
             refuse(left.values(), world.machine, error, tell)
@@ -118,32 +113,28 @@ def _ends(jobs: Sequence[Job], world: World, watch: Watch) -> Iterator[tuple[Job
     return train_together(job, world, watch)
 
 
-def _keep(job: Job, world: World, result: Result) -> Done | Failed:
+def _keep(job: Job, world: World, result: Result) -> Done | Failed | Elsewhere:
     try:
-        path = save_result(world.machine.results, result)
+        path = world.write(job.run, lambda: save_result(world.machine.results, result))
         checkpoint.forget(world.machine.scratch / "checkpoints" / job.run.id)
     except Exception as error:  # noqa: BLE001 - as above
-        return fail(job, world.machine, error)
+        return end(job, world.machine, error)
     return Done(job.run.id, result, str(path), trained=True)
 
 
 def refuse(jobs: Iterable[Job], machine: Machine, error: Exception, tell: Tell) -> None:
     """Tell each of these runs that it cannot be trained here."""
     for job in jobs:
-        tell(fail(job, machine, error))
+        tell(end(job, machine, error))
 
 
-def fail(job: Job, machine: Machine, error: Exception) -> Failed:
-    """Keep the whole traceback in the run's log, and what went wrong, in a line, in the results."""
-    trace = log(machine, job.run, "log", "".join(traceback.format_exception(error)), anew=True)
-    cause = str(error) if isinstance(error, UserError | DivergedError) else f"{type(error).__name__}: {error}"
-    failure = Failure(id=job.run.id, run=job.run, cause=f"{' '.join(cause.split()):.500}", log=_shown(trace))
-    with suppress(UserError):
-        save_failure(machine.results, failure)
-    return Failed(job.run.id, failure)
-
-
-def _shown(path: Path) -> str:
-    """A path as a person at this machine would write it: from the current folder where it lies inside."""
-    inside = path.resolve().is_relative_to(Path.cwd())
-    return str(path.resolve().relative_to(Path.cwd()) if inside else path)
+def end(job: Job, machine: Machine, error: Exception) -> Failed | Elsewhere:
+    """What an exception means for its run: that another process has taken it over, or that it failed."""
+    if isinstance(error, LostError):
+        return Elsewhere(job.run.id)
+    if isinstance(error, GoneError):
+        return Failed(job.run.id, Failure(id=job.run.id, run=job.run, cause=str(error), log=""))
+    told = isinstance(error, UserError | DivergedError)
+    cause = str(error) if told else f"{type(error).__name__}: {error}"
+    whole = "".join(traceback.format_exception(error))
+    return Failed(job.run.id, keep_failure(job.run, machine, cause, whole))

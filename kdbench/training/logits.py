@@ -24,7 +24,7 @@ from torch import Tensor
 from kdbench.spec import PROTOCOL, Run
 from kdbench.store import digest
 from kdbench.training.memory import GIB
-from kdbench.training.world import World, environment
+from kdbench.training.world import World, basis_of, environment
 
 BUFFER = 64 * 2**20
 """Bytes that wait on a device before they are written: writing waits for the device."""
@@ -50,7 +50,7 @@ def open_logits(run: Run, images: int, world: World) -> "Logits | None":
 
 def key(run: Run, world: World) -> str:
     """All that what a teacher says of a run's views depends on, as 16 hexadecimal digits."""
-    recipe, facts = run.recipe, environment(run, world)
+    recipe, facts = run.recipe, {**environment(world), **basis_of(run, world)}
     depends = (PROTOCOL, run.dataset, run.precision, run.seed, recipe.batch_size, recipe.views)
     return sha256(json.encode([depends, [facts[name] for name in FACTS]])).hexdigest()[:16]
 

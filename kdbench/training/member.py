@@ -25,7 +25,7 @@ from kdbench.training.evaluation import evaluate, true_classes
 from kdbench.training.optim import lr_at, make_optimizer
 from kdbench.training.precision import arithmetic, check_precision, forward
 from kdbench.training.teaching import Lesson
-from kdbench.training.world import World, environment
+from kdbench.training.world import World, basis_of, environment
 
 Objective = Callable[[Output, Tensor, Output | None], Tensor]
 """Of a student's output, the classes (N,) and the teacher's output: the loss to go down."""
@@ -52,13 +52,16 @@ class Member:
         self.loss = objective(self.run, world)
         self.wanted: set[int | str] = {"best", self.run.recipe.epochs, *job.keep}
         self.folder = world.machine.scratch / "checkpoints" / self.run.id
+        self.basis = basis_of(self.run, world)
         self.progress = self._go_on()
 
     def _go_on(self) -> Progress:
         """From the newest checkpoint, which the first process of a group reads for all."""
         group, progress = self.world.group, Progress()
         if group.leads:
-            progress = checkpoint.load_progress(self.folder, self.student, self.optimizer, self.wanted)
+            progress = checkpoint.load_progress(
+                self.folder, self.student, self.optimizer, self.basis, self.wanted
+            )
         group.copy([*self.student.state_dict().values(), *self.optimizer.state])
         return group.tell(progress)
 
@@ -110,8 +113,7 @@ class Member:
         self.world.group.sum([peak])
         self.progress.add(top1, test_loss, train_loss, whole, seconds, peak_memory=int(peak))
         if self.world.group.leads:
-            self._keep(predicted)
-            checkpoint.save_progress(self.folder, self.progress, self.student, self.optimizer)
+            self.world.write(self.run, lambda: self._keep(predicted))
 
     def mean_loss(self) -> float:
         """The mean over the epoch's images.
@@ -127,12 +129,13 @@ class Member:
         return float((each * torch.tensor(self.sizes)).sum() / sum(self.sizes))
 
     def _keep(self, predicted: Tensor) -> None:
-        """Write the weights that teach and keep what they predict: of wanted epochs and the best so far."""
+        """Write the weights that teach and what they predict, of wanted epochs and the best; a checkpoint."""
         epoch, progress = self.progress.epoch, self.progress
         best = progress.curve.best_epoch == epoch
         for name in self.wanted & {epoch, *(["best"] if best else [])}:
             progress.weights[str(name)] = checkpoint.save_weights(self.folder / "weights", name, self.student)
             progress.predicted[str(name)] = b64encode(self._classes(predicted)).decode()
+        checkpoint.save_progress(self.folder, progress, self.student, self.optimizer, self.basis)
 
     def _classes(self, classes: Tensor) -> bytes:
         return encode(classes.tolist(), self.data.classes)
@@ -149,7 +152,7 @@ class Member:
     def result(self) -> Result:
         """The record of the finished run; its weights are handed over to those who learn from it."""
         run, progress, curve = self.run, self.progress, self.progress.curve
-        predictions = self._publish()
+        predictions = self.world.write(run, self._publish)
         images = (run.recipe.train_size or len(self.data.train_labels)) * run.recipe.epochs
         return Result(
             schema=RESULT_SCHEMA,
@@ -164,7 +167,8 @@ class Member:
             peak_memory=progress.peak_memory,
             weights=progress.weights,
             environment={
-                **environment(run, self.world),
+                **environment(self.world),
+                **self.basis,
                 "cohort": self.size,
                 "processes": self.world.group.size,
             },

@@ -1,15 +1,17 @@
 """How much memory a run has needed at most, and how much some will need beside each other."""
 
+import ctypes
 import os
 import resource
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
+from msgspec.structs import replace
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
@@ -99,7 +101,7 @@ def _need(run: Run, world: "World") -> Need:
     key = (run.student, run.dataset, run.recipe.classes, run.recipe.size)
     if key not in world.needs:
         try:
-            world.needs[key] = count(world.network(run), _probe(run, world))
+            world.needs[key] = count(world.network(replace(run, weights=None)), _probe(run, world))
         except Exception:  # noqa: BLE001 - a run's own failure is told in its turn
             return Need(0, 0.0)
     return world.needs[key]
@@ -131,15 +133,28 @@ def _probe(run: Run, world: "World") -> Tensor:
 def _machine() -> float:
     """Bytes of this machine, or of the control group that this process is in."""
     limits = [inf]
-    if sys.platform == "linux":
-        group = Path("/proc/self/cgroup").read_text(encoding="ascii").rpartition("::/")[2].strip()
-        folder = Path("/sys/fs/cgroup", group)
-        for place in (folder, *folder.parents[:-3]):
-            with suppress(OSError, ValueError):  # "max", or no such control group
-                limits.append(float((place / "memory.max").read_text(encoding="ascii")))
+    with suppress(OSError):  # no Linux
+        limits += group_limits(Path("/proc/self/cgroup").read_text(encoding="ascii"), Path("/sys/fs/cgroup"))
     with suppress(OSError, ValueError):
         limits.append(float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")))
     return min(limits)
+
+
+def group_limits(groups: str, root: Path) -> Iterator[float]:
+    """The limits in bytes of a process's control groups, of either version, and of those around them.
+
+    Args:
+        groups: what /proc/PID/cgroup says: lines of NUMBER:CONTROLLERS:PATH.
+        root: where control groups are mounted.
+    """
+    files = {"": "memory.max", "memory": "memory.limit_in_bytes"}
+    for _, kind, path in (line.split(":", 2) for line in groups.splitlines()):
+        top = root / kind
+        folder = top / path.lstrip("/")
+        for place in (folder, *folder.parents) if kind in files else ():
+            if place.is_relative_to(top):
+                with suppress(OSError, ValueError):  # "max", or a container that does not see it
+                    yield float((place / files[kind]).read_text(encoding="ascii"))
 
 
 def _in_use(device: torch.device) -> float:
@@ -163,7 +178,8 @@ def reset_peak(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     elif sys.platform == "linux":
-        with suppress(OSError):
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL(None).malloc_trim(0)  # what the C library keeps of earlier runs is not this one's
             Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
 

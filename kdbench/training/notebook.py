@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection
 
+from kdbench.errors import UserError
 from kdbench.machine import load_machine
 from kdbench.spec import Result, Run
 from kdbench.store import save_result
@@ -32,12 +33,17 @@ def train(
         watch: called after each epoch with the progress so far.
 
     Raises:
-        UserError: the data or the teacher's weights are missing or damaged, or results cannot be written.
+        UserError: another process trains it, the data or the teacher's weights are missing or damaged, or
+            results cannot be written.
         DivergedError: the loss became NaN or infinite.
     """
     world = world or open_world(load_machine())
-    result = train_run(run, world, keep=keep, watch=watch)
-    if save:
-        save_result(world.machine.results, result)
-    checkpoint.forget(world.machine.scratch / "checkpoints" / run.id)
+    lease = world.take(run)
+    if lease is None:
+        raise UserError(f"{run.slug} seed {run.seed} (run {run.id}): another process trains it now")
+    with lease:
+        result = train_run(run, world, keep=keep, watch=watch)
+        if save:
+            world.write(run, lambda: save_result(world.machine.results, result))
+        checkpoint.forget(world.machine.scratch / "checkpoints" / run.id)
     return result

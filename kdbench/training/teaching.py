@@ -9,6 +9,7 @@ from torch import Tensor
 
 from kdbench import catalog
 from kdbench.data.views import Epochs
+from kdbench.models.folding import folded
 from kdbench.models.output import Output
 from kdbench.spec import Run
 from kdbench.training.logits import open_logits
@@ -42,7 +43,8 @@ class Teaching:
     """
 
     def __init__(self, runs: Sequence[Run], views: Epochs, world: World) -> None:
-        self.views, self.teacher = views, world.teacher(runs[0])
+        teacher = world.teacher(runs[0])
+        self.views, self.teacher = views, teacher and folded(teacher).to(memory_format=torch.channels_last)
         self.precision = runs[0].precision
         logits_only = all(catalog.find("losses", run.loss.name).logits_only for run in runs)
         self.images = runs[0].recipe.train_size or len(world.dataset(runs[0].dataset).train_labels)

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from kdbench.errors import DivergedError
-from kdbench.executors.local import die_with_parent, ending, prepare_worker
+from kdbench.executors.local import ending, prepare_worker
 from kdbench.jobs import Job
 from kdbench.machine import Machine
 from kdbench.spec import Result
@@ -105,7 +105,6 @@ def stop(others: list[Other]) -> None:
 
 def follow(pipe: Connection, machine: Machine, job: Job, rank: int, port: int) -> None:
     """What another process does: its share of the run; says first that it is there, then what goes wrong."""
-    die_with_parent()
     prepare_worker(machine, None)
     size = machine.local.processes
     try:

@@ -2,13 +2,13 @@
 
 import platform
 import subprocess
-import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import torch
 from torch import nn
@@ -19,17 +19,22 @@ from kdbench.data.neighbours import neighbours
 from kdbench.data.packed import Dataset, open_dataset
 from kdbench.data.place import where
 from kdbench.data.random import torch_seed
+from kdbench.device import cpu_name
 from kdbench.errors import UserError
 from kdbench.importing.stored import find_imported
+from kdbench.lease import Lease, Watch, take
 from kdbench.machine import Machine
+from kdbench.presence import Presence, patiently
 from kdbench.spec import Recipe, Run, Teacher
-from kdbench.store import digest, weights_file
+from kdbench.store import digest, index, load_result, weights_file
 from kdbench.training.checkpoint import load_weights
 from kdbench.training.group import Group
 from kdbench.training.memory import Need
 
 if TYPE_CHECKING:
     from kdbench.models.output import Network
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -39,6 +44,12 @@ class World:
     machine: Machine
     device: torch.device
     datasets: dict[str, Dataset] = field(default_factory=dict)
+    watch: Watch = field(default_factory=Watch)
+    """What was seen of the holds of other processes."""
+    leases: dict[str, Lease] = field(default_factory=dict)
+    """By run: what this process trains now."""
+    folders: list[Presence] = field(default_factory=list)
+    """Results and scratch, as they were found before the first run."""
     needs: dict[tuple[str, str, int, int], Need] = field(default_factory=dict)
     """What networks were found to need of the memory, by student, data set and classes."""
     group: Group = field(default_factory=Group)
@@ -52,6 +63,34 @@ class World:
                 name, where(self.machine.data_folder).path, offline=data.offline, mirrors=data.mirrors
             )
         return self.datasets[name]
+
+    def take(self, run: Run) -> Lease | None:
+        """This process's hold on a run, while the context that it is lasts; None where another has it.
+
+        Raises:
+            UserError: results or scratch cannot be written.
+        """
+        if not self.folders:
+            self.folders = [Presence(self.machine.results), Presence(self.machine.scratch)]
+        lease = take(self.machine.scratch / "locks" / run.id, self.watch)
+        if lease is not None:
+            self.leases[run.id] = lease
+        return lease
+
+    def write(self, run: Run, write: Callable[[], T]) -> T:
+        """Let a run write something, once its folders are there and unless it was taken over.
+
+        Raises:
+            LostError: another process trains it now.
+            UserError: it cannot be written.
+        """
+
+        def checked() -> T:
+            if run.id in self.leases:
+                self.leases[run.id].check()
+            return write()
+
+        return patiently(checked, self.folders)
 
     def fetcher(self) -> Fetcher:
         """Where data and published weights lie, and whether and whence they may be fetched."""
@@ -68,6 +107,8 @@ class World:
         if (found := find_imported(run, self.machine.scratch)) is not None:
             path, passport = found
             network = self._built(passport.model, passport.classes, run.dataset)
+        elif run.teacher is not None and not run.teacher.trained:
+            return self.network(run.teacher.run).eval().requires_grad_(requires_grad=False)
         elif run.teacher is not None:
             path, taught = self._checkpoint(run.teacher), run.teacher.run
             network = self._built(taught.student, taught.recipe.classes, taught.dataset)
@@ -84,6 +125,7 @@ class World:
                 f"the weights of {teacher.run.slug} (run {teacher.run.id}, epoch {teacher.epoch}) are not in "
                 f"{self.machine.scratch / 'weights'}, or were damaged; `kdbench run` trains the teacher first"
             )
+        _check_recorded(self.machine.results, teacher, path)
         return path
 
     def neighbours(self, run: Run) -> torch.Tensor | None:
@@ -119,6 +161,20 @@ class World:
         return network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
+def _check_recorded(results: Path, teacher: Teacher, path: Path) -> None:
+    """Weights may be whole and still not what was trained."""
+    there = index(results)
+    records = [there.results.get(teacher.run.id), *there.repeats.get(teacher.run.id, ())]
+    known = [load_result(record).weights.get(str(teacher.epoch)) for record in records if record]
+    found = path.name.split(".")[1]
+    if any(known) and found not in known:
+        told = ", ".join(sha[:12] for sha in known if sha)
+        raise UserError(
+            f"{path}: refused, the result of {teacher.run.slug} (run {teacher.run.id}) records other weights "
+            f"of epoch {teacher.epoch}: {told}; remove the file, and `kdbench run` trains the teacher again"
+        )
+
+
 def _remove_damaged(scratch: Path, teacher: Teacher) -> None:
     """Plans count files: without the damaged one, the next plan trains the teacher."""
     for path in (scratch / "weights" / teacher.run.id).glob(f"{teacher.epoch}.*.safetensors"):
@@ -127,7 +183,9 @@ def _remove_damaged(scratch: Path, teacher: Teacher) -> None:
 
 
 def open_world(machine: Machine) -> World:
-    """Set up this process for training: threads, device, deterministic algorithms on the CPU.
+    """Set up this process for training: threads, device, deterministic algorithms.
+
+    They are always used on the CPU, and on a GPU if benchmark.toml or `--deterministic` asks for them.
 
     Raises:
         UserError: the device of benchmark.toml is not there.
@@ -143,7 +201,7 @@ def open_world(machine: Machine) -> World:
             f"benchmark.toml, [local], device = {wanted!r}: {reason}; valid: auto, cpu, cuda"
         ) from error
     torch.set_num_threads(machine.local.threads)
-    if device.type == "cpu":
+    if device.type == "cpu" or machine.local.deterministic:
         torch.set_deterministic_debug_mode("error")  # use_deterministic_algorithms imports the compiler: 5 s
     return World(machine, device)
 
@@ -155,8 +213,16 @@ def statistics(run: Run) -> tuple[tuple[float, ...], tuple[float, ...]]:
     return entry.mean, entry.std
 
 
-def environment(run: Run, world: World) -> dict[str, str | int | float | bool | None]:
-    """What a number may depend on beside the run: versions, machine, data, the teacher's weights."""
+def basis_of(run: Run, world: World) -> dict[str, str | None]:
+    """What all epochs of a run must have in common, whenever they are trained."""
+    return {
+        "data": world.dataset(run.dataset).content,
+        "teacher": _teacher_digest(run, world.machine.scratch),
+    }
+
+
+def environment(world: World) -> dict[str, str | int | float | bool | None]:
+    """What a number may depend on beside the run and its basis: versions and the machine."""
     cuda = world.device.type == "cuda"
     return {
         "kdbench": __version__,
@@ -165,19 +231,19 @@ def environment(run: Run, world: World) -> dict[str, str | int | float | bool | 
         "torch": str(torch.__version__),
         "numpy": version("numpy"),
         "system": platform.platform(terse=True),
-        "cpu": _cpu(),
+        "cpu": cpu_name(),
         "gpu": torch.cuda.get_device_name(world.device) if cuda else None,
         "device": world.device.type,
         "threads": torch.get_num_threads(),
         "deterministic": torch.are_deterministic_algorithms_enabled(),
-        "data": world.dataset(run.dataset).content,
-        "teacher": _teacher_digest(run, world.machine.scratch),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
 
 def _teacher_digest(run: Run, scratch: Path) -> str | None:
-    """The sha256 of the weights that taught."""
+    """The sha256 of the weights that taught; of those before training, which their run is."""
+    if run.teacher is not None and not run.teacher.trained:
+        return f"{run.teacher.run.id}, untrained"
     if run.teacher is not None:
         file = weights_file(scratch, run.teacher.run.id, run.teacher.epoch)
         return file.name.split(".")[1] if file else None
@@ -198,12 +264,3 @@ def _commit() -> dict[str, str | bool | None]:
     except (OSError, subprocess.SubprocessError):
         return {"commit": None, "dirty": None}
     return {"commit": commit.strip(), "dirty": bool(changes.strip())}
-
-
-@cache
-def _cpu() -> str:
-    if sys.platform == "linux":
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

@@ -1,0 +1,221 @@
+"""How much of the difference between paper and code each delta explains: `kdbench attribute`. Pure.
+
+The row is trained as printed (no delta), as released (all of them), with each delta alone, and with all but
+each. What a delta explains is the mean of two effects: switched on where none is, and switched off where all
+are. Deltas whose effects add up explain the whole; what is left over is their interaction.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from kdbench.errors import UserError
+from kdbench.plan import expand
+from kdbench.spec import Cell, Delta, Reading, Result, Suite
+from kdbench.stats import half_width, mean, spread
+
+Values = Mapping[int, float]
+Resolve = Callable[[Iterable[Delta]], Cell]
+"""Of some of the deltas: the row with its runs. Raises UserError where they do not go together."""
+
+
+class Switch(Struct, frozen=True):
+    """Deltas that are switched together, and the row with them alone and without them."""
+
+    deltas: tuple[Delta, ...]
+    alone: Cell
+    without: Cell
+
+    @property
+    def at(self) -> str:
+        """Their places in the authors' code."""
+        return "; ".join(delta.at for delta in self.deltas)
+
+    @property
+    def why(self) -> str:
+        """What they are."""
+        return "; ".join(delta.why for delta in self.deltas)
+
+
+class Variants(Struct, frozen=True):
+    """All ways in which a row is trained to tell its deltas apart."""
+
+    printed: Cell
+    released: Cell
+    switches: tuple[Switch, ...]
+    stuck: tuple[tuple[Delta, str], ...]
+    """Deltas that cannot be switched by themselves, and why; their effect is in the rest."""
+
+    @property
+    def cells(self) -> list[Cell]:
+        """Every one of them; equal ones are the same runs."""
+        return [
+            self.printed,
+            self.released,
+            *(cell for switch in self.switches for cell in (switch.alone, switch.without)),
+        ]
+
+
+class Effect(Struct, frozen=True, kw_only=True):
+    """A difference of accuracies, in percentage points, paired by seed."""
+
+    points: float | None = None
+    interval: tuple[float, float] | None = None
+    """90 % confidence interval; None for fewer than two seeds."""
+    n: int = 0
+
+
+class Explained(Struct, frozen=True, kw_only=True):
+    """What one switch explains."""
+
+    at: str
+    why: str
+    alone: Effect
+    """Switched on where none is."""
+    without: Effect
+    """Switched off where all are: released minus all but this."""
+    explains: Effect
+    """The mean of both, seed by seed."""
+
+
+class Attribution(Struct, frozen=True, kw_only=True):
+    """The difference of a row as released and as printed, and what explains it."""
+
+    row: str
+    reference: float | None
+    """The accuracy that the paper prints."""
+    printed: float | None
+    """The mean accuracy of what the paper prints."""
+    released: float | None
+    """That of what the authors' code does."""
+    total: Effect
+    explained: tuple[Explained, ...]
+    rest: Effect
+    """What the switches do not add up to."""
+    stuck: tuple[str, ...]
+
+
+def variants(suite: Suite, row: str, seeds: Sequence[int]) -> Variants:
+    """The runs that tell the deltas of a row apart.
+
+    Raises:
+        UserError: there is no such row.
+    """
+
+    def cell(deltas: Iterable[Delta]) -> Cell:
+        chosen = [delta for delta in suite.deltas if any(delta is other for other in deltas)]
+        return expand(replace(suite, deltas=tuple(chosen)), rows=row, seeds=seeds)[0]
+
+    every = list(suite.deltas)
+    printed, released = cell([]), cell(every)
+    switches, stuck = [], []
+    for group in _groups(every, printed, cell):
+        try:
+            alone, without = cell(group), cell([delta for delta in every if not _in(delta, group)])
+        except UserError as error:
+            stuck += [(delta, str(error)) for delta in group]
+            continue
+        if alone.ids != printed.ids or without.ids != released.ids:
+            switches.append(Switch(tuple(group), alone, without))
+    return Variants(printed, released, tuple(switches), tuple(stuck))
+
+
+def _in(delta: Delta, group: Iterable[Delta]) -> bool:
+    return any(delta is other for other in group)
+
+
+def _groups(every: Sequence[Delta], printed: Cell, cell: Resolve) -> list[list[Delta]]:
+    """The deltas one by one; parameters that only a renamed loss takes go with what renames it."""
+    groups: list[list[Delta]] = []
+    for delta in every:
+        renames = [group for group in groups if any(_renames(other, printed) for other in group)]
+        if renames and _fails(cell, [delta]):
+            renames[0].append(delta)
+        else:
+            groups.append([delta])
+    return groups
+
+
+def _renames(delta: Delta, printed: Cell) -> bool:
+    return bool(delta.loss) and delta.concerns(printed.row)
+
+
+def _fails(cell: Resolve, deltas: Sequence[Delta]) -> bool:
+    try:
+        cell(deltas)
+    except UserError:
+        return True
+    return False
+
+
+def attribute(found: Variants, results: Mapping[str, Result]) -> Attribution:
+    """What each switch explains, as far as results are there."""
+    reading = found.released.row.reading
+    printed, released = (_values(cell, results, reading) for cell in (found.printed, found.released))
+    explained, effects = [], []
+    for switch in found.switches:
+        on = _minus(_values(switch.alone, results, reading), printed)
+        off = _minus(released, _values(switch.without, results, reading))
+        both = {seed: (on[seed] + off[seed]) / 2 for seed in on if seed in off}
+        effects.append(both)
+        explained.append(
+            Explained(
+                at=switch.at, why=switch.why, alone=_effect(on), without=_effect(off), explains=_effect(both)
+            )
+        )
+    total = _minus(released, printed)
+    whole = {seed for seed in total if all(seed in effect for effect in effects)}
+    rest = {seed: total[seed] - sum(effect[seed] for effect in effects) for seed in sorted(whole)}
+    return Attribution(
+        row=found.released.row.name,
+        reference=found.released.row.reference.top1,
+        printed=_mean(printed),
+        released=_mean(released),
+        total=_effect(total),
+        explained=tuple(explained),
+        rest=_effect(rest),
+        stuck=tuple(f"{delta.at}: {why}" for delta, why in found.stuck),
+    )
+
+
+def _values(cell: Cell, results: Mapping[str, Result], reading: Reading) -> Values:
+    """The accuracies by seed."""
+    there = ((run.seed, results.get(of)) for run, of in zip(cell.runs, cell.ids, strict=True))
+    return {seed: result.curve.at(reading) for seed, result in there if result is not None}
+
+
+def _minus(one: Values, other: Values) -> dict[int, float]:
+    return {seed: value - other[seed] for seed, value in one.items() if seed in other}
+
+
+def _mean(values: Values) -> float | None:
+    return mean(list(values.values())) if values else None
+
+
+def _effect(differences: Values) -> Effect:
+    values = list(differences.values())
+    scatter = spread(values)
+    if not values:
+        return Effect()
+    center, half = mean(values), half_width(scatter) if scatter else None
+    interval = None if half is None else (center - half, center + half)
+    return Effect(points=center, interval=interval, n=len(values))
+
+
+def lines(found: Attribution) -> Iterator[list[str]]:
+    """A table: each switch with its effect alone, the other way round, and what it explains."""
+    for each in found.explained:
+        yield [each.at, *(_shown(effect) for effect in (each.alone, each.without, each.explains))]
+    yield ["the rest: they do not just add up", "", "", _shown(found.rest)]
+    yield ["released - printed", "", "", _shown(found.total)]
+
+
+def _shown(effect: Effect) -> str:
+    if effect.points is None:
+        return "-"
+    around = ""
+    if effect.interval is not None:
+        low, high = effect.interval
+        around = f" ± {(high - low) / 2:.2f}"
+    return f"{effect.points:+.2f}{around} ({effect.n})"

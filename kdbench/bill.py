@@ -1,0 +1,176 @@
+"""What a plan costs: arithmetic, hours on the device at hand, memory, disk, and what company saves."""
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from math import fsum
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from kdbench import catalog
+from kdbench.cohorts import lessons, make_cohorts
+from kdbench.costs import FLOAT, Cost, cost, images
+from kdbench.device import Device, device_at_hand
+from kdbench.machine import Machine
+from kdbench.report.words import plural
+from kdbench.spec import Run
+from kdbench.speeds import Seconds, kind, timer
+from kdbench.workload import Workload
+
+
+class Item(Struct, frozen=True):
+    """What a run costs when it is trained alone."""
+
+    cost: Cost | None
+    """None: one of its networks was not counted."""
+    seconds: Seconds | None
+    """None: its kind was never measured on this device."""
+
+
+class Bill(Struct, frozen=True, kw_only=True):
+    """What a plan costs."""
+
+    device: Device
+    items: Mapping[str, Item]
+    """By run."""
+    shared: Collection[str]
+    """Runs whose teacher another run of their cohort asks, too: they need not ask it again."""
+    kept: Collection[str]
+    """Further runs, whose teacher has been asked by another cohort: its logits are kept."""
+    disk: float
+    """Bytes of the weights that stay."""
+    logits: float
+    """Bytes of teachers' logits that are kept, as far as benchmark.toml gives room."""
+
+
+def make_bill(work: Workload, machine: Machine) -> Bill:
+    """What the runs of a plan cost on this machine.
+
+    Raises:
+        UserError: the record of this device's speeds is broken.
+    """
+    device = device_at_hand(machine)
+    seconds = timer(machine.results, work.index, device)
+    items = _items(work.runs, seconds)
+    shared, kept = savings(work.runs)
+    weights = [
+        len({"best", run.recipe.epochs, *work.keep.get(run.id, ())}) * each.disk
+        for run in work.runs
+        if (each := items[run.id].cost)
+    ]
+    return Bill(
+        device=device,
+        items=items,
+        shared=shared,
+        kept=kept,
+        disk=fsum(weights),
+        logits=min(_logits(work.runs), machine.local.logits_gib * 2**30),
+    )
+
+
+def _items(runs: Iterable[Run], seconds: Callable[[Run], Seconds | None]) -> dict[str, Item]:
+    """Runs that differ in seed or loss alone cost the same."""
+    known: dict[object, Item] = {}
+    items = {}
+    for run in runs:
+        like = (kind(run), run.recipe)
+        if like not in known:
+            known[like] = Item(cost(run), seconds(run))
+        items[run.id] = known[like]
+    return items
+
+
+def savings(runs: Sequence[Run]) -> tuple[frozenset[str], frozenset[str]]:
+    """The runs that ask no teacher because one of their cohort does, and because its logits were kept."""
+    cohorts = [cohort for cohort in make_cohorts(runs) if cohort[0].teacher]
+    shared = frozenset(run.id for cohort in cohorts for run in cohort[1:])
+    asked: set[object] = set()
+    kept = set()
+    for cohort in sorted(cohorts, key=lambda cohort: -cohort[0].recipe.epochs):
+        if all(catalog.find("losses", run.loss.name).logits_only for run in cohort):
+            if (views := _views(cohort[0])) in asked:
+                kept.add(cohort[0].id)
+            asked.add(views)
+    return shared, frozenset(kept)
+
+
+def describe_bill(bill: Bill, runs: Sequence[Run], suites: Sequence[str]) -> Iterator[str]:
+    """The bill for a terminal.
+
+    Args:
+        bill: of these runs.
+        runs: in the order of the plan.
+        suites: those asked for, for the command that measures what was not.
+    """
+    costs = [item.cost for run in runs if (item := bill.items[run.id]).cost]
+    if len(costs) < len(runs):
+        yield f"not counted: {plural(len(runs) - len(costs), 'run')} of networks that kdbench does not know"
+    flops = fsum(each.work.flops for each in costs)
+    traffic = fsum(each.work.bytes for each in costs)
+    read = figures(traffic / 1e12)
+    yield f"arithmetic   {figures(flops / 1e15)} PFLOP, at least {read} TB read and written"
+    yield f"time         {'; '.join(_time(bill, runs, suites))}"
+    for what, ids in (("cohorts", bill.shared), ("kept logits", bill.kept)):
+        if ids:
+            yield f"{what:<12} {_saved(bill, runs, ids, flops)}"
+    most = max((each.memory for each in costs), default=0)
+    yield f"memory       {most / 2**30:,.2f} GiB for the largest run alone: weights, gradients, activations"
+    logits = f", up to {bill.logits / 2**30:,.2f} GiB of teachers' logits" if bill.logits else ""
+    yield f"disk         {bill.disk / 2**30:,.2f} GiB of weights{logits}"
+
+
+def run_cost(bill: Bill, run: Run) -> tuple[str, str]:
+    """A run's PFLOP and time, `-` where it was not counted or measured."""
+    item = bill.items[run.id]
+    return (
+        figures(item.cost.work.flops / 1e15) if item.cost else "-",
+        hours(item.seconds.whole) if item.seconds else "-",
+    )
+
+
+def _time(bill: Bill, runs: Sequence[Run], suites: Sequence[str]) -> Iterator[str]:
+    """The hours as far as they were measured; nothing is guessed."""
+    items = [bill.items[run.id].seconds for run in runs]
+    found = [each.whole for each in items if each]
+    if found:
+        part = "" if len(found) == len(runs) else f"{len(found)} of "
+        yield f"{hours(fsum(found))} on {bill.device} for {part}{plural(len(runs), 'run')}, each alone"
+    if len(found) < len(runs):
+        left = plural(len(runs) - len(found), "run")
+        yield f"unmeasured on {bill.device}: {left}; `kdbench bench {' '.join(suites)}` measures"
+
+
+def _saved(bill: Bill, runs: Sequence[Run], ids: Collection[str], flops: float) -> str:
+    of = [bill.items[run.id] for run in runs if run.id in ids]
+    share = fsum(item.cost.teaching.flops for item in of if item.cost) / flops if flops else 0
+    who = plural(len(of), "run")
+    text = f"save {who} their teacher's forward passes: {100 * share:.1f} % of the arithmetic"
+    known = [item.seconds.teaching for item in of if item.seconds and item.seconds.teaching is not None]
+    return f"{text}, {hours(fsum(known))}" if len(known) == len(of) else text
+
+
+def _views(run: Run) -> object:
+    """What the kept logits of a teacher depend on: all of a cohort's lessons but how many there are."""
+    return lessons(replace(run, recipe=replace(run.recipe, epochs=1)))
+
+
+def _logits(runs: Sequence[Run]) -> float:
+    """Bytes of the logits that teachers could leave, float32, an epoch's for each epoch."""
+    found: dict[object, float] = {}
+    for run in runs:
+        if run.teacher and catalog.find("losses", run.loss.name).logits_only:
+            classes = run.recipe.classes or catalog.find("datasets", run.dataset).classes
+            size = FLOAT * classes * images(run)[0]
+            found[_views(run)] = max(size, found.get(_views(run), 0))
+    return fsum(found.values())
+
+
+def hours(seconds: float) -> str:
+    """`36.5 h`, `12 min`, `40 s`."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:,.1f} h"
+
+
+def figures(value: float) -> str:
+    """`0.123`, `12.3`, `12,345`: three figures at least."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

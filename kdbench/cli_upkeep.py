@@ -1,0 +1,92 @@
+"""`kdbench gc`, `fsck`, `fingerprint`: what can go, whether the rest is whole, what this machine computes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from kdbench.cli_options import as_json, complete_suite, say
+
+if TYPE_CHECKING:
+    from kdbench.spec import Form
+
+
+@click.command()
+@click.argument("suite", nargs=-1, shell_complete=complete_suite)
+@click.option("-n", "--dry-run", is_flag=True, help="Only say what would go.")
+@as_json
+def gc(suite: tuple[str, ...], *, dry_run: bool, as_json: bool) -> None:
+    """Remove what no row needs: weights nobody learns from, and what dead processes left.
+
+    Every suite of suites/ counts, and each SUITE that is named, as printed and as released, with the seeds
+    used so far. Results are never touched. Weights of runs made with --set or --smoke go; they can be made
+    again.
+    """
+    from kdbench.leftovers import find_leftovers, load_suites, remove
+    from kdbench.machine import load_machine
+
+    found = find_leftovers(load_suites(suite), load_machine())
+    if not dry_run:
+        remove(found)
+    if as_json:
+        say([{"path": str(each.path), "bytes": each.bytes, "why": each.why} for each in found])
+        return
+    for each in found:
+        click.echo(f"{each.path}: {each.why} ({each.bytes:,} bytes)")
+    total = sum(each.bytes for each in found)
+    click.echo(f"{len(found)} {'would go' if dry_run else 'removed'}, {total / 1e6:,.1f} MB")
+
+
+@click.command()
+@as_json
+def fsck(*, as_json: bool) -> int:
+    """Hold every stored file against its digest and its identity; exit with 1 if one is wrong."""
+    from collections import Counter
+
+    from kdbench.errors import plain
+    from kdbench.fsck import examine
+    from kdbench.machine import load_machine
+
+    found = list(examine(load_machine()))
+    wrong = [each for each in found if each.problem]
+    if as_json:
+        say(found)
+    else:
+        for each in wrong:
+            click.echo(plain(f"{each.kind} {each.path}: {each.problem}"))
+        counts = Counter(each.kind for each in found)
+        what = ", ".join(f"{number} {kind}" for kind, number in counts.items()) or "nothing"
+        click.echo(f"looked at {what}; {len(wrong)} wrong")
+    return int(bool(wrong))
+
+
+@click.command()
+@click.argument("row")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--steps", type=click.IntRange(1, 10_000), default=20, show_default=True)
+@click.option("--deterministic", is_flag=True, help="On a GPU too.")
+@click.option(
+    "--as", "form", type=click.Choice(["released", "printed"]), default="released", show_default=True
+)
+@as_json
+def fingerprint(row: str, *, seed: int, steps: int, deterministic: bool, form: Form, as_json: bool) -> None:
+    """The digest of a ROW's weights after 20 steps: the same on two machines that compute the same.
+
+    Nothing is stored, and no stored weights are needed: a teacher is what it is after as many steps.
+    """
+    from kdbench import catalog
+    from kdbench.address import find_row
+    from kdbench.machine import load_machine
+    from kdbench.plan import expand
+    from kdbench.text import columns
+
+    suite, cell = find_row(row, form)
+    [cell] = expand(suite, form=form, rows=cell.row.name, seeds=[seed])
+    compute = catalog.load("kdbench.training.fingerprint:compute")
+    found = compute(cell.runs[0], load_machine(), steps, deterministic=deterministic)
+    facts = {"run": cell.ids[0], "steps": steps, "fingerprint": found[0], **found[1]}
+    if as_json:
+        say(facts)
+    else:
+        click.echo(columns([fact for fact in facts.items() if fact[1] is not None], []))

@@ -1,0 +1,179 @@
+"""How fast a device trains, as measured: results/bench/DEVICE.json, kept by `kdbench bench`, and results.
+
+    { "device": {"name": ..., "threads": 1}, "torch": "2.15.0",
+      "attainable": {"float32": {"flops": 1.1e11, "bytes": 1.4e10}},
+      "kinds": { "shufflenetv2<resnet18 cifar100 b64 float32": {
+          "data": {"rate": 60000.0, "share": 0.05}, "step": ..., "teacher": ..., "evaluation": ... } } }
+
+`rate` is in images per second; `share` is the share of the fastest that the arithmetic or the traffic
+allows, at what the device attains in a product of large matrices and in a copy.
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct, field
+
+from kdbench.costs import Work, images
+from kdbench.device import Device, device_of
+from kdbench.errors import UserError
+from kdbench.spec import Run
+from kdbench.store import Index, load_result, write
+
+LOOKS = 5
+"""How many stored results of a kind are opened to find one of this device."""
+
+
+class Attainable(Struct, frozen=True):
+    """The most that was measured of a device at a precision."""
+
+    flops: float
+    """A second, in a product of large matrices."""
+    bytes: float
+    """A second, read and written, in a copy."""
+
+    def seconds(self, work: Work) -> float:
+        """The least that work takes: its arithmetic or its traffic, whichever takes longer."""
+        return max(work.flops / self.flops, work.bytes / self.bytes)
+
+
+class Measured(Struct, frozen=True):
+    """One part of training."""
+
+    rate: float
+    """Images a second."""
+    share: float | None
+    """Of the fastest possible; None: the network was not counted."""
+
+
+class Speed(Struct, frozen=True):
+    """What a kind of run attains."""
+
+    data: Measured
+    """The views alone."""
+    step: Measured
+    """Teacher, student, loss, gradients, optimizer: without the views."""
+    evaluation: Measured
+    teacher: Measured | None = None
+    """Its part of the step; None without one."""
+
+
+class Seconds(Struct, frozen=True):
+    """How long a run takes alone."""
+
+    whole: float
+    teaching: float | None
+    """The teacher's part; None: not known."""
+
+
+class Record(Struct, frozen=True):
+    """What was measured of one device."""
+
+    device: Device
+    torch: str
+    attainable: dict[str, Attainable]
+    """By precision."""
+    kinds: dict[str, Speed] = field(default_factory=dict)
+
+
+def kind(run: Run) -> str:
+    """What a speed depends on: the networks, the images, the batch and the precision; not seed nor loss."""
+    taught = f"<{run.teacher.run.student}" if run.teacher else ""
+    return f"{run.student}{taught} {run.dataset} b{run.recipe.batch_size} {run.precision}"
+
+
+def file_of(results: Path, device: Device) -> Path:
+    """Where a device's speeds are kept."""
+    return results / "bench" / f"{device.stem}.json"
+
+
+def load_record(results: Path, device: Device) -> Record | None:
+    """What was measured of a device; None: nothing yet.
+
+    Raises:
+        UserError: its file is broken.
+    """
+    path = file_of(results, device)
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Record)
+    except FileNotFoundError:
+        return None
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: no valid measurement: {error}; remove it and measure again") from error
+
+
+def save_record(results: Path, record: Record) -> Path:
+    """Keep what was measured, beside what was measured before of other kinds of runs.
+
+    Raises:
+        UserError: the folder cannot be written, or what is there is broken.
+    """
+    before = load_record(results, record.device)
+    kinds, attainable = record.kinds, record.attainable
+    if before is not None:
+        kinds = {**before.kinds, **kinds}
+        attainable = {**before.attainable, **attainable}
+    whole = msgspec.structs.replace(record, kinds=dict(sorted(kinds.items())), attainable=attainable)
+    path = file_of(results, record.device)
+    write(path, msgspec.json.format(msgspec.json.encode(whole), indent=1) + b"\n")
+    return path
+
+
+def timer(results: Path, there: Index, device: Device) -> Callable[[Run], Seconds | None]:
+    """A function of a run: how long it takes on a device, by what was measured there; None: nothing was.
+
+    Args:
+        results: the folder of results, in which `kdbench bench` keeps what it measures.
+        there: its index: finished runs are measurements too.
+        device: where the run would be trained.
+
+    Raises:
+        UserError: the record is broken.
+    """
+    record = load_record(results, device)
+    known: dict[str, Callable[[Run], Seconds] | None] = {}
+
+    def seconds(run: Run) -> Seconds | None:
+        name = kind(run)
+        if name not in known:
+            known[name] = _by_bench(record, name) or _by_results(there, run, device)
+        found = known[name]
+        return found and found(run)
+
+    return seconds
+
+
+def _by_bench(record: Record | None, name: str) -> Callable[[Run], Seconds] | None:
+    speed = record.kinds.get(name) if record else None
+    if speed is None:
+        return None
+    training = 1 / speed.data.rate + 1 / speed.step.rate
+    teaching = 1 / speed.teacher.rate if speed.teacher else 0.0
+
+    def seconds(run: Run) -> Seconds:
+        trained, tested = images(run)
+        return Seconds(trained * training + tested / speed.evaluation.rate, trained * teaching)
+
+    return seconds
+
+
+def _by_results(there: Index, run: Run, device: Device) -> Callable[[Run], Seconds] | None:
+    """Seconds per training image, evaluation included, of a stored run of the same kind and device."""
+    for path in _likely(there, run):
+        try:
+            result = load_result(path)
+        except UserError:  # broken: `check` says so; it measures nothing
+            continue
+        if kind(result.run) == kind(run) and device_of(result.environment) == device:
+            each = result.seconds / images(result.run)[0]
+            return lambda of: Seconds(each * images(of)[0], None if of.teacher else 0.0)
+    return None
+
+
+def _likely(there: Index, run: Run) -> Iterator[Path]:
+    """Stored results whose name is that of the run, but for the seed."""
+    for found, path in enumerate(p for p in there.results.values() if p.name.startswith(f"{run.slug}.s")):
+        if found == LOOKS:
+            return
+        yield path

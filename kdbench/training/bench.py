@@ -1,0 +1,157 @@
+"""How fast a run's data path, step and evaluation are on this machine: by kdbench's own loop, for seconds.
+
+The data are the run's. Weights are as initialised, the teacher's too: a speed does not depend on them.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from statistics import median
+from tempfile import TemporaryDirectory
+from time import perf_counter
+
+import torch
+from msgspec.structs import replace
+
+from kdbench import costs
+from kdbench.costs import FLOAT, Work
+from kdbench.data.views import Batch
+from kdbench.device import device_at_hand
+from kdbench.jobs import Job
+from kdbench.machine import Machine
+from kdbench.spec import Run
+from kdbench.speeds import Attainable, Measured, Record, Speed, kind
+from kdbench.training.attainable import attainable, seconds
+from kdbench.training.checkpoint import save_weights
+from kdbench.training.evaluation import evaluate
+from kdbench.training.images import training_views
+from kdbench.training.member import Member
+from kdbench.training.teaching import Teaching
+from kdbench.training.world import World, open_world
+
+BATCHES = {"cpu": 1, "cuda": 20}
+"""Steps between two looks at the clock: a GPU is asked in advance. Their views are made before."""
+ROUNDS = 3
+"""At least so many measurements of each part."""
+TESTED = 500
+"""Images of an evaluation."""
+
+
+class Prepared:
+    """Batches that are there already: training without its data path."""
+
+    def __init__(self, batches: list[Batch]) -> None:
+        self.batches = batches
+        self.labels = torch.cat([y for _, y, _ in batches])
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def epoch(self, _: int) -> Iterator[Batch]:
+        """The same batches in every epoch."""
+        yield from self.batches
+
+
+@contextmanager
+def bench_world(machine: Machine) -> Iterator[World]:
+    """A hold on the machine that leaves nothing behind: its scratch folder is temporary, no logits are kept.
+
+    Raises:
+        UserError: the device of benchmark.toml is not there.
+    """
+    with TemporaryDirectory(prefix="kdbench-") as scratch:
+        folders, local = replace(machine.folders, scratch=scratch), replace(machine.local, logits_gib=0.0)
+        yield open_world(replace(machine, folders=folders, local=local))
+
+
+def lend_teacher(run: Run, world: World) -> None:
+    """Give a run a teacher: a network as initialised, in place of the trained one."""
+    if run.teacher is not None:
+        folder = world.machine.scratch / "weights" / run.teacher.run.id
+        save_weights(folder, run.teacher.epoch, world.network(run.teacher.run))
+
+
+def measure(run: Run, world: World, at_best: Attainable, least_seconds: float = 2.0) -> Speed:
+    """Images per second of a run's parts.
+
+    Args:
+        run: what would be trained.
+        world: a hold on the machine, as of `bench_world`.
+        at_best: what the device attains.
+        least_seconds: for which each part is repeated.
+
+    Raises:
+        UserError: the run's data cannot be had.
+    """
+    lend_teacher(run, world)
+    data = world.dataset(run.dataset)
+    views = training_views(run, data, world)
+    parts = Parts(run, world, list(islice(views.epoch(1), BATCHES.get(world.device.type, 1))))
+    size, passed = run.recipe.batch_size, run.recipe.train_size or len(data.train_labels)
+    tests = min(TESTED, run.recipe.test_size or len(data.test_labels))
+    tested = replace(run, recipe=replace(run.recipe, test_size=tests))
+    own, taught = costs.learning(run), costs.teaching(run)
+    of, image = costs.counts(run, run.student), Work(0, (1 + FLOAT) * data.train_images[0].numel())
+    seen = costs.evaluating(of) if of else None
+
+    def held(act: Callable[[], object], images: int, work: Work | None, per: int = 1) -> Measured:
+        rate = images / repeated(world.device, act, least_seconds)
+        share = None if work is None else round(rate * at_best.seconds(work) / per, 4)
+        return Measured(round(rate, 1), share)
+
+    return Speed(
+        data=held(lambda: _drain(views.epoch(1)), passed, image),
+        step=held(parts.step, parts.images, own and taught and own.plus(taught), size),
+        evaluation=held(lambda: evaluate(tested, parts.member.student, data, world), tests, seen),
+        teacher=held(parts.ask, parts.images, taught, size) if run.teacher else None,
+    )
+
+
+class Parts:
+    """A run's training on a few batches that are there already, by kdbench's own cohort of one."""
+
+    def __init__(self, run: Run, world: World, batches: list[Batch]) -> None:
+        self.images = sum(len(y) for _, y, _ in batches)
+        self.member = Member(Job(run), world)
+        self.teaching = Teaching([run], Prepared(batches), world)
+
+    def step(self) -> None:
+        """A step on each batch, teacher and all."""
+        self.member.begin(1)
+        for number, lesson in enumerate(self.teaching.epoch(1)):
+            self.member.step(number, len(self.teaching), lesson)
+
+    def ask(self) -> None:
+        """The teacher's forward passes alone."""
+        _drain(self.teaching.epoch(1))
+
+
+def repeated(device: torch.device, work: Callable[[], object], least_seconds: float) -> float:
+    """The median of the seconds that work takes; once more warms up."""
+    seconds(device, work)
+    found: list[float] = []
+    started = perf_counter()
+    while len(found) < ROUNDS or perf_counter() - started < least_seconds:
+        found.append(seconds(device, work))
+    return median(found)
+
+
+def _drain(batches: Iterable[object]) -> None:
+    for _ in batches:
+        pass
+
+
+def measure_all(runs: Sequence[Run], machine: Machine) -> Iterator[Record]:
+    """What this machine attains, and the speed of each run, as soon as it is measured.
+
+    Raises:
+        UserError: the device or the data of a run are not there.
+    """
+    device = device_at_hand(machine)
+    best: dict[str, Attainable] = {}
+    with bench_world(machine) as world:
+        for run in runs:
+            if run.precision not in best:
+                best[run.precision] = attainable(world.device, run.precision)
+            speed = measure(run, world, best[run.precision])
+            yield Record(device, str(torch.__version__), dict(best), {kind(run): speed})

@@ -1,0 +1,155 @@
+"""The arithmetic and the traffic of a network, counted as it runs: on the meta device, nothing is computed.
+
+Every operation passes a dispatch mode on its way, those of the backward pass included, where the gradient
+of a grouped convolution costs as much as its forward pass does, by the input and by the weights each.
+(`torch.utils.flop_counter` of torch 2.15 counts it `groups` times by the weights.)
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from msgspec import json
+from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from kdbench import catalog
+from kdbench.costs import TABLE, Counts, Entry, key
+from kdbench.store import write
+
+if TYPE_CHECKING:
+    from kdbench.models.output import Output
+
+aten = torch.ops.aten
+Arguments = tuple[Any, ...]
+
+
+def _convolution(arguments: Arguments, out: Any) -> float:  # noqa: ANN401 - what an operation returns
+    """2 · outputs · the inputs that each of them sees; of a transposed one, the other way round."""
+    x, weight, transposed = arguments[0], arguments[1], arguments[6]
+    return float(2 * (x if transposed else out).numel() * weight[0].numel())
+
+
+def _convolution_backward(arguments: Arguments, _: Any) -> float:  # noqa: ANN401
+    """As many as forward for each of the gradients by the input and by the weights that is asked for."""
+    slope, x, weight, transposed, asked = (arguments[place] for place in (0, 1, 2, 7, 10))
+    return float(2 * (x if transposed else slope).numel() * weight[0].numel() * sum(asked[:2]))
+
+
+def _product(arguments: Arguments, out: Tensor) -> float:
+    """2 · outputs · the length of the sum."""
+    return float(2 * out.numel() * arguments[-2].shape[-1])
+
+
+FLOPS: Mapping[Any, Callable[[Arguments, Any], float]] = {
+    aten.convolution.default: _convolution,
+    aten.convolution_backward.default: _convolution_backward,
+    aten.mm.default: _product,
+    aten.addmm.default: _product,
+    aten.bmm.default: _product,
+    aten.baddbmm.default: _product,
+}
+
+
+class Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Sums up the FLOPs and bytes of convolutions and matrix products while it is entered."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.flops = self.bytes = 0.0
+
+    def __torch_dispatch__(
+        self,
+        func: Any,  # noqa: ANN401
+        types: object,
+        args: Arguments = (),
+        kwargs: Any = None,  # noqa: ANN401
+    ) -> Any:  # noqa: ANN401
+        out = func(*args, **(kwargs or {}))
+        if func in FLOPS:
+            self.flops += FLOPS[func](args, out)
+            self.bytes += sum(each.nbytes for each in _tensors((args, out)))
+        return out
+
+
+def _tensors(value: object) -> Iterable[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, tuple | list):
+        for each in value:
+            yield from _tensors(each)
+
+
+def count(network: nn.Module, images: Tensor) -> tuple[Counter, Counter, float]:
+    """One step of a network in training mode on images (N, C, H, W).
+
+    Returns:
+        The counts of the forward pass, of the backward pass (to the weights, not to the images), and the
+        bytes kept in between: activations, each once, without the weights.
+    """
+    forward, backward = Counter(), Counter()
+    kept: dict[int, Any] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage._cdata] = storage  # noqa: SLF001 - on the meta device nothing else tells them apart
+        return tensor
+
+    weights = {each.untyped_storage()._cdata for each in network.parameters()}  # noqa: SLF001
+    with forward, saved_tensors_hooks(keep, lambda tensor: tensor):
+        output: Output = network.train()(images)
+    with backward:
+        output.logits.sum().backward()  # type: ignore[no-untyped-call]
+    return forward, backward, float(sum(part.nbytes() for name, part in kept.items() if name not in weights))
+
+
+def counts_of(model: str, classes: int, channels: int, size: int) -> Counts:
+    """The counts of a model of the catalog: those of three images and of two, told apart."""
+    with torch.device("meta"):
+        network: nn.Module = catalog.load(catalog.find("models", model).code)(classes, channels)
+        two, three = (count(network, torch.empty(n, channels, size, size)) for n in (2, 3))
+    forward, backward = (three[way].bytes - two[way].bytes for way in (0, 1))  # type: ignore[union-attr]
+    return Counts(
+        parameters=float(sum(each.numel() for each in network.parameters())),
+        forward=three[0].flops - two[0].flops,
+        backward=three[1].flops - two[1].flops,
+        forward_bytes=forward,
+        backward_bytes=backward,
+        batch_forward_bytes=two[0].bytes - 2 * forward,
+        batch_backward_bytes=two[1].bytes - 2 * backward,
+        kept=three[2] - two[2],
+    )
+
+
+def entry(model: str, channels: int, size: int) -> Entry:
+    """The counts of a model as a function of the number of classes, from two such numbers."""
+    few, many = (counts_of(model, classes, channels, size) for classes in (10, 110))
+    per_class = Counts(
+        **{name: (getattr(many, name) - getattr(few, name)) / 100 for name in few.__struct_fields__}
+    )
+    return Entry(few.plus(per_class, -10), per_class)
+
+
+def all_entries() -> dict[str, Entry]:
+    """The table: kdbench's own models on the images of its own data sets, where they take such images."""
+    shapes = sorted({(data.channels, data.size) for data in catalog.DATASETS.values()})
+    found = {}
+    for model, about in catalog.MODELS.items():
+        for channels, size in shapes:
+            if about.least_size <= size:
+                with suppress(RuntimeError):  # a network for one size only
+                    found[key(model, channels, size)] = entry(model, channels, size)
+    return found
+
+
+def write_table(path: Path = TABLE) -> None:
+    """Count everything and write the table."""
+    lines = [f'"{name}": {json.encode(each).decode()}' for name, each in all_entries().items()]
+    write(path, ("{\n" + ",\n".join(lines) + "\n}\n").encode())
+
+
+if __name__ == "__main__":
+    write_table()

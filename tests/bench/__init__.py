@@ -1,0 +1,1 @@
+"""Speed: kdbench against the usual way, and against itself."""

@@ -1,0 +1,236 @@
+"""kdbench against the usual way (reference_step.py): ratios of CPU seconds, and the bars they must clear.
+
+    python tests/bench/ratios.py [NAME...] [--rounds N] [--json] [--keep]
+
+Both sides have one thread, the same weights, batches and arithmetic, which is checked first. Each lives in
+a process of its own, kdbench's being a worker as `kdbench run` starts it; they take turns, round by round.
+CPU seconds are what a quiet machine's clock would show: other people's work on the machine does not count.
+--keep writes them to results/bench/ratios/, with the machine's name, beside what was measured there before.
+Exit code 1 where a median is below its bar. Needs CIFAR-100, in KDBENCH_DATA.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
+from math import isclose
+from multiprocessing.connection import Connection
+from pathlib import Path
+from statistics import median
+from time import process_time
+from typing import Any, NamedTuple
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT))
+
+import msgspec  # noqa: E402 - after the path
+from msgspec import Struct  # noqa: E402
+
+from kdbench.device import Device, device_at_hand  # noqa: E402
+from kdbench.executors.local import Worker, prepare_worker  # noqa: E402
+from kdbench.machine import Local, Machine  # noqa: E402
+from kdbench.spec import Loss, Run  # noqa: E402
+from kdbench.store import write  # noqa: E402
+
+MACHINE = Machine(root=str(ROOT), local=Local(device="cpu", threads=1))
+SIDES = "tests.bench.sides"
+"""What each side does, by name: functions of a case, in a file that imports torch."""
+
+
+class Case(NamedTuple):
+    """What is compared."""
+
+    name: str
+    at_least: float
+    sort: str
+    """Which function of the sides."""
+    row: str
+    batch_size: int = 128
+    rows: int = 1
+    """So many runs are trained beside each other; the usual side's seconds for one are taken so often."""
+    alike: float = 1e-3
+    """The largest relative difference of the values that both sides give, a loss or a mean."""
+
+
+MOBILENET, SHUFFLENET = "1.kd/mobilenetv2:resnet18", "1.kd/shufflenetv2:resnet18"
+CASES = (
+    Case("views", 15, "views", SHUFFLENET, alike=0.05),
+    Case("step_mobilenetv2", 1.3, "step", MOBILENET),
+    Case("step_shufflenetv2", 1.2, "step", SHUFFLENET, 64),
+    Case("cohort_mobilenetv2", 1.7, "step", MOBILENET, rows=4),
+    Case("cohort_shufflenetv2", 1.7, "step", SHUFFLENET, 64, rows=4),
+    Case("cached_mobilenetv2", 2.4, "cached", MOBILENET),
+    Case("cached_shufflenetv2", 2.2, "cached", SHUFFLENET, 64),
+    Case("eval_resnet18", 1.2, "evaluate", "1.baseline/resnet18"),
+    Case("eval_mobilenetv2", 2.5, "evaluate", "1.baseline/mobilenetv2"),
+    Case("epoch", 2.0, "epoch", SHUFFLENET, 64, rows=4, alike=0.1),
+)
+
+
+class Ratio(Struct, frozen=True):
+    """How many times as fast kdbench is; the median, smallest and largest of the rounds."""
+
+    name: str
+    ratio: float
+    min: float
+    max: float
+    rounds: int
+
+
+def runs_of(case: Case) -> list[Run]:
+    """The case's row as the authors' code trains it, at several temperatures where it has several rows."""
+    from msgspec.structs import replace
+
+    from kdbench.plan import expand
+    from kdbench.suite import load_suite
+
+    suite = load_suite(ROOT / "suites" / "tfkd_cifar100.toml")
+    settings = {"batch_size": case.batch_size}
+    if case.sort == "epoch":
+        settings |= {"epochs": 1, "train_size": 5000, "test_size": 1000}
+    (cell,) = expand(suite, rows=case.row, seeds=[0], settings=settings)
+    (run,) = cell.runs
+    if case.rows == 1:
+        return [run]
+    taus = [20.0 / 2**number for number in range(case.rows)]
+    return [replace(run, loss=Loss(run.loss.name, {**run.loss.params, "tau": tau})) for tau in taus]
+
+
+def serve(pipe: Connection, machine: Machine, side: str) -> None:
+    """One side's process: a case is made ready once; whenever asked, it is done, and its seconds are told."""
+    prepare_worker(machine, None)
+    from importlib import import_module
+
+    sides = import_module(SIDES)
+    with sides.world_of(machine) as world:
+        act: Callable[[], float] | None = None
+        while True:
+            try:
+                case = pipe.recv()
+            except EOFError:
+                return
+            if case is not None:
+                act = getattr(sides, f"{side}_{case.sort}")(runs_of(case), world)
+            started = process_time()
+            value = act()  # type: ignore[misc]
+            pipe.send((value, process_time() - started))
+
+
+class Side:
+    """A process that does one side's work when it is asked to."""
+
+    def __init__(self, side: str) -> None:
+        if side == "ours":
+            worker = Worker(MACHINE, serve, (side,))
+            self.pipe, self.process = worker.pipe, worker.process
+            return
+        os.environ.pop("GLIBC_TUNABLES", None)  # as workers have them: they may have been set by one
+        context = multiprocessing.get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=serve, args=(theirs, MACHINE, side), daemon=True)
+        self.process.start()
+        theirs.close()
+
+    def ready(self, case: Case) -> float:
+        """Make a case ready and do it once; what it gives."""
+        return self._ask(case)[0]
+
+    def seconds(self) -> float:
+        """Do the case; its CPU seconds."""
+        return self._ask(None)[1]
+
+    def stop(self) -> None:
+        """Let the process clean up and end."""
+        self.pipe.close()
+        self.process.join()
+
+    def _ask(self, what: Case | None) -> tuple[float, float]:
+        self.pipe.send(what)
+        found: tuple[float, float] = self.pipe.recv()
+        return found
+
+
+@contextmanager
+def both() -> Iterator[tuple[Side, Side]]:
+    """The two sides' processes."""
+    usual, ours = Side("usual"), Side("ours")
+    try:
+        yield usual, ours
+    finally:
+        usual.stop()
+        ours.stop()
+
+
+def compare(case: Case, rounds: int, usual: Side, ours: Side) -> Ratio:
+    """Let both sides do a case in turns.
+
+    Raises:
+        AssertionError: they do not compute the same.
+    """
+    values = usual.ready(case), ours.ready(case)
+    if not isclose(*values, rel_tol=case.alike):
+        raise AssertionError(f"{case.name}: the usual way gives {values[0]}, kdbench {values[1]}")
+    found = [case.rows * usual.seconds() / ours.seconds() for _ in range(rounds)]
+    middle, least, most = (round(pick(found), 3) for pick in (median, min, max))
+    return Ratio(case.name, middle, least, most, rounds)
+
+
+class Kept(Struct, frozen=True):
+    """What was measured on one machine."""
+
+    device: Device
+    torch: str
+    ratios: list[Ratio]
+
+
+def keep(ratios: Sequence[Ratio], folder: Path, device: Device) -> Path:
+    """Write ratios beside those of other names that were measured on this machine before."""
+    path = folder / f"{device.stem}.json"
+    before = msgspec.json.decode(path.read_bytes(), type=Kept).ratios if path.exists() else []
+    known = {each.name: each for each in (*before, *ratios)}
+    order = [case.name for case in CASES]
+    record = Kept(device, version("torch"), sorted(known.values(), key=lambda each: order.index(each.name)))
+    write(path, msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n")
+    return path
+
+
+def table(ratios: Sequence[Ratio]) -> str:
+    """Markdown, as the README has it."""
+    bars = {case.name: case.at_least for case in CASES}
+    lines = ["| name | times as fast | rounds from - to | bar |", "| --- | --- | --- | --- |"]
+    lines += [f"| `{r.name}` | {r.ratio:.2f} | {r.min:.2f} - {r.max:.2f} | {bars[r.name]} |" for r in ratios]
+    return "\n".join(lines)
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Measure the cases that are named, else all."""
+    parser = argparse.ArgumentParser(description="kdbench against the usual way")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(case.name for case in CASES))
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--keep", action="store_true", help="write them to results/bench/ratios/")
+    asked = parser.parse_args(words)
+    if unknown := sorted(set(asked.names) - {case.name for case in CASES}):
+        parser.error(f"unknown: {', '.join(unknown)}; there are {', '.join(case.name for case in CASES)}")
+    if asked.rounds < 1:
+        parser.error("--rounds: at least 1")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    ratios = []
+    with both() as (usual, ours):
+        for case in (case for case in CASES if not asked.names or case.name in asked.names):
+            ratios.append(compare(case, asked.rounds, usual, ours))
+            print(table(ratios[-1:]).splitlines()[-1], file=sys.stderr)  # noqa: T201 - a script
+    if asked.keep:
+        keep(ratios, ROOT / "results" / "bench" / "ratios", device_at_hand(MACHINE))
+    told: Any = json.dumps(msgspec.to_builtins(ratios), indent=1) if asked.json else table(ratios)
+    print(told)  # noqa: T201
+    bars = {case.name: case.at_least for case in CASES}
+    return int(any(each.ratio < bars[each.name] for each in ratios))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,157 @@
+"""What both sides of ratios.py do: kdbench by its own functions, the usual way by reference_step.py.
+
+Each function makes a case ready and returns what is timed, which gives a number that both sides must agree
+in: the first step's loss, the mean cross-entropy, the mean square of the views.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from msgspec.structs import replace
+from torch import Tensor
+
+from kdbench.jobs import Job
+from kdbench.spec import Run
+from kdbench.training import checkpoint
+from kdbench.training.bench import Prepared, bench_world, lend_teacher
+from kdbench.training.evaluation import evaluate
+from kdbench.training.images import training_views
+from kdbench.training.member import Member
+from kdbench.training.run import train_cohort
+from kdbench.training.teaching import Teaching
+from kdbench.training.world import World
+from tests.bench import reference_step as reference
+
+Act = Callable[[], float]
+VIEWED, TESTED = 2560, 512
+"""Images of a pass over the views, and of an evaluation."""
+LR = 0.1
+world_of = bench_world
+
+
+def cut(run: Run) -> Run:
+    """A run on a few images."""
+    return replace(run, recipe=replace(run.recipe, train_size=VIEWED, test_size=TESTED))
+
+
+def first_batch(run: Run, world: World) -> tuple[Tensor, Tensor, Tensor]:
+    """The first views of the run: both sides train on them."""
+    return next(iter(training_views(run, world.dataset(run.dataset), world).epoch(1)))
+
+
+def ours_views(runs: Sequence[Run], world: World) -> Act:
+    """An epoch of views."""
+    run = cut(runs[0])
+    views = training_views(run, world.dataset(run.dataset), world)
+    return lambda: mean_square(x for x, *_ in views.epoch(1))
+
+
+def usual_views(runs: Sequence[Run], world: World) -> Act:
+    """An epoch of the DataLoader."""
+    data = world.dataset(runs[0].dataset)
+    loader = reference.training_loader(runs[0], data.train_images[:VIEWED], data.train_labels[:VIEWED])
+    return lambda: mean_square(x for x, _ in loader)
+
+
+def ours_step(runs: Sequence[Run], world: World) -> Act:
+    """One batch, by a cohort of all the runs; the first one's loss."""
+    return cohort_step(runs, world, [first_batch(runs[0], world)])
+
+
+def cohort_step(runs: Sequence[Run], world: World, batches: list[tuple[Tensor, Tensor, Tensor]]) -> Act:
+    """A pass over batches by the members of a cohort."""
+    lend_teacher(runs[0], world)
+    members = [Member(Job(run), world, len(runs)) for run in runs]
+    teaching = Teaching(runs, Prepared(batches), world)
+
+    def act() -> float:
+        for member in members:
+            member.begin(1)
+        for number, lesson in enumerate(teaching.epoch(1)):
+            for member in members:
+                member.step(number, len(teaching), lesson)
+        return float(members[0].losses[0])
+
+    return act
+
+
+def ours_cached(runs: Sequence[Run], world: World) -> Act:
+    """One batch whose teacher's logits are kept: from the second time on, they are read."""
+    local = replace(world.machine.local, logits_gib=1.0)
+    keeping = dataclasses.replace(world, machine=replace(world.machine, local=local))
+    return ours_step(runs, keeping)
+
+
+def usual_step(runs: Sequence[Run], world: World) -> Act:
+    """One batch, by the first run alone."""
+    run = runs[0]
+    x, y, _ = first_batch(run, world)
+    student, teacher, optimizer = networks(run, world)
+    student.train()
+    loss = reference.kd_loss(run)
+    return lambda: reference.step(student, teacher, x, y, loss, optimizer)
+
+
+usual_cached = usual_step
+
+
+def networks(run: Run, world: World) -> tuple[torch.nn.Module, torch.nn.Module, torch.optim.Optimizer]:
+    """A run's student and teacher with the weights that kdbench's have, and torch's optimizer."""
+    lend_teacher(run, world)
+    teacher = world.teacher(run)
+    if teacher is None:
+        raise ValueError(f"{run.slug} has no teacher")
+    student = reference.usual(world.network(run))
+    return student, reference.usual(teacher).eval(), reference.sgd(run, student, LR)
+
+
+def ours_evaluate(runs: Sequence[Run], world: World) -> Act:
+    """An evaluation."""
+    run = cut(runs[0])
+    data, student = world.dataset(run.dataset), world.network(run)
+    return lambda: evaluate(run, student, data, world).loss
+
+
+def usual_evaluate(runs: Sequence[Run], world: World) -> Act:
+    """An evaluation, loader and all."""
+    run = runs[0]
+    data, student = world.dataset(run.dataset), reference.usual(world.network(run))
+    loader = reference.evaluation_loader(run, data.test_images[:TESTED], data.test_labels[:TESTED])
+    return lambda: reference.evaluate(student, loader)[1]
+
+
+def ours_epoch(runs: Sequence[Run], world: World) -> Act:
+    """Runs of one epoch as a cohort, from nothing to results; the first one's mean loss."""
+    lend_teacher(runs[0], world)
+
+    def act() -> float:
+        for run in runs:
+            checkpoint.forget(world.machine.scratch / "checkpoints" / run.id)
+        ends = dict(train_cohort([Job(run) for run in runs], world))
+        results = {job.run.id: end for job, end in ends.items() if not isinstance(end, Exception)}
+        return float(results[runs[0].id].curve.train_loss[0])
+
+    return act
+
+
+def usual_epoch(runs: Sequence[Run], world: World) -> Act:
+    """One run of one epoch."""
+    run, data = runs[0], world.dataset(runs[0].dataset)
+    train, test = run.recipe.train_size, run.recipe.test_size
+    loader = reference.training_loader(run, data.train_images[:train], data.train_labels[:train])
+    tests = reference.evaluation_loader(run, data.test_images[:test], data.test_labels[:test])
+
+    def act() -> float:
+        student, teacher, optimizer = networks(run, world)
+        loss = reference.train_epoch(student, teacher, loader, reference.kd_loss(run), optimizer)
+        reference.evaluate(student, tests)
+        return loss
+
+    return act
+
+
+def mean_square(batches: Iterator[Tensor]) -> float:
+    """Of all pixels; every batch is looked at, none is kept."""
+    sums = [(float(x.square().sum()), x.numel()) for x in batches]
+    return sum(total for total, _ in sums) / sum(n for _, n in sums)

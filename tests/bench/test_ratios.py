@@ -1,0 +1,144 @@
+"""Both sides compute the same, on a few images; the script says what it was asked for."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from msgspec.structs import replace
+from torch import Tensor
+
+from kdbench import catalog
+from kdbench.device import Device
+from kdbench.models.output import Output
+from kdbench.spec import Loss, Run
+from tests.bench import ratios, reference_step, sides
+from tests.build import make_run
+
+KD = Loss("kd_released", {"alpha": 0.95, "tau": 20.0})
+REG = Loss("tfkd_reg_released", {"alpha": 0.1, "tau": 20.0, "a": 0.99, "multiplier": 100.0})
+SELF = Loss("tfkd_self_released", {"alpha": 0.9, "tau": 20.0, "multiplier": 50.0})
+
+
+def draw(*shape: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(sum(shape)))
+
+
+@pytest.mark.parametrize(
+    ("loss", "usual"),
+    [(KD, reference_step.kd_loss), (SELF, reference_step.kd_loss), (REG, reference_step.reg_loss)],
+    ids=["kd", "self", "reg"],
+)
+def test_usual_loss_is_kdbenchs(loss: Loss, usual: Callable[[Run], reference_step.Loss]) -> None:
+    entry = catalog.find("losses", loss.name)
+    z, taught, y = draw(6, 100), draw(7, 100)[:6], torch.arange(6)
+    more = [Output(taught, taught)] if entry.teacher else []
+    ours = catalog.load(entry.code)(Output(z, z), y, *more, **loss.params)
+    assert float(usual(make_run(loss=loss))(z, y, taught)) == pytest.approx(float(ours), rel=1e-5)
+
+
+def test_usual_network_has_the_same_weights_in_the_usual_format() -> None:
+    network = torch.nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)
+    (weight, _) = network.requires_grad_(requires_grad=False).parameters()
+    (copy, _) = reference_step.usual(network).parameters()
+    assert torch.equal(copy, weight)
+    assert (weight.is_contiguous(), copy.is_contiguous(), copy.requires_grad) == (False, True, True)
+
+
+def test_usual_views_are_normalised_pictures() -> None:
+    images = torch.full((4, 3, 32, 32), 255, dtype=torch.uint8)
+    run = replace(make_run(), recipe=replace(make_run().recipe, batch_size=3, crop=0, rotation=0.0))
+    batches = list(reference_step.training_loader(run, images, torch.arange(4)))
+    assert sorted(label for _, y in batches for label in y.tolist()) == [0, 1, 2, 3]
+    entry = catalog.find("datasets", "cifar100")
+    assert batches[0][0][0, 0, 5, 5].item() == pytest.approx((1 - entry.mean[0]) / entry.std[0], rel=1e-5)
+
+
+def test_mean_square_is_that_of_all_pixels() -> None:
+    assert sides.mean_square(iter([torch.ones(3), torch.full((1,), 3.0)])) == 3.0
+
+
+def test_cases_are_those_of_the_table() -> None:
+    assert {case.name: case.at_least for case in ratios.CASES} == {
+        "views": 15,
+        "step_mobilenetv2": 1.3,
+        "step_shufflenetv2": 1.2,
+        "cohort_mobilenetv2": 1.7,
+        "cohort_shufflenetv2": 1.7,
+        "cached_mobilenetv2": 2.4,
+        "cached_shufflenetv2": 2.2,
+        "eval_resnet18": 1.2,
+        "eval_mobilenetv2": 2.5,
+        "epoch": 2.0,
+    }
+
+
+def test_rows_of_a_cohort_are_one_cohort() -> None:
+    from kdbench.cohorts import make_cohorts
+
+    runs = ratios.runs_of(next(case for case in ratios.CASES if case.name == "epoch"))
+    assert len({run.id for run in runs}) == 4
+    assert len(make_cohorts(runs)) == 1
+    assert {run.recipe.train_size for run in runs} == {5000}
+
+
+class Clock:
+    """A side whose seconds are known."""
+
+    def __init__(self, value: float, *seconds: float) -> None:
+        self.value, self.told = value, iter(seconds)
+
+    def ready(self, _: ratios.Case) -> float:
+        """The value that both sides must agree in."""
+        return self.value
+
+    def seconds(self) -> float:
+        """The next of its seconds."""
+        return next(self.told)
+
+
+def compare(usual: Clock, ours: Clock, rounds: int = 3) -> ratios.Ratio:
+    case = ratios.Case("step", 1.3, "step", "", rows=4)
+    return ratios.compare(case, rounds, usual, ours)  # type: ignore[arg-type]
+
+
+def test_ratio_is_the_median_of_the_rounds_per_row() -> None:
+    ratio = compare(Clock(1.0, 1.0, 2.0, 3.0), Clock(1.0, 1.0, 1.0, 2.0))
+    assert ratio == ratios.Ratio("step", 6.0, 4.0, 8.0, 3)
+
+
+def test_sides_that_compute_something_else_are_not_compared() -> None:
+    with pytest.raises(AssertionError, match=r"the usual way gives 1\.0, kdbench 1\.1"):
+        compare(Clock(1.0), Clock(1.1))
+
+
+@pytest.mark.parametrize(("ratio", "code"), [(15.0, 0), (14.9, 1)])
+def test_missed_bar_exits_with_1(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], ratio: float, code: int
+) -> None:
+    monkeypatch.setattr(ratios, "Side", lambda _: pytest.MonkeyPatch())
+    monkeypatch.setattr(pytest.MonkeyPatch, "stop", lambda _: None, raising=False)
+    monkeypatch.setattr(ratios, "compare", lambda case, *_: ratios.Ratio(case.name, ratio, 1, 99, 5))
+    assert ratios.main(["views", "--json"]) == code
+    told = json.loads(capsys.readouterr().out)
+    assert told == [{"name": "views", "ratio": ratio, "min": 1, "max": 99, "rounds": 5}]
+
+
+def test_ratios_are_kept_beside_those_measured_before(tmp_path: Path) -> None:
+    device = Device("A processor", 1)
+    for names in (["epoch", "views"], ["views", "step_shufflenetv2"]):
+        found = [ratios.Ratio(name, len(names[0]), 1, 2, 5) for name in names]
+        path = ratios.keep(found, tmp_path, device)
+    told = json.loads(path.read_text(encoding="utf-8"))
+    assert told["device"] == {"name": "A processor", "threads": 1}
+    assert [each["name"] for each in told["ratios"]] == ["views", "step_shufflenetv2", "epoch"]
+
+
+@pytest.mark.slow
+@pytest.mark.real
+def test_both_sides_of_a_step_give_the_same_loss() -> None:
+    pytest.importorskip("torchvision")
+    case = next(case for case in ratios.CASES if case.name == "step_shufflenetv2")
+    with ratios.both() as (usual, ours):
+        assert ratios.compare(case._replace(batch_size=4), 1, usual, ours).ratio > 0

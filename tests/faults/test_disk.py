@@ -1,0 +1,181 @@
+"""Full disks, read-only folders, folders that are gone: what a run says then, and that no epoch is lost."""
+
+import os
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+import torch
+
+from kdbench import presence
+from kdbench.errors import UserError
+from kdbench.jobs import Event, Update
+from kdbench.spec import RESULT_SCHEMA
+from kdbench.store import check_writable, index, load_failure, load_result
+from kdbench.training.world import World
+from tests.faults.project import digits, epochs, events, failure, make_world, numbers
+
+FULL = "No space left on device; make room, and run it again: what is finished is kept"
+RUN = digits()
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture
+def world(tmp_path: Path, data: Path) -> Iterator[World]:
+    before = torch.get_deterministic_debug_mode()
+    yield make_world(tmp_path, data)
+    torch.set_deterministic_debug_mode(before)
+
+
+@pytest.fixture
+def truth(tmp_path: Path, data: Path, world: World) -> tuple[object, ...]:
+    """What the run gives undisturbed."""
+    assert world.device.type == "cpu"
+    return numbers(events(make_world(tmp_path / "undisturbed", data), RUN))
+
+
+@contextmanager
+def small_disk(folder: Path) -> Iterator[Path]:
+    """A file system of 4 MB."""
+    folder.mkdir(parents=True)
+    command = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(command, check=False, capture_output=True).returncode != 0:
+        pytest.skip("only root may mount a small file system, and not in every container")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def fill(folder: Path) -> Path:
+    """Fill a disk to its last byte."""
+    filler = folder / "filler"
+    with suppress(OSError), filler.open("wb", buffering=0) as file:
+        for size in (1 << 16, 1):
+            with suppress(OSError):
+                while True:
+                    file.write(bytes(size))
+    return filler
+
+
+def at(epoch: int, act: Callable[[], object]) -> Callable[[Event], None]:
+    """Do something when an epoch is over."""
+
+    def look(event: Event) -> None:
+        if isinstance(event, Update) and event.epoch == epoch:
+            act()
+
+    return look
+
+
+def test_disk_full_while_writing_a_checkpoint(world: World, truth: tuple[object, ...]) -> None:
+    with small_disk(world.machine.scratch) as disk:
+        told = failure(events(world, RUN, at(2, lambda: fill(disk))))
+        assert told.failure.cause.split(".safetensors: ")[1].startswith(f"cannot be written: {FULL}")
+        assert load_failure(index(world.machine.results).failures[RUN.id]).cause == told.failure.cause
+        (disk / "filler").unlink()
+        again = events(world, RUN)
+        assert (epochs(again), numbers(again)) == ([3, 4], truth)
+
+
+def test_disk_full_while_writing_a_result(world: World, truth: tuple[object, ...]) -> None:
+    with small_disk(world.machine.results) as disk:
+        told = failure(events(world, RUN, at(4, lambda: fill(disk))))
+        assert f"{RUN.id}.json: cannot be written: {FULL}" in told.failure.cause
+        assert Path(told.failure.log).read_text("utf-8").startswith("Traceback")
+        (disk / "filler").unlink()
+        again = events(world, RUN)
+        assert (epochs(again), numbers(again)) == ([], truth)
+
+
+def test_disk_full_while_writing_a_log(world: World) -> None:
+    """The cause is kept all the same, and names no log that is not there."""
+    logs = [world.machine.results / "digits" / "logs", world.machine.scratch / "logs"]
+    with small_disk(logs[0]) as beside, small_disk(logs[1]) as elsewhere:
+        fill(beside)
+        fill(elsewhere)
+        told = failure(events(world, digits(lr=1e30))).failure
+    assert told.cause == "diverged at epoch 1, step 2: the loss is nan (its log could be written nowhere)"
+    assert told.log == ""
+
+
+def test_results_that_are_read_only(world: World, truth: tuple[object, ...]) -> None:
+    with small_disk(world.machine.results) as disk:
+
+        def turn(how: str) -> None:
+            subprocess.run(["mount", "-o", f"remount,{how}", str(disk)], check=True)
+
+        told = failure(events(world, RUN, at(2, lambda: turn("ro"))))
+        assert "cannot be written: Read-only file system" in told.failure.cause
+        with pytest.raises(UserError, match="cannot be written: Read-only file system"):
+            check_writable(world.machine.results)
+        turn("rw")
+        again = events(world, RUN)
+        assert (epochs(again), numbers(again)) == ([], truth)
+
+
+def away(folder: Path, seconds: float, *, hidden: bool) -> None:
+    """Take a folder away for a while; `hidden`: an empty one stands in its place, as under a mount point."""
+    other = folder.with_name(f"{folder.name}.away")
+    folder.rename(other)
+    if hidden:
+        folder.mkdir()
+
+    def back() -> None:
+        if hidden:
+            assert os.listdir(folder) == [], "written into the folder under the mount point"  # noqa: PTH208
+            folder.rmdir()
+        other.rename(folder)
+
+    threading.Timer(seconds, back).start()
+
+
+@pytest.mark.parametrize("hidden", [False, True], ids=["gone", "hidden"])
+@pytest.mark.parametrize("what", ["results", "scratch"])
+def test_folder_that_is_gone_for_a_while(
+    world: World, truth: tuple[object, ...], monkeypatch: pytest.MonkeyPatch, what: str, *, hidden: bool
+) -> None:
+    monkeypatch.setattr(presence, "LOOK", 0.02)
+    folder = Path(world.machine.root, what)
+    epoch = 4 if what == "results" else 2
+    told = events(world, RUN, at(epoch, lambda: away(folder, 0.5, hidden=hidden)))
+    assert (epochs(told), numbers(told)) == ([1, 2, 3, 4], truth)
+    assert load_result(index(world.machine.results).results[RUN.id]).schema == RESULT_SCHEMA
+
+
+def test_folder_that_does_not_come_back(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(presence, "LOOK", 0.02)
+    monkeypatch.setattr(presence, "PATIENCE", 0.2)
+    folder = world.machine.results
+    told = failure(events(world, RUN, at(4, lambda: folder.rename(folder.with_name("away")))))
+    assert told.failure.cause == f"{folder}: the folder has been gone for 0 seconds"
+    folder.with_name("away").rename(folder)
+    assert epochs(events(world, RUN)) == []
+
+
+@pytest.mark.parametrize("jump", [-1e9, 1e9], ids=["back", "forward"])
+def test_clock_that_jumps(
+    world: World, truth: tuple[object, ...], monkeypatch: pytest.MonkeyPatch, jump: float
+) -> None:
+    """The time of day jumps at each look at it: no number, and no duration, comes from it."""
+    import time
+
+    now = time.time()
+
+    def jumping() -> float:
+        nonlocal now
+        now += jump
+        return now
+
+    monkeypatch.setattr(time, "time", jumping)
+    told = events(world, RUN)
+    assert numbers(told) == truth
+    result = load_result(index(world.machine.results).results[RUN.id])
+    assert 0 < result.seconds < 60

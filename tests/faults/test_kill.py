@@ -1,0 +1,35 @@
+"""Twenty real kills at random moments: nothing is lost, and nobody can tell afterwards."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.faults.kill import PHASES, Life, Word
+
+KILL = Path(__file__).with_name("kill.py")
+
+
+@pytest.mark.slow
+def test_twenty_kills_lose_nothing() -> None:
+    done = subprocess.run(
+        [sys.executable, str(KILL), "--times", "20", "--json"],
+        cwd=KILL.parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = json.loads(done.stdout)
+    wanted = {"kills": 20, "resumed": 20, "identical": 20, "lost_epochs": 0}
+    assert {key: told[key] for key in wanted} == wanted
+    assert len(told["moments"].keys() & PHASES.keys()) >= 4
+    assert set(told["kills_by_story"]) == {"alone", "taught", "cohort"}
+
+
+def test_moment_of_a_death_is_the_innermost_phase() -> None:
+    words = [Word("enter", "training", 0, 0.0), Word("leave", "training", 0, 0.0)]
+    inside = [*words, Word("enter", "checkpoint", 0, 0.0), Word("kept", "a", 1, 0.0)]
+    assert [Life(said, killed=True).moment for said in (words, inside)] == ["between", "checkpoint"]

@@ -1,0 +1,183 @@
+"""Processes that are stopped, killed, doubled or thought dead: real ones, from outside."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from kdbench import lease
+from kdbench.jobs import Elsewhere
+from kdbench.lease import Holder, owner
+from kdbench.spec import Run
+from kdbench.status import newest_checkpoint
+from kdbench.store import index, load_result
+from kdbench.training.world import World
+from tests.faults.project import (
+    ROOT,
+    digits,
+    epochs,
+    events,
+    make_suite,
+    make_world,
+    numbers,
+    start,
+    wait_for,
+)
+
+CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
+LONG = digits(epochs=400)
+WORKER = """
+import sys
+from pathlib import Path
+from kdbench import lease
+lease.kernel = lambda: "another machine"
+from tests.faults.project import digits, events, make_world
+world = make_world(Path(sys.argv[1]), Path(sys.argv[2]))
+print("begins", flush=True)
+print(type(events(world, digits(epochs=400))[-1]).__name__, flush=True)
+"""
+"""A machine of its own that trains `LONG`."""
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture
+def world(tmp_path: Path, data: Path) -> Iterator[World]:
+    before = torch.get_deterministic_debug_mode()
+    yield make_world(tmp_path, data)
+    torch.set_deterministic_debug_mode(before)
+
+
+def kept(folder: Path) -> int:
+    """The epoch of the newest checkpoint of a project's only run under way."""
+    return max((newest_checkpoint(path) for path in folder.glob(".kdbench/checkpoints/*")), default=0)
+
+
+def children(pid: int) -> list[int]:
+    """The processes that it started."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text("ascii").split()]
+
+
+def alive(pid: int) -> bool:
+    """Whether it is there and no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGHUP], ids=["SIGTERM", "SIGHUP"])
+@pytest.mark.parametrize("to", ["driver", "all"])
+def test_signal_ends_everything_and_is_no_failure(tmp_path: Path, sent: signal.Signals, to: str) -> None:
+    """To the driver alone, as `kill` sends it, and to all, as a closed terminal or systemd does."""
+    make_suite(tmp_path, epochs=4000)
+    process = start(tmp_path)
+    wait_for(lambda: kept(tmp_path), process)
+    workers = children(process.pid)
+    (os.kill if to == "driver" else os.killpg)(process.pid, sent)
+    _, said = process.communicate(timeout=60)
+    assert (process.returncode, "the same command goes on" in said) == (CODES[sent], True), said
+    wait_for(lambda: not any(map(alive, workers)))
+    there = index(tmp_path / "results")
+    assert (there.results, there.failures) == ({}, {})
+
+
+@pytest.mark.slow
+def test_driver_that_is_killed_takes_its_workers_along_and_the_next_goes_on(tmp_path: Path) -> None:
+    make_suite(tmp_path, epochs=100)
+    process = start(tmp_path)
+    wait_for(lambda: kept(tmp_path) >= 2, process)
+    workers = children(process.pid)
+    process.kill()
+    process.communicate()
+    wait_for(lambda: not any(map(alive, workers)))
+    epoch = kept(tmp_path)
+    again = start(tmp_path)
+    wait_for(lambda: kept(tmp_path) > epoch or index(tmp_path / "results").results, again)
+    _, said = again.communicate(timeout=180)
+    assert again.returncode == 0, said
+    [path] = index(tmp_path / "results").results.values()
+    assert len(load_result(path).curve.top1) == 100
+
+
+@pytest.mark.slow
+def test_two_drivers_at_once_share_the_work(tmp_path: Path) -> None:
+    """Each run is trained by one of them; the other says so."""
+    make_suite(tmp_path, seeds=4, epochs=30)
+    both = [start(tmp_path, "--json") for _ in range(2)]
+    said = [process.communicate(timeout=300) for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    lines = [line for _, errors in said for line in errors.splitlines() if "top1" in line and "[" in line]
+    trained = [line for line in lines if "trained by another process" not in line]
+    assert len(trained) == 4, said
+    there = index(tmp_path / "results")
+    assert (len(there.results), there.repeats) == (4, {})
+    assert json.loads(said[0][0]) == json.loads(said[1][0])
+
+
+@pytest.fixture
+def other(world: World, data: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another machine that trains `LONG` in the same folders, until it has a checkpoint."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", WORKER, world.machine.root, str(data)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    wait_for(lambda: newest_checkpoint(checkpoints(world, LONG)) >= 2, process)
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def checkpoints(world: World, run: Run) -> Path:
+    return world.machine.scratch / "checkpoints" / run.id
+
+
+@pytest.mark.slow
+def test_run_of_a_machine_that_died_is_taken_over_after_the_time(
+    world: World, other: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert events(world, LONG) == [Elsewhere(LONG.id)]
+    other.kill()
+    other.wait()
+    kept = newest_checkpoint(checkpoints(world, LONG))
+    assert events(world, LONG) == [Elsewhere(LONG.id)]
+    monkeypatch.setattr(lease, "PATIENCE", 0.0)
+    told = events(world, LONG)
+    assert epochs(told) == list(range(kept + 1, 401))
+    assert numbers(told)
+
+
+@pytest.mark.slow
+def test_machine_that_was_thought_dead_comes_back_and_leaves_the_run(
+    world: World, other: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped as by a laptop's lid: it may write nothing into what is another's by now."""
+    other.send_signal(signal.SIGSTOP)
+    assert events(world, LONG) == [Elsewhere(LONG.id)]
+    monkeypatch.setattr(lease, "PATIENCE", 0.0)
+    came_back: list[Holder | None] = []
+
+    def wake(_: object) -> None:
+        if not came_back:
+            came_back.append(owner(world.machine.scratch / "locks" / LONG.id))
+            other.send_signal(signal.SIGCONT)
+
+    told = events(world, LONG, wake)
+    assert numbers(told)
+    out, _ = other.communicate(timeout=60)
+    assert out.split() == ["begins", "Elsewhere"]
+    assert index(world.machine.results).repeats == {}
+    assert not checkpoints(world, LONG).exists()

@@ -1,0 +1,67 @@
+"""Who may decide what our jobs execute, and `kdbench retry` without a cluster."""
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from kdbench.cluster.groups import Group
+from kdbench.cluster.profiles import read_profile
+from kdbench.cluster.submissions import new
+from kdbench.executors import slurm
+from kdbench.executors.node import Work
+from kdbench.machine import Machine
+from kdbench.plan import expand
+from kdbench.spec import Failure
+from kdbench.store import index, save_failure
+from kdbench.suite import load_suite
+from tests.conftest import Command
+
+PROFILE = Path(__file__).parents[2] / "slurm" / "plain.toml"
+
+
+@pytest.fixture
+def sbatch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An sbatch that takes everything, as job 7."""
+    for name in ("sbatch", "srun"):
+        command = tmp_path / "bin" / name
+        command.parent.mkdir(exist_ok=True)
+        command.write_text("#!/bin/sh\necho Submitted batch job 7\n", encoding="utf-8")
+        command.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    return command
+
+
+@pytest.mark.parametrize("before", [None, 0o777], ids=["new", "open to all"])
+@pytest.mark.usefixtures("sbatch")
+def test_folder_of_submitits_pickles_is_its_owners_alone(tmp_path: Path, before: int | None) -> None:
+    """Whoever may write there decides what the jobs execute."""
+    folder = slurm.home(tmp_path)
+    if before is not None:
+        folder.mkdir(parents=True)
+        folder.chmod(before)
+    work = Work(Machine(root=str(tmp_path)), (), {}, slots=1, minutes=10, signal=60)
+    umask = os.umask(0)
+    try:
+        submission = new("a", "plain", [["0" * 12]], folder)
+        group = Group(generation=0, minutes=10, memory=1, chunks=())
+        job = slurm.submit(submission, [work], read_profile(PROFILE), group, None)
+    finally:
+        os.umask(umask)
+    assert job == "7"
+    assert list(folder.rglob("*.pkl"))
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+@pytest.mark.slow
+def test_retry_trains_failed_runs_again_on_this_machine(kdbench: Command, project: Path) -> None:
+    """The whole of a small suite, of which one run had failed."""
+    [cell] = expand(load_suite(project / "suites" / "small.toml"), rows="1.base/digits_mlp", seeds=[0])
+    failure = Failure(id=cell.ids[0], run=cell.runs[0], cause="the worker process died", log="")
+    save_failure(project / "results", failure)
+    assert "the worker process died" in kdbench("status", "suites/small").out
+    done = kdbench("retry", "suites/small", "--rows", "1.base/digits_mlp", "--seeds", "0")
+    assert done.err.startswith(f"1 runs start anew: {cell.ids[0]}\n")
+    there = index(project / "results")
+    assert (set(there.results), there.failures) == ({cell.ids[0]}, {})

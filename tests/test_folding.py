@@ -1,0 +1,74 @@
+"""Folded networks: the same outputs to rounding, fewer layers, and a network that is left as it was."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from kdbench import catalog
+from kdbench.models.folding import folded
+
+PRE_ACTIVATED = {"resnet20_v2", "resnet56_v2", "resnet110_v2"}
+
+
+def trained(name: str) -> tuple[nn.Module, Tensor]:
+    """A network whose norms have statistics and scales of their own, and images for it."""
+    entry, generator = catalog.MODELS[name], torch.Generator().manual_seed(0)
+    size, channels = (8, 1) if name.startswith("digits") else (32, 3)
+    torch.manual_seed(0)
+    network = catalog.load(entry.code)(10, channels).eval()
+    for norm in network.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            draw = torch.rand(norm.num_features, generator=generator)
+            norm.running_mean.copy_(draw - 0.5)  # type: ignore[union-attr]
+            norm.running_var.copy_(draw + 0.5)  # type: ignore[union-attr]
+            if norm.affine:
+                nn.init.uniform_(norm.weight, 0.5, 1.5, generator=generator)
+                nn.init.uniform_(norm.bias, -0.5, 0.5, generator=generator)
+    return network, torch.randn(2, channels, size, size, generator=generator)
+
+
+def norms(network: nn.Module) -> int:
+    return sum(isinstance(each, nn.BatchNorm2d) for each in network.modules())
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", catalog.MODELS)
+def test_folded_network_is_the_same_to_rounding(name: str) -> None:
+    """In double precision, so that a wrong fold cannot hide behind rounding."""
+    network, images = trained(name)
+    network, images = network.double(), images.double()
+    before, after = network(images), folded(network)(images)
+    scale = float(before.logits.abs().max())
+    assert (before.logits - after.logits).abs().max() <= 1e-11 * scale
+    assert (before.features - after.features).abs().max() <= 1e-11 * float(before.features.abs().max())
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50", "mobilenetv2", "shufflenetv2", "googlenet"])
+def test_every_norm_behind_a_convolution_is_folded(name: str) -> None:
+    assert norms(folded(trained(name)[0])) == 0
+
+
+@pytest.mark.parametrize("name", sorted(PRE_ACTIVATED))
+def test_norms_of_pre_activated_networks_stay_where_no_convolution_is_before(name: str) -> None:
+    network, _ = trained(name)
+    between = sum(isinstance(each, nn.Conv2d) and each.kernel_size == (3, 3) for each in network.modules())
+    assert norms(folded(network)) == norms(network) - (between - 1) // 2
+
+
+@torch.no_grad()
+def test_folding_leaves_the_network_as_it_was() -> None:
+    network, images = trained("resnet18")
+    state = {name: value.clone() for name, value in network.state_dict().items()}
+    folded(network)
+    assert network.state_dict().keys() == state.keys()
+    assert all(value.equal(state[name]) for name, value in network.state_dict().items())
+    assert norms(network) > 0
+    assert network(images).logits.isfinite().all()
+
+
+@torch.no_grad()
+def test_norm_whose_convolution_is_watched_stays() -> None:
+    """A hook sees what the convolution alone gives."""
+    network = nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2)).eval()
+    network[0].register_forward_hook(lambda *_: None)
+    assert norms(folded(network)) == 1
