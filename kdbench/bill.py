@@ -81,7 +81,7 @@ def _items(runs: Iterable[Run], seconds: Callable[[Run], Seconds | None]) -> dic
 
 def savings(runs: Sequence[Run]) -> tuple[frozenset[str], frozenset[str]]:
     """The runs that ask no teacher because one of their cohort does, and because its logits were kept."""
-    cohorts = [cohort for cohort in make_cohorts(runs) if cohort[0].teacher]
+    cohorts = [cohort for cohort in make_cohorts(runs) if cohort[0].taught]
     shared = frozenset(run.id for cohort in cohorts for run in cohort[1:])
     asked: set[object] = set()
     kept = set()
@@ -157,7 +157,7 @@ def _logits(runs: Sequence[Run]) -> float:
     """Bytes of the logits that teachers could leave, float32, an epoch's for each epoch."""
     found: dict[object, float] = {}
     for run in runs:
-        if run.teacher and catalog.find("losses", run.loss.name).logits_only:
+        if run.taught and catalog.find("losses", run.loss.name).logits_only:
             classes = run.recipe.classes or catalog.find("datasets", run.dataset).classes
             size = FLOAT * classes * images(run)[0]
             found[_views(run)] = max(size, found.get(_views(run), 0))

@@ -88,10 +88,17 @@ def table() -> dict[str, Entry]:
 def counts(run: Run, model: str) -> Counts | None:
     """The counts of a model on a run's images; None where nobody has counted it (a plug-in's model)."""
     data = catalog.find("datasets", run.dataset)
-    found = table().get(key(model, data.channels, data.size))
+    found = table().get(key(model, data.channels, run.recipe.size or data.size))
     if found is None:
         return None
     return found.body.plus(found.per_class, run.recipe.classes or data.classes)
+
+
+def teacher_of(run: Run) -> str | None:
+    """The model that teaches a run, trained here or imported."""
+    if run.imported is not None:
+        return run.imported.model
+    return run.teacher.run.student if run.teacher else None
 
 
 def images(run: Run) -> tuple[int, int]:
@@ -108,7 +115,7 @@ def cost(run: Run) -> Cost | None:
         return None
     trained, tested = images(run)
     batches = trained / run.recipe.batch_size
-    teacher = counts(run, run.teacher.run.student) if run.teacher else None
+    teacher = counts(run, named) if (named := teacher_of(run)) else None
     return Cost(
         work=Work(0, 0).plus(step, batches).plus(taught, batches).plus(evaluating(student), tested),
         teaching=Work(0, 0).plus(taught, batches),
@@ -130,9 +137,10 @@ def learning(run: Run) -> Work | None:
 
 def teaching(run: Run) -> Work | None:
     """The teacher's part of a step, nothing without one; None where it was not counted."""
-    if run.teacher is None:
+    named = teacher_of(run)
+    if named is None:
         return Work(0, 0)
-    of, batch = counts(run, run.teacher.run.student), run.recipe.batch_size
+    of, batch = counts(run, named), run.recipe.batch_size
     if of is None:
         return None
     return Work(batch * of.forward, batch * of.forward_bytes + of.batch_forward_bytes)

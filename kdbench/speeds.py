@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct, field
 
-from kdbench.costs import Work, images
+from kdbench.costs import Work, images, teacher_of
 from kdbench.device import Device, device_of
 from kdbench.errors import UserError
 from kdbench.spec import Run
@@ -79,8 +79,9 @@ class Record(Struct, frozen=True):
 
 def kind(run: Run) -> str:
     """What a speed depends on: the networks, the images, the batch and the precision; not seed nor loss."""
-    taught = f"<{run.teacher.run.student}" if run.teacher else ""
-    return f"{run.student}{taught} {run.dataset} b{run.recipe.batch_size} {run.precision}"
+    taught = f"<{named}" if (named := teacher_of(run)) else ""
+    size = f" {run.recipe.size}px" if run.recipe.size else ""
+    return f"{run.student}{taught} {run.dataset}{size} b{run.recipe.batch_size} {run.precision}"
 
 
 def file_of(results: Path, device: Device) -> Path:
@@ -167,7 +168,7 @@ def _by_results(there: Index, run: Run, device: Device) -> Callable[[Run], Secon
             continue
         if kind(result.run) == kind(run) and device_of(result.environment) == device:
             each = result.seconds / images(result.run)[0]
-            return lambda of: Seconds(each * images(of)[0], None if of.teacher else 0.0)
+            return lambda of: Seconds(each * images(of)[0], None if of.taught else 0.0)
     return None
 
 

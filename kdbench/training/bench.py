@@ -103,7 +103,7 @@ def measure(run: Run, world: World, at_best: Attainable, least_seconds: float = 
         data=held(lambda: _drain(views.epoch(1)), passed, image),
         step=held(parts.step, parts.images, own and taught and own.plus(taught), size),
         evaluation=held(lambda: evaluate(tested, parts.member.student, data, world), tests, seen),
-        teacher=held(parts.ask, parts.images, taught, size) if run.teacher else None,
+        teacher=held(parts.ask, parts.images, taught, size) if run.taught else None,
     )
 
 

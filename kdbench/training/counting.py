@@ -133,15 +133,22 @@ def entry(model: str, channels: int, size: int) -> Entry:
     return Entry(few.plus(per_class, -10), per_class)
 
 
+def shapes(model: str) -> list[tuple[int, int]]:
+    """(channels, side) of the images that a model is counted on: 224, or all small ones."""
+    if model.endswith("_224"):
+        return [(3, 224)]
+    least = catalog.MODELS[model].least_size
+    data = {(each.channels, each.size) for each in catalog.DATASETS.values() if not each.varied}
+    return sorted(shape for shape in data if shape[1] >= least)
+
+
 def all_entries() -> dict[str, Entry]:
     """The table: kdbench's own models on the images of its own data sets, where they take such images."""
-    shapes = sorted({(data.channels, data.size) for data in catalog.DATASETS.values()})
     found = {}
-    for model, about in catalog.MODELS.items():
-        for channels, size in shapes:
-            if about.least_size <= size:
-                with suppress(RuntimeError):  # a network for one size only
-                    found[key(model, channels, size)] = entry(model, channels, size)
+    for model in catalog.MODELS:
+        for channels, size in shapes(model):
+            with suppress(RuntimeError):  # a network for one size only
+                found[key(model, channels, size)] = entry(model, channels, size)
     return found
 
 
