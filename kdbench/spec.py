@@ -242,12 +242,8 @@ class Delta(Struct, frozen=True, kw_only=True):
 
     def concerns(self, row: Row) -> bool:
         """Whether this delta applies to a row as printed."""
-        of = {
-            "table": row.table,
-            "student": row.student,
-            "teacher": str(row.teacher or ""),
-            "loss": row.loss.name,
-        }
+        taught = str(row.teacher or "")
+        of = {"table": row.table, "student": row.student, "teacher": taught, "loss": row.loss.name}
         named = all(of[key] in values for key, values in self.where.items())
         return named and (not self.loss or row.loss.name in self.loss)
 
