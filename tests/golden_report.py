@@ -37,7 +37,7 @@ FINAL: Mapping[str, tuple[float | None, ...]] = {
     "2/digits_cnn": (95.2, 95.4),  # no reference
 }
 """The last accuracy of each seed; None: the run failed. Rows without a number were not run."""
-CAUSE = "RuntimeError: \x1b[31mloss is NaN\x1b[0m\nat step `3` | <b>lr</b> 0.1"
+CAUSE = "RuntimeError: loss is NaN at step `3` | <b>lr</b> 0.1"
 
 
 def make_results(folder: Path) -> None:
