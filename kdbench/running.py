@@ -52,9 +52,7 @@ def train(
         UserError: a suite, benchmark.toml or the profile is wrong, or nothing can be trained or submitted.
     """
     if on == "local":
-        machine = this_machine(offline=offline, deterministic=deterministic)
-        if processes is not None:
-            machine = replace(machine, local=replace(machine.local, processes=processes))
+        machine = this_machine(offline=offline, deterministic=deterministic, processes=processes)
         if chosen.auto:
             _train_auto(chosen, machine, slots=slots, again=again, cohorts=cohorts)
         else:
@@ -65,9 +63,8 @@ def train(
         raise UserError("--seeds auto looks after each seed, which is for --on local; give seeds, as 0-4")
     if again or slots is not None or processes is not None or not cohorts or deterministic:
         raise UserError(
-            "--again, --jobs, --processes, --no-cohorts and --deterministic are for --on local; [work] slots "
-            "and processes of a profile are a job's --jobs and --processes, and [local] deterministic in "
-            "benchmark.toml counts everywhere"
+            "--again, --jobs, --processes, --no-cohorts and --deterministic are for --on local; a profile has "
+            "[work] slots and processes, and [local] deterministic in benchmark.toml counts everywhere"
         )
     from kdbench.cluster import commands
 
@@ -91,18 +88,23 @@ def _train_auto(
     )
 
 
-def this_machine(*, offline: bool, deterministic: bool = False) -> Machine:
+def this_machine(*, offline: bool, deterministic: bool = False, processes: int | None = None) -> Machine:
     """What benchmark.toml says of this machine.
 
     Args:
         offline: never touch the network.
         deterministic: only algorithms that give the same numbers each time, also on a GPU.
+        processes: that share each run (None: as many as benchmark.toml says).
     """
     machine = load_machine()
     local, data = machine.local, machine.data
     return replace(
         machine,
-        local=replace(local, deterministic=local.deterministic or deterministic),
+        local=replace(
+            local,
+            deterministic=local.deterministic or deterministic,
+            processes=processes or local.processes,
+        ),
         data=replace(data, offline=data.offline or offline),
     )
 
