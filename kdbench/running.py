@@ -63,8 +63,8 @@ def train(
         raise UserError("--seeds auto looks after each seed, which is for --on local; give seeds, as 0-4")
     if again or slots is not None or processes is not None or not cohorts or deterministic:
         raise UserError(
-            "--again, --jobs, --processes, --no-cohorts and --deterministic are for --on local; a profile has "
-            "[work] slots and processes, and [local] deterministic in benchmark.toml counts everywhere"
+            "--again, --jobs, --processes, --no-cohorts and --deterministic are for --on local; a profile "
+            "has [work] slots and processes, and [local] deterministic in benchmark.toml counts everywhere"
         )
     from kdbench.cluster import commands
 
