@@ -78,6 +78,7 @@ def cli() -> None:
 @selection
 @judgement
 @click.option("-j", "--jobs", type=click.IntRange(1), help="Runs at a time.")
+@click.option("--processes", type=click.IntRange(1), help="That share each run, whose batches have parts.")
 @click.option("--again", is_flag=True, help="Train what has a result once more, beside it.")
 @click.option("--cohorts/--no-cohorts", default=True, help="Several runs of one teacher in one process.")
 @click.option("--deterministic", is_flag=True, help="On GPUs too: slower, the same bits each time.")
@@ -91,6 +92,7 @@ def run(  # noqa: PLR0913 - one per option
     chosen: Selection,
     *,
     jobs: int | None,
+    processes: int | None,
     again: bool,
     cohorts: bool,
     deterministic: bool,
@@ -120,6 +122,7 @@ def run(  # noqa: PLR0913 - one per option
         cohorts=cohorts,
         deterministic=deterministic,
         offline=offline,
+        processes=processes,
     )
     return _judge(chosen, strict=strict, as_json=as_json, report=True) if over else 0
 

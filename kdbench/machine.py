@@ -20,7 +20,9 @@ class Local(Struct, frozen=True, kw_only=True):
     slots: Positive | None = None
     """Processes at a time, each with a cohort (absent: one per core on a CPU, `runs_per_gpu` per GPU)."""
     threads: Positive = 1
-    """CPU threads of one run."""
+    """CPU threads of one process."""
+    processes: Positive = 1
+    """Processes that share each run, each with a GPU where there are enough; it is computed in `parts`."""
     runs_per_gpu: Positive = 1
     """Processes that share a GPU."""
     memory_gib: Rate | None = None

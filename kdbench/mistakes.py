@@ -143,6 +143,8 @@ def recipe_mistakes(recipe: Recipe) -> Iterator[str]:
     if list(recipe.milestones) != sorted(set(recipe.milestones)):
         yield f"milestones = {list(recipe.milestones)}; they must rise"
     yield from _size_mistakes(recipe)
+    if recipe.parts and recipe.batch_size % recipe.parts:
+        yield f"parts = {recipe.parts}; they must divide batch_size = {recipe.batch_size}"
     if recipe.normalize and _entry("datasets", recipe.normalize) is None:
         yield f"normalize: {catalog.unknown('data set', recipe.normalize, catalog.names('datasets'))}"
 

@@ -14,7 +14,7 @@ from kdbench.spec import Check, Result, Suite
 from kdbench.store import Index
 from kdbench.workload import Selection
 
-FACTS_LEFT_OUT = ("teacher", "commit", "dirty", "finished", "cohort")
+FACTS_LEFT_OUT = ("teacher", "commit", "dirty", "finished", "cohort", "processes")
 """Facts of a record that differ from run to run of one training campaign, or never change a number."""
 
 

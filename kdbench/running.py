@@ -2,7 +2,7 @@
 
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
@@ -41,6 +41,7 @@ def train(
     cohorts: bool = True,
     deterministic: bool = False,
     offline: bool = False,
+    processes: int | None = None,
 ) -> bool:
     """Train what is missing, here or on a cluster.
 
@@ -51,7 +52,7 @@ def train(
         UserError: a suite, benchmark.toml or the profile is wrong, or nothing can be trained or submitted.
     """
     if on == "local":
-        machine = this_machine(offline=offline, deterministic=deterministic)
+        machine = this_machine(offline=offline, deterministic=deterministic, processes=processes)
         if chosen.auto:
             _train_auto(chosen, machine, slots=slots, again=again, cohorts=cohorts)
         else:
@@ -60,10 +61,10 @@ def train(
         return True
     if chosen.auto:
         raise UserError("--seeds auto looks after each seed, which is for --on local; give seeds, as 0-4")
-    if again or slots is not None or not cohorts or deterministic:
+    if again or slots is not None or processes is not None or not cohorts or deterministic:
         raise UserError(
-            "--again, --jobs, --no-cohorts and --deterministic are for --on local; [work] slots of a profile "
-            "is a job's --jobs, and [local] deterministic in benchmark.toml counts everywhere"
+            "--again, --jobs, --processes, --no-cohorts and --deterministic are for --on local; a profile "
+            "has [work] slots and processes, and [local] deterministic in benchmark.toml counts everywhere"
         )
     from kdbench.cluster import commands
 
@@ -87,18 +88,23 @@ def _train_auto(
     )
 
 
-def this_machine(*, offline: bool, deterministic: bool = False) -> Machine:
+def this_machine(*, offline: bool, deterministic: bool = False, processes: int | None = None) -> Machine:
     """What benchmark.toml says of this machine.
 
     Args:
         offline: never touch the network.
         deterministic: only algorithms that give the same numbers each time, also on a GPU.
+        processes: that share each run (None: as many as benchmark.toml says).
     """
     machine = load_machine()
     local, data = machine.local, machine.data
     return replace(
         machine,
-        local=replace(local, deterministic=local.deterministic or deterministic),
+        local=replace(
+            local,
+            deterministic=local.deterministic or deterministic,
+            processes=processes or local.processes,
+        ),
         data=replace(data, offline=data.offline or offline),
     )
 
@@ -117,6 +123,7 @@ def train_missing(
     click.echo(describe_work(work), err=True)
     if not work.runs:
         return
+    check_parts(work.runs, machine.local.processes)
     check_writable(machine.results)
     check_writable(machine.scratch)
     fetch_missing(work.runs, machine)
@@ -126,6 +133,24 @@ def train_missing(
             follow(dispatch(work.runs, executor, keep=work.keep, again=again, cohorts=cohorts), view)
     finally:
         executor.close()
+
+
+def check_parts(runs: Iterable[Run], processes: int) -> None:
+    """Refuse runs that so many processes cannot share.
+
+    Raises:
+        UserError: one sentence for each kind of them.
+    """
+    found = {run.recipe.parts: run for run in runs if not run.recipe.parts or run.recipe.parts % processes}
+    if processes == 1 or not found:
+        return
+    raise UserError(
+        *(
+            f"processes = {processes} do not share {run.slug} (run {run.id}): its batches are in "
+            f"{parts or 'no'} parts; --set parts={processes}, or a multiple, makes it another run that can"
+            for parts, run in sorted(found.items())
+        )
+    )
 
 
 @contextmanager

@@ -74,6 +74,8 @@ class Recipe(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unkno
     """The first so many training images (0: all)."""
     test_size: Count = 0
     """The first so many test images (0: all)."""
+    parts: Count = 0
+    """Parts of a batch with batch-norm statistics of their own, as on so many GPUs (0: it is whole)."""
     classes: Count = 0
     """Outputs of the classifier (0: as many as the data set has classes)."""
 
@@ -240,12 +242,8 @@ class Delta(Struct, frozen=True, kw_only=True):
 
     def concerns(self, row: Row) -> bool:
         """Whether this delta applies to a row as printed."""
-        of = {
-            "table": row.table,
-            "student": row.student,
-            "teacher": str(row.teacher or ""),
-            "loss": row.loss.name,
-        }
+        taught = str(row.teacher or "")
+        of = {"table": row.table, "student": row.student, "teacher": taught, "loss": row.loss.name}
         named = all(of[key] in values for key, values in self.where.items())
         return named and (not self.loss or row.loss.name in self.loss)
 

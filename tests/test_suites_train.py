@@ -119,8 +119,8 @@ def test_row_trains_two_steps(world: World, run: Run) -> None:
     teaching = Teaching([run], training_views(run, member.data, world), world)
     assert len(teaching) == 2
     member.begin(1)
-    for number, (x, y, taught) in enumerate(teaching.epoch(1)):
-        member.step(number, 2, x, y, taught)
+    for number, lesson in enumerate(teaching.epoch(1)):
+        member.step(number, 2, lesson)
     member.mean_loss()  # raises where it is not finite
     after = list(member.student.parameters())
     moved = [not old.equal(new) for old, new in zip(before, after, strict=True)]

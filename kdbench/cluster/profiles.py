@@ -42,7 +42,9 @@ class Work(Struct, frozen=True, kw_only=True):
     """`[work]`: how runs are spread over jobs."""
 
     slots: Positive | None = None
-    """Runs side by side in a job (absent: one per GPU, and one without GPUs)."""
+    """Runs side by side in a job (absent: one for each GPU, or `processes` of them; one without GPUs)."""
+    processes: Positive = 1
+    """Processes that share each run, on one node; each has a GPU where there are enough."""
     parallel: Positive = 256
     """Jobs of an array that may run at the same time."""
     minutes: Positive = 60
@@ -82,7 +84,7 @@ class Profile(Struct, frozen=True, kw_only=True):
     @property
     def slots(self) -> int:
         """Runs side by side in a job."""
-        return self.work.slots or max(1, self.slurm.gpus_per_node)
+        return self.work.slots or max(1, self.slurm.gpus_per_node // self.work.processes)
 
 
 class _Mappings(Struct, frozen=True):

@@ -19,7 +19,7 @@ from kdbench.executors.node import Task, Work
 from kdbench.jobs import Job
 from kdbench.machine import Machine, load_machine
 from kdbench.plan import weights_needed
-from kdbench.running import fetch_missing
+from kdbench.running import check_parts, fetch_missing
 from kdbench.spec import Run
 from kdbench.status import newest_checkpoint
 from kdbench.store import check_writable
@@ -57,6 +57,7 @@ def submit_missing(chosen: Selection, profile_name: str, *, offline: bool) -> Su
     check_writable(machine.scratch)
     with submissions.one_at_a_time(machine.scratch):
         work = find_work(chosen, machine)
+        check_parts(work.runs, profile.work.processes)
         fetch_missing(work.runs, machine)
         return _submit(work, chosen, machine, profile)
 
@@ -126,8 +127,9 @@ class Submitter(Struct, frozen=True):
     def work_of(self, runs: Sequence[Run], minutes: int) -> Work:
         """What one job is told."""
         keep, needed = self.work.keep, weights_needed(runs)
+        local = replace(self.machine.local, processes=self.profile.work.processes)
         return Work(
-            machine=self.machine,
+            machine=replace(self.machine, local=local),
             tasks=tuple(
                 Task(Job(run, tuple(keep.get(run.id, ()))), times(run, minutes, self.need)) for run in runs
             ),

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from kdbench.data import random
 from kdbench.data.boxes import Framing, centre, crop, draw_boxes
-from kdbench.data.views import Batch, Normalise
+from kdbench.data.views import Batch, Normalise, Share, whole
 
 _AHEAD = 2
 """Batches that are being made while one is trained on."""
@@ -45,13 +45,15 @@ class Batches:
     batch_size: int
     workers: int
     device: torch.device
+    share: Share = whole
+    """What is made of each batch."""
 
     def make(self, view: Callable[[int], Tensor], order: NDArray[np.int64]) -> Iterator[Batch]:
         """The views of these images, `view(index)` being uint8 `shape`; the last batch may be short."""
         with _threads(self.workers) as pool:
             begun: deque[tuple[Tensor, Tensor, list[Future[None]]]] = deque()
             for index in torch.split(torch.from_numpy(order), self.batch_size):
-                begun.append(self._begin(pool, view, index))
+                begun.append(self._begin(pool, view, index[self.share(len(index))]))
                 if len(begun) > _AHEAD:
                     yield self._finish(*begun.popleft())
             while begun:
@@ -68,7 +70,7 @@ class Batches:
             for place in places.tolist():
                 pixels[place] = view(int(index[place]))
 
-        parts = np.array_split(np.arange(len(index)), min(self.workers, len(index)))
+        parts = np.array_split(np.arange(len(index)), max(1, min(self.workers, len(index))))
         return index, pixels, [pool.submit(fill, part) for part in parts]
 
     def _finish(self, index: Tensor, pixels: Tensor, parts: list[Future[None]]) -> Batch:
@@ -81,7 +83,7 @@ class Batches:
 class Crops:
     """The training views of a data set at a size, epoch by epoch: see `kdbench.data.views.Views`."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - a recipe's numbers, and where the views lie
         self,
         images: Pictures,
         labels: Tensor,
@@ -93,11 +95,14 @@ class Crops:
         std: Sequence[float],
         device: torch.device,
         workers: int = 1,
+        share: Share = whole,
     ) -> None:
         self.images, self.framing, self.seed = images, framing, seed
         self.sizes = sizes_of(images)
         shape = (len(mean), framing.size, framing.size)
-        self.batches = Batches(labels, shape, Normalise(mean, std, device), batch_size, workers, device)
+        self.batches = Batches(
+            labels, shape, Normalise(mean, std, device), batch_size, workers, device, share
+        )
 
     def __len__(self) -> int:
         """Batches of an epoch, the short last one included."""
@@ -127,10 +132,11 @@ def centre_batches(
     std: Sequence[float],
     device: torch.device,
     workers: int = 1,
+    share: Share = whole,
 ) -> Iterator[Batch]:
     """Every image once, in the order of the data set: its centre, normalised."""
     shape = (len(mean), framing.size, framing.size)
-    batches = Batches(labels, shape, Normalise(mean, std, device), batch_size, workers, device)
+    batches = Batches(labels, shape, Normalise(mean, std, device), batch_size, workers, device, share)
     return batches.make(lambda index: centre(images[index], framing), np.arange(len(labels)))
 
 

@@ -7,7 +7,7 @@ that of torchvision's transforms on PIL images, bit for bit (tests/test_views.py
 Attains 60,000 to 80,000 views/s of 3x32x32 images at batch 128 on one CPU thread.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -21,6 +21,9 @@ from kdbench.data.affine import Draws, coefficients, draw
 Batch = tuple[Tensor, Tensor, Tensor]
 """Images, float32 (B, C, H, W); labels, int64 (B,); indices in the data set, int64 (B,)."""
 
+Share = Callable[[int], slice]
+"""Of a batch of so many images, those that are wanted here; the draws are those of the whole."""
+
 _PIXEL = {1: torch.uint8, 2: torch.int16, 3: torch.int32, 4: torch.int32}
 """All channels of a pixel in one integer: a gather costs as much for three channels as for one."""
 
@@ -33,6 +36,11 @@ class Epochs(Protocol):
 
     def epoch(self, epoch: int, /) -> Iterator[Batch]:
         """Every image once, in the epoch's own order. Epochs count from 1."""
+
+
+def whole(_images: int) -> slice:
+    """The share that is all."""
+    return slice(None)
 
 
 class Normalise:
@@ -116,8 +124,9 @@ class Views:
         mean: Sequence[float],
         std: Sequence[float],
         device: torch.device | str,
+        share: Share = whole,
     ) -> None:
-        self.seed, self.batch_size, self.device = seed, batch_size, device
+        self.seed, self.batch_size, self.device, self.share = seed, batch_size, device, share
         self.crop, self.flip, self.rotation = crop, flip, rotation
         self.store = Store(images, crop, device)
         self.labels = labels.to(device)
@@ -134,14 +143,19 @@ class Views:
         )
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
-        """Every image once, in the epoch's own order; the last batch may be short. Epochs count from 1."""
+        """Every image once, in the epoch's own order; the last batch may be short. Epochs count from 1.
+
+        Of each batch, only this share.
+        """
         order = random.permutation(self.seed, epoch, len(self.labels))
         draws = self.draws(epoch)
         a = coefficients(draws, self.store.height, self.store.width)[order]
         parts = (torch.from_numpy(part) for part in (order, self.store.corner(order, draws), a))
         index, corner, a_ = (torch.split(part.to(self.device), self.batch_size) for part in parts)
-        for i, c, b in zip(index, corner, a_, strict=True):
-            yield self.normalise(self.store.gather(c, b)), self.labels.index_select(0, i), i
+        for all_, c, b in zip(index, corner, a_, strict=True):
+            here = self.share(len(all_))
+            i = all_[here]
+            yield self.normalise(self.store.gather(c[here], b[here])), self.labels.index_select(0, i), i
 
 
 def plain_batches(
@@ -152,13 +166,18 @@ def plain_batches(
     mean: Sequence[float],
     std: Sequence[float],
     device: torch.device | str,
+    share: Share = whole,
 ) -> Iterator[Batch]:
-    """Every image once, in the order of the data set, normalised and otherwise as it is."""
+    """Every image once, in the order of the data set, normalised and otherwise as it is.
+
+    Of each batch, only this share.
+    """
     normalise = Normalise(mean, std, device)
     for index in torch.split(torch.arange(len(labels)), batch_size):
         first, last = int(index[0]), int(index[-1]) + 1
-        x = normalise(images[first:last].to(device))
-        yield x, labels[first:last].to(device), index.to(device)
+        here = share(len(index))
+        x = normalise(images[first:last][here].to(device))
+        yield x, labels[first:last][here].to(device), index[here].to(device)
 
 
 def _pixels(images: Tensor, crop: int) -> Tensor:

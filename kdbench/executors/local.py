@@ -60,7 +60,8 @@ class Worker:
         os.environ.setdefault("GLIBC_TUNABLES", ALLOCATOR)
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=target, args=(theirs, machine, *more), daemon=True)
+        self.process = context.Process(target=target, args=(theirs, machine, *more))
+        self.process.daemon = machine.local.processes == 1  # a daemon could not start the others of a run
         self.process.start()
         theirs.close()
         self.jobs: dict[str, Job] = {}
@@ -80,7 +81,7 @@ class LocalExecutor:
         self.machine, self.slots = replace(machine, local=replace(machine.local, slots=slots)), slots
         self.workers: list[Worker] = []
         self.seats: dict[Worker, int] = {}
-        self.gpus = visible_gpus(machine)
+        self.gpus = gpu_sets(machine)
         self.halves: list[Cohort] = []
         """What is to be tried again as soon as a slot is free."""
 
@@ -102,7 +103,7 @@ class LocalExecutor:
             worker.pipe.send(cohort)
 
     def start_worker(self) -> Worker:
-        """A new worker on the lowest free seat; seats share the GPUs in turn."""
+        """A new worker on the lowest free seat; seats share the GPUs in turn, `processes` of them each."""
         taken = {self.seats[worker] for worker in self.workers}
         seat = next(number for number in range(self.slots) if number not in taken)
         worker = self.make_worker(self.gpus[seat % len(self.gpus)] if self.gpus else None)
@@ -228,8 +229,15 @@ def default_slots(machine: Machine) -> int:
     local = machine.local
     if local.device.startswith("cuda:"):
         return local.slots or local.runs_per_gpu
-    on_gpus = len(visible_gpus(machine)) * local.runs_per_gpu
-    return local.slots or on_gpus or max(1, len(os.sched_getaffinity(0)) // local.threads)
+    on_gpus = len(gpu_sets(machine)) * local.runs_per_gpu
+    return local.slots or on_gpus or max(1, len(os.sched_getaffinity(0)) // (local.threads * local.processes))
+
+
+def gpu_sets(machine: Machine) -> list[str]:
+    """The GPUs of each worker, as CUDA_VISIBLE_DEVICES names them: one for each process of its runs."""
+    gpus, each = visible_gpus(machine), machine.local.processes
+    whole = [gpus[first : first + each] for first in range(0, len(gpus) - each + 1, each)]
+    return [",".join(some) for some in whole or [gpus] if some]
 
 
 def visible_gpus(machine: Machine) -> list[str]:

@@ -109,7 +109,7 @@ def parameters(
     wanted: dict[str, Any] = {
         "name": submission.name,
         "timeout_min": group.minutes,
-        "cpus_per_task": asked.cpus or profile.slots * threads,
+        "cpus_per_task": asked.cpus or profile.slots * profile.work.processes * threads,
         "mem_gb": group.memory,
         "gpus_per_node": asked.gpus_per_node or None,
         "slurm_partition": asked.partition or None,

@@ -118,8 +118,8 @@ class Parts:
     def step(self) -> None:
         """A step on each batch, teacher and all."""
         self.member.begin(1)
-        for number, (x, y, taught) in enumerate(self.teaching.epoch(1)):
-            self.member.step(number, len(self.teaching), x, y, taught)
+        for number, lesson in enumerate(self.teaching.epoch(1)):
+            self.member.step(number, len(self.teaching), lesson)
 
     def ask(self) -> None:
         """The teacher's forward passes alone."""

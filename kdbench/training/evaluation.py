@@ -31,18 +31,23 @@ class Evaluation(NamedTuple):
 
 @torch.no_grad()
 def evaluate(run: Run, student: nn.Module, data: Dataset, world: World) -> Evaluation:
-    """Let a student classify every test image."""
+    """Let a student classify every test image; the processes of a group share them."""
     student.eval()
     labels = true_classes(run, data)
-    scores, found, loss = scoring(run.loss), [], []
-    for x, y, _ in test_batches(run, data, world):
-        with arithmetic("float32", world.device):
-            logits = scores(student(x))
-        found.append(logits.argmax(dim=1))
-        loss.append(cross_entropy(logits, y, reduction="sum").double())
-    predicted, size = torch.cat(found).cpu(), len(labels)
+    scores, size = scoring(run.loss), len(labels)
+    found = torch.zeros(size, dtype=torch.int64, device=world.device)
+    loss: list[Tensor] = []
+    for x, y, index in test_batches(run, data, world):
+        if len(index):
+            with arithmetic("float32", world.device):
+                logits = scores(student(x))
+            found[index] = logits.argmax(dim=1)
+            loss.append(cross_entropy(logits, y, reduction="sum").double())
+    total = torch.stack(loss).sum() if loss else torch.zeros((), dtype=torch.float64, device=world.device)
+    world.group.sum([found, total])
+    predicted = found.cpu()
     right = int((predicted == labels).sum())
-    return Evaluation(100 * right / size, float(torch.stack(loss).sum()) / size, predicted)
+    return Evaluation(100 * right / size, float(total) / size, predicted)
 
 
 def true_classes(run: Run, data: Dataset) -> Tensor:

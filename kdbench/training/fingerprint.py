@@ -63,7 +63,7 @@ def after_steps(run: Run, world: Beginning) -> nn.Module:
     for epoch in count(1):
         member.begin(epoch)
         for number, lesson in enumerate(teaching.epoch(epoch)):
-            member.step(number, len(teaching), *lesson)
+            member.step(number, len(teaching), lesson)
             left -= 1
             if left == 0:
                 return member.student

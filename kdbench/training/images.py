@@ -22,10 +22,11 @@ MOST_WORKERS = 16
 
 
 def training_views(run: Run, data: Dataset, world: World) -> Epochs:
-    """The run's training images: at a size, or as they are, shifted, flipped and turned."""
+    """This process's training images of the run: at a size, or as they are, shifted, flipped and turned."""
     recipe = run.recipe
     images, labels, rest = _chosen(run, data, "train", recipe.train_size)
     rest |= {"seed": run.seed, "batch_size": recipe.batch_size, "device": world.device}
+    rest |= {"share": world.group.share(recipe.parts)}
     if recipe.size:
         from kdbench.data.crops import Crops
 
@@ -50,7 +51,7 @@ def batches_of(
     std: Sequence[float],
 ) -> Iterator[Batch]:
     """Every image once, in the order of the data set: its centre, or as it is (None)."""
-    rest: dict[str, Any] = {"mean": mean, "std": std, "device": world.device}
+    rest: dict[str, Any] = {"mean": mean, "std": std, "device": world.device, "share": world.group.share()}
     if framing is None:
         return plain_batches(images, labels, batch_size=_room(images.shape[-1], world), **rest)
     from kdbench.data.crops import centre_batches

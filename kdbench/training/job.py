@@ -2,7 +2,7 @@
 
 import gc
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 
 import torch
@@ -18,7 +18,7 @@ from kdbench.store import index, load_result, save_result, weights_there
 from kdbench.training import checkpoint
 from kdbench.training.checkpoint import Progress
 from kdbench.training.memory import fitting, is_short
-from kdbench.training.run import train_cohort
+from kdbench.training.run import Watch, train_cohort
 from kdbench.training.world import World
 
 Tell = Callable[[Event], None]
@@ -35,7 +35,8 @@ def do(jobs: Sequence[Job], world: World, tell: Tell, starts: Callable[[Run], No
         tell: called with each event; with exactly one end for each job.
         starts: called when a run's training is about to begin; what it raises is the run's failure.
     """
-    for part in fitting(jobs, world):
+    together = fitting(jobs, world) if world.machine.local.processes == 1 else [(job,) for job in jobs]
+    for part in together:
         for some in _take(part, world, tell, starts):
             do(some, world, tell, starts)
 
@@ -82,7 +83,7 @@ def _train(jobs: Sequence[Job], world: World, tell: Tell) -> list[Sequence[Job]]
         tell(Update(run.id, progress.epoch, progress.top1[-1], speed))
 
     try:
-        for job, given in train_cohort(jobs, world, watch):
+        for job, given in _ends(jobs, world, watch):
             del left[job.run.id]
             if isinstance(given, Exception):
                 tell(end(job, world.machine, given))
@@ -100,6 +101,16 @@ def _train(jobs: Sequence[Job], world: World, tell: Tell) -> list[Sequence[Job]]
     rest = list(left.values())
     middle = (len(rest) + 1) // 2
     return [rest[:middle], rest[middle:]]
+
+
+def _ends(jobs: Sequence[Job], world: World, watch: Watch) -> Iterator[tuple[Job, Result | Exception]]:
+    """How a cohort ends, trained by as many processes as benchmark.toml says."""
+    if world.machine.local.processes == 1 or not jobs:
+        return train_cohort(jobs, world, watch)
+    from kdbench.training.together import train_together
+
+    (job,) = jobs
+    return train_together(job, world, watch)
 
 
 def _keep(job: Job, world: World, result: Result) -> Done | Failed | Elsewhere:

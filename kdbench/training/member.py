@@ -19,10 +19,12 @@ from kdbench.jobs import Job
 from kdbench.models.output import Output
 from kdbench.predictions import LABELS, encode, save_predictions
 from kdbench.spec import RESULT_SCHEMA, Loss, Result, Run
-from kdbench.training import checkpoint, memory
+from kdbench.training import checkpoint, memory, parts
+from kdbench.training.checkpoint import Progress
 from kdbench.training.evaluation import evaluate, true_classes
 from kdbench.training.optim import lr_at, make_optimizer
 from kdbench.training.precision import arithmetic, check_precision, forward
+from kdbench.training.teaching import Lesson
 from kdbench.training.world import World, basis_of, environment
 
 Objective = Callable[[Output, Tensor, Output | None], Tensor]
@@ -51,9 +53,17 @@ class Member:
         self.wanted: set[int | str] = {"best", self.run.recipe.epochs, *job.keep}
         self.folder = world.machine.scratch / "checkpoints" / self.run.id
         self.basis = basis_of(self.run, world)
-        self.progress = checkpoint.load_progress(
-            self.folder, self.student, self.optimizer, self.basis, self.wanted
-        )
+        self.progress = self._go_on()
+
+    def _go_on(self) -> Progress:
+        """From the newest checkpoint, which the first process of a group reads for all."""
+        group, progress = self.world.group, Progress()
+        if group.leads:
+            progress = checkpoint.load_progress(
+                self.folder, self.student, self.optimizer, self.basis, self.wanted
+            )
+        group.copy([*self.student.state_dict().values(), *self.optimizer.state])
+        return group.tell(progress)
 
     def begin(self, epoch: int) -> None:
         """Get ready for an epoch."""
@@ -64,19 +74,30 @@ class Member:
         torch.manual_seed(torch_seed(self.run.seed, "dropout", epoch))
         self.random = random_state(self.world.device)
 
-    def step(self, number: int, steps: int, x: Tensor, y: Tensor, taught: Output | None) -> None:
+    def step(self, number: int, steps: int, lesson: Lesson) -> None:
         """Learn from a batch: the number-th, counted from 0, of so many."""
-        started = perf_counter()
-        set_random_state(self.world.device, self.random)
+        started, at = perf_counter(), (self.epoch, number)
         with arithmetic(self.run.precision, self.world.device):
-            value = self.loss(forward(self.student, x, self.run.precision), y, taught)
-            self.random = random_state(self.world.device)
-            value.backward()  # type: ignore[no-untyped-call]
+            if self.run.recipe.parts:
+                value = parts.learn(self.run, at, self.student, self._loss, lesson, self.world.group)
+            else:
+                value = self._learn(lesson)
         self.optimizer.step(lr_at(self.run.recipe, self.epoch, number, steps))
         self.student.zero_grad(set_to_none=True)  # at once: members share the room for gradients
-        self.losses.append(value.detach())
-        self.sizes.append(len(y))
+        self.losses.append(value)
+        self.sizes.append(lesson.images)
         self.seconds += perf_counter() - started
+
+    def _learn(self, lesson: Lesson) -> Tensor:
+        """Leave the gradient of a batch in the parameters; its mean loss."""
+        set_random_state(self.world.device, self.random)
+        value = self._loss(lesson.x, lesson.y, lesson.taught)
+        self.random = random_state(self.world.device)
+        value.backward()  # type: ignore[no-untyped-call]
+        return value.detach()
+
+    def _loss(self, x: Tensor, y: Tensor, taught: Output | None) -> Tensor:
+        return self.loss(forward(self.student, x, self.run.precision), y, taught)
 
     def end(self, seconds: float) -> None:
         """Evaluate an epoch that took so many seconds, this member's share of them, and keep it.
@@ -88,9 +109,11 @@ class Member:
         train_loss, started = self.mean_loss(), perf_counter()
         top1, test_loss, predicted = evaluate(self.run, self.student, self.data, self.world)
         whole = seconds + perf_counter() - started
-        peak = memory.peak(self.world.device)
-        self.progress.add(top1, test_loss, train_loss, whole, seconds, peak_memory=peak)
-        self.world.write(self.run, lambda: self._keep(predicted))
+        peak = torch.tensor(memory.peak(self.world.device))
+        self.world.group.sum([peak])
+        self.progress.add(top1, test_loss, train_loss, whole, seconds, peak_memory=int(peak))
+        if self.world.group.leads:
+            self.world.write(self.run, lambda: self._keep(predicted))
 
     def mean_loss(self) -> float:
         """The mean over the epoch's images.
@@ -143,7 +166,12 @@ class Member:
             images_per_second=round(images / progress.training_seconds, 1),
             peak_memory=progress.peak_memory,
             weights=progress.weights,
-            environment={**environment(self.world), **self.basis, "cohort": self.size},
+            environment={
+                **environment(self.world),
+                **self.basis,
+                "cohort": self.size,
+                "processes": self.world.group.size,
+            },
             predictions=predictions,
         )
 

@@ -54,6 +54,7 @@ def train_cohort(
     """Train runs beside each other, and tell how each one ends as soon as it does.
 
     A member that fails takes no other with it. Members whose checkpoints are further wait for the others.
+    Of the processes of a group, the first one alone tells of results.
 
     Args:
         jobs: all of one cohort (`kdbench.cohorts.lessons`).
@@ -79,7 +80,7 @@ def train_cohort(
         for member, failure in train_epoch(epoch, members, teaching, watch):
             members.remove(member)
             yield member.job, failure
-    for member in members:
+    for member in members if world.group.leads else ():
         try:
             yield member.job, member.result()
         except Exception as error:  # noqa: BLE001 - as above
@@ -101,8 +102,8 @@ def train_epoch(epoch: int, members: Sequence[Member], teaching: Teaching, watch
         return
     started = perf_counter()
     yield from _each(learning, lambda member: member.begin(epoch))
-    for number, (x, y, taught) in enumerate(teaching.epoch(epoch)):
-        yield from _each(learning, lambda member: member.step(number, len(teaching), x, y, taught))  # noqa: B023 - called at once
+    for number, lesson in enumerate(teaching.epoch(epoch)):
+        yield from _each(learning, lambda member: member.step(number, len(teaching), lesson))  # noqa: B023 - called at once
         if not learning:
             return
     seconds = perf_counter() - started

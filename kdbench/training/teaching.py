@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,8 +16,18 @@ from kdbench.training.logits import open_logits
 from kdbench.training.precision import arithmetic, forward
 from kdbench.training.world import World
 
-Lesson = tuple[Tensor, Tensor, Output | None]
-"""Images (B, C, H, W), classes (B,), and what the teacher makes of the images, should there be one."""
+
+class Lesson(NamedTuple):
+    """A batch, or what this process has of it."""
+
+    x: Tensor
+    """Images (B, C, H, W)."""
+    y: Tensor
+    """Classes (B,)."""
+    taught: Output | None
+    """What the teacher makes of the images, should there be one."""
+    images: int
+    """Of the whole batch."""
 
 
 class Teaching:
@@ -36,8 +47,10 @@ class Teaching:
         self.views, self.teacher = views, teacher and folded(teacher).to(memory_format=torch.channels_last)
         self.precision = runs[0].precision
         logits_only = all(catalog.find("losses", run.loss.name).logits_only for run in runs)
-        images = runs[0].recipe.train_size or len(world.dataset(runs[0].dataset).train_labels)
-        self.logits = open_logits(runs[0], images, world) if logits_only else None
+        self.images = runs[0].recipe.train_size or len(world.dataset(runs[0].dataset).train_labels)
+        self.batch_size = runs[0].recipe.batch_size
+        alone = world.group.size == 1  # of several, none hears all that the teacher says
+        self.logits = open_logits(runs[0], self.images, world) if logits_only and alone else None
 
     def __len__(self) -> int:
         """Batches of an epoch."""
@@ -50,24 +63,28 @@ class Teaching:
             yield from self._from(kept, epoch)
             return
         with self.logits.keeping(epoch) if self.logits else nullcontext() as keep:
-            for x, y, _ in self.views.epoch(epoch):
+            for number, (x, y, _) in enumerate(self.views.epoch(epoch)):
                 taught = self.ask(x)
                 if keep and taught:
                     keep(taught.logits)
-                yield x, y, taught
+                yield Lesson(x, y, taught, self._size(number))
 
     def _from(self, kept: Tensor, epoch: int) -> Iterator[Lesson]:
         """The batches of an epoch, with what the teacher said of them to others: its logits alone."""
         nothing, start = kept.new_empty(0), 0
-        for x, y, _ in self.views.epoch(epoch):
+        for number, (x, y, _) in enumerate(self.views.epoch(epoch)):
             logits = kept[start : start + len(y)].to(x.device, non_blocking=True)
             start += len(y)
-            yield x, y, Output(logits, nothing)
+            yield Lesson(x, y, Output(logits, nothing), self._size(number))
+
+    def _size(self, number: int) -> int:
+        """The images of a whole batch, counted from 0."""
+        return min(self.batch_size, self.images - number * self.batch_size)
 
     @torch.no_grad()
     def ask(self, x: Tensor) -> Output | None:
         """What the teacher makes of images."""
-        if self.teacher is None:
+        if self.teacher is None or not len(x):
             return None
         with arithmetic(self.precision, x.device):
             return forward(self.teacher, x, self.precision)

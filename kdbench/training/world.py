@@ -28,6 +28,7 @@ from kdbench.presence import Presence, patiently
 from kdbench.spec import Recipe, Run, Teacher
 from kdbench.store import digest, index, load_result, weights_file
 from kdbench.training.checkpoint import load_weights
+from kdbench.training.group import Group
 from kdbench.training.memory import Need
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ class World:
     """Results and scratch, as they were found before the first run."""
     needs: dict[tuple[str, str, int, int], Need] = field(default_factory=dict)
     """What networks were found to need of the memory, by student, data set and classes."""
+    group: Group = field(default_factory=Group)
+    """Who trains the run under way together."""
 
     def dataset(self, name: str) -> Dataset:
         """A data set, fetched and packed if it must be and may be."""

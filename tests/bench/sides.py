@@ -68,9 +68,9 @@ def cohort_step(runs: Sequence[Run], world: World, batches: list[tuple[Tensor, T
     def act() -> float:
         for member in members:
             member.begin(1)
-        for number, (x, y, taught) in enumerate(teaching.epoch(1)):
+        for number, lesson in enumerate(teaching.epoch(1)):
             for member in members:
-                member.step(number, len(teaching), x, y, taught)
+                member.step(number, len(teaching), lesson)
         return float(members[0].losses[0])
 
     return act

@@ -1,0 +1,92 @@
+"""A step on a batch in parts, each with its own batch-norm statistics, as the processes of a group do it.
+
+The parts are those of the recipe, whoever does them, one after the other or beside each other:
+
+    gradient     the mean over the whole batch: a part counts by its share of the images
+    statistics   each part normalises by its own, and starts from the running ones before the step; the
+                 running ones after it are the mean of what the parts make of them, by share
+    dropout      drawn anew for each part: a function of (seed, epoch, step, part)
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from kdbench.data.random import torch_seed
+from kdbench.models.output import Output
+from kdbench.spec import Run
+from kdbench.training.group import Group
+from kdbench.training.teaching import Lesson
+
+Loss = Callable[[Tensor, Tensor, Output | None], Tensor]
+"""Of images, their classes and the teacher's output: a student's loss."""
+
+
+def learn(
+    run: Run, at: tuple[int, int], student: nn.Module, loss: Loss, lesson: Lesson, group: Group
+) -> Tensor:
+    """Leave the gradient of a batch in the student's parameters, and its running statistics in its buffers.
+
+    Args:
+        run: its recipe says how many parts there are.
+        at: the epoch, counted from 1, and the step, counted from 0.
+        student: in training.
+        loss: the student's.
+        lesson: what this process has of the batch.
+        group: who does which parts.
+
+    Returns:
+        The mean loss over the whole batch.
+    """
+    epoch, step = at
+    statistics = Statistics(student)
+    total = torch.zeros((), device=lesson.y.device)
+    for part in group.parts(run.recipe.parts, lesson.images):
+        statistics.restore()
+        torch.manual_seed(torch_seed(run.seed, f"dropout {step} {part.number}", epoch))
+        x, y, taught = lesson.x[part.here], lesson.y[part.here], cut_output(lesson.taught, part.here)
+        value = part.share * loss(x, y, taught)
+        value.backward()  # type: ignore[no-untyped-call]
+        statistics.add(part.share)
+        total += value.detach()
+    group.sum([total, *statistics.after, *(gradients(student) if group.size > 1 else [])])
+    statistics.set()
+    return total
+
+
+class Statistics:
+    """A network's buffers through a step in parts; numbers that count steps count it once."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self.buffers = list(network.buffers())
+        self.before = [buffer.clone() for buffer in self.buffers]
+        self.after = [torch.zeros_like(buffer, dtype=torch.float64) for buffer in self.buffers]
+
+    def restore(self) -> None:
+        """As before the step."""
+        for buffer, before in zip(self.buffers, self.before, strict=True):
+            buffer.copy_(before)
+
+    def add(self, share: float) -> None:
+        """A part of this share of the images has been done."""
+        for buffer, after in zip(self.buffers, self.after, strict=True):
+            after.add_(buffer, alpha=share)
+
+    def set(self) -> None:
+        """As after the step."""
+        for buffer, after in zip(self.buffers, self.after, strict=True):
+            buffer.copy_(after if buffer.is_floating_point() else after.round())
+
+
+def gradients(student: nn.Module) -> list[Tensor]:
+    """One for each parameter; zero where no part of this process reaches it."""
+    for parameter in student.parameters():
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+    return [parameter.grad for parameter in student.parameters() if parameter.grad is not None]
+
+
+def cut_output(output: Output | None, part: slice) -> Output | None:
+    """What a network makes of some of its images."""
+    return output and output._replace(logits=output.logits[part], features=output.features[part])
