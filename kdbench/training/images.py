@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 TEST_PIXELS = 5_000_000
 """Of a batch of test images: what a network holds of a batch grows with its pixels."""
-MOST_TESTED = {"cpu": 100, "cuda": 500}
+MOST_TESTED = {"cpu": 64, "cuda": 500}
 """Test images of a batch at most. On a CPU core it is 0.85 of the time that 500 take, for ResNet18."""
 MOST_WORKERS = 16
 
