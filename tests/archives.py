@@ -28,8 +28,8 @@ def jpeg(of_class: int, number: int, size: tuple[int, int] = (64, 64)) -> bytes:
     return buffer.getvalue()
 
 
-def tgz(files: Mapping[str, bytes]) -> bytes:
-    """An archive, the same at any time of day."""
+def tgz(files: Mapping[str, bytes], *members: tarfile.TarInfo) -> bytes:
+    """An archive, the same at any time of day (gzip would write the second it was made)."""
     buffer = io.BytesIO()
     with (
         gzip.GzipFile(fileobj=buffer, mode="wb", mtime=0) as zipped,
@@ -39,6 +39,8 @@ def tgz(files: Mapping[str, bytes]) -> bytes:
             member = tarfile.TarInfo(name)
             member.size = len(content)
             tar.addfile(member, io.BytesIO(content))
+        for member in members:
+            tar.addfile(member)
     return buffer.getvalue()
 
 

@@ -1,6 +1,5 @@
 """Fetching, against a real server on this machine: resuming, mirrors, dangerous archives, offline."""
 
-import gzip
 import io
 import socket
 import stat
@@ -17,6 +16,7 @@ from kdbench.data.download import download
 from kdbench.data.fetch import Fetcher, Official, addresses
 from kdbench.data.progress import reporting
 from kdbench.errors import UserError
+from tests.archives import tgz
 from tests.server import Server
 
 CONTENT = bytes(range(256)) * 4000
@@ -29,19 +29,7 @@ def checksum(content: bytes) -> str:
 
 
 def packed(*members: tarfile.TarInfo, files: dict[str, bytes] = FILES) -> bytes:
-    """The same archive at any time of day: gzip would write the second it was made."""
-    buffer = io.BytesIO()
-    with (
-        gzip.GzipFile(fileobj=buffer, mode="wb", mtime=0) as zipped,
-        tarfile.open(fileobj=zipped, mode="w") as tar,
-    ):
-        for name, content in files.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            tar.addfile(member, io.BytesIO(content))
-        for member in members:
-            tar.addfile(member)
-    return buffer.getvalue()
+    return tgz(files, *members)
 
 
 def special(name: str, kind: bytes = tarfile.REGTYPE, target: str = "") -> tarfile.TarInfo:

@@ -8,7 +8,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-import torch
 
 from kdbench import presence
 from kdbench.errors import UserError
@@ -20,18 +19,6 @@ from tests.faults.project import digits, epochs, events, failure, make_world, nu
 
 FULL = "No space left on device; make room, and run it again: what is finished is kept"
 RUN = digits()
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("data")
-
-
-@pytest.fixture
-def world(tmp_path: Path, data: Path) -> Iterator[World]:
-    before = torch.get_deterministic_debug_mode()
-    yield make_world(tmp_path, data)
-    torch.set_deterministic_debug_mode(before)
 
 
 @pytest.fixture

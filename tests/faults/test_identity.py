@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 
@@ -22,23 +22,11 @@ from kdbench.training.world import World, environment, open_world
 from kdbench.upgrades import UPGRADES, Content
 from tests.build import KD, make_result, make_run
 from tests.faults.pins import PINS, SUITES, ids
-from tests.faults.project import digits, epochs, events, failure, make_world, numbers
+from tests.faults.project import digits, epochs, events, failure, numbers
 
 SCHEMAS = Path(__file__).with_name("schemas")
 TEACHER = digits()
 STUDENT = digits(KD, Teacher(TEACHER, 4))
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("data")
-
-
-@pytest.fixture
-def world(tmp_path: Path, data: Path) -> Iterator[World]:
-    before = torch.get_deterministic_debug_mode()
-    yield make_world(tmp_path, data)
-    torch.set_deterministic_debug_mode(before)
 
 
 def flip(path: Path) -> None:

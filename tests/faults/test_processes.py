@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 
 from kdbench import lease
 from kdbench.jobs import Elsewhere
@@ -24,7 +23,6 @@ from tests.faults.project import (
     epochs,
     events,
     make_suite,
-    make_world,
     numbers,
     start,
     wait_for,
@@ -43,18 +41,6 @@ print("begins", flush=True)
 print(type(events(world, digits(epochs=400))[-1]).__name__, flush=True)
 """
 """A machine of its own that trains `LONG`."""
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("data")
-
-
-@pytest.fixture
-def world(tmp_path: Path, data: Path) -> Iterator[World]:
-    before = torch.get_deterministic_debug_mode()
-    yield make_world(tmp_path, data)
-    torch.set_deterministic_debug_mode(before)
 
 
 def kept(folder: Path) -> int:

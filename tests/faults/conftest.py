@@ -1,0 +1,22 @@
+"""A world whose data are fetched once for all tests of a file."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from kdbench.training.world import World
+from tests.faults.project import make_world
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture
+def world(tmp_path: Path, data: Path) -> Iterator[World]:
+    before = torch.get_deterministic_debug_mode()
+    yield make_world(tmp_path, data)
+    torch.set_deterministic_debug_mode(before)
