@@ -18,7 +18,7 @@ from msgspec import Struct, field
 from kdbench.costs import Work, images, teacher_of
 from kdbench.device import Device, device_of
 from kdbench.errors import UserError
-from kdbench.spec import Run
+from kdbench.spec import Result, Run
 from kdbench.store import Index, load_result, write
 
 LOOKS = 5
@@ -166,10 +166,15 @@ def _by_results(there: Index, run: Run, device: Device) -> Callable[[Run], Secon
             result = load_result(path)
         except UserError:  # broken: `check` says so; it measures nothing
             continue
-        if kind(result.run) == kind(run) and device_of(result.environment) == device:
+        if kind(result.run) == kind(run) and device_of(result.environment) == device and _alone(result):
             each = result.seconds / images(result.run)[0]
             return lambda of: Seconds(each * images(of)[0], None if of.taught else 0.0)
     return None
+
+
+def _alone(result: Result) -> bool:
+    """Whether one process trained it, and nothing else: a member's seconds are its share of a cohort's."""
+    return all(result.environment.get(name, 1) == 1 for name in ("cohort", "processes"))
 
 
 def _likely(there: Index, run: Run) -> Iterator[Path]:

@@ -75,6 +75,13 @@ def test_seconds_of_a_run_are_those_of_a_result_of_its_kind(tmp_path: Path) -> N
     assert found.whole == pytest.approx(30)
 
 
+def test_share_of_a_cohorts_seconds_is_no_measure_of_a_run_alone(tmp_path: Path) -> None:
+    environment = {"device": "cpu", "cpu": HERE.name, "threads": 1, "cohort": 4}
+    result = make_result(make_run(seed=1), 10.0, 20.0)
+    save_result(tmp_path, replace(result, seconds=30.0, environment=environment))
+    assert seconds_of(tmp_path, make_run(seed=2)) is None
+
+
 @pytest.mark.parametrize("device", [Device(HERE.name, 2), Device("A GPU", None)])
 def test_seconds_of_another_device_are_unknown(tmp_path: Path, device: Device) -> None:
     save_record(tmp_path, record(TAUGHT, device=device))
