@@ -53,6 +53,13 @@ class Side(Struct, frozen=True):
         """The mean over the seeds, or what is printed."""
         return mean(self.values.values()) if self.values else self.printed
 
+    @property
+    def count(self) -> int:
+        """How many values the mean is of; 1 where that is not printed."""
+        if self.values or self.printed is None:
+            return len(self.values)
+        return self.printed_spread.n if self.printed_spread else 1
+
 
 class Comparison(Struct, frozen=True):
     """A row's B held against its A."""
@@ -102,7 +109,7 @@ def _unversioned(run: Run) -> Run:
 def compare(row: Row, a: Side, b: Side) -> Comparison:
     """Hold a row's B against its A."""
     margin = row.tolerance.top1
-    count = (len(a.values) or int(a.printed is not None), len(b.values) or int(b.printed is not None))
+    count = (a.count, b.count)
     if a.mean is None or b.mean is None:
         kind = {(True, True): Change.NOTHING, (True, False): Change.NEW, (False, True): Change.MISSING}
         return Comparison(row.name, kind[a.mean is None, b.mean is None], a.mean, b.mean, n=count)
