@@ -128,9 +128,11 @@ def ours_epoch(runs: Sequence[Run], world: World) -> Act:
     def act() -> float:
         for run in runs:
             checkpoint.forget(world.machine.scratch / "checkpoints" / run.id)
-        ends = dict(train_cohort([Job(run) for run in runs], world))
-        results = {job.run.id: end for job, end in ends.items() if not isinstance(end, Exception)}
-        return float(results[runs[0].id].curve.train_loss[0])
+        ends = {job.run.id: end for job, end in train_cohort([Job(run) for run in runs], world)}
+        first = ends[runs[0].id]
+        if isinstance(first, Exception):
+            raise first
+        return first.curve.train_loss[0]
 
     return act
 
