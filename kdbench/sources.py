@@ -2,7 +2,7 @@
 
 import io
 import subprocess
-import tarfile
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,9 +46,9 @@ def _extract(commit: str, results: Path, into: Path) -> Path:
     where = results.resolve().relative_to(Path(top).resolve())
     if not _git(["ls-tree", "--name-only", commit, "--", str(where)], Path(top), commit):
         raise UserError(f"{commit}: this commit has no folder {where}")
-    packed = _git(["archive", "--format=tar", commit, "--", str(where)], Path(top), commit)
-    with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
-        archive.extractall(into, filter="data")
+    packed = _git(["archive", "--format=zip", commit, "--", str(where)], Path(top), commit)
+    with zipfile.ZipFile(io.BytesIO(packed)) as archive:
+        archive.extractall(into)
     return where
 
 

@@ -73,3 +73,12 @@ def stored(project: Path) -> Path:
     """The project with results that are exactly as printed."""
     store(project, project / "suites" / "small.toml", AS_PRINTED)
     return project
+
+
+@pytest.fixture
+def real_cifar100() -> Path:
+    """A folder with the real CIFAR-100, packed."""
+    folder = Path(os.environ.get("KDBENCH_DATA", ""))
+    if not (folder / "cifar100.v1.safetensors").is_file():
+        pytest.skip("real CIFAR-100 is not packed: set KDBENCH_DATA to a folder with cifar100.v1.safetensors")
+    return folder

@@ -107,16 +107,15 @@ def test_teacher_that_guesses_is_refused_with_the_evidence(machine: Machine, tmp
 @pytest.mark.real
 @pytest.mark.slow
 @pytest.mark.parametrize("dataset", ["cifar100_coarse", "cifar100"])
-def test_released_teacher_of_fnkd_knows_superclasses(tmp_path: Path, dataset: str) -> None:
-    folder = Path(os.environ.get("KDBENCH_DATA", ""))
-    if not (folder / "cifar100.v1.safetensors").is_file():
-        pytest.skip("real CIFAR-100 is not packed: set KDBENCH_DATA to a folder with cifar100.v1.safetensors")
+def test_released_teacher_of_fnkd_knows_superclasses(
+    tmp_path: Path, real_cifar100: Path, dataset: str
+) -> None:
     if not RELEASED.is_file():
         pytest.skip(
             "FNKD's released weights (aztc/FNKD at 099b6ca, init_weights) are not beside the repository"
         )
     machine = Machine(
-        local=Local(device="cpu"), data=Data(folder=str(folder), offline=True), root=str(tmp_path)
+        local=Local(device="cpu"), data=Data(folder=str(real_cifar100), offline=True), root=str(tmp_path)
     )
     request = Request(file=RELEASED, model="resnet56_v2", dataset=dataset)
     if dataset == "cifar100":

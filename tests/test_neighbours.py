@@ -1,6 +1,5 @@
 """A(x): the classes near a class."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -56,11 +55,8 @@ def test_cub200_numbers_classes_in_the_order_of_the_labels() -> None:
 
 
 @pytest.mark.real
-def test_cifar100_is_that_of_the_official_labels() -> None:
-    folder = Path(os.environ.get("KDBENCH_DATA", ""))
-    if not (folder / "cifar100.v1.safetensors").is_file():
-        pytest.skip("real CIFAR-100 is not packed: set KDBENCH_DATA to a folder with cifar100.v1.safetensors")
-    tensors, _ = read(entry("cifar100"), folder)
+def test_cifar100_is_that_of_the_official_labels(real_cifar100: Path) -> None:
+    tensors, _ = read(entry("cifar100"), real_cifar100)
     names = sorted(name for group in cifar100() for name in group)
     group = {name: number for number, classes in enumerate(CIFAR100.values()) for name in classes.split()}
     table = torch.tensor([group[name] for name in names])

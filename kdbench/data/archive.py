@@ -29,7 +29,7 @@ def extract(archive: Path, place: Path, files: Mapping[str, str], *, limit: int)
     """
     missing = dict(files)
     with _reading(archive), opened_tar(archive, limit=limit) as tar:
-        for member in _safe(tar, archive, place, limit):
+        for member in _safe(tar, archive, limit):
             if member.isreg() and member.name in missing:
                 _write(tar, member, place, missing.pop(member.name), archive)
     if missing:
@@ -43,7 +43,7 @@ def unpack(archive: Path, place: Path, wanted: Callable[[str], bool], *, limit: 
         UserError: the archive is damaged or dangerous, as `extract` has it.
     """
     with _reading(archive), opened_tar(archive, limit=limit) as tar:
-        for member in _safe(tar, archive, place, limit):
+        for member in _safe(tar, archive, limit):
             content = tar.extractfile(member) if wanted(member.name) else None
             if content is not None:
                 path = place / member.name
@@ -77,13 +77,12 @@ def _reading(archive: Path) -> Iterator[None]:
         raise UserError(_refusal(archive, f"it cannot be read ({error})")) from error
 
 
-def _safe(tar: tarfile.TarFile, archive: Path, place: Path, limit: int) -> Iterator[tarfile.TarInfo]:
+def _safe(tar: tarfile.TarFile, archive: Path, limit: int) -> Iterator[tarfile.TarInfo]:
     total = 0
     for member in members(tar):
         if not (member.isreg() or member.isdir()):
             raise UserError(_refusal(archive, f"its member {member.name!r} is neither file nor folder"))
         _check_name(member.name, archive)
-        tarfile.data_filter(member, str(place))
         total = _add(total, member.size, limit, archive)
         yield member
 

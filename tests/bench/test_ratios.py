@@ -137,8 +137,8 @@ def test_ratios_are_kept_beside_those_measured_before(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.real
+@pytest.mark.usefixtures("real_cifar100")
 def test_both_sides_of_a_step_give_the_same_loss() -> None:
-    pytest.importorskip("torchvision")
     case = next(case for case in ratios.CASES if case.name == "step_shufflenetv2")
     with ratios.both() as (usual, ours):
         assert ratios.compare(case._replace(batch_size=4), 1, usual, ours).ratio > 0
