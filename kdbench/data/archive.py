@@ -88,6 +88,8 @@ def _safe(tar: tarfile.TarFile, archive: Path, limit: int) -> Iterator[tarfile.T
 
 
 def _check_name(name: str, archive: Path) -> None:
+    if "\0" in name:
+        raise UserError(_refusal(archive, f"its member {name!r} has a null byte in its name"))
     if ".." in PurePosixPath(name).parts or name.startswith(("/", "\\")):
         raise UserError(_refusal(archive, f"its member {name!r} leads out of the folder"))
 

@@ -67,7 +67,7 @@ def test_member_with_a_null_byte_in_its_name_is_refused(tmp_path: Path) -> None:
     member = tarfile.TarInfo("train")
     member.pax_headers = {"path": "tr\0ain"}
     content = member.tobuf(tarfile.PAX_FORMAT)
-    assert "it cannot be read (embedded null byte)" in refused(gzip.compress(content + bytes(1024)), tmp_path)
+    assert "has a null byte in its name" in refused(gzip.compress(content + bytes(1024)), tmp_path)
 
 
 def test_archive_within_its_bound_is_unpacked(tmp_path: Path) -> None:
