@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,11 @@ from torch import Tensor
 from kdbench import catalog
 from kdbench.machine import Data, Folders, Local, Machine
 from kdbench.spec import Loss, Recipe, Result, Run, Teacher
+from kdbench.training.bench import Prepared
+from kdbench.training.images import training_views
 from kdbench.training.logits import Logits, key
 from kdbench.training.run import train
+from kdbench.training.teaching import Teaching
 from kdbench.training.world import World, open_world
 from tests.build import CE, KD
 from tests.test_cohorts import Interrupted, digits, forwards, numbers, together
@@ -104,6 +108,15 @@ def test_losses_of_logits_look_at_nothing_else(world: World, name: str) -> None:
     loss = Loss(name, {each: params[each] for each in catalog.LOSSES[name].params})
     train(FIRST, world)
     assert isinstance(train(digits("digits_mlp", loss, TEACHER), world), Result)
+
+
+def test_batches_that_are_fewer_than_the_data_are_an_epoch(world: World) -> None:
+    """As the benches have them: what is measured with kept logits must have kept them."""
+    views = training_views(FIRST, world.dataset("digits"), world)
+    batches = list(islice(views.epoch(1), 2))
+    for _ in range(2):
+        lessons = list(Teaching([FIRST], Prepared(batches), world).epoch(1))
+    assert [lesson.taught is not None and lesson.taught.features.numel() for lesson in lessons] == [0, 0]
 
 
 def test_run_killed_within_an_epoch_leaves_only_whole_epochs(world: World) -> None:

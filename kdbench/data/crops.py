@@ -97,7 +97,7 @@ class Crops:
         workers: int = 1,
         share: Share = whole,
     ) -> None:
-        self.images, self.framing, self.seed = images, framing, seed
+        self.images, self.labels, self.framing, self.seed = images, labels, framing, seed
         self.sizes = sizes_of(images)
         shape = (len(mean), framing.size, framing.size)
         self.batches = Batches(

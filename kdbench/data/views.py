@@ -31,6 +31,9 @@ _PIXEL = {1: torch.uint8, 2: torch.int16, 3: torch.int32, 4: torch.int32}
 class Epochs(Protocol):
     """Training views, epoch by epoch."""
 
+    labels: Tensor
+    """Of every image of an epoch, in the order of the data set."""
+
     def __len__(self) -> int:
         """Batches of an epoch, the short last one included."""
 

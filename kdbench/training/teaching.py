@@ -47,7 +47,7 @@ class Teaching:
         self.views, self.teacher = views, teacher and folded(teacher).to(memory_format=torch.channels_last)
         self.precision = runs[0].precision
         logits_only = all(catalog.find("losses", run.loss.name).logits_only for run in runs)
-        self.images = runs[0].recipe.train_size or len(world.dataset(runs[0].dataset).train_labels)
+        self.images = len(views.labels)
         self.batch_size = runs[0].recipe.batch_size
         alone = world.group.size == 1  # of several, none hears all that the teacher says
         self.logits = open_logits(runs[0], self.images, world) if logits_only and alone else None
