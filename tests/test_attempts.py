@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from kdbench.cluster import attempts
-from kdbench.cluster.attempts import Attempt, Cause, begin, end, load
+from kdbench.cluster.attempts import Attempt, Cause, begin, end, failed_in, load
 from kdbench.errors import UserError
 
 RUN = "0f110e0b40b4"
@@ -75,3 +75,11 @@ def test_broken_record_is_named(tmp_path: Path) -> None:
     (tmp_path / "attempts" / f"{RUN}.json").write_text("{")
     with pytest.raises(UserError, match="remove it"):
         load(tmp_path, RUN)
+
+
+def test_run_that_failed_before_it_began_has_failed(tmp_path: Path) -> None:
+    end(tmp_path, RUN, "7", "failed", "results: cannot be written")
+    last = load(tmp_path, RUN).last
+    assert failed_in(last, "7")
+    assert last is not None
+    assert last.why == "results: cannot be written"

@@ -4,6 +4,7 @@ A job may end without a word (its node died, its process was killed). So a start
 anything is trained, its end when it is known, and the next start judges the one before it.
 """
 
+import time
 from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Literal
@@ -127,7 +128,15 @@ def tell(scratch: Path, run: str, job: str, epoch: int, top1: float, images_per_
 
 
 def end(scratch: Path, run: str, job: str, cause: Cause, why: str = "") -> None:
-    """Write down how a start ended; what comes after the scheduler's word is only its consequence."""
+    """Write down how a start ended; what comes after the scheduler's word is only its consequence.
+
+    A run may have failed before it began: where its results cannot be written, nothing is trained.
+    """
+    record = load(scratch, run)
+    if cause == "failed" and not any(one.job == job for one in record.attempts):
+        unbegun = Attempt(job=job, node="", gpu="", started=time.time(), start=0, cause=cause, why=why)
+        _save(scratch, run, Record((*record.attempts, unbegun)))
+        return
     before: tuple[Cause, ...] = ("", "stopped") if cause in ("done", "failed") else ("",)
     _change(scratch, run, job, before, cause=cause, why=why)
 

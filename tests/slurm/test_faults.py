@@ -158,7 +158,7 @@ def test_one_job_of_an_array_cancelled(project: Project) -> None:
 
 
 def test_cancelled_jobs_are_replaced_at_once(project: Project) -> None:
-    project.suite(TAUGHT, epochs=30, train_size=400)
+    project.suite(TAUGHT, epochs=300, train_size=400)
     project.submit()
     names = {name: run for run, name in project.runs().items()}
     project.wait_for_epoch(names["digits_cnn-ce.s0"], 2)
@@ -220,12 +220,11 @@ def test_results_that_the_node_cannot_write(project: Project) -> None:
     assert "cannot be written" in state["detail"]
     results.unlink()
     (run,) = project.runs()
-    assert project.epoch(run) == 3
+    assert project.epoch(run) == 0, "nothing is trained whose result could not be kept"
     project.profile()
     code, said = project.kd("retry", "suites/tiny", "--on", "slurm:dev")
     assert (code, "1 runs start anew" in said) == (0, True)
     project.wait_for_results(1)
-    assert project.attempts(run)[-1].start == 3
 
 
 def test_submitted_twice_at_once_and_a_driver_killed(project: Project) -> None:

@@ -86,7 +86,7 @@ def test_array_larger_than_the_cluster_takes(project: Project) -> None:
 
 def test_students_of_single_teachers_wait_job_by_job(project: Project) -> None:
     mlp = '{ student = "digits_mlp" }'
-    project.suite(TAUGHT.replace(mlp, mlp.replace(" }", ", recipe = { epochs = 200 } }")))
+    project.suite(TAUGHT.replace(mlp, mlp.replace(" }", ", recipe = { epochs = 1500 } }")))
     project.profile(work="runs_per_job = 1", minutes=5)
     project.submit()
     (students, teachers) = submissions.load(project.scratch)
