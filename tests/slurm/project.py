@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -203,8 +204,9 @@ class Project:
                 child.kill()
                 child.communicate()
         if jobs := self.queue():
-            slurm("scancel", "--full", "--signal=KILL", *jobs)
-            slurm("scancel", *jobs)
+            with suppress(subprocess.CalledProcessError):  # one may have ended since
+                slurm("scancel", "--full", "--signal=KILL", *jobs)
+                slurm("scancel", *jobs)
             self.wait("an empty queue", lambda: not self.queue())
 
 
