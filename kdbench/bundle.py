@@ -12,7 +12,7 @@ The same state makes the same bytes.
 """
 
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
@@ -20,17 +20,18 @@ from typing import Any
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from kdbench import __version__
-from kdbench.check import check_suite
 from kdbench.errors import UserError
+from kdbench.judging import check_cells
 from kdbench.looks import files_of, levels_of, load_looks
 from kdbench.machine import load_machine
 from kdbench.predictions import predictions_file
 from kdbench.sequential import Looks
-from kdbench.spec import PROTOCOL, Cell, Check, Form, Result, Suite
-from kdbench.store import Index, index, load_repeats, load_result, write
-from kdbench.workload import Selection
+from kdbench.spec import PROTOCOL, Check, Form, Precision
+from kdbench.store import Index, index, load_result, write
+from kdbench.workload import Selection, Suites
 
 FORMAT = 1
 """The version of the bundle's form."""
@@ -52,6 +53,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
     part: tuple[int, int]
     settings: dict[str, Any]
     smoke: bool
+    precision: Precision = "float32"
     files: dict[str, str]
     """The sha256 of every other member."""
 
@@ -65,6 +67,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
             part=self.part,
             settings=self.settings,
             smoke=self.smoke,
+            precision=self.precision,
         )
 
 
@@ -103,7 +106,7 @@ def bundle(chosen: Selection, path: Path) -> Bundled:
             without += [] if predicted else [record.name]
     files |= files_of(machine.results, ids)
     files["verdicts.json"] = verdicts(judge_again(suites, there, load_looks(machine.results)))
-    content = pack(files, _manifest(chosen, suites, files))
+    content = pack(files, manifest_of(chosen, suites, files))
     write(path, content)
     return Bundled(len(ids), tuple(without), len(content))
 
@@ -115,21 +118,14 @@ def _predicted(record: Path, scratch: Path) -> dict[str, bytes]:
     return {f"predictions/{result.id}/{file.name}": file.read_bytes() for file in found if file}
 
 
-def judge_again(
-    suites: Iterable[tuple[Suite, tuple[Cell, ...]]], there: Index, planned: Mapping[str, Looks]
-) -> list[list[Check]]:
+def judge_again(suites: Suites, there: Index, planned: Mapping[str, Looks]) -> list[list[Check]]:
     """The checks of each suite, from the records alone and the plans of looks at them, by run.
 
     Raises:
         UserError: a record is wrong.
     """
-    suites = list(suites)
-    ids = {name for _, cells in suites for cell in cells for name in (*cell.ids, *cell.baselines)}
-    results: Mapping[str, Result] = {
-        name: load_result(there.results[name]) for name in sorted(ids & there.results.keys())
-    }
-    repeats = load_repeats(there, sorted(ids))
-    return [check_suite(cells, results, {}, repeats, levels_of(planned)) for _, cells in suites]
+    checked, _ = check_cells(suites, replace(there, failures={}), levels_of(planned))
+    return [checks for _, checks in checked]
 
 
 def verdicts(checks: list[list[Check]]) -> bytes:
@@ -137,9 +133,8 @@ def verdicts(checks: list[list[Check]]) -> bytes:
     return msgspec.json.format(msgspec.json.encode(checks), indent=1) + b"\n"
 
 
-def _manifest(
-    chosen: Selection, suites: list[tuple[Suite, tuple[Cell, ...]]], files: Mapping[str, bytes]
-) -> Manifest:
+def manifest_of(chosen: Selection, suites: Suites, files: Mapping[str, bytes]) -> Manifest:
+    """What says which rows a bundle is about, and which files it has."""
     return Manifest(
         format=FORMAT,
         kdbench=__version__,
@@ -151,6 +146,7 @@ def _manifest(
         part=chosen.part,
         settings=dict(chosen.settings),
         smoke=chosen.smoke,
+        precision=chosen.precision,
         files={name: sha256(content).hexdigest() for name, content in sorted(files.items())},
     )
 

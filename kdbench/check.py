@@ -42,10 +42,7 @@ class _Stored(Struct, frozen=True):
 
     def value(self, of: str, reading: Reading) -> float | None:
         """The accuracy of a run at a reading; None without a result or if its curve is too short."""
-        result = self.results.get(of)
-        if result is None or (isinstance(reading, int) and reading > len(result.curve.top1)):
-            return None
-        return result.curve.at(reading)
+        return value_at(self.results.get(of), reading)
 
     def level(self, cell: Cell) -> Mapping[int, float] | None:
         """The levels of the plan of looks that a row's runs are in."""
@@ -266,6 +263,13 @@ def _top1(cell: Cell, values: Mapping[int, float], stored: _Stored) -> Verdict:
 def _own_margin(row: Row) -> Iterator[str]:
     if row.tolerance.why:
         yield f"tolerance {row.tolerance.top1:g} (gain {row.tolerance.gain:g}): {row.tolerance.why}"
+
+
+def value_at(result: Result | None, reading: Reading) -> float | None:
+    """The accuracy of a result at a reading; None without a result or if its curve is too short."""
+    if result is None or (isinstance(reading, int) and reading > len(result.curve.top1)):
+        return None
+    return result.curve.at(reading)
 
 
 def printed_spread(reference: Reference) -> Spread | None:

@@ -12,7 +12,7 @@ from statistics import mean
 from msgspec import Struct
 from msgspec.structs import replace
 
-from kdbench.check import judge
+from kdbench.check import judge, printed_spread, value_at
 from kdbench.spec import Cell, Result, Row, Run, Verdict, Word
 from kdbench.stats import Spread, spread
 
@@ -80,20 +80,14 @@ class Comparison(Struct, frozen=True):
 
 def measured_side(cell: Cell, results: Mapping[str, Result]) -> Side:
     """What a cell's runs gave at the row's reading; `results` by `experiment`, whatever their protocol."""
-    found = {}
-    for run in cell.runs:
-        result = results.get(experiment(run))
-        reading = cell.row.reading
-        if result and not (isinstance(reading, int) and reading > len(result.curve.top1)):
-            found[run.seed] = result.curve.at(reading)
-    return Side(found)
+    read = {run.seed: value_at(results.get(experiment(run)), cell.row.reading) for run in cell.runs}
+    return Side({seed: value for seed, value in read.items() if value is not None})
 
 
 def printed_side(row: Row) -> Side:
     """What the paper prints for a row."""
     of = row.reference
-    known = of.top1 is not None and of.std is not None and of.n is not None and of.n >= 2
-    return Side({}, of.top1, Spread(of.std or 0.0, of.n or 0) if known else None)
+    return Side({}, of.top1, None if of.top1 is None else printed_spread(of))
 
 
 def experiment(run: Run) -> str:

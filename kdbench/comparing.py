@@ -6,13 +6,14 @@ from pathlib import Path
 from msgspec import Struct
 
 from kdbench.address import find_row
+from kdbench.check import value_at
 from kdbench.compare import Change, Comparison, Side, compare, experiment, measured_side, printed_side, sort
 from kdbench.errors import UserError
 from kdbench.history import Point, history, sparkline
 from kdbench.machine import load_machine
-from kdbench.reporting import FACTS_LEFT_OUT
+from kdbench.reporting import facts
 from kdbench.sources import PRINTED, results_of
-from kdbench.spec import Cell, Form, Reading, Result, Run
+from kdbench.spec import Cell, Form, Result, Run
 from kdbench.store import Index, index, load_result
 from kdbench.text import columns
 from kdbench.workload import Selection
@@ -43,12 +44,12 @@ def compare_sources(a: str, b: str, chosen: Selection) -> Compared:
     if a == b == PRINTED:
         raise UserError("compare: both sides are `printed`; one must be measured")
     cells = [cell for _, some in chosen.load() for cell in some]
-    sides, facts = zip(*(_side(source, cells) for source in (a, b)), strict=True)
+    sides, known = zip(*(_side(source, cells) for source in (a, b)), strict=True)
     rows = [compare(cell.row, one, other) for cell, one, other in zip(cells, *sides, strict=True)]
     versions = {
-        name: (facts[0].get(name, "unknown"), facts[1].get(name, "unknown"))
-        for name in dict.fromkeys([*facts[0], *facts[1]])
-        if facts[0].get(name) != facts[1].get(name)
+        name: (known[0].get(name, "unknown"), known[1].get(name, "unknown"))
+        for name in sorted({*known[0], *known[1]})
+        if known[0].get(name) != known[1].get(name)
     }
     return Compared(a, b, sort(rows), {} if PRINTED in (a, b) else versions)
 
@@ -91,13 +92,10 @@ def _stem(path: Path) -> str:
 
 
 def _facts(results: Iterable[Result]) -> dict[str, str]:
-    """What results were trained with: each fact with all its values."""
-    found: dict[str, set[str]] = {}
-    for result in results:
-        for name, value in {**result.environment, "protocol": result.run.protocol}.items():
-            if name not in FACTS_LEFT_OUT and value is not None:
-                found.setdefault(name, set()).add(str(value))
-    return {name: ", ".join(sorted(values)) for name, values in sorted(found.items())}
+    """What results were trained with, their versions of kdbench's arithmetic among it."""
+    results = list(results)
+    protocols = ", ".join(sorted({str(result.run.protocol) for result in results}))
+    return {**facts(results), **({"protocol": protocols} if protocols else {})}
 
 
 def regressed(compared: Compared) -> bool:
@@ -171,11 +169,7 @@ def past(address: str, form: Form) -> list[Point]:
     there = index(load_machine().results)
     trained = load_trainings(there, cell.runs, repeats=True)
     reading = cell.row.reading
-    return history([each for each in trained if len(each.curve.top1) >= _epoch(reading)], reading)
-
-
-def _epoch(reading: Reading) -> int:
-    return reading if isinstance(reading, int) else 1
+    return history([each for each in trained if value_at(each, reading) is not None], reading)
 
 
 def describe_past(address: str, points: Sequence[Point]) -> str:

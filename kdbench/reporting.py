@@ -59,10 +59,16 @@ def _records(checks: Iterable[Check], there: Index, beside: Path) -> Iterator[tu
 
 
 def environment(checks: Iterable[Check], results: Mapping[str, Result]) -> dict[str, str]:
-    """What the runs were trained with: each fact, with all its values where the runs differ."""
+    """What the runs of rows were trained with."""
+    names = dict.fromkeys(name for check in checks for name in check.ids)
+    return facts(results[name] for name in names if name in results)
+
+
+def facts(results: Iterable[Result]) -> dict[str, str]:
+    """What results were trained with: each fact, with all its values where they differ."""
     found: dict[str, dict[str, None]] = {}
-    for name in dict.fromkeys(name for check in checks for name in check.ids):
-        for key, value in results[name].environment.items() if name in results else ():
+    for result in results:
+        for key, value in result.environment.items():
             if key not in FACTS_LEFT_OUT and value is not None:
                 found.setdefault(key, {})[str(value)] = None
     return {key: ", ".join(sorted(values)) for key, values in found.items()}

@@ -10,6 +10,7 @@ from shutil import copytree
 
 import pytest
 
+from kdbench.bundle import manifest_of
 from kdbench.looks import record
 from kdbench.machine import load_machine
 from kdbench.plan import expand, make_plan
@@ -17,6 +18,7 @@ from kdbench.predictions import accuracy, decode, encode
 from kdbench.sequential import Looks
 from kdbench.store import save_result
 from kdbench.suite import load_suite
+from kdbench.workload import Selection
 from tests.conftest import Command
 from tests.project import make_project
 
@@ -233,6 +235,14 @@ def test_file_that_is_no_bundle_is_one_error(kdbench: Command, tmp_path: Path, c
 def test_bundle_of_nothing_is_an_error(kdbench: Command, tmp_path: Path) -> None:
     done = kdbench("bundle", SMALL, "--seeds", "7", "-o", str(tmp_path / "a.zip"))
     assert (done.code, "none of the chosen rows has a result" in done.err) == (2, True)
+
+
+def test_manifest_keeps_all_that_chooses_rows() -> None:
+    chosen = Selection(
+        suites=(), rows="a*", seeds=(1,), form="printed", part=(2, 3), settings={"epochs": 2}, smoke=True,
+        precision="bf16",
+    )  # fmt: skip
+    assert manifest_of(chosen, [], {}).selection(Path()) == chosen
 
 
 def test_classes_beyond_a_byte_take_two() -> None:
