@@ -32,7 +32,7 @@ def attribution(
     machine = running.this_machine(offline=offline)
     work = compare([(suite, tuple(found.cells))], found.cells, machine)
     if train:
-        running.train_missing(work, machine, slots=slots, again=False)
+        running.train_missing(work, machine, running.Way(slots))
         work = compare([(suite, tuple(found.cells))], found.cells, machine)
     ids = [of for each in found.cells for of in each.ids]
     return attribute(found, load_results(index(machine.results), ids)), len(work.runs)

@@ -6,12 +6,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from kdbench.data.place import fetch_dataset, fetch_weights, list_datasets, where
 from kdbench.dispatch import dispatch
 from kdbench.errors import StoppedError, UserError
+from kdbench.executors.door import Door
 from kdbench.executors.local import LocalExecutor, default_slots
+from kdbench.executors.torchrun import Launched, help_first, launched, opened
 from kdbench.importing.stored import check_imported
 from kdbench.machine import Machine, load_machine
 from kdbench.progress import follow, viewer
@@ -19,6 +22,17 @@ from kdbench.spec import Run
 from kdbench.store import check_writable
 from kdbench.text import describe_work
 from kdbench.workload import Selection, Workload, find_work
+
+
+class Way(Struct, frozen=True):
+    """How runs are trained on this machine; no number depends on it."""
+
+    slots: int | None = None
+    """Cohorts at a time (None: as many as benchmark.toml says, else as there is room for)."""
+    again: bool = False
+    cohorts: bool = True
+    door: Door | None = None
+    """Where the other processes of each run call."""
 
 
 def prepare(chosen: Selection, *, again: bool, offline: bool) -> tuple[Workload, Machine]:
@@ -46,19 +60,18 @@ def train(
     """Train what is missing, here or on a cluster.
 
     Returns:
-        Whether it is over: jobs that were submitted and are not waited for go on.
+        Whether it is over and this process's to judge: jobs that are not waited for go on.
 
     Raises:
         UserError: a suite, benchmark.toml or the profile is wrong, or nothing can be trained or submitted.
     """
+    place = launched()
     if on == "local":
         machine = this_machine(offline=offline, deterministic=deterministic, processes=processes)
-        if chosen.auto:
-            _train_auto(chosen, machine, slots=slots, again=again, cohorts=cohorts)
-        else:
-            work = find_work(chosen, machine, again=again)
-            train_missing(work, machine, slots=slots, again=again, cohorts=cohorts)
-        return True
+        way = Way(slots=slots, again=again, cohorts=cohorts)
+        return _train_launched(chosen, machine, way, place) if place else _train_here(chosen, machine, way)
+    if place:
+        raise UserError(f"--on {on} submits jobs of its own; torchrun is for --on local")
     if chosen.auto:
         raise UserError("--seeds auto looks after each seed, which is for --on local; give seeds, as 0-4")
     if again or slots is not None or processes is not None or not cohorts or deterministic:
@@ -72,20 +85,38 @@ def train(
     return wait
 
 
-def _train_auto(
-    chosen: Selection, machine: Machine, *, slots: int | None, again: bool, cohorts: bool
-) -> None:
+def _train_here(chosen: Selection, machine: Machine, way: Way) -> bool:
+    if chosen.auto:
+        _train_auto(chosen, machine, way)
+    else:
+        train_missing(find_work(chosen, machine, again=way.again), machine, way)
+    return True
+
+
+def _train_launched(chosen: Selection, machine: Machine, way: Way, place: Launched) -> bool:
+    """As one of the processes that torchrun has started: the first hands out the runs, all share each."""
+    if place.rank:
+        help_first(place, machine)
+        return False
+    with opened(place) as door:
+        if way.slots is not None or machine.local.processes > 1:
+            raise UserError(
+                f"torchrun has started {place.size} processes, and they share each run: leave out --jobs, "
+                f"--processes and [local] processes"
+            )
+        return _train_here(chosen, machine, replace(way, door=door, slots=1))
+
+
+def _train_auto(chosen: Selection, machine: Machine, way: Way) -> None:
     """Train seed after seed until every row is decided or has its most."""
     from kdbench.deciding import decide
 
-    if again:
+    if way.again:
         raise UserError("--again trains what has a result; --seeds auto asks for seeds that have none")
     if chosen.controls:
         raise UserError("--seeds auto trains no controls; train them afterwards, with --seeds 0-4 or as many")
     check_writable(machine.results)
-    decide(
-        chosen, machine, lambda work: train_missing(work, machine, slots=slots, again=False, cohorts=cohorts)
-    )
+    decide(chosen, machine, lambda work: train_missing(work, machine, way))
 
 
 def this_machine(*, offline: bool, deterministic: bool = False, processes: int | None = None) -> Machine:
@@ -109,9 +140,7 @@ def this_machine(*, offline: bool, deterministic: bool = False, processes: int |
     )
 
 
-def train_missing(
-    work: Workload, machine: Machine, *, slots: int | None, again: bool, cohorts: bool = True
-) -> None:
+def train_missing(work: Workload, machine: Machine, way: Way) -> None:
     """Train what has no result, in as many processes as there are slots.
 
     Raises:
@@ -123,14 +152,15 @@ def train_missing(
     click.echo(describe_work(work), err=True)
     if not work.runs:
         return
-    check_parts(work.runs, machine.local.processes)
+    check_parts(work.runs, machine.local.processes + (way.door.others if way.door else 0))
     check_writable(machine.results)
     check_writable(machine.scratch)
     fetch_missing(work.runs, machine)
-    executor = LocalExecutor(machine, slots or default_slots(machine))
+    executor = LocalExecutor(machine, way.slots or default_slots(machine), way.door)
     try:
         with stoppable(), viewer(work.runs) as view:
-            follow(dispatch(work.runs, executor, keep=work.keep, again=again, cohorts=cohorts), view)
+            events = dispatch(work.runs, executor, keep=work.keep, again=way.again, cohorts=way.cohorts)
+            follow(events, view)
     finally:
         executor.close()
 

@@ -60,6 +60,12 @@ def test_memory_of_another_batch_size_or_of_a_gpu_does_not_count(tmp_path: Path)
     assert needs(tmp_path, measured(other, 400.0, 3), on_gpu) == Need(400.0, None)
 
 
+def test_memory_of_several_processes_is_divided_among_them(tmp_path: Path) -> None:
+    stored = measured(RUN, 400.0, 8)
+    shared = replace(stored, environment={**stored.environment, "processes": 4})
+    assert needs(tmp_path, shared) == Need(400.0, 2.0)
+
+
 def test_broken_result_measures_nothing(tmp_path: Path) -> None:
     save_result(tmp_path, measured(RUN, 400.0, 3)).write_text("{")
     assert needs(tmp_path) == Need(1000.0, None)

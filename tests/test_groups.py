@@ -92,6 +92,11 @@ def test_memory_of_a_job(asked: Ask, slots: int, measured: float | None, gib: fl
     assert memory(TEACHERS, profile, lambda _: Need(60.0, measured)) == gib
 
 
+def test_memory_is_that_of_each_process_of_a_node() -> None:
+    profile = Profile(name="some", slurm=Ask(memory=64), work=Spread(nodes=2, processes=4))
+    assert memory(TEACHERS, profile, lambda _: Need(60.0, 2.0)) == 13  # 0.25 + 1.5 * 4 * 2
+
+
 def test_jobs_of_another_memory_are_another_array() -> None:
     def by_seed(run: Run) -> Need:
         return Need(60.0, [1.0, 1.1, 5.0][run.seed])

@@ -1,10 +1,12 @@
-"""A batch in parts: what it is by definition, and that one process and two give the same."""
+"""A batch in parts: what it is by definition; one process and two, here or elsewhere, give the same."""
 
 import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -17,6 +19,8 @@ from kdbench import catalog
 from kdbench.cluster.profiles import Ask, Profile
 from kdbench.cluster.profiles import Work as WorkOfProfile
 from kdbench.errors import UserError
+from kdbench.executors.crew import assist
+from kdbench.executors.door import Address, Crew, Door
 from kdbench.executors.local import default_slots, gpu_sets
 from kdbench.jobs import Done, Event, Failed, Job, Update
 from kdbench.machine import Data, Folders, Local, Machine
@@ -214,6 +218,12 @@ def test_two_processes_go_on_where_one_was_stopped(opened: Callable[..., World])
     assert_same((whole, train(digits(), whole)), (here, told[-1].result))
 
 
+def kill_children() -> None:
+    for child in multiprocessing.active_children():
+        assert child.pid is not None
+        os.kill(child.pid, signal.SIGKILL)
+
+
 @pytest.mark.slow
 def test_process_that_dies_fails_the_run_and_no_other(opened: Callable[..., World]) -> None:
     world, told = opened("here", 2), list[Event]()
@@ -222,9 +232,7 @@ def test_process_that_dies_fails_the_run_and_no_other(opened: Callable[..., Worl
     def tell(event: Event) -> None:
         told.append(event)
         if isinstance(event, Update) and event.id == long.id and event.epoch == 1:
-            for child in multiprocessing.active_children():
-                assert child.pid is not None
-                os.kill(child.pid, signal.SIGKILL)
+            kill_children()
 
     do([Job(long), Job(digits(epochs=1))], world, tell)
     (failed,) = [event for event in told if isinstance(event, Failed)]
@@ -242,6 +250,52 @@ def test_process_that_fails_says_why(opened: Callable[..., World], monkeypatch: 
     assert isinstance(told[-1], Failed)
     assert "process 2 of the run failed: " in told[-1].failure.cause
     assert "only_here" in told[-1].failure.cause
+
+
+@contextmanager
+def crew_of(world: World) -> Iterator[None]:
+    """Another node's process of the world's runs, until they are over."""
+    world.door = Door(crews=1, each=1, here=1)
+    says: list[Address | None] = [world.door.address]
+    crew = Thread(target=assist, args=(Crew(1, (0,), "n2"), world.machine, lambda: says[0]))
+    crew.start()
+    try:
+        yield
+    finally:
+        says[0] = None
+        for called in world.door.called:
+            called.pipe.close()
+        world.door.socket.close()
+        crew.join(20)
+        assert not crew.is_alive()
+
+
+@pytest.mark.slow
+def test_process_of_another_node_gives_the_same_as_one(opened: Callable[..., World]) -> None:
+    one, two = opened("one"), opened("two")
+    with crew_of(two):
+        results = [[done(world, run) for run in (TEACHER, STUDENT)] for world in (one, two)]
+    for alone, together in zip(*results, strict=True):
+        assert_same((one, alone), (two, together))
+        assert together.environment["processes"] == 2
+    assert not multiprocessing.active_children()
+
+
+@pytest.mark.slow
+def test_process_of_another_node_that_dies_fails_the_run_and_no_other(opened: Callable[..., World]) -> None:
+    world, told = opened("here"), list[Event]()
+    long = digits(epochs=500)
+
+    def tell(event: Event) -> None:
+        told.append(event)
+        if isinstance(event, Update) and event.id == long.id and event.epoch == 1:
+            kill_children()
+
+    with crew_of(world):
+        do([Job(long), Job(digits(epochs=1))], world, tell)
+    (failed,) = [event for event in told if isinstance(event, Failed)]
+    assert failed.failure.cause.startswith("ChildProcessError: process 2 of the run died (SIGKILL")
+    assert isinstance(told[-1], Done)
 
 
 @pytest.mark.slow
@@ -268,7 +322,7 @@ def test_parts_that_do_not_divide_the_batch_are_refused(tmp_path: Path) -> None:
 def test_worker_of_several_processes_has_several_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3,4")
     machine = Machine(local=Local(processes=2))
-    assert (gpu_sets(machine), default_slots(machine)) == (["0,1", "2,3"], 2)
+    assert (gpu_sets(machine, 2), default_slots(machine)) == (["0,1", "2,3"], 2)
 
 
 @pytest.mark.slow
@@ -277,7 +331,8 @@ def test_job_on_a_node_shares_its_runs(opened: Callable[..., World]) -> None:
 
     world, run = opened("node", 2), digits(epochs=1)
     world.dataset("digits")
-    assert supervise(Work(world.machine, (Task(Job(run), 2),), {}, 1, 10, 60), "1") == 1
+    work = Work(world.machine, (Task(Job(run), 2),), {}, 1, 10, 60)
+    assert supervise(work, "1", world.machine.scratch / "door") == 1
     result = load_result(index(world.machine.results).results[run.id])
     assert result.environment["processes"] == 2
 

@@ -38,6 +38,8 @@ def test_example_is_valid(file: Path) -> None:
         ('[sbatch]\nmem = "4G"', "[slurm] memory"),
         ('[sbatch]\nlicenses = "a"', "[extra]"),
         ('[environment]\n"A B" = "c"', "environment"),
+        ("[sbatch]\nnodes = 2", "[work] nodes"),
+        ("[work]\nnodes = 2\nslots = 4", "one run at a time: leave slots out"),
         ('[node]\nsetup = ["a\\nb"]', "setup"),
     ],
 )
@@ -109,6 +111,17 @@ def test_what_sbatch_is_asked_for(tmp_path: Path) -> None:
     assert asked["slurm_signal_delay_s"] == 60
     wanted = {"requeue": True, "licenses": "x", "kill-on-invalid-dep": "yes"}
     assert asked["slurm_additional_parameters"] == wanted
+
+
+def test_nodes_of_a_job_share_its_runs(tmp_path: Path) -> None:
+    text = "[slurm]\ngpus_per_node = 4\n[work]\nnodes = 2\nprocesses = 4"
+    profile = read_profile(written(tmp_path, text))
+    submission = new("tiny-first", "some", [["a"]], tmp_path)
+    work = Work(Machine(), (), {}, 1, 30, 60, nodes=2)
+    asked = parameters(submission, work, profile, Group(generation=0, minutes=30, chunks=()), None)
+    assert profile.slots == 1
+    assert (asked["nodes"], asked["cpus_per_task"], asked["gpus_per_node"]) == (2, 4, 4)
+    assert asked["slurm_srun_args"] == ["--kill-on-bad-exit=1"]
 
 
 def test_refusal_says_what_helps(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ class Need(Struct, frozen=True):
 
     seconds: float
     memory: float | None = None
-    """GiB of the node at its peak; None: nobody has measured it."""
+    """GiB of the node at the peak of each of its processes; None: nobody has measured it."""
 
 
 Estimate = Callable[[Run], Need]
@@ -75,7 +75,7 @@ def _speed(results: list[Result]) -> float | None:
 
 def _memory(results: list[Result], batch_size: int) -> float | None:
     peaks = [
-        result.peak_memory
+        result.peak_memory / int(result.environment.get("processes") or 1)
         for result in results
         if result.run.recipe.batch_size == batch_size and result.environment.get("device") == "cpu"
     ]

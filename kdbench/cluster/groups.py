@@ -86,7 +86,7 @@ def size(seconds: float, profile: Profile) -> int:
 
 
 def memory(runs: Iterable[Run], profile: Profile, need: Estimate) -> float | None:
-    """The GiB that a job asks for which trains any of these runs in each of its slots.
+    """The GiB on each of its nodes that a job asks for which trains any of these runs in each of its slots.
 
     What was measured of their like, with headroom, but not more than the profile says. What the profile says
     where one of them was never measured, or where GPUs are asked for: training on a GPU takes memory of the
@@ -97,7 +97,7 @@ def memory(runs: Iterable[Run], profile: Profile, need: Estimate) -> float | Non
     known = [one for one in needs if one is not None]
     if asked.gpus_per_node or asked.gres or len(known) < len(needs):
         return asked.memory
-    wanted = ceil(SUPERVISOR + HEADROOM * profile.slots * max(known))
+    wanted = ceil(SUPERVISOR + HEADROOM * profile.slots * profile.work.processes * max(known))
     return wanted if asked.memory is None else min(wanted, asked.memory)
 
 

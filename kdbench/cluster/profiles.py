@@ -44,7 +44,9 @@ class Work(Struct, frozen=True, kw_only=True):
     slots: Positive | None = None
     """Runs side by side in a job (absent: one for each GPU, or `processes` of them; one without GPUs)."""
     processes: Positive = 1
-    """Processes that share each run, on one node; each has a GPU where there are enough."""
+    """Processes that share each run, on each of its nodes; each has a GPU where there are enough."""
+    nodes: Positive = 1
+    """Of a job: all of them share each of its runs, one after the other."""
     parallel: Positive = 256
     """Jobs of an array that may run at the same time."""
     minutes: Positive = 60
@@ -84,6 +86,8 @@ class Profile(Struct, frozen=True, kw_only=True):
     @property
     def slots(self) -> int:
         """Runs side by side in a job."""
+        if self.work.nodes > 1:
+            return 1
         return self.work.slots or max(1, self.slurm.gpus_per_node // self.work.processes)
 
 
@@ -105,8 +109,8 @@ OWN = {
     "gres": "[slurm] gres",
     "job_name": "nothing: kdbench finds its jobs by it",
     "mem": "[slurm] memory",
-    "nodes": "nothing: a job has one node",
-    "ntasks_per_node": "nothing: a job has one task",
+    "nodes": "[work] nodes",
+    "ntasks_per_node": "nothing: a job has one task on each node",
     "num_gpus": "[slurm] gpus_per_node",
     "partition": "[slurm] partition",
     "qos": "[slurm] qos",
@@ -155,6 +159,11 @@ def read_profile(file: Path) -> Profile:
     rest = struct_at(
         _Mappings, {key: content[key] for key in _Mappings.__struct_fields__ if key in content}, place
     )
+    work = parts["work"]
+    if isinstance(work, Work) and work.nodes > 1 and (work.slots or 1) > 1:
+        place.at("[work]").say(
+            f"slots = {work.slots}; the {work.nodes} nodes of a job train one run at a time: leave slots out"
+        )
     if rest is not None:
         _check_options(rest.sbatch, place.at("[sbatch]"))
     if place.problems or rest is None:

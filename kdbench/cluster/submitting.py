@@ -57,7 +57,7 @@ def submit_missing(chosen: Selection, profile_name: str, *, offline: bool) -> Su
     check_writable(machine.scratch)
     with submissions.one_at_a_time(machine.scratch):
         work = find_work(chosen, machine)
-        check_parts(work.runs, profile.work.processes)
+        check_parts(work.runs, profile.work.nodes * profile.work.processes)
         fetch_missing(work.runs, machine)
         return _submit(work, chosen, machine, profile)
 
@@ -135,6 +135,7 @@ class Submitter(Struct, frozen=True):
             ),
             teachers={name: tuple(keep.get(name, set()) | epochs) for name, epochs in needed.items()},
             slots=self.profile.slots,
+            nodes=self.profile.work.nodes,
             minutes=minutes,
             signal=min(self.profile.slurm.signal, 15 * minutes),
         )

@@ -13,7 +13,7 @@ from contextlib import suppress
 from functools import partial
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from msgspec.structs import replace
 
@@ -22,6 +22,9 @@ from kdbench.failing import keep_failure
 from kdbench.jobs import Cohort, Event, Failed, Job, Update
 from kdbench.machine import Machine
 from kdbench.status import newest_checkpoint
+
+if TYPE_CHECKING:
+    from kdbench.executors.door import Door
 
 ALLOCATOR = ":".join(
     f"glibc.malloc.{name}={value}"
@@ -75,13 +78,20 @@ class Worker:
 
 
 class LocalExecutor:
-    """A few workers, started when they are first needed."""
+    """A few workers, started when they are first needed.
 
-    def __init__(self, machine: Machine, slots: int) -> None:
+    Args:
+        machine: this one.
+        slots: workers at most.
+        door: where those call who start processes of runs elsewhere; there is one worker then.
+    """
+
+    def __init__(self, machine: Machine, slots: int, door: "Door | None" = None) -> None:
         self.machine, self.slots = replace(machine, local=replace(machine.local, slots=slots)), slots
+        self.door = door
         self.workers: list[Worker] = []
         self.seats: dict[Worker, int] = {}
-        self.gpus = gpu_sets(machine)
+        self.gpus = gpu_sets(machine, machine.local.processes if door is None else door.here)
         self.halves: list[Cohort] = []
         """What is to be tried again as soon as a slot is free."""
 
@@ -112,7 +122,7 @@ class LocalExecutor:
 
     def make_worker(self, gpu: str | None) -> Worker:
         """A process, on this GPU."""
-        return Worker(self.machine, work, (gpu,))
+        return Worker(self.machine, work, (gpu, self.door))
 
     def events(self, seconds: float) -> Iterator[Event]:
         """What the workers tell; a worker that died is the failure of its run, if it had but one."""
@@ -168,7 +178,7 @@ def ending(code: int | None) -> str:
     return f"exit code {code}"
 
 
-def work(pipe: Connection, machine: Machine, gpu: str | None = None) -> None:
+def work(pipe: Connection, machine: Machine, gpu: str | None, door: "Door | None") -> None:
     """What a worker process does: open its world once, then a cohort at a time until the pipe closes."""
     prepare_worker(machine, gpu)
     from kdbench.training.job import do, refuse
@@ -182,7 +192,7 @@ def work(pipe: Connection, machine: Machine, gpu: str | None = None) -> None:
 
     train: Callable[[Cohort], None]
     try:
-        world = open_world(machine)
+        world = open_world(machine, door)
     except UserError as error:  # a device that is not there: every run is told so
         train = partial(refuse, machine=machine, error=error, tell=tell)
     else:
@@ -229,13 +239,13 @@ def default_slots(machine: Machine) -> int:
     local = machine.local
     if local.device.startswith("cuda:"):
         return local.slots or local.runs_per_gpu
-    on_gpus = len(gpu_sets(machine)) * local.runs_per_gpu
+    on_gpus = len(gpu_sets(machine, local.processes)) * local.runs_per_gpu
     return local.slots or on_gpus or max(1, len(os.sched_getaffinity(0)) // (local.threads * local.processes))
 
 
-def gpu_sets(machine: Machine) -> list[str]:
-    """The GPUs of each worker, as CUDA_VISIBLE_DEVICES names them: one for each process of its runs."""
-    gpus, each = visible_gpus(machine), machine.local.processes
+def gpu_sets(machine: Machine, each: int) -> list[str]:
+    """The GPUs of each worker, as CUDA_VISIBLE_DEVICES names them: one for each process of its runs here."""
+    gpus = visible_gpus(machine)
     whole = [gpus[first : first + each] for first in range(0, len(gpus) - each + 1, each)]
     return [",".join(some) for some in whole or [gpus] if some]
 

@@ -1,5 +1,7 @@
 """Inside a Slurm job: one worker process per slot, its GPU, and what becomes of each run.
 
+Of several nodes the first one supervises; each other one is a crew, and all of them share each run.
+
 The supervisor (submitit's process) never imports torch. It starts workers that only SIGKILL can end, as Slurm
 signals every process of a job; it hands out the runs, writes down how far they are, and starts a run again
 whose process died.
@@ -15,23 +17,30 @@ from contextlib import contextmanager
 from functools import partial
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
+from pathlib import Path
 from types import FrameType
 
+import msgspec
 from msgspec import Struct
 
 from kdbench.cluster import attempts
 from kdbench.cluster.attempts import CRASHES, Attempt, Cause
 from kdbench.cluster.journal import Journal
 from kdbench.dispatch import dispatch
+from kdbench.executors.crew import assist
+from kdbench.executors.door import Address, Crew, Door
 from kdbench.executors.local import LocalExecutor, Worker, prepare_worker
+from kdbench.executors.others import Other, Share, start
 from kdbench.jobs import Blocked, Cohort, Done, Elsewhere, Event, Failed, Job, Update
 from kdbench.machine import Machine
 from kdbench.spec import Run
 from kdbench.status import newest_checkpoint
-from kdbench.store import index, weights_file
+from kdbench.store import index, weights_file, write
 
 MASKED = (signal.SIGTERM, signal.SIGUSR2)
 """What Slurm sends to all processes of a job, and only the supervisor answers."""
+LOOK = 0.5
+"""Seconds between two looks for the first node's door."""
 
 
 class Task(Struct, frozen=True):
@@ -54,6 +63,8 @@ class Work(Struct, frozen=True):
     """The job's limit."""
     signal: int
     """Seconds before it that the job is told."""
+    nodes: int = 1
+    """That share each run."""
 
 
 class Here(Struct, frozen=True):
@@ -74,8 +85,8 @@ class Here(Struct, frozen=True):
 class NodeExecutor(LocalExecutor):
     """The slots of a job."""
 
-    def __init__(self, here: Here) -> None:
-        super().__init__(here.work.machine, here.work.slots)
+    def __init__(self, here: Here, door: Door | None = None) -> None:
+        super().__init__(here.work.machine, here.work.slots, door)
         self.here = here
         self.crashes: Counter[str] = Counter()
         self.journal = Journal(here.work.machine, here.job, all_runs(here.work))
@@ -83,7 +94,7 @@ class NodeExecutor(LocalExecutor):
     def make_worker(self, gpu: str | None) -> Worker:
         """A process that Slurm's signals do not reach, on this GPU."""
         with masked():
-            return Worker(self.machine, work, (self.here, gpu))
+            return Worker(self.machine, work, (self.here, gpu, self.door))
 
     def events(self, seconds: float) -> Iterator[Event]:
         """What the workers tell, written down as it comes."""
@@ -119,8 +130,13 @@ class NodeExecutor(LocalExecutor):
 _current: NodeExecutor | None = None
 
 
-def supervise(work: Work, job: str) -> int:
+def supervise(work: Work, job: str, door_file: Path) -> int:
     """Train the runs of a job.
+
+    Args:
+        work: what is to be done.
+        job: as squeue prints it.
+        door_file: where the other nodes, if there are any, look for this one's door.
 
     Returns:
         How many have a result.
@@ -129,21 +145,49 @@ def supervise(work: Work, job: str) -> int:
         RuntimeError: none has: so that jobs which depend on this one do not start.
     """
     global _current  # noqa: PLW0603 - the signal's handler has no other way to it
-    here = Here(work, job, os.environ.get("SLURMD_NODENAME") or socket.gethostname(), time.time())
-    executor = _current = NodeExecutor(here)
+    here = Here(work, job, node_name(work.nodes), time.time())
+    each = work.machine.local.processes
+    door = Door(work.nodes - 1, each, here=each) if work.nodes > 1 else None
+    executor = _current = NodeExecutor(here, door)
     signal.signal(signal.SIGTERM, _told)
     runs = [task.job.run for task in work.tasks]
     keep = {task.job.run.id: task.job.keep for task in work.tasks}
     done = failed = 0
     try:
+        if door is not None:
+            write(door_file, msgspec.json.encode(door.address))
         for event in dispatch(runs, executor, keep=keep):
             done += isinstance(event, Done)
             failed += isinstance(event, Failed | Blocked)
     finally:
         executor.close()
+        if door is not None:
+            write(door_file, b"null")
     if failed and not done:
         raise RuntimeError(f"none of {failed} runs has a result; `kdbench status` says why")
     return done
+
+
+def help_first(work: Work, number: int, door_file: Path) -> None:
+    """Be a further node of a job, counted from 1: start processes of its runs until there are no more."""
+
+    def find() -> Address | None:
+        while not door_file.exists():
+            time.sleep(LOOK)
+        return msgspec.json.decode(door_file.read_bytes(), type=Address | None)
+
+    def begin(machine: Machine, share: Share) -> Other:
+        with masked():
+            return start(machine, share)
+
+    seats = tuple(range(work.machine.local.processes))
+    assist(Crew(number, seats, node_name()), work.machine, find, begin)
+
+
+def node_name(nodes: int = 1) -> str:
+    """This node as Slurm calls it; with all the others of a job that has several."""
+    name = os.environ.get("SLURMD_NODENAME") or socket.gethostname()
+    return os.environ.get("SLURM_JOB_NODELIST", name) if nodes > 1 else name
 
 
 def interrupted() -> None:
@@ -195,13 +239,13 @@ def masked() -> Iterator[None]:
             yield
 
 
-def work(pipe: Connection, machine: Machine, here: Here, gpu: str | None) -> None:
+def work(pipe: Connection, machine: Machine, here: Here, gpu: str | None, door: Door | None) -> None:
     """What a worker does: a cohort at a time, on its own GPU, until the pipe closes."""
     prepare_worker(machine, gpu)
     from kdbench.training.job import do
     from kdbench.training.world import open_world
 
-    world = open_world(machine)
+    world = open_world(machine, door)
     starts = partial(begin, here, gpu)
 
     def train(teacher: Job) -> Event:

@@ -43,14 +43,18 @@ class Chunk:
         self.work = work
 
     def __call__(self) -> int:
-        """Train all of them.
+        """Train all of them; of several nodes, the first hands them out.
 
         Returns:
-            How many have a result.
+            How many have a result, on the first node.
         """
-        from kdbench.executors.node import supervise
+        from kdbench.executors.node import help_first, supervise
 
-        return supervise(self.work, job_name())
+        door = door_file(self.work.machine.scratch)
+        if node := submitit.JobEnvironment().node:
+            help_first(self.work, node, door)
+            return 0
+        return supervise(self.work, job_name(), door)
 
     def checkpoint(self) -> DelayedSubmission:
         """What is to be done in the next life: the same, as what is finished is found so."""
@@ -63,6 +67,11 @@ class Chunk:
 def job_name() -> str:
     """This job, as squeue prints it."""
     return str(submitit.JobEnvironment().job_id)
+
+
+def door_file(scratch: Path) -> Path:
+    """Where the first node of a job, in this life of it, tells the others where to call."""
+    return home(scratch) / f"{job_name()}.life{os.environ.get('SLURM_RESTART_COUNT', '0')}.door.json"
 
 
 def sbatch_options() -> list[str]:
@@ -109,6 +118,7 @@ def parameters(
     wanted: dict[str, Any] = {
         "name": submission.name,
         "timeout_min": group.minutes,
+        "nodes": profile.work.nodes,
         "cpus_per_task": asked.cpus or profile.slots * profile.work.processes * threads,
         "mem_gb": group.memory,
         "gpus_per_node": asked.gpus_per_node or None,
@@ -120,6 +130,8 @@ def parameters(
         "slurm_comment": submission.token,
         "slurm_signal_delay_s": work.signal,
         "slurm_array_parallelism": profile.work.parallel,
+        # one task on each node: if one dies, the others would wait for it for ever
+        "slurm_srun_args": ["--kill-on-bad-exit=1"] if profile.work.nodes > 1 else None,
         "slurm_setup": [*exports(profile), *profile.node.setup] or None,
         "slurm_dependency": dependency,
         **{f"slurm_{key}": value for key, value in profile.sbatch.items()},

@@ -100,12 +100,18 @@ def cut(images: int, parts: int) -> list[slice]:
     return [slice(first, last) for first, last in pairwise(ends)]
 
 
-def join(rank: int, size: int, store: TCPStore, device: torch.device) -> Group:
-    """Wait until all processes of a run are there, and speak with them from now on."""
-    cuda = device.type == "cuda"
-    if cuda:
+def join(rank: int, size: int, store: TCPStore, device: torch.device, *, own_gpus: bool) -> Group:
+    """Wait until all processes of a run are there, and speak with them from now on.
+
+    Args:
+        rank: this process's.
+        size: how many they are.
+        store: where they meet.
+        device: this process's.
+        own_gpus: whether each of them has a GPU to itself, and they speak by NCCL.
+    """
+    if device.type == "cuda":
         torch.cuda.set_device(device)
-    own_gpus = cuda and torch.cuda.device_count() >= size
     torch.distributed.init_process_group(
         "cpu:gloo,cuda:nccl" if own_gpus else "gloo",
         store=store, rank=rank, world_size=size, timeout=TIMEOUT,

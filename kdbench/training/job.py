@@ -35,7 +35,7 @@ def do(jobs: Sequence[Job], world: World, tell: Tell, starts: Callable[[Run], No
         tell: called with each event; with exactly one end for each job.
         starts: called when a run's training is about to begin; what it raises is the run's failure.
     """
-    together = fitting(jobs, world) if world.machine.local.processes == 1 else [(job,) for job in jobs]
+    together = fitting(jobs, world) if world.processes == 1 else [(job,) for job in jobs]
     for part in together:
         for some in _take(part, world, tell, starts):
             do(some, world, tell, starts)
@@ -104,8 +104,8 @@ def _train(jobs: Sequence[Job], world: World, tell: Tell) -> list[Sequence[Job]]
 
 
 def _ends(jobs: Sequence[Job], world: World, watch: Watch) -> Iterator[tuple[Job, Result | Exception]]:
-    """How a cohort ends, trained by as many processes as benchmark.toml says."""
-    if world.machine.local.processes == 1 or not jobs:
+    """How a cohort ends, trained by as many processes as there are for each run."""
+    if world.processes == 1 or not jobs:
         return train_cohort(jobs, world, watch)
     from kdbench.training.together import train_together
 

@@ -1,23 +1,22 @@
-"""One run in several processes of this machine: the worker is the first of them and starts the others.
+"""One run in several processes: the worker is the first of them and lets the others be started.
 
-They live as long as the run. Each sees its share of every batch, and all take the same steps; the first one
-alone writes. One that dies is the failure of the run: the first one's next exchange with it fails at once.
+Those of its own machine it starts itself, those of others their crews (executors/door.py). They live as long
+as the run. Each sees its share of every batch, and all take the same steps; the first one alone writes. One
+that dies is the failure of the run: the first one's next exchange with it fails at once.
 """
 
-import multiprocessing
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
 
 import torch
 from msgspec.structs import replace
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from kdbench.errors import DivergedError
-from kdbench.executors.local import ending, prepare_worker
+from kdbench.executors.door import Called, divide
+from kdbench.executors.others import GRACE, Other, Said, Share, start
 from kdbench.jobs import Job
 from kdbench.machine import Machine
 from kdbench.spec import Result
@@ -26,26 +25,16 @@ from kdbench.training.run import Watch, train_cohort
 from kdbench.training.world import World, open_world
 
 HERE = "127.0.0.1"
-GRACE = 10.0
-"""Seconds for the others to end when the run has, or to say why they have."""
-
-
-@dataclass(frozen=True)
-class Other:
-    """Another process of the run."""
-
-    rank: int
-    process: SpawnProcess
-    pipe: Connection
+Others = list[Other | Called]
 
 
 def train_together(job: Job, world: World, watch: Watch) -> Iterator[tuple[Job, Result | Exception]]:
-    """Train a run in as many processes as benchmark.toml says; tell how it ends.
+    """Train a run in as many processes as there are for it; tell how it ends.
 
     Raises:
         Exception: it cannot begin.
     """
-    others: list[Other] = []
+    others: Others = []
     try:
         with gathered(job, world, others):
             for _, end in train_cohort([job], world, watch):
@@ -62,62 +51,87 @@ def train_together(job: Job, world: World, watch: Watch) -> Iterator[tuple[Job, 
 
 
 @contextmanager
-def gathered(job: Job, world: World, others: list[Other]) -> Iterator[None]:
+def gathered(job: Job, world: World, others: Others) -> Iterator[None]:
     """Start the others of a run and make this process the first of the group."""
-    size = world.machine.local.processes
-    store = TCPStore(HERE, 0, size, is_master=True, wait_for_workers=False, timeout=TIMEOUT)
-    others += [start(job, world, rank, store.port) for rank in range(1, size)]
+    crews = world.door.gather() if world.door else []
+    host = world.door.address.host if world.door else HERE
+    store = TCPStore(host, 0, world.processes, is_master=True, wait_for_workers=False, timeout=TIMEOUT)
+    others += begin(shares(job, world, host, store.port), crews, world)
     for other in others:
-        said = heard(other)
-        if said is not None:
-            raise said
-    world.group = join(0, size, store, world.device)
+        for _ in range(other.count):
+            if (said := other.hear()) is not None:
+                raise failed(said)
+    world.group = join(0, world.processes, store, world.device, own_gpus=own_gpus(world))
     try:
         yield
         for other in others:
-            other.process.join(GRACE)
+            other.finish()
     finally:
         world.group = Group()
         torch.distributed.destroy_process_group()
 
 
-def start(job: Job, world: World, rank: int, port: int) -> Other:
-    """Start a process of a run, on the next GPU where there are several."""
-    device, machine = world.device, world.machine
-    name = "cpu"
-    if device.type == "cuda":
-        name = f"cuda:{((device.index or 0) + rank) % torch.cuda.device_count()}"
-    machine = replace(machine, local=replace(machine.local, device=name))
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=follow, args=(theirs, machine, job, rank, port), daemon=True)
-    process.start()
-    theirs.close()
-    return Other(rank, process, ours)
+def shares(job: Job, world: World, host: str, port: int) -> list[Share]:
+    """What the others do, by rank; on this machine each takes the next GPU."""
+    device = world.device
+    return [
+        Share(
+            job=job,
+            rank=rank,
+            size=world.processes,
+            host=host,
+            port=port,
+            device=device.type,
+            own_gpus=own_gpus(world),
+            seat=(device.index or 0) + rank,
+        )
+        for rank in range(1, world.processes)
+    ]
 
 
-def stop(others: list[Other]) -> None:
+def own_gpus(world: World) -> bool:
+    """Whether each process of a run has a GPU to itself: nodes are taken to be alike."""
+    here = world.door.here if world.door else world.processes
+    return world.device.type == "cuda" and torch.cuda.device_count() >= here
+
+
+def begin(shares: Sequence[Share], crews: Sequence[Called], world: World) -> Iterator[Other | Called]:
+    """Start processes: the first ones here, the rest by crews."""
+    here = world.machine.local.processes - 1
+    yield from (start(world.machine, share) for share in shares[:here])
+    for crew, some in divide(shares[here:], crews):
+        with suppress(OSError):  # it is gone, which it says when it is listened to
+            crew.start(some)
+        yield crew
+
+
+def stop(others: Others) -> None:
     """End them, now."""
     for other in others:
-        other.process.kill()
-        other.process.join()
+        other.stop()
 
 
-def follow(pipe: Connection, machine: Machine, job: Job, rank: int, port: int) -> None:
+def follow(pipe: Connection, machine: Machine, share: Share) -> None:
     """What another process does: its share of the run; says first that it is there, then what goes wrong."""
-    prepare_worker(machine, None)
-    size = machine.local.processes
     try:
-        world = open_world(machine)
-        store = TCPStore(HERE, port, size, is_master=False, timeout=TIMEOUT)
+        world = open_world(seated(machine, share))
+        store = TCPStore(share.host, share.port, share.size, is_master=False, timeout=TIMEOUT)
         pipe.send(None)
-        world.group = join(rank, size, store, world.device)
-        train_share(job, world)
+        world.group = join(share.rank, share.size, store, world.device, own_gpus=share.own_gpus)
+        train_share(share.job, world)
         torch.distributed.destroy_process_group()
     except Exception as error:  # noqa: BLE001 - whatever it is, the first process tells it
         with suppress(OSError):
             pipe.send((f"{type(error).__name__}: {error}", traceback.format_exc()))
         raise SystemExit(1) from None
+
+
+def seated(machine: Machine, share: Share) -> Machine:
+    """The machine with this process's device chosen."""
+    name = share.device
+    if name == "cuda":
+        name = f"cuda:{share.seat % max(1, torch.cuda.device_count())}"
+    return replace(machine, local=replace(machine.local, device=name))
 
 
 def train_share(job: Job, world: World) -> None:
@@ -127,25 +141,19 @@ def train_share(job: Job, world: World) -> None:
             raise end
 
 
-def explained(error: Exception, others: list[Other]) -> Exception:
+def explained(error: Exception, others: Others) -> Exception:
     """Why an exchange with the others failed: what the one that died has said, or how it ended."""
     if not isinstance(error, RuntimeError):
         return error
     dead = wait([other.pipe for other in others], GRACE)
-    causes = [heard(other) for other in others if other.pipe in dead]
-    return next((cause for cause in causes if cause is not None), error)
+    causes = [other.hear() for other in others if other.pipe in dead]
+    return next((failed(said) for said in causes if said is not None), error)
 
 
-def heard(other: Other) -> ChildProcessError | None:
-    """What another process says next, or that it is dead; None: it is there."""
-    who = f"process {other.rank + 1} of the run"
-    try:
-        said: tuple[str, str] | None = other.pipe.recv()
-    except (EOFError, OSError):
-        other.process.join()
-        return ChildProcessError(f"{who} died ({ending(other.process.exitcode)})")
-    if said is None:
-        return None
-    error = ChildProcessError(f"{who} failed: {said[0]}")
-    error.add_note(said[1])
+def failed(said: Said) -> ChildProcessError:
+    """What a process said as it failed, or as it is said to have died."""
+    line, whole = said or ("", "")
+    error = ChildProcessError(line)
+    if whole:
+        error.add_note(whole)
     return error

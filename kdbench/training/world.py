@@ -32,6 +32,7 @@ from kdbench.training.group import Group
 from kdbench.training.memory import Need
 
 if TYPE_CHECKING:
+    from kdbench.executors.door import Door
     from kdbench.models.output import Network
 
 T = TypeVar("T")
@@ -54,6 +55,13 @@ class World:
     """What networks were found to need of the memory, by student, data set and classes."""
     group: Group = field(default_factory=Group)
     """Who trains the run under way together."""
+    door: "Door | None" = None
+    """Where those call who start processes of a run elsewhere."""
+
+    @property
+    def processes(self) -> int:
+        """That share each run."""
+        return self.machine.local.processes + (self.door.others if self.door else 0)
 
     def dataset(self, name: str) -> Dataset:
         """A data set, fetched and packed if it must be and may be."""
@@ -182,10 +190,14 @@ def _remove_damaged(scratch: Path, teacher: Teacher) -> None:
             path.unlink(missing_ok=True)
 
 
-def open_world(machine: Machine) -> World:
+def open_world(machine: Machine, door: "Door | None" = None) -> World:
     """Set up this process for training: threads, device, deterministic algorithms.
 
     They are always used on the CPU, and on a GPU if benchmark.toml or `--deterministic` asks for them.
+
+    Args:
+        machine: this one.
+        door: where those call who start processes of runs elsewhere.
 
     Raises:
         UserError: the device of benchmark.toml is not there.
@@ -203,7 +215,7 @@ def open_world(machine: Machine) -> World:
     torch.set_num_threads(machine.local.threads)
     if device.type == "cpu" or machine.local.deterministic:
         torch.set_deterministic_debug_mode("error")  # use_deterministic_algorithms imports the compiler: 5 s
-    return World(machine, device)
+    return World(machine, device, door=door)
 
 
 def statistics(run: Run) -> tuple[tuple[float, ...], tuple[float, ...]]:

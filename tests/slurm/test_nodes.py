@@ -1,0 +1,49 @@
+"""One run in the processes of two nodes: the same numbers as on one, requeued or not."""
+
+import os
+import signal
+from pathlib import Path
+
+from kdbench.store import index, load_result
+from tests.slurm.project import ALONE, Project, curves, slurm
+
+SHARED = ALONE.replace('"digits_cnn"', '"digits_cnn", recipe = { parts = 4 }')
+
+
+def test_run_of_two_nodes_is_that_of_one(project: Project, data: Path, tmp_path: Path) -> None:
+    """Requeued on its way, and one of its processes on the second node killed."""
+    project.suite(SHARED, epochs=60, train_size=400)
+    project.profile(slurm="gpus_per_node = 2", work="nodes = 2\nprocesses = 2")
+    reference = project.local(tmp_path / "local", tmp_path / "suites" / "tiny.toml", data, "--processes", "4")
+    project.submit()
+    (run,), (job,) = project.runs(), project.jobs()
+    project.wait_for_epoch(run, 2)
+    (attempt,) = project.attempts(run)
+    assert attempt.node == "n[1-2]"
+    slurm("scontrol", "requeue", job)
+    project.wait("a second life", lambda: len(project.attempts(run)) == 2)
+    project.wait_for_epoch(run, project.attempts(run)[-1].start + 2)
+    os.kill(last_process(job), signal.SIGKILL)
+    project.wait("its failure", lambda: project.states() == {"failed": 1})
+    assert "process 4 of the run died (SIGKILL" in project.status()[0]["detail"]
+    project.wait("an empty queue", lambda: not project.queue())
+    assert project.kd("retry", "suites/tiny", "--on", "slurm:dev")[0] == 0
+    project.wait_for_results(1)
+    assert reference.wait() == 0, reference.communicate()
+    assert curves(tmp_path) == curves(tmp_path / "local")
+    assert load_result(index(Path("results")).results[run]).environment["processes"] == 4
+
+
+def last_process(job: str) -> int:
+    """The process of a job that was started last by its crew on the second node."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (process / "cmdline").read_bytes()
+            environment = (process / "environ").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        mine = {f"SLURM_JOB_ID={job}".encode(), b"SLURM_NODEID=1"} <= set(environment)
+        if mine and b"spawn_main" in words:
+            found.append(int(process.name))
+    return max(found)
