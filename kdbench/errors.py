@@ -28,6 +28,10 @@ class DivergedError(Exception):
     """The loss became NaN or infinite: the run fails, others go on."""
 
 
+class DiedError(Exception):
+    """A process of a run died, through no fault of the run that anybody knows of."""
+
+
 class StoppedError(KeyboardInterrupt):
     """SIGTERM or SIGHUP: the same end as Ctrl-C's, with the signal's own exit code."""
 

@@ -59,8 +59,18 @@ class Elsewhere(Struct, frozen=True):
     id: str
 
 
+class Died(Struct, frozen=True):
+    """A process of a run died, and not the worker: what becomes of the run is for the executor to say."""
+
+    id: str
+    why: str
+
+
 News = Update | Done | Failed | Blocked
 """What a person is told of runs."""
 
-Event = News | Elsewhere
+Told = News | Elsewhere
+"""What executors say of them."""
+
+Event = Told | Died
 """What those say who train them."""

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from kdbench.dispatch import dispatch
 from kdbench.executors.local import Executor
-from kdbench.jobs import Blocked, Cohort, Done, Event, Failed, Job, Update
+from kdbench.jobs import Blocked, Cohort, Done, Failed, Job, News, Told, Update
 from kdbench.spec import Failure, Run
 from tests.build import CE, KD, make_result, make_run
 
@@ -36,7 +36,7 @@ class Instant:
         self.running.append(list(cohort))
         self.diary.extend(("start", job.run.id) for job in cohort)
 
-    def events(self, seconds: float) -> Iterator[Event]:
+    def events(self, seconds: float) -> Iterator[Told]:
         """One run's epoch and end."""
         assert seconds > 0
         if not self.running:
@@ -63,11 +63,11 @@ GRANDCHILD = make_run("shufflenetv2", loss=KD, teacher=STUDENT)
 OTHER = make_run("googlenet", loss=CE, seed=9)
 
 
-def told(runs: Sequence[Run], executor: Executor, *, again: bool = False) -> list[Event]:
+def told(runs: Sequence[Run], executor: Executor, *, again: bool = False) -> list[News]:
     return list(dispatch(runs, executor, keep={TEACHER.id: {1, "best"}}, again=again))
 
 
-def ends(events: Sequence[Event]) -> dict[str, type[Event]]:
+def ends(events: Sequence[News]) -> dict[str, type[News]]:
     """How each run ended, if it did exactly once."""
     last = [(event.id, type(event)) for event in events if not isinstance(event, Update)]
     assert len(last) == len(dict(last))

@@ -2,6 +2,7 @@
 
 import operator
 from collections.abc import Iterator
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from msgspec.structs import replace
 
 from kdbench.executors.local import Worker
 from kdbench.executors.node import Here, NodeExecutor, Task, Work, blocked
-from kdbench.jobs import Blocked, Event, Failed, Job, Update
+from kdbench.jobs import Blocked, Died, Event, Failed, Job, Update
 from kdbench.machine import Folders, Machine
 from kdbench.spec import Failure, Run
 from kdbench.store import save_failure
@@ -27,6 +28,22 @@ class Dying(NodeExecutor):
         worker = Worker(self.machine, operator.is_)
         self.seats[worker] = 0
         return worker
+
+
+def lose(pipe: Connection, _: Machine) -> None:
+    """A worker each of whose runs loses another of its processes."""
+    while True:
+        for job in pipe.recv():
+            pipe.send(Died(job.run.id, "process 2 of the run died (SIGKILL)"))
+
+
+class Losing(NodeExecutor):
+    """Its workers are such."""
+
+    def make_worker(self, gpu: str | None) -> Worker:
+        """One that imports this file, wherever pytest was started."""
+        assert gpu is None
+        return Worker(self.machine, lose)
 
 
 @pytest.fixture
@@ -50,6 +67,18 @@ def test_worker_that_dies_at_once_is_not_started_for_ever(work: Work) -> None:
     assert "the worker process died" in event.failure.cause
     assert executor.crashes[STUDENT.id] == 3
     assert (work.machine.results / "cifar100").is_dir()
+
+
+def test_run_that_loses_another_process_is_tried_again_as_one_whose_worker_died(
+    work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1]))
+    executor = Losing(Here(work, "1", "n1", 0.0))
+    (event,) = events(executor)
+    assert isinstance(event, Failed)
+    assert event.failure.cause == "process 2 of the run died (SIGKILL) in epoch 1 of 2"
+    assert executor.crashes[STUDENT.id] == 3
+    executor.close()
 
 
 def test_student_of_a_failed_teacher_is_blocked(work: Work) -> None:

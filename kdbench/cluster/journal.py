@@ -7,7 +7,7 @@ from contextlib import suppress
 from kdbench.cluster import attempts
 from kdbench.cluster.attempts import Cause
 from kdbench.errors import UserError
-from kdbench.jobs import Done, Elsewhere, Event, Failed, Update
+from kdbench.jobs import Done, Elsewhere, Failed, Told, Update
 from kdbench.logbook import log
 from kdbench.machine import Machine
 from kdbench.progress import ending
@@ -24,7 +24,7 @@ class Journal:
         self.machine, self.job, self.runs = machine, job, runs
         self.told: dict[str, float] = {}
 
-    def note(self, event: Event) -> None:
+    def note(self, event: Told) -> None:
         """Something happened to a run."""
         if isinstance(event, Update):
             self._update(event)

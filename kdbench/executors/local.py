@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from kdbench.errors import UserError
 from kdbench.failing import keep_failure
-from kdbench.jobs import Cohort, Event, Failed, Job, Update
+from kdbench.jobs import Cohort, Died, Event, Failed, Job, Told, Update
 from kdbench.machine import Machine
 from kdbench.status import newest_checkpoint
 
@@ -47,7 +47,7 @@ class Executor(Protocol):
     def submit(self, cohort: Cohort) -> None:
         """Start runs beside each other."""
 
-    def events(self, seconds: float) -> Iterator[Event]:
+    def events(self, seconds: float) -> Iterator[Told]:
         """What happened since last asked; waits up to so many seconds for the first thing."""
 
     def close(self) -> None:
@@ -124,7 +124,7 @@ class LocalExecutor:
         """A process, on this GPU."""
         return Worker(self.machine, work, (gpu, self.door))
 
-    def events(self, seconds: float) -> Iterator[Event]:
+    def events(self, seconds: float) -> Iterator[Told]:
         """What the workers tell; a worker that died is the failure of its run, if it had but one."""
         busy = {worker.pipe: worker for worker in self.workers if worker.jobs}
         for pipe in wait(list(busy), seconds):
@@ -134,25 +134,28 @@ class LocalExecutor:
             if event is not None:
                 yield event
 
-    def _event(self, worker: Worker) -> Event | None:
+    def _event(self, worker: Worker) -> Told | None:
         try:
             event: Event = worker.pipe.recv()
         except (EOFError, OSError):
             self.workers.remove(worker)
             worker.process.join()
-            return self.died(tuple(worker.jobs.values()), ending(worker.process.exitcode))
+            how = f"the worker process died ({ending(worker.process.exitcode)})"
+            return self.died(tuple(worker.jobs.values()), how)
+        if isinstance(event, Died):
+            return self.died((worker.jobs.pop(event.id),), event.why)
         if not isinstance(event, Update):
             worker.jobs.pop(event.id, None)
         return event
 
     def died(self, cohort: Cohort, how: str) -> Failed | None:
-        """What becomes of the runs of a worker that died; None: they are tried again."""
+        """What becomes of runs of which a process died; None: they are tried again."""
         if len(cohort) > 1:
             self.halves += halves(cohort)
             return None
         (job,) = cohort
         kept = newest_checkpoint(self.machine.scratch / "checkpoints" / job.run.id)
-        cause = f"the worker process died ({how}) in epoch {kept + 1} of {job.run.recipe.epochs}"
+        cause = f"{how} in epoch {kept + 1} of {job.run.recipe.epochs}"
         whole = f"{cause}\n`kdbench run` goes on from epoch {kept}.\n"
         return Failed(job.run.id, keep_failure(job.run, self.machine, cause, whole))
 
@@ -178,7 +181,7 @@ def ending(code: int | None) -> str:
     return f"exit code {code}"
 
 
-def work(pipe: Connection, machine: Machine, gpu: str | None, door: "Door | None") -> None:
+def work(pipe: Connection, machine: Machine, gpu: str | None = None, door: "Door | None" = None) -> None:
     """What a worker process does: open its world once, then a cohort at a time until the pipe closes."""
     prepare_worker(machine, gpu)
     from kdbench.training.job import do, refuse

@@ -31,7 +31,7 @@ from kdbench.executors.crew import assist
 from kdbench.executors.door import Address, Crew, Door
 from kdbench.executors.local import LocalExecutor, Worker, prepare_worker
 from kdbench.executors.others import Other, Share, start
-from kdbench.jobs import Blocked, Cohort, Done, Elsewhere, Event, Failed, Job, Update
+from kdbench.jobs import Blocked, Cohort, Died, Done, Elsewhere, Event, Failed, Job, Told, Update
 from kdbench.machine import Machine
 from kdbench.spec import Run
 from kdbench.status import newest_checkpoint
@@ -96,7 +96,7 @@ class NodeExecutor(LocalExecutor):
         with masked():
             return Worker(self.machine, work, (self.here, gpu, self.door))
 
-    def events(self, seconds: float) -> Iterator[Event]:
+    def events(self, seconds: float) -> Iterator[Told]:
         """What the workers tell, written down as it comes."""
         for event in super().events(seconds):
             with undisturbed():
@@ -108,11 +108,10 @@ class NodeExecutor(LocalExecutor):
 
         Of a cohort nobody knows whose death it was: that counts for none, and the halves are tried.
         """
-        why = f"the worker process died ({how})"
         alone = len(cohort) == 1
         for job in cohort:
             with undisturbed():
-                self.journal.end(job.run.id, "crash" if alone else "stopped", why)
+                self.journal.end(job.run.id, "crash" if alone else "stopped", how)
             self.crashes[job.run.id] += alone
         if not alone or self.crashes[cohort[0].run.id] > CRASHES:  # it may have left no attempt
             return super().died(cohort, how)
@@ -300,7 +299,7 @@ def blocked(job: Job, work: Work, train: Callable[[Job], Event]) -> Blocked | El
     remove_damaged(machine, teacher.run.id, teacher.epoch)
     theirs = Job(teacher.run, work.teachers.get(teacher.run.id, (teacher.epoch,)))
     end = blocked(theirs, work, train) or train(theirs)
-    if isinstance(end, Elsewhere):
+    if isinstance(end, Elsewhere | Died):  # its attempts are counted: it is not tried for ever
         return Elsewhere(job.run.id)
     return Blocked(job.run.id, teacher.run.id) if isinstance(end, Failed | Blocked) else None
 

@@ -17,7 +17,7 @@ from kdbench.machine import Machine
 GRACE = 10.0
 """Seconds for the others to end when the run has, or to say why they have."""
 Said = tuple[str, str] | None
-"""What went wrong with a process, in a line and as a whole; None: it is there and goes on."""
+"""What went wrong with a process, in a line and as a whole ("": it died); None: it is there and goes on."""
 
 
 class Share(Struct, frozen=True):

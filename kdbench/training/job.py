@@ -7,9 +7,9 @@ from contextlib import ExitStack
 
 import torch
 
-from kdbench.errors import DivergedError, UserError
+from kdbench.errors import DiedError, DivergedError, UserError
 from kdbench.failing import keep_failure
-from kdbench.jobs import Done, Elsewhere, Event, Failed, Job, Update
+from kdbench.jobs import Died, Done, Elsewhere, Event, Failed, Job, Update
 from kdbench.lease import LostError
 from kdbench.machine import Machine
 from kdbench.presence import GoneError
@@ -113,7 +113,7 @@ def _ends(jobs: Sequence[Job], world: World, watch: Watch) -> Iterator[tuple[Job
     return train_together(job, world, watch)
 
 
-def _keep(job: Job, world: World, result: Result) -> Done | Failed | Elsewhere:
+def _keep(job: Job, world: World, result: Result) -> Done | Failed | Elsewhere | Died:
     try:
         path = world.write(job.run, lambda: save_result(world.machine.results, result))
         checkpoint.forget(world.machine.scratch / "checkpoints" / job.run.id)
@@ -128,10 +128,12 @@ def refuse(jobs: Iterable[Job], machine: Machine, error: Exception, tell: Tell) 
         tell(end(job, machine, error))
 
 
-def end(job: Job, machine: Machine, error: Exception) -> Failed | Elsewhere:
-    """What an exception means for its run: that another process has taken it over, or that it failed."""
+def end(job: Job, machine: Machine, error: Exception) -> Failed | Elsewhere | Died:
+    """What an exception means for its run: it failed, another process has it, or one of its own died."""
     if isinstance(error, LostError):
         return Elsewhere(job.run.id)
+    if isinstance(error, DiedError):
+        return Died(job.run.id, str(error))
     if isinstance(error, GoneError):
         return Failed(job.run.id, Failure(id=job.run.id, run=job.run, cause=str(error), log=""))
     told = isinstance(error, UserError | DivergedError)

@@ -14,9 +14,9 @@ import torch
 from msgspec.structs import replace
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
-from kdbench.errors import DivergedError
+from kdbench.errors import DiedError, DivergedError
 from kdbench.executors.door import Called, divide
-from kdbench.executors.others import GRACE, Other, Said, Share, start
+from kdbench.executors.others import GRACE, Other, Share, start
 from kdbench.jobs import Job
 from kdbench.machine import Machine
 from kdbench.spec import Result
@@ -150,10 +150,11 @@ def explained(error: Exception, others: Others) -> Exception:
     return next((failed(said) for said in causes if said is not None), error)
 
 
-def failed(said: Said) -> ChildProcessError:
-    """What a process said as it failed, or as it is said to have died."""
-    line, whole = said or ("", "")
+def failed(said: tuple[str, str]) -> Exception:
+    """What a process said as it failed; one that died could say nothing."""
+    line, whole = said
+    if not whole:
+        return DiedError(line)
     error = ChildProcessError(line)
-    if whole:
-        error.add_note(whole)
+    error.add_note(whole)
     return error

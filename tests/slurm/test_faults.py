@@ -1,4 +1,8 @@
-"""What may befall a job: after each fault nothing is lost or trained twice, and the curve is the same."""
+"""What may befall a job: after each fault nothing is lost or trained twice, and the curve is the same.
+
+A job that is told to end goes on training for the 2 s that Slurm leaves it: a run that must not be over by
+then has some hundred epochs.
+"""
 
 import os
 import shutil
@@ -55,7 +59,7 @@ def _state(job: str) -> str:
 
 def test_interrupted_run_gives_the_same_curve(project: Project, data: Path, tmp_path: Path) -> None:
     faults = (requeued, node_lost, preempted)
-    project.suite(ALONE, epochs=240, train_size=400)
+    project.suite(ALONE, epochs=600, train_size=400)
     reference = project.local(tmp_path / "local", tmp_path / "suites" / "tiny.toml", data)
     project.submit()
     (run,), (job,) = project.runs(), project.jobs()
@@ -91,10 +95,11 @@ def test_time_limit_requeues(project: Project) -> None:
 
 
 def test_controller_restarted_mid_run(project: Project) -> None:
-    project.suite(ALONE, epochs=60, train_size=400)
+    project.suite(ALONE, epochs=400, train_size=400)
     project.submit()
     (run,) = project.runs()
     project.wait_for_epoch(run, 2)
+    project.wait("Slurm to remember the job", lambda: _remembered(project))  # else it is run a second time
     controller = int((project.cluster / "pid" / "slurmctld.pid").read_text())
     os.kill(controller, signal.SIGKILL)
     code, said = project.kd("status", "suites/tiny")
@@ -103,13 +108,20 @@ def test_controller_restarted_mid_run(project: Project) -> None:
     assert script("up").returncode == 0
     project.monkeypatch.setattr("kdbench.cluster.logs.ASK", 1.0)
     code, said = project.kd("logs", "tiny/alone/digits_cnn", "-f")
-    assert (code, "epoch 60/60" in said) == (0, True)
+    assert (code, "epoch 400/400" in said) == (0, True)
     assert project.states() == {"done": 1}
     assert len(project.attempts(run)) == 1
 
 
+def _remembered(project: Project) -> bool:
+    """Whether the controller has written down since its submission what it knows of the job."""
+    (submission,) = submissions.load(project.scratch)
+    state = project.cluster / "state" / "job_state"
+    return state.is_file() and state.stat().st_mtime > submission.at + 1
+
+
 def test_killed_worker_then_killed_job(project: Project) -> None:
-    project.suite(ALONE, epochs=100, train_size=400)
+    project.suite(ALONE, epochs=400, train_size=400)
     project.submit()
     (run,) = project.runs()
     project.wait_for_epoch(run, 2)
@@ -143,7 +155,7 @@ def _processes(job: str) -> tuple[int, int]:
 
 
 def test_one_job_of_an_array_cancelled(project: Project) -> None:
-    project.suite(ALONE, epochs=90, train_size=400, seeds=2)
+    project.suite(ALONE, epochs=400, train_size=400, seeds=2)
     project.profile(work="runs_per_job = 1")
     project.submit()
     (job,), names = project.jobs(), {name.rpartition(".s")[2]: run for run, name in project.runs().items()}
@@ -158,7 +170,7 @@ def test_one_job_of_an_array_cancelled(project: Project) -> None:
 
 
 def test_cancelled_jobs_are_replaced_at_once(project: Project) -> None:
-    project.suite(TAUGHT, epochs=300, train_size=400)
+    project.suite(TAUGHT, epochs=200, train_size=400)
     project.submit()
     names = {name: run for run, name in project.runs().items()}
     project.wait_for_epoch(names["digits_cnn-ce.s0"], 2)
@@ -262,7 +274,7 @@ def test_refused_submission(project: Project, change: dict[str, str], word: str)
 
 def test_step_killed_below_its_worker(project: Project, data: Path, tmp_path: Path) -> None:
     """The job's processes live on as orphans while Slurm requeues it: the second life must not train too."""
-    project.suite(ALONE, epochs=100, train_size=400)
+    project.suite(ALONE, epochs=200, train_size=400)
     reference = project.local(tmp_path / "local", tmp_path / "suites" / "tiny.toml", data)
     project.submit()
     (run,), (job,) = project.runs(), project.jobs()
