@@ -10,6 +10,7 @@ from kdbench.attribute import Attribution, lines
 from kdbench.bill import Bill, describe_bill, run_cost
 from kdbench.lint import Finding
 from kdbench.proposing import Proposal
+from kdbench.report.words import plural
 from kdbench.spec import Cell, Recipe, Row, Run, Suite
 from kdbench.workload import Workload
 
@@ -69,15 +70,15 @@ def describe_attribution(found: Attribution, missing: int) -> Iterator[str]:
     yield columns(list(lines(found)), ["delta", "on, where none is", "off, where all are", "explains"])
     yield from (f"cannot be switched by itself: {delta}" for delta in found.stuck)
     if missing:
-        yield f"{missing} runs are missing for the whole answer; --run trains them"
+        yield f"{plural(missing, 'run')} missing for the whole answer; --run trains what is"
 
 
 def describe_work(work: Workload) -> str:
     """One line on what was found and what is trained."""
-    rows = len(work.cells)
+    rows, stored = plural(len(work.cells), "row"), plural(work.stored, "run")
     names = ", ".join(suite.name for suite, _ in work.suites)
     again = f", {len(work.retrained)} of them again" if work.retrained else ""
-    return f"{names}: {rows} rows; {work.stored} runs stored, {len(work.runs)} to train{again}"
+    return f"{names}: {rows}; {stored} stored, {len(work.runs)} to train{again}"
 
 
 def _taught(run: Run) -> str:
@@ -183,7 +184,7 @@ def describe_findings(path: str, findings: Sequence[Finding]) -> Iterator[str]:
     """What lint found in a suite: contradictions first, then what has no source."""
     warnings = [finding for finding in findings if finding.level == "warning"]
     others = [finding for finding in findings if finding.level == "info"]
-    yield f"{path}: {len(warnings)} contradictions, {len(others)} remarks"
+    yield f"{path}: {plural(len(warnings), 'contradiction')}, {plural(len(others), 'remark')}"
     yield from (f"  {finding.sentence}" for finding in warnings)
     yield from (f"  note: {finding.sentence}" for finding in others)
 

@@ -527,7 +527,7 @@ def test_auto_seeds_are_refused_where_they_make_no_sense(kdbench: Command, words
 
 
 def test_attribute_says_what_is_missing_and_what_each_delta_explains(kdbench: Command, project: Path) -> None:
-    assert "6 runs are missing" in kdbench("attribute", f"small/{KD}").out
+    assert "6 runs missing" in kdbench("attribute", f"small/{KD}").out
     path = project / "suites" / "small.toml"
     for form, top1 in (("printed", 91.0), ("released", 92.5)):
         for cell in expand(load_suite(path), form=form, rows=KD):  # type: ignore[arg-type]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from kdbench.errors import UserError
 from kdbench.machine import load_machine
 from kdbench.progress import follow, viewer
+from kdbench.report.words import plural
 from kdbench.status import State, describe
 from kdbench.text import describe_work
 from kdbench.workload import Selection, find_work
@@ -48,10 +49,10 @@ def describe_submitted(submitted: "Submitted") -> Iterator[str]:
     """What was submitted, and what was not."""
     yield describe_work(submitted.work)
     for one in submitted.made:
-        runs, jobs = sum(map(len, one.elements)), len(one.elements)
-        yield f"submitted as job {one.job}: {one.name}, {runs} runs in {jobs} job{'s' * (jobs > 1)}"
+        runs, jobs = plural(sum(map(len, one.elements)), "run"), plural(len(one.elements), "job")
+        yield f"submitted as job {one.job}: {one.name}, {runs} in {jobs}"
     if submitted.under_way:
-        yield f"{len(submitted.under_way)} runs are queued or running already"
+        yield f"{plural(len(submitted.under_way), 'run')} queued or running already"
     for run, reason in submitted.given_up.items():
         yield f"run {run} is not submitted: {reason}"
 
@@ -74,8 +75,12 @@ def cancel(chosen: Selection) -> str:
     from kdbench.cluster.ending import cancel_runs
 
     jobs, others = cancel_runs(chosen)
-    more = f"; they held {others} runs of other suites or rows too" if others else ""
-    return f"cancelled {len(jobs)} jobs: {', '.join(jobs)}{more}" if jobs else "nothing is queued or running"
+    more = f"; they held {plural(others, 'run')} of other suites or rows too" if others else ""
+    return (
+        f"cancelled {plural(len(jobs), 'job')}: {', '.join(jobs)}{more}"
+        if jobs
+        else "nothing is queued or running"
+    )
 
 
 def anew(chosen: Selection) -> str:
@@ -85,7 +90,8 @@ def anew(chosen: Selection) -> str:
     anew = start_anew(chosen)
     return "; ".join(
         [
-            f"{len(anew.runs)} runs start anew" + (f": {', '.join(anew.runs)}" if anew.runs else ""),
+            f"{plural(len(anew.runs), 'run')} to start anew"
+            + (f": {', '.join(anew.runs)}" if anew.runs else ""),
             *([f"released {', '.join(anew.released)}, which Slurm held"] if anew.released else []),
             *([f"{len(anew.later)} failed in jobs that still run: retry them after"] if anew.later else []),
         ]

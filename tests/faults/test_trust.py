@@ -62,6 +62,6 @@ def test_retry_trains_failed_runs_again_on_this_machine(kdbench: Command, projec
     save_failure(project / "results", failure)
     assert "the worker process died" in kdbench("status", "suites/small").out
     done = kdbench("retry", "suites/small", "--rows", "1.base/digits_mlp", "--seeds", "0")
-    assert done.err.startswith(f"1 runs start anew: {cell.ids[0]}\n")
+    assert done.err.startswith(f"1 run to start anew: {cell.ids[0]}\n")
     there = index(project / "results")
     assert (set(there.results), there.failures) == ({cell.ids[0]}, {})

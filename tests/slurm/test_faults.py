@@ -89,7 +89,7 @@ def test_time_limit_requeues(project: Project) -> None:
     assert first.cause == "time"
     assert second.start > 0
     assert project.states() == {"running": 1}
-    assert "cancelled 1 jobs" in project.kd("cancel", "suites/tiny")[1]
+    assert "cancelled 1 job" in project.kd("cancel", "suites/tiny")[1]
     project.wait("the job's end", lambda: not project.queue())
     project.wait("its processes' end", lambda: project.states() == {"stopped": 1})
 
@@ -235,7 +235,7 @@ def test_results_that_the_node_cannot_write(project: Project) -> None:
     assert project.epoch(run) == 0, "nothing is trained whose result could not be kept"
     project.profile()
     code, said = project.kd("retry", "suites/tiny", "--on", "slurm:dev")
-    assert (code, "1 runs start anew" in said) == (0, True)
+    assert (code, "1 run to start anew" in said) == (0, True)
     project.wait_for_results(1)
 
 
@@ -246,7 +246,7 @@ def test_submitted_twice_at_once_and_a_driver_killed(project: Project) -> None:
     assert other.returncode == 0, said
     project.wait("a submission", lambda: len(project.jobs()) == 2 and all(project.jobs()))
     follows.send_signal(signal.SIGKILL)
-    assert "4 runs are queued or running" in project.submit()
+    assert "4 runs queued or running" in project.submit()
     assert len(project.jobs()) == 2
     project.wait_for_results(4)
     assert project.states() == {"done": 4}
@@ -353,7 +353,7 @@ def test_launch_that_failed_is_released_by_retry(project: Project) -> None:
             spool.unlink()
             spool.with_suffix(".away").rename(spool)
     assert "`kdbench retry` releases it" in project.status()[0]["detail"]
-    assert "1 runs are queued or running" in project.submit()
+    assert "1 run queued or running" in project.submit()
     code, said = project.kd("retry", "suites/tiny", "--on", "slurm:dev")
     assert code == 0
     assert f"released {project.jobs()[0]}" in said

@@ -69,7 +69,7 @@ def test_thousand_runs_take_one_call_of_sbatch_for_each_generation(project: Proj
     assert len(times(calls, "sbatch")) == 2
     assert project.states() == {"queued": 1000}
     assert len(times(calls, "squeue")) == 1
-    assert "1000 runs are queued" in project.submit()
+    assert "1000 runs queued" in project.submit()
     assert "cancelled 1000 jobs" in project.kd("cancel", "suites/tiny")[1]
 
 
