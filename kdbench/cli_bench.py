@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kdbench.cli_options import as_json, say
+from kdbench.cli_options import PRECISIONS, as_json, say
 
 if TYPE_CHECKING:
     from kdbench.spec import Form, Precision
@@ -17,9 +17,7 @@ if TYPE_CHECKING:
 @click.option(
     "--as", "form", type=click.Choice(["released", "printed"]), default="released", show_default=True
 )
-@click.option(
-    "--precision", type=click.Choice(["float32", "tf32", "bf16"]), default="float32", show_default=True
-)
+@click.option("--precision", type=click.Choice(PRECISIONS), default="float32", show_default=True)
 @as_json
 def bench(target: tuple[str, ...], *, form: Form, precision: Precision, as_json: bool) -> None:
     """Measure data path, step and evaluation of rows on this machine; `plan` then knows their hours."""

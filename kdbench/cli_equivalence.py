@@ -6,16 +6,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kdbench.cli_options import as_json, offline, say
+from kdbench.cli_options import PRECISIONS, as_json, offline, say
 
 if TYPE_CHECKING:
     from kdbench.spec import Form, Precision
 
 
 @click.command()
-@click.option(
-    "--of", required=True, type=click.Choice(["bf16", "tf32"]), help="What is held against float32."
-)
+@click.option("--of", required=True, type=click.Choice(PRECISIONS[1:]), help="What is held against float32.")
 @click.option("--row", required=True, metavar="ROW", help="The reference row, as `list rows` prints it.")
 @click.option("--seeds", metavar="SEEDS", help="For example 0-4; instead of the suite's.")
 @click.option(

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from kdbench.workload import Selection
 
 F = TypeVar("F", bound=Callable[..., Any])
+PRECISIONS = ("float32", "tf32", "bf16", "float32-compiled", "tf32-compiled", "bf16-compiled")
+"""Those of `spec.Precision`, which takes longer to import than a command's help may take."""
 
 
 def complete_suite(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
@@ -52,7 +54,7 @@ SELECTION = (
     ),
     click.option(
         "--precision",
-        type=click.Choice(["float32", "tf32", "bf16"]),
+        type=click.Choice(PRECISIONS),
         default="float32",
         show_default=True,
         help="The arithmetic of training; other runs with other ids.",

@@ -32,9 +32,10 @@ Weight = Annotated[float, Meta(ge=0)]
 Percent = Annotated[float, Meta(ge=0, le=100)]
 Form = Literal["released", "printed"]
 """The two readings of a suite: what the authors' code does, or what the paper prints."""
-Precision = Literal["float32", "tf32", "bf16"]
+Precision = Literal["float32", "tf32", "bf16", "float32-compiled", "tf32-compiled", "bf16-compiled"]
 """The arithmetic of training. tf32: on a GPU, matrix products and convolutions of rounded numbers. bf16:
-bfloat16 where that is safe, logits in float32. Weights are float32 in any case, and so is evaluation."""
+bfloat16 where that is safe, logits in float32. compiled: by torch.compile, which fuses, and rounds otherwise.
+Weights are float32 in any case, and so is evaluation, which is never compiled."""
 Reading = Literal["last", "best"] | Positive
 """Which point of an accuracy curve is compared: the last epoch, the best on test, or an epoch."""
 

@@ -6,7 +6,9 @@ from time import perf_counter
 import torch
 from torch import Tensor
 
+from kdbench.spec import Precision
 from kdbench.speeds import Attainable
+from kdbench.training.precision import arithmetic, plain
 
 ROUNDS = 8
 """The fastest of so many counts: what disturbs a measurement only makes it slower."""
@@ -15,15 +17,16 @@ COPIED = {"cpu": 2**27, "cuda": 2**31}
 """Bytes: more than the caches hold."""
 
 
-def attainable(device: torch.device, precision: str = "float32") -> Attainable:
+def attainable(device: torch.device, precision: Precision = "float32") -> Attainable:
     """FLOP/s of a product of two square matrices at a precision, and bytes/s of a copy."""
-    kind = torch.bfloat16 if precision == "bf16" else torch.float32
+    kind = torch.bfloat16 if plain(precision) == "bf16" else torch.float32
     side = SIDE.get(device.type, SIDE["cpu"])
     a = torch.ones(side, side, dtype=kind, device=device)
     b, out = torch.ones_like(a), torch.empty_like(a)
     source = torch.ones(COPIED.get(device.type, COPIED["cpu"]), dtype=torch.uint8, device=device)
     copy = torch.empty_like(source)
-    product = _fastest(device, lambda: torch.mm(a, b, out=out))
+    with arithmetic(precision, device):
+        product = _fastest(device, lambda: torch.mm(a, b, out=out))
     moved = _fastest(device, lambda: copy.copy_(source))
     return Attainable(flops=2 * side**3 / product, bytes=2 * source.nbytes / moved)
 

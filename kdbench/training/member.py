@@ -23,7 +23,7 @@ from kdbench.training import checkpoint, memory, parts
 from kdbench.training.checkpoint import Progress
 from kdbench.training.evaluation import evaluate, true_classes
 from kdbench.training.optim import lr_at, make_optimizer
-from kdbench.training.precision import arithmetic, check_precision, forward
+from kdbench.training.precision import arithmetic, check_precision, forward_of
 from kdbench.training.teaching import Lesson
 from kdbench.training.world import World, basis_of, environment
 
@@ -49,6 +49,7 @@ class Member:
         self.data = world.dataset(self.run.dataset)
         self.student = world.network(self.run)
         self.optimizer = make_optimizer(self.run.recipe, list(self.student.parameters()))
+        self.forward = forward_of(self.student, self.run.precision)
         self.loss = objective(self.run, world)
         self.wanted: set[int | str] = {"best", self.run.recipe.epochs, *job.keep}
         self.folder = world.machine.scratch / "checkpoints" / self.run.id
@@ -97,7 +98,7 @@ class Member:
         return value.detach()
 
     def _loss(self, x: Tensor, y: Tensor, taught: Output | None) -> Tensor:
-        return self.loss(forward(self.student, x, self.run.precision), y, taught)
+        return self.loss(self.forward(x), y, taught)
 
     def end(self, seconds: float) -> None:
         """Evaluate an epoch that took so many seconds, this member's share of them, and keep it.

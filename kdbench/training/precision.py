@@ -1,7 +1,12 @@
-"""The arithmetic of a run: float32, tf32 or bf16. What is compared with a paper is evaluated in float32."""
+"""The arithmetic of a run: float32, tf32 or bf16, compiled or not. Evaluation is in plain float32.
 
-from collections.abc import Iterator
+`-compiled` is torch.compile: it fuses what stands between convolutions and products, which rounds otherwise.
+Its default mode is taken: CUDA graphs would overwrite a teacher's logits while members learn from them.
+"""
+
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import torch
@@ -11,16 +16,45 @@ from kdbench.errors import UserError
 from kdbench.models.output import Output
 from kdbench.spec import Precision
 
+COMPILED = "-compiled"
+KINDS = 1000
+"""Networks, shapes and modes that a process may compile. Beyond such a limit (torch's own is 8) a call fails;
+without `fullgraph` it would be done without compiling, and nobody told."""
+Forward = Callable[[Tensor], Output]
+
 
 def check_precision(precision: Precision, device: torch.device) -> None:
     """Refuse what a device cannot do, lest a run's identity says what was not done.
 
     Raises:
-        UserError: tf32, and the device is no GPU.
+        UserError: tf32, and the device is no GPU; or compiled, and torch.compile does not work here.
     """
-    if precision == "tf32" and device.type != "cuda":
+    if plain(precision) == "tf32" and device.type != "cuda":
         cure = "use float32 or bf16"
-        raise UserError(f"precision tf32 is arithmetic of GPUs, and the device is {device.type}: {cure}")
+        raise UserError(
+            f"precision {precision} is arithmetic of GPUs, and the device is {device.type}: {cure}"
+        )
+    if precision.endswith(COMPILED) and (reason := why_not_compiled(device)):
+        raise UserError(
+            f"precision {precision}: torch.compile does not work on this machine's {device.type}: {reason}; "
+            f"mend that (on a CPU it takes a C++ compiler, as $CXX or g++), or use {plain(precision)}"
+        )
+
+
+def plain(precision: str) -> str:
+    """The numbers of a precision: float32, tf32 or bf16."""
+    return precision.removesuffix(COMPILED)
+
+
+@cache
+def why_not_compiled(device: torch.device) -> str:
+    """Why torch.compile does not work here, found by trying; "" where it does."""
+    try:
+        torch.compile(lambda x: x.sin() + 1, fullgraph=True)(torch.ones(8, device=device))
+    except Exception as error:  # noqa: BLE001 - of many kinds: the compiler's, torch's, the system's
+        lines = [line for line in str(error).splitlines() if line.strip()]
+        return lines[0] if lines else type(error).__name__
+    return ""
 
 
 @contextmanager
@@ -35,7 +69,7 @@ def arithmetic(precision: Precision, device: torch.device) -> Iterator[None]:
     parts: tuple[Any, ...] = (torch.backends.cuda.matmul, torch.backends.cudnn)
     before = [part.allow_tf32 for part in parts]
     for part in parts:
-        part.allow_tf32 = precision == "tf32"
+        part.allow_tf32 = plain(precision) == "tf32"
     try:
         yield
     finally:
@@ -43,10 +77,21 @@ def arithmetic(precision: Precision, device: torch.device) -> Iterator[None]:
             part.allow_tf32 = value
 
 
-def forward(network: nn.Module, x: Tensor, precision: Precision) -> Output:
-    """What a network makes of images; in bf16 with logits and features in float32, before any temperature."""
-    if precision != "bf16":
-        return network(x)  # type: ignore[no-any-return]
-    with torch.autocast(x.device.type, dtype=torch.bfloat16):
-        out: Output = network(x)
-    return out._replace(logits=out.logits.float(), features=out.features.float())
+def forward_of(network: nn.Module, precision: Precision) -> Forward:
+    """What a network makes of images; in bf16 with logits and features in float32, before any temperature.
+
+    The network itself stays as it is: its weights and its mode are those of every call.
+    """
+    call: Forward = network
+    if precision.endswith(COMPILED):
+        torch._dynamo.config.recompile_limit = KINDS  # noqa: SLF001 - torch says it nowhere else
+        call = torch.compile(network, fullgraph=True, dynamic=False)
+    if plain(precision) != "bf16":
+        return call
+
+    def half(x: Tensor) -> Output:
+        with torch.autocast(x.device.type, dtype=torch.bfloat16):
+            out = call(x)
+        return out._replace(logits=out.logits.float(), features=out.features.float())
+
+    return half

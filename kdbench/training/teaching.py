@@ -13,7 +13,7 @@ from kdbench.models.folding import folded
 from kdbench.models.output import Output
 from kdbench.spec import Run
 from kdbench.training.logits import open_logits
-from kdbench.training.precision import arithmetic, forward
+from kdbench.training.precision import arithmetic, forward_of
 from kdbench.training.world import World
 
 
@@ -44,8 +44,10 @@ class Teaching:
 
     def __init__(self, runs: Sequence[Run], views: Epochs, world: World) -> None:
         teacher = world.teacher(runs[0])
-        self.views, self.teacher = views, teacher and folded(teacher).to(memory_format=torch.channels_last)
-        self.precision = runs[0].precision
+        self.views, self.precision = views, runs[0].precision
+        self.teacher = teacher and forward_of(
+            folded(teacher).to(memory_format=torch.channels_last), self.precision
+        )
         logits_only = all(catalog.find("losses", run.loss.name).logits_only for run in runs)
         self.images = len(views.labels)
         self.batch_size = runs[0].recipe.batch_size
@@ -87,4 +89,4 @@ class Teaching:
         if self.teacher is None or not len(x):
             return None
         with arithmetic(self.precision, x.device):
-            return forward(self.teacher, x, self.precision)
+            return self.teacher(x)
