@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing import AuthenticationError
@@ -140,6 +141,12 @@ def test_stranger_without_the_key_is_no_crew(door: Door) -> None:
     with crew_at(door) as called:
         assert called.crew == CREW
     stranger.join(20)
+
+
+def test_stranger_who_says_nothing_holds_nobody_up(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kdbench.executors.door.SILENCE", 1)
+    with socket.create_connection((door.address.host, door.address.port)), crew_at(door) as called:
+        assert called.crew == CREW
 
 
 def test_crew_that_does_not_come_is_missed(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from itertools import count
 from multiprocessing import AuthenticationError
 from multiprocessing.connection import Connection, answer_challenge, deliver_challenge
+from os import dup
 from secrets import token_hex
+from struct import pack
 from time import monotonic
 
 from msgspec import Struct
@@ -20,6 +22,8 @@ from kdbench.executors.others import Said, Share
 
 PATIENCE = 600.0
 """Seconds that the first run waits for the crews: nodes start at different times."""
+SILENCE = 10
+"""Seconds until who called and says nothing is no crew."""
 
 
 class Address(Struct, frozen=True):
@@ -132,11 +136,15 @@ class Door:
     def _let_in(self, seconds: float) -> Called:
         self.socket.settimeout(max(seconds, 1e-3))
         caller, _ = self.socket.accept()
-        caller.setblocking(True)  # noqa: FBT003 - the library's
-        pipe, key = Connection(caller.detach()), self.address.key.encode()
-        deliver_challenge(pipe, key)
-        answer_challenge(pipe, key)
-        return Called(pipe.recv(), pipe)
+        with caller:
+            caller.settimeout(None)
+            pipe, key = Connection(dup(caller.fileno())), self.address.key.encode()
+            caller.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, pack("ll", SILENCE, 0))
+            deliver_challenge(pipe, key)
+            answer_challenge(pipe, key)
+            crew = pipe.recv()
+            caller.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, pack("ll", 0, 0))
+        return Called(crew, pipe)
 
 
 def own_name() -> str:

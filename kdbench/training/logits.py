@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
+from secrets import token_hex
 from shutil import rmtree
 from time import time
 
@@ -115,7 +116,7 @@ class Writer:
 
     def __init__(self, logits: Logits, epoch: int) -> None:
         self.logits, self.epoch = logits, epoch
-        self.part = logits.folder / f".{epoch}.{os.getpid()}.part"
+        self.part = logits.folder / f".{epoch}.{token_hex(4)}.part"
         self.sha = sha256()
         self.waiting: list[Tensor] = []
         self.begun = self.stopped = False

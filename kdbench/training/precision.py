@@ -5,8 +5,9 @@ Its default mode is taken: CUDA graphs would overwrite a teacher's logits while 
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
+from threading import RLock
 from typing import Any
 
 import torch
@@ -50,11 +51,27 @@ def plain(precision: str) -> str:
 def why_not_compiled(device: torch.device) -> str:
     """Why torch.compile does not work here, found by trying; "" where it does."""
     try:
+        set_compiler()
         torch.compile(lambda x: x.sin() + 1, fullgraph=True)(torch.ones(8, device=device))
     except Exception as error:  # noqa: BLE001 - of many kinds: the compiler's, torch's, the system's
         lines = [line for line in str(error).splitlines() if line.strip()]
         return lines[0] if lines else type(error).__name__
     return ""
+
+
+@cache
+def set_compiler() -> None:
+    """Let torch.compile take many networks, and on CPUs no processes beside the worker's own."""
+    import torch._dynamo
+    import torch._inductor.config
+
+    torch._dynamo.config.recompile_limit = KINDS  # noqa: SLF001 - torch says it nowhere else
+    if not torch.cuda.is_available():
+        torch._inductor.config.compile_threads = 1  # noqa: SLF001 - the same
+    with suppress(ImportError):  # torch uses it where it is there, and its lock would outlive the worker
+        from tqdm import tqdm
+
+        tqdm.set_lock(RLock())
 
 
 @contextmanager
@@ -84,7 +101,7 @@ def forward_of(network: nn.Module, precision: Precision) -> Forward:
     """
     call: Forward = network
     if precision.endswith(COMPILED):
-        torch._dynamo.config.recompile_limit = KINDS  # noqa: SLF001 - torch says it nowhere else
+        set_compiler()
         call = torch.compile(network, fullgraph=True, dynamic=False)
     if plain(precision) != "bf16":
         return call
