@@ -134,7 +134,8 @@ def evidence(kept: Iterable[tuple[str, Equivalence]], precision: Precision, data
         return f"{precision}: no test shows that it is equivalent to float32 on {dataset}"
     name, best = max(fitting, key=lambda pair: (len(pair[1].seeds), -pair[1].p))
     how = "equivalent to float32" if best.shown else "not shown to be equivalent to float32"
-    return f"{precision}: {how} within {best.margin:g} on {best.row} (p = {best.p:.2g}, {name})"
+    where = f"{best.row}, by {len(best.seeds)} seeds on {best.device}"
+    return f"{precision}: {how} within {best.margin:g} on {where} (p = {best.p:.2g}, {name})"
 
 
 def cited(checks: Sequence[Check], sentence: str) -> list[Check]:
