@@ -123,10 +123,10 @@ class Door:
             try:
                 self.called.append(self._let_in(end - monotonic()))
             except TimeoutError:
-                found = ", ".join(each.crew.node for each in self.called) or "none"
+                there = ", ".join(each.crew.node for each in self.called) or "nobody"
+                where = f"{self.address.host}:{self.address.port}"
                 raise ChildProcessError(
-                    f"{self.crews} others were to call {self.address.host}:{self.address.port} within "
-                    f"{PATIENCE:.0f} s; there came {found}"
+                    f"{len(self.called)} of {self.crews} have called {where} in {PATIENCE:.0f} s: {there}"
                 ) from None
             except (AuthenticationError, EOFError, OSError):
                 continue  # a stranger, or one that died meanwhile
