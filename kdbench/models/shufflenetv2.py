@@ -8,6 +8,7 @@ biases.
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import channel_shuffle
 
 from kdbench.models.output import Network
 from kdbench.models.unit import pool, unit
@@ -66,5 +67,8 @@ def _depthwise(ins: int, outs: int, stride: int) -> tuple[nn.Module, ...]:
 
 
 def _interleave(a: Tensor, b: Tensor) -> Tensor:
-    """Channels a0 b0 a1 b1 ... of two tensors of one shape: what the paper calls a shuffle of two groups."""
-    return torch.stack([a, b], dim=2).flatten(1, 2)
+    """Channels a0 b0 a1 b1 ... of two tensors of one shape: what the paper calls a shuffle of two groups.
+
+    Both functions keep the channels last where they are; stack and flatten would not.
+    """
+    return channel_shuffle(torch.cat([a, b], dim=1), 2)
