@@ -29,7 +29,8 @@ def fixed(n: int, angle: float = 0.0, *, flip: bool = False) -> Draws:
 def ours(images: Tensor, draws: Draws, crop: int) -> Tensor:
     store = Store(images, crop, "cpu")
     corner = torch.from_numpy(store.corner(np.arange(len(images)), draws))
-    return store.gather(corner, torch.from_numpy(coefficients(draws, store.height, store.width)))
+    pixels = store.gather(corner, torch.from_numpy(coefficients(draws, store.height, store.width)))
+    return pixels[..., None].view(torch.uint8)[..., : store.channels].permute(0, 3, 1, 2)
 
 
 def theirs(images: Tensor, draws: Draws, crop: int) -> Tensor:
@@ -124,6 +125,18 @@ def make(images: Tensor, batch_size: int = 16, seed: int = 0) -> Views:
 def in_order(batches: list[Batch]) -> Tensor:
     x, index = torch.cat([b[0] for b in batches]), torch.cat([b[2] for b in batches])
     return x[index.argsort()]
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_pixels_of_any_number_of_channels_are_unpacked(channels: int) -> None:
+    images = noise(3, channels)
+    normalise = Normalise([0.1, 0.2, 0.3, 0.4][:channels], [0.5, 0.6, 0.7, 0.8][:channels], "cpu")
+    store, draws = Store(images, 0, "cpu"), fixed(3)
+    pixels = store.gather(
+        torch.from_numpy(store.corner(np.arange(3), draws)),
+        torch.from_numpy(coefficients(draws, store.height, store.width)),
+    )
+    assert torch.equal(normalise.unpack(pixels), normalise(images))
 
 
 def test_epoch_gives_torchvisions_batch_normalised() -> None:
