@@ -205,8 +205,7 @@ def open_world(machine: Machine, door: "Door | None" = None) -> World:
     wanted = machine.local.device
     name = ("cuda" if torch.cuda.is_available() else "cpu") if wanted == "auto" else wanted
     try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
+        device = torch.empty(0, device=name).device  # that of `cuda` is one of them, by its number
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(
