@@ -83,7 +83,9 @@ def test_test_that_failed_is_cited_as_such(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"of": "tf32"}, {"dataset": "cifar10"}, {"settings": {"epochs": 1}}], ids=str
+    "change",
+    [{"of": "tf32"}, {"of": "bf16-compiled"}, {"dataset": "cifar10"}, {"settings": {"epochs": 1}}],
+    ids=str,
 )
 def test_test_of_something_else_is_not_cited(tmp_path: Path, change: dict[str, object]) -> None:
     record = replace(proof(tmp_path), **change)

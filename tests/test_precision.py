@@ -1,8 +1,5 @@
-"""bf16, tf32, compiled: other runs, trained otherwise, judged by the same arithmetic."""
+"""bf16 and tf32: other runs, trained otherwise, judged by the same arithmetic. Compiled: test_compiled.py."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import get_args
@@ -19,10 +16,11 @@ from kdbench.errors import UserError
 from kdbench.machine import Data, Folders, Local, Machine
 from kdbench.models.output import Network
 from kdbench.spec import Precision
+from kdbench.speeds import kind
 from kdbench.store import weights_file
-from kdbench.training.checkpoint import Progress, load_weights
+from kdbench.training.checkpoint import load_weights
 from kdbench.training.evaluation import evaluate
-from kdbench.training.precision import arithmetic, forward_of, why_not_compiled
+from kdbench.training.precision import forward_of
 from kdbench.training.run import train
 from kdbench.training.world import World, open_world
 from tests.build import KD
@@ -83,8 +81,9 @@ def test_plan_in_bf16_has_teachers_in_bf16(tmp_path: Path) -> None:
     assert {run.precision for run in [*runs, *taught]} == {"bf16"}
 
 
-def test_runs_of_two_precisions_are_no_cohort() -> None:
-    assert len(make_cohorts([FULL, HALF])) == 2
+def test_runs_of_two_precisions_are_no_cohort_and_of_no_kind() -> None:
+    runs = [replace(FULL, precision=precision) for precision in get_args(Precision)]
+    assert len(make_cohorts(runs)) == len({kind(run) for run in runs}) == 6
 
 
 def test_bf16_trains_in_bf16_and_is_evaluated_in_float32(
@@ -146,97 +145,8 @@ def test_networks_take_bf16_forward_and_backward(name: str) -> None:
     assert all(each.dtype == torch.float32 and each.isfinite().all() for each in gradients)
 
 
-def by_steps(network: nn.Module, precision: Precision, images: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """A loss of images as a network in training sees them, and its gradient at the first weights."""
-    x = torch.rand(images, 1, 8, 8, generator=torch.Generator().manual_seed(images))
-    network.zero_grad()
-    loss = forward_of(network, precision)(x).logits.square().mean()
-    torch.autograd.backward(loss)
-    gradient = next(network.parameters()).grad
-    assert gradient is not None
-    return loss.detach(), gradient.clone()
-
-
-@pytest.mark.slow
-def test_compiled_networks_are_the_same_function_for_any_number_of_shapes() -> None:
-    """More than torch compiles of one function by itself, before it falls back without a word."""
-    network: nn.Module = catalog.load(catalog.MODELS["digits_mlp"].code)(10, 1).train()
-    for images in range(2, 13):
-        compiled, usual = (by_steps(network, way, images) for way in ("float32-compiled", "float32"))
-        torch.testing.assert_close(compiled, usual)
-    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] >= 11  # noqa: SLF001 - torch's own count
-
-
-@pytest.mark.slow
-def test_compiled_dropout_is_a_function_of_the_generators_state() -> None:
-    """So that a member of a cohort draws what it draws alone."""
-    body = nn.Sequential(nn.Flatten(), nn.Linear(64, 256), nn.Dropout(0.5))
-    network = Network(body, nn.Linear(256, 10)).train()
-    forward, x = forward_of(network, "float32-compiled"), torch.rand(4, 1, 8, 8)
-    torch.manual_seed(1)
-    one, other = forward(x).logits, forward(x).logits
-    torch.manual_seed(1)
-    assert torch.equal(forward(x).logits, one)
-    assert torch.equal(forward(x).logits, other)
-    assert not torch.equal(one, other)
-
-
-@pytest.mark.slow
-def test_compiled_run_is_the_eager_one_to_rounding_and_itself_bit_for_bit(
-    opened: Callable[[str], World],
-) -> None:
-    """Alone, beside others, resumed: as for any other run. With a teacher that is compiled too."""
-    teacher, usual = (replace(FULL, precision=way) for way in ("float32-compiled", "float32"))
-    eager, alone, beside = opened("eager"), opened("alone"), opened("beside")
-    results = [train(run, world) for run, world in ((usual, eager), (teacher, alone), (teacher, beside))]
-    assert results[1].curve.train_loss == pytest.approx(results[0].curve.train_loss, rel=1e-3)
-    assert numbers(results[1]) == numbers(results[2])
-    student = replace(digits("digits_mlp", KD, teacher, epochs=2), precision="float32-compiled")
-    other = replace(student, recipe=replace(student.recipe, lr=0.01))
-    wanted = [numbers(train(run, alone)) for run in (student, other)]
-    assert [numbers(end) for end in together([student, other], beside).values()] == wanted
-    again = opened("again")
-    train(teacher, again)
-    with pytest.raises(KeyboardInterrupt):
-        train(student, again, watch=interrupt)
-    assert numbers(train(student, again)) == wanted[0]
-
-
-def interrupt(_: Progress) -> None:
-    raise KeyboardInterrupt
-
-
-@pytest.mark.slow
-def test_compiled_run_is_refused_where_nothing_compiles(world: World, tmp_path: Path) -> None:
-    code = (
-        "import torch; from kdbench.training.precision import check_precision; "
-        "check_precision('bf16-compiled', torch.device('cpu'))"
-    )
-    nothing = {"CXX": str(tmp_path / "no-compiler"), "TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}
-    words, environment = [sys.executable, "-c", code], {**os.environ, **nothing}
-    said = subprocess.run(words, env=environment, capture_output=True, text=True, check=False).stderr
-    assert "UserError: precision bf16-compiled: torch.compile does not work" in said
-    assert "or use bf16" in said
-    with pytest.raises(UserError, match="precision tf32-compiled is arithmetic of GPUs"):
-        train(replace(FULL, precision="tf32-compiled"), world)
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("way", ["float32", "tf32", "bf16"])
-def test_compiled_step_on_a_gpu_is_the_eager_one_to_rounding(way: Precision) -> None:
-    device = torch.device("cuda")
-    assert why_not_compiled(device) == ""
-    network: nn.Module = catalog.load(catalog.MODELS["resnet18"].code)(100, 3)
-    network = network.to(device).to(memory_format=torch.channels_last).train()
-    x = torch.rand(128, 3, 32, 32, device=device).contiguous(memory_format=torch.channels_last)
-    compiled: Precision = f"{way}-compiled"  # type: ignore[assignment]
-    with arithmetic(way, device):
-        losses = [forward_of(network, each)(x).logits.square().mean() for each in (way, compiled)]
-    torch.testing.assert_close(losses[1], losses[0], rtol=2e-2, atol=1e-3)
-
-
-def test_command_line_chooses_the_precision(kdbench: Command, project: Path) -> None:
+@pytest.mark.parametrize("precision", ["bf16", "float32-compiled"])
+def test_command_line_chooses_the_precision(kdbench: Command, project: Path, precision: str) -> None:
     suite = str(project / "suites" / "small")
-    plan = kdbench("plan", suite, "--precision", "bf16", "--json").json
-    assert {each["run"]["precision"] for each in plan} == {"bf16"}
+    plan = kdbench("plan", suite, "--precision", precision, "--json").json
+    assert {each["run"]["precision"] for each in plan} == {precision}

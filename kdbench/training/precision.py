@@ -19,8 +19,9 @@ from kdbench.spec import Precision
 
 COMPILED = "-compiled"
 KINDS = 1000
-"""Networks, shapes and modes that a process may compile. Beyond such a limit (torch's own is 8) a call fails;
-without `fullgraph` it would be done without compiling, and nobody told."""
+"""Networks, shapes and modes that a process may compile (torch's own limits are 8, and 256 for all together).
+Beyond that a call fails; without `fullgraph` it would be done without compiling, and nobody told."""
+SWITCHED_OFF = "it is switched off, by TORCH_COMPILE_DISABLE or TORCHDYNAMO_DISABLE"
 Forward = Callable[[Tensor], Output]
 
 
@@ -52,11 +53,18 @@ def why_not_compiled(device: torch.device) -> str:
     """Why torch.compile does not work here, found by trying; "" where it does."""
     try:
         set_compiler()
-        torch.compile(lambda x: x.sin() + 1, fullgraph=True)(torch.ones(8, device=device))
+        if torch._dynamo.config.disable:  # noqa: SLF001 - torch says it nowhere else
+            return SWITCHED_OFF
+        done = torch.compile(_whether_compiled, fullgraph=True)(torch.zeros(8, device=device))
+        return "" if done.all() else SWITCHED_OFF
     except Exception as error:  # noqa: BLE001 - of many kinds: the compiler's, torch's, the system's
         lines = [line for line in str(error).splitlines() if line.strip()]
         return lines[0] if lines else type(error).__name__
-    return ""
+
+
+def _whether_compiled(zeros: Tensor) -> Tensor:
+    """Ones if this is compiled, for which there must be a kernel; zeros if torch just calls it."""
+    return zeros.sin() + torch.compiler.is_compiling()
 
 
 @cache
@@ -65,7 +73,8 @@ def set_compiler() -> None:
     import torch._dynamo
     import torch._inductor.config
 
-    torch._dynamo.config.recompile_limit = KINDS  # noqa: SLF001 - torch says it nowhere else
+    limits: Any = torch._dynamo.config  # noqa: SLF001 - torch says it nowhere else
+    limits.recompile_limit = limits.accumulated_recompile_limit = KINDS
     if not torch.cuda.is_available():
         torch._inductor.config.compile_threads = 1  # noqa: SLF001 - the same
     with suppress(ImportError):  # torch uses it where it is there, and its lock would outlive the worker
@@ -97,12 +106,14 @@ def arithmetic(precision: Precision, device: torch.device) -> Iterator[None]:
 def forward_of(network: nn.Module, precision: Precision) -> Forward:
     """What a network makes of images; in bf16 with logits and features in float32, before any temperature.
 
-    The network itself stays as it is: its weights and its mode are those of every call.
+    The network itself stays as it is: its weights and its mode are those of every call. Compiled, its dropout
+    draws what it draws otherwise, from torch's generator, and leaves that as it would.
     """
     call: Forward = network
     if precision.endswith(COMPILED):
         set_compiler()
-        call = torch.compile(network, fullgraph=True, dynamic=False)
+        options: Any = {"fallback_random": True}
+        call = torch.compile(network, fullgraph=True, dynamic=False, options=options)
     if plain(precision) != "bf16":
         return call
 
