@@ -59,6 +59,11 @@ def ours_step(runs: Sequence[Run], world: World) -> Act:
     return cohort_step(runs, world, [first_batch(runs[0], world)])
 
 
+def ours_compiled(runs: Sequence[Run], world: World) -> Act:
+    """The same, compiled: student and teacher."""
+    return ours_step([replace(run, precision="float32-compiled") for run in runs], world)
+
+
 def cohort_step(runs: Sequence[Run], world: World, batches: list[tuple[Tensor, Tensor, Tensor]]) -> Act:
     """A pass over batches by the members of a cohort."""
     lend_teacher(runs[0], world)
