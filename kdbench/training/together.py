@@ -2,7 +2,7 @@
 
 Those of its own machine it starts itself, those of others their crews (executors/door.py). They live as long
 as the run. Each sees its share of every batch, and all take the same steps; the first one alone writes. When
-one dies, the first one's next exchange with it fails; whether the run is tried again is the executor's to say.
+one dies, the first one's next exchange with it fails; whether the run is tried again, the executor says.
 """
 
 import traceback
