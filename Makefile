@@ -28,7 +28,7 @@ report:
 golden:
 	python -m tests.golden_report
 
-# The counts of kdbench's own models, kdbench/costs.json: after a model was added or changed. A minute.
+# The counts of kdbench's own models, kdbench/cost/counts.json: after a model was added or changed. A minute.
 costs:
 	python -m kdbench.training.counting
 

@@ -5,19 +5,19 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from msgspec import Struct
 from msgspec.structs import replace
 
-from kdbench import equivalence
 from kdbench.audit import load_prober
 from kdbench.check import check_suite
 from kdbench.claims import check_claims
 from kdbench.controls import Controlled, check_controls, control_cells
 from kdbench.errors import UserError
+from kdbench.evidence import equivalence
 from kdbench.holm import adjust
-from kdbench.looks import levels_of, load_looks
 from kdbench.machine import Machine, load_machine
-from kdbench.proposing import cut, prefix
 from kdbench.report.claims import claim_lines
 from kdbench.report.controls import control_lines
 from kdbench.report.summary import lines
+from kdbench.seeds.looks import levels_of, load_looks
+from kdbench.seeds.proposing import cut, prefix
 from kdbench.spec import Cell, Check, Reading, Result, Run, Suite
 from kdbench.store import Index, index, load_failures, load_repeats, load_results
 from kdbench.workload import Selection, Suites

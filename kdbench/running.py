@@ -109,7 +109,7 @@ def _train_launched(chosen: Selection, machine: Machine, way: Way, place: Launch
 
 def _train_auto(chosen: Selection, machine: Machine, way: Way) -> None:
     """Train seed after seed until every row is decided or has its most."""
-    from kdbench.deciding import decide
+    from kdbench.seeds.deciding import decide
 
     if way.again:
         raise UserError("--again trains what has a result; --seeds auto asks for seeds that have none")

@@ -6,11 +6,11 @@ from typing import Any
 import msgspec
 
 from kdbench import catalog
-from kdbench.attribute import Attribution, lines
-from kdbench.bill import Bill, describe_bill, run_cost
+from kdbench.cost.bill import Bill, describe_bill, run_cost
+from kdbench.evidence.attribute import Attribution, lines
 from kdbench.lint import Finding
-from kdbench.proposing import Proposal
 from kdbench.report.words import plural
+from kdbench.seeds.proposing import Proposal
 from kdbench.spec import Cell, Recipe, Row, Run, Suite
 from kdbench.workload import Workload
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from kdbench.attribute import Variants, attribute, variants
+from kdbench.evidence.attribute import Variants, attribute, variants
 from kdbench.spec import Result, Suite
 from kdbench.suite import load_suite
 from tests.build import make_result

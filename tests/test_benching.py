@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from kdbench.benching import describe, find_runs
-from kdbench.device import Device
+from kdbench.cost.benching import describe, find_runs
+from kdbench.cost.device import Device
+from kdbench.cost.speeds import Measured, Record, Speed, kind
 from kdbench.errors import UserError
-from kdbench.speeds import Measured, Record, Speed, kind
 from tests.conftest import Command
 
 

@@ -4,7 +4,16 @@ import pytest
 from msgspec.structs import replace
 from scipy.stats import ttest_ind
 
-from kdbench.compare import Change, Comparison, Side, compare, experiment, measured_side, printed_side, sort
+from kdbench.evidence.compare import (
+    Change,
+    Comparison,
+    Side,
+    compare,
+    experiment,
+    measured_side,
+    printed_side,
+    sort,
+)
 from kdbench.spec import Reference, Teacher
 from kdbench.stats import Spread
 from tests.build import make_cell, make_result, make_row, make_run

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from kdbench import catalog, costs
+from kdbench import catalog
+from kdbench.cost import counted as costs
 from kdbench.models.output import Network
 from kdbench.plan import expand
 from kdbench.suite import load_suite

@@ -6,9 +6,10 @@ import pytest
 from msgspec.structs import replace
 from scipy.stats import ttest_1samp
 
-from kdbench import equivalence, judging, reporting
-from kdbench.equivalence import Equivalence, cited, compare, evidence
+from kdbench import judging, reporting
 from kdbench.errors import UserError
+from kdbench.evidence import equivalence
+from kdbench.evidence.equivalence import Equivalence, cited, compare, evidence
 from kdbench.plan import expand
 from kdbench.report.markdown import markdown
 from kdbench.store import save_result

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from kdbench.check import judge
-from kdbench.power import power_table
+from kdbench.seeds.power import power_table
 from kdbench.spec import Word
 from kdbench.stats import Spread, power
 

@@ -10,12 +10,12 @@ from shutil import copytree
 
 import pytest
 
-from kdbench.bundle import manifest_of
-from kdbench.looks import record
+from kdbench.evidence.bundle import manifest_of
 from kdbench.machine import load_machine
 from kdbench.plan import expand, make_plan
 from kdbench.predictions import accuracy, decode, encode
-from kdbench.sequential import Looks
+from kdbench.seeds.looks import record
+from kdbench.seeds.sequential import Looks
 from kdbench.store import save_result
 from kdbench.suite import load_suite
 from kdbench.workload import Selection
@@ -100,7 +100,7 @@ def test_same_state_makes_the_same_bytes(kdbench: Command, bundle: Path, tmp_pat
 
 def test_verifying_imports_neither_torch_nor_numpy(bundle: Path, tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from kdbench.verify import verify\n"
+        "import sys; from pathlib import Path; from kdbench.evidence.verify import verify\n"
         f"assert verify(Path({str(bundle)!r})).sound\n"
         "print(*({'torch', 'numpy', 'torchvision'} & sys.modules.keys()))"
     )
@@ -219,7 +219,7 @@ def test_bundle_of_another_protocol_names_its_version(kdbench: Command, bundle: 
 def test_zip_bomb_is_refused_before_it_is_read(
     kdbench: Command, bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kdbench.verify.LARGEST", 1000)
+    monkeypatch.setattr("kdbench.evidence.verify.LARGEST", 1000)
     done = kdbench("verify", str(bundle))
     assert (done.code, "refused" in done.err) == (2, True)
 

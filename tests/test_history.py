@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from kdbench.history import Point, history, sparkline
+from kdbench.evidence.history import Point, history, sparkline
 from kdbench.spec import Result
 from tests.build import make_result, make_run
 

@@ -10,13 +10,13 @@ from msgspec.structs import replace
 from torch import nn
 
 from kdbench import catalog
-from kdbench.cli_options import PRECISIONS
 from kdbench.cohorts import make_cohorts
+from kdbench.commands.options import PRECISIONS
+from kdbench.cost.speeds import kind
 from kdbench.errors import UserError
 from kdbench.machine import Data, Folders, Local, Machine
 from kdbench.models.output import Network
 from kdbench.spec import Precision
-from kdbench.speeds import kind
 from kdbench.store import weights_file
 from kdbench.training.checkpoint import load_weights
 from kdbench.training.evaluation import evaluate

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from kdbench import judging, reporting
-from kdbench.bill import make_bill
+from kdbench.cost.bill import make_bill
 from kdbench.machine import Machine
 from kdbench.plan import expand
 from kdbench.report.markdown import markdown

@@ -10,13 +10,13 @@ from msgspec.structs import replace
 from scipy.special import stdtr
 
 from kdbench.check import check_suite
-from kdbench.deciding import decide, parse_budget, survey
 from kdbench.errors import UserError
-from kdbench.looks import load_looks, record
 from kdbench.machine import load_machine
 from kdbench.plan import expand
-from kdbench.proposing import Proposal, afford, prefix, propose
-from kdbench.sequential import Looks, levels, nominal
+from kdbench.seeds.deciding import decide, parse_budget, survey
+from kdbench.seeds.looks import load_looks, record
+from kdbench.seeds.proposing import Proposal, afford, prefix, propose
+from kdbench.seeds.sequential import Looks, levels, nominal
 from kdbench.spec import Cell, Reference, Result, Row, Run, Word
 from kdbench.store import save_result
 from kdbench.suite import load_suite

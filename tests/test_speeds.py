@@ -5,13 +5,23 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from kdbench.bill import describe_bill, hours, make_bill, savings
-from kdbench.costs import Work
-from kdbench.device import Device, cpu_name, device_at_hand
+from kdbench.cost.bill import describe_bill, hours, make_bill, savings
+from kdbench.cost.counted import Work
+from kdbench.cost.device import Device, cpu_name, device_at_hand
+from kdbench.cost.speeds import (
+    Attainable,
+    Measured,
+    Record,
+    Speed,
+    file_of,
+    kind,
+    load_record,
+    save_record,
+    timer,
+)
 from kdbench.errors import UserError
 from kdbench.machine import Local, Machine
 from kdbench.spec import Loss, Run
-from kdbench.speeds import Attainable, Measured, Record, Speed, file_of, kind, load_record, save_record, timer
 from kdbench.store import index, save_result
 from kdbench.workload import Selection, find_work
 from tests.build import make_result, make_run

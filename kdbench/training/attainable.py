@@ -6,8 +6,8 @@ from time import perf_counter
 import torch
 from torch import Tensor
 
+from kdbench.cost.speeds import Attainable
 from kdbench.spec import Precision
-from kdbench.speeds import Attainable
 from kdbench.training.precision import arithmetic, plain
 
 ROUNDS = 8

@@ -17,7 +17,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from kdbench import catalog
-from kdbench.costs import TABLE, Counts, Entry, key
+from kdbench.cost.counted import TABLE, Counts, Entry, key
 from kdbench.store import write
 
 if TYPE_CHECKING:

@@ -14,12 +14,12 @@ import torch
 from torch import nn
 
 from kdbench import __version__, catalog
+from kdbench.cost.device import cpu_name
 from kdbench.data.fetch import Fetcher
 from kdbench.data.neighbours import neighbours
 from kdbench.data.packed import Dataset, open_dataset
 from kdbench.data.place import where
 from kdbench.data.random import torch_seed
-from kdbench.device import cpu_name
 from kdbench.errors import UserError
 from kdbench.importing.stored import find_imported
 from kdbench.lease import Lease, Watch, take

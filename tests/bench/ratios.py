@@ -30,7 +30,7 @@ sys.path.insert(0, str(ROOT))
 import msgspec  # noqa: E402 - after the path
 from msgspec import Struct  # noqa: E402
 
-from kdbench.device import Device, device_at_hand  # noqa: E402
+from kdbench.cost.device import Device, device_at_hand  # noqa: E402
 from kdbench.executors.local import Worker, prepare_worker  # noqa: E402
 from kdbench.machine import Local, Machine  # noqa: E402
 from kdbench.spec import Loss, Run  # noqa: E402

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from torch import Tensor
 
 from kdbench import catalog
-from kdbench.device import Device
+from kdbench.cost.device import Device
 from kdbench.models.output import Output
 from kdbench.spec import Loss, Run
 from tests.bench import ratios, reference_step, sides

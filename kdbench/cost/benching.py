@@ -9,12 +9,12 @@ from msgspec.structs import replace
 
 from kdbench import catalog
 from kdbench.address import find_row
+from kdbench.cost.speeds import Measured, Record, kind, save_record
 from kdbench.errors import UserError
 from kdbench.executors.local import Worker, ending, prepare_worker
 from kdbench.machine import Machine
 from kdbench.plan import expand
 from kdbench.spec import Cell, Form, Precision, Run
-from kdbench.speeds import Measured, Record, kind, save_record
 from kdbench.store import check_writable
 from kdbench.suite import find_file, load_suite
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct, field
 
-from kdbench.costs import Work, images, teacher_of
-from kdbench.device import Device, device_of
+from kdbench.cost.counted import Work, images, teacher_of
+from kdbench.cost.device import Device, device_of
 from kdbench.errors import UserError
 from kdbench.spec import Result, Run
 from kdbench.store import Index, load_result, write

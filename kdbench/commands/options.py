@@ -26,6 +26,14 @@ def complete_suite(_context: click.Context, _parameter: click.Parameter, begun: 
     ]
 
 
+as_form = click.option(
+    "--as",
+    "form",
+    type=click.Choice(["released", "printed"]),
+    default="released",
+    show_default=True,
+    help="What the authors' code does, or what the paper prints.",
+)
 SELECTION = (
     click.argument("suite", nargs=-1, required=True, shell_complete=complete_suite),
     click.option("--rows", default="*", metavar="GLOB", help="Only rows whose name matches."),
@@ -37,14 +45,7 @@ SELECTION = (
     click.option(
         "--most", type=click.IntRange(2, 50), default=10, show_default=True, help="Seeds, at most, of auto."
     ),
-    click.option(
-        "--as",
-        "form",
-        type=click.Choice(["released", "printed"]),
-        default="released",
-        show_default=True,
-        help="What the authors' code does, or what the paper prints.",
-    ),
+    as_form,
     click.option(
         "--set",
         "settings",

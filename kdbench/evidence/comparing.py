@@ -7,12 +7,21 @@ from msgspec import Struct
 
 from kdbench.address import find_row
 from kdbench.check import value_at
-from kdbench.compare import Change, Comparison, Side, compare, experiment, measured_side, printed_side, sort
 from kdbench.errors import UserError
-from kdbench.history import Point, history, sparkline
+from kdbench.evidence.compare import (
+    Change,
+    Comparison,
+    Side,
+    compare,
+    experiment,
+    measured_side,
+    printed_side,
+    sort,
+)
+from kdbench.evidence.history import Point, history, sparkline
+from kdbench.evidence.sources import PRINTED, results_of
 from kdbench.machine import load_machine
 from kdbench.reporting import facts
-from kdbench.sources import PRINTED, results_of
 from kdbench.spec import Cell, Form, Result, Run
 from kdbench.store import Index, index, load_result
 from kdbench.text import columns

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kdbench.cli_options import judgement, selection
+from kdbench.commands.options import judgement, selection
 from kdbench.report.formats import FORMATS
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""`kdbench list`: what there is."""
+"""`kdbench list`, `show` and `schema`: what there is, a row, the form of a suite."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kdbench.cli_options import as_json, say, selection
+from kdbench.commands.options import as_form, as_json, say, selection
 
 if TYPE_CHECKING:
     from kdbench.catalog import Kind
+    from kdbench.spec import Form
     from kdbench.workload import Selection
 
 
@@ -67,3 +68,27 @@ def _list_names(kind: Kind, what: str) -> None:
 _list_names("losses", "losses")
 _list_names("models", "models")
 _list_names("datasets", "data sets")
+
+
+@click.command()
+@click.argument("row")
+@as_form
+@as_json
+def show(row: str, *, form: Form, as_json: bool) -> None:
+    """All about a ROW, by the address that `list rows` prints: run, objective, reference, deltas."""
+    from kdbench.address import find_row
+    from kdbench.text import describe_row
+
+    suite, cell = find_row(row, form)
+    if as_json:
+        say({"suite": suite.path, "row": cell.row, "runs": dict(zip(cell.ids, cell.runs, strict=True))})
+    else:
+        click.echo("\n".join(describe_row(suite, cell, form)))
+
+
+@click.command()
+def schema() -> None:
+    """Print the JSON Schema of a suite file, for editors."""
+    from kdbench.schema import json_schema
+
+    say(json_schema())

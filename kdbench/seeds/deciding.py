@@ -8,10 +8,10 @@ from msgspec import Struct
 from kdbench.cluster.estimate import estimator
 from kdbench.errors import UserError
 from kdbench.judging import check_cells
-from kdbench.looks import record
 from kdbench.machine import Machine
-from kdbench.proposing import Proposal, cut, prefix, propose, with_baselines
-from kdbench.sequential import Looks, levels
+from kdbench.seeds.looks import record
+from kdbench.seeds.proposing import Proposal, cut, prefix, propose, with_baselines
+from kdbench.seeds.sequential import Looks, levels
 from kdbench.spec import Cell, Run
 from kdbench.store import index
 from kdbench.workload import Selection, Suites, Workload, all_rows, compare

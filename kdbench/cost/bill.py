@@ -8,12 +8,12 @@ from msgspec.structs import replace
 
 from kdbench import catalog
 from kdbench.cohorts import lessons, make_cohorts
-from kdbench.costs import FLOAT, Cost, cost, images
-from kdbench.device import Device, device_at_hand
+from kdbench.cost.counted import FLOAT, Cost, cost, images
+from kdbench.cost.device import Device, device_at_hand
+from kdbench.cost.speeds import Seconds, kind, timer
 from kdbench.machine import Machine
 from kdbench.report.words import plural
 from kdbench.spec import Run
-from kdbench.speeds import Seconds, kind, timer
 from kdbench.workload import Workload
 
 

@@ -16,10 +16,10 @@ import msgspec
 from msgspec import Struct
 
 from kdbench import __version__, catalog
-from kdbench.bundle import FORMAT, Manifest, judge_again, verdicts
 from kdbench.errors import UserError
-from kdbench.looks import load_looks
+from kdbench.evidence.bundle import FORMAT, Manifest, judge_again, verdicts
 from kdbench.predictions import LABELS, accuracy, decode
+from kdbench.seeds.looks import load_looks
 from kdbench.spec import PROTOCOL, Result
 from kdbench.store import Index, index, load_result
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from kdbench import running
 from kdbench.address import find_row
-from kdbench.attribute import Attribution, attribute, variants
 from kdbench.errors import UserError
+from kdbench.evidence.attribute import Attribution, attribute, variants
 from kdbench.store import index, load_results
 from kdbench.workload import compare
 

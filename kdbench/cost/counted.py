@@ -1,6 +1,6 @@
 """What training costs in arithmetic, memory and traffic, counted and not measured. Imports no torch.
 
-The counts of every model on every data set it fits are in costs.json, made by `make costs` with
+The counts of every model on every data set it fits are in counts.json, made by `make costs` with
 `kdbench.training.counting` and held against it by a test. A multiplication with its addition is two
 FLOPs. Traffic is what convolutions and matrix products must read and write: norms, activations and sums
 could be fused into them, so it is a lower bound.
@@ -15,7 +15,7 @@ from msgspec import Struct, json
 from kdbench import catalog
 from kdbench.spec import Run
 
-TABLE = Path(__file__).with_name("costs.json")
+TABLE = Path(__file__).with_name("counts.json")
 FLOAT = 4
 """Bytes of a float32."""
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kdbench.cli_options import as_json, complete_suite, say
+from kdbench.commands.options import as_form, as_json, complete_suite, say
 
 if TYPE_CHECKING:
     from kdbench.spec import Form
@@ -66,9 +66,7 @@ def fsck(*, as_json: bool) -> int:
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--steps", type=click.IntRange(1, 10_000), default=20, show_default=True)
 @click.option("--deterministic", is_flag=True, help="On a GPU too.")
-@click.option(
-    "--as", "form", type=click.Choice(["released", "printed"]), default="released", show_default=True
-)
+@as_form
 @as_json
 def fingerprint(row: str, *, seed: int, steps: int, deterministic: bool, form: Form, as_json: bool) -> None:
     """The digest of a ROW's weights after 20 steps: the same on two machines that compute the same.

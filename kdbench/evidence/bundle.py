@@ -25,10 +25,10 @@ from msgspec.structs import replace
 from kdbench import __version__
 from kdbench.errors import UserError
 from kdbench.judging import check_cells
-from kdbench.looks import files_of, levels_of, load_looks
 from kdbench.machine import load_machine
 from kdbench.predictions import predictions_file
-from kdbench.sequential import Looks
+from kdbench.seeds.looks import files_of, levels_of, load_looks
+from kdbench.seeds.sequential import Looks
 from kdbench.spec import PROTOCOL, Check, Form, Precision
 from kdbench.store import Index, index, load_result, write
 from kdbench.workload import Selection, Suites

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kdbench.cli_options import as_json, offline, say
+from kdbench.commands.options import as_json, offline, say
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from kdbench.errors import UserError
-from kdbench.sequential import Looks, levels
+from kdbench.seeds.sequential import Looks, levels
 from kdbench.spec import Cell
 from kdbench.store import write
 

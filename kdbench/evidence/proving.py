@@ -7,8 +7,8 @@ from msgspec.structs import replace
 
 from kdbench import running
 from kdbench.address import find_row
-from kdbench.equivalence import Equivalence, compare, save
 from kdbench.errors import UserError
+from kdbench.evidence.equivalence import Equivalence, compare, save
 from kdbench.machine import load_machine
 from kdbench.spec import Form, Precision
 from kdbench.store import index, load_results

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from kdbench.cli_options import as_json, say
+from kdbench.commands.options import as_json, say
 
 
 @click.command("import")

@@ -1,0 +1,44 @@
+"""`kdbench lint` and `audit`: the arithmetic of a paper's numbers, and that of its losses."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from kdbench.commands.options import as_json, complete_suite, say, selection
+
+if TYPE_CHECKING:
+    from kdbench.workload import Selection
+
+
+@click.command()
+@selection
+@as_json
+def audit(chosen: Selection, *, as_json: bool) -> None:
+    """Find out what each row's loss does, by its gradient."""
+    from kdbench.audit import audit_suite, load_prober
+    from kdbench.report.audit import audit_lines
+
+    prober = load_prober()
+    found = {suite.path: audit_suite(suite, cells, prober) for suite, cells in chosen.load()}
+    if as_json:
+        say(found)
+    else:
+        click.echo("\n\n".join("\n".join([path, "", *audit_lines(some)]) for path, some in found.items()))
+
+
+@click.command()
+@click.argument("suite", nargs=-1, required=True, shell_complete=complete_suite)
+@as_json
+def lint(suite: tuple[str, ...], *, as_json: bool) -> None:
+    """Find where a paper's printed numbers disagree with each other."""
+    from kdbench.lint import lint_suite
+    from kdbench.suite import load_suite
+    from kdbench.text import describe_findings
+
+    found = {path: lint_suite(load_suite(path)) for path in suite}
+    if as_json:
+        say(found)
+    else:
+        click.echo("\n".join(line for path, some in found.items() for line in describe_findings(path, some)))

@@ -1,0 +1,144 @@
+"""Commands that hold results against other results, and hand them on to others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from kdbench.commands.options import PRECISIONS, as_form, as_json, offline, say, selection
+
+if TYPE_CHECKING:
+    from kdbench.spec import Form, Precision
+    from kdbench.workload import Selection
+
+
+@click.command()
+@click.argument("a")
+@click.argument("b")
+@selection
+@click.option("--issue", "as_issue", is_flag=True, help="Print the regressions as the text of an issue.")
+@as_json
+def compare(chosen: Selection, *, a: str, b: str, as_issue: bool, as_json: bool) -> int:
+    """Hold the rows of SUITE as B has them against the same rows as A has them, regressions first.
+
+    A and B are results folders, commits of this repository, or the word `printed`.
+    """
+    from kdbench.evidence import comparing
+    from kdbench.text import columns
+
+    found = comparing.compare_sources(a, b, chosen)
+    if as_json:
+        say(found)
+    elif as_issue:
+        click.echo(comparing.issue(found), nl=False)
+    else:
+        click.echo(columns(comparing.table(found), comparing.HEADS))
+        click.echo(comparing.headline(found))
+    return int(comparing.regressed(found))
+
+
+@click.command()
+@click.argument("row")
+@as_form
+@as_json
+def history(row: str, *, form: Form, as_json: bool) -> None:
+    """What a ROW gave with each version of kdbench that trained it, and where that changed."""
+    from kdbench.evidence import comparing
+
+    points = comparing.past(row, form)
+    if as_json:
+        say([{"mean": point.mean, "point": point} for point in points])
+    else:
+        click.echo(comparing.describe_past(row, points))
+
+
+@click.command()
+@selection
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default="evidence.zip",
+    show_default=True,
+    help="A file to write.",
+)
+def bundle(chosen: Selection, *, output: Path) -> None:
+    """Write the evidence for SUITE into one file: records, predictions, suites, digests, verdicts."""
+    from kdbench.evidence import bundle as bundling
+
+    made = bundling.bundle(chosen, output)
+    for name in made.without:
+        click.echo(f"without predictions: {name}", err=True)
+    click.echo(f"{output}: {made.records} records, {made.size:,} bytes")
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@as_json
+def verify(bundle: Path, *, as_json: bool) -> int:
+    """Judge a BUNDLE again: every accuracy from its predictions, every verdict from its records."""
+    from kdbench.evidence import verify as verifying
+
+    found = verifying.verify(bundle)
+    if as_json:
+        say(found)
+    else:
+        click.echo("\n".join(verifying.describe(bundle, found)))
+    return int(not found.sound)
+
+
+@click.command()
+@click.argument("row")
+@click.option("--seeds", metavar="SEEDS", help="For example 0-2 or 0,3; instead of the row's.")
+@click.option("--run", "train", is_flag=True, help="Train what is missing.")
+@click.option("-j", "--jobs", type=click.IntRange(1), help="Runs at a time.")
+@offline
+@as_json
+def attribute(
+    row: str, *, seeds: str | None, train: bool, jobs: int | None, offline: bool, as_json: bool
+) -> None:
+    """How much of the difference between paper and code each delta of a ROW explains."""
+    from kdbench.evidence import attributing
+    from kdbench.text import describe_attribution
+    from kdbench.workload import parse_seeds
+
+    only = parse_seeds(seeds) if seeds is not None else None
+    found, missing = attributing.attribution(row, only, train=train, slots=jobs, offline=offline)
+    if as_json:
+        say(found)
+    else:
+        click.echo("\n".join(describe_attribution(found, missing)))
+
+
+@click.command()
+@click.option("--of", required=True, type=click.Choice(PRECISIONS[1:]), help="What is held against float32.")
+@click.option("--row", required=True, metavar="ROW", help="The reference row, as `list rows` prints it.")
+@click.option("--seeds", metavar="SEEDS", help="For example 0-4; instead of the suite's.")
+@as_form
+@click.option(
+    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="For a trial: no verdict cites it."
+)
+@offline
+@as_json
+def equivalence(
+    *,
+    of: Precision,
+    row: str,
+    seeds: str | None,
+    form: Form,
+    settings: tuple[str, ...],
+    offline: bool,
+    as_json: bool,
+) -> int:
+    """Train a ROW both ways over seeds and keep the paired equivalence test, which verdicts then cite."""
+    from kdbench.evidence import proving
+    from kdbench.evidence.equivalence import describe
+
+    record, path = proving.prove(of, row, form, seeds=seeds, settings=settings, offline=offline)
+    if as_json:
+        say(record)
+    else:
+        click.echo("\n".join([*describe(record), f"kept in {path}"]))
+    return int(not record.shown)

@@ -1,0 +1,50 @@
+"""`kdbench status`, `cancel` and `logs`: how far the runs are, on a cluster too."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from kdbench.commands.options import as_form, as_json, say, selection
+
+if TYPE_CHECKING:
+    from kdbench.spec import Form
+    from kdbench.workload import Selection
+
+
+@click.command()
+@selection
+@as_json
+def status(chosen: Selection, *, as_json: bool) -> None:
+    """Say how far the runs are: done, under way, failed, waiting."""
+    from kdbench.cluster import commands
+
+    states, trouble = commands.states(chosen)
+    if trouble:
+        click.echo(f"from the disk alone, as the scheduler is silent: {trouble}", err=True)
+    if as_json:
+        say(states)
+    else:
+        click.echo(commands.describe_states(states))
+
+
+@click.command()
+@selection
+def cancel(chosen: Selection) -> None:
+    """End the jobs of a suite on the cluster; what they have trained so far is kept."""
+    from kdbench.cluster import commands
+
+    click.echo(commands.cancel(chosen))
+
+
+@click.command()
+@click.argument("row")
+@click.option("-f", "--follow", is_flag=True, help="Go on while it is queued or running.")
+@as_form
+def logs(row: str, *, follow: bool, form: Form) -> None:
+    """What jobs wrote of a ROW's runs, and the traceback of those that failed."""
+    from kdbench.cluster import logs as written
+
+    for line in (written.follow if follow else written.read)(row, form):
+        click.echo(line)

@@ -1,0 +1,71 @@
+"""`kdbench check`, `claims` and `power`: verdicts, a paper's conclusions, how many seeds a verdict takes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from kdbench.commands.options import as_json, judgement, say, selection
+
+if TYPE_CHECKING:
+    from kdbench.workload import Selection
+
+
+@click.command()
+@selection
+@judgement
+@click.option("--strict", is_flag=True, help="Exit with 1 unless everything is reproduced.")
+@as_json
+def check(chosen: Selection, *, strict: bool, as_json: bool) -> int:
+    """Hold the rows against what is stored; trains nothing."""
+    return pronounce(chosen, strict=strict, as_json=as_json, report=False)
+
+
+def pronounce(chosen: Selection, *, strict: bool, as_json: bool, report: bool) -> int:
+    """Print the verdicts, as a table or in a report; the exit code."""
+    from kdbench import judging, reporting
+    from kdbench.check import exit_code
+    from kdbench.report.markdown import markdown
+
+    judged = judging.judge(chosen)
+    checks = [check for _, some in judged.suites for check in some]
+    if as_json:
+        say(checks)
+    else:
+        click.echo(markdown(reporting.gather(judged)) if report else judging.table(judged))
+    return exit_code(checks, strict=strict)
+
+
+@click.command()
+@selection
+@judgement
+@as_json
+def claims(chosen: Selection, *, as_json: bool) -> int:
+    """Hold what papers conclude against what is stored; 1 where a conclusion does not hold."""
+    from kdbench.claim import Outcome
+    from kdbench.claims import check_claims
+    from kdbench.judging import judge
+    from kdbench.report.claims import claim_lines
+
+    found = {suite.path: check_claims(suite, checks) for suite, checks in judge(chosen).suites}
+    if as_json:
+        say(found)
+    else:
+        lines = [line for each in found.values() for line in claim_lines(each)]
+        click.echo("\n".join(lines or ["no claims on these rows"]))
+    return int(any(one.outcome is Outcome.FAILS for each in found.values() for one in each))
+
+
+@click.command()
+@click.option("--margin", default=0.5, show_default=True, help="The tolerance, in percentage points.")
+@click.option("--off", default=0.0, show_default=True, help="The true difference, in percentage points.")
+@click.option(
+    "--std", default="0.1,0.2,0.3,0.5", show_default=True, metavar="POINTS", help="Of one seed, several."
+)
+@click.option("--n", default="2,3,5,10", show_default=True, metavar="SEEDS", help="How many seeds, several.")
+def power(margin: float, off: float, std: str, n: str) -> None:
+    """How often a row is found to be reproduced, in percent, by its seeds and their spread."""
+    from kdbench.seeds.power import power_table
+
+    click.echo(power_table(margin=margin, off=off, stds=std, seeds=n))

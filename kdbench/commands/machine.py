@@ -1,0 +1,60 @@
+"""`kdbench doctor`, `bench` and `completion`: this machine, a cluster, a shell."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from kdbench.commands.options import PRECISIONS, as_form, as_json, on_where, say
+
+if TYPE_CHECKING:
+    from kdbench.spec import Form, Precision
+
+
+@click.command()
+@on_where
+def doctor(*, on: str) -> int:
+    """Check that this machine, or a cluster, can train, and say what to mend."""
+    from kdbench import doctor as local
+    from kdbench.text import columns
+
+    if on == "local":
+        found = local.examine()
+    else:
+        from kdbench.cluster import commands
+        from kdbench.cluster import doctor as cluster_doctor
+
+        found = cluster_doctor.examine(commands.profile_of(on))
+    click.echo(columns([("ok" if each.ok else "MEND", each.what, each.found) for each in found], []))
+    return int(not all(each.ok for each in found))
+
+
+@click.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print the shell's completion: eval "$(kdbench completion bash)"."""
+    from click.shell_completion import get_completion_class
+
+    kind, root = get_completion_class(shell), click.get_current_context().find_root()
+    if kind is not None:
+        click.echo(kind(root.command, {}, "kdbench", "_KDBENCH_COMPLETE").source())
+
+
+@click.command()
+@click.argument("target", nargs=-1, required=True, metavar="ROW|SUITE...")
+@as_form
+@click.option("--precision", type=click.Choice(PRECISIONS), default="float32", show_default=True)
+@as_json
+def bench(target: tuple[str, ...], *, form: Form, precision: Precision, as_json: bool) -> None:
+    """Measure data path, step and evaluation of rows on this machine; `plan` then knows their hours."""
+    from kdbench.cost import benching
+    from kdbench.machine import load_machine
+
+    runs = benching.find_runs(target, form, precision)
+    record, path = benching.bench(runs, load_machine(), lambda name: click.echo(f"measured {name}", err=True))
+    if as_json:
+        say(record)
+    else:
+        click.echo("\n".join([*benching.describe_device(record), "", benching.describe(record)]))
+        click.echo(f"\nkept in {path}")

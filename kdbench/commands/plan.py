@@ -1,0 +1,58 @@
+"""`kdbench plan`: what would be trained, what it costs, and which seeds decide the most."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from kdbench.commands.options import as_json, say, selection
+
+if TYPE_CHECKING:
+    from kdbench.workload import Selection
+
+
+@click.command()
+@selection
+@click.option("--budget", metavar="TIME", help="The verdicts' next seeds, in 40h, 90m or 2d.")
+@as_json
+def plan(chosen: Selection, *, budget: str | None, as_json: bool) -> None:
+    """Say what would be trained and what it costs; with --budget or --seeds auto, what helps most."""
+    from kdbench.cost.bill import make_bill
+    from kdbench.machine import load_machine
+    from kdbench.text import describe_plan
+    from kdbench.workload import find_work
+
+    if budget is not None or chosen.auto:
+        propose(chosen, budget, as_json=as_json)
+        return
+    machine = load_machine()
+    work = find_work(chosen, machine)
+    bill = make_bill(work, machine)
+    if as_json:
+        say(
+            [
+                {"id": run.id, "retrained": run.id in work.retrained, "run": run, "alone": bill.items[run.id]}
+                for run in work.runs
+            ]
+        )
+    else:
+        click.echo("\n".join(describe_plan(work, bill)))
+
+
+def propose(chosen: Selection, budget: str | None, *, as_json: bool) -> None:
+    """What `plan --budget` and `plan --seeds auto` print: which seeds decide the most for their time."""
+    from msgspec.structs import replace
+
+    from kdbench.machine import load_machine
+    from kdbench.seeds.deciding import parse_budget, survey
+    from kdbench.seeds.proposing import afford
+    from kdbench.text import describe_proposals
+
+    seconds = parse_budget(budget) if budget is not None else None
+    found = survey(replace(chosen, auto=True, seeds=None), load_machine()).proposals
+    chosen_ones = found if seconds is None else afford(found, seconds)
+    if as_json:
+        say(chosen_ones)
+    else:
+        click.echo("\n".join(describe_proposals(chosen_ones, found)))

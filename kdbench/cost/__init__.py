@@ -1,0 +1,1 @@
+"""What training costs, counted and measured: arithmetic, memory, hours, on the device at hand."""
