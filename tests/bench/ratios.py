@@ -1,11 +1,16 @@
-"""kdbench against the usual way (reference_step.py): ratios of CPU seconds, and the bars they must clear.
+"""kdbench against the usual way (reference_step.py): ratios of seconds, and the bars they must clear.
 
     python tests/bench/ratios.py [NAME...] [--rounds N] [--json] [--keep]
+    python tests/bench/ratios.py [NAME...] --device cuda ...
 
-Both sides have one thread, the same weights, batches and arithmetic, which is checked first. Each lives in
-a process of its own, kdbench's being a worker as `kdbench run` starts it; they take turns, round by round.
-CPU seconds are what a quiet machine's clock would show: other people's work on the machine does not count.
---keep writes them to results/bench/ratios/, with the machine's name, beside what was measured there before.
+Both sides have the same weights, batches and arithmetic, which is checked first. Each lives in a process of
+its own, kdbench's being a worker as `kdbench run` starts it; they take turns, round by round.
+
+On the CPU both have one thread, and CPU seconds are compared: they are what a quiet machine's clock would
+show, and other people's work on the machine does not count. On a GPU it is the clock's seconds. The precision
+in a name is kdbench's; the usual way has what PyTorch does there by itself: convolutions in tf32.
+
+--keep writes them to results/bench/ratios/, with the device's name, beside what was measured there before.
 Exit code 1 where a median is below its bar. Needs CIFAR-100, in KDBENCH_DATA.
 """
 
@@ -21,7 +26,7 @@ from math import isclose
 from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median
-from time import process_time
+from time import perf_counter, process_time
 from typing import Any, NamedTuple
 
 ROOT = Path(__file__).parents[2]
@@ -33,10 +38,9 @@ from msgspec import Struct  # noqa: E402
 from kdbench.cost.device import Device, device_at_hand  # noqa: E402
 from kdbench.executors.local import Worker, prepare_worker  # noqa: E402
 from kdbench.machine import Local, Machine  # noqa: E402
-from kdbench.spec import Loss, Run  # noqa: E402
+from kdbench.spec import Loss, Precision, Run  # noqa: E402
 from kdbench.store import write  # noqa: E402
 
-MACHINE = Machine(root=str(ROOT), local=Local(device="cpu", threads=1))
 SIDES = "tests.bench.sides"
 """What each side does, by name: functions of a case, in a file that imports torch."""
 
@@ -52,8 +56,12 @@ class Case(NamedTuple):
     batch_size: int = 128
     rows: int = 1
     """So many runs are trained beside each other; the usual side's seconds for one are taken so often."""
+    images: int = 0
+    """Trained on in an epoch, and a fifth as many tested; 0: all there are."""
     alike: float = 1e-3
     """The largest relative difference of the values that both sides give, a loss or a mean."""
+    precision: Precision = "float32"
+    """kdbench's."""
 
 
 MOBILENET, SHUFFLENET = "1.kd/mobilenetv2:resnet18", "1.kd/shufflenetv2:resnet18"
@@ -67,8 +75,23 @@ CASES = (
     Case("cached_shufflenetv2", 2.2, "cached", SHUFFLENET, 64),
     Case("eval_resnet18", 1.2, "evaluate", "1.baseline/resnet18"),
     Case("eval_mobilenetv2", 2.5, "evaluate", "1.baseline/mobilenetv2"),
-    Case("epoch", 2.0, "epoch", SHUFFLENET, 64, rows=4, alike=0.1),
+    Case("epoch", 2.0, "epoch", SHUFFLENET, 64, rows=4, images=5000, alike=0.1),
 )
+ROWS = (
+    ("resnet18", "5.tfkd_self/resnet18:self", 128),
+    ("mobilenetv2", MOBILENET, 128),
+    ("shufflenetv2", SHUFFLENET, 64),
+)
+GPU_BARS: dict[Precision, float] = {"tf32": 4, "bf16": 8}
+GPU_CASES = tuple(
+    Case(f"row_{student}_{precision}", bar, "epoch", row, size, alike=0.1, precision=precision)
+    for precision, bar in GPU_BARS.items()
+    for student, row, size in ROWS
+)
+"""An epoch of one row on all images, the evaluation included."""
+
+
+BARS = {case.name: case.at_least for case in (*CASES, *GPU_CASES)}
 
 
 class Ratio(Struct, frozen=True):
@@ -91,13 +114,20 @@ def runs_of(case: Case) -> list[Run]:
     suite = load_suite(ROOT / "suites" / "tfkd_cifar100.toml")
     settings = {"batch_size": case.batch_size}
     if case.sort == "epoch":
-        settings |= {"epochs": 1, "train_size": 5000, "test_size": 1000}
-    (cell,) = expand(suite, rows=case.row, seeds=[0], settings=settings)
+        settings["epochs"] = 1
+    if case.images:
+        settings |= {"train_size": case.images, "test_size": case.images // 5}
+    (cell,) = expand(suite, rows=case.row, seeds=[0], settings=settings, precision=case.precision)
     (run,) = cell.runs
     if case.rows == 1:
         return [run]
     taus = [20.0 / 2**number for number in range(case.rows)]
     return [replace(run, loss=Loss(run.loss.name, {**run.loss.params, "tau": tau})) for tau in taus]
+
+
+def machine_with(device: str) -> Machine:
+    """This machine, whatever its benchmark.toml says."""
+    return Machine(root=str(ROOT), local=Local(device=device, threads=1))
 
 
 def serve(pipe: Connection, machine: Machine, side: str) -> None:
@@ -115,23 +145,25 @@ def serve(pipe: Connection, machine: Machine, side: str) -> None:
                 return
             if case is not None:
                 act = getattr(sides, f"{side}_{case.sort}")(runs_of(case), world)
-            started = process_time()
+            clock = process_time if world.device.type == "cpu" else perf_counter
+            started = clock()
             value = act()  # type: ignore[misc]
-            pipe.send((value, process_time() - started))
+            pipe.send((value, clock() - started))
 
 
 class Side:
     """A process that does one side's work when it is asked to."""
 
-    def __init__(self, side: str) -> None:
+    def __init__(self, side: str, device: str = "cpu") -> None:
+        machine = machine_with(device)
         if side == "ours":
-            worker = Worker(MACHINE, serve, (side,))
+            worker = Worker(machine, serve, (side,))
             self.pipe, self.process = worker.pipe, worker.process
             return
         os.environ.pop("GLIBC_TUNABLES", None)  # as workers have them: they may have been set by one
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=serve, args=(theirs, MACHINE, side), daemon=True)
+        self.process = context.Process(target=serve, args=(theirs, machine, side), daemon=True)
         self.process.start()
         theirs.close()
 
@@ -140,7 +172,7 @@ class Side:
         return self._ask(case)[0]
 
     def seconds(self) -> float:
-        """Do the case; its CPU seconds."""
+        """Do the case; its seconds."""
         return self._ask(None)[1]
 
     def stop(self) -> None:
@@ -155,9 +187,9 @@ class Side:
 
 
 @contextmanager
-def both() -> Iterator[tuple[Side, Side]]:
+def both(device: str = "cpu") -> Iterator[tuple[Side, Side]]:
     """The two sides' processes."""
-    usual, ours = Side("usual"), Side("ours")
+    usual, ours = Side("usual", device), Side("ours", device)
     try:
         yield usual, ours
     finally:
@@ -192,7 +224,7 @@ def keep(ratios: Sequence[Ratio], folder: Path, device: Device) -> Path:
     path = folder / f"{device.stem}.json"
     before = msgspec.json.decode(path.read_bytes(), type=Kept).ratios if path.exists() else []
     known = {each.name: each for each in (*before, *ratios)}
-    order = [case.name for case in CASES]
+    order = [case.name for case in (*CASES, *GPU_CASES)]
     record = Kept(device, version("torch"), sorted(known.values(), key=lambda each: order.index(each.name)))
     write(path, msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n")
     return path
@@ -200,36 +232,36 @@ def keep(ratios: Sequence[Ratio], folder: Path, device: Device) -> Path:
 
 def table(ratios: Sequence[Ratio]) -> str:
     """Markdown, as the README has it."""
-    bars = {case.name: case.at_least for case in CASES}
     lines = ["| name | times as fast | rounds from - to | bar |", "| --- | --- | --- | --- |"]
-    lines += [f"| `{r.name}` | {r.ratio:.2f} | {r.min:.2f} - {r.max:.2f} | {bars[r.name]} |" for r in ratios]
+    lines += [f"| `{r.name}` | {r.ratio:.2f} | {r.min:.2f} - {r.max:.2f} | {BARS[r.name]} |" for r in ratios]
     return "\n".join(lines)
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """Measure the cases that are named, else all."""
     parser = argparse.ArgumentParser(description="kdbench against the usual way")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(case.name for case in CASES))
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BARS))
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--keep", action="store_true", help="write them to results/bench/ratios/")
     asked = parser.parse_args(words)
-    if unknown := sorted(set(asked.names) - {case.name for case in CASES}):
-        parser.error(f"unknown: {', '.join(unknown)}; there are {', '.join(case.name for case in CASES)}")
+    cases = {case.name: case for case in (CASES if asked.device == "cpu" else GPU_CASES)}
+    if unknown := sorted(set(asked.names) - set(cases)):
+        parser.error(f"unknown: {', '.join(unknown)}; on {asked.device} there are {', '.join(cases)}")
     if asked.rounds < 1:
         parser.error("--rounds: at least 1")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     ratios = []
-    with both() as (usual, ours):
-        for case in (case for case in CASES if not asked.names or case.name in asked.names):
-            ratios.append(compare(case, asked.rounds, usual, ours))
+    with both(asked.device) as (usual, ours):
+        for name in cases if not asked.names else [name for name in cases if name in asked.names]:
+            ratios.append(compare(cases[name], asked.rounds, usual, ours))
             print(table(ratios[-1:]).splitlines()[-1], file=sys.stderr)  # noqa: T201 - a script
     if asked.keep:
-        keep(ratios, ROOT / "results" / "bench" / "ratios", device_at_hand(MACHINE))
+        keep(ratios, ROOT / "results" / "bench" / "ratios", device_at_hand(machine_with(asked.device)))
     told: Any = json.dumps(msgspec.to_builtins(ratios), indent=1) if asked.json else table(ratios)
     print(told)  # noqa: T201
-    bars = {case.name: case.at_least for case in CASES}
-    return int(any(each.ratio < bars[each.name] for each in ratios))
+    return int(any(each.ratio < BARS[each.name] for each in ratios))
 
 
 if __name__ == "__main__":

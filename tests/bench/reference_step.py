@@ -20,8 +20,8 @@ from torchvision import transforms
 from kdbench.spec import Run
 from kdbench.training.world import statistics
 
-WORKERS = 0
-"""Of the DataLoader: none, as both sides have one core."""
+WORKERS = {"cpu": 0, "cuda": 4}
+"""Of the DataLoader: none where both sides have one core."""
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Of the student's logits, the classes and the teacher's logits."""
 
@@ -41,7 +41,9 @@ class Pictures(Dataset[tuple[Tensor, int]]):
         return self.transform(Image.fromarray(self.images[index])), self.labels[index]
 
 
-def training_loader(run: Run, images: Tensor, labels: Tensor) -> DataLoader[tuple[Tensor, int]]:
+def training_loader(
+    run: Run, images: Tensor, labels: Tensor, device: str = "cpu"
+) -> DataLoader[tuple[Tensor, int]]:
     """Shuffled batches: crop, flip, rotation, normalisation."""
     recipe = run.recipe
     transform = transforms.Compose(
@@ -54,14 +56,25 @@ def training_loader(run: Run, images: Tensor, labels: Tensor) -> DataLoader[tupl
         ]
     )
     pictures = Pictures(images, labels, transform)
-    return DataLoader(pictures, batch_size=recipe.batch_size, shuffle=True, num_workers=WORKERS)
+    return DataLoader(
+        pictures,
+        batch_size=recipe.batch_size,
+        shuffle=True,
+        num_workers=WORKERS[device],
+        pin_memory=device != "cpu",
+    )
 
 
-def evaluation_loader(run: Run, images: Tensor, labels: Tensor) -> DataLoader[tuple[Tensor, int]]:
+def evaluation_loader(
+    run: Run, images: Tensor, labels: Tensor, device: str = "cpu"
+) -> DataLoader[tuple[Tensor, int]]:
     """Batches in the data set's order, as large as in training."""
     transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize(*statistics(run))])
     return DataLoader(
-        Pictures(images, labels, transform), batch_size=run.recipe.batch_size, num_workers=WORKERS
+        Pictures(images, labels, transform),
+        batch_size=run.recipe.batch_size,
+        num_workers=WORKERS[device],
+        pin_memory=device != "cpu",
     )
 
 
@@ -140,7 +153,8 @@ def train_epoch(
     """One pass over the training images; the mean of the batches' losses."""
     student.train()
     teacher.eval()
-    values = [step(student, teacher, x, y, loss, optimizer) for x, y in loader]
+    device = next(student.parameters()).device
+    values = [step(student, teacher, x.to(device), y.to(device), loss, optimizer) for x, y in loader]
     return sum(values) / len(values)
 
 
@@ -148,7 +162,9 @@ def evaluate(student: nn.Module, loader: DataLoader[tuple[Tensor, int]]) -> tupl
     """The accuracy in percent and the mean of the batches' cross-entropies."""
     student.eval()
     right, losses = 0, []
-    for x, y in loader:
+    device = next(student.parameters()).device
+    for images, labels in loader:
+        x, y = images.to(device), labels.to(device)
         outputs = student(x).logits
         losses.append(nn.functional.cross_entropy(outputs, y).item())
         right += int((outputs.argmax(dim=1) == y).sum())

@@ -146,8 +146,9 @@ def usual_epoch(runs: Sequence[Run], world: World) -> Act:
     """One run of one epoch."""
     run, data = runs[0], world.dataset(runs[0].dataset)
     train, test = run.recipe.train_size, run.recipe.test_size
-    loader = reference.training_loader(run, data.train_images[:train], data.train_labels[:train])
-    tests = reference.evaluation_loader(run, data.test_images[:test], data.test_labels[:test])
+    device = world.device.type
+    loader = reference.training_loader(run, *some(data.train_images, data.train_labels, train), device)
+    tests = reference.evaluation_loader(run, *some(data.test_images, data.test_labels, test), device)
 
     def act() -> float:
         student, teacher, optimizer = networks(run, world)
@@ -156,6 +157,11 @@ def usual_epoch(runs: Sequence[Run], world: World) -> Act:
         return loss
 
     return act
+
+
+def some(images: Tensor, labels: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """The first images of a data set with their labels; 0: all."""
+    return images[: size or None], labels[: size or None]
 
 
 def mean_square(batches: Iterator[Tensor]) -> float:

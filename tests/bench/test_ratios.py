@@ -74,6 +74,21 @@ def test_cases_are_those_of_the_table() -> None:
     }
 
 
+def test_cases_of_a_gpu_are_whole_epochs_in_the_precision_of_their_name() -> None:
+    assert {case.name: case.at_least for case in ratios.GPU_CASES} == {
+        "row_resnet18_tf32": 4,
+        "row_mobilenetv2_tf32": 4,
+        "row_shufflenetv2_tf32": 4,
+        "row_resnet18_bf16": 8,
+        "row_mobilenetv2_bf16": 8,
+        "row_shufflenetv2_bf16": 8,
+    }
+    for case in ratios.GPU_CASES:
+        (run,) = ratios.runs_of(case)
+        assert (run.recipe.train_size, run.recipe.test_size, run.recipe.epochs) == (0, 0, 1)
+        assert case.name.split("_")[1:] == [run.student, run.precision]
+
+
 def test_rows_of_a_cohort_are_one_cohort() -> None:
     from kdbench.cohorts import make_cohorts
 
@@ -117,7 +132,7 @@ def test_sides_that_compute_something_else_are_not_compared() -> None:
 def test_missed_bar_exits_with_1(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], ratio: float, code: int
 ) -> None:
-    monkeypatch.setattr(ratios, "Side", lambda _: pytest.MonkeyPatch())
+    monkeypatch.setattr(ratios, "Side", lambda *_: pytest.MonkeyPatch())
     monkeypatch.setattr(pytest.MonkeyPatch, "stop", lambda _: None, raising=False)
     monkeypatch.setattr(ratios, "compare", lambda case, *_: ratios.Ratio(case.name, ratio, 1, 99, 5))
     assert ratios.main(["views", "--json"]) == code
@@ -142,3 +157,13 @@ def test_both_sides_of_a_step_give_the_same_loss() -> None:
     case = next(case for case in ratios.CASES if case.name == "step_shufflenetv2")
     with ratios.both() as (usual, ours):
         assert ratios.compare(case._replace(batch_size=4), 1, usual, ours).ratio > 0
+
+
+@pytest.mark.slow
+@pytest.mark.real
+@pytest.mark.usefixtures("real_cifar100")
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_both_sides_of_a_row_train_an_epoch_and_evaluate(device: str) -> None:
+    case = ratios.GPU_CASES[2]._replace(images=640, batch_size=32, precision="float32")
+    with ratios.both(device) as (usual, ours):
+        assert ratios.compare(case, 1, usual, ours).ratio > 0
