@@ -55,6 +55,7 @@ def opened(data: str, tmp_path: Path) -> Iterator[Opened]:
     def make(device: str, name: str = "here", **local: Any) -> World:  # noqa: ANN401 - of benchmark.toml
         place, folders = Data(folder=data, offline=True), Folders(results="results", scratch="scratch")
         root = str(tmp_path / f"{device}-{name}")
+        torch.set_deterministic_debug_mode("default")  # a world of the CPU sets it for the whole process
         return open_world(
             Machine(local=Local(device=device, **local), data=place, folders=folders, root=root)
         )
