@@ -118,7 +118,7 @@ def describe_device(record: Record) -> Iterator[str]:
     yield f"{record.device}; torch {record.torch}"
     for precision, best in record.attainable.items():
         yield (
-            f"{precision}: {best.flops / 1e9:,.0f} GFLOP/s in a product of large matrices, "
+            f"{precision}: {best.flops / 1e9:,.0f} GFLOP/s in a product of matrices or a convolution, "
             f"{best.bytes / 1e9:,.1f} GB/s in a copy"
         )
     yield "The floor: the arithmetic, or what convolutions and products read and write, at these speeds."

@@ -6,7 +6,7 @@
           "data": {"rate": 60000.0, "share": 0.05}, "step": ..., "teacher": ..., "evaluation": ... } } }
 
 `rate` is in images per second; `share` is the share of the fastest that the arithmetic or the traffic
-allows, at what the device attains in a product of large matrices and in a copy.
+allows, at what the device attains in a product of large matrices or a convolution, and in a copy.
 """
 
 from collections.abc import Callable, Iterator
@@ -29,7 +29,7 @@ class Attainable(Struct, frozen=True):
     """The most that was measured of a device at a precision."""
 
     flops: float
-    """A second, in a product of large matrices."""
+    """A second, in a product of large matrices or a convolution."""
     bytes: float
     """A second, read and written, in a copy."""
 
