@@ -39,7 +39,7 @@ class InvertedResidual(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, ins, H, W) to (N, outs, H / stride, W / stride)."""
         y: Tensor = self.branch(x)
-        return x + y if self.adds else y
+        return y.add_(x) if self.adds else y
 
 
 def mobilenetv2(classes: int, channels: int) -> nn.Module:

@@ -41,7 +41,7 @@ class InvertedResidual(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, ins, H, W) to (N, outs, H / stride, W / stride)."""
         y: Tensor = self.branch(x)
-        return x + y if self.adds else y
+        return y.add_(x) if self.adds else y
 
 
 def mobilenetv2_fnkd(classes: int, channels: int) -> nn.Module:

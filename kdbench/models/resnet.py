@@ -27,7 +27,7 @@ class Residual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, ins, H, W) to (N, outs, H / stride, W / stride)."""
-        return relu(self.branch(x) + self.shortcut(x), inplace=True)
+        return relu(self.branch(x).add_(self.shortcut(x)), inplace=True)
 
 
 Block = Callable[[int, int, int], Residual]

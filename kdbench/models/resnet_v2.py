@@ -29,7 +29,7 @@ class PreActivated(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, ins, H, W) to (N, outs, H / stride, W / stride)."""
-        return self.branch(x) + self.shortcut(x)  # type: ignore[no-any-return]
+        return self.branch(x).add_(self.shortcut(x))  # type: ignore[no-any-return]
 
 
 def resnet20_v2(classes: int, channels: int) -> nn.Module:
