@@ -71,7 +71,7 @@ def losses() -> list[Loss]:
     for path in SUITES:
         suite = load_suite(path)
         for form in ("printed", "released"):
-            for cell in expand(suite, form=form, seeds=[0]):  # type: ignore[arg-type]
+            for cell in expand(suite, form=form, seeds=[0]):
                 found.setdefault(cell.runs[0].loss.name, cell.runs[0].loss)
     return [found[name] for name in sorted(found)]
 
@@ -134,7 +134,7 @@ def test_loss_and_its_gradient_are_the_same(device: str, loss: Loss) -> None:
         teacher = [output(where, 3)[1]] * entry.teacher
         near = [(draw(100, 100) > 1).to(torch.uint8).to(where)] * entry.neighbours
         found = function(student, torch.arange(7, device=where), *teacher, *near)
-        found.backward()
+        found.backward()  # type: ignore[no-untyped-call]
         assert features.grad is not None
         return found.detach().cpu(), features.grad.cpu()
 
