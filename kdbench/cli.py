@@ -26,14 +26,27 @@ from kdbench.commands.upkeep import fingerprint, fsck, gc
 from kdbench.errors import UserError, plain
 
 STOPPED = 130
-COMMANDS = (
-    (run, plan, status, cancel, retry, logs),
-    (check, report, plot, claims, power),
-    (attribute, equivalence, compare, history, bundle, verify),
-    (lint, audit, list_, show, reference, schema),
-    (data, import_, bench, doctor, completion),
-    (gc, fsck, fingerprint),
-)
+COMMANDS = {
+    "Train": (run, plan, status, cancel, retry, logs),
+    "Judge": (check, report, plot, claims, power),
+    "Explain": (attribute, equivalence, compare, history, bundle, verify),
+    "Read": (lint, audit, list_, show, reference, schema),
+    "Prepare": (data, import_, bench, doctor, completion),
+    "Clean up": (gc, fsck, fingerprint),
+}
+
+
+class Sections(click.Group):
+    """A command whose help lists those below it under headings."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """Write the headings of COMMANDS, each with its commands."""
+        widest = max(len(name) for name in self.commands)
+        for heading, commands in COMMANDS.items():
+            with formatter.section(heading):
+                formatter.write_dl(
+                    [(f"{each.name:<{widest}}", each.get_short_help_str(limit=100)) for each in commands]
+                )
 
 
 def main() -> None:
@@ -58,7 +71,7 @@ def main() -> None:
     sys.exit(code)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(cls=Sections, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__)
 def cli() -> None:
     """Which printed numbers of a distillation paper come out again, how sure are we, and if not, why not?
@@ -67,6 +80,6 @@ def cli() -> None:
     """
 
 
-for group in COMMANDS:
+for group in COMMANDS.values():
     for command in group:
         cli.add_command(command)

@@ -597,6 +597,17 @@ def written(surface: dict[str, list[str]]) -> list[str]:
     return sorted(lines)
 
 
+def test_help_says_in_a_line_what_each_command_does(
+    kdbench: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    told = kdbench("--help").out
+    for name in cli.commands:
+        (line,) = (line for line in told.splitlines() if line.startswith(f"  {name} "))
+        assert line.endswith(".")
+        assert not line.endswith("..")
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_help(kdbench: Command, name: str) -> None:
     done = kdbench(*name.split(), "--help")

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 @click.option("--issue", "as_issue", is_flag=True, help="Print the regressions as the text of an issue.")
 @as_json
 def compare(chosen: Selection, *, a: str, b: str, as_issue: bool, as_json: bool) -> int:
-    """Hold the rows of SUITE as B has them against the same rows as A has them, regressions first.
+    """Hold results against results, row by row.
+
+    The rows of SUITE as B has them against the same rows as A has them, regressions first.
 
     A and B are results folders, commits of this repository, or the word `printed`.
     """
@@ -44,7 +46,10 @@ def compare(chosen: Selection, *, a: str, b: str, as_issue: bool, as_json: bool)
 @as_form
 @as_json
 def history(row: str, *, form: Form, as_json: bool) -> None:
-    """What a ROW gave with each version of kdbench that trained it, and where that changed."""
+    """What a ROW gave with each version of kdbench.
+
+    And where that changed.
+    """
     from kdbench.evidence import comparing
 
     points = comparing.past(row, form)
@@ -65,7 +70,10 @@ def history(row: str, *, form: Form, as_json: bool) -> None:
     help="A file to write.",
 )
 def bundle(chosen: Selection, *, output: Path) -> None:
-    """Write the evidence for SUITE into one file: records, predictions, suites, digests, verdicts."""
+    """Write the evidence for SUITE into one file.
+
+    It holds records, predictions, suites, digests and verdicts.
+    """
     from kdbench.evidence import bundle as bundling
 
     made = bundling.bundle(chosen, output)
@@ -78,7 +86,10 @@ def bundle(chosen: Selection, *, output: Path) -> None:
 @click.argument("bundle", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @as_json
 def verify(bundle: Path, *, as_json: bool) -> int:
-    """Judge a BUNDLE again: every accuracy from its predictions, every verdict from its records."""
+    """Judge a BUNDLE of evidence again.
+
+    Every accuracy is computed from its predictions, every verdict from its records.
+    """
     from kdbench.evidence import verify as verifying
 
     found = verifying.verify(bundle)
@@ -99,7 +110,10 @@ def verify(bundle: Path, *, as_json: bool) -> int:
 def attribute(
     row: str, *, seeds: str | None, train: bool, jobs: int | None, offline: bool, as_json: bool
 ) -> None:
-    """How much of the difference between paper and code each delta of a ROW explains."""
+    """How much of a number each delta explains.
+
+    A delta of a ROW is a difference between its paper and the released code.
+    """
     from kdbench.evidence import attributing
     from kdbench.text import describe_attribution
     from kdbench.workload import parse_seeds
@@ -132,7 +146,10 @@ def equivalence(
     offline: bool,
     as_json: bool,
 ) -> int:
-    """Train a ROW both ways over seeds and keep the paired equivalence test, which verdicts then cite."""
+    """Test whether a faster arithmetic may stand for float32.
+
+    A ROW is trained both ways over seeds; the paired test is kept, and verdicts cite it.
+    """
     from kdbench.evidence import proving
     from kdbench.evidence.equivalence import describe
 

@@ -32,7 +32,10 @@ def status(chosen: Selection, *, as_json: bool) -> None:
 @click.command()
 @selection
 def cancel(chosen: Selection) -> None:
-    """End the jobs of a suite on the cluster; what they have trained so far is kept."""
+    """End the jobs of a suite on the cluster.
+
+    What they have trained so far is kept.
+    """
     from kdbench.cluster import commands
 
     click.echo(commands.cancel(chosen))
@@ -43,7 +46,10 @@ def cancel(chosen: Selection) -> None:
 @click.option("-f", "--follow", is_flag=True, help="Go on while it is queued or running.")
 @as_form
 def logs(row: str, *, follow: bool, form: Form) -> None:
-    """What jobs wrote of a ROW's runs, and the traceback of those that failed."""
+    """What jobs wrote of a ROW's runs.
+
+    And the traceback of those that failed.
+    """
     from kdbench.cluster import logs as written
 
     for line in (written.follow if follow else written.read)(row, form):

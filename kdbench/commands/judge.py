@@ -42,7 +42,10 @@ def pronounce(chosen: Selection, *, strict: bool, as_json: bool, report: bool) -
 @judgement
 @as_json
 def claims(chosen: Selection, *, as_json: bool) -> int:
-    """Hold what papers conclude against what is stored; 1 where a conclusion does not hold."""
+    """Hold what papers conclude against what is stored.
+
+    Exits with 1 where a conclusion does not hold.
+    """
     from kdbench.claim import Outcome
     from kdbench.claims import check_claims
     from kdbench.judging import judge
@@ -65,7 +68,10 @@ def claims(chosen: Selection, *, as_json: bool) -> int:
 )
 @click.option("--n", default="2,3,5,10", show_default=True, metavar="SEEDS", help="How many seeds, several.")
 def power(margin: float, off: float, std: str, n: str) -> None:
-    """How often a row is found to be reproduced, in percent, by its seeds and their spread."""
+    """How many seeds a verdict takes.
+
+    As a table: how often a row is found to be reproduced, in percent, by its seeds and their spread.
+    """
     from kdbench.seeds.power import power_table
 
     click.echo(power_table(margin=margin, off=off, stds=std, seeds=n))

@@ -75,7 +75,10 @@ _list_names("datasets", "data sets")
 @as_form
 @as_json
 def show(row: str, *, form: Form, as_json: bool) -> None:
-    """All about a ROW, by the address that `list rows` prints: run, objective, reference, deltas."""
+    """All about a ROW, by the address that `list rows` prints.
+
+    Its run, objective, reference and deltas.
+    """
     from kdbench.address import find_row
     from kdbench.text import describe_row
 

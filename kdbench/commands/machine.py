@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 @click.command()
 @on_where
 def doctor(*, on: str) -> int:
-    """Check that this machine, or a cluster, can train, and say what to mend."""
+    """Check that this machine, or a cluster, can train.
+
+    And say what to mend.
+    """
     from kdbench import doctor as local
     from kdbench.text import columns
 
@@ -33,7 +36,10 @@ def doctor(*, on: str) -> int:
 @click.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
-    """Print the shell's completion: eval "$(kdbench completion bash)"."""
+    """Print a shell's completion.
+
+    For example: eval "$(kdbench completion bash)".
+    """
     from click.shell_completion import get_completion_class
 
     kind, root = get_completion_class(shell), click.get_current_context().find_root()
@@ -47,7 +53,10 @@ def completion(shell: str) -> None:
 @click.option("--precision", type=click.Choice(PRECISIONS), default="float32", show_default=True)
 @as_json
 def bench(target: tuple[str, ...], *, form: Form, precision: Precision, as_json: bool) -> None:
-    """Measure data path, step and evaluation of rows on this machine; `plan` then knows their hours."""
+    """Measure how fast this machine trains rows.
+
+    Data path, step and evaluation, against the floor; `plan` then knows their hours.
+    """
     from kdbench.cost import benching
     from kdbench.machine import load_machine
 

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 @click.option("--budget", metavar="TIME", help="The verdicts' next seeds, in 40h, 90m or 2d.")
 @as_json
 def plan(chosen: Selection, *, budget: str | None, as_json: bool) -> None:
-    """Say what would be trained and what it costs; with --budget or --seeds auto, what helps most."""
+    """Say what would be trained and what it costs.
+
+    With --budget or --seeds auto: which seeds decide the most.
+    """
     from kdbench.cost.bill import make_bill
     from kdbench.machine import load_machine
     from kdbench.text import describe_plan

@@ -26,7 +26,9 @@ def reference() -> None:
 @click.option("--source", required=True, metavar="TEXT", help='Where you read it: "Table 2, in the PDF".')
 @click.option("--replace", is_flag=True, help="Where the row has a number already.")
 def add(row: str, *, sic: bool, replace: bool, **given: str | None) -> None:
-    """Write a number, with its source, into a ROW: the address that `list rows` prints.
+    """Write a number, with its source, into a ROW.
+
+    A ROW is named by the address that `list rows` prints.
 
     Every other line of the suite stays as it is. Nothing is written if the suite would not load.
     """

@@ -49,7 +49,10 @@ def report(
     with_ages: bool,
     with_audit: bool,
 ) -> None:
-    """Write the report: Markdown, a page, data, tables for LaTeX, JUnit, a badge."""
+    """Write the report, in any of eight formats.
+
+    Markdown, a page, data, tables for LaTeX, JUnit, a badge.
+    """
     from kdbench import judging, reporting
     from kdbench.report.ages import ages
     from kdbench.report.formats import write_out

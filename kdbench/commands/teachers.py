@@ -21,7 +21,10 @@ from kdbench.commands.options import as_json, say
 @click.option("--resize", type=click.IntRange(min=0), default=0, help="Their shorter side before that.")
 @as_json
 def import_(file: Path, *, source: str, as_json: bool, **asked: Any) -> None:  # noqa: ANN401 - Request's
-    """Make a teacher of a FILE of weights: PyTorch's state dict, safetensors, or MXNet's .params."""
+    """Make a teacher of a FILE of weights.
+
+    PyTorch's state dict, safetensors, or MXNet's .params.
+    """
     from kdbench.importing.passport import describe
     from kdbench.importing.teacher import Request, import_teacher
     from kdbench.machine import load_machine

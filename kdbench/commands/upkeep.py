@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 @click.option("-n", "--dry-run", is_flag=True, help="Only say what would go.")
 @as_json
 def gc(suite: tuple[str, ...], *, dry_run: bool, as_json: bool) -> None:
-    """Remove what no row needs: weights nobody learns from, and what dead processes left.
+    """Remove what no row needs.
+
+    Weights nobody learns from, and what dead processes left.
 
     Every suite of suites/ counts, and each SUITE that is named, as printed and as released, with the seeds
     used so far. Results are never touched. Weights of runs made with --set or --smoke go; they can be made
@@ -41,7 +43,10 @@ def gc(suite: tuple[str, ...], *, dry_run: bool, as_json: bool) -> None:
 @click.command()
 @as_json
 def fsck(*, as_json: bool) -> int:
-    """Hold every stored file against its digest and its identity; exit with 1 if one is wrong."""
+    """Hold every stored file against its digest.
+
+    And against its identity; exit with 1 if one is wrong.
+    """
     from collections import Counter
 
     from kdbench.errors import plain
@@ -69,7 +74,9 @@ def fsck(*, as_json: bool) -> int:
 @as_form
 @as_json
 def fingerprint(row: str, *, seed: int, steps: int, deterministic: bool, form: Form, as_json: bool) -> None:
-    """The digest of a ROW's weights after 20 steps: the same on two machines that compute the same.
+    """The digest of a ROW's weights after 20 steps.
+
+    It is the same on two machines that compute the same.
 
     Nothing is stored, and no stored weights are needed: a teacher is what it is after as many steps.
     """
