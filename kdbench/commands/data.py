@@ -75,7 +75,10 @@ def data_verify(name: tuple[str, ...]) -> None:
 @click.argument("name")
 @as_json
 def data_neighbours(name: str, *, as_json: bool) -> None:
-    """Which classes are near each other, as anisotropic losses have it, and the digest of that."""
+    """Which classes are near each other.
+
+    As anisotropic losses have it, and the digest of that.
+    """
     from kdbench.catalog import load
     from kdbench.text import columns
 
@@ -91,7 +94,10 @@ def data_neighbours(name: str, *, as_json: bool) -> None:
 @click.argument("name")
 @offline
 def data_weights(name: str, *, offline: bool) -> None:
-    """Fetch published weights (timm/resnet50.a1_in1k) and tell how a row names them."""
+    """Fetch published weights, and tell how a row names them.
+
+    For example timm/resnet50.a1_in1k.
+    """
     from kdbench.data.place import fetch_weights
     from kdbench.machine import load_machine
     from kdbench.store import digest
