@@ -32,7 +32,7 @@ golden:
 costs:
 	python -m kdbench.training.counting
 
-# Speed against the usual way, with its bars (docs/cost.md); an hour of one core. Needs CIFAR-100.
+# Speed against the usual way, with its bars (docs/cost.md); some twenty minutes of one core. Needs CIFAR-100.
 ratios:
 	python tests/bench/ratios.py
 
