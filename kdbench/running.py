@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from kdbench.data.place import fetch_dataset, fetch_weights, list_datasets, where
 from kdbench.dispatch import dispatch
 from kdbench.errors import StoppedError, UserError
+from kdbench.executors.asking import ask
 from kdbench.executors.door import Door
 from kdbench.executors.local import LocalExecutor, default_slots
 from kdbench.executors.torchrun import Launched, help_first, launched, opened
@@ -144,8 +145,8 @@ def train_missing(work: Workload, machine: Machine, way: Way) -> None:
     """Train what has no result, in as many processes as there are slots.
 
     Raises:
-        UserError: results cannot be written, or a data set or an imported teacher cannot be had, is damaged
-            or does not fit.
+        UserError: results cannot be written, the device cannot train what is asked for, or a data set or an
+            imported teacher cannot be had, is damaged or does not fit.
     """
     import click
 
@@ -153,6 +154,7 @@ def train_missing(work: Workload, machine: Machine, way: Way) -> None:
     if not work.runs:
         return
     check_parts(work.runs, machine.local.processes + (way.door.others if way.door else 0))
+    check_device(work.runs, machine)
     check_writable(machine.results)
     check_writable(machine.scratch)
     fetch_missing(work.runs, machine)
@@ -181,6 +183,17 @@ def check_parts(runs: Iterable[Run], processes: int) -> None:
             for parts, run in sorted(found.items())
         )
     )
+
+
+def check_device(runs: Iterable[Run], machine: Machine) -> None:
+    """Refuse runs that this machine's device cannot train: float32 on whatever there is, it always can.
+
+    Raises:
+        UserError: the device is not there, or has no such arithmetic.
+    """
+    precisions = {run.precision for run in runs}
+    if precisions != {"float32"} or machine.local.device not in ("auto", "cpu"):
+        list(ask(machine, "kdbench.training.world:check_device", sorted(precisions)))
 
 
 @contextmanager

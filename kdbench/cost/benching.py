@@ -2,16 +2,14 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from glob import escape
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 from msgspec.structs import replace
 
-from kdbench import catalog
 from kdbench.address import find_row
 from kdbench.cost.speeds import Measured, Record, kind, save_record
 from kdbench.errors import UserError
-from kdbench.executors.local import Worker, ending, prepare_worker
+from kdbench.executors.asking import ask
 from kdbench.machine import Machine
 from kdbench.plan import expand
 from kdbench.spec import Cell, Form, Precision, Run
@@ -67,39 +65,12 @@ def bench(runs: list[Run], machine: Machine, tell: Callable[[str], None]) -> tup
     """
     check_writable(machine.results / "bench")
     found: list[Record] = []
-    for record in _measured(runs, machine):
+    for record in ask(machine, MEASURE, runs):
         path = save_record(machine.results, record)
         found.append(record)
         tell(*record.kinds)
     last = found[-1]
     return replace(last, kinds={name: each for one in found for name, each in one.kinds.items()}), path
-
-
-def _measured(runs: list[Run], machine: Machine) -> Iterator[Record]:
-    """Records from a worker as `kdbench run` starts it: its memory and threads are those of training."""
-    worker = Worker(machine, work, (runs,))
-    try:
-        while (told := worker.pipe.recv()) is not None:
-            if isinstance(told, tuple):
-                raise UserError(*told)
-            yield told
-    except EOFError as error:
-        worker.process.join()
-        raise UserError(f"the measuring process died ({ending(worker.process.exitcode)})") from error
-    finally:
-        worker.stop()
-
-
-def work(pipe: Connection, machine: Machine, runs: list[Run]) -> None:
-    """What the worker does: it sends a record for each run, then None; or what is wrong, a tuple."""
-    prepare_worker(machine, None)
-    try:
-        for record in catalog.load(MEASURE)(runs, machine):
-            pipe.send(record)
-    except UserError as error:
-        pipe.send(error.problems)
-    else:
-        pipe.send(None)
 
 
 def describe(record: Record) -> str:

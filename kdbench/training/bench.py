@@ -141,7 +141,7 @@ def _drain(batches: Iterable[object]) -> None:
         pass
 
 
-def measure_all(runs: Sequence[Run], machine: Machine) -> Iterator[Record]:
+def measure_all(machine: Machine, runs: Sequence[Run]) -> Iterator[Record]:
     """What this machine attains, and the speed of each run, as soon as it is measured.
 
     Raises:

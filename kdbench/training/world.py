@@ -2,7 +2,7 @@
 
 import platform
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
@@ -25,11 +25,12 @@ from kdbench.importing.stored import find_imported
 from kdbench.lease import Lease, Watch, take
 from kdbench.machine import Machine
 from kdbench.presence import Presence, patiently
-from kdbench.spec import Recipe, Run, Teacher
+from kdbench.spec import Precision, Recipe, Run, Teacher
 from kdbench.store import digest, index, load_result, weights_file
 from kdbench.training.checkpoint import load_weights
 from kdbench.training.group import Group
 from kdbench.training.memory import Need
+from kdbench.training.precision import check_precision
 
 if TYPE_CHECKING:
     from kdbench.executors.door import Door
@@ -190,6 +191,34 @@ def _remove_damaged(scratch: Path, teacher: Teacher) -> None:
             path.unlink(missing_ok=True)
 
 
+def device_of(machine: Machine) -> torch.device:
+    """The device that benchmark.toml chooses; on `cuda` one of them, by its number.
+
+    Raises:
+        UserError: it is not there.
+    """
+    wanted = machine.local.device
+    name = ("cuda" if torch.cuda.is_available() else "cpu") if wanted == "auto" else wanted
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"benchmark.toml, [local], device = {wanted!r}: {reason}; valid: auto, cpu, cuda"
+        ) from error
+
+
+def check_device(machine: Machine, precisions: Iterable[Precision]) -> Iterator[Precision]:
+    """The precisions at which the device that benchmark.toml chooses can train: all of these.
+
+    Raises:
+        UserError: it is not there, or has no such arithmetic.
+    """
+    for precision in precisions:
+        check_precision(precision, device_of(machine))
+        yield precision
+
+
 def open_world(machine: Machine, door: "Door | None" = None) -> World:
     """Set up this process for training: threads, device, deterministic algorithms.
 
@@ -202,15 +231,7 @@ def open_world(machine: Machine, door: "Door | None" = None) -> World:
     Raises:
         UserError: the device of benchmark.toml is not there.
     """
-    wanted = machine.local.device
-    name = ("cuda" if torch.cuda.is_available() else "cpu") if wanted == "auto" else wanted
-    try:
-        device = torch.empty(0, device=name).device  # that of `cuda` is one of them, by its number
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(
-            f"benchmark.toml, [local], device = {wanted!r}: {reason}; valid: auto, cpu, cuda"
-        ) from error
+    device = device_of(machine)
     torch.set_num_threads(machine.local.threads)
     if device.type == "cpu" or machine.local.deterministic:
         torch.set_deterministic_debug_mode("error")  # use_deterministic_algorithms imports the compiler: 5 s

@@ -164,6 +164,7 @@ def test_both_sides_of_a_step_give_the_same_loss() -> None:
 @pytest.mark.usefixtures("real_cifar100")
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 def test_both_sides_of_a_row_train_an_epoch_and_evaluate(device: str) -> None:
-    case = ratios.GPU_CASES[2]._replace(images=640, batch_size=32, precision="float32")
+    """So few steps in orders that differ leave losses that are alike, not equal."""
+    case = ratios.GPU_CASES[2]._replace(images=256, batch_size=32, precision="float32", alike=0.5)
     with ratios.both(device) as (usual, ours):
         assert ratios.compare(case, 1, usual, ours).ratio > 0

@@ -1,0 +1,60 @@
+"""What the training side is asked in a process of its own, and what is refused before anything is trained."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kdbench.errors import UserError
+from kdbench.executors.asking import ask
+from kdbench.machine import Machine
+from tests.conftest import Command
+
+
+def said(_: Machine, words: list[str]) -> Iterator[str]:
+    """Each word; `wrong` is wrong in two ways, and `end` is the end of the process."""
+    for word in words:
+        if word == "wrong":
+            raise UserError("one", "two")
+        if word == "end":
+            os._exit(3)
+        yield word
+
+
+def asked(*words: str) -> Iterator[object]:
+    return ask(Machine(root="."), f"{__name__}:said", list(words))
+
+
+def test_answers_come_as_they_are_said() -> None:
+    answers = asked("a", "b", "wrong")
+    assert [next(answers), next(answers)] == ["a", "b"]
+
+
+def test_what_is_wrong_comes_whole() -> None:
+    with pytest.raises(UserError) as error:
+        list(asked("wrong"))
+    assert error.value.problems == ("one", "two")
+
+
+def test_process_that_dies_is_told() -> None:
+    with pytest.raises(UserError, match=r"tests\.test_asking:said: its process died \(exit code 3\)"):
+        list(asked("end"))
+
+
+@pytest.mark.parametrize(
+    ("device", "precision", "why"),
+    [
+        ("auto", "tf32", "precision tf32 is arithmetic of GPUs"),
+        ("cuda:99", "float32", "benchmark.toml, [local], device = 'cuda:99'"),
+    ],
+)
+def test_device_that_cannot_train_is_refused_at_once(
+    kdbench: Command, project: Path, device: str, precision: str, why: str
+) -> None:
+    settings = f'[data]\noffline = true\n[local]\ndevice = "{device}"\n'
+    (project / "benchmark.toml").write_text(settings, encoding="utf-8")
+    done = kdbench("run", "suites/small", "--precision", precision)
+    assert (done.code, done.out, done.err.count("error: ")) == (2, "", 1)
+    assert why in done.err
+    assert not (project / "results").exists()
