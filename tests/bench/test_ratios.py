@@ -15,6 +15,7 @@ from kdbench.models.output import Output
 from kdbench.spec import Loss, Run
 from tests.bench import ratios, reference_step, sides
 from tests.build import make_run
+from tests.devices import DEVICES
 
 KD = Loss("kd_released", {"alpha": 0.95, "tau": 20.0})
 REG = Loss("tfkd_reg_released", {"alpha": 0.1, "tau": 20.0, "a": 0.99, "multiplier": 100.0})
@@ -162,7 +163,7 @@ def test_both_sides_of_a_step_give_the_same_loss() -> None:
 @pytest.mark.slow
 @pytest.mark.real
 @pytest.mark.usefixtures("real_cifar100")
-@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+@pytest.mark.parametrize("device", DEVICES)
 def test_both_sides_of_a_row_train_an_epoch_and_evaluate(device: str) -> None:
     """So few steps in orders that differ leave losses that are alike, not equal."""
     case = ratios.GPU_CASES[2]._replace(images=256, batch_size=32, precision="float32", alike=0.5)
