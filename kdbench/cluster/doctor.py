@@ -115,6 +115,8 @@ def _node(machine: Machine, profile: Profile) -> Iterator[Finding]:
         cure = "" if ok else f": {seen['node']} cannot see or write it; use a folder that nodes share"
         yield Finding("on the node", f"{folder}{cure}", ok)
     yield from _training(seen, profile)
+    if profile.work.nodes > 1 and "lacks" not in seen:
+        yield _meeting(machine, profile)
 
 
 def _training(seen: dict[str, Any], profile: Profile) -> Iterator[Finding]:
@@ -141,6 +143,35 @@ def _gpus(seen: dict[str, Any], wanted: int) -> Finding:
 
 
 def _probe(profile: Profile, name: str, folders: list[Path]) -> dict[str, Any]:
+    said = _on_nodes(profile, 1, "-c", PROBE, name, *map(str, folders))
+    found: dict[str, Any] = json.loads(said[-1])
+    return found
+
+
+def _meeting(machine: Machine, profile: Profile) -> Finding:
+    """Whether as many nodes as a run has find each other."""
+    file = machine.scratch / f".doctor.{token_hex(4)}"
+    try:
+        said = _on_nodes(profile, profile.work.nodes, "-m", "kdbench.training.meeting", str(file))
+    except UserError as error:
+        return Finding("nodes", f"no job could try {profile.work.nodes} of them: {error}", ok=False)
+    finally:
+        file.unlink(missing_ok=True)
+    told = [json.loads(line) for line in said if line.startswith("{")]
+    met = [each["met"] for each in told if "met" in each]
+    if len(met) == profile.work.nodes:
+        return Finding("nodes", f"{' and '.join(met[0])} find each other")
+    lost = "; ".join(f"{each['node']}: {each['why']}" for each in told if "why" in each)
+    cure = "mend their host names, or [environment] GLOO_SOCKET_IFNAME"
+    return Finding("nodes", f"they do not find each other ({lost or 'they say nothing'}): {cure}", ok=False)
+
+
+def _on_nodes(profile: Profile, nodes: int, *words: str) -> list[str]:
+    """What Python says on so many nodes of a profile, as its jobs start it: lines.
+
+    Raises:
+        UserError: no job could ask.
+    """
     from kdbench.executors.slurm import exports
 
     asked = profile.slurm
@@ -153,11 +184,7 @@ def _probe(profile: Profile, name: str, folders: list[Path]) -> dict[str, Any]:
         "gres": asked.gres,
     }
     given = [f"--{key}={value}" for key, value in flags.items() if value]
-    python = profile.node.python or sys.executable
-    lines = [*exports(profile), *profile.node.setup, f'exec {python} -c "$0" "$@"']
-    arguments = [name, *map(str, folders)]
-    job = ["--ntasks=1", "--time=5", f"--immediate={PATIENCE - 30}", "--quiet"]
-    shell = ["bash", "-c", "\n".join(lines)]
-    said = ask("srun", *given, *job, *shell, PROBE, *arguments, seconds=PATIENCE)
-    found: dict[str, Any] = json.loads(said.strip().splitlines()[-1])
-    return found
+    lines = [*exports(profile), *profile.node.setup, f'exec {profile.node.python or sys.executable} "$@"']
+    job = [f"--nodes={nodes}", f"--ntasks={nodes}", "--time=5", f"--immediate={PATIENCE - 30}", "--quiet"]
+    shell = ["bash", "-c", "\n".join(lines), "bash"]
+    return ask("srun", *given, *job, *shell, *words, seconds=PATIENCE).strip().splitlines()

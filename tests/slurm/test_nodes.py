@@ -46,3 +46,17 @@ def last_process(job: str) -> int:
         if mine and b"spawn_main" in words:
             found.append(int(process.name))
     return max(found)
+
+
+def test_doctor_lets_nodes_find_each_other(project: Project) -> None:
+    project.profile(slurm="gpus_per_node = 1", work="nodes = 2")
+    code, said = project.kd("doctor", "--on", "slurm:dev")
+    assert code == 0, said
+    assert "n1 and n2 find each other" in said
+    project.profile(
+        slurm="gpus_per_node = 1", work="nodes = 2", more='[environment]\nGLOO_SOCKET_IFNAME = "nowhere0"'
+    )
+    code, said = project.kd("doctor", "--on", "slurm:dev")
+    assert code == 1
+    assert "they do not find each other (n" in said
+    assert "GLOO_SOCKET_IFNAME" in said
