@@ -12,7 +12,7 @@ SHARED = ALONE.replace('"digits_cnn"', '"digits_cnn", recipe = { parts = 4 }')
 
 def test_run_of_two_nodes_is_that_of_one(project: Project, data: Path, tmp_path: Path) -> None:
     """Requeued on its way; then its process on the second node is killed."""
-    project.suite(SHARED, epochs=60, train_size=400)
+    project.suite(SHARED, epochs=240, train_size=400)
     project.profile(slurm="gpus_per_node = 1", work="nodes = 2")
     reference = project.local(tmp_path / "local", tmp_path / "suites" / "tiny.toml", data, "--processes", "2")
     project.submit()
