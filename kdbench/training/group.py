@@ -100,7 +100,15 @@ def cut(images: int, parts: int) -> list[slice]:
     return [slice(first, last) for first, last in pairwise(ends)]
 
 
-def join(rank: int, size: int, store: TCPStore, device: torch.device, *, own_gpus: bool) -> Group:
+def join(
+    rank: int,
+    size: int,
+    store: TCPStore,
+    device: torch.device,
+    *,
+    own_gpus: bool,
+    patience: timedelta = TIMEOUT,
+) -> Group:
     """Wait until all processes of a run are there, and speak with them from now on.
 
     Args:
@@ -109,12 +117,19 @@ def join(rank: int, size: int, store: TCPStore, device: torch.device, *, own_gpu
         store: where they meet.
         device: this process's.
         own_gpus: whether each of them has a GPU to itself, and they speak by NCCL.
+        patience: how long each waits for another one.
+
+    Raises:
+        RuntimeError: they do not come, or cannot be reached.
     """
     if device.type == "cuda":
         torch.cuda.set_device(device)
+    # A group is named by how many this process has begun. One that did not come about counts too, and this
+    # process would wait for the others under another name than they for it: torch forgets only whole ones.
+    torch.distributed.distributed_c10d._world.group_count = 0  # noqa: SLF001 - torch has no other way
     torch.distributed.init_process_group(
         "cpu:gloo,cuda:nccl" if own_gpus else "gloo",
-        store=store, rank=rank, world_size=size, timeout=TIMEOUT,
+        store=store, rank=rank, world_size=size, timeout=patience,
     )  # fmt: skip
     return Group(rank, size)
 

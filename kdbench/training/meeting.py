@@ -18,6 +18,7 @@ from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from kdbench.executors.door import own_name
 from kdbench.store import write
+from kdbench.training.group import join
 
 PATIENCE = timedelta(seconds=30)
 """How long nodes look for each other."""
@@ -42,7 +43,7 @@ def meet(file: Path, rank: int, size: int, node: str, patience: timedelta = PATI
     else:
         host, port = _found(file, patience)
         store = TCPStore(host, port, size, is_master=False, timeout=patience)
-    torch.distributed.init_process_group("gloo", store=store, rank=rank, world_size=size, timeout=patience)
+    join(rank, size, store, torch.device("cpu"), own_gpus=False, patience=patience)
     nodes = [""] * size
     torch.distributed.all_gather_object(nodes, node)
     torch.distributed.destroy_process_group()
