@@ -19,6 +19,15 @@ settings.register_profile("kdbench", deadline=None, derandomize=bool(os.environ.
 settings.load_profile("kdbench")
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what is marked `gpu` where there is none."""
+    if item.get_closest_marker("gpu"):
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("needs a CUDA device")
+
+
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     """A file server; no proxy and no mirror of this machine's comes between."""

@@ -225,7 +225,6 @@ def test_compiled_tf32_is_refused_where_there_is_none() -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("way", ["float32", "tf32", "bf16"])
 def test_compiled_step_on_a_gpu_is_the_eager_one_to_rounding(way: Precision) -> None:
     device = torch.device("cuda")

@@ -191,7 +191,7 @@ def _remove_damaged(scratch: Path, teacher: Teacher) -> None:
             path.unlink(missing_ok=True)
 
 
-def device_of(machine: Machine) -> torch.device:
+def chosen_device(machine: Machine) -> torch.device:
     """The device that benchmark.toml chooses; on `cuda` one of them, by its number.
 
     Raises:
@@ -214,8 +214,9 @@ def check_device(machine: Machine, precisions: Iterable[Precision]) -> Iterator[
     Raises:
         UserError: it is not there, or has no such arithmetic.
     """
+    device = chosen_device(machine)
     for precision in precisions:
-        check_precision(precision, device_of(machine))
+        check_precision(precision, device)
         yield precision
 
 
@@ -231,7 +232,7 @@ def open_world(machine: Machine, door: "Door | None" = None) -> World:
     Raises:
         UserError: the device of benchmark.toml is not there.
     """
-    device = device_of(machine)
+    device = chosen_device(machine)
     torch.set_num_threads(machine.local.threads)
     if device.type == "cpu" or machine.local.deterministic:
         torch.set_deterministic_debug_mode("error")  # use_deterministic_algorithms imports the compiler: 5 s
