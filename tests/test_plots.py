@@ -46,6 +46,14 @@ def test_forest_plot_names_rows_figures_and_verdicts(golden: Report) -> None:
         assert told in forest
 
 
+def test_texts_of_a_single_panel_are_not_cut(golden: Report) -> None:
+    figure = plots._panels("fnkd_cifar100_coarse, Table fnkd", golden, golden.checks[:1])  # noqa: SLF001
+    figure.draw_without_rendering()
+    for text in (figure._suptitle, figure._supxlabel):  # type: ignore[attr-defined]  # noqa: SLF001
+        box = text.get_window_extent()
+        assert 0 <= box.x0 < box.x1 <= figure.bbox.x1
+
+
 def test_same_checks_give_the_same_bytes(golden: Report) -> None:
     short = replace(golden, checks=golden.checks[:1])
     assert dict(draw(short, ["png", "svg"])) == dict(draw(short, ["png", "svg"]))

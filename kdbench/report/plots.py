@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 FOREST_ROWS, CURVE_PANELS, COLUMNS = 30, 12, 3
 """The most rows, or panels, of one picture; a longer table becomes several."""
+NARROWEST = 5.2
+"""Inches of a picture of curves: what stands above and below its panels is that long."""
 _TONES = {
     Word.REPRODUCED: "#1b7a55",
     Word.CONSISTENT: "#2f7d8f",
@@ -140,7 +142,8 @@ def _panels(title: str, report: Report, checks: Sequence[Check]) -> Figure:
 
     columns = min(COLUMNS, len(checks))
     lines = -(-len(checks) // columns)
-    figure = Figure(figsize=(0.6 + 3.1 * columns, 0.9 + 2.3 * lines), layout="constrained")
+    width = max(NARROWEST, 0.6 + 3.1 * columns)
+    figure = Figure(figsize=(width, 0.9 + 2.3 * lines), layout="constrained")
     grid = figure.subplots(lines, columns, squeeze=False).flatten()
     baselines = report.baselines
     for axes, check in zip(grid, checks, strict=False):
