@@ -15,19 +15,22 @@ From a notebook, the same functions that the command line calls:
 
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from kdbench.check import check_suite
-    from kdbench.errors import UserError
-    from kdbench.lint import lint_suite
-    from kdbench.plan import expand, make_plan, weights_needed
-    from kdbench.report.formats import render
-    from kdbench.store import load_result, save_result
-    from kdbench.suite import load_suite
-    from kdbench.training.notebook import train
+from kdbench.version import __version__
 
-__version__ = "0.1.0"
+if TYPE_CHECKING:
+    from kdbench.errors import UserError
+    from kdbench.plan.expand import expand, make_plan, weights_needed
+    from kdbench.report.formats import render
+    from kdbench.store.records import load_result, save_result
+    from kdbench.suite.lint import lint_suite
+    from kdbench.suite.load import load_suite
+    from kdbench.training.notebook import train
+    from kdbench.verdict.check import check_suite
+
+
 __all__ = [
     "UserError",
+    "__version__",
     "check_suite",
     "expand",
     "lint_suite",
@@ -42,16 +45,16 @@ __all__ = [
 
 _HOME = {
     "UserError": "errors",
-    "check_suite": "check",
-    "expand": "plan",
-    "lint_suite": "lint",
-    "load_result": "store",
-    "load_suite": "suite",
-    "make_plan": "plan",
+    "check_suite": "verdict.check",
+    "expand": "plan.expand",
+    "lint_suite": "suite.lint",
+    "load_result": "store.records",
+    "load_suite": "suite.load",
+    "make_plan": "plan.expand",
     "render": "report.formats",
-    "save_result": "store",
+    "save_result": "store.records",
     "train": "training.notebook",
-    "weights_needed": "plan",
+    "weights_needed": "plan.expand",
 }
 
 

@@ -72,7 +72,7 @@ class DatasetEntry(Struct, frozen=True, kw_only=True):
     neighbours_digest: str = ""
     """The sha256 of the matrix that they make: `kdbench.data.neighbours`."""
     test_labels_digest: str = ""
-    """The sha256 of the test images' classes as `kdbench.predictions` keeps them ("": not measured)."""
+    """The sha256 of the test images' classes as `kdbench.store.predictions` keeps them ("": not measured)."""
 
 
 LOSSES = {

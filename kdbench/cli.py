@@ -9,7 +9,6 @@ import sys
 
 import click
 
-from kdbench import __version__
 from kdbench.commands.audit import audit, lint
 from kdbench.commands.data import data
 from kdbench.commands.evidence import attribute, bundle, compare, equivalence, history, verify
@@ -24,6 +23,7 @@ from kdbench.commands.run import retry, run
 from kdbench.commands.teachers import import_
 from kdbench.commands.upkeep import fingerprint, fsck, gc
 from kdbench.errors import UserError, plain
+from kdbench.version import __version__
 
 STOPPED = 130
 COMMANDS = {

@@ -7,9 +7,8 @@ from msgspec import Struct, field
 
 from kdbench.catalog import unknown
 from kdbench.errors import UserError
-from kdbench.schema import Place, struct_at
-from kdbench.spec import Positive, Rate, Weight
-from kdbench.toml import parse
+from kdbench.quantities import Positive, Rate, Weight
+from kdbench.toml import Place, parse, struct_at
 
 FILE = "benchmark.toml"
 

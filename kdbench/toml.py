@@ -1,11 +1,21 @@
 """Reading TOML that a person wrote: one clear error instead of a traceback."""
 
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from functools import cache
+from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
+import msgspec
 import tomli
+from msgspec import Struct
+from msgspec.structs import FieldInfo, fields
 
-from kdbench.errors import UserError
+from kdbench.catalog import unknown
+from kdbench.errors import UserError, plain
 
 LARGEST_FILE = 10_000_000
 """Bytes; a suite of 10,000 rows has about a million."""
@@ -29,3 +39,167 @@ def parse(file: Path) -> dict[str, Any]:
         raise UserError(f"{file}: not valid TOML: {error}") from error
     except RecursionError as error:
         raise UserError(f"{file}: not valid TOML: nested too deep") from error
+
+
+class Place:
+    """Where in a file we are, and the mistakes found so far; parts of a place share them.
+
+    `doubts` holds the students of rows that could not be read, "*" for an unknown one: what is said
+    about them elsewhere in the file would be wrong.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        inside: str = "",
+        problems: dict[str, None] | None = None,
+        doubts: set[str] | None = None,
+    ) -> None:
+        self.path, self.inside = path, inside
+        self.problems: dict[str, None] = {} if problems is None else problems
+        self.doubts: set[str] = set() if doubts is None else doubts
+
+    def at(self, part: str) -> "Place":
+        """A part of this place."""
+        line = plain(part)
+        return Place(self.path, f"{self.inside}, {line}" if self.inside else line, self.problems, self.doubts)
+
+    def say(self, problem: str) -> None:
+        """Record a mistake here, unless the same is recorded already."""
+        self.problems[": ".join(text for text in (self.path, self.inside, problem) if text)] = None
+
+
+T = TypeVar("T", bound=Struct)
+WRONG: Any = object()
+"""A value that was refused, so that what follows from it is not refused again."""
+
+
+@cache
+def _fields(kind: type[Struct]) -> dict[str, FieldInfo]:
+    """msgspec reads them anew each time."""
+    return {info.name: info for info in fields(kind)}
+
+
+@cache
+def _required(kind: type[Struct]) -> list[str]:
+    return [name for name, info in _fields(kind).items() if info.required]
+
+
+def struct_at(
+    kind: type[T], written: object, place: Place, stand_in: Mapping[str, Any] | None = None
+) -> T | None:
+    """Make a struct of what was written, saying each mistake; None where there is one."""
+    at_once = _at_once(kind, written)
+    return at_once or make(kind, values_at(kind, written, place), place, stand_in)
+
+
+def _at_once(kind: type[T], written: object) -> T | None:
+    """The same in one conversion, several times faster, where nothing at all is wrong."""
+    if not kind.__struct_config__.forbid_unknown_fields:
+        return None
+    try:
+        made = msgspec.convert(written, kind)
+    except msgspec.ValidationError:
+        return None
+    numbers = (
+        [part for part in written.values() if isinstance(part, float)] if isinstance(written, dict) else []
+    )
+    return made if all(map(isfinite, numbers)) else None
+
+
+def values_at(kind: type[Struct], written: object, place: Place) -> dict[str, Any]:
+    """The values of a part, by key, each converted or `WRONG`, saying each mistake."""
+    if not isinstance(written, dict):
+        place.say(f"{written!r:.80} is no table of keys")
+        return dict.fromkeys(_fields(kind), WRONG)
+    known = _fields(kind)
+    values = {key: _value(known[key], value, place) for key, value in written.items() if key in known}
+    for key in written:
+        if key not in known:
+            place.say(unknown("key", key, known))
+            for meant in get_close_matches(key, known, n=1, cutoff=0.5):
+                values.setdefault(meant, WRONG)
+    return values
+
+
+def make(
+    kind: type[T], values: Mapping[str, Any], place: Place, stand_in: Mapping[str, Any] | None = None
+) -> T | None:
+    """A struct of these values; None where a required one is missing, which is said, or one is `WRONG`.
+
+    With `stand_in` it is made all the same, so that the rest of the file can be checked: from these
+    values where others are lacking. No caller keeps it, since something was said.
+    """
+    lacking = [name for name in _required(kind) if name not in values]
+    for name in lacking:
+        place.say(f"{name} is missing")
+    good = {key: value for key, value in values.items() if value is not WRONG}
+    if stand_in is not None:
+        return kind(**{key: value for key, value in stand_in.items() if key not in good}, **good)
+    return None if lacking or len(good) < len(values) else kind(**good)
+
+
+def _value(info: FieldInfo, written: object, place: Place) -> Any:  # noqa: ANN401 - of the field's type
+    try:
+        value = msgspec.convert(_plural(info, written), info.type)
+    except msgspec.ValidationError as error:
+        place.say(f"{info.name} = {written!r:.80}: {_plain(str(error), info.type)}")
+        return WRONG
+    parts = value.values() if info.name == "params" else [value]
+    if any(isinstance(part, float) and not isfinite(part) for part in parts):
+        place.say(f"{info.name} = {written!r:.80}: expected a finite number")
+        return WRONG
+    return value
+
+
+def is_number(value: object) -> bool:
+    """Whether it can be the parameter of a loss."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+
+
+def _plural(info: FieldInfo, written: object) -> object:
+    """In `where`, one value may stand without its brackets."""
+    if info.name != "where" or not isinstance(written, dict):
+        return written
+    return {key: [value] if isinstance(value, str) else value for key, value in written.items()}
+
+
+_WORDS = {
+    "`float`": "a number",
+    "`int`": "a whole number",
+    "`str`": "text",
+    "`bool`": "true or false",
+    "`array`": "a list",
+    "`object`": "a table of keys",
+}
+_CHOICE = re.compile(r"^Invalid enum value '?(.*?)'?( - at .*)?$")
+
+
+def _plain(error: str, kind: object) -> str:
+    """What msgspec says, in the words of TOML, with the valid values."""
+    choice = _CHOICE.match(error)
+    if choice is not None:
+        return unknown("value", choice[1], [str(word) for word in _choices(kind)])
+    if "matching regex" in error:
+        if "timm/" in error:
+            return (
+                "expected timm/NAME@SHA256, the digest of their file, which `kdbench data weights timm/NAME` "
+                "tells"
+            )
+        if "[0-9a-f]{64}" in error:
+            return "expected a sha256, 64 digits of 0-9 and a-f"
+        if "[A-Za-z0-9][A-Za-z0-9_." in error:
+            return "expected a name of at most 64 letters, digits, _, . and -"
+        return "expected text without control characters"
+    for word, in_words in _WORDS.items():
+        error = error.replace(word, in_words)
+    return error[0].lower() + error[1:].replace("`", "'")
+
+
+def _choices(kind: object) -> Iterator[object]:
+    """The words of a type's literals."""
+    if get_origin(kind) is Literal:
+        yield from get_args(kind)
+        return
+    for part in get_args(kind):
+        yield from _choices(part)

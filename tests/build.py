@@ -2,22 +2,9 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from kdbench.spec import (
-    Cell,
-    Curve,
-    Failure,
-    Loss,
-    Reading,
-    Recipe,
-    Reference,
-    Result,
-    Row,
-    Run,
-    Suite,
-    Teacher,
-    TeacherName,
-    Tolerance,
-)
+from kdbench.spec.results import Curve, Failure, Result
+from kdbench.spec.runs import Loss, Reading, Recipe, Run, Teacher
+from kdbench.spec.suites import Cell, Reference, Row, Suite, TeacherName, Tolerance
 
 RECIPE = Recipe(epochs=2, batch_size=128, lr=0.1)
 CE = Loss("ce")

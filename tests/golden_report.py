@@ -13,13 +13,15 @@ from shutil import rmtree
 
 from msgspec.structs import replace
 
-from kdbench import judging, reporting
-from kdbench.plan import expand
+from kdbench.plan.expand import expand
+from kdbench.plan.selection import Selection
+from kdbench.report import gather
 from kdbench.report.formats import write_out
-from kdbench.spec import Failure, Run
-from kdbench.store import save_failure, save_result
-from kdbench.suite import load_suite
-from kdbench.workload import Selection
+from kdbench.spec.results import Failure
+from kdbench.spec.runs import Run
+from kdbench.store.records import save_failure, save_result
+from kdbench.suite.load import load_suite
+from kdbench.verdict import judge
 from tests.build import make_result
 
 FOLDER = Path(__file__).parent / "golden" / "report"
@@ -60,7 +62,7 @@ def _save(folder: Path, run: Run, final: float | None) -> None:
 def reports(folder: Path) -> dict[str, str]:
     """What kdbench reports of a project, in the formats that are golden; HTML without style and script."""
     with chdir(folder):
-        made = reporting.gather(judging.judge(Selection(suites=(SUITE,))))
+        made = gather.gather(judge.judge(Selection(suites=(SUITE,))))
     texts = {kind: write_out(made, kind) for kind in GOLDEN}
     return {**texts, "html": normalised(texts["html"])}
 

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from kdbench.plan import expand
-from kdbench.spec import Run
-from kdbench.store import save_result
-from kdbench.suite import load_suite
+from kdbench.plan.expand import expand
+from kdbench.spec.runs import Run
+from kdbench.store.records import save_result
+from kdbench.suite.load import load_suite
 from tests.build import make_result
 
 SUITE = """\

@@ -4,9 +4,9 @@ from datetime import date
 
 from msgspec.structs import replace
 
-from kdbench.check import check_suite
 from kdbench.report.ages import ages
 from kdbench.report.content import Report
+from kdbench.verdict.check import check_suite
 from tests.build import make_cell, make_result, make_row, make_suite
 
 

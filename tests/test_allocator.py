@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from kdbench.executors.local import ALLOCATOR
+from kdbench.workers.process import ALLOCATOR
 
 FAULTS = """
 import resource

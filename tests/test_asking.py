@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from kdbench.errors import UserError
-from kdbench.executors.asking import ask
 from kdbench.machine import Machine
+from kdbench.workers.call import ask
 from tests.conftest import Command
 
 

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from kdbench.evidence.attribute import Variants, attribute, variants
-from kdbench.spec import Result, Suite
-from kdbench.suite import load_suite
+from kdbench.spec.results import Result
+from kdbench.spec.suites import Suite
+from kdbench.suite.load import load_suite
 from tests.build import make_result
 from tests.project import SUITE, change, write_suite
 

@@ -7,15 +7,17 @@ import pytest
 from click.testing import CliRunner
 from msgspec import json
 
-from kdbench.audit import Audit, audit_suite, classes, load_prober
-from kdbench.check import check_suite
 from kdbench.cli import cli
-from kdbench.plan import expand
+from kdbench.plan.controls import load_prober
+from kdbench.plan.expand import expand
+from kdbench.plan.objectives import Audit, Probed, audit_suite, classes
 from kdbench.report.audit import audit_lines
 from kdbench.report.formats import render
-from kdbench.spec import Form, Loss
-from kdbench.suite import load_suite
-from kdbench.training.probe import Probed, probe
+from kdbench.spec.runs import Loss
+from kdbench.spec.suites import Form
+from kdbench.suite.load import load_suite
+from kdbench.training.probe import probe
+from kdbench.verdict.check import check_suite
 
 SUITES = Path(__file__).parents[1] / "suites"
 TFKD = load_suite(SUITES / "tfkd_cifar100")

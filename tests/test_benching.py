@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from kdbench.cost.benching import describe, find_runs
-from kdbench.cost.device import Device
 from kdbench.cost.speeds import Measured, Record, Speed, kind
+from kdbench.device import Device
 from kdbench.errors import UserError
+from kdbench.run.bench import describe, find_runs
 from tests.conftest import Command
 
 

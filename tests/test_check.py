@@ -7,9 +7,12 @@ from math import sqrt
 import pytest
 from msgspec.structs import replace
 
-from kdbench.check import check_suite, exit_code, headline, judge
-from kdbench.spec import Check, Failure, Loss, Reading, Reference, Result, Tolerance, Verdict, Word
-from kdbench.stats import Spread
+from kdbench.spec.results import Failure, Result
+from kdbench.spec.runs import Loss, Reading
+from kdbench.spec.suites import Reference, Tolerance
+from kdbench.spec.verdicts import Check, Verdict, Word
+from kdbench.verdict.check import check_suite, exit_code, headline, judge
+from kdbench.verdict.stats import Spread
 from tests.build import CE, make_cell, make_failures, make_result, make_results, make_row, make_run
 
 ISSUE = [76.20, 75.80, 75.89, 75.85, 76.15]

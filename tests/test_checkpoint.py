@@ -9,8 +9,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 from kdbench.errors import UserError
-from kdbench.spec import Recipe
-from kdbench.store import digest, weights_file
+from kdbench.spec.runs import Recipe
+from kdbench.store.records import digest, weights_file
 from kdbench.training import checkpoint
 from kdbench.training.checkpoint import (
     Progress,

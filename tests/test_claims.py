@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from kdbench.claim import Claim, ClaimCheck, Outcome
-from kdbench.claims import check_claims
 from kdbench.errors import UserError
 from kdbench.report.claims import claims_section
-from kdbench.spec import Check, Reference, Verdict, Word
-from kdbench.suite import load_suite
+from kdbench.spec.suites import Claim, Reference
+from kdbench.spec.verdicts import Check, ClaimCheck, Outcome, Verdict, Word
+from kdbench.suite.load import load_suite
+from kdbench.verdict.claims import check_claims
 from tests.build import CE, make_row, make_suite
 from tests.project import SUITE, write_suite
 

@@ -10,12 +10,12 @@ from typing import Any
 import click
 import pytest
 
-from kdbench import __version__
 from kdbench.cli import cli
-from kdbench.plan import expand
-from kdbench.spec import Failure
-from kdbench.store import save_failure, save_result
-from kdbench.suite import load_suite
+from kdbench.plan.expand import expand
+from kdbench.spec.results import Failure
+from kdbench.store.records import save_failure, save_result
+from kdbench.suite.load import load_suite
+from kdbench.version import __version__
 from tests.build import make_result
 from tests.conftest import Command, Outcome
 from tests.project import AS_PRINTED, SUITE, change, store, write_suite

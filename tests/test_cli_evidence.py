@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from kdbench.store import save_result
+from kdbench.store.records import save_result
 from tests.build import make_result
 from tests.conftest import Command
 from tests.project import AS_PRINTED, store

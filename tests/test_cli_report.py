@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from kdbench.reporting import page_of_job
+from kdbench.report.gather import page_of_job
 from tests.conftest import Command, Outcome
 
 

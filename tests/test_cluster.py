@@ -10,7 +10,7 @@ from kdbench.cli import cli
 from kdbench.cluster.scheduler import COMMANDS
 from kdbench.cluster.submissions import load, new, save
 from kdbench.errors import UserError
-from kdbench.store import index
+from kdbench.store.records import index
 from tests.test_scale import large_project
 
 SUITE = str(Path(__file__).parents[1] / "suites" / "quickstart")

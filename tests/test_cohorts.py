@@ -14,15 +14,16 @@ from torch import nn
 
 from kdbench import catalog
 from kdbench.catalog import ModelEntry
-from kdbench.cohorts import lessons, make_cohorts
-from kdbench.dispatch import dispatch
 from kdbench.errors import DivergedError
-from kdbench.jobs import Done, Elsewhere, Event, Failed, Job, Update
-from kdbench.lease import Watch, take
 from kdbench.machine import Data, Folders, Local, Machine
 from kdbench.models.output import Network
-from kdbench.spec import Loss, Recipe, Result, Run, Teacher
-from kdbench.store import index
+from kdbench.plan.cohorts import lessons, make_cohorts
+from kdbench.run.dispatch import dispatch
+from kdbench.spec.events import Done, Elsewhere, Event, Failed, Job, Update
+from kdbench.spec.results import Result
+from kdbench.spec.runs import Loss, Recipe, Run, Teacher
+from kdbench.store.lease import Watch, take
+from kdbench.store.records import index
 from kdbench.training.job import do
 from kdbench.training.run import train, train_cohort
 from kdbench.training.world import World, open_world

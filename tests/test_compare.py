@@ -14,8 +14,9 @@ from kdbench.evidence.compare import (
     printed_side,
     sort,
 )
-from kdbench.spec import Reference, Teacher
-from kdbench.stats import Spread
+from kdbench.spec.runs import Teacher
+from kdbench.spec.suites import Reference
+from kdbench.verdict.stats import Spread
 from tests.build import make_cell, make_result, make_row, make_run
 
 ROW = make_row(reference=Reference(top1=71.0, std=0.2, n=3))

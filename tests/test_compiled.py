@@ -18,8 +18,9 @@ from kdbench.catalog import ModelEntry
 from kdbench.errors import UserError
 from kdbench.machine import Data, Folders, Local, Machine
 from kdbench.models.output import Network
-from kdbench.spec import Loss, Precision, Result, Run, Teacher
-from kdbench.store import weights_file
+from kdbench.spec.results import Result
+from kdbench.spec.runs import Loss, Precision, Run, Teacher
+from kdbench.store.records import weights_file
 from kdbench.training import precision as precisions
 from kdbench.training.checkpoint import Progress, load_weights
 from kdbench.training.evaluation import evaluate

@@ -10,19 +10,20 @@ import torch
 from msgspec.structs import replace
 
 from kdbench import catalog
-from kdbench.audit import load_prober
-from kdbench.claim import Outcome
-from kdbench.controls import Controlled, check_controls, control_cells, strength
-from kdbench.jobs import Done, Event, Failed, Job
 from kdbench.machine import load_machine
-from kdbench.plan import expand, make_plan, weights_needed
+from kdbench.plan.controls import control_cells, load_prober, strength
+from kdbench.plan.expand import expand, make_plan, weights_needed
 from kdbench.report.controls import control_lines, controls_section
-from kdbench.spec import Cell, Loss
-from kdbench.suite import load_suite
+from kdbench.spec.events import Done, Event, Failed, Job
+from kdbench.spec.runs import Loss
+from kdbench.spec.suites import Cell
+from kdbench.spec.verdicts import Outcome
+from kdbench.spec.weights import Imported
+from kdbench.suite.load import load_suite
 from kdbench.training.job import do
 from kdbench.training.probe import probe
 from kdbench.training.world import open_world
-from kdbench.weights import Imported
+from kdbench.verdict.controls import Controlled, check_controls
 from tests.build import make_result
 from tests.project import make_project
 

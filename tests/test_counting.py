@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from kdbench import catalog
-from kdbench.cost import counted as costs
+from kdbench.cost import counts as costs
 from kdbench.models.output import Network
-from kdbench.plan import expand
-from kdbench.suite import load_suite
+from kdbench.plan.expand import expand
+from kdbench.suite.load import load_suite
 from kdbench.training.counting import Counter, all_entries, count, counts_of
 from tests.build import make_run
 

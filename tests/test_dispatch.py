@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdbench.dispatch import dispatch
-from kdbench.executors.local import Executor
-from kdbench.jobs import Blocked, Cohort, Done, Failed, Job, News, Told, Update
-from kdbench.spec import Failure, Run
+from kdbench.run.dispatch import Executor, dispatch
+from kdbench.spec.events import Blocked, Cohort, Done, Failed, Job, News, Told, Update
+from kdbench.spec.results import Failure
+from kdbench.spec.runs import Run
 from tests.build import CE, KD, make_result, make_run
 
 

@@ -14,12 +14,12 @@ from threading import Thread
 import pytest
 from msgspec.structs import replace
 
-from kdbench.executors.crew import assist
-from kdbench.executors.door import Address, Called, Crew, Door, divide
-from kdbench.executors.others import Other, Share
-from kdbench.executors.torchrun import Launched, launched
-from kdbench.jobs import Job
 from kdbench.machine import Machine
+from kdbench.run.torchrun import Launched, launched
+from kdbench.spec.events import Job
+from kdbench.workers.agent import assist
+from kdbench.workers.peer import Other, Share
+from kdbench.workers.rendezvous import Address, Called, Crew, Door, divide
 from tests.build import CE, make_run
 
 SHARE = Share(Job(make_run("resnet18", 0, CE)), 1, 3, "127.0.0.1", 1, "cpu", own_gpus=False)
@@ -144,13 +144,13 @@ def test_stranger_without_the_key_is_no_crew(door: Door) -> None:
 
 
 def test_stranger_who_says_nothing_holds_nobody_up(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kdbench.executors.door.SILENCE", 1)
+    monkeypatch.setattr("kdbench.workers.rendezvous.SILENCE", 1)
     with socket.create_connection((door.address.host, door.address.port)), crew_at(door) as called:
         assert called.crew == CREW
 
 
 def test_crew_that_does_not_come_is_missed(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kdbench.executors.door.PATIENCE", 0.1)
+    monkeypatch.setattr("kdbench.workers.rendezvous.PATIENCE", 0.1)
     with pytest.raises(ChildProcessError, match=r"0 of 1 have called 127.0.0.1:.* nobody"):
         door.gather()
 

@@ -6,15 +6,15 @@ import pytest
 from msgspec.structs import replace
 from scipy.stats import ttest_1samp
 
-from kdbench import judging, reporting
 from kdbench.errors import UserError
-from kdbench.evidence import equivalence
-from kdbench.evidence.equivalence import Equivalence, cited, compare, evidence
-from kdbench.plan import expand
+from kdbench.plan.expand import expand
+from kdbench.plan.selection import Selection
+from kdbench.report import gather, terminal
 from kdbench.report.markdown import markdown
-from kdbench.store import save_result
-from kdbench.suite import load_suite
-from kdbench.workload import Selection
+from kdbench.store.records import save_result
+from kdbench.suite.load import load_suite
+from kdbench.verdict import equivalence, judge
+from kdbench.verdict.equivalence import Equivalence, cited, compare, evidence
 from tests.build import make_result
 from tests.conftest import Command
 from tests.project import make_project
@@ -101,21 +101,21 @@ def test_verdict_in_bf16_says_on_what_evidence_it_stands(
     record = proof(tmp_path)
     monkeypatch.chdir(tmp_path)
     chosen = Selection(suites=("suites/small",), rows=ROW, precision="bf16")
-    assert "bf16: no test shows" in judging.table(judging.judge(chosen))
+    assert "bf16: no test shows" in terminal.table(judge.judge(chosen))
     path = equivalence.save(tmp_path / "results", record, "digits_mlp-ce")
-    assert path.name in markdown(reporting.gather(judging.judge(chosen)))
+    assert path.name in markdown(gather.gather(judge.judge(chosen)))
 
 
 def test_verdict_in_float32_needs_no_evidence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     proof(tmp_path)
     monkeypatch.chdir(tmp_path)
-    assert "float32" not in judging.table(judging.judge(Selection(suites=("suites/small",), rows=ROW)))
+    assert "float32" not in terminal.table(judge.judge(Selection(suites=("suites/small",), rows=ROW)))
 
 
 def test_row_without_results_cites_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_project(tmp_path)
     monkeypatch.chdir(tmp_path)
-    ((_, checks),) = judging.judge(Selection(suites=("suites/small",))).suites
+    ((_, checks),) = judge.judge(Selection(suites=("suites/small",))).suites
     assert cited(checks, "evidence") == checks
 
 

@@ -7,10 +7,10 @@ import pytest
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from kdbench.check import judge
-from kdbench.seeds.power import power_table
-from kdbench.spec import Word
-from kdbench.stats import Spread, power
+from kdbench.spec.verdicts import Word
+from kdbench.verdict.check import judge
+from kdbench.verdict.power import power_table
+from kdbench.verdict.stats import Spread, power
 
 MARGIN = 0.5
 SEEDS = [2, 3, 5, 10]

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from kdbench.cluster.estimate import Need, estimator
-from kdbench.spec import Result, Run
-from kdbench.store import index, save_result
+from kdbench.cost.speeds import Need, estimator
+from kdbench.spec.results import Result
+from kdbench.spec.runs import Run
+from kdbench.store.records import index, save_result
 from tests.build import CE, make_result, make_run
 
 RUN = make_run("resnet18", 0, CE)

@@ -12,13 +12,12 @@ import pytest
 
 from kdbench.evidence.bundle import manifest_of
 from kdbench.machine import load_machine
-from kdbench.plan import expand, make_plan
-from kdbench.predictions import accuracy, decode, encode
-from kdbench.seeds.looks import record
-from kdbench.seeds.sequential import Looks
-from kdbench.store import save_result
-from kdbench.suite import load_suite
-from kdbench.workload import Selection
+from kdbench.plan.expand import expand, make_plan
+from kdbench.plan.selection import Selection
+from kdbench.store.predictions import accuracy, decode, encode
+from kdbench.store.records import save_result
+from kdbench.suite.load import load_suite
+from kdbench.verdict.sequential import Looks, record
 from tests.conftest import Command
 from tests.project import make_project
 

@@ -16,9 +16,8 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from msgspec.structs import replace
 
-from kdbench.claim import Outcome
-from kdbench.controls import Control, Controlled
 from kdbench.errors import UserError
+from kdbench.formatting import clean
 from kdbench.report.badge import svg
 from kdbench.report.content import Report
 from kdbench.report.formats import FORMATS, format_of, render
@@ -26,8 +25,9 @@ from kdbench.report.html import page
 from kdbench.report.latex import escape
 from kdbench.report.sentences import LEGEND
 from kdbench.report.summary import lines, summary
-from kdbench.report.words import clean
-from kdbench.spec import Check, Loss, Verdict, Word
+from kdbench.spec.runs import Loss
+from kdbench.spec.verdicts import Check, Outcome, Verdict, Word
+from kdbench.verdict.controls import Control, Controlled
 from tests.build import make_row, make_suite
 
 REPRODUCED = Verdict(

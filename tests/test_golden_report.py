@@ -2,14 +2,13 @@
 
 import pytest
 
-from kdbench.claim import Outcome
-from kdbench.judging import judge
-from kdbench.plan import expand
-from kdbench.reporting import gather
-from kdbench.spec import Word
-from kdbench.store import index
-from kdbench.suite import load_suite
-from kdbench.workload import Selection
+from kdbench.plan.expand import expand
+from kdbench.plan.selection import Selection
+from kdbench.report.gather import gather
+from kdbench.spec.verdicts import Outcome, Word
+from kdbench.store.records import index
+from kdbench.suite.load import load_suite
+from kdbench.verdict.judge import judge
 from tests.golden_report import FINAL, FOLDER, GOLDEN, SUITE, reports
 
 

@@ -15,12 +15,13 @@ from torch.nn.functional import linear
 
 from kdbench import catalog
 from kdbench.data.views import Views
-from kdbench.jobs import Job
 from kdbench.machine import Data, Folders, Local, Machine
 from kdbench.models.output import Output
-from kdbench.plan import expand
-from kdbench.spec import Loss, Precision, Result
-from kdbench.suite import load_suite
+from kdbench.plan.expand import expand
+from kdbench.spec.events import Job
+from kdbench.spec.results import Result
+from kdbench.spec.runs import Loss, Precision
+from kdbench.suite.load import load_suite
 from kdbench.training.bench import Prepared
 from kdbench.training.evaluation import evaluate
 from kdbench.training.fingerprint import compute

@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from kdbench.cluster.estimate import Need
 from kdbench.cluster.groups import Group, make_groups, memory, times
-from kdbench.cluster.places import Place
 from kdbench.cluster.profiles import Ask, Profile
 from kdbench.cluster.profiles import Work as Spread
+from kdbench.cluster.queue import Place
 from kdbench.cluster.submissions import new
-from kdbench.cluster.submitting import wait_for_teachers
-from kdbench.spec import Run
+from kdbench.cluster.submit import wait_for_teachers
+from kdbench.cost.speeds import Need
+from kdbench.spec.runs import Run
 from tests.build import CE, make_run
 
 TEACHERS = [make_run("resnet18", seed, CE) for seed in range(3)]

@@ -7,7 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from kdbench.evidence.history import Point, history, sparkline
-from kdbench.spec import Result
+from kdbench.spec.results import Result
 from tests.build import make_result, make_run
 
 

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from kdbench.check import headline, judge
-from kdbench.holm import adjust, adjusted_p
-from kdbench.spec import Check, Verdict, Word
+from kdbench.spec.verdicts import Check, Verdict, Word
+from kdbench.verdict.check import headline, judge
+from kdbench.verdict.holm import adjust, adjusted_p
 from tests.build import make_row
 
 SURE = [71.0, 71.01, 71.02]

@@ -10,17 +10,17 @@ from msgspec.structs import replace
 
 from kdbench.catalog import DATASETS
 from kdbench.errors import UserError
-from kdbench.importing.passport import PASSPORT_SCHEMA, Normalisation, Passport, Source
-from kdbench.importing.stored import check_imported, find_imported
 from kdbench.importing.teacher import Request, import_teacher
 from kdbench.machine import Data, Local, Machine
-from kdbench.plan import expand, make_plan, weights_needed
-from kdbench.spec import Recipe, Run
-from kdbench.store import index, load_results, save_result
-from kdbench.suite import load_suite
+from kdbench.plan.expand import expand, make_plan, weights_needed
+from kdbench.spec.runs import Recipe, Run
+from kdbench.spec.weights import Imported
+from kdbench.store.imported import check_imported, find_imported
+from kdbench.store.passport import PASSPORT_SCHEMA, Normalisation, Passport, Source
+from kdbench.store.records import index, load_results, save_result
+from kdbench.suite.load import load_suite
 from kdbench.training.run import train
 from kdbench.training.world import open_world
-from kdbench.weights import Imported
 from tests.build import make_run
 from tests.project import change, make_project, write_suite
 

@@ -22,16 +22,16 @@ from kdbench.catalog import DATASETS
 from kdbench.errors import UserError
 from kdbench.importing import files
 from kdbench.importing.files import Weights, read_weights
-from kdbench.importing.labels import Measured, check_label_space, guessing, label_spaces
 from kdbench.importing.loading import load
 from kdbench.importing.names import translate
-from kdbench.importing.passport import Passport, describe, ranges
 from kdbench.importing.teacher import Request, import_teacher, teacher_name
 from kdbench.machine import Data, Folders, Local, Machine
 from kdbench.models.digits import digits_mlp
 from kdbench.models.resnet_v2 import resnet20_v2
-from kdbench.spec import Recipe
-from kdbench.store import digest
+from kdbench.spec.runs import Recipe
+from kdbench.store.label_spaces import Measured, check_label_space, guessing, label_spaces
+from kdbench.store.passport import Passport, describe, ranges
+from kdbench.store.records import digest
 from kdbench.training.run import train
 from kdbench.training.world import open_world
 from tests import mxnet

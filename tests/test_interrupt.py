@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from kdbench.store import index, load_result
+from kdbench.store.records import index, load_result
 
 SUITE = """
 [suite]

@@ -9,11 +9,11 @@ import torch
 from msgspec.structs import replace
 
 from kdbench import catalog
-from kdbench.jobs import Done, Elsewhere, Event, Failed, Job, Update
-from kdbench.lease import Watch, take
 from kdbench.machine import Data, Folders, Local, Machine
-from kdbench.spec import Recipe, Run, Teacher
-from kdbench.store import index, load_failure, load_result, weights_there
+from kdbench.spec.events import Done, Elsewhere, Event, Failed, Job, Update
+from kdbench.spec.runs import Recipe, Run, Teacher
+from kdbench.store.lease import Watch, take
+from kdbench.store.records import index, load_failure, load_result, weights_there
 from kdbench.training.job import do
 from kdbench.training.world import World, open_world
 from tests.build import CE, KD, make_run

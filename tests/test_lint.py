@@ -3,8 +3,9 @@
 import pytest
 from msgspec.structs import replace
 
-from kdbench.lint import Finding, Rule, lint_suite
-from kdbench.spec import Loss, Reference, Row
+from kdbench.spec.runs import Loss
+from kdbench.spec.suites import Reference, Row
+from kdbench.suite.lint import Finding, Rule, lint_suite
 from tests.build import CE, make_row, make_suite
 
 FIGURES = """

@@ -12,13 +12,14 @@ import pytest
 from msgspec.structs import replace
 
 from kdbench import catalog
-from kdbench.dispatch import dispatch
-from kdbench.executors.local import LocalExecutor, Worker, default_slots, ending, work
-from kdbench.jobs import Blocked, Done, Event, Failed, Job, Update
 from kdbench.machine import Data, Folders, Local, Machine
-from kdbench.plan import weights_needed
-from kdbench.spec import Loss, Recipe, Run, Teacher
-from kdbench.store import index
+from kdbench.plan.expand import weights_needed
+from kdbench.run.dispatch import dispatch
+from kdbench.run.executor import LocalExecutor, default_slots, work
+from kdbench.spec.events import Blocked, Done, Event, Failed, Job, Update
+from kdbench.spec.runs import Loss, Recipe, Run, Teacher
+from kdbench.store.records import index
+from kdbench.workers.process import Worker, ending
 from tests.build import CE, KD, make_run
 
 RECIPE = Recipe(epochs=3, batch_size=32, lr=0.05, momentum=0.9, flip=True, train_size=96, test_size=100)

@@ -3,8 +3,8 @@
 import subprocess
 from pathlib import Path
 
-from kdbench.logbook import log, log_files
 from kdbench.machine import Machine
+from kdbench.store.run_log import log, log_files
 from tests.build import make_run
 
 RUN = make_run()

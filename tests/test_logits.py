@@ -13,7 +13,8 @@ from torch import Tensor
 
 from kdbench import catalog
 from kdbench.machine import Data, Folders, Local, Machine
-from kdbench.spec import Loss, Recipe, Result, Run, Teacher
+from kdbench.spec.results import Result
+from kdbench.spec.runs import Loss, Recipe, Run, Teacher
 from kdbench.training.bench import Prepared
 from kdbench.training.images import training_views
 from kdbench.training.logits import Logits, key

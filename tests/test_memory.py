@@ -42,7 +42,7 @@ def test_estimate_is_near_the_measured_peak(tmp_path: Path, students: list[str])
 def test_memory_of_benchmark_toml_is_shared_by_the_slots(slots: int, gib: float) -> None:
     import torch
 
-    from kdbench.training.memory import room
+    from kdbench.training.sizing import room
     from kdbench.training.world import World
 
     machine = Machine(local=Local(memory_gib=8.0, slots=slots))
@@ -58,7 +58,7 @@ def test_memory_of_benchmark_toml_is_shared_by_the_slots(slots: int, gib: float)
 )
 def test_limit_of_a_control_group_counts(tmp_path: Path, groups: str, folder: str, file: str) -> None:
     """Also that of one around it, and in either version; "max" is none."""
-    from kdbench.training.memory import group_limits
+    from kdbench.training.sizing import group_limits
 
     (tmp_path / folder / "step").mkdir(parents=True)
     (tmp_path / folder / file).write_text("4096\n", encoding="ascii")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from kdbench.errors import UserError
-from kdbench.suite import load_suite
+from kdbench.suite.load import load_suite
 from kdbench.toml import LARGEST_FILE
 from tests.project import change, write_suite
 

@@ -4,17 +4,21 @@ import operator
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from msgspec.structs import replace
 
-from kdbench.executors.local import Worker
-from kdbench.executors.node import Here, NodeExecutor, Task, Work, blocked
-from kdbench.jobs import Blocked, Died, Event, Failed, Job, Update
+from kdbench.cluster.node import Here, NodeExecutor, Task, Work, blocked
 from kdbench.machine import Folders, Machine
-from kdbench.spec import Failure, Run
-from kdbench.store import save_failure
+from kdbench.spec.events import Blocked, Died, Event, Failed, Job, Update
+from kdbench.spec.results import Failure
+from kdbench.store.records import save_failure
+from kdbench.workers.process import Worker
 from tests.build import CE, make_run
+
+if TYPE_CHECKING:
+    from kdbench.spec.runs import Run
 
 TEACHER = make_run("resnet18", 0, CE)
 STUDENT = make_run(teacher=TEACHER)
@@ -111,7 +115,7 @@ def test_run_without_a_teacher_waits_for_nobody(work: Work) -> None:
 
 @pytest.mark.parametrize(("spent", "cause"), [(60.0, "stopped"), (590.0, "time")])
 def test_cause_of_a_signal(work: Work, monkeypatch: pytest.MonkeyPatch, spent: float, cause: str) -> None:
-    monkeypatch.setattr("kdbench.executors.node.time.time", lambda: spent)
+    monkeypatch.setattr("kdbench.cluster.node.time.time", lambda: spent)
     assert Here(replace(work, minutes=10), "1", "n1", 0.0).cause == cause
 
 

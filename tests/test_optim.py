@@ -9,7 +9,7 @@ import torch
 from msgspec.structs import replace
 from torch import Tensor
 
-from kdbench.spec import Recipe
+from kdbench.spec.runs import Recipe
 from kdbench.training.optim import lr_at, make_optimizer
 
 SHAPES = [(17, 9), (17,), (1,)]

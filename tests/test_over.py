@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from kdbench.errors import UserError
-from kdbench.plan import expand
-from kdbench.suite import load_suite
+from kdbench.plan.expand import expand
+from kdbench.suite.load import load_suite
 from tests.conftest import Command
 from tests.project import AS_PRINTED, SUITE, change, store, write_suite
 

@@ -9,16 +9,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kdbench import judging, reporting
-from kdbench.check import check_suite
+from kdbench.plan.selection import Selection
+from kdbench.report import gather
 from kdbench.report.formats import render, write_out
-from kdbench.spec import Reference, Result
-from kdbench.workload import Selection
+from kdbench.spec.suites import Reference
+from kdbench.verdict import judge
+from kdbench.verdict.check import check_suite
 from tests.build import CE, make_cell, make_result, make_row, make_suite
 from tests.golden_report import FOLDER, SUITE
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Request
+
+    from kdbench.spec.results import Result
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 MOST_BYTES, MOST_SECONDS = 5_000_000, 2.0
@@ -67,7 +70,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> str:
     before = Path.cwd()
     os.chdir(FOLDER)
     try:
-        made = reporting.gather(judging.judge(Selection(suites=(SUITE,))), beside=path.parent)
+        made = gather.gather(judge.judge(Selection(suites=(SUITE,))), beside=path.parent)
     finally:
         os.chdir(before)
     path.write_text(write_out(made, "html"), encoding="utf-8")

@@ -19,15 +19,14 @@ from kdbench import catalog
 from kdbench.cluster.profiles import Ask, Profile
 from kdbench.cluster.profiles import Work as WorkOfProfile
 from kdbench.errors import UserError
-from kdbench.executors.crew import assist
-from kdbench.executors.door import Address, Crew, Door
-from kdbench.executors.local import default_slots, gpu_sets
-from kdbench.jobs import Died, Done, Event, Failed, Job, Update
 from kdbench.machine import Data, Folders, Local, Machine
-from kdbench.running import check_parts
-from kdbench.spec import Recipe, Result, Run, Teacher
-from kdbench.store import index, load_result, weights_file
-from kdbench.suite import load_suite
+from kdbench.run.executor import default_slots, gpu_sets
+from kdbench.run.preflight import check_parts
+from kdbench.spec.events import Died, Done, Event, Failed, Job, Update
+from kdbench.spec.results import Result
+from kdbench.spec.runs import Recipe, Run, Teacher
+from kdbench.store.records import index, load_result, weights_file
+from kdbench.suite.load import load_suite
 from kdbench.training import parts
 from kdbench.training.group import Group, cut
 from kdbench.training.job import do
@@ -35,6 +34,8 @@ from kdbench.training.member import Member
 from kdbench.training.run import train
 from kdbench.training.teaching import Lesson
 from kdbench.training.world import World, open_world
+from kdbench.workers.agent import assist
+from kdbench.workers.rendezvous import Address, Crew, Door
 from tests.build import CE, KD, make_run
 from tests.conftest import Command
 from tests.project import change, write_suite
@@ -329,7 +330,7 @@ def test_worker_of_several_processes_has_several_gpus(monkeypatch: pytest.Monkey
 
 @pytest.mark.slow
 def test_job_on_a_node_shares_its_runs(opened: Callable[..., World]) -> None:
-    from kdbench.executors.node import Task, Work, supervise
+    from kdbench.cluster.node import Task, Work, supervise
 
     world, run = opened("node", 2), digits(epochs=1)
     world.dataset("digits")

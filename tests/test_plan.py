@@ -8,10 +8,11 @@ import pytest
 
 from kdbench.errors import UserError
 from kdbench.machine import Machine
-from kdbench.plan import SMOKE, expand, make_plan, weights_needed
-from kdbench.spec import Cell, Reading, Reference, Run
-from kdbench.suite import load_suite
-from kdbench.workload import Selection, find_work, parse_seeds, parse_settings
+from kdbench.plan.expand import SMOKE, expand, make_plan, weights_needed
+from kdbench.plan.selection import Selection, find_work, parse_seeds, parse_settings
+from kdbench.spec.runs import Reading, Run
+from kdbench.spec.suites import Cell, Reference
+from kdbench.suite.load import load_suite
 from tests.project import change, make_project, store, write_suite
 
 KD = "1.kd/digits_mlp:digits_cnn"

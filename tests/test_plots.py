@@ -3,13 +3,13 @@
 import pytest
 from msgspec.structs import replace
 
-from kdbench import judging, reporting
 from kdbench.errors import UserError
-from kdbench.report import plots
+from kdbench.plan.selection import Selection
+from kdbench.report import gather, plots
 from kdbench.report.content import Report
 from kdbench.report.plots import draw, extent
-from kdbench.spec import Curve
-from kdbench.workload import Selection
+from kdbench.spec.results import Curve
+from kdbench.verdict import judge
 from tests.golden_report import FOLDER, SUITE
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -19,7 +19,7 @@ PNG = b"\x89PNG\r\n\x1a\n"
 def golden(monkeypatch: pytest.MonkeyPatch) -> Report:
     """The golden project's only report."""
     monkeypatch.chdir(FOLDER)
-    return reporting.gather(judging.judge(Selection(suites=(SUITE,))))[0]
+    return gather.gather(judge.judge(Selection(suites=(SUITE,))))[0]
 
 
 def test_each_table_with_results_has_both_pictures(golden: Report) -> None:

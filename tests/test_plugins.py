@@ -7,8 +7,8 @@ import pytest
 
 from kdbench import catalog
 from kdbench.machine import Machine
-from kdbench.plan import expand, make_plan
-from kdbench.suite import load_suite
+from kdbench.plan.expand import expand, make_plan
+from kdbench.suite.load import load_suite
 from kdbench.training.run import train
 from kdbench.training.world import open_world
 

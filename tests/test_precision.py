@@ -10,14 +10,14 @@ from msgspec.structs import replace
 from torch import nn
 
 from kdbench import catalog
-from kdbench.cohorts import make_cohorts
 from kdbench.commands.options import PRECISIONS
 from kdbench.cost.speeds import kind
 from kdbench.errors import UserError
 from kdbench.machine import Data, Folders, Local, Machine
 from kdbench.models.output import Network
-from kdbench.spec import Precision
-from kdbench.store import weights_file
+from kdbench.plan.cohorts import make_cohorts
+from kdbench.spec.runs import Precision
+from kdbench.store.records import weights_file
 from kdbench.training.checkpoint import load_weights
 from kdbench.training.evaluation import evaluate
 from kdbench.training.precision import forward_of

@@ -18,12 +18,12 @@ from kdbench.errors import UserError
 from kdbench.machine import Data, Machine
 from kdbench.models.output import Network
 from kdbench.models.pretrained import start_from
-from kdbench.plan import expand
-from kdbench.spec import Run, Teacher
-from kdbench.suite import load_suite
+from kdbench.plan.expand import expand
+from kdbench.spec.runs import Run, Teacher
+from kdbench.spec.weights import Weights
+from kdbench.suite.load import load_suite
 from kdbench.training.checkpoint import save_weights
 from kdbench.training.world import World
-from kdbench.weights import Weights
 from tests.conftest import Command
 from tests.project import change, write_suite
 from tests.server import Server

@@ -5,13 +5,14 @@ from pathlib import Path
 import pytest
 
 from kdbench.cluster.groups import Group
+from kdbench.cluster.node import Work
 from kdbench.cluster.profiles import check_shared, load_profile, read_profile
+from kdbench.cluster.sbatch import parameters, refusal, sbatch_options
 from kdbench.cluster.submissions import new
 from kdbench.errors import UserError
-from kdbench.executors.node import Work
-from kdbench.executors.slurm import parameters, refusal
 from kdbench.machine import Machine, Slurm
 
+OPTIONS = sbatch_options()
 EXAMPLES = sorted((Path(__file__).parents[1] / "slurm").glob("*.toml"))
 
 
@@ -24,7 +25,7 @@ def written(folder: Path, text: str) -> Path:
 
 @pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.stem)
 def test_example_is_valid(file: Path) -> None:
-    assert read_profile(file).name == file.stem
+    assert read_profile(file, OPTIONS).name == file.stem
 
 
 @pytest.mark.parametrize(
@@ -45,14 +46,14 @@ def test_example_is_valid(file: Path) -> None:
 )
 def test_mistake_is_named(tmp_path: Path, text: str, words: str) -> None:
     with pytest.raises(UserError) as error:
-        read_profile(written(tmp_path, text))
+        read_profile(written(tmp_path, text), OPTIONS)
     assert words in str(error.value)
     assert "some.toml" in str(error.value)
 
 
 def test_all_mistakes_at_once(tmp_path: Path) -> None:
     with pytest.raises(UserError) as error:
-        read_profile(written(tmp_path, "[slurm]\na = 1\n[work]\nb = 1\n[sbatch]\nc = 1"))
+        read_profile(written(tmp_path, "[slurm]\na = 1\n[work]\nb = 1\n[sbatch]\nc = 1"), OPTIONS)
     assert len(error.value.problems) == 3
 
 
@@ -60,7 +61,7 @@ def test_unknown_profile_lists_those_there(tmp_path: Path) -> None:
     (tmp_path / "slurm").mkdir()
     written(tmp_path / "slurm", "")
     with pytest.raises(UserError, match="Did you mean 'some'"):
-        load_profile("sme", Machine(root=str(tmp_path)))
+        load_profile("sme", Machine(root=str(tmp_path)), OPTIONS)
 
 
 def test_profile_of_benchmark_toml_is_the_default(tmp_path: Path) -> None:
@@ -68,13 +69,13 @@ def test_profile_of_benchmark_toml_is_the_default(tmp_path: Path) -> None:
     written(tmp_path / "slurm", "")
     machine = Machine(root=str(tmp_path))
     with pytest.raises(UserError, match="which cluster"):
-        load_profile("", machine)
+        load_profile("", machine, OPTIONS)
     chosen = Machine(root=str(tmp_path), slurm=Slurm(profile="some"))
-    assert load_profile("", chosen).name == "some"
+    assert load_profile("", chosen, OPTIONS).name == "some"
 
 
 def test_folder_that_nodes_do_not_see(tmp_path: Path) -> None:
-    profile = read_profile(written(tmp_path, f'[node]\nshared = ["{tmp_path}/shared"]'))
+    profile = read_profile(written(tmp_path, f'[node]\nshared = ["{tmp_path}/shared"]'), OPTIONS)
     with pytest.raises(UserError, match="not there"):
         check_shared(profile, {})
     (tmp_path / "shared").mkdir()
@@ -98,7 +99,7 @@ def test_what_sbatch_is_asked_for(tmp_path: Path) -> None:
     [extra]
     licenses = "x"
     """
-    profile = read_profile(written(tmp_path, text))
+    profile = read_profile(written(tmp_path, text), OPTIONS)
     submission = new("tiny-first", "some", [["a"]], tmp_path)
     work = Work(Machine(), (), {}, 2, 30, 60)
     group = Group(generation=1, minutes=30, memory=6, chunks=())
@@ -115,7 +116,7 @@ def test_what_sbatch_is_asked_for(tmp_path: Path) -> None:
 
 def test_nodes_of_a_job_share_its_runs(tmp_path: Path) -> None:
     text = "[slurm]\ngpus_per_node = 4\n[work]\nnodes = 2\nprocesses = 4"
-    profile = read_profile(written(tmp_path, text))
+    profile = read_profile(written(tmp_path, text), OPTIONS)
     submission = new("tiny-first", "some", [["a"]], tmp_path)
     work = Work(Machine(), (), {}, 1, 30, 60, nodes=2)
     asked = parameters(submission, work, profile, Group(generation=0, minutes=30, chunks=()), None)
@@ -125,7 +126,7 @@ def test_nodes_of_a_job_share_its_runs(tmp_path: Path) -> None:
 
 
 def test_refusal_says_what_helps(tmp_path: Path) -> None:
-    profile = read_profile(written(tmp_path, ""))
+    profile = read_profile(written(tmp_path, ""), OPTIONS)
     said = "Job failed:\nsbatch: error: invalid partition specified: x\nsbatch: error: Batch job refused"
     assert refusal(said, profile) == (
         "profile some: sbatch refuses: invalid partition specified: x; Batch job refused; "

@@ -9,18 +9,19 @@ import pytest
 import torch
 from msgspec.structs import replace
 
-from kdbench.check import check_suite, exit_code
+from kdbench.formatting import number, signed
 from kdbench.machine import Folders, Machine
 from kdbench.models.output import Output
-from kdbench.plan import expand
+from kdbench.plan.expand import expand
 from kdbench.report.markers import BEGIN, END
-from kdbench.report.words import number, signed
-from kdbench.spec import Check, Result
-from kdbench.store import index, load_results
-from kdbench.suite import load_suite
+from kdbench.spec.results import Result
+from kdbench.spec.verdicts import Check
+from kdbench.store.records import index, load_results
+from kdbench.suite.load import load_suite
 from kdbench.training import losses
 from kdbench.training.run import train
 from kdbench.training.world import open_world
+from kdbench.verdict.check import check_suite, exit_code
 
 ROOT = Path(__file__).parent.parent
 SUITE = load_suite(ROOT / "suites" / "quickstart")

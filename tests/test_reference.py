@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from kdbench.suite import load_suite
+from kdbench.suite.load import load_suite
 from tests.conftest import Command
 from tests.project import SUITE, change, write_suite
 

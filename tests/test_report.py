@@ -3,15 +3,17 @@
 import pytest
 from msgspec.structs import replace
 
-from kdbench.check import check_suite
 from kdbench.errors import UserError
-from kdbench.lint import lint_suite
+from kdbench.formatting import escape, number, signed
 from kdbench.report.content import Report
 from kdbench.report.formats import render
 from kdbench.report.markers import BEGIN, END, put_between
 from kdbench.report.summary import lines, summary
-from kdbench.report.words import escape, measured, number, signed
-from kdbench.spec import Check, Delta, Reference, Suite, Verdict, Word
+from kdbench.report.words import measured
+from kdbench.spec.suites import Delta, Reference, Suite
+from kdbench.spec.verdicts import Check, Verdict, Word
+from kdbench.suite.lint import lint_suite
+from kdbench.verdict.check import check_suite
 from tests.build import CE, make_cell, make_failures, make_results, make_row, make_run, make_suite
 
 

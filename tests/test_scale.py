@@ -11,14 +11,14 @@ from time import perf_counter, process_time
 import msgspec
 import pytest
 
-from kdbench import judging, reporting
-from kdbench.cost.bill import make_bill
+from kdbench.cost.bill import describe_plan, make_bill
 from kdbench.machine import Machine
-from kdbench.plan import expand
+from kdbench.plan.expand import expand
+from kdbench.plan.selection import Selection, find_work
+from kdbench.report import gather, terminal
 from kdbench.report.markdown import markdown
-from kdbench.suite import load_suite
-from kdbench.text import describe_plan
-from kdbench.workload import Selection, find_work
+from kdbench.suite.load import load_suite
+from kdbench.verdict import judge
 from tests.build import make_result
 from tests.project import make_project
 
@@ -85,8 +85,8 @@ def plan_check_and_report(path: Path) -> dict[str, float]:
     chosen, machine = Selection(suites=(str(path),)), Machine(root=str(path.parents[1]))
     return {
         "plan": seconds(lambda: "\n".join(_plan(chosen, machine)), process_time),
-        "check": seconds(lambda: judging.table(judging.judge(chosen)), process_time),
-        "report": seconds(lambda: markdown(reporting.gather(judging.judge(chosen))), process_time),
+        "check": seconds(lambda: terminal.table(judge.judge(chosen)), process_time),
+        "report": seconds(lambda: markdown(gather.gather(judge.judge(chosen))), process_time),
     }
 
 

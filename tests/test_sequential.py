@@ -3,26 +3,31 @@
 from collections.abc import Mapping, Sequence
 from math import nan
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from msgspec.structs import replace
 from scipy.special import stdtr
 
-from kdbench.check import check_suite
 from kdbench.errors import UserError
 from kdbench.machine import load_machine
-from kdbench.plan import expand
-from kdbench.seeds.deciding import decide, parse_budget, survey
-from kdbench.seeds.looks import load_looks, record
-from kdbench.seeds.proposing import Proposal, afford, prefix, propose
-from kdbench.seeds.sequential import Looks, levels, nominal
-from kdbench.spec import Cell, Reference, Result, Row, Run, Word
-from kdbench.store import save_result
-from kdbench.suite import load_suite
-from kdbench.workload import Selection, Workload
+from kdbench.plan.expand import expand
+from kdbench.plan.selection import Selection, Workload
+from kdbench.run.auto_seeds import decide, parse_budget, survey
+from kdbench.spec.suites import Cell, Reference, Row
+from kdbench.spec.verdicts import Word
+from kdbench.store.records import save_result
+from kdbench.suite.load import load_suite
+from kdbench.verdict.check import check_suite
+from kdbench.verdict.proposals import Proposal, afford, prefix, propose
+from kdbench.verdict.sequential import Looks, levels, load_looks, nominal, record
 from tests.build import CE, make_cell, make_result, make_results, make_row, make_run
 from tests.project import make_project
+
+if TYPE_CHECKING:
+    from kdbench.spec.results import Result
+    from kdbench.spec.runs import Run
 
 MARGIN = 0.5
 

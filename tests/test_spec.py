@@ -8,9 +8,10 @@ import msgspec
 import pytest
 from msgspec.structs import fields, replace
 
-from kdbench.identity import identity
-from kdbench.spec import PROTOCOL, RESULT_SCHEMA, Curve, Loss, Recipe, Run, Teacher
-from kdbench.weights import Imported, Weights
+from kdbench.spec.identity import identity
+from kdbench.spec.results import RESULT_SCHEMA, Curve
+from kdbench.spec.runs import PROTOCOL, Loss, Recipe, Run, Teacher
+from kdbench.spec.weights import Imported, Weights
 
 RECIPE = Recipe(epochs=40, batch_size=32, lr=0.05)
 FULL = Recipe(

@@ -6,8 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from kdbench.cost.bill import describe_bill, hours, make_bill, savings
-from kdbench.cost.counted import Work
-from kdbench.cost.device import Device, cpu_name, device_at_hand
+from kdbench.cost.counts import Work
 from kdbench.cost.speeds import (
     Attainable,
     Measured,
@@ -19,11 +18,12 @@ from kdbench.cost.speeds import (
     save_record,
     timer,
 )
+from kdbench.device import Device, cpu_name, device_at_hand
 from kdbench.errors import UserError
 from kdbench.machine import Local, Machine
-from kdbench.spec import Loss, Run
-from kdbench.store import index, save_result
-from kdbench.workload import Selection, find_work
+from kdbench.plan.selection import Selection, find_work
+from kdbench.spec.runs import Loss, Run
+from kdbench.store.records import index, save_result
 from tests.build import make_result, make_run
 from tests.project import make_project
 

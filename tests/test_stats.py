@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from kdbench.stats import (
+from kdbench.verdict.stats import (
     MOST_SEEDS,
     Spread,
     equivalence_p,

@@ -9,8 +9,8 @@ import pytest
 from msgspec.structs import replace
 
 from kdbench.errors import UserError
-from kdbench.spec import Failure
-from kdbench.store import (
+from kdbench.spec.results import Failure
+from kdbench.store.records import (
     LARGEST_RESULT,
     check_writable,
     digest,

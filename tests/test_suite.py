@@ -9,9 +9,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kdbench.errors import UserError
-from kdbench.schema import Place, read_suite_file
-from kdbench.spec import Loss, Suite, TeacherName
-from kdbench.suite import build, load_suite
+from kdbench.spec.runs import Loss
+from kdbench.spec.suites import Suite, TeacherName
+from kdbench.suite.load import build, load_suite
+from kdbench.suite.schema import read_suite_file
+from kdbench.toml import Place
 from tests.project import SUITE, change, write_suite
 
 

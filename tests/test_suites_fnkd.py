@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from kdbench.plan import expand
-from kdbench.spec import Row
-from kdbench.suite import load_suite
+from kdbench.plan.expand import expand
+from kdbench.spec.suites import Row
+from kdbench.suite.load import load_suite
 
 ROOT = Path(__file__).parents[1]
 TABLE_2 = load_suite(ROOT / "suites" / "tfkd_cifar10")

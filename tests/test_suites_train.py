@@ -16,11 +16,12 @@ from torch import nn
 
 from kdbench import catalog
 from kdbench.data.packed import Dataset
-from kdbench.jobs import Job
 from kdbench.machine import Local, Machine
-from kdbench.plan import expand
-from kdbench.spec import Form, Run
-from kdbench.suite import load_suite
+from kdbench.plan.expand import expand
+from kdbench.spec.events import Job
+from kdbench.spec.runs import Run
+from kdbench.spec.suites import Form
+from kdbench.suite.load import load_suite
 from kdbench.training.images import training_views
 from kdbench.training.member import Member
 from kdbench.training.teaching import Teaching

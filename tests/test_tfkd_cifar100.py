@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from kdbench.plan import expand
-from kdbench.spec import Cell, Form, Suite
-from kdbench.suite import load_suite
+from kdbench.plan.expand import expand
+from kdbench.spec.suites import Cell, Form, Suite
+from kdbench.suite.load import load_suite
 
 GOLDEN = Path(__file__).parent / "golden"
 SUITE = load_suite(Path(__file__).parents[1] / "suites" / "tfkd_cifar100")

@@ -17,8 +17,9 @@ from kdbench.catalog import ModelEntry
 from kdbench.errors import DivergedError, UserError
 from kdbench.machine import Data, Folders, Local, Machine
 from kdbench.models.output import Network
-from kdbench.spec import Curve, Recipe, Result, Run, Teacher
-from kdbench.store import digest, load_result, save_result, weights_file, weights_there
+from kdbench.spec.results import Curve, Result
+from kdbench.spec.runs import Recipe, Run, Teacher
+from kdbench.store.records import digest, load_result, save_result, weights_file, weights_there
 from kdbench.training.checkpoint import Progress, load_weights
 from kdbench.training.images import training_views
 from kdbench.training.losses import kd

@@ -13,9 +13,10 @@ from kdbench.data import imagenet
 from kdbench.data.packed import open_dataset, source_digest
 from kdbench.errors import UserError
 from kdbench.importing.teacher import Request, import_teacher
-from kdbench.jobs import Job
 from kdbench.machine import Data, Folders, Local, Machine
-from kdbench.spec import Recipe, Result, Run, Teacher
+from kdbench.spec.events import Job
+from kdbench.spec.results import Result
+from kdbench.spec.runs import Recipe, Run, Teacher
 from kdbench.training.images import workers
 from kdbench.training.run import train, train_cohort
 from kdbench.training.world import World, open_world

@@ -12,7 +12,7 @@ import yaml
 from msgspec import Struct
 from msgspec.structs import replace
 
-from kdbench.store import load_result, save_result
+from kdbench.store.records import load_result, save_result
 from tests.build import make_result
 from tests.project import SUITE, change, write_suite
 

@@ -13,7 +13,7 @@ from torch import nn
 from kdbench import catalog
 from kdbench.errors import UserError
 from kdbench.machine import Data, Local, Machine
-from kdbench.spec import Run
+from kdbench.spec.runs import Run
 from kdbench.training.world import World, open_world, statistics
 from tests.build import CE, make_run
 

@@ -14,7 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from kdbench.errors import UserError
-from kdbench.store import write
+from kdbench.store.records import write
 
 CRASHES = 2
 """How often a run is started again after its process died."""

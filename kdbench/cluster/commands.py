@@ -4,15 +4,14 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from kdbench.errors import UserError
+from kdbench.formatting import plural
 from kdbench.machine import load_machine
-from kdbench.progress import follow, viewer
-from kdbench.report.words import plural
-from kdbench.status import State, describe
-from kdbench.text import describe_work
-from kdbench.workload import Selection, find_work
+from kdbench.plan.selection import Selection, describe_work, find_work
+from kdbench.run.progress import follow, viewer
+from kdbench.run.status import State, describe
 
 if TYPE_CHECKING:
-    from kdbench.cluster.submitting import Submitted
+    from kdbench.cluster.submit import Submitted
 
 
 def profile_of(on: str) -> str:
@@ -35,14 +34,14 @@ def train(chosen: Selection, profile: str, *, wait: bool, offline: bool) -> None
     """
     import click
 
-    from kdbench.cluster import waiting
-    from kdbench.cluster.submitting import submit_missing
+    from kdbench.cluster.submit import submit_missing
+    from kdbench.cluster.wait import events
 
     submitted = submit_missing(chosen, profile, offline=offline)
     click.echo("\n".join(describe_submitted(submitted)), err=True)
     if wait and submitted.work.runs:
         with viewer(submitted.work.runs) as view:
-            follow(waiting.events(submitted), view)
+            follow(events(submitted), view)
 
 
 def describe_submitted(submitted: "Submitted") -> Iterator[str]:
@@ -59,7 +58,7 @@ def describe_submitted(submitted: "Submitted") -> Iterator[str]:
 
 def states(chosen: Selection) -> tuple[list[State], str]:
     """The state of each run of a selection, and why the scheduler did not answer."""
-    from kdbench.cluster.queued import states_of
+    from kdbench.cluster.queue import states_of
 
     machine = load_machine()
     return states_of(find_work(chosen, machine), machine)
@@ -72,7 +71,7 @@ def describe_states(found: Iterable[State]) -> str:
 
 def cancel(chosen: Selection) -> str:
     """End the jobs of a selection, and say so."""
-    from kdbench.cluster.ending import cancel_runs
+    from kdbench.cluster.cancel import cancel_runs
 
     jobs, others = cancel_runs(chosen)
     more = f"; they held {plural(others, 'run')} of other suites or rows too" if others else ""
@@ -85,7 +84,7 @@ def cancel(chosen: Selection) -> str:
 
 def anew(chosen: Selection) -> str:
     """Let failed runs and held jobs of a selection start anew, and say which."""
-    from kdbench.cluster.ending import start_anew
+    from kdbench.cluster.cancel import start_anew
 
     anew = start_anew(chosen)
     return "; ".join(

@@ -5,10 +5,10 @@ from math import ceil, log2
 
 from msgspec import Struct
 
-from kdbench.cluster.estimate import Estimate
 from kdbench.cluster.profiles import Profile
-from kdbench.cohorts import make_cohorts
-from kdbench.spec import Run
+from kdbench.cost.speeds import Estimate
+from kdbench.plan.cohorts import make_cohorts
+from kdbench.spec.runs import Run
 
 STARTUP = 10
 """Minutes in every limit for what is not training."""

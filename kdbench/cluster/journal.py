@@ -7,11 +7,11 @@ from contextlib import suppress
 from kdbench.cluster import attempts
 from kdbench.cluster.attempts import Cause
 from kdbench.errors import UserError
-from kdbench.jobs import Done, Elsewhere, Failed, Told, Update
-from kdbench.logbook import log
 from kdbench.machine import Machine
-from kdbench.progress import ending
-from kdbench.spec import Run
+from kdbench.run.progress import ending
+from kdbench.spec.events import Done, Elsewhere, Failed, Told, Update
+from kdbench.spec.runs import Run
+from kdbench.store.run_log import log
 
 SECONDS = 1.0
 """Between two notes on one run."""

@@ -3,14 +3,14 @@
 import time
 from collections.abc import Iterator
 
-from kdbench import lease
-from kdbench.address import find_row
 from kdbench.cluster import attempts, submissions
-from kdbench.cluster.queued import ask_scheduler
-from kdbench.logbook import log_files
+from kdbench.cluster.queue import ask_scheduler
 from kdbench.machine import Machine, load_machine
-from kdbench.spec import Cell, Form
-from kdbench.store import index
+from kdbench.plan.lookup import find_row
+from kdbench.spec.suites import Cell, Form
+from kdbench.store import lease
+from kdbench.store.records import index
+from kdbench.store.run_log import log_files
 
 LOOK = 0.5
 """Seconds between two looks at the files."""

@@ -1,7 +1,7 @@
 """slurm/NAME.toml: how jobs are asked for on one cluster. Nothing in it can change a number."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,9 +10,8 @@ from msgspec import Meta, Struct, field
 from kdbench.catalog import unknown
 from kdbench.errors import UserError
 from kdbench.machine import Machine
-from kdbench.schema import Place, struct_at
-from kdbench.spec import Count, Positive, Rate
-from kdbench.toml import parse
+from kdbench.quantities import Count, Positive, Rate
+from kdbench.toml import Place, parse, struct_at
 
 FOLDER = "slurm"
 Line = Annotated[str, Meta(max_length=1000, pattern=r"^[^\x00-\x1f\x7f]*$")]
@@ -121,8 +120,13 @@ OWN = {
 """Options that kdbench sets, and where a profile says them instead."""
 
 
-def load_profile(name: str, machine: Machine) -> Profile:
-    """Read slurm/NAME.toml beside benchmark.toml; "": the one that benchmark.toml names.
+def load_profile(name: str, machine: Machine, options: Collection[str]) -> Profile:
+    """Read slurm/NAME.toml beside benchmark.toml.
+
+    Args:
+        name: of the profile; "": the one that benchmark.toml names.
+        machine: this one.
+        options: what `[sbatch]` may hold (`cluster.sbatch.sbatch_options`).
 
     Raises:
         UserError: there is none, or it is wrong; one sentence for each mistake.
@@ -139,10 +143,10 @@ def load_profile(name: str, machine: Machine) -> Profile:
         )
     if name not in there:
         raise UserError(f"{folder}: {unknown('profile', name, there)}")
-    return read_profile(folder / f"{name}.toml")
+    return read_profile(folder / f"{name}.toml", options)
 
 
-def read_profile(file: Path) -> Profile:
+def read_profile(file: Path, options: Collection[str]) -> Profile:
     """Make a Profile of a file.
 
     Raises:
@@ -165,7 +169,7 @@ def read_profile(file: Path) -> Profile:
             f"slots = {work.slots}; the {work.nodes} nodes of a job train one run at a time: leave slots out"
         )
     if rest is not None:
-        _check_options(rest.sbatch, place.at("[sbatch]"))
+        _check_options(rest.sbatch, options, place.at("[sbatch]"))
     if place.problems or rest is None:
         raise UserError(*place.problems)
     options = {key.replace("-", "_"): value for key, value in rest.sbatch.items()}
@@ -186,17 +190,15 @@ def _table(content: Mapping[str, Any], key: str, place: Place) -> Mapping[str, A
     return {}
 
 
-def _check_options(options: Mapping[str, object], place: Place) -> None:
-    from kdbench.executors.slurm import sbatch_options
-
-    valid = [name for name in sbatch_options() if name not in OWN]
-    for written in options:
-        name = written.replace("-", "_")
+def _check_options(written: Mapping[str, object], known: Collection[str], place: Place) -> None:
+    valid = [name for name in known if name not in OWN]
+    for option in written:
+        name = option.replace("-", "_")
         if name in OWN:
-            place.say(f"{written} is set by kdbench; instead: {OWN[name]}")
+            place.say(f"{option} is set by kdbench; instead: {OWN[name]}")
         elif name not in valid:
             place.say(
-                f"{unknown('option', written, valid)}. One that submitit does not know goes into [extra]"
+                f"{unknown('option', option, valid)}. One that submitit does not know goes into [extra]"
             )
 
 

@@ -15,7 +15,7 @@ from filelock import FileLock
 from msgspec import Struct
 
 from kdbench.errors import UserError
-from kdbench.store import write
+from kdbench.store.records import write
 
 
 class Submission(Struct, frozen=True, kw_only=True):

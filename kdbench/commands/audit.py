@@ -9,7 +9,7 @@ import click
 from kdbench.commands.options import as_json, complete_suite, say, selection
 
 if TYPE_CHECKING:
-    from kdbench.workload import Selection
+    from kdbench.plan.selection import Selection
 
 
 @click.command()
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 @as_json
 def audit(chosen: Selection, *, as_json: bool) -> None:
     """Find out what each row's loss does, by its gradient."""
-    from kdbench.audit import audit_suite, load_prober
+    from kdbench.plan.controls import load_prober
+    from kdbench.plan.objectives import audit_suite
     from kdbench.report.audit import audit_lines
 
     prober = load_prober()
@@ -33,9 +34,9 @@ def audit(chosen: Selection, *, as_json: bool) -> None:
 @as_json
 def lint(suite: tuple[str, ...], *, as_json: bool) -> None:
     """Find where a paper's printed numbers disagree with each other."""
-    from kdbench.lint import lint_suite
-    from kdbench.suite import load_suite
-    from kdbench.text import describe_findings
+    from kdbench.report.terminal import describe_findings
+    from kdbench.suite.lint import lint_suite
+    from kdbench.suite.load import load_suite
 
     found = {path: lint_suite(load_suite(path)) for path in suite}
     if as_json:

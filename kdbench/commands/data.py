@@ -22,7 +22,7 @@ def data() -> None:
 def data_list(*, as_json: bool) -> None:
     """Each data set and what of it is here."""
     from kdbench.data.place import list_datasets
-    from kdbench.text import columns
+    from kdbench.formatting import columns
 
     rows = list_datasets(_data_folder())
     if as_json:
@@ -80,7 +80,7 @@ def data_neighbours(name: str, *, as_json: bool) -> None:
     As anisotropic losses have it, and the digest of that.
     """
     from kdbench.catalog import load
-    from kdbench.text import columns
+    from kdbench.formatting import columns
 
     found = load("kdbench.data.neighbours:described")(name)
     if as_json:
@@ -100,7 +100,7 @@ def data_weights(name: str, *, offline: bool) -> None:
     """
     from kdbench.data.place import fetch_weights
     from kdbench.machine import load_machine
-    from kdbench.store import digest
+    from kdbench.store.records import digest
 
     settings = load_machine().data
     file = fetch_weights(

@@ -10,8 +10,9 @@ import click
 from kdbench.commands.options import PRECISIONS, as_form, as_json, offline, say, selection
 
 if TYPE_CHECKING:
-    from kdbench.spec import Form, Precision
-    from kdbench.workload import Selection
+    from kdbench.plan.selection import Selection
+    from kdbench.spec.runs import Precision
+    from kdbench.spec.suites import Form
 
 
 @click.command()
@@ -27,8 +28,8 @@ def compare(chosen: Selection, *, a: str, b: str, as_issue: bool, as_json: bool)
 
     A and B are results folders, commits of this repository, or the word `printed`.
     """
-    from kdbench.evidence import comparing
-    from kdbench.text import columns
+    from kdbench.evidence import compare as comparing
+    from kdbench.formatting import columns
 
     found = comparing.compare_sources(a, b, chosen)
     if as_json:
@@ -50,13 +51,13 @@ def history(row: str, *, form: Form, as_json: bool) -> None:
 
     And where that changed.
     """
-    from kdbench.evidence import comparing
+    from kdbench.evidence import compare
 
-    points = comparing.past(row, form)
+    points = compare.past(row, form)
     if as_json:
         say([{"mean": point.mean, "point": point} for point in points])
     else:
-        click.echo(comparing.describe_past(row, points))
+        click.echo(compare.describe_past(row, points))
 
 
 @click.command()
@@ -114,12 +115,11 @@ def attribute(
 
     A delta of a ROW is a difference between its paper and the released code.
     """
-    from kdbench.evidence import attributing
-    from kdbench.text import describe_attribution
-    from kdbench.workload import parse_seeds
+    from kdbench.evidence.attribute import attribution, describe_attribution
+    from kdbench.plan.selection import parse_seeds
 
     only = parse_seeds(seeds) if seeds is not None else None
-    found, missing = attributing.attribution(row, only, train=train, slots=jobs, offline=offline)
+    found, missing = attribution(row, only, train=train, slots=jobs, offline=offline)
     if as_json:
         say(found)
     else:
@@ -150,10 +150,10 @@ def equivalence(
 
     A ROW is trained both ways over seeds; the paired test is kept, and verdicts cite it.
     """
-    from kdbench.evidence import proving
-    from kdbench.evidence.equivalence import describe
+    from kdbench.evidence import prove
+    from kdbench.verdict.equivalence import describe
 
-    record, path = proving.prove(of, row, form, seeds=seeds, settings=settings, offline=offline)
+    record, path = prove.prove(of, row, form, seeds=seeds, settings=settings, offline=offline)
     if as_json:
         say(record)
     else:

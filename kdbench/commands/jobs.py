@@ -9,8 +9,8 @@ import click
 from kdbench.commands.options import as_form, as_json, say, selection
 
 if TYPE_CHECKING:
-    from kdbench.spec import Form
-    from kdbench.workload import Selection
+    from kdbench.plan.selection import Selection
+    from kdbench.spec.suites import Form
 
 
 @click.command()

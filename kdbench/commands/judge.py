@@ -9,7 +9,7 @@ import click
 from kdbench.commands.options import as_json, judgement, say, selection
 
 if TYPE_CHECKING:
-    from kdbench.workload import Selection
+    from kdbench.plan.selection import Selection
 
 
 @click.command()
@@ -24,16 +24,17 @@ def check(chosen: Selection, *, strict: bool, as_json: bool) -> int:
 
 def pronounce(chosen: Selection, *, strict: bool, as_json: bool, report: bool) -> int:
     """Print the verdicts, as a table or in a report; the exit code."""
-    from kdbench import judging, reporting
-    from kdbench.check import exit_code
+    from kdbench.report import gather, terminal
     from kdbench.report.markdown import markdown
+    from kdbench.verdict.check import exit_code
+    from kdbench.verdict.judge import judge
 
-    judged = judging.judge(chosen)
+    judged = judge(chosen)
     checks = [check for _, some in judged.suites for check in some]
     if as_json:
         say(checks)
     else:
-        click.echo(markdown(reporting.gather(judged)) if report else judging.table(judged))
+        click.echo(markdown(gather.gather(judged)) if report else terminal.table(judged))
     return exit_code(checks, strict=strict)
 
 
@@ -46,10 +47,10 @@ def claims(chosen: Selection, *, as_json: bool) -> int:
 
     Exits with 1 where a conclusion does not hold.
     """
-    from kdbench.claim import Outcome
-    from kdbench.claims import check_claims
-    from kdbench.judging import judge
     from kdbench.report.claims import claim_lines
+    from kdbench.spec.verdicts import Outcome
+    from kdbench.verdict.claims import check_claims
+    from kdbench.verdict.judge import judge
 
     found = {suite.path: check_claims(suite, checks) for suite, checks in judge(chosen).suites}
     if as_json:
@@ -72,6 +73,6 @@ def power(margin: float, off: float, std: str, n: str) -> None:
 
     As a table: how often a row is found to be reproduced, in percent, by its seeds and their spread.
     """
-    from kdbench.seeds.power import power_table
+    from kdbench.verdict.power import power_table
 
     click.echo(power_table(margin=margin, off=off, stds=std, seeds=n))

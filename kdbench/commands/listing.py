@@ -11,8 +11,8 @@ from kdbench.commands.options import as_form, as_json, say, selection
 
 if TYPE_CHECKING:
     from kdbench.catalog import Kind
-    from kdbench.spec import Form
-    from kdbench.workload import Selection
+    from kdbench.plan.selection import Selection
+    from kdbench.spec.suites import Form
 
 
 @click.group("list")
@@ -25,8 +25,8 @@ def list_() -> None:
 @as_json
 def list_suites(folder: str, *, as_json: bool) -> None:
     """The suites of a folder."""
-    from kdbench.suite import load_suite
-    from kdbench.text import columns
+    from kdbench.formatting import columns
+    from kdbench.suite.load import load_suite
 
     suites = [load_suite(path) for path in sorted(Path(folder).glob("*.toml"))]
     if as_json:
@@ -44,7 +44,7 @@ def list_suites(folder: str, *, as_json: bool) -> None:
 @as_json
 def list_rows(chosen: Selection, *, as_json: bool) -> None:
     """The rows of suites, each by the address that `show` takes."""
-    from kdbench.text import describe_rows
+    from kdbench.report.terminal import describe_rows
 
     suites = chosen.load()
     if as_json:
@@ -57,7 +57,7 @@ def _list_names(kind: Kind, what: str) -> None:
     @list_.command(kind, help=f"The {what} that a suite may name.")
     @as_json
     def list_names(*, as_json: bool) -> None:
-        from kdbench.text import describe_names, entries
+        from kdbench.report.terminal import describe_names, entries
 
         if as_json:
             say(entries(kind))
@@ -79,8 +79,8 @@ def show(row: str, *, form: Form, as_json: bool) -> None:
 
     Its run, objective, reference and deltas.
     """
-    from kdbench.address import find_row
-    from kdbench.text import describe_row
+    from kdbench.plan.lookup import find_row
+    from kdbench.report.terminal import describe_row
 
     suite, cell = find_row(row, form)
     if as_json:
@@ -92,6 +92,6 @@ def show(row: str, *, form: Form, as_json: bool) -> None:
 @click.command()
 def schema() -> None:
     """Print the JSON Schema of a suite file, for editors."""
-    from kdbench.schema import json_schema
+    from kdbench.suite.schema import json_schema
 
     say(json_schema())

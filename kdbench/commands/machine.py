@@ -9,7 +9,8 @@ import click
 from kdbench.commands.options import PRECISIONS, as_form, as_json, on_where, say
 
 if TYPE_CHECKING:
-    from kdbench.spec import Form, Precision
+    from kdbench.spec.runs import Precision
+    from kdbench.spec.suites import Form
 
 
 @click.command()
@@ -19,14 +20,14 @@ def doctor(*, on: str) -> int:
 
     And say what to mend.
     """
-    from kdbench import doctor as local
-    from kdbench.text import columns
+    from kdbench.formatting import columns
+    from kdbench.upkeep import doctor as local
 
     if on == "local":
         found = local.examine()
     else:
         from kdbench.cluster import commands
-        from kdbench.cluster import doctor as cluster_doctor
+        from kdbench.upkeep import cluster_doctor
 
         found = cluster_doctor.examine(commands.profile_of(on))
     click.echo(columns([("ok" if each.ok else "MEND", each.what, each.found) for each in found], []))
@@ -57,8 +58,8 @@ def bench(target: tuple[str, ...], *, form: Form, precision: Precision, as_json:
 
     Data path, step and evaluation, against the floor; `plan` then knows their hours.
     """
-    from kdbench.cost import benching
     from kdbench.machine import load_machine
+    from kdbench.run import bench as benching
 
     runs = benching.find_runs(target, form, precision)
     record, path = benching.bench(runs, load_machine(), lambda name: click.echo(f"measured {name}", err=True))

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from kdbench.spec import Form, Precision
-    from kdbench.workload import Selection
+    from kdbench.plan.selection import Selection
+    from kdbench.spec.runs import Precision
+    from kdbench.spec.suites import Form
+
 
 F = TypeVar("F", bound=Callable[..., Any])
 PRECISIONS = ("float32", "tf32", "bf16", "float32-compiled", "tf32-compiled", "bf16-compiled")
@@ -83,7 +85,7 @@ def selection(command: F) -> F:
         precision: Precision,
         **rest: Any,  # noqa: ANN401 - the command's own options
     ) -> Any:  # noqa: ANN401 - what the command returns
-        from kdbench.workload import Selection, parse_part, parse_seeds, parse_settings
+        from kdbench.plan.selection import Selection, parse_part, parse_seeds, parse_settings
 
         chosen = Selection(
             suites=suite,
@@ -131,7 +133,7 @@ def judgement(command: F) -> F:
     ) -> Any:  # noqa: ANN401 - what the command returns
         from msgspec.structs import replace
 
-        from kdbench.workload import parse_reading
+        from kdbench.plan.selection import parse_reading
 
         read = parse_reading(reading) if reading is not None else None
         return command(replace(chosen, reading=read, controls=controls, holm=holm), **rest)

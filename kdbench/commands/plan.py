@@ -9,7 +9,7 @@ import click
 from kdbench.commands.options import as_json, say, selection
 
 if TYPE_CHECKING:
-    from kdbench.workload import Selection
+    from kdbench.plan.selection import Selection
 
 
 @click.command()
@@ -21,10 +21,9 @@ def plan(chosen: Selection, *, budget: str | None, as_json: bool) -> None:
 
     With --budget or --seeds auto: which seeds decide the most.
     """
-    from kdbench.cost.bill import make_bill
+    from kdbench.cost.bill import describe_plan, make_bill
     from kdbench.machine import load_machine
-    from kdbench.text import describe_plan
-    from kdbench.workload import find_work
+    from kdbench.plan.selection import find_work
 
     if budget is not None or chosen.auto:
         propose(chosen, budget, as_json=as_json)
@@ -48,9 +47,8 @@ def propose(chosen: Selection, budget: str | None, *, as_json: bool) -> None:
     from msgspec.structs import replace
 
     from kdbench.machine import load_machine
-    from kdbench.seeds.deciding import parse_budget, survey
-    from kdbench.seeds.proposing import afford
-    from kdbench.text import describe_proposals
+    from kdbench.run.auto_seeds import parse_budget, survey
+    from kdbench.verdict.proposals import afford, describe_proposals
 
     seconds = parse_budget(budget) if budget is not None else None
     found = survey(replace(chosen, auto=True, seeds=None), load_machine()).proposals

@@ -32,8 +32,8 @@ def add(row: str, *, sic: bool, replace: bool, **given: str | None) -> None:
 
     Every other line of the suite stays as it is. Nothing is written if the suite would not load.
     """
-    from kdbench.address import find_row
-    from kdbench.reference import add_reference
+    from kdbench.plan.lookup import find_row
+    from kdbench.suite.edit import add_reference
 
     suite, cell = find_row(row, "printed")
     named = {key: text for key, text in given.items() if text is not None} | ({"sic": "true"} if sic else {})

@@ -12,7 +12,7 @@ from kdbench.commands.options import judgement, selection
 from kdbench.report.formats import FORMATS
 
 if TYPE_CHECKING:
-    from kdbench.workload import Selection
+    from kdbench.plan.selection import Selection
 
 
 @click.command()
@@ -53,21 +53,22 @@ def report(
 
     Markdown, a page, data, tables for LaTeX, JUnit, a badge.
     """
-    from kdbench import judging, reporting
+    from kdbench.report import gather
     from kdbench.report.ages import ages
     from kdbench.report.formats import write_out
     from kdbench.report.markers import put_between
     from kdbench.report.summary import LIMIT
     from kdbench.report.summary import summary as short
-    from kdbench.store import write
+    from kdbench.store.records import write
+    from kdbench.verdict import judge
 
     brief = summary or into is not None
     name = _format(output, kind, brief=brief, into=into is not None, ages=with_ages)
     words = [*(["--format", name] if name != "markdown" else []), *(["--audit"] if with_audit else [])]
     beside = output.parent if output else None
-    reports = reporting.gather(judging.judge(chosen), audit=with_audit, beside=beside, words=words)
+    reports = gather.gather(judge.judge(chosen), audit=with_audit, beside=beside, words=words)
     aged = f"\n{ages(reports, datetime.now(UTC).date())}" if with_ages else ""
-    rest, limit = rest or reporting.page_of_job(), LIMIT - len(aged.encode())
+    rest, limit = rest or gather.page_of_job(), LIMIT - len(aged.encode())
     text = (short(reports, rest=rest, limit=limit) if brief else write_out(reports, name)) + aged
     if into is not None:
         write(into, put_between(into.read_text(encoding="utf-8"), text, str(into)).encode())
@@ -112,11 +113,12 @@ def _format(output: Path | None, kind: str | None, *, brief: bool, into: bool, a
 )
 def plot(chosen: Selection, *, output: Path, kinds: tuple[str, ...]) -> None:
     """Draw a forest plot and the learning curves of each table."""
-    from kdbench import judging, reporting
+    from kdbench.report import gather
     from kdbench.report.plots import draw
-    from kdbench.store import write
+    from kdbench.store.records import write
+    from kdbench.verdict import judge
 
-    for report in reporting.gather(judging.judge(chosen)):
+    for report in gather.gather(judge.judge(chosen)):
         for name, picture in draw(report, dict.fromkeys(kinds)):
             write(output / name, picture)
             click.echo(output / name)

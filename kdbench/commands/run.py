@@ -8,9 +8,10 @@ import click
 
 from kdbench.commands.judge import pronounce
 from kdbench.commands.options import as_json, judgement, offline, on_where, selection, wait_for
+from kdbench.errors import UserError
 
 if TYPE_CHECKING:
-    from kdbench.workload import Selection
+    from kdbench.plan.selection import Selection
 
 
 @click.command()
@@ -43,16 +44,14 @@ def run(  # noqa: PLR0913 - one per option
     as_json: bool,
 ) -> int:
     """Train what is missing, check it, print the report."""
-    from kdbench import running
-
     if dry_run:
-        from kdbench.cost.bill import make_bill
-        from kdbench.text import describe_plan
+        from kdbench.cost.bill import describe_plan, make_bill
+        from kdbench.run import local
 
-        work, machine = running.prepare(chosen, again=again, offline=offline)
+        work, machine = local.prepare(chosen, again=again, offline=offline)
         click.echo("\n".join(describe_plan(work, make_bill(work, machine))))
         return 0
-    over = running.train(
+    over = train(
         chosen,
         on=on,
         wait=wait,
@@ -72,9 +71,50 @@ def run(  # noqa: PLR0913 - one per option
 @wait_for
 def retry(chosen: Selection, *, on: str, wait: bool) -> int:
     """Forget why runs have failed, and train them again."""
-    from kdbench import running
     from kdbench.cluster import commands
 
     click.echo(commands.anew(chosen), err=True)
-    over = running.train(chosen, on=on, wait=wait)
+    over = train(chosen, on=on, wait=wait)
     return pronounce(chosen, strict=False, as_json=False, report=True) if over else 0
+
+
+def train(
+    chosen: Selection,
+    *,
+    on: str,
+    wait: bool = True,
+    slots: int | None = None,
+    again: bool = False,
+    cohorts: bool = True,
+    deterministic: bool = False,
+    offline: bool = False,
+    processes: int | None = None,
+) -> bool:
+    """Train what is missing, here or on a cluster.
+
+    Returns:
+        Whether it is over and this process's to judge: jobs that are not waited for go on.
+
+    Raises:
+        UserError: a suite, benchmark.toml or the profile is wrong, or nothing can be trained or submitted.
+    """
+    if on == "local":
+        from kdbench.run import local, preflight
+
+        machine = preflight.this_machine(offline=offline, deterministic=deterministic, processes=processes)
+        return local.train(chosen, machine, local.Way(slots=slots, again=again, cohorts=cohorts))
+    from kdbench.run.torchrun import launched
+
+    if launched():
+        raise UserError(f"--on {on} submits jobs of its own; torchrun is for --on local")
+    if chosen.auto:
+        raise UserError("--seeds auto looks after each seed, which is for --on local; give seeds, as 0-4")
+    if again or slots is not None or processes is not None or not cohorts or deterministic:
+        raise UserError(
+            "--again, --jobs, --processes, --no-cohorts and --deterministic are for --on local; a profile "
+            "has [work] slots and processes, and [local] deterministic in benchmark.toml counts everywhere"
+        )
+    from kdbench.cluster import commands
+
+    commands.train(chosen, commands.profile_of(on), wait=wait, offline=offline)
+    return wait

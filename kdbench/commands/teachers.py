@@ -25,9 +25,9 @@ def import_(file: Path, *, source: str, as_json: bool, **asked: Any) -> None:  #
 
     PyTorch's state dict, safetensors, or MXNet's .params.
     """
-    from kdbench.importing.passport import describe
     from kdbench.importing.teacher import Request, import_teacher
     from kdbench.machine import load_machine
+    from kdbench.store.passport import describe
 
     path, passport = import_teacher(Request(file=file, told=source, **asked), load_machine())
     if as_json:

@@ -9,7 +9,7 @@ import click
 from kdbench.commands.options import as_form, as_json, complete_suite, say
 
 if TYPE_CHECKING:
-    from kdbench.spec import Form
+    from kdbench.spec.suites import Form
 
 
 @click.command()
@@ -25,8 +25,8 @@ def gc(suite: tuple[str, ...], *, dry_run: bool, as_json: bool) -> None:
     used so far. Results are never touched. Weights of runs made with --set or --smoke go; they can be made
     again.
     """
-    from kdbench.leftovers import find_leftovers, load_suites, remove
     from kdbench.machine import load_machine
+    from kdbench.upkeep.gc import find_leftovers, load_suites, remove
 
     found = find_leftovers(load_suites(suite), load_machine())
     if not dry_run:
@@ -50,8 +50,8 @@ def fsck(*, as_json: bool) -> int:
     from collections import Counter
 
     from kdbench.errors import plain
-    from kdbench.fsck import examine
     from kdbench.machine import load_machine
+    from kdbench.upkeep.fsck import examine
 
     found = list(examine(load_machine()))
     wrong = [each for each in found if each.problem]
@@ -81,10 +81,10 @@ def fingerprint(row: str, *, seed: int, steps: int, deterministic: bool, form: F
     Nothing is stored, and no stored weights are needed: a teacher is what it is after as many steps.
     """
     from kdbench import catalog
-    from kdbench.address import find_row
+    from kdbench.formatting import columns
     from kdbench.machine import load_machine
-    from kdbench.plan import expand
-    from kdbench.text import columns
+    from kdbench.plan.expand import expand
+    from kdbench.plan.lookup import find_row
 
     suite, cell = find_row(row, form)
     [cell] = expand(suite, form=form, rows=cell.row.name, seeds=[seed])

@@ -7,14 +7,14 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from kdbench import catalog
-from kdbench.cohorts import lessons, make_cohorts
-from kdbench.cost.counted import FLOAT, Cost, cost, images
-from kdbench.cost.device import Device, device_at_hand
+from kdbench.cost.counts import FLOAT, Cost, cost, images
 from kdbench.cost.speeds import Seconds, kind, timer
+from kdbench.device import Device, device_at_hand
+from kdbench.formatting import columns, plural
 from kdbench.machine import Machine
-from kdbench.report.words import plural
-from kdbench.spec import Run
-from kdbench.workload import Workload
+from kdbench.plan.cohorts import lessons, make_cohorts
+from kdbench.plan.selection import Workload, describe_work
+from kdbench.spec.runs import Run
 
 
 class Item(Struct, frozen=True):
@@ -174,3 +174,27 @@ def hours(seconds: float) -> str:
 def figures(value: float) -> str:
     """`0.123`, `12.3`, `12,345`: three figures at least."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def describe_plan(work: Workload, bill: Bill) -> Iterator[str]:
+    """What is stored, what would be trained, and what that costs."""
+    yield describe_work(work)
+    if not work.runs:
+        return
+    rows = [
+        (run.id, run.slug, run.seed, run.recipe.epochs, _taught(run), *run_cost(bill, run), _why(work, run))
+        for run in work.runs
+    ]
+    yield columns(rows, ["run", "what", "seed", "epochs", "teacher", "PFLOP", "time", ""])
+    yield ""
+    yield from describe_bill(bill, work.runs, [suite.path.removesuffix(".toml") for suite, _ in work.suites])
+
+
+def _taught(run: Run) -> str:
+    if run.imported is not None:
+        return f"imported {run.imported.sha256[:12]}"
+    return "" if run.teacher is None else f"{run.teacher.run.id} at {run.teacher.epoch}"
+
+
+def _why(work: Workload, run: Run) -> str:
+    return "stored; trained again for its weights or as asked" if run.id in work.retrained else ""

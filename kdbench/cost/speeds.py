@@ -15,11 +15,13 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct, field
 
-from kdbench.cost.counted import Work, images, teacher_of
-from kdbench.cost.device import Device, device_of
+from kdbench import catalog
+from kdbench.cost.counts import Work, images, teacher_of
+from kdbench.device import Device, device_of
 from kdbench.errors import UserError
-from kdbench.spec import Result, Run
-from kdbench.store import Index, load_result, write
+from kdbench.spec.results import Result
+from kdbench.spec.runs import Run
+from kdbench.store.records import Index, load_result, write
 
 LOOKS = 5
 """How many stored results of a kind are opened to find one of this device."""
@@ -183,3 +185,75 @@ def _likely(there: Index, run: Run) -> Iterator[Path]:
         if found == LOOKS:
             return
         yield path
+
+
+LOOKS_ALIKE = 8
+"""Results of a run's like that are read at most."""
+
+
+class Need(Struct, frozen=True):
+    """What a run will need."""
+
+    seconds: float
+    memory: float | None = None
+    """GiB of the node at the peak of each of its processes; None: nobody has measured it."""
+
+
+Estimate = Callable[[Run], Need]
+
+
+def estimator(there: Index, images_per_second: float) -> Estimate:
+    """A function of a run: what it will need.
+
+    Args:
+        there: the results that may have its like: the same student, loss and teacher, whatever the seed.
+            The longest of them tells the speed; the largest of those that were trained on a CPU with the same
+            batch size tells the memory. (A result from a GPU has measured the GPU's memory, not the node's.)
+        images_per_second: what is assumed where there is none.
+    """
+    like: dict[tuple[str, str], list[Path]] = {}
+    for path in there.results.values():
+        like.setdefault((path.parent.name, path.name.rpartition(".s")[0]), []).append(path)
+    needs: dict[tuple[str, str, int], tuple[float, float | None]] = {}
+
+    def need(run: Run) -> Need:
+        kind = (run.dataset, run.slug, run.recipe.batch_size)
+        if kind not in needs:
+            results = _readable(like.get(kind[:2], [])[-LOOKS_ALIKE:])
+            needs[kind] = _speed(results) or images_per_second, _memory(results, run.recipe.batch_size)
+        speed, memory = needs[kind]
+        return Need(trained_images(run) / speed, memory)
+
+    return need
+
+
+def trained_images(run: Run) -> int:
+    """How many images a run is trained on, counted each time."""
+    size = run.recipe.train_size or catalog.find("datasets", run.dataset).train
+    return run.recipe.epochs * size
+
+
+def _readable(paths: list[Path]) -> list[Result]:
+    """The results; one that is broken measures nothing."""
+    found = []
+    for path in paths:
+        try:
+            found.append(load_result(path))
+        except UserError:
+            continue
+    return found
+
+
+def _speed(results: list[Result]) -> float | None:
+    """Images per second, evaluation and all, of the longest."""
+    longest = max(results, key=lambda result: trained_images(result.run), default=None)
+    return trained_images(longest.run) / max(longest.seconds, 1e-3) if longest else None
+
+
+def _memory(results: list[Result], batch_size: int) -> float | None:
+    peaks = [
+        result.peak_memory / int(result.environment.get("processes") or 1)
+        for result in results
+        if result.run.recipe.batch_size == batch_size and result.environment.get("device") == "cpu"
+    ]
+    return max(peaks) / 2**30 if any(peaks) else None

@@ -13,7 +13,8 @@ from kdbench.data.fetch import Fetcher, Official
 from kdbench.data.shards import Listing, Split, pack_shards, stored
 
 if TYPE_CHECKING:
-    from kdbench.data.packed import Arrays
+    from kdbench.data.disk import Arrays
+
 
 DEVKIT = Official(archive="car_devkit.tgz", md5="c3b158d763b6e2245038c8ad08e45376")
 TRAIN = Official(archive="cars_train.tgz", md5="065e5b463ae28d29e77c1b4b166cfe61", limit=1 << 31)

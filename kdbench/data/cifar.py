@@ -14,7 +14,8 @@ from kdbench.data.fetch import Fetcher, Official
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from kdbench.data.packed import Arrays
+    from kdbench.data.disk import Arrays
+
 
 FILES = {
     "cifar10": (

@@ -16,7 +16,8 @@ from kdbench.errors import UserError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from kdbench.data.packed import Arrays
+    from kdbench.data.disk import Arrays
+
 
 OFFICIAL = Official(
     url="https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz",

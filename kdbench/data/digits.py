@@ -13,7 +13,8 @@ from kdbench.data.fetch import Fetcher
 from kdbench.errors import UserError
 
 if TYPE_CHECKING:
-    from kdbench.data.packed import Arrays
+    from kdbench.data.disk import Arrays
+
 
 SHA256 = "87ff0c9e40dc7e2c0e34e7257799c2e3f3aec1a016363bb11cad869ec428a826"
 """Of the pixels (uint8, 0 to 16) followed by the labels (uint8), measured with scikit-learn 1.9.1."""

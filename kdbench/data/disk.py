@@ -3,9 +3,12 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
 
 from kdbench.errors import UserError
-from kdbench.store import write
+from kdbench.store.records import write
 
 CURE = "name another folder in KDBENCH_DATA or as `folder` under [data] in benchmark.toml"
 
@@ -38,3 +41,11 @@ def locked(folder: Path, name: str) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+Arrays = dict[str, NDArray[Any]]
+"""train_images, test_images: uint8 (N, C, H, W); train_labels, test_labels, ...: int64 (N,); names: UTF-8.
+
+Of images of many sizes, which lie in shards, instead: train_sizes, test_sizes: int32 (N, 2), height and
+width; train_shards, test_shards: uint8 (S, 32), the sha256 of each shard.
+"""

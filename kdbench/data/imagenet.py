@@ -19,7 +19,8 @@ from kdbench.data.shards import Listing, Split, pack_shards, stored
 from kdbench.errors import UserError
 
 if TYPE_CHECKING:
-    from kdbench.data.packed import Arrays
+    from kdbench.data.disk import Arrays
+
 
 FOLDER = "imagenet"
 ARCHIVES = {

@@ -15,6 +15,7 @@ from kdbench.errors import UserError
 if TYPE_CHECKING:
     from torch import Tensor
 
+
 CIFAR100 = {
     "aquatic_mammals": "beaver dolphin otter seal whale",
     "fish": "aquarium_fish flatfish ray shark trout",

@@ -19,13 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from kdbench.data.shards import Images
-
-Arrays = dict[str, NDArray[Any]]
-"""train_images, test_images: uint8 (N, C, H, W); train_labels, test_labels, ...: int64 (N,); names: UTF-8.
-
-Of images of many sizes, which lie in shards, instead: train_sizes, test_sizes: int32 (N, 2), height and
-width; train_shards, test_shards: uint8 (S, 32), the sha256 of each shard.
-"""
+from kdbench.data.disk import Arrays
 
 LAYOUT = 1
 """The version of the packed file's form. Raised whenever the form changes: part of every digest."""

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+
 DATA = "KDBENCH_DATA"
 """The environment variable that names the folder of the data."""
 

@@ -27,12 +27,13 @@ from kdbench.data.fetch import Fetcher
 from kdbench.data.images import as_text, decode, interleaved, shortened
 from kdbench.data.progress import Report, reporting
 from kdbench.errors import UserError
-from kdbench.store import digest
+from kdbench.store.records import digest
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from kdbench.data.packed import Arrays
+    from kdbench.data.disk import Arrays
+
 
 Split = Literal["train", "test"]
 LAYOUT = 1

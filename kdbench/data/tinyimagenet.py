@@ -18,7 +18,8 @@ from kdbench.errors import UserError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from kdbench.data.packed import Arrays
+    from kdbench.data.disk import Arrays
+
 
 OFFICIAL = Official(
     url="http://cs231n.stanford.edu/tiny-imagenet-200.zip",

@@ -11,9 +11,16 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from kdbench.errors import UserError
-from kdbench.plan import expand
-from kdbench.spec import Cell, Delta, Reading, Result, Suite
-from kdbench.stats import half_width, mean, spread
+from kdbench.formatting import columns, plural
+from kdbench.plan.expand import expand
+from kdbench.plan.lookup import find_row
+from kdbench.plan.selection import compare
+from kdbench.run import local, preflight
+from kdbench.spec.results import Result
+from kdbench.spec.runs import Reading
+from kdbench.spec.suites import Cell, Delta, Suite
+from kdbench.store.records import index, load_results
+from kdbench.verdict.stats import half_width, mean, spread
 
 Values = Mapping[int, float]
 Resolve = Callable[[Iterable[Delta]], Cell]
@@ -219,3 +226,43 @@ def _shown(effect: Effect) -> str:
         low, high = effect.interval
         around = f" ± {(high - low) / 2:.2f}"
     return f"{effect.points:+.2f}{around} ({effect.n})"
+
+
+def attribution(
+    address: str, seeds: Sequence[int] | None, *, train: bool, slots: int | None, offline: bool
+) -> tuple[Attribution, int]:
+    """What the deltas of a row explain, and how many runs are missing for the whole answer.
+
+    Args:
+        address: SUITE/ROW.
+        seeds: None: the row's.
+        train: what is missing, first.
+        slots: runs at a time; None: as many as this machine has room for.
+        offline: never touch the network.
+
+    Raises:
+        UserError: no such row, no delta concerns it, or a stored result is wrong.
+    """
+    suite, cell = find_row(address, "released")
+    found = variants(suite, cell.row.name, seeds or range(cell.row.seeds))
+    if not found.switches:
+        raise UserError(f"{address}: no delta changes its runs; as printed and as released are the same")
+    machine = preflight.this_machine(offline=offline)
+    work = compare([(suite, tuple(found.cells))], found.cells, machine)
+    if train:
+        local.train_missing(work, machine, local.Way(slots))
+        work = compare([(suite, tuple(found.cells))], found.cells, machine)
+    ids = [of for each in found.cells for of in each.ids]
+    return attribute(found, load_results(index(machine.results), ids)), len(work.runs)
+
+
+def describe_attribution(found: Attribution, missing: int) -> Iterator[str]:
+    """What each delta explains, in percentage points with the 90 % interval and the number of seeds."""
+    reference, printed, released = (
+        "-" if value is None else f"{value:.2f}" for value in (found.reference, found.printed, found.released)
+    )
+    yield f"{found.row}: the paper prints {reference}; trained as printed {printed}, as released {released}"
+    yield columns(list(lines(found)), ["delta", "on, where none is", "off, where all are", "explains"])
+    yield from (f"cannot be switched by itself: {delta}" for delta in found.stuck)
+    if missing:
+        yield f"{plural(missing, 'run')} missing for the whole answer; --run trains what is"

@@ -5,7 +5,7 @@ A zip of
     manifest.json               the selection, versions, and the sha256 of every other file
     suites/NAME.toml            the suite, as it stands
     results/DATASET/*.json      the records, byte for byte
-    predictions/ID/*.classes    what each run predicted, and the true classes (`kdbench.predictions`)
+    predictions/ID/*.classes    what each run predicted, and the true classes (`kdbench.store.predictions`)
     verdicts.json               what `kdbench check --json` says of it
 
 The same state makes the same bytes.
@@ -22,16 +22,17 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from kdbench import __version__
 from kdbench.errors import UserError
-from kdbench.judging import check_cells
 from kdbench.machine import load_machine
-from kdbench.predictions import predictions_file
-from kdbench.seeds.looks import files_of, levels_of, load_looks
-from kdbench.seeds.sequential import Looks
-from kdbench.spec import PROTOCOL, Check, Form, Precision
-from kdbench.store import Index, index, load_result, write
-from kdbench.workload import Selection, Suites
+from kdbench.plan.selection import Selection, Suites
+from kdbench.spec.runs import PROTOCOL, Precision
+from kdbench.spec.suites import Form
+from kdbench.spec.verdicts import Check
+from kdbench.store.predictions import predictions_file
+from kdbench.store.records import Index, index, load_result, write
+from kdbench.verdict.judge import check_cells
+from kdbench.verdict.sequential import Looks, files_of, levels_of, load_looks
+from kdbench.version import __version__
 
 FORMAT = 1
 """The version of the bundle's form."""

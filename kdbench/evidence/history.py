@@ -14,8 +14,9 @@ from math import inf, sqrt
 
 from msgspec import Struct
 
-from kdbench.spec import Reading, Result
-from kdbench.stats import mean
+from kdbench.spec.results import Result
+from kdbench.spec.runs import Reading
+from kdbench.verdict.stats import mean
 
 LEVEL = 0.05
 """How often a row that never changed is said to have changed, at most."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from kdbench.errors import UserError
-from kdbench.store import Index, index
+from kdbench.store.records import Index, index
 
 PRINTED = "printed"
 """The word for the papers' own numbers."""

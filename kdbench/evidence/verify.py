@@ -15,13 +15,15 @@ from tempfile import TemporaryDirectory
 import msgspec
 from msgspec import Struct
 
-from kdbench import __version__, catalog
+from kdbench import catalog
 from kdbench.errors import UserError
 from kdbench.evidence.bundle import FORMAT, Manifest, judge_again, verdicts
-from kdbench.predictions import LABELS, accuracy, decode
-from kdbench.seeds.looks import load_looks
-from kdbench.spec import PROTOCOL, Result
-from kdbench.store import Index, index, load_result
+from kdbench.spec.results import Result
+from kdbench.spec.runs import PROTOCOL
+from kdbench.store.predictions import LABELS, accuracy, decode
+from kdbench.store.records import Index, index, load_result
+from kdbench.verdict.sequential import load_looks
+from kdbench.version import __version__
 
 LARGEST = 4_000_000_000
 """Bytes that a bundle may unpack to."""

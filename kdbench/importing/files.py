@@ -15,10 +15,11 @@ from torch import Tensor
 from kdbench.catalog import unknown
 from kdbench.errors import UserError
 from kdbench.importing.mxnet import read_params
-from kdbench.store import digest
+from kdbench.store.records import digest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
 
 LARGEST = 2_000_000_000
 """Bytes of a file, and of what an archive in it unpacks to."""

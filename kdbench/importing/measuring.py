@@ -4,8 +4,8 @@ import torch
 from torch import nn
 
 from kdbench.data.boxes import Framing
-from kdbench.importing.labels import Measured, label_spaces
-from kdbench.importing.passport import Normalisation
+from kdbench.store.label_spaces import Measured, label_spaces
+from kdbench.store.passport import Normalisation
 from kdbench.training.images import batches_of
 from kdbench.training.world import World
 

@@ -10,19 +10,20 @@ import msgspec
 from msgspec import Struct
 from safetensors.torch import save
 
-from kdbench import __version__, catalog
+from kdbench import catalog
 from kdbench.data.boxes import Framing
 from kdbench.data.packed import entry
 from kdbench.errors import UserError
 from kdbench.importing.files import Weights, read_weights
-from kdbench.importing.labels import check_label_space
 from kdbench.importing.loading import load
 from kdbench.importing.measuring import measure
 from kdbench.importing.names import translate
-from kdbench.importing.passport import PASSPORT_SCHEMA, Normalisation, Passport, Source
 from kdbench.machine import Machine
-from kdbench.store import digest, write
+from kdbench.store.label_spaces import check_label_space
+from kdbench.store.passport import PASSPORT_SCHEMA, Normalisation, Passport, Source
+from kdbench.store.records import digest, write
 from kdbench.training.world import open_world
+from kdbench.version import __version__
 
 
 class Request(Struct, frozen=True, kw_only=True):

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from kdbench.data.fetch import Fetcher
 from kdbench.data.weights import fetched
 from kdbench.errors import UserError
-from kdbench.weights import Weights
+from kdbench.spec.weights import Weights
 
 if TYPE_CHECKING:
     from kdbench.models.output import Network

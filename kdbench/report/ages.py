@@ -5,9 +5,10 @@ from datetime import date
 
 from tabulate import tabulate
 
+from kdbench.formatting import escape
 from kdbench.report.content import Report
-from kdbench.report.words import escape
-from kdbench.spec import Check, Result
+from kdbench.spec.results import Result
+from kdbench.spec.verdicts import Check
 
 NAME = "Age of the evidence"
 _HEADS = ("row", "verdict", "trained", "days ago")

@@ -4,8 +4,9 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from tabulate import tabulate
 
-from kdbench.audit import Audit, classes
-from kdbench.report.words import EMPTY, escape, setting
+from kdbench.formatting import EMPTY, escape
+from kdbench.plan.objectives import Audit, classes
+from kdbench.report.words import setting
 
 HEADS = (
     "objective",

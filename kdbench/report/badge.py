@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import msgspec
 
-from kdbench.check import BAD
 from kdbench.report.content import Report
-from kdbench.spec import Word
+from kdbench.spec.verdicts import Word
+from kdbench.verdict.check import BAD
 
 LABEL = "kdbench"
 _COLOURS = {"brightgreen": "#2c8a4b", "green": "#4f8a10", "orange": "#b8560f", "lightgrey": "#6c7380"}

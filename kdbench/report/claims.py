@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from tabulate import tabulate
 
-from kdbench.claim import ClaimCheck, Part
-from kdbench.report.words import EMPTY, escape, signed
+from kdbench.formatting import EMPTY, escape, signed
+from kdbench.spec.verdicts import ClaimCheck, Part
 
 HEADS = ("claim", "where", "printed", "outcome", "p for", "p against", "why")
 _ALIGN = ("left", "left", "left", "left", "right", "right", "left")

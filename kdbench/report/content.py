@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
-from kdbench.audit import Audit
-from kdbench.claim import ClaimCheck
-from kdbench.controls import Controlled
-from kdbench.lint import Finding
-from kdbench.spec import Check, Form, Result, Suite
+from kdbench.plan.objectives import Audit
+from kdbench.spec.results import Result
+from kdbench.spec.suites import Form, Suite
+from kdbench.spec.verdicts import Check, ClaimCheck
+from kdbench.suite.lint import Finding
+from kdbench.verdict.controls import Controlled
 
 
 class Report(Struct, frozen=True, kw_only=True):

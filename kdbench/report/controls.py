@@ -4,8 +4,9 @@ from collections.abc import Iterator, Sequence
 
 from tabulate import tabulate
 
-from kdbench.controls import Controlled
-from kdbench.report.words import EMPTY, escape, setting, signed
+from kdbench.formatting import EMPTY, escape, signed
+from kdbench.report.words import setting
+from kdbench.verdict.controls import Controlled
 
 HEADS = (
     "row",

@@ -7,12 +7,13 @@ from typing import Any
 
 import msgspec
 
-from kdbench import __version__
-from kdbench.check import headline
+from kdbench.formatting import clean
 from kdbench.report.content import Report
 from kdbench.report.sentences import notes
-from kdbench.report.words import clean, setting
-from kdbench.spec import Check, Verdict
+from kdbench.report.words import setting
+from kdbench.spec.verdicts import Check, Verdict
+from kdbench.verdict.check import headline
+from kdbench.version import __version__
 
 _ROW = ("suite", "data set", "form", "table", "row", "student", "teacher", "loss", "reading")
 _VERDICT = ("verdict", "printed", "measured", "std", "n", "off", "low", "high", "tolerance", "within", "p")

@@ -5,8 +5,8 @@ from typing import Literal
 
 from msgspec import Struct
 
-from kdbench.report.words import signed
-from kdbench.spec import Check, Verdict
+from kdbench.formatting import signed
+from kdbench.spec.verdicts import Check, Verdict
 
 WIDTH, HEIGHT = 200.0, 26.0
 """Of a strip, in the units of its drawing."""

@@ -6,12 +6,14 @@ from pathlib import Path
 from msgspec import Struct
 
 from kdbench import catalog
-from kdbench.audit import Audit
-from kdbench.claims import check_claims
 from kdbench.errors import UserError
-from kdbench.lint import Finding
+from kdbench.plan.objectives import Audit
 from kdbench.report.content import Report, in_order
-from kdbench.spec import Check, Form, Result, Suite
+from kdbench.spec.results import Result
+from kdbench.spec.suites import Form, Suite
+from kdbench.spec.verdicts import Check
+from kdbench.suite.lint import Finding
+from kdbench.verdict.claims import check_claims
 
 
 class Format(Struct, frozen=True):

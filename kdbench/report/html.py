@@ -10,15 +10,18 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from kdbench.check import headline
+from kdbench.formatting import clean, signed
 from kdbench.report import audit, claims, controls, sentences, words
 from kdbench.report.ages import trained
 from kdbench.report.content import Report
 from kdbench.report.forest import HEIGHT, WIDTH, Scale, Strip, scale_of, strip_of
-from kdbench.spec import Check, Curve, Result, Verdict, Word
+from kdbench.spec.results import Curve, Result
+from kdbench.spec.verdicts import Check, Verdict, Word
+from kdbench.verdict.check import headline
 
 if TYPE_CHECKING:
     from jinja2 import Template
+
 
 _TEMPLATES = Path(__file__).parent / "page"
 
@@ -103,7 +106,7 @@ def page(reports: Sequence[Report]) -> str:
         curves=curves(reports),
         legend=sentences.LEGEND.replace("`", ""),
         claims_legend=claims.LEGEND.replace("`", ""),
-        signed=words.signed,
+        signed=signed,
         controls_heads=controls.HEADS,
         controls_legend=controls.LEGEND.replace("`", ""),
         audit_heads=audit.HEADS,
@@ -132,7 +135,7 @@ def _template() -> "Template":
 
 def _shown(value: object) -> object:
     """Every text without what cannot be seen; numbers and what is markup already as they are."""
-    return words.clean(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
+    return clean(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
 
 def _words(reports: Iterable[Report]) -> dict[Word, int]:
@@ -181,11 +184,11 @@ def _table(
 
 def _line(report: Report, check: Check, scale: Scale, baselines: tuple[str, ...]) -> Line:
     top1, gain = check.top1, check.gain
-    shown = Quantity(words.printed(check.row), words.measured(top1), words.signed(top1.off), top1.word)
+    shown = Quantity(words.printed(check.row), words.measured(top1), signed(top1.off), top1.word)
     gained = Quantity(
-        words.signed(gain.printed),
+        signed(gain.printed),
         words.measured(gain, sign=True),
-        words.signed(gain.off),
+        signed(gain.off),
         sentences.gain_word(check),
     )
     return Line(

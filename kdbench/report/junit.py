@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from xml.etree import ElementTree as ET
 
-from kdbench.check import BAD
+from kdbench.formatting import EMPTY, clean, signed
 from kdbench.report.content import Report
 from kdbench.report.sentences import gain_word, notes
-from kdbench.report.words import EMPTY, clean, measured, printed, signed
-from kdbench.spec import Check, Word
+from kdbench.report.words import measured, printed
+from kdbench.spec.verdicts import Check, Word
+from kdbench.verdict.check import BAD
 
 _BROKEN = frozenset({Word.FAILED, Word.BLOCKED})
 _OPEN = frozenset({Word.PENDING, Word.NO_REFERENCE})

@@ -3,10 +3,11 @@ r"""The tables of a report for a paper: LaTeX with \usepackage{booktabs}, one ta
 import re
 from collections.abc import Iterable, Sequence
 
+from kdbench.formatting import EMPTY, clean, signed
 from kdbench.report.content import Report
 from kdbench.report.sentences import gain_word, settings
-from kdbench.report.words import EMPTY, clean, measured, printed, signed
-from kdbench.spec import Check
+from kdbench.report.words import measured, printed
+from kdbench.spec.verdicts import Check
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -21,7 +22,6 @@ _SPECIAL = {
 }
 _ANY = re.compile("[" + re.escape("".join(_SPECIAL)) + "]")
 _HEADS = ("Student", "Teacher", "printed", "measured", "off", "verdict", "printed", "measured", "verdict")
-
 
 _PREAMBLE = r"% The preamble needs \usepackage[T1]{fontenc} and \usepackage{booktabs}."
 

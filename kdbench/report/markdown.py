@@ -6,14 +6,15 @@ from textwrap import indent
 
 from tabulate import tabulate
 
-from kdbench.check import headline
+from kdbench.formatting import escape, signed
 from kdbench.report import sentences
 from kdbench.report.audit import audit_section
 from kdbench.report.claims import claims_section
 from kdbench.report.content import Report
 from kdbench.report.controls import controls_section
-from kdbench.report.words import escape, measured, printed, signed
-from kdbench.spec import Check
+from kdbench.report.words import measured, printed
+from kdbench.spec.verdicts import Check
+from kdbench.verdict.check import headline
 
 HEADS = (
     "student",

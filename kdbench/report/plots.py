@@ -10,11 +10,12 @@ from io import BytesIO
 from typing import TYPE_CHECKING
 
 from kdbench.errors import UserError
+from kdbench.formatting import clean, number, signed
 from kdbench.report.forest import Scale, scale_of
 from kdbench.report.sentences import who
-from kdbench.report.words import clean, measured, number, signed
-from kdbench.spec import Word
-from kdbench.stats import mean
+from kdbench.report.words import measured
+from kdbench.spec.verdicts import Word
+from kdbench.verdict.stats import mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from kdbench.report.content import Report
-    from kdbench.spec import Check, Curve, Verdict
+    from kdbench.spec.results import Curve
+    from kdbench.spec.verdicts import Check, Verdict
+
 
 FOREST_ROWS, CURVE_PANELS, COLUMNS = 30, 12, 3
 """The most rows, or panels, of one picture; a longer table becomes several."""

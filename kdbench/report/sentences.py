@@ -2,9 +2,11 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from kdbench.report.words import EMPTY, plural, setting, signed
-from kdbench.spec import Check, Delta, Row, Suite
-from kdbench.stats import mean
+from kdbench.formatting import EMPTY, plural, signed
+from kdbench.report.words import setting
+from kdbench.spec.suites import Delta, Row, Suite
+from kdbench.spec.verdicts import Check
+from kdbench.verdict.stats import mean
 
 LEGEND = """\
 Accuracies in percent, gains and differences in percentage points. Measured: the mean over the seeds, half

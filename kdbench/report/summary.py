@@ -4,11 +4,12 @@ from collections.abc import Collection, Iterator, Sequence
 
 from tabulate import tabulate
 
-from kdbench.check import BAD, headline
+from kdbench.formatting import clean, escape, number, plural, signed
 from kdbench.report.content import Report
 from kdbench.report.sentences import gain_word, reasons
-from kdbench.report.words import clean, escape, measured, number, plural, signed
-from kdbench.spec import Check
+from kdbench.report.words import measured
+from kdbench.spec.verdicts import Check
+from kdbench.verdict.check import BAD, headline
 
 LIMIT = 1_000_000
 """Bytes. GitHub refuses the summary of a job of 1 MiB or more, the whole of it."""

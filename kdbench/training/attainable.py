@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import conv2d
 
 from kdbench.cost.speeds import Attainable
-from kdbench.spec import Precision
+from kdbench.spec.runs import Precision
 from kdbench.training.precision import arithmetic, plain
 
 ROUNDS = 8

@@ -13,14 +13,14 @@ from time import perf_counter
 import torch
 from msgspec.structs import replace
 
-from kdbench.cost import counted as costs
-from kdbench.cost.counted import FLOAT, Work
-from kdbench.cost.device import device_at_hand
+from kdbench.cost import counts as costs
+from kdbench.cost.counts import FLOAT, Work
 from kdbench.cost.speeds import Attainable, Measured, Record, Speed, kind
 from kdbench.data.views import Batch
-from kdbench.jobs import Job
+from kdbench.device import device_at_hand
 from kdbench.machine import Machine
-from kdbench.spec import Run
+from kdbench.spec.events import Job
+from kdbench.spec.runs import Run
 from kdbench.training.attainable import attainable, seconds
 from kdbench.training.checkpoint import save_weights
 from kdbench.training.evaluation import evaluate

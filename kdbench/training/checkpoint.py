@@ -16,10 +16,11 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from kdbench.errors import DivergedError
-from kdbench.spec import Count, Curve
-from kdbench.store import digest, write
+from kdbench.quantities import Count
+from kdbench.spec.results import Curve
+from kdbench.spec.weights import Digest
+from kdbench.store.records import digest, write
 from kdbench.training.optim import Optimizer
-from kdbench.weights import Digest
 
 GENERATIONS = 2
 """Checkpoints kept of a run under way: should the newest be broken, the one before it serves."""
@@ -44,7 +45,7 @@ class Progress:
     weights: dict[Epoch, Digest] = field(default_factory=dict)
     """The sha256 of each checkpoint kept for a student, by epoch."""
     predicted: dict[Epoch, Base64] = field(default_factory=dict)
-    """What was predicted after the epochs that are kept: `kdbench.predictions.encode`, in base64."""
+    """What was predicted after the epochs that are kept: `kdbench.store.predictions.encode`, in base64."""
 
     def add(
         self,

@@ -17,11 +17,12 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from kdbench import catalog
-from kdbench.cost.counted import TABLE, Counts, Entry, key
-from kdbench.store import write
+from kdbench.cost.counts import TABLE, Counts, Entry, key
+from kdbench.store.records import write
 
 if TYPE_CHECKING:
     from kdbench.models.output import Output
+
 
 aten = torch.ops.aten
 Arguments = tuple[Any, ...]

@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 from kdbench import catalog
 from kdbench.data.packed import Dataset
 from kdbench.models.output import Output
-from kdbench.spec import Loss, Run
+from kdbench.spec.runs import Loss, Run
 from kdbench.training.images import test_batches
 from kdbench.training.precision import arithmetic
 from kdbench.training.world import World

@@ -11,9 +11,9 @@ from msgspec.structs import replace
 from safetensors.torch import save
 from torch import nn
 
-from kdbench.jobs import Job
 from kdbench.machine import Machine
-from kdbench.spec import Run
+from kdbench.spec.events import Job
+from kdbench.spec.runs import Run
 from kdbench.training.images import training_views
 from kdbench.training.member import Member
 from kdbench.training.teaching import Teaching

@@ -8,11 +8,12 @@ from torch import Tensor
 
 from kdbench.data.packed import Dataset
 from kdbench.data.views import Batch, Epochs, Views, plain_batches
-from kdbench.spec import Recipe, Run
+from kdbench.spec.runs import Recipe, Run
 from kdbench.training.world import World, statistics
 
 if TYPE_CHECKING:
     from kdbench.data.boxes import Framing
+
 
 TEST_PIXELS = 5_000_000
 """Of a batch of test images: what a network holds of a batch grows with its pixels."""

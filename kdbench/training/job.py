@@ -8,17 +8,19 @@ from contextlib import ExitStack
 import torch
 
 from kdbench.errors import DiedError, DivergedError, UserError
-from kdbench.failing import keep_failure
-from kdbench.jobs import Died, Done, Elsewhere, Event, Failed, Job, Update
-from kdbench.lease import LostError
 from kdbench.machine import Machine
-from kdbench.presence import GoneError
-from kdbench.spec import Failure, Result, Run
-from kdbench.store import index, load_result, save_result, weights_there
+from kdbench.spec.events import Died, Done, Elsewhere, Event, Failed, Job, Update
+from kdbench.spec.results import Failure, Result
+from kdbench.spec.runs import Run
+from kdbench.store.lease import LostError
+from kdbench.store.mounts import GoneError
+from kdbench.store.records import index, load_result, save_result, weights_there
+from kdbench.store.run_log import keep_failure
 from kdbench.training import checkpoint
 from kdbench.training.checkpoint import Progress
-from kdbench.training.memory import fitting, is_short
+from kdbench.training.memory import is_short
 from kdbench.training.run import Watch, train_cohort
+from kdbench.training.sizing import fitting
 from kdbench.training.world import World
 
 Tell = Callable[[Event], None]
@@ -30,7 +32,7 @@ def do(jobs: Sequence[Job], world: World, tell: Tell, starts: Callable[[Run], No
     A run that another process trains is left to it: `Elsewhere`, and who hands out runs asks again later.
 
     Args:
-        jobs: what to train; all of one cohort (`kdbench.cohorts.lessons`).
+        jobs: what to train; all of one cohort (`kdbench.plan.cohorts.lessons`).
         world: this process's hold on its machine.
         tell: called with each event; with exactly one end for each job.
         starts: called when a run's training is about to begin; what it raises is the run's failure.

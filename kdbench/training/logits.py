@@ -22,8 +22,8 @@ from filelock import FileLock
 from msgspec import json
 from torch import Tensor
 
-from kdbench.spec import PROTOCOL, Run
-from kdbench.store import digest
+from kdbench.spec.runs import PROTOCOL, Run
+from kdbench.store.records import digest
 from kdbench.training.memory import GIB
 from kdbench.training.world import World, basis_of, environment
 

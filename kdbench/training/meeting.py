@@ -16,9 +16,9 @@ from time import monotonic, sleep
 import torch
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
-from kdbench.executors.door import own_name
-from kdbench.store import write
+from kdbench.store.records import write
 from kdbench.training.group import join
+from kdbench.workers.rendezvous import own_name
 
 PATIENCE = timedelta(seconds=30)
 """How long nodes look for each other."""

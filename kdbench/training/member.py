@@ -15,10 +15,11 @@ from torch import Tensor
 from kdbench import catalog
 from kdbench.data.random import torch_seed
 from kdbench.errors import DivergedError
-from kdbench.jobs import Job
 from kdbench.models.output import Output
-from kdbench.predictions import LABELS, encode, save_predictions
-from kdbench.spec import RESULT_SCHEMA, Loss, Result, Run
+from kdbench.spec.events import Job
+from kdbench.spec.results import RESULT_SCHEMA, Result
+from kdbench.spec.runs import Loss, Run
+from kdbench.store.predictions import LABELS, encode, save_predictions
 from kdbench.training import checkpoint, memory, parts
 from kdbench.training.checkpoint import Progress
 from kdbench.training.evaluation import evaluate, true_classes

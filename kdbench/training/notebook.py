@@ -4,8 +4,9 @@ from collections.abc import Callable, Collection
 
 from kdbench.errors import UserError
 from kdbench.machine import load_machine
-from kdbench.spec import Result, Run
-from kdbench.store import save_result
+from kdbench.spec.results import Result
+from kdbench.spec.runs import Run
+from kdbench.store.records import save_result
 from kdbench.training import checkpoint
 from kdbench.training.checkpoint import Progress
 from kdbench.training.run import train as train_run

@@ -10,7 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from kdbench.spec import Recipe
+from kdbench.spec.runs import Recipe
 
 
 class Optimizer(Protocol):

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from kdbench.data.random import torch_seed
 from kdbench.models.output import Output
-from kdbench.spec import Run
+from kdbench.spec.runs import Run
 from kdbench.training.group import Group
 from kdbench.training.teaching import Lesson
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from kdbench.errors import UserError
 from kdbench.models.output import Output
-from kdbench.spec import Precision
+from kdbench.spec.runs import Precision
 
 COMPILED = "-compiled"
 KINDS = 1000

@@ -18,14 +18,14 @@ from math import log
 from typing import Any, NamedTuple
 
 import torch
-from msgspec import Struct
 from torch import Tensor
 from torch.nn.functional import cross_entropy, one_hot, softmax
 
 from kdbench import catalog
 from kdbench.data.neighbours import neighbours
 from kdbench.models.output import Output
-from kdbench.spec import Loss
+from kdbench.plan.objectives import Probed
+from kdbench.spec.runs import Loss
 from kdbench.training.losses import divergence, virtual_teacher
 from kdbench.training.losses_fnkd import clipped, norm, soft, unbiased
 
@@ -36,27 +36,6 @@ EXACT = 1e-9
 """The largest relative residual of a form that fits; rounding leaves 1e-13."""
 
 Values = Mapping[str, float]
-
-
-class Probed(Struct, frozen=True, kw_only=True):
-    """What a loss was found to be."""
-
-    hard: float | None = None
-    """The weight of H(q, p); None: the loss is of none of the forms."""
-    soft: float | None = None
-    """The weight of the soft term at its definition."""
-    term: str = ""
-    """That soft term; "" without one."""
-    scale: float | None = None
-    """c, where the loss is c H(q', p)."""
-    gradient: float
-    """The size of its gradient over that of plain cross-entropy, root mean square over the probe."""
-    nats: float | None = None
-    """How far the soft term's target is from uniform: ln K minus its entropy, mean over the probe."""
-    epsilon: float | None = None
-    """The label smoothing that it equals: q' = (1 - ε) q + ε u."""
-    slope: tuple[float, ...]
-    """g, to compare losses by."""
 
 
 class Scene(NamedTuple):

@@ -10,8 +10,9 @@ on what and in how long, stands in the README.
 from collections.abc import Callable, Collection, Iterator, Sequence
 from time import perf_counter
 
-from kdbench.jobs import Job
-from kdbench.spec import Result, Run
+from kdbench.spec.events import Job
+from kdbench.spec.results import Result
+from kdbench.spec.runs import Run
 from kdbench.training import memory
 from kdbench.training.checkpoint import Progress
 from kdbench.training.images import training_views
@@ -57,7 +58,7 @@ def train_cohort(
     Of the processes of a group, the first one alone tells of results.
 
     Args:
-        jobs: all of one cohort (`kdbench.cohorts.lessons`).
+        jobs: all of one cohort (`kdbench.plan.cohorts.lessons`).
         world: this process's hold on its machine.
         watch: called after each epoch of each run.
 

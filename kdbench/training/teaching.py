@@ -11,7 +11,7 @@ from kdbench import catalog
 from kdbench.data.views import Epochs
 from kdbench.models.folding import folded
 from kdbench.models.output import Output
-from kdbench.spec import Run
+from kdbench.spec.runs import Run
 from kdbench.training.logits import open_logits
 from kdbench.training.precision import arithmetic, forward_of
 from kdbench.training.world import World

@@ -15,14 +15,14 @@ from msgspec.structs import replace
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from kdbench.errors import DiedError, DivergedError
-from kdbench.executors.door import Called, divide
-from kdbench.executors.others import GRACE, Other, Share, start
-from kdbench.jobs import Job
 from kdbench.machine import Machine
-from kdbench.spec import Result
+from kdbench.spec.events import Job
+from kdbench.spec.results import Result
 from kdbench.training.group import TIMEOUT, Group, join
 from kdbench.training.run import Watch, train_cohort
 from kdbench.training.world import World, open_world
+from kdbench.workers.peer import GRACE, Other, Share, start
+from kdbench.workers.rendezvous import Called, divide
 
 HERE = "127.0.0.1"
 Others = list[Other | Called]

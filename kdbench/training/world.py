@@ -13,28 +13,30 @@ from typing import TYPE_CHECKING, TypeVar, cast
 import torch
 from torch import nn
 
-from kdbench import __version__, catalog
-from kdbench.cost.device import cpu_name
+from kdbench import catalog
 from kdbench.data.fetch import Fetcher
 from kdbench.data.neighbours import neighbours
 from kdbench.data.packed import Dataset, open_dataset
 from kdbench.data.place import where
 from kdbench.data.random import torch_seed
+from kdbench.device import cpu_name
 from kdbench.errors import UserError
-from kdbench.importing.stored import find_imported
-from kdbench.lease import Lease, Watch, take
 from kdbench.machine import Machine
-from kdbench.presence import Presence, patiently
-from kdbench.spec import Precision, Recipe, Run, Teacher
-from kdbench.store import digest, index, load_result, weights_file
+from kdbench.spec.runs import Precision, Recipe, Run, Teacher
+from kdbench.store.imported import find_imported
+from kdbench.store.lease import Lease, Watch, take
+from kdbench.store.mounts import Presence, patiently
+from kdbench.store.records import digest, index, load_result, weights_file
 from kdbench.training.checkpoint import load_weights
 from kdbench.training.group import Group
 from kdbench.training.memory import Need
 from kdbench.training.precision import check_precision
+from kdbench.version import __version__
 
 if TYPE_CHECKING:
-    from kdbench.executors.door import Door
     from kdbench.models.output import Network
+    from kdbench.workers.rendezvous import Door
+
 
 T = TypeVar("T")
 

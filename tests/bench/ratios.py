@@ -35,11 +35,11 @@ sys.path.insert(0, str(ROOT))
 import msgspec  # noqa: E402 - after the path
 from msgspec import Struct  # noqa: E402
 
-from kdbench.cost.device import Device, device_at_hand  # noqa: E402
-from kdbench.executors.local import Worker, prepare_worker  # noqa: E402
+from kdbench.device import Device, device_at_hand  # noqa: E402
 from kdbench.machine import Local, Machine  # noqa: E402
-from kdbench.spec import Loss, Precision, Run  # noqa: E402
-from kdbench.store import write  # noqa: E402
+from kdbench.spec.runs import Loss, Precision, Run  # noqa: E402
+from kdbench.store.records import write  # noqa: E402
+from kdbench.workers.process import Worker, prepare_worker  # noqa: E402
 
 SIDES = "tests.bench.sides"
 """What each side does, by name: functions of a case, in a file that imports torch."""
@@ -108,8 +108,8 @@ def runs_of(case: Case) -> list[Run]:
     """The case's row as the authors' code trains it, at several temperatures where it has several rows."""
     from msgspec.structs import replace
 
-    from kdbench.plan import expand
-    from kdbench.suite import load_suite
+    from kdbench.plan.expand import expand
+    from kdbench.suite.load import load_suite
 
     suite = load_suite(ROOT / "suites" / "tfkd_cifar100.toml")
     settings = {"batch_size": case.batch_size}

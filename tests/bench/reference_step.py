@@ -17,7 +17,7 @@ from torch.nn.functional import log_softmax, softmax
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from kdbench.spec import Run
+from kdbench.spec.runs import Run
 from kdbench.training.world import statistics
 
 WORKERS = {"cpu": 0, "cuda": 4}

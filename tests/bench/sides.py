@@ -11,8 +11,8 @@ import torch
 from msgspec.structs import replace
 from torch import Tensor
 
-from kdbench.jobs import Job
-from kdbench.spec import Run
+from kdbench.spec.events import Job
+from kdbench.spec.runs import Run
 from kdbench.training import checkpoint
 from kdbench.training.bench import Prepared, bench_world, lend_teacher
 from kdbench.training.evaluation import evaluate

@@ -10,9 +10,9 @@ from msgspec.structs import replace
 from torch import Tensor
 
 from kdbench import catalog
-from kdbench.cost.device import Device
+from kdbench.device import Device
 from kdbench.models.output import Output
-from kdbench.spec import Loss, Run
+from kdbench.spec.runs import Loss, Run
 from tests.bench import ratios, reference_step, sides
 from tests.build import make_run
 from tests.devices import DEVICES
@@ -91,7 +91,7 @@ def test_cases_of_a_gpu_are_whole_epochs_in_the_precision_of_their_name() -> Non
 
 
 def test_rows_of_a_cohort_are_one_cohort() -> None:
-    from kdbench.cohorts import make_cohorts
+    from kdbench.plan.cohorts import make_cohorts
 
     runs = ratios.runs_of(next(case for case in ratios.CASES if case.name == "epoch"))
     assert len({run.id for run in runs}) == 4

@@ -33,10 +33,10 @@ from typing import Any, NamedTuple
 from msgspec.structs import replace
 
 from kdbench import catalog
-from kdbench.jobs import Done, Event, Failed, Job
 from kdbench.machine import Data, Folders, Local, Machine
-from kdbench.spec import PROTOCOL, Loss, Recipe, Run, Teacher
-from kdbench.store import index, load_result
+from kdbench.spec.events import Done, Event, Failed, Job
+from kdbench.spec.runs import PROTOCOL, Loss, Recipe, Run, Teacher
+from kdbench.store.records import index, load_result
 from kdbench.training.checkpoint import Progress
 
 PHASES = {

@@ -22,13 +22,13 @@ from msgspec.structs import replace
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from kdbench.cluster import commands
-from kdbench.dispatch import dispatch
-from kdbench.executors.local import LocalExecutor
-from kdbench.jobs import Done, Failed
 from kdbench.machine import Data, Folders, Local, Machine
-from kdbench.plan import expand
-from kdbench.suite import load_suite
-from kdbench.workload import Selection
+from kdbench.plan.expand import expand
+from kdbench.plan.selection import Selection
+from kdbench.run.dispatch import dispatch
+from kdbench.run.executor import LocalExecutor
+from kdbench.spec.events import Done, Failed
+from kdbench.suite.load import load_suite
 from tests.build import make_result
 from tests.faults.project import digits
 

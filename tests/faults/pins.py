@@ -15,9 +15,10 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
-from kdbench.plan import expand  # noqa: E402 - from this repository
-from kdbench.spec import PROTOCOL, Row, Suite  # noqa: E402
-from kdbench.suite import load_suite  # noqa: E402
+from kdbench.plan.expand import expand  # noqa: E402 - from this repository
+from kdbench.spec.runs import PROTOCOL  # noqa: E402
+from kdbench.spec.suites import Row, Suite  # noqa: E402
+from kdbench.suite.load import load_suite  # noqa: E402
 
 PINS = Path(__file__).with_name("pins.json")
 SUITES = sorted((ROOT / "suites").glob("*.toml"))

@@ -11,9 +11,9 @@ from typing import Any
 from msgspec.structs import replace
 
 from kdbench import catalog
-from kdbench.jobs import Done, Event, Failed, Job, Update
 from kdbench.machine import Data, Folders, Local, Machine
-from kdbench.spec import Loss, Recipe, Run, Teacher
+from kdbench.spec.events import Done, Event, Failed, Job, Update
+from kdbench.spec.runs import Loss, Recipe, Run, Teacher
 from kdbench.training.job import do
 from kdbench.training.world import World, open_world
 from tests.build import CE, make_run

@@ -22,9 +22,9 @@ from safetensors.torch import save
 from kdbench.data.archive import extract
 from kdbench.errors import UserError
 from kdbench.importing.mxnet import read_params
-from kdbench.spec import Failure
-from kdbench.store import load_failure, load_result
-from kdbench.suite import load_suite
+from kdbench.spec.results import Failure
+from kdbench.store.records import load_failure, load_result
+from kdbench.suite.load import load_suite
 from kdbench.training.checkpoint import read_progress
 from tests import mxnet
 from tests.build import make_result, make_run

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from kdbench import presence
 from kdbench.errors import UserError
-from kdbench.jobs import Event, Update
-from kdbench.spec import RESULT_SCHEMA
-from kdbench.store import check_writable, index, load_failure, load_result
+from kdbench.spec.events import Event, Update
+from kdbench.spec.results import RESULT_SCHEMA
+from kdbench.store import mounts
+from kdbench.store.records import check_writable, index, load_failure, load_result
 from kdbench.training.world import World
 from tests.faults.project import digits, epochs, events, failure, make_world, numbers
 
@@ -129,7 +129,7 @@ def away(folder: Path, seconds: float, *, hidden: bool) -> None:
 def test_folder_that_is_gone_for_a_while(
     world: World, truth: tuple[object, ...], monkeypatch: pytest.MonkeyPatch, what: str, *, hidden: bool
 ) -> None:
-    monkeypatch.setattr(presence, "LOOK", 0.02)
+    monkeypatch.setattr(mounts, "LOOK", 0.02)
     folder = Path(world.machine.root, what)
     epoch = 4 if what == "results" else 2
     told = events(world, RUN, at(epoch, lambda: away(folder, 0.5, hidden=hidden)))
@@ -138,8 +138,8 @@ def test_folder_that_is_gone_for_a_while(
 
 
 def test_folder_that_does_not_come_back(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(presence, "LOOK", 0.02)
-    monkeypatch.setattr(presence, "PATIENCE", 0.2)
+    monkeypatch.setattr(mounts, "LOOK", 0.02)
+    monkeypatch.setattr(mounts, "PATIENCE", 0.2)
     folder = world.machine.results
     told = failure(events(world, RUN, at(4, lambda: folder.rename(folder.with_name("away")))))
     assert told.failure.cause == f"{folder}: the folder has been gone for 0 seconds"

@@ -13,11 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kdbench.errors import UserError
-from kdbench.schema import Place
-from kdbench.spec import Failure
-from kdbench.store import index, load_failure, load_failures, load_result, save_failure, save_result
-from kdbench.suite import MOST_ROWS, load_suite
-from kdbench.toml import LARGEST_FILE
+from kdbench.spec.results import Failure
+from kdbench.store.records import index, load_failure, load_failures, load_result, save_failure, save_result
+from kdbench.suite.load import MOST_ROWS, load_suite
+from kdbench.toml import LARGEST_FILE, Place
 from tests.build import make_result, make_run
 from tests.faults.targets import TARGETS, refused
 from tests.project import SUITE

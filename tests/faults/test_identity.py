@@ -11,15 +11,15 @@ import torch
 from msgspec.structs import replace
 
 from kdbench.errors import UserError
-from kdbench.jobs import Event, Job, Update
 from kdbench.machine import Folders, Local, Machine
-from kdbench.spec import PROTOCOL, RESULT_SCHEMA, Teacher
-from kdbench.store import digest, index, load_result, save_result, weights_file
+from kdbench.spec.events import Event, Job, Update
+from kdbench.spec.results import RESULT_SCHEMA
+from kdbench.spec.runs import PROTOCOL, Teacher
+from kdbench.store.records import UPGRADES, Content, digest, index, load_result, save_result, weights_file
 from kdbench.training.checkpoint import checkpoints
 from kdbench.training.fingerprint import compute
 from kdbench.training.job import do
 from kdbench.training.world import World, environment, open_world
-from kdbench.upgrades import UPGRADES, Content
 from tests.build import KD, make_result, make_run
 from tests.faults.pins import PINS, SUITES, ids
 from tests.faults.project import digits, epochs, events, failure, numbers

@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from kdbench import lease
 from kdbench.errors import UserError
-from kdbench.lease import Lease, LostError, Watch, owner, remove_free, take
+from kdbench.store import lease
+from kdbench.store.lease import Lease, LostError, Watch, owner, remove_free, take
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from kdbench import lease
+from kdbench.store import lease
 lease.kernel = lambda: {kernel!r}
 held = lease.take(Path(sys.argv[1]), lease.Watch())
 print("held" if held else "taken", flush=True)

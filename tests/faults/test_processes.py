@@ -10,12 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from kdbench import lease
-from kdbench.jobs import Elsewhere
-from kdbench.lease import Holder, owner
-from kdbench.spec import Run
-from kdbench.status import newest_checkpoint
-from kdbench.store import index, load_result
+from kdbench.spec.events import Elsewhere
+from kdbench.spec.runs import Run
+from kdbench.store import lease
+from kdbench.store.lease import Holder, owner
+from kdbench.store.records import index, load_result, newest_checkpoint
 from kdbench.training.world import World
 from tests.faults.project import (
     ROOT,
@@ -33,7 +32,7 @@ LONG = digits(epochs=400)
 WORKER = """
 import sys
 from pathlib import Path
-from kdbench import lease
+from kdbench.store import lease
 lease.kernel = lambda: "another machine"
 from tests.faults.project import digits, events, make_world
 world = make_world(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -6,23 +6,23 @@ from pathlib import Path
 
 import pytest
 
+from kdbench.cluster import sbatch
 from kdbench.cluster.groups import Group
+from kdbench.cluster.node import Work
 from kdbench.cluster.profiles import read_profile
 from kdbench.cluster.submissions import new
-from kdbench.executors import slurm
-from kdbench.executors.node import Work
 from kdbench.machine import Machine
-from kdbench.plan import expand
-from kdbench.spec import Failure
-from kdbench.store import index, save_failure
-from kdbench.suite import load_suite
+from kdbench.plan.expand import expand
+from kdbench.spec.results import Failure
+from kdbench.store.records import index, save_failure
+from kdbench.suite.load import load_suite
 from tests.conftest import Command
 
 PROFILE = Path(__file__).parents[2] / "slurm" / "plain.toml"
 
 
 @pytest.fixture
-def sbatch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def fake_sbatch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An sbatch that takes everything, as job 7."""
     for name in ("sbatch", "srun"):
         command = tmp_path / "bin" / name
@@ -34,10 +34,10 @@ def sbatch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("before", [None, 0o777], ids=["new", "open to all"])
-@pytest.mark.usefixtures("sbatch")
+@pytest.mark.usefixtures("fake_sbatch")
 def test_folder_of_submitits_pickles_is_its_owners_alone(tmp_path: Path, before: int | None) -> None:
     """Whoever may write there decides what the jobs execute."""
-    folder = slurm.home(tmp_path)
+    folder = sbatch.home(tmp_path)
     if before is not None:
         folder.mkdir(parents=True)
         folder.chmod(before)
@@ -46,7 +46,7 @@ def test_folder_of_submitits_pickles_is_its_owners_alone(tmp_path: Path, before:
     try:
         submission = new("a", "plain", [["0" * 12]], folder)
         group = Group(generation=0, minutes=10, memory=1, chunks=())
-        job = slurm.submit(submission, [work], read_profile(PROFILE), group, None)
+        job = sbatch.submit(submission, [work], read_profile(PROFILE, sbatch.sbatch_options()), group, None)
     finally:
         os.umask(umask)
     assert job == "7"

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from kdbench.cli import main
-from kdbench.lease import Watch, take
 from kdbench.machine import Machine, load_machine
-from kdbench.plan import expand
-from kdbench.spec import Failure, Result
-from kdbench.store import digest, index, load_result, save_failure
-from kdbench.suite import load_suite
+from kdbench.plan.expand import expand
+from kdbench.spec.results import Failure, Result
+from kdbench.store.lease import Watch, take
+from kdbench.store.records import digest, index, load_result, save_failure
+from kdbench.suite.load import load_suite
 from kdbench.training.notebook import train
 from tests.project import SUITE, change, make_project
 

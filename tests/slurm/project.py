@@ -18,8 +18,7 @@ from kdbench.cli import cli
 from kdbench.cluster import attempts, submissions
 from kdbench.errors import UserError
 from kdbench.machine import load_machine
-from kdbench.status import newest_checkpoint
-from kdbench.store import index, load_result
+from kdbench.store.records import index, load_result, newest_checkpoint
 
 KDBENCH = (sys.executable, "-c", "from kdbench.cli import main; main()")
 PATIENCE = 150.0

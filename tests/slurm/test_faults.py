@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from kdbench.cluster import submissions
-from kdbench.store import index, load_result
+from kdbench.store.records import index, load_result
 from tests.slurm.conftest import script
 from tests.slurm.project import ALONE, TAUGHT, Project, curves, slurm
 
@@ -327,7 +327,7 @@ def test_driver_killed_inside_sbatch(project: Project, tmp_path: Path, dies: str
     )
     assert driver.wait() == -signal.SIGKILL, driver.communicate()
     assert project.jobs() == [""]
-    project.monkeypatch.setattr("kdbench.cluster.places.SETTLED", 5.0 if dies == "before" else 60.0)
+    project.monkeypatch.setattr("kdbench.cluster.queue.SETTLED", 5.0 if dies == "before" else 60.0)
     assert "2 runs in 2 jobs" in project.submit()
     assert len(project.jobs()) == 1
     project.wait_for_results(2)

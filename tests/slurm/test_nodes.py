@@ -4,7 +4,7 @@ import os
 import signal
 from pathlib import Path
 
-from kdbench.store import index, load_result
+from kdbench.store.records import index, load_result
 from tests.slurm.project import ALONE, Project, curves, slurm
 
 SHARED = ALONE.replace('"digits_cnn"', '"digits_cnn", recipe = { parts = 4 }')

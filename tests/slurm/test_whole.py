@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kdbench.cluster import submissions
-from kdbench.store import index, load_result
+from kdbench.store.records import index, load_result
 from tests.slurm.conftest import REPOSITORY
 from tests.slurm.project import ALONE, TAUGHT, Project, curves, slurm
 

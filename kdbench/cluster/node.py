@@ -1,0 +1,310 @@
+"""Inside a Slurm job: one worker process per slot, its GPU, and what becomes of each run.
+
+Of several nodes the first one supervises; each other one is a crew, and all of them share each run.
+
+The supervisor (submitit's process) never imports torch. It starts workers that only SIGKILL can end, as Slurm
+signals every process of a job; it hands out the runs, writes down how far they are, and starts a run again
+whose process died.
+"""
+
+import os
+import signal
+import socket
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection
+from pathlib import Path
+from types import FrameType
+
+import msgspec
+from msgspec import Struct
+
+from kdbench.cluster import attempts
+from kdbench.cluster.attempts import CRASHES, Attempt, Cause
+from kdbench.cluster.journal import Journal
+from kdbench.machine import Machine
+from kdbench.run.dispatch import dispatch
+from kdbench.run.executor import LocalExecutor
+from kdbench.spec.events import Blocked, Cohort, Died, Done, Elsewhere, Event, Failed, Job, Told, Update
+from kdbench.spec.runs import Run
+from kdbench.store.records import index, newest_checkpoint, weights_file, write
+from kdbench.workers.agent import assist
+from kdbench.workers.peer import Other, Share, start
+from kdbench.workers.process import Worker, prepare_worker
+from kdbench.workers.rendezvous import Address, Crew, Door
+
+MASKED = (signal.SIGTERM, signal.SIGUSR2)
+"""What Slurm sends to all processes of a job, and only the supervisor answers."""
+LOOK = 0.5
+"""Seconds between two looks for the first node's door."""
+
+
+class Task(Struct, frozen=True):
+    """A run in a job."""
+
+    job: Job
+    times: int
+    """How often its jobs' time may be up before it has failed."""
+
+
+class Work(Struct, frozen=True):
+    """All that a job needs to know."""
+
+    machine: Machine
+    tasks: tuple[Task, ...]
+    teachers: dict[str, tuple[int | str, ...]]
+    """The epochs that each teacher's run must keep, should it have to be trained here."""
+    slots: int
+    minutes: int
+    """The job's limit."""
+    signal: int
+    """Seconds before it that the job is told."""
+    nodes: int = 1
+    """That share each run."""
+
+
+class Here(Struct, frozen=True):
+    """A life of a job."""
+
+    work: Work
+    job: str
+    node: str
+    started: float
+
+    @property
+    def cause(self) -> Cause:
+        """Why it is interrupted now: Slurm's clock is a minute coarse."""
+        spent = time.time() - self.started
+        return "time" if spent > 60 * self.work.minutes - self.work.signal - 75 else "stopped"
+
+
+class NodeExecutor(LocalExecutor):
+    """The slots of a job."""
+
+    def __init__(self, here: Here, door: Door | None = None) -> None:
+        super().__init__(here.work.machine, here.work.slots, door)
+        self.here = here
+        self.crashes: Counter[str] = Counter()
+        self.journal = Journal(here.work.machine, here.job, all_runs(here.work))
+
+    def make_worker(self, gpu: str | None) -> Worker:
+        """A process that Slurm's signals do not reach, on this GPU."""
+        with masked():
+            return Worker(self.machine, work, (self.here, gpu, self.door))
+
+    def events(self, seconds: float) -> Iterator[Told]:
+        """What the workers tell, written down as it comes."""
+        for event in super().events(seconds):
+            with undisturbed():
+                self.journal.note(event)
+            yield event
+
+    def died(self, cohort: Cohort, how: str) -> Failed | None:
+        """A run whose process died starts again, until it has done so too often.
+
+        Of a cohort nobody knows whose death it was: that counts for none, and the halves are tried.
+        """
+        alone = len(cohort) == 1
+        for job in cohort:
+            with undisturbed():
+                self.journal.end(job.run.id, "crash" if alone else "stopped", how)
+            self.crashes[job.run.id] += alone
+        if not alone or self.crashes[cohort[0].run.id] > CRASHES:  # it may have left no attempt
+            return super().died(cohort, how)
+        self.halves.append(cohort)
+        return None
+
+    def close(self) -> None:
+        """End the workers; they answer nothing but SIGKILL."""
+        for worker in self.workers:
+            worker.process.kill()
+            worker.process.join()
+        self.workers.clear()
+
+
+_current: NodeExecutor | None = None
+
+
+def supervise(work: Work, job: str, door_file: Path) -> int:
+    """Train the runs of a job.
+
+    Args:
+        work: what is to be done.
+        job: as squeue prints it.
+        door_file: where the other nodes, if there are any, look for this one's door.
+
+    Returns:
+        How many have a result.
+
+    Raises:
+        RuntimeError: none has: so that jobs which depend on this one do not start.
+    """
+    global _current  # noqa: PLW0603 - the signal's handler has no other way to it
+    here = Here(work, job, node_name(work.nodes), time.time())
+    each = work.machine.local.processes
+    door = Door(work.nodes - 1, each, here=each) if work.nodes > 1 else None
+    executor = _current = NodeExecutor(here, door)
+    signal.signal(signal.SIGTERM, _told)
+    runs = [task.job.run for task in work.tasks]
+    keep = {task.job.run.id: task.job.keep for task in work.tasks}
+    done = failed = 0
+    try:
+        if door is not None:
+            write(door_file, msgspec.json.encode(door.address))
+        for event in dispatch(runs, executor, keep=keep):
+            done += isinstance(event, Done)
+            failed += isinstance(event, Failed | Blocked)
+    finally:
+        executor.close()
+        if door is not None:
+            write(door_file, b"null")
+    if failed and not done:
+        raise RuntimeError(f"none of {failed} runs has a result; `kdbench status` says why")
+    return done
+
+
+def help_first(work: Work, number: int, door_file: Path) -> None:
+    """Be a further node of a job, counted from 1: start processes of its runs until there are no more."""
+
+    def find() -> Address | None:
+        while not door_file.exists():
+            time.sleep(LOOK)
+        return msgspec.json.decode(door_file.read_bytes(), type=Address | None)
+
+    def begin(machine: Machine, share: Share) -> Other:
+        with masked():
+            return start(machine, share)
+
+    seats = tuple(range(work.machine.local.processes))
+    assist(Crew(number, seats, node_name()), work.machine, find, begin)
+
+
+def node_name(nodes: int = 1) -> str:
+    """This node as Slurm calls it; with all the others of a job that has several."""
+    name = os.environ.get("SLURMD_NODENAME") or socket.gethostname()
+    return os.environ.get("SLURM_JOB_NODELIST", name) if nodes > 1 else name
+
+
+def interrupted() -> None:
+    """The job is told to end and will be requeued: end the workers and write down why."""
+    if _current is not None:
+        _mark(_current, _current.here.cause)
+        _current.close()
+
+
+def _told(_number: int, _frame: FrameType | None) -> None:
+    """SIGTERM: Slurm will kill the job, and requeue it or not. Each epoch until then is a gain."""
+    if _current is not None:
+        _mark(_current, "stopped")
+
+
+def _mark(executor: NodeExecutor, cause: Cause) -> None:
+    for worker in executor.workers:
+        for name in worker.jobs:
+            executor.journal.end(name, cause)
+
+
+def all_runs(work: Work) -> dict[str, Run]:
+    """The runs of a job and their teachers, by id."""
+    found = {}
+    for task in work.tasks:
+        run: Run | None = task.job.run
+        while run is not None:
+            found[run.id] = run
+            run = run.teacher.run if run.teacher else None
+    return found
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """No signal is answered while a file is written that the answer would write too."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, MASKED)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def masked() -> Iterator[None]:
+    """What is started meanwhile never gets the signals that Slurm sends to a whole job."""
+    with undisturbed():
+        resource_tracker.ensure_running()  # unblocks SIGTERM when it starts its process
+        with undisturbed():
+            yield
+
+
+def work(pipe: Connection, machine: Machine, here: Here, gpu: str | None, door: Door | None) -> None:
+    """What a worker does: a cohort at a time, on its own GPU, until the pipe closes."""
+    prepare_worker(machine, gpu)
+    from kdbench.training.job import do
+    from kdbench.training.world import open_world
+
+    world = open_world(machine, door)
+    starts = partial(begin, here, gpu)
+
+    def train(teacher: Job) -> Event:
+        ends: list[Event] = []  # nobody waits for it: only its epochs are told
+
+        def tell(event: Event) -> None:
+            (pipe.send if isinstance(event, Update) else ends.append)(event)
+
+        do((teacher,), world, tell, starts)
+        return ends[0]
+
+    while True:
+        try:
+            cohort: Cohort = pipe.recv()
+        except EOFError:
+            return
+        reasons = {job.run.id: blocked(job, here.work, train) for job in cohort}
+        for reason in filter(None, reasons.values()):
+            pipe.send(reason)
+        do([job for job in cohort if reasons[job.run.id] is None], world, pipe.send, starts)
+
+
+def begin(here: Here, gpu: str | None, run: Run) -> None:
+    """Write down that a run starts.
+
+    Raises:
+        UserError: it has died too often.
+    """
+    scratch = here.work.machine.scratch
+    times = {task.job.run.id: task.times for task in here.work.tasks}
+    epoch = newest_checkpoint(scratch / "checkpoints" / run.id)
+    attempt = Attempt(
+        job=here.job, node=here.node, gpu=gpu or "", started=time.time(), start=epoch, epoch=epoch
+    )
+    attempts.begin(scratch, run.id, attempt, times.get(run.id, max(times.values())))
+
+
+def blocked(job: Job, work: Work, train: Callable[[Job], Event]) -> Blocked | Elsewhere | None:
+    """Make sure of the teacher: a dependency may have been met without it.
+
+    A teacher whose weights are missing or damaged is trained here; a student waits where another process
+    trains its teacher; one that failed blocks its student.
+    """
+    machine, teacher = work.machine, job.run.teacher
+    there = index(machine.results)
+    if teacher is None or not teacher.trained or job.run.id in there.results:
+        return None
+    if weights_file(machine.scratch, teacher.run.id, teacher.epoch) is not None:
+        return None
+    if teacher.run.id in there.failures:
+        return Blocked(job.run.id, teacher.run.id)
+    remove_damaged(machine, teacher.run.id, teacher.epoch)
+    theirs = Job(teacher.run, work.teachers.get(teacher.run.id, (teacher.epoch,)))
+    end = blocked(theirs, work, train) or train(theirs)
+    if isinstance(end, Elsewhere | Died):  # its attempts are counted: it is not tried for ever
+        return Elsewhere(job.run.id)
+    return Blocked(job.run.id, teacher.run.id) if isinstance(end, Failed | Blocked) else None
+
+
+def remove_damaged(machine: Machine, run: str, epoch: int | str) -> None:
+    """Weights that are not what their name says do not count as there."""
+    for path in (machine.scratch / "weights" / run).glob(f"{epoch}.*.safetensors"):
+        path.unlink()

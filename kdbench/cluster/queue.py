@@ -1,0 +1,192 @@
+"""How far runs are, from what lies on disk and from the scheduler: what `status` and `--wait` tell."""
+
+import time
+from collections.abc import Iterable
+from getpass import getuser
+from pathlib import Path
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from kdbench.cluster import attempts, submissions
+from kdbench.cluster.attempts import Attempt
+from kdbench.cluster.scheduler import Seen, View, cancel, look
+from kdbench.cluster.submissions import Submission
+from kdbench.errors import UserError
+from kdbench.machine import Machine
+from kdbench.plan.selection import Workload
+from kdbench.run.status import State, find_states
+
+
+class Place(Struct, frozen=True):
+    """Where a run is in the queue."""
+
+    submission: Submission
+    number: int
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """As a View knows it."""
+        return self.submission.token, self.number
+
+    @property
+    def job(self) -> str:
+        """As squeue prints it."""
+        return self.submission.element(self.number)
+
+
+class Known(Struct, frozen=True):
+    """What the scheduler was asked, and said."""
+
+    submissions: list[Submission]
+    view: View
+    trouble: str = ""
+    """Why it said nothing."""
+
+
+def states_of(work: Workload, machine: Machine) -> tuple[list[State], str]:
+    """The state of each run, and why the scheduler did not answer ("" if it did).
+
+    It is asked once, and only if a run without a result was ever submitted.
+    """
+    states = find_states(work, machine)
+    known = ask_scheduler(machine, [state.id for state in states if state.state != "done"])
+    return merge(states, known, machine), known.trouble
+
+
+def ask_scheduler(machine: Machine, runs: Iterable[str]) -> Known:
+    """What the scheduler says on the jobs of these runs; one call, none where they have no jobs."""
+    found = submissions.concerning(submissions.load(machine.scratch), runs)
+    try:
+        return Known(found, look(found))
+    except UserError as error:
+        return Known(found, {}, str(error))
+
+
+def merge(states: Iterable[State], known: Known, machine: Machine) -> list[State]:
+    """Add what the scheduler knows to what the disk tells."""
+    states = list(states)
+    waiting = [state.id for state in states if state.state != "done"]
+    places = under_way(machine, waiting, known.view)
+    merged = []
+    for state in states:
+        place = places.get(state.id)
+        if state.state == "done":
+            merged.append(state)
+        elif place is None:
+            merged.append(_off_the_queue(state, known, machine))
+        else:
+            merged.append(_in_the_queue(state, place, known.view[place.key], machine, places))
+    return merged
+
+
+def _in_the_queue(
+    state: State, place: Place, seen: Seen, machine: Machine, places: dict[str, Place]
+) -> State:
+    last = attempts.load(machine.scratch, state.id).last if seen.state == "RUNNING" else None
+    mine = last if last is not None and last.job == seen.job else None
+    if mine is not None and attempts.failed_in(mine, seen.job):
+        return replace(state, state="failed", detail=state.detail or mine.why)
+    if state.state == "blocked" and state.teacher not in places:
+        return state
+    if state.state == "running" or (mine is not None and mine.cause == ""):
+        return _running(state, mine)
+    return replace(state, state="queued", detail=_why_queued(place, seen))
+
+
+def _running(state: State, attempt: Attempt | None) -> State:
+    if attempt is None:
+        return state
+    speed = f"{attempt.images_per_second:,.0f} images/s, " if attempt.images_per_second else ""
+    top1 = f"top1 {attempt.top1:.2f}, " if attempt.epoch > attempt.start else ""
+    gpu = f", GPU {attempt.gpu}" if attempt.gpu else ""
+    detail = f"{top1}{speed}on {attempt.node}{gpu} (job {attempt.job})"
+    return replace(
+        state,
+        state="running",
+        epoch=max(state.epoch, attempt.epoch),
+        top1=attempt.top1,
+        images_per_second=attempt.images_per_second,
+        detail=detail,
+    )
+
+
+def _why_queued(place: Place, seen: Seen) -> str:
+    if seen.state == "RUNNING":
+        return f"in job {place.job}, which runs on {seen.node}"
+    if seen.state != "PENDING":
+        return f"job {place.job} is {seen.state.lower()}"
+    if seen.held:
+        return f"job {place.job}, held: {seen.reason}; `kdbench retry` releases it"
+    start = f", thought to start {seen.start}" if seen.start not in ("N/A", "", "Unknown") else ""
+    return f"job {place.job}, pending: {seen.reason}{start}"
+
+
+def _off_the_queue(state: State, known: Known, machine: Machine) -> State:
+    last = attempts.load(machine.scratch, state.id).last
+    if state.state in ("failed", "blocked"):
+        return state
+    if state.state == "running":
+        return _running(state, last if last and last.cause == "" else None)
+    if last is not None and last.cause == "failed":
+        return replace(state, state="failed", detail=last.why)
+    word = "stopped" if state.epoch else state.state
+    return replace(state, state=word, detail=_how_it_ended(state.id, known, last))
+
+
+def _how_it_ended(run: str, known: Known, last: Attempt | None) -> str:
+    for submission in known.submissions:
+        for number, ids in enumerate(submission.elements):
+            seen = known.view.get((submission.token, number))
+            if run in ids and seen is not None:
+                return f"job {seen.job} is {seen.state.lower()}"
+    if last is not None:
+        return f"job {last.job}: {last.cause or 'nobody saw its end'}" + (f", {last.why}" if last.why else "")
+    return ""
+
+
+SETTLED = 60
+"""Seconds after which sbatch, whose caller was killed, has done what it will do."""
+LOOK = 2.0
+"""Seconds between two questions whether it has."""
+
+
+def under_way(machine: Machine, runs: Iterable[str], view: View | None = None) -> dict[str, Place]:
+    """Which of these runs are queued or running, and where.
+
+    Raises:
+        UserError: the scheduler does not answer.
+    """
+    wanted = set(runs)
+    known = submissions.concerning(submissions.load(machine.scratch), wanted)
+    seen = look(known) if view is None else view
+    found: dict[str, Place] = {}
+    for submission in known:
+        for number, ids in enumerate(submission.elements):
+            job = seen.get((submission.token, number))
+            if job is not None and job.alive and number not in submission.cancelled:
+                named = replace(submission, job=submission.job or job.job.partition("_")[0])
+                for run in wanted.intersection(ids):
+                    found.setdefault(run, Place(named, number))
+    return found
+
+
+def clear_broken_off(scratch: Path) -> None:
+    """Cancel and forget what this user's drivers were submitting when they were killed.
+
+    For who holds the lock of submitting: nobody else is at it. A killed driver's sbatch lives on, so its jobs
+    may appear only now; and they lack what they are to do, which submitit puts in place after sbatch answers.
+
+    Raises:
+        UserError: the scheduler does not answer.
+    """
+    broken = [one for one in submissions.load(scratch) if not one.job and one.user == getuser()]
+    while broken:
+        view = look(broken)
+        cancel(sorted({seen.job.partition("_")[0] for seen in view.values() if seen.alive}))
+        appeared = {token for token, _ in view}
+        over = [one for one in broken if one.token in appeared or time.time() - one.at > SETTLED]
+        submissions.forget(scratch, over)
+        broken = [one for one in broken if one not in over]
+        if broken:
+            time.sleep(LOOK)

@@ -1,0 +1,162 @@
+"""Runs on a Slurm cluster, through submitit. The only file that imports it.
+
+A job holds some runs and is its own supervisor: submitit's process trains nothing, so that it answers a
+signal at once, and gives the runs to worker processes, one for each slot (executors/node.py). A job that is
+told to end asks to be requeued; its next life goes on from kdbench's own checkpoints, not from submitit's
+pickle.
+"""
+
+import os
+import shlex
+import warnings
+from collections.abc import Sequence
+from contextlib import redirect_stderr
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import submitit
+from submitit.core.utils import DelayedSubmission, FailedJobError, FailedSubmissionError
+
+from kdbench.cluster.groups import Group
+from kdbench.cluster.node import Work
+from kdbench.cluster.profiles import Profile
+from kdbench.cluster.submissions import Submission
+from kdbench.errors import UserError
+
+REQUEUES = 1_000_000
+"""submitit takes each signal in a job of under 10 minutes for a time-out: kdbench counts for itself."""
+CURES = {
+    "submit limit": "wait until jobs are over, or set [work] runs_per_job so that fewer are needed",
+    "invalid account": "see `sacctmgr show associations` for the accounts you have",
+    "partition": "see `sinfo` for the partitions there are",
+    "Invalid job array specification": "set [work] max_array to the cluster's MaxArraySize less one",
+    "time limit": "lower [slurm] time",
+}
+"""Words of sbatch's refusals, and what helps."""
+
+
+class Chunk:
+    """What submitit pickles: the runs of one job, called once in each of its lives."""
+
+    def __init__(self, work: Work) -> None:
+        self.work = work
+
+    def __call__(self) -> int:
+        """Train all of them; of several nodes, the first hands them out.
+
+        Returns:
+            How many have a result, on the first node.
+        """
+        from kdbench.cluster.node import help_first, supervise
+
+        door = door_file(self.work.machine.scratch)
+        if node := submitit.JobEnvironment().node:
+            help_first(self.work, node, door)
+            return 0
+        return supervise(self.work, job_name(), door)
+
+    def checkpoint(self) -> DelayedSubmission:
+        """What is to be done in the next life: the same, as what is finished is found so."""
+        from kdbench.cluster.node import interrupted
+
+        interrupted()
+        return DelayedSubmission(self)
+
+
+def job_name() -> str:
+    """This job, as squeue prints it."""
+    return str(submitit.JobEnvironment().job_id)
+
+
+def door_file(scratch: Path) -> Path:
+    """Where the first node of a job, in this life of it, tells the others where to call."""
+    return home(scratch) / f"{job_name()}.life{os.environ.get('SLURM_RESTART_COUNT', '0')}.door.json"
+
+
+def sbatch_options() -> list[str]:
+    """The options of sbatch that submitit knows."""
+    return sorted(submitit.SlurmExecutor._valid_parameters())  # noqa: SLF001 - submitit says them nowhere else
+
+
+def submit(
+    submission: Submission,
+    works: Sequence[Work],
+    profile: Profile,
+    group: Group,
+    dependency: str | None,
+) -> str:
+    """Submit jobs, one for each part of the work, by one call of sbatch.
+
+    Returns:
+        The job's number.
+
+    Raises:
+        UserError: sbatch refuses.
+    """
+    folder = Path(submission.logs)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    folder.chmod(0o700)  # whoever may write here decides what our jobs execute
+    python = {"slurm_python": profile.node.python} if profile.node.python else {}
+    executor = submitit.AutoExecutor(folder=folder, cluster="slurm", slurm_max_num_timeout=REQUEUES, **python)
+    with warnings.catch_warnings(), redirect_stderr(StringIO()):  # it prints what it raises, too
+        warnings.simplefilter("ignore")  # of submitit, about options that a profile may well use
+        executor.update_parameters(**parameters(submission, works[0], profile, group, dependency))
+        try:
+            jobs = executor.submit_array([Chunk(work) for work in works])
+        except (FailedJobError, FailedSubmissionError) as error:
+            raise UserError(refusal(str(error), profile)) from error
+    return str(jobs[0].job_id).partition("_")[0]
+
+
+def parameters(
+    submission: Submission, work: Work, profile: Profile, group: Group, dependency: str | None
+) -> dict[str, Any]:
+    """What submitit is told about the jobs."""
+    asked = profile.slurm
+    threads = work.machine.local.threads
+    wanted: dict[str, Any] = {
+        "name": submission.name,
+        "timeout_min": group.minutes,
+        "nodes": profile.work.nodes,
+        "cpus_per_task": asked.cpus or profile.slots * profile.work.processes * threads,
+        "mem_gb": group.memory,
+        "gpus_per_node": asked.gpus_per_node or None,
+        "slurm_partition": asked.partition or None,
+        "slurm_account": asked.account or None,
+        "slurm_qos": asked.qos or None,
+        "slurm_constraint": asked.constraint or None,
+        "slurm_gres": asked.gres or None,
+        "slurm_comment": submission.token,
+        "slurm_signal_delay_s": work.signal,
+        "slurm_array_parallelism": profile.work.parallel,
+        # one task on each node: if one dies, the others would wait for it for ever
+        "slurm_srun_args": ["--kill-on-bad-exit=1"] if profile.work.nodes > 1 else None,
+        "slurm_setup": [*exports(profile), *profile.node.setup] or None,
+        "slurm_dependency": dependency,
+        **{f"slurm_{key}": value for key, value in profile.sbatch.items()},
+    }
+    extra = {"requeue": True, **profile.extra}
+    if dependency:
+        extra["kill-on-invalid-dep"] = "yes"
+    return {**wanted, "slurm_additional_parameters": extra}
+
+
+def exports(profile: Profile) -> list[str]:
+    """The profile's variables as lines of a shell."""
+    return [f"export {key}={shlex.quote(value)}" for key, value in profile.environment.items()]
+
+
+def refusal(said: str, profile: Profile) -> str:
+    """Why sbatch took nothing, in a sentence, and what helps."""
+    lines = [line.strip() for line in said.splitlines() if "sbatch: error:" in line]
+    plain = "; ".join(line.partition("sbatch: error:")[2].strip() for line in lines) or said.strip()
+    cure = next((f"; {cure}" for word, cure in CURES.items() if word.lower() in plain.lower()), "")
+    return f"profile {profile.name}: sbatch refuses: {plain}{cure}"
+
+
+def home(scratch: Path) -> Path:
+    """Where this user's jobs keep their pickles and their own output."""
+    import getpass
+
+    return scratch / "slurm" / "jobs" / (getpass.getuser() or str(os.getuid()))

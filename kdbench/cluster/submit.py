@@ -1,0 +1,181 @@
+"""`run --on slurm`: what is missing becomes jobs, once, whoever asks for it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from kdbench.cluster import attempts, submissions
+from kdbench.cluster.groups import Group, like_their_teachers, make_groups, times
+from kdbench.cluster.node import Task, Work
+from kdbench.cluster.profiles import Profile, check_shared, load_profile
+from kdbench.cluster.queue import Place, clear_broken_off, under_way
+from kdbench.cluster.sbatch import sbatch_options
+from kdbench.cluster.scheduler import check_commands
+from kdbench.cluster.submissions import Submission
+from kdbench.cost.speeds import Estimate, estimator
+from kdbench.data.place import where
+from kdbench.errors import UserError
+from kdbench.machine import Machine, load_machine
+from kdbench.plan.expand import weights_needed
+from kdbench.plan.selection import Selection, Workload, find_work
+from kdbench.run.preflight import check_parts, fetch_missing
+from kdbench.spec.events import Job
+from kdbench.spec.runs import Run
+from kdbench.store.records import check_writable, newest_checkpoint
+
+MANY = 40
+"""So many single jobs may stand in a dependency; beyond, whole arrays do."""
+
+
+class Submitted(Struct, frozen=True):
+    """What became of a wish to train."""
+
+    work: Workload
+    machine: Machine
+    made: tuple[Submission, ...]
+    under_way: frozenset[str]
+    """Runs that were queued or running before."""
+    given_up: dict[str, str]
+    """Runs that have died too often, and why."""
+
+
+def submit_missing(chosen: Selection, profile_name: str, *, offline: bool) -> Submitted:
+    """Submit what has no result and is not queued or running already.
+
+    Raises:
+        UserError: a suite, benchmark.toml or the profile is wrong, a folder cannot be used, the data cannot
+            be had, or the cluster refuses.
+    """
+    machine = shared_machine(offline=offline)
+    profile = load_profile(profile_name, machine, sbatch_options())
+    check_commands()
+    data = where(machine.data_folder).path
+    check_shared(profile, {"results": machine.results, "scratch": machine.scratch, "data": data})
+    check_writable(machine.results)
+    check_writable(machine.scratch)
+    with submissions.one_at_a_time(machine.scratch):
+        work = find_work(chosen, machine)
+        check_parts(work.runs, profile.work.nodes * profile.work.processes)
+        fetch_missing(work.runs, machine)
+        return _submit(work, chosen, machine, profile)
+
+
+def shared_machine(*, offline: bool = False) -> Machine:
+    """This machine as jobs are told of it: with whole paths, and the data folder that is used here."""
+    machine = load_machine()
+    data = replace(
+        machine.data,
+        folder=str(where(machine.data_folder).path.resolve()),
+        offline=offline or machine.data.offline,
+    )
+    return replace(machine, root=str(Path(machine.root).resolve()), data=data)
+
+
+def _submit(work: Workload, chosen: Selection, machine: Machine, profile: Profile) -> Submitted:
+    clear_broken_off(machine.scratch)
+    submissions.forget(machine.scratch, submissions.finished(machine.scratch, work.index.results.keys()))
+    places = under_way(machine, (run.id for run in work.runs))
+    lost = given_up(machine.scratch, work.runs)
+    runs = [run for run in work.runs if run.id not in places and run.id not in lost]
+    before = frozenset(places)
+    need = estimator(work.index, profile.work.images_per_second)
+    made: list[Submission] = []
+    submitter = Submitter(machine, profile, work, chosen, need)
+    for group in make_groups(runs, places.keys(), profile, need):
+        try:
+            submission = submitter.submit(group, places)
+        except UserError as error:
+            jobs = ", ".join(one.job for one in made)
+            raise UserError(*error.problems, *([f"submitted before: {jobs}"] if made else [])) from error
+        made.append(submission)
+        for number, ids in enumerate(submission.elements):
+            places |= dict.fromkeys(ids, Place(submission, number))
+    return Submitted(work, machine, tuple(made), before, lost)
+
+
+class Submitter(Struct, frozen=True):
+    """What all groups of one wish have in common."""
+
+    machine: Machine
+    profile: Profile
+    work: Workload
+    chosen: Selection
+    need: Estimate
+
+    def submit(self, group: Group, places: dict[str, Place]) -> Submission:
+        """Submit one array: written down, submitted, written down with its number."""
+        from kdbench.cluster import sbatch
+
+        chunks, dependency = wait_for_teachers(group, places)
+        name = f"{Path(self.chosen.suites[0]).stem}-{_what(group)}"
+        scratch = self.machine.scratch
+        ids = [[run.id for run in chunk] for chunk in chunks]
+        submission = submissions.new(name, self.profile.name, ids, sbatch.home(scratch))
+        submissions.save(scratch, submission)
+        works = [self.work_of(chunk, group.minutes) for chunk in chunks]
+        try:
+            job = sbatch.submit(submission, works, self.profile, group, dependency)
+        except UserError:
+            submissions.forget(scratch, [submission])
+            raise
+        submission = replace(submission, job=job)
+        submissions.save(scratch, submission)
+        return submission
+
+    def work_of(self, runs: Sequence[Run], minutes: int) -> Work:
+        """What one job is told."""
+        keep, needed = self.work.keep, weights_needed(runs)
+        local = replace(self.machine.local, processes=self.profile.work.processes)
+        return Work(
+            machine=replace(self.machine, local=local),
+            tasks=tuple(
+                Task(Job(run, tuple(keep.get(run.id, ()))), times(run, minutes, self.need)) for run in runs
+            ),
+            teachers={name: tuple(keep.get(name, set()) | epochs) for name, epochs in needed.items()},
+            slots=self.profile.slots,
+            nodes=self.profile.work.nodes,
+            minutes=minutes,
+            signal=min(self.profile.slurm.signal, 15 * minutes),
+        )
+
+
+def _what(group: Group) -> str:
+    names = ("first", "students")
+    return names[group.generation] if group.generation < len(names) else f"students{group.generation}"
+
+
+def wait_for_teachers(
+    group: Group, places: dict[str, Place]
+) -> tuple[tuple[tuple[Run, ...], ...], str | None]:
+    """The jobs of a group, and sbatch's word for what they wait for.
+
+    A single teachers' job: `afterok`. Two arrays that correspond job by job: `aftercorr`. Otherwise
+    `afterany`: with `afterok` one failed teacher would cancel the students of all; each student looks at its
+    own teacher when it starts.
+    """
+    teachers = {run.teacher.run.id for chunk in group.chunks for run in chunk if run.teacher}
+    parents = {name: places[name] for name in teachers if name in places}
+    jobs = sorted({place.job for place in parents.values()})
+    if not jobs:
+        return group.chunks, None
+    if len(jobs) == 1:
+        return group.chunks, f"afterok:{jobs[0]}"
+    arrays = {place.submission.job: len(place.submission.elements) for place in parents.values()}
+    numbers = {name: (place.submission.job, place.number) for name, place in parents.items()}
+    if found := like_their_teachers(group.chunks, numbers, arrays):
+        return found[0], f"aftercorr:{found[1]}"
+    return group.chunks, "afterany:" + ":".join(jobs if len(jobs) <= MANY else sorted(arrays))
+
+
+def given_up(scratch: Path, runs: Sequence[Run]) -> dict[str, str]:
+    """Runs that have died too often to be started again, and why."""
+    found = {}
+    for run in runs:
+        record = attempts.judged(attempts.load(scratch, run.id))
+        if record.attempts:
+            start = newest_checkpoint(scratch / "checkpoints" / run.id)
+            if reason := attempts.given_up(record, start):
+                found[run.id] = reason
+    return found

@@ -1,0 +1,68 @@
+"""`--wait`: what jobs do, as events, until each run has a result or will not get one."""
+
+import time
+from collections.abc import Iterator
+
+from msgspec.structs import replace
+
+from kdbench.cluster.queue import Known, ask_scheduler, merge
+from kdbench.cluster.submit import Submitted
+from kdbench.run.status import State, find_states
+from kdbench.spec.events import Blocked, Done, Failed, News, Update
+from kdbench.spec.results import Failure
+from kdbench.spec.runs import Run
+from kdbench.store.records import Index, index, load_failure, load_result
+
+ASK = 10.0
+"""Seconds between two questions to the scheduler, whatever the number of jobs."""
+LOOK = 1.0
+"""Seconds between two looks at the disk."""
+
+
+def events(submitted: Submitted) -> Iterator[News]:
+    """What happens to the runs of a submission; ends when nothing more can."""
+    left = {run.id: run for run in submitted.work.runs if run.id not in submitted.given_up}
+    told: dict[str, int] = {}
+    asked = -ASK
+    known = Known([], {})
+    while left:
+        fresh = time.monotonic() - asked >= ASK
+        if fresh:  # first the scheduler, then the disk: what has left the queue has left its result
+            asked = time.monotonic()
+            known = ask_scheduler(submitted.machine, left)
+        there = index(submitted.machine.results)
+        for state in _look(submitted, there, known, left):
+            event = _event(state, left[state.id], there, gone=fresh and not known.trouble)
+            if isinstance(event, Update) and told.get(state.id) == event.epoch:
+                continue
+            if isinstance(event, Update):
+                told[state.id] = event.epoch
+            elif event is not None:
+                del left[state.id]
+            if event is not None:
+                yield event
+        if left:
+            time.sleep(LOOK)
+
+
+def _look(submitted: Submitted, there: Index, known: Known, left: dict[str, Run]) -> list[State]:
+    now = replace(submitted.work, index=there)
+    states = [state for state in find_states(now, submitted.machine) if state.id in left]
+    return merge(states, known, submitted.machine)
+
+
+def _event(state: State, run: Run, there: Index, *, gone: bool) -> News | None:
+    """What a state is news of; `gone`: a run that is nowhere will not come back."""
+    if state.state == "done":
+        path = there.results[run.id]
+        return Done(run.id, load_result(path), str(path), trained=True)
+    if state.state == "running":
+        return Update(run.id, state.epoch, state.top1, state.images_per_second)
+    if state.state == "blocked":
+        return Blocked(run.id, run.teacher.run.id if run.teacher else "")
+    if state.state == "failed" and run.id in there.failures:
+        return Failed(run.id, load_failure(there.failures[run.id]))
+    if state.state == "failed" or (state.state in ("stopped", "waiting") and gone):
+        cause = state.detail or "its job has left the queue"
+        return Failed(run.id, Failure(id=run.id, run=run, cause=cause, log=""))
+    return None

@@ -1,0 +1,52 @@
+"""Plain text for the commands that look: list, show, plan, status."""
+
+import re
+from collections.abc import Sequence
+
+
+def columns(rows: Sequence[Sequence[object]], heads: Sequence[str]) -> str:
+    """A table for a terminal."""
+    from tabulate import tabulate
+
+    return str(tabulate(rows, headers=heads, tablefmt="plain", disable_numparse=True))
+
+
+EMPTY = "-"
+"""What stands where there is no number."""
+
+_SPECIAL = re.compile(r"([\\`*\[\]<>|~$&#]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9]))")
+_TERMINAL = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
+_UNSEEN = re.compile(
+    "[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\ufffe\uffff]"
+)
+_LONE = re.compile("[\ud800-\udfff]")
+
+
+def clean(text: object) -> str:
+    """Text on one line, of characters that can be seen: what any format may hold, once it has escaped it.
+
+    Colours of a terminal go, and so do control characters (most of which XML forbids) and those that
+    turn the direction of writing. Half a surrogate pair, which no file can hold, becomes U+FFFD.
+    """
+    seen = _UNSEEN.sub("", _TERMINAL.sub("", str(text)))
+    return _LONE.sub("\ufffd", " ".join(seen.split()))
+
+
+def escape(text: object) -> str:
+    """Plain text as Markdown that shows exactly it, on one line and inside a table."""
+    return _SPECIAL.sub(r"\\\1", clean(text))
+
+
+def number(value: float | None) -> str:
+    """`76.32`, in percent or percentage points."""
+    return EMPTY if value is None else f"{value:z.2f}"
+
+
+def signed(value: float | None) -> str:
+    """`+0.12`, `-0.30`: a difference or a gain, in percentage points."""
+    return EMPTY if value is None else f"{value:+z.2f}"
+
+
+def plural(count: int, one: str) -> str:
+    """`1 seed`, `3 seeds`."""
+    return f"{count} {one}" if count == 1 else f"{count} {one}s"

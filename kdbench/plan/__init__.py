@@ -1,0 +1,1 @@
+"""Rows -> runs: which trainings a selection of rows asks for."""

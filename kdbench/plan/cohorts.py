@@ -1,0 +1,37 @@
+"""Runs -> cohorts: which runs one process trains beside each other. Pure; no number depends on it.
+
+Members see the same batches and hear the same teacher, so a view is made and the teacher asked once for all
+of them. Each member's result is the one that it has alone.
+"""
+
+from collections.abc import Hashable, Iterable
+
+from kdbench.spec.runs import Run
+
+
+def make_cohorts(runs: Iterable[Run], slots: int = 1) -> list[tuple[Run, ...]]:
+    """Put runs together that may be trained together, in the order of their first members.
+
+    Args:
+        runs: those whose teachers are there.
+        slots: cohorts are halved, the largest first, until there is one for each of so many slots.
+    """
+    found: dict[Hashable, list[Run]] = {}
+    for run in runs:
+        found.setdefault(lessons(run), []).append(run)
+    cohorts = [tuple(some) for some in found.values()]
+    while cohorts and len(cohorts) < slots:
+        largest = max(cohorts, key=len)
+        if len(largest) == 1:
+            break
+        place, half = cohorts.index(largest), (len(largest) + 1) // 2
+        cohorts[place : place + 1] = [largest[:half], largest[half:]]
+    return cohorts
+
+
+def lessons(run: Run) -> Hashable:
+    """All that decides what a student sees and hears, batch by batch; members of a cohort agree in it."""
+    recipe, teacher = run.recipe, run.teacher
+    length = (run.seed, recipe.batch_size, recipe.epochs)
+    taught = run.imported or (teacher and (teacher.run.id, teacher.epoch))
+    return run.dataset, run.data, run.precision, recipe.views, length, taught

@@ -1,0 +1,230 @@
+"""Suite -> runs: what has to be trained for its rows, each training once, teachers first."""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
+from fnmatch import fnmatchcase
+from typing import Any
+
+from msgspec.structs import asdict, fields, replace
+
+from kdbench import catalog
+from kdbench.errors import UserError
+from kdbench.spec.runs import PROTOCOL, Loss, Precision, Reading, Recipe, Run, Teacher
+from kdbench.spec.suites import Cell, Form, Reference, Row, Suite
+from kdbench.suite.validate import loss_mistakes, recipe_mistakes, released
+from kdbench.toml import Place, is_number, struct_at, values_at
+
+SMOKE = {"epochs": 2, "train_size": 256, "test_size": 256}
+"""What `--smoke` sets: enough to see that a row trains, too little to say anything about its number."""
+
+
+def expand(
+    suite: Suite,
+    *,
+    form: Form = "released",
+    rows: str = "*",
+    seeds: Collection[int] | None = None,
+    settings: Mapping[str, Any] | None = None,
+    smoke: bool = False,
+    fitting: bool = False,
+    precision: Precision = "float32",
+) -> tuple[Cell, ...]:
+    """Each row with its runs, one per seed.
+
+    Args:
+        suite: what `load_suite` gave.
+        form: what the authors' code does, or what the paper prints.
+        rows: a glob over row names.
+        seeds: the seeds, instead of 0 up to the number that the row asks for.
+        settings: recipe fields or loss parameters that override every row's. The runs get another
+            identity and the rows lose their references.
+        smoke: `SMOKE`, one seed; a teacher's epoch beyond the last becomes the last.
+        fitting: leave out rows that the settings do not fit, instead of raising.
+        precision: the arithmetic of every run, teachers' too.
+
+    Raises:
+        UserError: no row has such a name, or a setting fits no row.
+    """
+    chosen = [row for row in suite.rows if fnmatchcase(row.name, rows)]
+    if not chosen:
+        raise UserError(f"{suite.path}: no row is named like {rows!r}; see `kdbench list rows {suite.path}`")
+    changes = {**(SMOKE if smoke else {}), **(settings or {})}
+    planner = Planner(suite, form, changes, cut=smoke, precision=precision)
+    planner.check_settings(chosen)
+    only = [0] if smoke and seeds is None else seeds
+    cells = []
+    for row in chosen:
+        with suppress(*([UserError] if fitting else [])):
+            cells.append(planner.cell(row, range(row.seeds) if only is None else only))
+    return tuple(cells)
+
+
+def make_plan(cells: Iterable[Cell], stored: Collection[str] = frozenset()) -> tuple[Run, ...]:
+    """The runs that the rows need and nobody has: unique, each after its teacher.
+
+    Args:
+        cells: rows with their runs, of one suite or several.
+        stored: ids of runs whose results, and weights where they teach, are there.
+    """
+    ordered: dict[str, Run] = {}
+    for cell in cells:
+        for run, name in zip(cell.runs, cell.ids, strict=True):
+            if name not in ordered and name not in stored:
+                for needed in (*_teachers(run), run):
+                    ordered.setdefault(needed.id, needed)
+    return tuple(run for name, run in ordered.items() if name not in stored)
+
+
+def weights_needed(runs: Iterable[Run]) -> dict[str, set[int | str]]:
+    """Which checkpoints of which run teach somebody: id -> epochs, or "best"."""
+    needed: dict[str, set[int | str]] = {}
+    for run in runs:
+        if run.teacher is not None and run.teacher.trained:
+            needed.setdefault(run.teacher.run.id, set()).add(run.teacher.epoch)
+    return needed
+
+
+def _teachers(run: Run) -> Iterator[Run]:
+    if run.teacher is not None and run.teacher.trained:
+        yield from _teachers(run.teacher.run)
+        yield run.teacher.run
+
+
+class Planner:
+    """Resolves the rows of one suite, read in one form; remembers the baselines it has resolved."""
+
+    def __init__(
+        self, suite: Suite, form: Form, settings: Mapping[str, Any], *, cut: bool, precision: Precision
+    ) -> None:
+        self.suite, self.form, self.settings, self.cut = suite, form, settings, cut
+        self.precision = precision
+        self.digest = catalog.find("datasets", suite.dataset).digest
+        self.baseline_rows: dict[str, list[Row]] = {}
+        for row in suite.rows:
+            if row.is_baseline:
+                self.baseline_rows.setdefault(row.student, []).append(row)
+        self.named = {row.name: row for row in suite.rows}
+        self.baseline_runs: dict[tuple[str, int], tuple[Run, str]] = {}
+
+    def cell(self, row: Row, seeds: Iterable[int]) -> Cell:
+        """A row and its runs."""
+        as_read, checkpoint = self.read(row)
+        runs = tuple(self.run(as_read, checkpoint, seed) for seed in seeds)
+        other = replace(as_read, reference=Reference(), seeds=len(runs))
+        return Cell(
+            row=other if self.settings else as_read,
+            runs=runs,
+            ids=tuple(run.id for run in runs),
+            baselines=tuple(self.gained_on(row, [run.seed for run in runs])),
+        )
+
+    def gained_on(self, row: Row, seeds: Iterable[int]) -> Iterator[str]:
+        """The ids of the runs over which a row gains; none where the suite has no baseline of its student."""
+        if row.over:
+            as_read, checkpoint = self.read(self.named[row.over])
+            yield from (self.run(as_read, checkpoint, seed).id for seed in seeds)
+        elif row.student in self.baseline_rows:
+            yield from (self.baseline(row.student, seed)[1] for seed in seeds)
+
+    def run(self, row: Row, checkpoint: Reading, seed: int) -> Run:
+        """The run of a resolved row for one seed."""
+        teacher = None
+        named = row.teacher.imported if row.teacher else ""
+        if row.teacher is not None and row.teacher_student is not None:
+            taught_by = self.baseline(row.teacher_student, seed)[0]
+            teacher = Teacher(taught_by, self._epoch(row, checkpoint, taught_by.recipe.epochs))
+        return Run(
+            protocol=PROTOCOL,
+            dataset=self.suite.dataset,
+            data=self.digest,
+            student=row.student,
+            recipe=row.recipe,
+            loss=row.loss,
+            seed=seed,
+            teacher=teacher,
+            precision=self.precision,
+            weights=row.weights,
+            imported=self.suite.imported[named] if named else None,
+        )
+
+    def baseline(self, student: str, seed: int) -> tuple[Run, str]:
+        """The run, and its id, that trains a student alone: its teacher's self and its gain's measure.
+
+        Raises:
+            UserError: the suite's baseline rows of this student are different runs.
+        """
+        key = (student, seed)
+        if key not in self.baseline_runs:
+            found = {}
+            for row in self.baseline_rows[student]:
+                as_read, checkpoint = self.read(row)
+                run = self.run(as_read, checkpoint, seed)
+                found[run.id] = run
+            if len(found) > 1:
+                names = ", ".join(row.name for row in self.baseline_rows[student])
+                raise UserError(
+                    f"{self.suite.path}: the baselines of {student} are different runs ({names}), so a "
+                    f"teacher or a gain would have two meanings; give them one recipe"
+                )
+            self.baseline_runs[key] = next((run, name) for name, run in found.items())
+        return self.baseline_runs[key]
+
+    def read(self, row: Row) -> tuple[Row, Reading]:
+        """A row as this form and the settings have it, and the checkpoint an unqualified teacher is."""
+        printed: tuple[dict[str, Any], Loss, Reading] = ({}, row.loss, self.suite.teacher)
+        recipe, loss, checkpoint = released(self.suite, row) if self.form == "released" else printed
+        recipe |= {key: value for key, value in self.settings.items() if key in RECIPE_FIELDS}
+        takes = catalog.find("losses", loss.name).params
+        params = {key: value for key, value in self.settings.items() if key in takes}
+        return self._resolved(row, recipe, Loss(loss.name, {**loss.params, **params})), checkpoint
+
+    def check_settings(self, rows: Iterable[Row]) -> None:
+        """Refuse settings that no row can take.
+
+        Raises:
+            UserError: one sentence for each.
+        """
+        place = Place("--set")
+        settings, self.settings = self.settings, {}
+        takes = {name for row in rows for name in self.read(row)[0].loss.params}
+        for key, value in settings.items():
+            if key in takes and not is_number(value):
+                place.say(f"{key} = {value!r:.80}: expected a finite number")
+            elif key not in RECIPE_FIELDS | takes:
+                place.say(catalog.unknown("key", key, sorted(RECIPE_FIELDS | takes)))
+        recipe = {key: value for key, value in settings.items() if key in RECIPE_FIELDS}
+        self.settings = {**settings, **values_at(Recipe, recipe, place)}
+        if place.problems:
+            raise UserError(*place.problems)
+        self.settings |= {key: float(value) for key, value in settings.items() if key in takes}
+
+    def _resolved(self, row: Row, recipe: Mapping[str, Any], loss: Loss) -> Row:
+        place = Place(self.suite.path, row.name)
+        for problem in loss_mistakes(loss):
+            place.say(problem)
+        made = struct_at(Recipe, {**asdict(row.recipe), **recipe}, place) if recipe else row.recipe
+        for problem in recipe_mistakes(made) if recipe and made else ():
+            place.say(problem)
+        if made is None or place.problems:
+            raise UserError(*place.problems)
+        return replace(
+            row,
+            recipe=made,
+            loss=Loss(loss.name, dict(sorted(loss.params.items()))),
+            reading=self._within(row.reading, made.epochs, f"{row.name}: reading"),
+        )
+
+    def _epoch(self, row: Row, checkpoint: Reading, epochs: int) -> Any:  # noqa: ANN401 - a Teacher's epoch
+        wanted = (row.teacher.epoch if row.teacher else None) or checkpoint
+        return epochs if wanted == "last" else self._within(wanted, epochs, f"{row.name}: its teacher")
+
+    def _within(self, wanted: Reading, epochs: int, what: str) -> Reading:
+        """An epoch that a run of so many epochs has."""
+        if not isinstance(wanted, int) or wanted <= epochs:
+            return wanted
+        if self.cut:
+            return epochs
+        raise UserError(f"{what} is epoch {wanted} of a run that trains {epochs} epochs")
+
+
+RECIPE_FIELDS = {info.name for info in fields(Recipe)}

@@ -1,0 +1,42 @@
+"""One row by its address, SUITE/ROW as `kdbench list rows` prints it: suites/tfkd_cifar100/1.kd/...."""
+
+from pathlib import Path
+
+from kdbench.catalog import unknown
+from kdbench.errors import UserError
+from kdbench.plan.expand import expand
+from kdbench.spec.suites import Cell, Form, Suite
+from kdbench.suite.load import find_file, load_suite
+
+
+def find_row(address: str, form: Form) -> tuple[Suite, Cell]:
+    """The suite and the row that an address means; `suites/` may be left out.
+
+    Raises:
+        UserError: no such suite or row, or the suite is wrong.
+    """
+    parts = address.split("/")
+    for cut in range(1, len(parts)):
+        written = "/".join(parts[:cut])
+        for path in (Path(f"{written}.toml"), Path("suites", f"{written}.toml")):
+            if _is_file(path):
+                suite = load_suite(path)
+                return suite, _cell(suite, "/".join(parts[cut:]), form)
+    if len(parts) > 1:
+        find_file(Path(*parts[:2]) if parts[0] == "suites" else Path(parts[0]))  # names the nearest suite
+    raise UserError(f"no such row: {address}; write SUITE/ROW as `kdbench list rows SUITE` prints it")
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name too long for any file
+        return False
+
+
+def _cell(suite: Suite, name: str, form: Form) -> Cell:
+    names = [row.name for row in suite.rows]
+    if name not in names:
+        near = [other for other in names if other.startswith(name.partition("/")[0])] or names
+        raise UserError(f"{suite.path}: {unknown('row', name, near)}")
+    return next(cell for cell in expand(suite, form=form) if cell.row.name == name)

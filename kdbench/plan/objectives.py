@@ -1,0 +1,166 @@
+"""The losses' own arithmetic: what each row's objective is, by what its gradient does.
+
+Needs no results. The numbers come from `kdbench.training.probe`; here they are put beside each other and
+beside what the paper prints, for the same parameters.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from math import dist, hypot
+from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from kdbench import catalog
+from kdbench.spec.runs import Loss
+from kdbench.spec.suites import Cell, Suite
+
+SAME = 0.01
+"""Two objectives count as the same where their gradients differ by no more than this share of their size."""
+
+
+class Probed(Struct, frozen=True, kw_only=True):
+    """What a loss was found to be."""
+
+    hard: float | None = None
+    """The weight of H(q, p); None: the loss is of none of the forms."""
+    soft: float | None = None
+    """The weight of the soft term at its definition."""
+    term: str = ""
+    """That soft term; "" without one."""
+    scale: float | None = None
+    """c, where the loss is c H(q', p)."""
+    gradient: float
+    """The size of its gradient over that of plain cross-entropy, root mean square over the probe."""
+    nats: float | None = None
+    """How far the soft term's target is from uniform: ln K minus its entropy, mean over the probe."""
+    epsilon: float | None = None
+    """The label smoothing that it equals: q' = (1 - ε) q + ε u."""
+    slope: tuple[float, ...]
+    """g, to compare losses by."""
+
+
+Prober = Callable[[Loss, str, int], Probed]
+"""What finds out what a loss does: of the loss, the data set and the number of classes."""
+
+
+class Audit(Struct, frozen=True, kw_only=True):
+    """What the objective of a row was found to be; `Probed` has the legend."""
+
+    row: str
+    loss: Loss
+    hard: float | None
+    soft: float | None
+    term: str
+    times_printed: float | None
+    """The weight of the soft term over that which the printed formula gives it for the same parameters.
+
+    None where there is no soft term, or the printed one is another.
+    """
+    scale: float | None
+    gradient: float
+    nats: float | None
+    epsilon: float | None
+    same: tuple[str, ...] = ()
+    """Other rows of the same student and teacher with the same objective, to `SAME`."""
+    apart: float | None = None
+    """The largest difference of their gradients from this one's, as a share of its size."""
+
+
+def audit_suite(suite: Suite, cells: Iterable[Cell], prober: Prober) -> list[Audit]:
+    """The objectives of rows, in their order.
+
+    Args:
+        suite: the rows as printed.
+        cells: the rows as they are trained.
+        prober: finds out what a loss does, of the loss, the data set and the number of classes.
+
+    Raises:
+        UserError: a loss needs what the data set does not have.
+    """
+    find = _remembering(prober, suite.dataset)
+    printed = {row.name: row.loss for row in suite.rows}
+    cells = [cell for cell in cells if cell.runs]
+    probed = [find(cell.runs[0].loss, _classes(cell)) for cell in cells]
+    audits = [
+        _audit(cell, found, find(_as_printed(printed[cell.row.name], cell.runs[0].loss), _classes(cell)))
+        for cell, found in zip(cells, probed, strict=True)
+    ]
+    same = _same(cells, probed)
+    return [replace(audit, **same.get(audit.row, {})) for audit in audits]
+
+
+def _remembering(prober: Prober, dataset: str) -> Callable[[Loss, int], Probed]:
+    known: dict[object, Probed] = {}
+
+    def find(loss: Loss, classes: int) -> Probed:
+        key = (loss.name, tuple(sorted(loss.params.items())), classes)
+        if key not in known:
+            known[key] = prober(loss, dataset, classes)
+        return known[key]
+
+    return find
+
+
+def _classes(cell: Cell) -> int:
+    run = cell.runs[0]
+    return run.recipe.classes or int(catalog.find("datasets", run.dataset).classes)
+
+
+def _as_printed(printed: Loss, trained: Loss) -> Loss:
+    """The printed formula with the parameters that are trained with."""
+    return Loss(
+        printed.name, {name: trained.params.get(name, value) for name, value in printed.params.items()}
+    )
+
+
+def _audit(cell: Cell, found: Probed, printed: Probed) -> Audit:
+    comparable = found.term == printed.term != "" and found.soft is not None and printed.soft
+    return Audit(
+        row=cell.row.name,
+        loss=cell.runs[0].loss,
+        times_printed=round(found.soft / printed.soft, 6) if comparable else None,  # type: ignore[operator]
+        **{
+            name: getattr(found, name)
+            for name in ("hard", "soft", "term", "scale", "gradient", "nats", "epsilon")
+        },
+    )
+
+
+def _same(cells: Sequence[Cell], probed: Sequence[Probed]) -> dict[str, dict[str, Any]]:
+    """By row: the others of the same student, teacher and objective, and how far these are apart."""
+    groups: defaultdict[object, list[tuple[Cell, Probed]]] = defaultdict(list)
+    for cell, found in zip(cells, probed, strict=True):
+        groups[cell.row.student, _teacher(cell), len(found.slope)].append((cell, found))
+    same = {}
+    for group in groups.values():
+        for cell, found in group:
+            near = {other.row.name: _apart(found, its) for other, its in group if other is not cell}
+            near = {name: share for name, share in near.items() if share <= SAME}
+            if near:
+                same[cell.row.name] = {"same": tuple(near), "apart": round(max(near.values()), 8)}
+    return same
+
+
+def _teacher(cell: Cell) -> object:
+    """Which checkpoint of which run teaches, or which imported network."""
+    run = cell.runs[0]
+    return run.imported or (run.teacher and (run.teacher.run.id, run.teacher.epoch))
+
+
+def _apart(one: Probed, other: Probed) -> float:
+    """The difference of two gradients as a share of the first one's size."""
+    return dist(one.slope, other.slope) / hypot(*one.slope)
+
+
+def classes(audits: Iterable[Audit]) -> list[tuple[tuple[str, ...], float]]:
+    """Rows with the same objective under different names, and how far apart they are at most."""
+    audits = list(audits)
+    loss = {audit.row: audit.loss for audit in audits}
+    found: dict[tuple[str, ...], float] = {}
+    for audit in audits:
+        rows = tuple(name for name in loss if name == audit.row or name in audit.same)
+        if any(loss[name] != audit.loss for name in rows):
+            found[rows] = max(found.get(rows, 0.0), audit.apart or 0.0)
+    return list(found.items())

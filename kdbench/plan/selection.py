@@ -1,0 +1,228 @@
+"""What a command line asks for: suites, read in a form, with their rows, seeds and settings."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import tomli
+from msgspec import Struct
+
+from kdbench.errors import UserError
+from kdbench.formatting import plural
+from kdbench.machine import Machine
+from kdbench.plan.controls import control_cells, load_prober
+from kdbench.plan.expand import expand, make_plan, weights_needed
+from kdbench.spec.runs import Precision, Reading, Run
+from kdbench.spec.suites import Cell, Form, Suite
+from kdbench.store.records import Index, index, weights_there
+from kdbench.suite.load import load_suite
+
+Suites = list[tuple[Suite, tuple[Cell, ...]]]
+
+
+class Selection(Struct, frozen=True, kw_only=True):
+    """Suites and what is wanted of them."""
+
+    suites: tuple[str, ...]
+    rows: str = "*"
+    seeds: tuple[int, ...] | None = None
+    form: Form = "released"
+    settings: Mapping[str, Any] = {}
+    smoke: bool = False
+    precision: Precision = "float32"
+    reading: Reading | None = None
+    """Which point of the curves is judged, instead of the suite's; trains nothing."""
+    auto: bool = False
+    """Seeds where they help, up to `most`: those that are stored, and those that are proposed."""
+    most: int = 10
+    controls: bool = False
+    """Whether rows that have a teacher are held against controls, which are further runs."""
+    holm: bool = False
+    """Whether the verdicts are adjusted for their number."""
+    part: tuple[int, int] = (1, 1)
+    """The k-th of n parts of each suite's chosen rows: every n-th row, from the k-th on."""
+
+    def load(self) -> list[tuple[Suite, tuple[Cell, ...]]]:
+        """Each suite with its chosen rows.
+
+        Raises:
+            UserError: suites are wrong; the mistakes of all of them at once.
+        """
+        loaded = []
+        problems: list[str] = []
+        for path in self.suites:
+            try:
+                suite = load_suite(path)
+                k, n = self.part
+                loaded.append((suite, self.cells(suite, self.rows)[k - 1 :: n]))
+            except UserError as error:
+                problems.extend(error.problems)
+        if problems:
+            raise UserError(*problems)
+        return loaded
+
+    def cells(self, suite: Suite, rows: str, *, fitting: bool = False) -> tuple[Cell, ...]:
+        """The rows of a suite that are named so (and fit the settings), with their runs."""
+        return expand(
+            suite,
+            form=self.form,
+            rows=rows,
+            seeds=range(self.most) if self.auto else self.seeds,
+            settings=self.settings,
+            smoke=self.smoke,
+            fitting=fitting,
+            precision=self.precision,
+        )
+
+
+class Workload(Struct, frozen=True, kw_only=True):
+    """What there is to do for a selection, and what is there already."""
+
+    suites: list[tuple[Suite, tuple[Cell, ...]]]
+    runs: tuple[Run, ...]
+    """To be trained: unique, teachers first."""
+    stored: int
+    """Runs of the selection that have a result."""
+    retrained: frozenset[str]
+    """Those of `runs` that have a result and are trained again: asked for, or for their weights."""
+    keep: dict[str, set[int | str]]
+    """The epochs whose weights any row of the suites learns from, by run."""
+    index: Index
+
+    @property
+    def cells(self) -> list[Cell]:
+        """The chosen rows of all suites."""
+        return [cell for _, cells in self.suites for cell in cells]
+
+
+def find_work(selection: Selection, machine: Machine, *, again: bool = False) -> Workload:
+    """Compare what is asked for with what is stored.
+
+    Args:
+        selection: the suites and rows.
+        machine: where results and weights lie.
+        again: train the rows' runs although they have results.
+
+    Raises:
+        UserError: a suite is wrong.
+    """
+    suites = selection.load()
+    every = all_rows(selection, suites)
+    if selection.controls:
+        suites = [(suite, (*cells, *controls_of(cells))) for suite, cells in suites]
+    return compare(suites, every, machine, again=again)
+
+
+def controls_of(cells: Iterable[Cell]) -> Iterator[Cell]:
+    """The controls of those rows that have a teacher; imports torch."""
+    for _, controls in control_cells(cells, load_prober()):
+        yield from controls.values()
+
+
+def all_rows(selection: Selection, suites: Suites) -> list[Cell]:
+    """Every row of the suites that fits the settings, also those that were not asked for."""
+    if (selection.rows, selection.part) == ("*", (1, 1)):
+        return [cell for _, some in suites for cell in some]
+    return [cell for suite, _ in suites for cell in selection.cells(suite, "*", fitting=True)]
+
+
+def compare(suites: Suites, every: Sequence[Cell], machine: Machine, *, again: bool = False) -> Workload:
+    """Compare rows with what is stored; `every`: the rows that may learn from what is trained."""
+    cells = [cell for _, some in suites for cell in some]
+    there = index(machine.results)
+    asked = {name for cell in cells for name in cell.ids}
+    stored = set(there.results) - (asked if again else set())
+    runs = make_plan(cells, stored)
+    while lacking := _without_weights(runs, stored, machine):
+        stored -= lacking
+        runs = make_plan(cells, stored)
+    return Workload(
+        suites=suites,
+        runs=runs,
+        stored=len(asked & set(there.results)),
+        retrained=frozenset(run.id for run in runs) & there.results.keys(),
+        keep=weights_needed(run for cell in every for run in cell.runs),
+        index=there,
+    )
+
+
+def _without_weights(runs: tuple[Run, ...], stored: set[str], machine: Machine) -> set[str]:
+    """Stored teachers of runs to be trained whose weights are not on this machine."""
+    return {
+        name
+        for name, epochs in weights_needed(runs).items()
+        if name in stored and not weights_there(machine.scratch, name, epochs)
+    }
+
+
+def parse_reading(text: str) -> Reading:
+    """`last`, `best` or an epoch.
+
+    Raises:
+        UserError: it is none of these.
+    """
+    for word in ("last", "best"):
+        if text == word:
+            return word
+    if text.isascii() and text.isdigit() and len(text) < 10 and int(text) > 0:
+        return int(text)
+    raise UserError(f"--reading {text!r:.80}: write last, best or an epoch from 1")
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """`0-2`, `0,3,5` or `4`.
+
+    Raises:
+        UserError: it is none of these.
+    """
+    seeds: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        ends = (first, last if dash else first)
+        if not all(end.isascii() and end.isdigit() and len(end) < 10 for end in ends):
+            raise UserError(f"--seeds {text!r}: seeds are whole numbers from 0; write 0-2, 0,3,5 or 4")
+        if int(ends[1]) < int(ends[0]) or int(ends[1]) - int(ends[0]) >= 1000:
+            raise UserError(f"--seeds {text!r}: a range rises and has at most 1,000 seeds")
+        seeds.extend(range(int(ends[0]), int(ends[1]) + 1))
+    return tuple(dict.fromkeys(seeds))
+
+
+def parse_part(text: str) -> tuple[int, int]:
+    """`K/N`: the K-th of N parts.
+
+    Raises:
+        UserError: it is not.
+    """
+    k, slash, n = text.partition("/")
+    if not slash or not all(end.isascii() and end.isdigit() and len(end) < 6 for end in (k, n)):
+        raise UserError(f"--part {text!r:.80}: write K/N, for example 3/14, the third of 14 parts")
+    if not 1 <= int(k) <= int(n):
+        raise UserError(f"--part {text}: K is from 1 to {int(n)}")
+    return int(k), int(n)
+
+
+def parse_settings(texts: tuple[str, ...]) -> dict[str, Any]:
+    """`key=value` pairs, the values in TOML.
+
+    Raises:
+        UserError: something else.
+    """
+    settings = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not key.strip():
+            raise UserError(f"--set {text!r:.80}: write key=value, for example --set epochs=5")
+        try:
+            settings[key.strip()] = tomli.loads(f"value = {value}")["value"]
+        except (ValueError, RecursionError) as error:  # also of thousands of digits or brackets
+            raise UserError(
+                f"--set {key.strip()}: {value!r:.80} is no value; text goes in quotes: 'key=\"adam\"'"
+            ) from error
+    return settings
+
+
+def describe_work(work: Workload) -> str:
+    """One line on what was found and what is trained."""
+    rows, stored = plural(len(work.cells), "row"), plural(work.stored, "run")
+    names = ", ".join(suite.name for suite, _ in work.suites)
+    again = f", {len(work.retrained)} of them again" if work.retrained else ""
+    return f"{names}: {rows}; {stored} stored, {len(work.runs)} to train{again}"

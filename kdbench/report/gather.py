@@ -1,0 +1,104 @@
+"""What `kdbench report`, `run` and `plot` show: checks -> reports."""
+
+import os
+import shlex
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from kdbench.plan.controls import load_prober
+from kdbench.plan.objectives import audit_suite
+from kdbench.plan.selection import Selection
+from kdbench.report.content import Report, in_order
+from kdbench.spec.results import Result
+from kdbench.spec.suites import Suite
+from kdbench.spec.verdicts import Check
+from kdbench.store.records import Index, facts
+from kdbench.suite.lint import lint_suite
+from kdbench.verdict.claims import check_claims
+from kdbench.verdict.judge import Judged
+
+
+def gather(
+    judged: Judged, *, audit: bool = False, beside: Path | None = None, words: Sequence[str] = ()
+) -> list[Report]:
+    """A report of each suite.
+
+    Args:
+        judged: its rows, held against what is stored.
+        audit: with what the losses do, for which torch is imported.
+        beside: the folder that the report is written to, where its links start; the current one.
+        words: the options that `kdbench report` is given beside the selection.
+    """
+    prober, chosen = load_prober() if audit else None, judged.chosen
+    return [
+        Report(
+            suite=suite,
+            checks=in_order(suite, checks),
+            findings=lint_suite(suite),
+            form=chosen.form,
+            command=commands(chosen, suite, words),
+            environment=environment(checks, judged.results),
+            claims=check_claims(suite, checks),
+            controls=judged.controls.get(suite.path, ()),
+            audit=audit_suite(suite, chosen.cells(suite, chosen.rows), prober) if prober else (),
+            results=judged.results,
+            records=dict(_records(checks, judged.there, beside or Path())),
+        )
+        for suite, checks in judged.suites
+    ]
+
+
+def _records(checks: Iterable[Check], there: Index, beside: Path) -> Iterator[tuple[str, str]]:
+    """Where each run's result lies, or else its failure, relative to a folder."""
+    folders: dict[Path, str] = {}
+    for of in dict.fromkeys(name for check in checks for name in check.ids):
+        if path := there.results.get(of) or there.failures.get(of):
+            if path.parent not in folders:
+                folders[path.parent] = Path(os.path.relpath(path.parent, beside)).as_posix()
+            yield of, f"{folders[path.parent]}/{path.name}"
+
+
+def environment(checks: Iterable[Check], results: Mapping[str, Result]) -> dict[str, str]:
+    """What the runs of rows were trained with."""
+    names = dict.fromkeys(name for check in checks for name in check.ids)
+    return facts(results[name] for name in names if name in results)
+
+
+def commands(chosen: Selection, suite: Suite, words: Sequence[str] = ()) -> str:
+    """The command that trains the same rows again, and the one that reports on them, a line each."""
+    asked = [suite.path.removesuffix(".toml")]
+    if chosen.rows != "*":
+        asked += ["--rows", chosen.rows]
+    if chosen.auto:
+        asked += ["--seeds", "auto", "--most", str(chosen.most)]
+    if chosen.seeds is not None:
+        asked += ["--seeds", ",".join(map(str, chosen.seeds))]
+    if chosen.form != "released":
+        asked += ["--as", chosen.form]
+    for key, value in chosen.settings.items():
+        asked += ["--set", f"{key}={value}"]
+    if chosen.precision != "float32":
+        asked += ["--precision", chosen.precision]
+    if chosen.part != (1, 1):
+        asked += ["--part", "/".join(map(str, chosen.part))]
+    if chosen.smoke:
+        asked.append("--smoke")
+    asked += _how_judged(chosen)
+    lines = (["kdbench", "run", *asked], ["kdbench", "report", *asked, *words])
+    return "\n".join(map(shlex.join, lines))
+
+
+def _how_judged(chosen: Selection) -> Iterator[str]:
+    """The options of `judgement`."""
+    if chosen.reading is not None:
+        yield from ("--reading", str(chosen.reading))
+    if chosen.controls:
+        yield "--controls"
+    if chosen.holm:
+        yield "--holm"
+
+
+def page_of_job() -> str:
+    """The address of the CI job that this runs in, where its artefacts are listed; "" outside of one."""
+    of = [os.environ.get(name, "") for name in ("GITHUB_SERVER_URL", "GITHUB_REPOSITORY", "GITHUB_RUN_ID")]
+    return "{}/{}/actions/runs/{}".format(*of) if all(of) else ""

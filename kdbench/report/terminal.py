@@ -1,0 +1,157 @@
+"""Plain text for a terminal: verdicts, one row, rows, findings, the catalog."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import msgspec
+
+from kdbench import catalog
+from kdbench.formatting import columns, plural
+from kdbench.report.claims import claim_lines
+from kdbench.report.controls import control_lines
+from kdbench.report.summary import lines
+from kdbench.spec.runs import Recipe, Run
+from kdbench.spec.suites import Cell, Row, Suite
+from kdbench.spec.verdicts import Check
+from kdbench.suite.lint import Finding
+from kdbench.verdict.claims import check_claims
+from kdbench.verdict.judge import Judged
+
+
+def table(judged: Judged) -> str:
+    """The verdicts for a terminal."""
+    return "\n\n".join("\n".join(_table(judged, suite, checks)) for suite, checks in judged.suites)
+
+
+def _table(judged: Judged, suite: Suite, checks: list[Check]) -> list[str]:
+    parts = (
+        lines(checks),
+        control_lines(judged.controls.get(suite.path, [])),
+        claim_lines(check_claims(suite, checks)),
+    )
+    return [line for part in parts if part for line in ("", *part)][1:]
+
+
+def describe_row(suite: Suite, cell: Cell, form: str) -> Iterator[str]:
+    """All about a row: its run, its objective, its reference, its deltas."""
+    row, run = cell.row, cell.runs[0]
+    entry = catalog.find("losses", run.loss.name)
+    yield f"{suite.path.removesuffix('.toml')}/{row.name}  (as {form})"
+    yield ""
+    facts = [
+        ("paper", suite.paper),
+        ("data set", f"{run.dataset} ({run.data[:12]})"),
+        ("student", run.student),
+        ("teacher", _teacher(run)),
+        ("loss", f"{run.loss.name}{_params(run)}"),
+        ("objective", entry.formula),
+        ("recipe", _recipe(run.recipe)),
+        (
+            "runs",
+            ", ".join(f"seed {each.seed}: {name}" for each, name in zip(cell.runs, cell.ids, strict=True)),
+        ),
+        ("reading", row.reading),
+        ("reference", _reference(cell)),
+        ("source", row.reference.source or "none"),
+        ("tolerance", f"top1 ± {row.tolerance.top1}, gain ± {row.tolerance.gain}"),
+        ("assumed", row.assumed),
+        ("note", row.note),
+    ]
+    yield columns([fact for fact in facts if fact[1] not in ("", None)], [])
+    yield from _deltas(suite, row.name, form)
+
+
+def _teacher(run: Run) -> str:
+    if run.imported is not None:
+        return f"{run.imported.model}, imported (sha256 {run.imported.sha256})"
+    if run.teacher is None:
+        return "none"
+    return f"{run.teacher.run.student}, epoch {run.teacher.epoch} of run {run.teacher.run.id}"
+
+
+def _params(run: Run) -> str:
+    inside = ", ".join(f"{key} = {value:g}" for key, value in run.loss.params.items())
+    return f"({inside})" if inside else ""
+
+
+def _recipe(recipe: Recipe) -> str:
+    fields: dict[str, Any] = msgspec.to_builtins(recipe)
+    return ", ".join(f"{key} = {value}" for key, value in fields.items())
+
+
+def _reference(cell: Cell) -> str:
+    reference = cell.row.reference
+    if reference.top1 is None and reference.gain is None:
+        return "none"
+    top1 = "" if reference.top1 is None else f"top1 {reference.top1:.2f}"
+    std = "" if reference.std is None else f" ± {reference.std:.2f}"
+    n = "" if reference.n is None else f" (n = {reference.n})"
+    gain = "" if reference.gain is None else f"gain {_gain(cell.row)}"
+    sic = " (sic: it does not add up)" if cell.row.sic else ""
+    return f"{reference.kind}: " + ", ".join(text for text in (top1 + std + n, gain + sic) if text)
+
+
+def _gain(row: Row) -> str:
+    over = f" over {row.over}" if row.over else ""
+    return "" if row.reference.gain is None else f"{row.reference.gain:+.2f}{over}"
+
+
+def _deltas(suite: Suite, name: str, form: str) -> Iterator[str]:
+    row = next(row for row in suite.rows if row.name == name)
+    found = [delta for delta in suite.deltas if delta.concerns(row)]
+    if found:
+        yield ""
+        did = "does" if form == "released" else "would do"
+        yield f"What the released code {did} instead of what the paper prints:"
+        yield from (f"  {delta.at}\n    {delta.why}" for delta in found)
+
+
+def describe_rows(suites: Iterable[tuple[Suite, tuple[Cell, ...]]]) -> str:
+    """The rows of suites, each by the address that `show` takes."""
+    rows = [
+        (
+            f"{suite.path.removesuffix('.toml')}/{cell.row.name}",
+            cell.runs[0].loss.name if cell.runs else "",
+            "" if cell.row.reference.top1 is None else f"{cell.row.reference.top1:.2f}",
+            _gain(cell.row),
+        )
+        for suite, cells in suites
+        for cell in cells
+    ]
+    return columns(rows, ["row", "loss", "top1", "gain"])
+
+
+def describe_findings(path: str, findings: Sequence[Finding]) -> Iterator[str]:
+    """What lint found in a suite: contradictions first, then what has no source."""
+    warnings = [finding for finding in findings if finding.level == "warning"]
+    others = [finding for finding in findings if finding.level == "info"]
+    yield f"{path}: {plural(len(warnings), 'contradiction')}, {plural(len(others), 'remark')}"
+    yield from (f"  {finding.sentence}" for finding in warnings)
+    yield from (f"  note: {finding.sentence}" for finding in others)
+
+
+def entries(kind: catalog.Kind) -> dict[str, Any]:
+    """The catalog's entries of a kind, by name."""
+    return {name: catalog.find(kind, name) for name in catalog.names(kind)}
+
+
+def describe_names(kind: catalog.Kind) -> str:
+    """The names of a kind, each with what it is."""
+    found = entries(kind)
+    if kind == "losses":
+        rows = [(name, ", ".join(entry.params), entry.formula) for name, entry in found.items()]
+        return columns(rows, ["loss", "parameters", "objective"])
+    if kind == "models":
+        rows = [(name, f"{entry.least_size} pixels and more", entry.about) for name, entry in found.items()]
+        return columns(rows, ["model", "images", ""])
+    facts = [
+        (
+            name,
+            entry.classes,
+            f"{entry.train:,} + {entry.test:,}",
+            "many" if entry.varied else entry.size,
+            entry.about,
+        )
+        for name, entry in found.items()
+    ]
+    return columns(facts, ["data set", "classes", "images", "pixels", ""])

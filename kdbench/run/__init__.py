@@ -1,0 +1,1 @@
+"""What `kdbench run` does between the plan and the verdicts."""

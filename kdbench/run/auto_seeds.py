@@ -1,0 +1,120 @@
+"""What `plan --budget` and `--seeds auto` do: survey what is stored, propose, train, look again."""
+
+from collections.abc import Callable
+from math import nan
+
+from msgspec import Struct
+
+from kdbench.cost.speeds import estimator
+from kdbench.errors import UserError
+from kdbench.machine import Machine
+from kdbench.plan.selection import Selection, Suites, Workload, all_rows, compare
+from kdbench.spec.runs import Run
+from kdbench.spec.suites import Cell
+from kdbench.store.records import index
+from kdbench.verdict.judge import check_cells
+from kdbench.verdict.proposals import Proposal, cut, prefix, propose, with_baselines
+from kdbench.verdict.sequential import Looks, levels, record
+
+_UNITS = {"m": 60, "h": 3600, "d": 86_400}
+
+
+class Survey(Struct, frozen=True):
+    """Rows with the runs of all seeds they may get, and what more seeds of them would decide."""
+
+    suites: Suites
+    every: list[Cell]
+    proposals: list[Proposal]
+    stored: frozenset[str]
+
+    @property
+    def known(self) -> dict[str, Run]:
+        """Every run by its id."""
+        return {of: run for cell in self.every for of, run in zip(cell.ids, cell.runs, strict=True)}
+
+
+def survey(chosen: Selection, machine: Machine) -> Survey:
+    """Find the rows that more seeds can decide.
+
+    Raises:
+        UserError: a suite or a stored result is wrong.
+    """
+    suites = chosen.load()
+    return look(suites, all_rows(chosen, suites), Looks(most=chosen.most), machine)
+
+
+def look(suites: Suites, every: list[Cell], looks: Looks, machine: Machine) -> Survey:
+    """The same for rows at hand, which have the runs of `looks.most` seeds."""
+    there = index(machine.results)
+    stored = frozenset(there.results)
+    now = [(suite, tuple(cut(cell, prefix(cell, stored)) for cell in cells)) for suite, cells in suites]
+    at = dict.fromkeys((of for _, cells in suites for cell in cells for of in cell.ids), levels(looks))
+    checks = [check for _, some in check_cells(now, there, at)[0] for check in some]
+    whole = Survey(suites, every, [], stored)
+    cells = [cell for _, some in suites for cell in some]
+    need = estimator(there, nan)
+    found = propose(cells, checks, levels(looks), stored, lambda run: need(run).seconds, whole.known)
+    return Survey(suites, every, found, stored)
+
+
+def decide(chosen: Selection, machine: Machine, train: Callable[[Workload], None]) -> None:
+    """Train one more seed of every row that is open, look, and go on until none is or has its most seeds.
+
+    The plan of looks is written down before the first. A row whose next run fails stays as it is.
+
+    Args:
+        chosen: the rows, and how many seeds at most.
+        machine: where results lie.
+        train: trains a workload.
+
+    Raises:
+        UserError: a suite or a stored result is wrong, or a row has another plan.
+    """
+    looks = Looks(most=chosen.most)
+    suites = chosen.load()
+    every = all_rows(chosen, suites)
+    cells = [cell for _, some in suites for cell in some]
+    record(machine.results, [cell for cell in cells if _printed(cell)], looks)
+    before: frozenset[str] | None = None
+    while True:
+        found = look(suites, every, looks, machine)
+        if not found.proposals or found.stored == before:
+            return
+        before = found.stored
+        train(compare(_next(found), every, machine))
+
+
+def _printed(cell: Cell) -> bool:
+    return cell.row.reference.top1 is not None or cell.row.reference.gain is not None
+
+
+def _next(found: Survey) -> Suites:
+    """The open rows with one seed more than they have, at least two."""
+    wanted = {proposal.row for proposal in found.proposals}
+    known = found.known
+    return [
+        (
+            suite,
+            tuple(
+                with_baselines(cell, max(2, prefix(cell, found.stored) + 1), known)
+                for cell in cells
+                if cell.row.name in wanted
+            ),
+        )
+        for suite, cells in found.suites
+    ]
+
+
+def parse_budget(text: str) -> float:
+    """`40h`, `90m` or `2d` in seconds.
+
+    Raises:
+        UserError: it is none of these.
+    """
+    try:
+        seconds = float(text[:-1]) * _UNITS[text[-1]]
+    except (ValueError, KeyError, IndexError):
+        seconds = nan
+    if not 0 < seconds < 1e10:
+        raise UserError(f"--budget {text!r:.80}: write hours, minutes or days, for example 40h, 90m or 2d")
+    return seconds

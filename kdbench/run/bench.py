@@ -1,0 +1,102 @@
+"""What `kdbench bench` does: a row or a suite -> kinds of runs -> speeds, kept and told."""
+
+from collections.abc import Callable, Iterable, Iterator
+from glob import escape
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from kdbench.cost.speeds import Measured, Record, kind, save_record
+from kdbench.errors import UserError
+from kdbench.machine import Machine
+from kdbench.plan.expand import expand
+from kdbench.plan.lookup import find_row
+from kdbench.spec.runs import Precision, Run
+from kdbench.spec.suites import Cell, Form
+from kdbench.store.records import check_writable
+from kdbench.suite.load import find_file, load_suite
+from kdbench.workers.call import ask
+
+MEASURE = "kdbench.training.bench:measure_all"
+
+
+def find_runs(targets: Iterable[str], form: Form, precision: Precision = "float32") -> list[Run]:
+    """One run of each kind that rows or whole suites, their teachers among them, would train.
+
+    Raises:
+        UserError: a target is neither a suite nor a row.
+    """
+    kinds: dict[str, Run] = {}
+    for target in targets:
+        for cell in _cells(target, form, precision):
+            for run in _with_teachers(cell.runs[0]):
+                kinds.setdefault(kind(run), run)
+    return list(kinds.values())
+
+
+def _cells(target: str, form: Form, precision: Precision) -> tuple[Cell, ...]:
+    rows = "*"
+    try:
+        suite = load_suite(find_file(Path(target)))
+    except UserError:
+        suite, cell = find_row(target, form)
+        rows = escape(cell.row.name)
+    return expand(suite, form=form, rows=rows, seeds=[0], precision=precision)
+
+
+def _with_teachers(run: Run) -> Iterator[Run]:
+    if run.teacher is not None:
+        yield from _with_teachers(run.teacher.run)
+    yield run
+
+
+def bench(runs: list[Run], machine: Machine, tell: Callable[[str], None]) -> tuple[Record, Path]:
+    """Measure runs on this machine; each speed is kept as soon as it is known.
+
+    Args:
+        runs: one of each kind.
+        machine: where it is measured and kept.
+        tell: called with the name of each kind when it was measured.
+
+    Returns:
+        What was measured now, and the file in which it is kept with what was measured before.
+
+    Raises:
+        UserError: the device or the data are not there, or the results cannot be written.
+    """
+    check_writable(machine.results / "bench")
+    found: list[Record] = []
+    for record in ask(machine, MEASURE, runs):
+        path = save_record(machine.results, record)
+        found.append(record)
+        tell(*record.kinds)
+    last = found[-1]
+    return replace(last, kinds={name: each for one in found for name, each in one.kinds.items()}), path
+
+
+def describe(record: Record) -> str:
+    """The speeds of a record, a line for each kind of run."""
+    from kdbench.formatting import columns
+
+    rows = [
+        (name, *(_told(part) for part in (speed.data, speed.step, speed.teacher, speed.evaluation)))
+        for name, speed in record.kinds.items()
+    ]
+    return columns(rows, ["images/s (share of the floor)", "data", "step", "its teacher", "evaluation"])
+
+
+def describe_device(record: Record) -> Iterator[str]:
+    """The device and the floor that its speeds are held against."""
+    yield f"{record.device}; torch {record.torch}"
+    for precision, best in record.attainable.items():
+        yield (
+            f"{precision}: {best.flops / 1e9:,.0f} GFLOP/s in a product of matrices or a convolution, "
+            f"{best.bytes / 1e9:,.1f} GB/s in a copy"
+        )
+    yield "The floor: the arithmetic, or what convolutions and products read and write, at these speeds."
+
+
+def _told(part: Measured | None) -> str:
+    if part is None:
+        return "-"
+    return f"{part.rate:,.0f}" + ("" if part.share is None else f" ({100 * part.share:.0f} %)")

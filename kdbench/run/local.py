@@ -1,0 +1,139 @@
+"""What `kdbench run` does between the plan and the verdicts."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from kdbench.errors import StoppedError, UserError
+from kdbench.machine import Machine
+from kdbench.plan.selection import Selection, Workload, describe_work, find_work
+from kdbench.run.dispatch import dispatch
+from kdbench.run.executor import LocalExecutor, default_slots
+from kdbench.run.preflight import check_device, check_parts, fetch_missing, this_machine
+from kdbench.run.progress import follow, viewer
+from kdbench.run.torchrun import Launched, help_first, launched, opened
+from kdbench.store.records import check_writable
+from kdbench.workers.rendezvous import Door
+
+
+class Way(Struct, frozen=True):
+    """How runs are trained on this machine; no number depends on it."""
+
+    slots: int | None = None
+    """Cohorts at a time (None: as many as benchmark.toml says, else as there is room for)."""
+    again: bool = False
+    cohorts: bool = True
+    door: Door | None = None
+    """Where the other processes of each run call."""
+
+
+def prepare(chosen: Selection, *, again: bool, offline: bool) -> tuple[Workload, Machine]:
+    """What there is to do, on this machine.
+
+    Raises:
+        UserError: a suite or benchmark.toml is wrong.
+    """
+    machine = this_machine(offline=offline)
+    return find_work(chosen, machine, again=again), machine
+
+
+def train(chosen: Selection, machine: Machine, options: Way) -> bool:
+    """Train what is missing on this machine.
+
+    Returns:
+        Whether this process is to judge what comes out: under torchrun the first one alone.
+
+    Raises:
+        UserError: a suite or benchmark.toml is wrong, or nothing can be trained.
+    """
+    place = launched()
+    if place is not None:
+        return _train_launched(chosen, machine, options, place)
+    return _train_here(chosen, machine, options)
+
+
+def _train_here(chosen: Selection, machine: Machine, way: Way) -> bool:
+    if chosen.auto:
+        _train_auto(chosen, machine, way)
+    else:
+        train_missing(find_work(chosen, machine, again=way.again), machine, way)
+    return True
+
+
+def _train_launched(chosen: Selection, machine: Machine, way: Way, place: Launched) -> bool:
+    """As one of the processes that torchrun has started: the first hands out the runs, all share each."""
+    if place.rank:
+        help_first(place, machine)
+        return False
+    with opened(place) as door:
+        if way.slots is not None or machine.local.processes > 1:
+            raise UserError(
+                f"torchrun has started {place.size} processes, and they share each run: leave out --jobs, "
+                f"--processes and [local] processes"
+            )
+        return _train_here(chosen, machine, replace(way, door=door, slots=1))
+
+
+def _train_auto(chosen: Selection, machine: Machine, way: Way) -> None:
+    """Train seed after seed until every row is decided or has its most."""
+    from kdbench.run.auto_seeds import decide
+
+    if way.again:
+        raise UserError("--again trains what has a result; --seeds auto asks for seeds that have none")
+    if chosen.controls:
+        raise UserError("--seeds auto trains no controls; train them afterwards, with --seeds 0-4 or as many")
+    check_writable(machine.results)
+    decide(chosen, machine, lambda work: train_missing(work, machine, way))
+
+
+def train_missing(work: Workload, machine: Machine, way: Way) -> None:
+    """Train what has no result, in as many processes as there are slots.
+
+    Raises:
+        UserError: results cannot be written, the device cannot train what is asked for, or a data set or an
+            imported teacher cannot be had, is damaged or does not fit.
+    """
+    import click
+
+    click.echo(describe_work(work), err=True)
+    if not work.runs:
+        return
+    check_parts(work.runs, machine.local.processes + (way.door.others if way.door else 0))
+    check_device(work.runs, machine)
+    check_writable(machine.results)
+    check_writable(machine.scratch)
+    fetch_missing(work.runs, machine)
+    executor = LocalExecutor(machine, way.slots or default_slots(machine), way.door)
+    try:
+        with stoppable(), viewer(work.runs) as view:
+            events = dispatch(work.runs, executor, keep=work.keep, again=way.again, cohorts=way.cohorts)
+            follow(events, view)
+    finally:
+        executor.close()
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """SIGTERM and SIGHUP end the training as Ctrl-C does; one that is ignored (nohup) stays so."""
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        raise StoppedError(number)
+
+    numbers = [number for number in (signal.SIGTERM, signal.SIGHUP) if _is_default(number)]
+    for number in numbers:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _is_default(number: int) -> bool:
+    main = threading.current_thread() is threading.main_thread()  # another one may set no handler
+    return main and signal.getsignal(number) is signal.SIG_DFL

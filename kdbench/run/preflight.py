@@ -1,0 +1,87 @@
+"""What is looked at before anything is trained: device, parts of a batch, data, imported teachers."""
+
+from collections.abc import Iterable, Sequence
+
+from msgspec.structs import replace
+
+from kdbench.data.place import fetch_dataset, fetch_weights, list_datasets, where
+from kdbench.errors import UserError
+from kdbench.machine import Machine, load_machine
+from kdbench.spec.runs import Run
+from kdbench.store.imported import check_imported
+from kdbench.workers.call import ask
+
+
+def this_machine(*, offline: bool, deterministic: bool = False, processes: int | None = None) -> Machine:
+    """What benchmark.toml says of this machine.
+
+    Args:
+        offline: never touch the network.
+        deterministic: only algorithms that give the same numbers each time, also on a GPU.
+        processes: that share each run (None: as many as benchmark.toml says).
+    """
+    machine = load_machine()
+    local, data = machine.local, machine.data
+    return replace(
+        machine,
+        local=replace(
+            local,
+            deterministic=local.deterministic or deterministic,
+            processes=processes or local.processes,
+        ),
+        data=replace(data, offline=data.offline or offline),
+    )
+
+
+def check_parts(runs: Iterable[Run], processes: int) -> None:
+    """Refuse runs that so many processes cannot share.
+
+    Raises:
+        UserError: one sentence for each kind of them.
+    """
+    found = {run.recipe.parts: run for run in runs if not run.recipe.parts or run.recipe.parts % processes}
+    if processes == 1 or not found:
+        return
+    raise UserError(
+        *(
+            f"processes = {processes} do not share {run.slug} (run {run.id}): its batches are in "
+            f"{parts or 'no'} parts; --set parts={processes}, or a multiple, makes it another run that can"
+            for parts, run in sorted(found.items())
+        )
+    )
+
+
+def check_device(runs: Iterable[Run], machine: Machine) -> None:
+    """Refuse runs that this machine's device cannot train: float32 on whatever there is, it always can.
+
+    Raises:
+        UserError: the device is not there, or has no such arithmetic.
+    """
+    precisions = {run.precision for run in runs}
+    if precisions != {"float32"} or machine.local.device not in ("auto", "cpu"):
+        list(ask(machine, "kdbench.training.world:check_device", sorted(precisions)))
+
+
+def fetch_missing(runs: Sequence[Run], machine: Machine) -> None:
+    """Fetch what runs need and is not here: data sets, packed, and published weights.
+
+    The workers verify the data that they open. Imported teachers are only looked for.
+
+    Raises:
+        UserError: something cannot be had, or an imported teacher does not fit.
+    """
+    check_imported(runs, machine.scratch)
+    place, data = where(machine.data_folder).path, machine.data
+    datasets = {run.dataset for run in runs}
+    for weights in {run.weights for run in runs if run.weights}:
+        fetch_weights(
+            weights.name,
+            weights.sha256,
+            place,
+            offline=data.offline,
+            progress=True,
+            mirrors=data.mirrors,
+        )
+    for row in list_datasets(place):
+        if row.name in datasets and row.state != "packed":
+            fetch_dataset(row.name, place, offline=data.offline, progress=True, mirrors=data.mirrors)

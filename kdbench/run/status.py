@@ -1,0 +1,78 @@
+"""How far the runs of a selection are, from what lies on disk alone."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Literal, get_args
+
+from msgspec import Struct
+
+from kdbench.formatting import columns
+from kdbench.machine import Machine
+from kdbench.plan.selection import Workload
+from kdbench.spec.runs import Run
+from kdbench.store import lease
+from kdbench.store.records import load_failures, newest_checkpoint
+
+Word = Literal["done", "running", "queued", "stopped", "failed", "blocked", "waiting"]
+STATES = get_args(Word)
+
+
+class State(Struct, frozen=True):
+    """Where a run is."""
+
+    id: str
+    what: str
+    seed: int
+    state: Word
+    epoch: int = 0
+    """Of its newest checkpoint."""
+    epochs: int = 0
+    top1: float = 0.0
+    """After the last epoch that its job told of."""
+    images_per_second: float = 0.0
+    detail: str = ""
+    teacher: str = ""
+    """The id of its teacher's run."""
+
+
+def find_states(work: Workload, machine: Machine) -> list[State]:
+    """The state of each run that the rows need."""
+    failures = load_failures(work.index, work.index.failures)
+    runs = {name: run for cell in work.cells for name, run in zip(cell.ids, cell.runs, strict=True)}
+    runs |= {run.id: run for run in work.runs}
+    states = []
+    for name, run in runs.items():
+        if name in work.index.results:
+            states.append(_state(name, run, "done", run.recipe.epochs))
+            continue
+        teacher = run.teacher.run.id if run.teacher and run.teacher.trained else ""
+        epoch = newest_checkpoint(machine.scratch / "checkpoints" / name)
+        if (owner := lease.owner(machine.scratch / "locks" / name)) is not None:
+            states.append(_state(name, run, "running", epoch, f"on {owner.host}"))
+        elif name in failures:
+            detail = f"{failures[name].cause} ({failures[name].log})"
+            states.append(_state(name, run, "failed", epoch, detail))
+        elif teacher in failures and teacher not in work.index.results:
+            states.append(_state(name, run, "blocked", 0, f"its teacher {teacher} failed"))
+        else:
+            states.append(_state(name, run, "stopped" if epoch else "waiting", epoch))
+    return states
+
+
+def _state(name: str, run: Run, state: Word, epoch: int, detail: str = "") -> State:
+    teacher = run.teacher.run.id if run.teacher else ""
+    return State(name, run.slug, run.seed, state, epoch, run.recipe.epochs, detail=detail, teacher=teacher)
+
+
+def describe(states: Iterable[State]) -> Iterator[str]:
+    """The counts, and a line for each run that is not done or waiting."""
+    states = list(states)
+    count = Counter(state.state for state in states)
+    yield ", ".join(f"{count[state]} {state}" for state in STATES if count[state]) or "no runs"
+    rows = [
+        (state.id, state.what, state.seed, state.state, f"{state.epoch}/{state.epochs}", state.detail)
+        for state in states
+        if state.state not in ("done", "waiting")
+    ]
+    if rows:
+        yield columns(rows, ["run", "what", "seed", "state", "epoch", ""])

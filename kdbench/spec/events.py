@@ -1,0 +1,77 @@
+"""What passes between the one who hands out runs and the one who trains them. No torch here."""
+
+from msgspec import Struct
+
+from kdbench.spec.results import Failure, Result
+from kdbench.spec.runs import Run
+
+
+class Job(Struct, frozen=True):
+    """A run to be trained."""
+
+    run: Run
+    keep: tuple[int | str, ...] = ()
+    """The epochs, or "best", whose weights others learn from."""
+    again: bool = False
+    """Train it although it has a result, which stays; the new one is kept beside it."""
+
+
+Cohort = tuple[Job, ...]
+"""Jobs that one process trains beside each other: see kdbench/plan/cohorts.py."""
+
+
+class Update(Struct, frozen=True):
+    """An epoch of a run is over."""
+
+    id: str
+    epoch: int
+    top1: float
+    images_per_second: float
+
+
+class Done(Struct, frozen=True):
+    """A run has a result."""
+
+    id: str
+    result: Result
+    path: str
+    trained: bool
+    """False where another process had trained it meanwhile."""
+
+
+class Failed(Struct, frozen=True):
+    """A run has no result, and why."""
+
+    id: str
+    failure: Failure
+
+
+class Blocked(Struct, frozen=True):
+    """A run's teacher failed, so it cannot start."""
+
+    id: str
+    teacher: str
+    """The id of the run that failed."""
+
+
+class Elsewhere(Struct, frozen=True):
+    """Another process trains a run now, or has taken it over: it is to be asked for again later."""
+
+    id: str
+
+
+class Died(Struct, frozen=True):
+    """A process of a run died, and not the worker: what becomes of the run is for the executor to say."""
+
+    id: str
+    why: str
+
+
+News = Update | Done | Failed | Blocked
+"""What a person is told of runs."""
+
+Told = News | Elsewhere
+"""What executors say of them."""
+
+Event = Told | Died
+"""What those say who train them."""

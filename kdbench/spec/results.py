@@ -1,0 +1,68 @@
+"""The nouns of what was trained: curves, results, failures."""
+
+from msgspec import Struct
+
+from kdbench.errors import Line
+from kdbench.quantities import Percent, Positive
+from kdbench.spec.runs import Reading, Run
+from kdbench.spec.weights import Digest
+
+RESULT_SCHEMA = 1
+"""The version of the JSON of a stored result."""
+
+
+class Curve(Struct, frozen=True):
+    """What each epoch gave: `top1[e - 1]` is the test accuracy after epoch e."""
+
+    top1: tuple[Percent, ...]
+    test_loss: tuple[float, ...]
+    train_loss: tuple[float, ...]
+    seconds: tuple[float, ...]
+
+    @property
+    def best_epoch(self) -> int:
+        """The epoch of the best test accuracy; of several, the latest, as published code keeps it."""
+        return len(self.top1) - self.top1[::-1].index(max(self.top1))
+
+    def at(self, reading: Reading) -> float:
+        """The accuracy that a reading picks.
+
+        Raises:
+            IndexError: the curve has no such epoch.
+        """
+        if reading == "last":
+            return self.top1[-1]
+        return self.top1[(self.best_epoch if reading == "best" else reading) - 1]
+
+
+class Result(Struct, frozen=True, kw_only=True):
+    """What one run gave, with all that is needed to judge or repeat it."""
+
+    schema: int
+    id: str
+    run: Run
+    curve: Curve
+    last: Percent
+    best: Percent
+    best_epoch: Positive
+    seconds: float
+    """Training and evaluation, over all lives of the run, without start-up."""
+    images_per_second: float
+    """Training images over training seconds."""
+    peak_memory: int
+    weights: dict[str, Digest]
+    """The sha256 of the weights kept, by epoch."""
+    environment: dict[Line, Line | int | float | bool | None]
+    predictions: dict[str, Digest] = {}
+    """The sha256 of the classes predicted, by epoch, and of the true ones (`kdbench.store.predictions`)."""
+
+
+class Failure(Struct, frozen=True, kw_only=True):
+    """Why a run has no result."""
+
+    id: str
+    run: Run
+    cause: Line
+    """What went wrong, in a line."""
+    log: Line
+    """Where the whole of it lies."""

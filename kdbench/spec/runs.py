@@ -1,0 +1,137 @@
+"""The nouns of kdbench: frozen values that every other module passes on.
+
+Units everywhere: accuracy in percent, gains in percentage points, time in seconds, memory in bytes,
+epochs counted from 1. A field whose default means "off" is left out of a run's identity while it is
+off, so a new optional field never orphans a stored result; every other field has no default.
+"""
+
+from functools import cached_property
+from hashlib import sha256
+from typing import Literal
+
+from msgspec import Struct, json
+
+from kdbench.quantities import Count, Positive, Rate, Weight
+from kdbench.spec.identity import identity
+from kdbench.spec.weights import Digest, Imported, Weights
+
+PROTOCOL = 2
+"""The version of the arithmetic of training. Raised whenever a change of code can change a number.
+2: teachers are folded (models/folding.py); float32 on a GPU is never rounded to tf32.
+"""
+
+Precision = Literal["float32", "tf32", "bf16", "float32-compiled", "tf32-compiled", "bf16-compiled"]
+"""The arithmetic of training. tf32: on a GPU, matrix products and convolutions of rounded numbers. bf16:
+bfloat16 where that is safe, logits in float32. compiled: by torch.compile, which fuses, and rounds otherwise.
+Weights are float32 in any case, and so is evaluation, which is never compiled."""
+Reading = Literal["last", "best"] | Positive
+"""Which point of an accuracy curve is compared: the last epoch, the best on test, or an epoch."""
+
+
+class Recipe(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True, dict=True):
+    """How a student is trained, whatever it is taught. The fields with defaults are off by default."""
+
+    epochs: Positive
+    batch_size: Positive
+    lr: Rate
+    optimizer: Literal["sgd", "adam"] = "sgd"
+    lr_batch: Count = 0
+    """The lr is multiplied by batch_size / lr_batch (0: it is not)."""
+    warmup_epochs: Count = 0
+    """Epochs over which the lr rises linearly, step by step, from 0."""
+    milestones: tuple[Positive, ...] = ()
+    """The lr is multiplied by gamma after each of these epochs."""
+    gamma: Rate = 1.0
+    momentum: Weight = 0.0
+    nesterov: bool = False
+    weight_decay: Weight = 0.0
+    crop: Count = 0
+    """Zero padding, in pixels, before a random crop to the image's size."""
+    flip: bool = False
+    """Horizontal flip, half of the time."""
+    rotation: Weight = 0.0
+    """The largest angle, in degrees, of a random rotation (nearest neighbour, zero fill)."""
+    size: Count = 0
+    """Side of the images that the network sees, in pixels (0: the data set's own)."""
+    resized_crop: bool = False
+    """With size: a random crop of 8 to 100 % of the area, aspect 3/4 to 4/3, resized bilinearly to size."""
+    resize: Count = 0
+    """With size: the shorter side that an image is resized to before its centre crop (0: size)."""
+    normalize: str = ""
+    """The data set whose mean and std normalise the images ("": this one's)."""
+    train_size: Count = 0
+    """The first so many training images (0: all)."""
+    test_size: Count = 0
+    """The first so many test images (0: all)."""
+    parts: Count = 0
+    """Parts of a batch with batch-norm statistics of their own, as on so many GPUs (0: it is whole)."""
+    classes: Count = 0
+    """Outputs of the classifier (0: as many as the data set has classes)."""
+
+    @cached_property
+    def identity(self) -> dict[str, object]:
+        """As it is hashed; rows share recipes, so this is made once."""
+        return identity(self)
+
+    @property
+    def views(self) -> tuple[object, ...]:
+        """All that decides, with the seed, what is seen of the training images."""
+        framing = (self.size, self.resized_crop, self.resize)
+        return self.crop, self.flip, self.rotation, *framing, self.normalize, self.train_size
+
+
+class Loss(Struct, frozen=True):
+    """A name in the catalog and all its parameters."""
+
+    name: str
+    params: dict[str, float] = {}
+
+
+class Teacher(Struct, frozen=True):
+    """A checkpoint on the way of another run: after an epoch, or the best one on test."""
+
+    run: "Run"
+    epoch: Count | Literal["best"]  # 0: before its training, which is then not needed
+
+    @property
+    def trained(self) -> bool:
+        """Whether the run must have a result before it can teach."""
+        return self.epoch != 0
+
+
+class Run(Struct, frozen=True, omit_defaults=True, dict=True):
+    """One training. Equal runs *are* the same run, whichever rows or suites ask for it."""
+
+    protocol: int
+    dataset: str
+    data: Digest
+    """What the data set is made of: `catalog.DatasetEntry.digest`."""
+    student: str
+    recipe: Recipe
+    loss: Loss
+    seed: Count
+    teacher: Teacher | None = None
+    precision: Precision = "float32"
+    imported: Imported | None = None
+    """The teacher, where it is no run of kdbench's own."""
+    weights: Weights | None = None
+    """None: the network starts from random weights."""
+
+    @cached_property
+    def id(self) -> str:
+        """The first 12 hexadecimal digits of the sha256 of everything that can change a number."""
+        return sha256(json.encode(identity(self), order="sorted")).hexdigest()[:12]
+
+    @property
+    def taught(self) -> bool:
+        """Whether it has a teacher."""
+        return self.teacher is not None or self.imported is not None
+
+    @property
+    def slug(self) -> str:
+        """What a person calls it: `mobilenetv2-kd-resnet18`. Not unique; the id is."""
+        taught = f"-{self.teacher.run.student}" if self.teacher else ""
+        taught += f"-{self.imported.model}" if self.imported else ""
+        early = self.teacher and self.teacher.epoch not in ("best", self.teacher.run.recipe.epochs)
+        at = f"@{self.teacher.epoch}" if self.teacher and early else ""
+        return f"{self.student}-{self.loss.name}{taught}{at}"

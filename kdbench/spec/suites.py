@@ -1,0 +1,174 @@
+"""The nouns of a suite: rows, references, deltas, claims."""
+
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+from kdbench.quantities import Percent, Positive, Rate, Weight
+from kdbench.spec.runs import Loss, Reading, Recipe, Run
+from kdbench.spec.weights import Imported, Weights
+
+Globs = tuple[str, ...]
+"""Rows: the id of a table, or a glob over row names."""
+
+
+class Claim(Struct, frozen=True, kw_only=True):
+    """What the paper concludes from several rows; one of `order`, `alike` and `improves` says from which.
+
+    Rows are compared where the student is the same.
+    """
+
+    id: str
+    says: str
+    """The conclusion, in a sentence."""
+    section: str
+    """Where the paper draws it."""
+    order: Globs = ()
+    """From the worst to the best: each is better than the one before, for every student they share."""
+    alike: Globs = ()
+    """Two that differ by less than the margin, for every student they share."""
+    improves: Globs = ()
+    """Rows, each better than its student's baseline."""
+    margin: Annotated[float, Meta(ge=0)] = 0.0
+    """Percentage points: better by more than this, or alike within it."""
+    note: str = ""
+
+
+Form = Literal["released", "printed"]
+"""The two readings of a suite: what the authors' code does, or what the paper prints."""
+
+
+class Reference(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A number to be held against: the accuracy, its spread, the gain, and where they were read."""
+
+    top1: Percent | None = None
+    std: Weight | None = None
+    n: Positive | None = None
+    gain: float | None = None
+    kind: Literal["printed", "measured", "second-hand"] = "printed"
+    source: str = ""
+
+
+class Tolerance(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The margins of a verdict, in percentage points."""
+
+    top1: Rate
+    gain: Rate
+    why: str = ""  # why a row's margins are not the suite's
+
+
+class TeacherName(Struct, frozen=True):
+    """A teacher as a person writes it: `resnet18`, `resnet18@1`, `resnet18@best`, `self`, `import:NAME`."""
+
+    student: str
+    epoch: Reading | None = None
+    """Which of its checkpoints; None: the one that the suite, or a delta, says."""
+
+    def __str__(self) -> str:
+        return self.student if self.epoch is None else f"{self.student}@{self.epoch}"
+
+    @property
+    def imported(self) -> str:
+        """The name of an imported teacher in its suite; "" of any other."""
+        return self.student.removeprefix("import:") if self.student.startswith("import:") else ""
+
+
+class Row(Struct, frozen=True, kw_only=True):
+    """One printed cell: who learns from whom with which loss, and the number that came out."""
+
+    name: str
+    """Unique in its suite: `TABLE/STUDENT` or `TABLE/STUDENT:TEACHER`."""
+    table: str
+    student: str
+    recipe: Recipe
+    loss: Loss
+    seeds: Positive
+    reading: Reading
+    tolerance: Tolerance
+    reference: Reference
+    teacher: TeacherName | None = None
+    over: str = ""
+    """The row over which the gain is printed ("": the student's baseline)."""
+    sic: bool = False
+    """The printed gain is not value minus baseline, and this was checked against the source."""
+    assumed: str = ""
+    """What could not be sourced and stands here by assumption, with the reason."""
+    note: str = ""
+    weights: Weights | None = None
+    """Published weights that the student starts from."""
+
+    @property
+    def printed_table(self) -> str:
+        """The paper's table: `1` of `1.kd`. A row's printed baseline stands in the same table."""
+        return self.table.partition(".")[0]
+
+    @property
+    def is_baseline(self) -> bool:
+        """Plain cross-entropy, nobody teaches, and the accuracy at the end is meant."""
+        return self.teacher is None and self.loss.name == "ce" and not isinstance(self.reading, int)
+
+    @property
+    def teacher_student(self) -> str | None:
+        """The student of this suite that teaches: `self` resolved; None where nobody or an import does."""
+        if self.teacher is None or self.teacher.imported:
+            return None
+        return self.student if self.teacher.student == "self" else self.teacher.student
+
+
+class Delta(Struct, frozen=True, kw_only=True):
+    """A difference between what the paper prints and what the authors' code does."""
+
+    at: str
+    why: str
+    where: dict[str, tuple[str, ...]] = {}
+    """Rows it concerns: table, student, teacher or loss (as printed), each one of these values."""
+    recipe: dict[str, object] = {}
+    loss: dict[str, str] = {}
+    """Losses as printed -> what the code computes instead."""
+    params: dict[str, float] = {}
+    """Parameters of the loss, after renaming."""
+    teacher: Reading | None = None
+    """Which checkpoint a teacher named without an epoch is."""
+
+    def concerns(self, row: Row) -> bool:
+        """Whether this delta applies to a row as printed."""
+        taught = str(row.teacher or "")
+        of = {"table": row.table, "student": row.student, "teacher": taught, "loss": row.loss.name}
+        named = all(of[key] in values for key, values in self.where.items())
+        return named and (not self.loss or row.loss.name in self.loss)
+
+
+class Cell(Struct, frozen=True, kw_only=True):
+    """A row and what it asks for: one run per seed, and the baseline's run of the same seed."""
+
+    row: Row
+    runs: tuple[Run, ...]
+    ids: tuple[str, ...]
+    """The ids of `runs`."""
+    baselines: tuple[str, ...]
+    """The ids of the runs over which it gains: the named row's or the baseline's, in the order of `runs`."""
+
+
+class Suite(Struct, frozen=True, kw_only=True):
+    """One paper on one data set."""
+
+    name: str
+    path: str
+    paper: str
+    dataset: str
+    rows: tuple[Row, ...]
+    deltas: tuple[Delta, ...] = ()
+    claims: tuple[Claim, ...] = ()
+    imported: dict[str, Imported] = {}
+    """The imported teachers by the names that rows give them."""
+    teacher: Reading = "last"
+    """The checkpoint of a teacher named without an epoch."""
+    arxiv: str = ""
+    code: str = ""
+
+
+def named(rows: Iterable[Row], entry: str) -> list[Row]:
+    """The rows that an entry of a claim means: those of a table, or those of a glob over names."""
+    return [row for row in rows if row.table == entry or fnmatchcase(row.name, entry)]

@@ -1,0 +1,1 @@
+"""What lies on disk: results, weights, predictions, leases, failures."""

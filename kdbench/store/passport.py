@@ -1,0 +1,96 @@
+"""What is known of an imported teacher: a JSON file beside its weights."""
+
+from msgspec import Struct
+
+PASSPORT_SCHEMA = 1
+
+
+class Source(Struct, frozen=True, kw_only=True):
+    """The file that the weights were read from."""
+
+    file: str
+    format: str
+    sha256: str
+    bytes: int
+    told: str = ""
+    """Where it came from, as the one who imported it said."""
+
+
+class Normalisation(Struct, frozen=True, kw_only=True):
+    """How the images were normalised when it was measured, per channel, of values from 0 to 1."""
+
+    dataset: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+class Passport(Struct, frozen=True, kw_only=True):
+    """A teacher's identity, descent and what it can do."""
+
+    schema: int
+    name: str
+    model: str
+    classes: int
+    """Outputs of its classifier."""
+    parameters: int
+    dataset: str
+    """The data set, with its label space, that it was imported for."""
+    sha256: str
+    """Of the weights beside this file."""
+    lineage: tuple[str, ...]
+    """Each step from the source to these weights."""
+    source: Source
+    normalisation: Normalisation
+    data: str
+    """The content digest of the data that it was measured on."""
+    images: int
+    top1: dict[str, float]
+    """Measured on the test images: the accuracy in percent on each label space of the data."""
+    predicted: tuple[int, ...]
+    """The class ids that it ever predicts on the test images."""
+    size: int = 0
+    """The side of the test images, in pixels (0: the data set's own)."""
+    resize: int = 0
+    """The shorter side that they were resized to before (0: size)."""
+
+
+def ranges(numbers: tuple[int, ...]) -> str:
+    """`0 to 19, 25`."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1] = [runs[-1][0], number]
+        else:
+            runs.append([number])
+    return ", ".join(f"{run[0]} to {run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
+
+
+def describe(passport: Passport, path: str) -> str:
+    """A passport for a terminal."""
+    from kdbench.formatting import columns
+
+    scores = ", ".join(f"{value:.2f} % on {space}" for space, value in passport.top1.items())
+    facts = [
+        ("teacher", passport.name),
+        ("model", f"{passport.model}, {passport.parameters:,} parameters, {passport.classes} outputs"),
+        ("measured", f"{scores} ({passport.images:,} test images)"),
+        ("predicts", ranges(passport.predicted)),
+        ("normalised", f"as {passport.normalisation.dataset}"),
+        ("weights", passport.sha256),
+        *(("" if step else "lineage", text) for step, text in enumerate(passport.lineage)),
+        ("passport", path),
+    ]
+    return f"{columns(facts, [])}\n\n{in_suite(passport)}"
+
+
+def in_suite(passport: Passport) -> str:
+    """The lines by which a suite names an imported teacher."""
+    return f"""\
+To let it teach, add to a suite of {passport.dataset}
+
+    [[imported]]
+    name   = "{passport.name}"
+    model  = "{passport.model}"
+    sha256 = "{passport.source.sha256}"
+
+and to its row   teacher = "import:{passport.name}\""""

@@ -1,0 +1,377 @@
+"""results/ and the weights <-> Result, checkpoint: the only state that kdbench has.
+
+    results/DATASET/SLUG.sSEED.ID.json            one run
+    results/DATASET/SLUG.sSEED.ID.repeat1.json    the same run, trained again
+    results/DATASET/SLUG.sSEED.ID.failed.json     why it has no result yet
+    SCRATCH/weights/ID/EPOCH.SHA256.safetensors   a checkpoint that teaches
+
+Every file is written under another name, synced, and renamed. No result is ever overwritten.
+"""
+
+import errno
+import os
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
+from hashlib import file_digest
+from pathlib import Path
+from secrets import token_hex
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec.structs import replace
+
+from kdbench.errors import UserError, plain
+from kdbench.spec.results import RESULT_SCHEMA, Failure, Result
+from kdbench.spec.runs import Run
+
+LARGEST_RESULT = 10_000_000
+"""Bytes; a record of 1,000 epochs has about 60,000."""
+_NAME = re.compile(r"\.s\d+\.(?P<id>[0-9a-f]{12})\.(?:(?P<kind>repeat\d+|failed)\.)?json$")
+_NUMBERS = re.compile(rb"\[[\s\d.,eE+-]*\]")
+_BROKEN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+R = TypeVar("R", Result, Failure)
+
+_NONE: Mapping[str, Run] = MappingProxyType({})
+
+
+class Index(msgspec.Struct, frozen=True):
+    """Which files a results folder has, by the id of their run. Made by listing, nothing is opened."""
+
+    results: dict[str, Path]
+    repeats: dict[str, list[Path]]
+    failures: dict[str, Path]
+
+
+def index(folder: Path) -> Index:
+    """List a results folder; one that does not exist yet is empty."""
+    found = Index({}, {}, {})
+    for parent in sorted(folder.iterdir()) if folder.is_dir() else ():
+        for name in sorted(os.listdir(parent)) if parent.is_dir() else ():  # noqa: PTH208 - sorts text
+            match = _NAME.search(name)
+            if match is None:
+                continue
+            path = parent / name
+            run, kind = match["id"], match["kind"] or "result"
+            if kind == "result":
+                found.results[run] = path
+            elif kind == "failed":
+                found.failures[run] = path
+            else:
+                found.repeats.setdefault(run, []).append(path)
+    return found
+
+
+def load_results(there: Index, ids: Iterable[str], known: Mapping[str, Run] = _NONE) -> dict[str, Result]:
+    """The results of these runs, as far as they are there.
+
+    Args:
+        there: the folder's index.
+        ids: the runs.
+        known: runs by id, as far as they are at hand: comparing is cheaper than hashing.
+
+    Raises:
+        UserError: a file is broken, of another schema, or not what its name says; all of them at once.
+    """
+    return _load_all(there.results, ids, lambda run, path: load_result(path, known.get(run)))
+
+
+def load_repeats(there: Index, ids: Iterable[str]) -> dict[str, list[Result]]:
+    """The further trainings of these runs that have a first result, in their order.
+
+    Raises:
+        UserError: a file is broken or not what its name says.
+    """
+    known = [run for run in dict.fromkeys(ids) if run in there.repeats and run in there.results]
+    return {run: [load_result(path) for path in there.repeats[run]] for run in known}
+
+
+def load_failures(there: Index, ids: Iterable[str]) -> dict[str, Failure]:
+    """The failures of these runs, as far as they are there.
+
+    Raises:
+        UserError: a file is broken or not what its name says; all of them at once.
+    """
+    return _load_all(there.failures, ids, lambda _, path: load_failure(path))
+
+
+def _load_all(paths: dict[str, Path], ids: Iterable[str], load: Callable[[str, Path], R]) -> dict[str, R]:
+    loaded: dict[str, R] = {}
+    problems: list[str] = []
+    for run in dict.fromkeys(ids):
+        if run in paths:
+            try:
+                loaded[run] = load(run, paths[run])
+            except UserError as error:
+                problems.extend(error.problems)
+    if problems:
+        raise UserError(*problems)
+    return loaded
+
+
+class _Schema(msgspec.Struct):
+    schema: int
+
+
+def load_result(path: Path, known: Run | None = None) -> Result:
+    """Read one result and hold it against its own id and curve, and against the run if that is known.
+
+    Raises:
+        UserError: broken, of a newer schema, or its content is not that of its id.
+    """
+    content = _read(path)
+    try:
+        result = msgspec.json.decode(content, type=Result)
+    except _BROKEN as error:
+        result = _upgraded(path, content, _broken(path, error))
+    else:
+        if result.schema != RESULT_SCHEMA:
+            result = _upgraded(path, content, None)
+    _check_identity(path, result, known)
+    _check_curve(path, result)
+    return result
+
+
+def _broken(path: Path, error: Exception) -> UserError:
+    return UserError(f"{path}: no valid result: {error}; move it away to train the run again")
+
+
+def _upgraded(path: Path, content: bytes, broken: UserError | None) -> Result:
+    """A result of an older schema in today's form.
+
+    Raises:
+        UserError: of a newer schema, of one that was never written, or as broken as it was said to be.
+    """
+    try:
+        schema = msgspec.json.decode(content, type=_Schema).schema
+    except _BROKEN:
+        schema = RESULT_SCHEMA
+    if schema == RESULT_SCHEMA and broken is not None:
+        raise broken
+    if schema not in UPGRADES:
+        age = "newer; update kdbench" if schema > RESULT_SCHEMA else "older"
+        raise UserError(f"{path}: result of schema {schema}, which is {age}; this is {RESULT_SCHEMA}")
+    try:
+        values: dict[str, Any] = msgspec.json.decode(content)
+        for step in range(schema, RESULT_SCHEMA):
+            values = {**UPGRADES[step](values), "schema": step + 1}
+        return msgspec.convert(values, Result)
+    except (*_BROKEN, LookupError, TypeError, ValueError) as error:
+        raise _broken(path, error) from error
+
+
+def load_failure(path: Path) -> Failure:
+    """Read why a run has no result.
+
+    Raises:
+        UserError: broken, or its content is not that of its id.
+    """
+    try:
+        failure = msgspec.json.decode(_read(path), type=Failure)
+    except _BROKEN as error:
+        raise UserError(f"{path}: no valid record of a failure: {error}; remove it") from error
+    _check_identity(path, failure)
+    return failure
+
+
+def _read(path: Path) -> bytes:
+    try:
+        if path.stat().st_size > LARGEST_RESULT:
+            raise UserError(f"{path}: larger than the {LARGEST_RESULT:,} bytes that a record may have")
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def _check_identity(path: Path, record: Result | Failure, known: Run | None = None) -> None:
+    match = _NAME.search(path.name)
+    named = match["id"] if match else "no id"
+    try:
+        if known is not None and record.id == named == known.id and record.run == known:
+            return
+        hashed = record.run.id
+    except RecursionError as error:
+        raise UserError(f"{path}: its teachers are nested too deep; move it away") from error
+    if not record.id == hashed == named:
+        raise UserError(
+            f"{path}: its run hashes to {hashed}, its id is {record.id:.80}, its name says {named}: "
+            f"it was changed by hand or comes from another experiment; move it away"
+        )
+
+
+def _check_curve(path: Path, result: Result) -> None:
+    curve = result.curve
+    lengths = {len(part) for part in (curve.top1, curve.test_loss, curve.train_loss, curve.seconds)}
+    if lengths != {result.run.recipe.epochs}:
+        raise UserError(
+            f"{path}: its curve has {sorted(lengths)} points for {result.run.recipe.epochs} epochs"
+        )
+    best_epoch = curve.best_epoch
+    summary = (curve.at("last"), curve.at(best_epoch), best_epoch)
+    if summary != (result.last, result.best, result.best_epoch):
+        raise UserError(f"{path}: last, best and best_epoch are not those of its curve, {summary}")
+
+
+def save_result(folder: Path, result: Result) -> Path:
+    """Keep a result; beside the first one, as a repeat, where the run has one already.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    there = _stem(folder, result.run)
+    path, number = there.with_name(f"{there.name}.json"), 0
+    while path.exists() or not write(path, _pretty(result), fresh=True):
+        number += 1
+        path = there.with_name(f"{there.name}.repeat{number}.json")
+    with suppress(FileNotFoundError):
+        there.with_name(f"{there.name}.failed.json").unlink()
+    return path
+
+
+def save_failure(folder: Path, failure: Failure) -> Path:
+    """Keep why a run has no result, instead of what an earlier try left.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    there = _stem(folder, failure.run)
+    path = there.with_name(f"{there.name}.failed.json")
+    write(path, _pretty(replace(failure, cause=_line(failure.cause), log=_line(failure.log))))
+    return path
+
+
+def _line(text: str) -> str:
+    return plain(" ".join(text.split()))[:4096]
+
+
+def _stem(folder: Path, run: Run) -> Path:
+    return folder / run.dataset / f"{run.slug}.s{run.seed}.{run.id}"
+
+
+def _pretty(record: Result | Failure) -> bytes:
+    """Indented, a list of numbers on one line."""
+    lines = msgspec.json.format(msgspec.json.encode(record), indent=1)
+    return _NUMBERS.sub(lambda found: b"[" + b" ".join(found[0][1:-1].split()) + b"]", lines) + b"\n"
+
+
+def write(path: Path, content: bytes, *, cure: str = "", fresh: bool = False) -> bool:
+    """Write a whole file or nothing: another name, sync, rename.
+
+    Args:
+        path: its folder is made if need be.
+        content: the whole of it.
+        cure: what to do where this cannot be written, for the error.
+        fresh: leave a file of this name as it is.
+
+    Returns:
+        Whether it was written: not so where a file had to be left.
+
+    Raises:
+        UserError: the folder cannot be written, or the disk is full.
+    """
+    unfinished = path.with_name(f".{path.name}.{token_hex(4)}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with unfinished.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        written = _rename(unfinished, path, fresh=fresh)
+        _sync(path.parent)
+    except OSError as error:
+        with suppress(OSError):
+            unfinished.unlink()
+        told = f"{path}: cannot be written: {error.strerror}"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            cure = cure or "make room, and run it again: what is finished is kept"
+        raise UserError(f"{told}; {cure}" if cure else told) from error
+    return written
+
+
+def _rename(unfinished: Path, path: Path, *, fresh: bool) -> bool:
+    if not fresh:
+        unfinished.replace(path)
+        return True
+    try:
+        path.hardlink_to(unfinished)  # unlike a rename, it never replaces a file
+    except FileExistsError:
+        unfinished.unlink()
+        return False
+    except OSError:  # a file system without hard links: there the run's lease alone guards it
+        unfinished.replace(path)
+        return True
+    unfinished.unlink()
+    return True
+
+
+def _sync(folder: Path) -> None:
+    """Make names last through a loss of power, where the file system knows how."""
+    with suppress(OSError):
+        file = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(file)
+        finally:
+            os.close(file)
+
+
+def check_writable(folder: Path) -> None:
+    """Find out before anything is trained.
+
+    Raises:
+        UserError: the folder cannot be made or written.
+    """
+    probe = folder / f".probe.{os.getpid()}"
+    write(probe, b"")
+    probe.unlink()
+
+
+def weights_file(scratch: Path, run: str, epoch: int | str) -> Path | None:
+    """A run's checkpoint after an epoch, or at its `best`, if it is there and whole."""
+    for path in sorted((scratch / "weights" / run).glob(f"{epoch}.*.safetensors")):
+        if digest(path) == path.name.split(".")[1]:
+            return path
+    return None
+
+
+def weights_there(scratch: Path, run: str, epochs: Collection[int | str]) -> bool:
+    """Whether files of these names exist; their content is checked when they are used."""
+    folder = scratch / "weights" / run
+    return all(any(folder.glob(f"{epoch}.*.safetensors")) for epoch in epochs)
+
+
+def digest(path: Path) -> str:
+    """The sha256 of a file."""
+    with path.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()
+
+
+FACTS_LEFT_OUT = ("teacher", "commit", "dirty", "finished", "cohort", "processes")
+"""Facts of a record that differ from run to run of one training campaign, or never change a number."""
+
+
+def facts(results: Iterable[Result]) -> dict[str, str]:
+    """What results were trained with: each fact, with all its values where they differ."""
+    found: dict[str, dict[str, None]] = {}
+    for result in results:
+        for key, value in result.environment.items():
+            if key not in FACTS_LEFT_OUT and value is not None:
+                found.setdefault(key, {})[str(value)] = None
+    return {key: ", ".join(sorted(values)) for key, values in found.items()}
+
+
+_CHECKPOINT = re.compile(r"(\d{1,9})\.[0-9a-f]+\.safetensors$")
+
+
+def newest_checkpoint(folder: Path) -> int:
+    """The epoch of a run's newest checkpoint; 0 where it has none."""
+    try:
+        names = os.listdir(folder)  # noqa: PTH208 - names will do
+    except OSError:
+        return 0
+    return max((int(match[1]) for match in map(_CHECKPOINT.match, names) if match), default=0)
+
+
+Content = dict[str, Any]
+UPGRADES: dict[int, Callable[[Content], Content]] = {}
+"""By the schema that is upgraded. Schema 1 is the first that was ever written."""

@@ -1,0 +1,68 @@
+"""What is written of a run while it trains: in a folder `logs` beside its result, which git leaves alone.
+
+results/DATASET/logs/SLUG.sSEED.ID.jobs.log is what jobs on a cluster say of it, a line per epoch;
+results/DATASET/logs/SLUG.sSEED.ID.log is the traceback of its latest failure.
+"""
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Literal
+
+from kdbench.errors import UserError
+from kdbench.machine import Machine
+from kdbench.spec.results import Failure
+from kdbench.spec.runs import Run
+from kdbench.store.records import save_failure
+
+Kind = Literal["jobs.log", "log"]
+
+
+def log_files(machine: Machine, run: Run, kind: Kind) -> tuple[Path, Path]:
+    """Where a run's log is looked for: beside its result, and in scratch where results cannot be written."""
+    name = f"{run.slug}.s{run.seed}.{run.id}.{kind}"
+    return machine.results / run.dataset / "logs" / name, machine.scratch / "logs" / name
+
+
+def log(machine: Machine, run: Run, kind: Kind, text: str, *, anew: bool = False) -> Path | None:
+    """Add to a run's log, or start it `anew`. One that can be written nowhere costs no training.
+
+    Returns:
+        Where it was written, if it was.
+    """
+    beside, elsewhere = log_files(machine, run, kind)
+    for path in (beside, elsewhere):
+        with suppress(OSError):
+            _make(path.parent)
+            with path.open("w" if anew else "a", encoding="utf-8") as file:
+                file.write(text)
+            return path
+    return None
+
+
+def _make(folder: Path) -> None:
+    if not folder.is_dir():
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / ".gitignore").write_text("*\n", encoding="utf-8")
+
+
+def keep_failure(run: Run, machine: Machine, cause: str, whole: str) -> Failure:
+    """Keep why a run has no result, as far as anything can be written.
+
+    Args:
+        run: the run.
+        machine: where results and logs lie.
+        cause: what went wrong, in a line.
+        whole: all that is known of it, for the log.
+    """
+    trace = log(machine, run, "log", whole, anew=True)
+    line = f"{' '.join(cause.split()):.500}" + ("" if trace else " (its log could be written nowhere)")
+    failure = Failure(id=run.id, run=run, cause=line, log=_shown(trace) if trace else "")
+    with suppress(UserError):
+        save_failure(machine.results, failure)
+    return failure
+
+
+def _shown(path: Path) -> str:
+    """A path as a person at this machine would write it: from the current folder where it lies inside."""
+    inside = path.resolve().is_relative_to(Path.cwd())
+    return str(path.resolve().relative_to(Path.cwd()) if inside else path)

@@ -1,0 +1,1 @@
+"""TOML -> Suite: loading, validating, linting and editing a paper's tables."""

@@ -1,0 +1,146 @@
+"""The paper's own arithmetic: what does not add up, what differs between tables, what has no source.
+
+Needs no results: it reads the printed numbers of one suite.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from itertools import chain
+from typing import Literal
+
+from msgspec import Struct
+
+from kdbench.spec.suites import Row, Suite
+from kdbench.suite.arithmetic import gain_error, printed_baselines
+
+Rule = Literal["gain-differs", "baseline-differs", "number-differs", "no-reference", "second-hand", "assumed"]
+
+
+class Finding(Struct, frozen=True, kw_only=True):
+    """One thing about the printed numbers that a reader should know."""
+
+    rule: Rule
+    level: Literal["warning", "info"]
+    """`warning`: two printed figures contradict each other; `info`: a number's standing."""
+    table: str
+    """The table of the paper; several as `5, 9`."""
+    rows: tuple[str, ...]
+    sentence: str
+    """With all the figures in question, in percent or percentage points."""
+
+
+def lint_suite(suite: Suite) -> list[Finding]:
+    """All findings of a suite, rule by rule, each rule in the suite's order."""
+    rules = (
+        _gains(suite.rows),
+        _differing(suite.rows, "baseline-differs", _student),
+        _differing(suite.rows, "number-differs", _pairing),
+        _standing(suite.rows),
+        _assumed(suite.rows),
+    )
+    return list(chain.from_iterable(rules))
+
+
+def _gains(rows: tuple[Row, ...]) -> Iterator[Finding]:
+    """Printed gains that are not value minus printed baseline."""
+    printed = printed_baselines(rows)
+    for row in rows:
+        baseline, reference = printed(row), row.reference
+        if baseline is None or reference.top1 is None or gain_error(row, baseline) is None:
+            continue
+        known = "" if row.sic else "; the row does not say sic"
+        yield _finding(
+            "gain-differs",
+            row,
+            f"{_who(row)}: the printed gain{_over(row)} is {reference.gain:.2f}, but {reference.top1:.2f} - "
+            f"{baseline:.2f} is {reference.top1 - baseline:.2f}{known}",
+        )
+
+
+def _student(row: Row) -> Hashable | None:
+    return row.student if row.is_baseline else None
+
+
+def _pairing(row: Row) -> Hashable | None:
+    if row.is_baseline:
+        return None
+    return row.student, row.teacher_student, str(row.teacher), row.loss.name, row.reading, row.over
+
+
+def _differing(rows: Iterable[Row], rule: Rule, key: Callable[[Row], Hashable | None]) -> Iterator[Finding]:
+    """Quantities that are one by their key and are printed differently in two tables of the paper."""
+    groups: defaultdict[Hashable, list[Row]] = defaultdict(list)
+    for row in rows:
+        if (of := key(row)) is not None:
+            groups[of].append(row)
+    for group in groups.values():
+        said = [text for text in (_figures(group, "top1"), _figures(group, "gain")) if text]
+        if said:
+            tables = dict.fromkeys(row.printed_table for row in group)
+            yield Finding(
+                rule=rule,
+                level="warning",
+                table=", ".join(tables),
+                rows=tuple(row.name for row in group),
+                sentence=f"{_what(group[0])}: {'; '.join(said)}",
+            )
+
+
+def _figures(group: Iterable[Row], quantity: Literal["top1", "gain"]) -> str:
+    """`gain 1.19 in Table 5, 1.32 in Table 9` if two tables differ; "" if not."""
+    seen: dict[str, dict[str, None]] = {}
+    for row in group:
+        number = getattr(row.reference, quantity)
+        if number is not None:
+            seen.setdefault(row.printed_table, {})[f"{number:.2f}"] = None
+    figures = {table: " and ".join(numbers) for table, numbers in seen.items()}
+    if len(set(figures.values())) < 2:
+        return ""
+    return f"{quantity} " + ", ".join(f"{figure} in Table {table}" for table, figure in figures.items())
+
+
+def _standing(rows: Iterable[Row]) -> Iterator[Finding]:
+    """Rows without a printed number, or with one read second-hand."""
+    for row in rows:
+        reference = row.reference
+        if reference.top1 is None and reference.gain is None:
+            yield _finding("no-reference", row, f"{_who(row)}: no printed number", "info")
+        elif reference.kind == "second-hand":
+            said = f" ({reference.source})" if reference.source else ""
+            yield _finding("second-hand", row, f"{_who(row)}: {_numbers(row)} second-hand{said}", "info")
+
+
+def _assumed(rows: Iterable[Row]) -> Iterator[Finding]:
+    """Settings that stand by assumption, each assumption of a table once."""
+    groups: defaultdict[tuple[str, str], list[Row]] = defaultdict(list)
+    for row in rows:
+        if row.assumed:
+            groups[row.table, row.assumed].append(row)
+    for (table, text), group in groups.items():
+        who = _who(group[0]) if len(group) == 1 else f"{len(group)} rows of {table}"
+        names = tuple(row.name for row in group)
+        said = f"{who}: assumed: {text}"
+        yield Finding(rule="assumed", level="info", table=group[0].printed_table, rows=names, sentence=said)
+
+
+def _numbers(row: Row) -> str:
+    both = {"top1": row.reference.top1, "gain": row.reference.gain}
+    numbers = ", ".join(f"{name} {number:.2f}" for name, number in both.items() if number is not None)
+    return numbers + (_over(row) if row.reference.gain is not None else "")
+
+
+def _over(row: Row) -> str:
+    return f" over {row.over}" if row.over else ""
+
+
+def _what(row: Row) -> str:
+    taught = f" from {row.teacher}" if row.teacher else ""
+    return f"{row.student}{taught}, {row.loss.name}"
+
+
+def _who(row: Row) -> str:
+    return f"{_what(row)}, Table {row.printed_table}"
+
+
+def _finding(rule: Rule, row: Row, sentence: str, level: Literal["warning", "info"] = "warning") -> Finding:
+    return Finding(rule=rule, level=level, table=row.printed_table, rows=(row.name,), sentence=sentence)

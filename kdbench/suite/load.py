@@ -1,0 +1,229 @@
+"""suites/*.toml -> Suite: every mistake of the file at once, each with its place and its cure."""
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from msgspec.structs import asdict
+
+from kdbench.errors import UserError
+from kdbench.spec.runs import Loss, Recipe
+from kdbench.spec.suites import Claim, Delta, Reference, Row, Suite, TeacherName, Tolerance
+from kdbench.spec.weights import Imported, Weights
+from kdbench.suite.schema import RowFile, SuiteFile, TableFile, read_suite_file
+from kdbench.suite.validate import find_claim_mistakes, find_mistakes
+from kdbench.toml import WRONG, Place, is_number, make, parse, values_at
+
+MOST_ROWS = 50_000
+"""Of a suite; each may be wrong in several ways, all of which are told."""
+
+
+def load_suite(path: str | Path) -> Suite:
+    """Read one suite, named by its path with or without `.toml`.
+
+    Raises:
+        UserError: the file is missing or wrong; one sentence for each of its mistakes.
+    """
+    file = find_file(Path(path))
+    return read_suite(file, parse(file))
+
+
+def read_suite(file: Path, content: Mapping[str, Any]) -> Suite:
+    """The suite that a file's TOML is.
+
+    Raises:
+        UserError: it is wrong; one sentence for each of its mistakes.
+    """
+    _check_size(content, file)
+    place = Place(str(file))
+    suite = build(file, read_suite_file(content, place), place)
+    find_mistakes(suite, place)
+    find_claim_mistakes(suite, place)
+    if place.problems:
+        raise UserError(*place.problems)
+    return suite
+
+
+def _check_size(content: Mapping[str, Any], file: Path) -> None:
+    """Before anything is said of each row."""
+    tables = content.get("table")
+    lists = (
+        [table.get("rows") for table in tables if isinstance(table, dict)] if isinstance(tables, list) else []
+    )
+    rows = sum(len(some) for some in lists if isinstance(some, list))
+    if rows > MOST_ROWS or len(lists) > MOST_ROWS:
+        raise UserError(f"{file}: {rows:,} rows in {len(lists):,} tables; at most {MOST_ROWS:,}: split it")
+
+
+def find_file(path: Path) -> Path:
+    """The file that a suite's name means.
+
+    Raises:
+        UserError: there is none; the message lists the suites beside it and in `suites/`.
+    """
+    with suppress(OSError):  # a name too long for any file
+        for candidate in (path, path.with_name(path.name + ".toml") if path.name else path):
+            if candidate.is_file():
+                return candidate
+    folders = dict.fromkeys((path.parent, Path("suites"))) if path.parent != Path() else [Path("suites")]
+    there = [str(file.with_suffix("")) for folder in folders for file in sorted(folder.glob("*.toml"))]
+    near = [name for name in there if Path(name).name == path.name]
+    near = near or get_close_matches(str(path), there, n=1, cutoff=0.5)
+    guess = f" Did you mean {near[0]}?" if near else ""
+    raise UserError(f"no such suite: {path}.{guess} There are: {', '.join(there) or 'none'}")
+
+
+def build(file: Path, written: SuiteFile, place: Place) -> Suite:
+    """The rows of all tables, each with its recipe and loss made whole (suite < table < row)."""
+    rows = tuple(
+        row
+        for number, table in enumerate(written.table, 1)
+        for row in _rows(written, table, place.at(f"table {number} ({table.id})"))
+    )
+    head = written.suite
+    return Suite(
+        name=file.stem,
+        path=str(file),
+        paper=head.paper,
+        arxiv=head.arxiv,
+        code=head.code,
+        dataset=head.dataset,
+        teacher=head.teacher,
+        rows=rows,
+        deltas=tuple(Delta(**asdict(delta)) for delta in written.delta),
+        claims=tuple(Claim(**asdict(claim)) for claim in written.claim),
+        imported=_imported(written, place),
+    )
+
+
+def _imported(written: SuiteFile, place: Place) -> dict[str, Imported]:
+    found: dict[str, Imported] = {}
+    for each in written.imported:
+        if each.name in found:
+            place.say(f"two [[imported]] are named {each.name!r}")
+        found[each.name] = Imported(each.model, each.sha256)
+    return found
+
+
+def _rows(written: SuiteFile, table: TableFile, place: Place) -> Iterator[Row]:
+    recipe = {**written.recipe, **values_at(Recipe, table.recipe, place.at("recipe"))}
+    loss = _loss_values(table.loss, place)
+    whole, margins = _recipe(recipe, place), _tolerance(written.tolerance, place)
+    for number, line in enumerate(table.rows, 1):
+        here = place.at(f"row {number} ({line.student})")
+        own_recipe = values_at(Recipe, line.recipe, here.at("recipe"))
+        own_margins = values_at(Tolerance, line.tolerance, here.at("tolerance"))
+        if own_margins and "why" not in own_margins:
+            here.at("tolerance").say('other margins than the suite\'s need a reason: add why = "..."')
+        named = _loss({**loss, **_loss_values(line.loss, here)}, place if not line.loss else here)
+        teacher = _teacher(line.teacher, here)
+        if named is None or (teacher is None and line.teacher is not None):
+            place.doubts.add(line.student)
+            continue
+        yield _row(
+            written,
+            table,
+            line,
+            _recipe({**recipe, **own_recipe}, place) if own_recipe else whole,
+            named,
+            _tolerance({**written.tolerance, **own_margins}, place) if own_margins else margins,
+            teacher,
+        )
+
+
+_RECIPE = {"epochs": sys.maxsize, "batch_size": 1, "lr": 1.0, "gamma": 0.5}
+"""Stands in for a recipe that is wrong; nothing else in the file can contradict it."""
+
+
+def _recipe(values: Mapping[str, Any], place: Place) -> Recipe:
+    stand_in = {key: value for key, value in _RECIPE.items() if key != "gamma" or values.get(key) is WRONG}
+    return make(Recipe, values, Place(place.path, "[recipe]", place.problems), stand_in)  # type: ignore[return-value]
+
+
+def _tolerance(values: Mapping[str, Any], place: Place) -> Tolerance:
+    here = Place(place.path, "[tolerance]", place.problems)
+    return make(Tolerance, values, here, {"top1": 1.0, "gain": 1.0})  # type: ignore[return-value]
+
+
+def _row(
+    written: SuiteFile,
+    table: TableFile,
+    line: RowFile,
+    recipe: Recipe,
+    loss: Loss,
+    tolerance: Tolerance,
+    teacher: TeacherName | None,
+) -> Row:
+    reading = line.reading or table.reading or written.suite.reading
+    at = f"@{reading}" if isinstance(reading, int) else ""
+    taught = f":{line.teacher}" if line.teacher else ""
+    return Row(
+        name=f"{table.id}/{line.student}{at}{taught}",
+        table=table.id,
+        student=line.student,
+        teacher=teacher,
+        recipe=recipe,
+        loss=loss,
+        seeds=line.seeds or table.seeds or written.suite.seeds,
+        reading=reading,
+        tolerance=tolerance,
+        reference=_reference(table, line),
+        over=line.over,
+        sic=line.sic,
+        assumed="; ".join(text for text in (table.assumed, line.assumed) if text),
+        note=line.note,
+        weights=_weights(line.weights),
+    )
+
+
+def _reference(table: TableFile, line: RowFile) -> Reference:
+    return Reference(
+        top1=line.top1,
+        std=line.std,
+        n=(line.n or table.n) if line.std is not None else None,
+        gain=line.gain,
+        kind=line.kind or table.kind,
+        source=line.source or table.source,
+    )
+
+
+def _loss_values(written: Mapping[str, object], place: Place) -> dict[str, Any]:
+    """The name and the parameters of a loss, as far as they stand here; a wrong one becomes `WRONG`."""
+    values: dict[str, Any] = {}
+    for key, value in written.items():
+        good = isinstance(value, str) if key == "name" else is_number(value)
+        if not good:
+            lacks = "its name is text" if key == "name" else "a parameter of a loss is a finite number"
+            place.say(f"loss.{key} is {value!r:.80}; {lacks}")
+        values[key] = value if good else WRONG
+    return values
+
+
+def _loss(values: Mapping[str, Any], place: Place) -> Loss | None:
+    """A loss of all its levels; None without a name."""
+    if "name" not in values:
+        place.say('the loss has no name; write for example loss = { name = "ce" }')
+    if not isinstance(values.get("name"), str):
+        return None
+    given = sorted(values.keys() - {"name"})
+    return Loss(values["name"], {key: 0.0 if values[key] is WRONG else float(values[key]) for key in given})
+
+
+def _weights(written: str) -> Weights | None:
+    name, _, sha256 = written.partition("@")
+    return Weights(name, sha256) if written else None
+
+
+def _teacher(written: str | None, place: Place) -> TeacherName | None:
+    if written is None:
+        return None
+    student, at, epoch = written.partition("@")
+    if not at or epoch in ("last", "best"):
+        return TeacherName(student, epoch or None)  # type: ignore[arg-type]
+    if epoch.isascii() and epoch.isdigit() and int(epoch) > 0:
+        return TeacherName(student, int(epoch))
+    place.say(f"teacher {written!r}: after @ comes an epoch from 1, `best` or `last`")
+    return None

@@ -1,0 +1,213 @@
+"""The form of a suite file, and how TOML becomes values with every mistake collected."""
+
+import re
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct, field
+from msgspec.structs import replace
+
+from kdbench.catalog import unknown
+from kdbench.quantities import Percent, Positive, Weight
+from kdbench.spec.runs import Reading, Recipe
+from kdbench.spec.suites import Tolerance
+from kdbench.spec.weights import Digest
+from kdbench.toml import WRONG, Place, _fields, make, struct_at, values_at
+
+Text = Annotated[str, Meta(min_length=1, max_length=2000, pattern=r"^[^\x00-\x08\x0b-\x1f\x7f-\x9f]*$")]
+Note = Annotated[str, Meta(max_length=2000, pattern=r"^[^\x00-\x08\x0b-\x1f\x7f-\x9f]*$")]
+# (?!\n): Python's $ would let a newline follow.
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$(?!\n)")]
+WeightsText = Annotated[str, Meta(pattern=r"^(timm/[A-Za-z0-9_.]{1,80}@[0-9a-f]{64})?$(?!\n)")]
+TeacherText = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.@:-]{0,79}$(?!\n)")]
+Seeds = Annotated[int, Meta(ge=1, le=10_000)]
+Kind = Literal["printed", "measured", "second-hand"]
+Written = dict[str, Any]
+"""A part of a recipe, loss or tolerance as it stands in the file, before the levels are joined."""
+
+
+class SuiteHead(Struct, frozen=True, kw_only=True):
+    """`[suite]`: which paper, which data set, which point of a curve is compared."""
+
+    paper: Text
+    dataset: Name
+    arxiv: Note = ""
+    code: Note = ""
+    reading: Reading = "last"
+    teacher: Reading = "last"
+    seeds: Seeds = 1
+
+
+class RowFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One line of a table's `rows`: one printed cell."""
+
+    student: Name
+    teacher: TeacherText | None = None
+    weights: WeightsText = ""
+    top1: Percent | None = None
+    std: Weight | None = None
+    n: Positive | None = None
+    gain: float | None = None
+    over: Note = ""
+    sic: bool = False
+    kind: Kind | None = None
+    seeds: Seeds | None = None
+    reading: Reading | None = None
+    loss: Written = field(default_factory=dict)
+    recipe: Written = field(default_factory=dict)
+    tolerance: Written = field(default_factory=dict)
+    source: Note = ""
+    assumed: Note = ""
+    note: Note = ""
+
+
+class TableFile(Struct, frozen=True, kw_only=True):
+    """`[[table]]`: a table of the paper, or the part of it that one loss made."""
+
+    id: Name
+    loss: Written
+    rows: list[RowFile]
+    source: Note = ""
+    kind: Kind = "printed"
+    seeds: Seeds | None = None
+    n: Positive | None = None
+    reading: Reading | None = None
+    recipe: Written = field(default_factory=dict)
+    assumed: Note = ""
+
+
+class DeltaFile(Struct, frozen=True, kw_only=True):
+    """`[[delta]]`: what the authors' code does instead of what the paper prints."""
+
+    at: Text
+    why: Text
+    where: dict[Literal["table", "student", "teacher", "loss"], tuple[str, ...]] = field(default_factory=dict)
+    recipe: Written = field(default_factory=dict)
+    loss: dict[str, str] = field(default_factory=dict)
+    params: dict[str, float] = field(default_factory=dict)
+    teacher: Reading | None = None
+
+
+class ImportedFile(Struct, frozen=True, kw_only=True):
+    """`[[imported]]`: a teacher of somebody else's, as `kdbench import` prints it."""
+
+    name: Name
+    model: Name
+    sha256: Digest
+    source: Note = ""
+
+
+class ClaimFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[[claim]]`: what the paper concludes; one of `order`, `alike`, `improves` says from which rows."""
+
+    id: Name
+    says: Text
+    section: Text
+    order: tuple[Text, ...] = ()
+    alike: tuple[Text, ...] = ()
+    improves: tuple[Text, ...] = ()
+    margin: Weight = 0.0
+    note: Note = ""
+
+
+class SuiteFile(Struct, frozen=True, kw_only=True):
+    """A whole file of `suites/`."""
+
+    suite: SuiteHead
+    tolerance: Written
+    recipe: Written
+    table: list[TableFile]
+    delta: list[DeltaFile] = field(default_factory=list)
+    claim: list[ClaimFile] = field(default_factory=list)
+    imported: list[ImportedFile] = field(default_factory=list)
+
+
+_HEAD = {"paper": "?", "dataset": ""}
+"""Stands in for a `[suite]` that is wrong. No data set is named ""."""
+
+
+def read_suite_file(content: Mapping[str, Any], place: Place) -> SuiteFile:
+    """Make a SuiteFile of parsed TOML, saying each mistake; rows and tables that are wrong are left out."""
+    known = _fields(SuiteFile)
+    for key in content:
+        if key not in known:
+            place.say(unknown("section", key, known))
+    near = {name for key in content for name in get_close_matches(key, known, n=1, cutoff=0.5)}
+    for name, info in known.items():
+        if info.required and (name not in near or content.get(name) == []):
+            place.say(f"[{name}] is missing")
+    tables = [_table(table, at) for table, at in _each(content, "table", "id", place)]
+    deltas = [struct_at(DeltaFile, delta, at) for delta, at in _each(content, "delta", "at", place)]
+    imported = [struct_at(ImportedFile, each, at) for each, at in _each(content, "imported", "name", place)]
+    claims = [struct_at(ClaimFile, claim, at) for claim, at in _each(content, "claim", "id", place)]
+    if None in deltas or None in imported or not tables:
+        place.doubts.add("*")
+    return SuiteFile(
+        suite=make(SuiteHead, _section(SuiteHead, "suite", content, place), place.at("[suite]"), _HEAD),  # type: ignore[arg-type]
+        table=[table for table in tables if table is not None],
+        delta=[delta for delta in deltas if delta is not None],
+        claim=[claim for claim in claims if claim is not None],
+        imported=[each for each in imported if each is not None],
+        recipe=_section(Recipe, "recipe", content, place),
+        tolerance=_section(Tolerance, "tolerance", content, place),
+    )
+
+
+def _section(kind: type[Struct], name: str, content: Mapping[str, Any], place: Place) -> dict[str, Any]:
+    """The values of a section; of one that is missing, which was said, all are `WRONG`."""
+    if name not in content:
+        return dict.fromkeys(_fields(kind), WRONG)
+    return values_at(kind, content[name], place.at(f"[{name}]"))
+
+
+def _table(written: object, place: Place) -> TableFile | None:
+    content = written if isinstance(written, dict) else {}
+    rows = [(row, struct_at(RowFile, row, at)) for row, at in _each(content, "rows", "student", place)]
+    table = struct_at(TableFile, {**content, "rows": []} if "rows" in content else written, place)
+    if content.get("rows") == []:
+        place.say("a table has at least one row")
+    if table is None:
+        place.doubts.update([_student(raw) for raw, _ in rows] or ["*"])
+        return None
+    place.doubts.update(_student(raw) for raw, row in rows if row is None)
+    return replace(table, rows=[row for _, row in rows if row is not None])
+
+
+def _student(row: object) -> str:
+    name = row.get("student") if isinstance(row, dict) else None
+    return name if isinstance(name, str) and re.fullmatch(r"[\w.-]+", name) else "*"
+
+
+def _each(content: Mapping[str, Any], key: str, called: str, place: Place) -> Iterator[tuple[object, Place]]:
+    """The parts of a list, each with its place: its number and the name it gives itself."""
+    parts = content.get(key, [])
+    if not isinstance(parts, list):
+        place.say(f"{key} is a list ([[{key}]]), not {parts!r:.80}")
+        place.doubts.add("*")
+        return
+    word = "row" if key == "rows" else key
+    for number, part in enumerate(parts, 1):
+        name = part.get(called) if isinstance(part, dict) else None
+        yield part, place.at(f"{word} {number}" + (f" ({name!s:.60})" if name else ""))
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of a suite file; a part of a recipe may stand at each level."""
+    whole = msgspec.json.schema_components([SuiteFile, Recipe, Tolerance], ref_template="#/$defs/{name}")
+    definitions: dict[str, Any] = whole[1]
+    for part in ("Recipe", "Tolerance"):
+        definitions[part].pop("required", None)
+    where = definitions["DeltaFile"]["properties"]["where"]
+    where["additionalProperties"] = {"anyOf": [{"type": "string"}, where["additionalProperties"]]}
+    for owner in definitions.values():
+        owner["additionalProperties"] = False
+        for key, part in (("recipe", "Recipe"), ("tolerance", "Tolerance")):
+            if key in owner.get("properties", {}):
+                owner["properties"][key] = {"$ref": f"#/$defs/{part}"}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$ref": "#/$defs/SuiteFile",
+        "$defs": definitions,
+    }

@@ -1,0 +1,352 @@
+"""What is wrong with a suite that is well formed: names, teachers, parameters, arithmetic."""
+
+from collections import Counter
+from collections.abc import Collection, Iterator
+from itertools import chain, pairwise
+from typing import Any
+
+from msgspec.structs import asdict
+
+from kdbench import catalog
+from kdbench.catalog import unknown
+from kdbench.spec.runs import Loss, Reading, Recipe
+from kdbench.spec.suites import Claim, Delta, Row, Suite, named
+from kdbench.suite.arithmetic import gain_error, printed_baselines
+from kdbench.toml import WRONG, Place, values_at
+
+
+def find_mistakes(suite: Suite, place: Place) -> None:
+    """Say each mistake once, with the file, the first row that it concerns and the cure.
+
+    Nothing is said that could be but a consequence of a row that could not be read: see `Place.doubts`.
+    """
+    _find("datasets", suite.dataset, place.at("[suite]")) if suite.dataset else None
+    _check_duplicates(suite, place)
+    place.doubts.update(row.student for row in suite.rows if _takes_teacher(row) is None)
+    unsure = place.doubts | {row.student for row in suite.rows if row.teacher and not _takes_teacher(row)}
+    checks = (
+        _row_mistakes(suite),
+        _teacher_mistakes(suite, unsure),
+        _imported_mistakes(suite, unsure),
+        _over_mistakes(suite, unsure),
+        _gain_mistakes(suite, unsure),
+        _released_mistakes(suite),
+    )
+    concerned: dict[str, list[str]] = {}
+    for row, sentence in chain.from_iterable(checks):
+        concerned.setdefault(sentence, []).append(row.name)
+    for sentence, rows in concerned.items():
+        more = len(rows) - 1
+        others = f" and {more} more row{'s' * (more > 1)}" if more else ""
+        place.at(rows[0] + others).say(sentence)
+    for number, delta in enumerate(suite.deltas, 1):
+        _check_delta(suite, delta, place.at(f"delta {number} ({delta.at})"))
+
+
+def _entry(kind: catalog.Kind, name: str) -> Any:  # noqa: ANN401 - as catalog.find
+    try:
+        return catalog.find(kind, name)
+    except LookupError:
+        return None
+
+
+def _takes_teacher(row: Row) -> bool | None:
+    """Whether a row's loss does; None of an unknown one."""
+    entry = _entry("losses", row.loss.name)
+    return None if entry is None else bool(entry.teacher)
+
+
+def _find(kind: catalog.Kind, name: str, place: Place) -> None:
+    try:
+        catalog.find(kind, name)
+    except LookupError as error:
+        place.say(str(error))
+
+
+def _check_duplicates(suite: Suite, place: Place) -> None:
+    for name, times in Counter(row.name for row in suite.rows).items():
+        if times > 1:
+            place.say(f"row {name} stands {times} times; a printed cell is one row")
+
+
+def _row_mistakes(suite: Suite) -> Iterator[tuple[Row, str]]:
+    dataset = _entry("datasets", suite.dataset)
+    for row in suite.rows:
+        problems = (
+            _model_mistakes(row, dataset),
+            _loss_mistakes(row),
+            _neighbour_mistakes(row, dataset),
+            recipe_mistakes(row.recipe),
+            _weights_mistakes(row),
+            _image_mistakes(row.recipe, dataset),
+        )
+        yield from ((row, problem) for problem in chain.from_iterable(problems))
+        if isinstance(row.reading, int) and row.reading > row.recipe.epochs:
+            yield row, f"reading = {row.reading}, but it trains {row.recipe.epochs} epochs"
+        classes = row.recipe.classes
+        if dataset is not None and 0 < classes < dataset.classes:
+            yield row, f"classes = {classes}; {suite.dataset} has {dataset.classes} classes"
+
+
+def _model_mistakes(row: Row, dataset: catalog.DatasetEntry | None) -> Iterator[str]:
+    try:
+        least = catalog.find("models", row.student).least_size
+    except LookupError as error:
+        yield str(error)
+    else:
+        if dataset is not None and least > (side := row.recipe.size or dataset.size):
+            yield f"{row.student} needs images of {least} pixels; it is given images of {side}"
+
+
+def _weights_mistakes(row: Row) -> Iterator[str]:
+    model = _entry("models", row.student)
+    if row.weights is None or model is None:
+        return
+    architecture = row.weights.name.partition("/")[2].partition(".")[0]
+    if model.timm != architecture:
+        fit = f"it takes those of timm/{model.timm}" if model.timm else "no published weights fit it"
+        yield f"weights {row.weights.name} are not for {row.student}: {fit}"
+
+
+def _image_mistakes(recipe: Recipe, dataset: catalog.DatasetEntry | None) -> Iterator[str]:
+    if dataset is None or not dataset.varied:
+        return
+    if not recipe.size:
+        yield "its images have many sizes; add size = 224, or what the network sees, to [recipe]"
+    if recipe.resize > dataset.size:
+        yield f"resize = {recipe.resize}; images are stored with a shorter side of {dataset.size}"
+
+
+def _loss_mistakes(row: Row) -> Iterator[str]:
+    try:
+        entry = catalog.find("losses", row.loss.name)
+    except LookupError as error:
+        yield str(error)
+        return
+    yield from loss_mistakes(row.loss)
+    if entry.teacher and row.teacher is None:
+        yield f"loss {row.loss.name!r} needs a teacher; add teacher = ... to the row"
+    if row.teacher is not None and not entry.teacher:
+        yield f"loss {row.loss.name!r} takes no teacher, but the row names {str(row.teacher)!r}"
+
+
+def _neighbour_mistakes(row: Row, dataset: catalog.DatasetEntry | None) -> Iterator[str]:
+    loss = _entry("losses", row.loss.name)
+    if loss is not None and loss.neighbours and dataset is not None and not dataset.neighbours:
+        having = [name for name in catalog.names("datasets") if _entry("datasets", name).neighbours]
+        there = f"which data set says? {', '.join(having)}"
+        yield f"loss {row.loss.name!r} needs to know which classes are near each other; {there}"
+
+
+def recipe_mistakes(recipe: Recipe) -> Iterator[str]:
+    """What contradicts itself within a recipe."""
+    if recipe.milestones and recipe.gamma == 1:
+        yield "milestones without gamma: the lr would never change; add gamma = ... to [recipe]"
+    if list(recipe.milestones) != sorted(set(recipe.milestones)):
+        yield f"milestones = {list(recipe.milestones)}; they must rise"
+    yield from _size_mistakes(recipe)
+    if recipe.parts and recipe.batch_size % recipe.parts:
+        yield f"parts = {recipe.parts}; they must divide batch_size = {recipe.batch_size}"
+    if recipe.normalize and _entry("datasets", recipe.normalize) is None:
+        yield f"normalize: {catalog.unknown('data set', recipe.normalize, catalog.names('datasets'))}"
+
+
+def _size_mistakes(recipe: Recipe) -> Iterator[str]:
+    if not recipe.size:
+        for name in ("resized_crop", "resize"):
+            if getattr(recipe, name):
+                yield f"{name} without size: add size = ..., the side of the images that the network sees"
+        return
+    for name in ("crop", "rotation"):
+        if getattr(recipe, name):
+            yield f"{name} = {getattr(recipe, name)} with size: that is for images as they are"
+    if 0 < recipe.resize < recipe.size:
+        yield f"resize = {recipe.resize}; the centre of size = {recipe.size} would not fit in"
+
+
+def loss_mistakes(loss: Loss) -> Iterator[str]:
+    """Parameters that the loss does not take, or needs and has not."""
+    takes = catalog.find("losses", loss.name).params
+    for name in loss.params:
+        if name not in takes:
+            yield f"loss {loss.name!r}: {catalog.unknown('parameter', name, takes or ('none',))}"
+    for name in takes:
+        if name not in loss.params:
+            yield f"loss {loss.name!r} needs the parameter {name!r}; it takes {', '.join(takes)}"
+
+
+def _teacher_mistakes(suite: Suite, unsure: Collection[str]) -> Iterator[tuple[Row, str]]:
+    epochs: dict[str, int] = {}
+    for row in suite.rows:
+        if row.is_baseline:
+            epochs.setdefault(row.student, row.recipe.epochs)
+    for row in suite.rows:
+        name = row.teacher_student
+        if name is None or row.teacher is None or _unsure(name, unsure):
+            continue
+        epoch = row.teacher.epoch or suite.teacher
+        if name not in epochs:
+            yield (
+                row,
+                f"no row trains the teacher {name!r}: it needs a row of loss ce without a teacher. "
+                + catalog.unknown("teacher", name, ["self", *epochs]),
+            )
+        elif isinstance(epoch, int) and epoch > epochs[name]:
+            yield row, f"teacher {name}@{epoch}: {name} trains only {epochs[name]} epochs"
+
+
+def _imported_mistakes(suite: Suite, unsure: Collection[str]) -> Iterator[tuple[Row, str]]:
+    for row in suite.rows:
+        name = row.teacher.imported if row.teacher else ""
+        if not name or row.teacher is None or "*" in unsure:
+            continue
+        if row.teacher.epoch is not None:
+            yield row, f"teacher {str(row.teacher)!r}: an imported teacher has no epochs; leave out @"
+        if name not in suite.imported:
+            yield row, catalog.unknown("imported teacher", name, suite.imported or ["none: add [[imported]]"])
+        elif _entry("models", suite.imported[name].model) is None:
+            yield row, catalog.unknown("model", suite.imported[name].model, catalog.names("models"))
+
+
+def _over_mistakes(suite: Suite, unsure: Collection[str]) -> Iterator[tuple[Row, str]]:
+    students = {row.name: row.student for row in suite.rows}
+    for row in suite.rows:
+        if not row.over or _unsure(row.student, unsure):
+            continue
+        if row.over not in students:
+            same = [name for name in students if students[name] == row.student and name != row.name]
+            yield row, f"over: {catalog.unknown('row', row.over, same)}"
+        elif row.over == row.name:
+            yield row, "over: a row gains nothing over itself"
+        elif students[row.over] != row.student:
+            yield row, f"over: {row.over} trains {students[row.over]}; a gain is over the same student"
+
+
+def _unsure(student: str, unsure: Collection[str]) -> bool:
+    return student in unsure or "*" in unsure
+
+
+def _gain_mistakes(suite: Suite, unsure: Collection[str]) -> Iterator[tuple[Row, str]]:
+    printed = printed_baselines(suite.rows)
+    for row in suite.rows:
+        if _unsure(row.student, unsure):
+            continue
+        baseline, top1 = printed(row), row.reference.top1
+        error = gain_error(row, baseline)
+        if error is None and row.sic:
+            yield row, "sic = true, but the printed gain adds up; remove it"
+        if error is not None and not row.sic and baseline is not None and top1 is not None:
+            is_ = f"{top1} - {baseline} is {top1 - baseline:.2f}"
+            yield row, f"gain = {row.reference.gain}, but {is_}; if the paper prints it so, add sic = true"
+
+
+def released(suite: Suite, row: Row) -> tuple[dict[str, Any], Loss, Reading]:
+    """A row as the authors' code has it: what deltas change in its recipe, its loss, its teacher's epoch."""
+    recipe: dict[str, Any] = {}
+    params: dict[str, float] = {}
+    name, checkpoint = row.loss.name, suite.teacher
+    for delta in suite.deltas:
+        if delta.concerns(row):
+            recipe |= delta.recipe
+            params |= delta.params
+            name = delta.loss.get(row.loss.name, name)
+            checkpoint = delta.teacher or checkpoint
+    return recipe, Loss(name, {**row.loss.params, **params}), checkpoint
+
+
+def _released_mistakes(suite: Suite) -> Iterator[tuple[Row, str]]:
+    """What only the deltas together make wrong."""
+    for row in suite.rows if suite.deltas else ():
+        _, loss, _ = released(suite, row)
+        known = _entry("losses", loss.name) and _entry("losses", row.loss.name)
+        if known and loss != row.loss and not list(loss_mistakes(row.loss)):
+            yield from ((row, f"as released: {problem}") for problem in loss_mistakes(loss))
+
+
+def _check_delta(suite: Suite, delta: Delta, place: Place) -> None:
+    concerned = [row for row in suite.rows if delta.concerns(row)]
+    if not place.doubts:
+        _check_concerns(suite, delta, place)
+    for name in delta.loss.values():
+        _find("losses", name, place.at("loss"))
+    changed = values_at(Recipe, delta.recipe, place.at("recipe"))
+    if concerned and changed and WRONG not in changed.values():
+        before = concerned[0].recipe
+        after = Recipe(**{**asdict(before), **changed})
+        for problem in recipe_mistakes(after):
+            if problem not in recipe_mistakes(before):
+                place.at("recipe").say(problem)
+
+
+def _check_concerns(suite: Suite, delta: Delta, place: Place) -> None:
+    """Each value of `where` names something, and together they name a row."""
+    said = len(place.problems)
+    for key, values in delta.where.items():
+        there = list(dict.fromkeys(_part(row, key) for row in suite.rows))
+        for value in values:
+            if value not in there:
+                place.at("where").say(catalog.unknown(key, value, filter(None, there)))
+    if len(place.problems) == said and not any(delta.concerns(row) for row in suite.rows):
+        place.say(f"concerns no row: where = {dict(delta.where)}, loss = {dict(delta.loss)}")
+
+
+def _part(row: Row, key: str) -> str:
+    """What a key of a delta's `where` is of a row."""
+    parts = {"table": row.table, "student": row.student, "teacher": str(row.teacher or "")}
+    return parts.get(key, row.loss.name)
+
+
+def find_claim_mistakes(suite: Suite, place: Place) -> None:
+    """Say each mistake once. Nothing is said of a suite some of whose rows could not be read."""
+    for name, times in Counter(claim.id for claim in suite.claims).items():
+        if times > 1:
+            place.say(f"claim {name} stands {times} times")
+    for number, claim in enumerate(suite.claims, 1):
+        here = place.at(f"claim {number} ({claim.id})")
+        said = len(place.problems)
+        for problem in _form_mistakes(claim):
+            here.say(problem)
+        if not place.doubts and len(place.problems) == said:
+            for problem in _claim_row_mistakes(claim, suite):
+                here.say(problem)
+
+
+def _form_mistakes(claim: Claim) -> Iterator[str]:
+    forms = {"order": claim.order, "alike": claim.alike, "improves": claim.improves}
+    given = [form for form, entries in forms.items() if entries]
+    if len(given) != 1:
+        yield f"says {' and '.join(given) or 'nothing'}; give one of order, alike and improves"
+    elif claim.alike and not claim.margin:
+        yield "alike needs a margin: within how many points are two alike?"
+    elif claim.order and len(claim.order) < 2:
+        yield "order has two or more, from the worst to the best"
+    elif claim.alike and len(claim.alike) != 2:
+        yield f"alike compares two, not {len(claim.alike)}"
+
+
+def _claim_row_mistakes(claim: Claim, suite: Suite) -> Iterator[str]:
+    tables = list(dict.fromkeys(row.table for row in suite.rows))
+    entries = claim.order or claim.alike or claim.improves
+    rows = {entry: named(suite.rows, entry) for entry in entries}
+    for entry, found in rows.items():
+        if not found:
+            yield unknown("table or rows", entry, tables)
+        if not claim.improves:
+            for student, times in Counter(row.student for row in found).items():
+                if times > 1:
+                    cure = "name one of them, as TABLE/STUDENT:TEACHER"
+                    yield f"{entry!r} has {times} rows of {student}; {cure}"
+    for row in (row for entry in claim.improves for row in rows[entry]):
+        yield from _baseline_mistakes(row, suite)
+    for worse, better in pairwise(claim.order or claim.alike):
+        shared = {row.student for row in rows[worse]} & {row.student for row in rows[better]}
+        if rows[worse] and rows[better] and not shared:
+            yield f"{worse!r} and {better!r} have no student in common"
+
+
+def _baseline_mistakes(row: Row, suite: Suite) -> Iterator[str]:
+    """Why a row cannot improve on its student's baseline."""
+    if row.over:
+        yield f"{row.name} gains over {row.over}; write order = [...] to compare the two"
+    elif row.is_baseline or row.student not in {each.student for each in suite.rows if each.is_baseline}:
+        yield f"{row.name} has no baseline to improve on"

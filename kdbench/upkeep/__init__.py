@@ -1,0 +1,1 @@
+"""Keeping results and machine in order: fsck, gc, doctor."""

@@ -1,0 +1,191 @@
+"""`doctor --on slurm`: whether this cluster can train, and what to mend; one small job looks at a node."""
+
+import json
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from secrets import token_hex
+from typing import Any
+
+from kdbench.cluster.profiles import Profile, check_shared, load_profile
+from kdbench.cluster.sbatch import sbatch_options
+from kdbench.cluster.scheduler import COMMANDS, ask
+from kdbench.cluster.submit import shared_machine
+from kdbench.errors import UserError
+from kdbench.machine import Machine
+from kdbench.store.records import check_writable
+from kdbench.upkeep.doctor import Finding
+from kdbench.version import __version__
+
+PATIENCE = 90
+"""Seconds that a node may take to answer; in a long queue doctor says so instead of waiting."""
+PROBE = """
+import json, os, sys
+found = {"node": os.environ.get("SLURMD_NODENAME", ""), "python": sys.version.split()[0]}
+probe, *folders = sys.argv[1:]
+found["folders"] = {f: os.path.isfile(os.path.join(f, probe)) and os.access(f, os.W_OK) for f in folders}
+try:
+    import kdbench, torch
+    found["kdbench"], found["torch"] = kdbench.__version__, torch.__version__
+    found["gpus"] = [torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())]
+except ImportError as error:
+    found["lacks"] = str(error)
+found["visible"] = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+found["driver"] = any(map(os.path.exists, ("/dev/nvidiactl", "/dev/kfd")))
+print(json.dumps(found))
+"""
+
+
+def examine(profile_name: str) -> list[Finding]:
+    """Everything that jobs need.
+
+    Raises:
+        UserError: benchmark.toml or the profile is wrong.
+    """
+    machine = shared_machine()
+    profile = load_profile(profile_name, machine, sbatch_options())
+    commands = [
+        Finding(name, shutil.which(name) or "not on PATH", bool(shutil.which(name))) for name in COMMANDS
+    ]
+    if not all(finding.ok for finding in commands):
+        return [
+            *commands,
+            Finding("slurm", "`slurm/dev-cluster.sh up` makes a cluster of this machine", ok=False),
+        ]
+    return [*commands, *_controller(profile), *_folders(machine, profile), *_node(machine, profile)]
+
+
+def _controller(profile: Profile) -> Iterator[Finding]:
+    yield _asked("version", "sinfo", "--version")
+    accounting = _asked("accounting", "sacct", "--noheader", "--allocations", "--starttime=now")
+    found = "sacct answers" if accounting.ok else f"{accounting.found}; kdbench finds its jobs without"
+    yield Finding("accounting", found)
+    if partition := profile.slurm.partition:
+        cure = f"no partition {partition}; `sinfo` lists them: mend [slurm] partition"
+        shown = "--format=%P, %a, %D nodes, %l, %G"
+        yield _asked("partition", "sinfo", "--noheader", f"--partition={partition}", shown, nothing=cure)
+    if account := profile.slurm.account:
+        cure = f"no account {account}; `sacctmgr show associations` lists them: mend [slurm] account"
+        asked = ("sacctmgr", "--noheader", "--parsable2", "show", "associations", f"account={account}")
+        yield _asked("account", *asked, "format=account,user,qos", nothing=cure)
+
+
+def _asked(what: str, *command: str, nothing: str = "") -> Finding:
+    """What a command says, in a line; `nothing`: what is wrong if that is nothing."""
+    try:
+        said = "; ".join(ask(*command).split("\n")).strip("; ")
+    except UserError as error:
+        return Finding(what, str(error), ok=False)
+    return Finding(what, said or nothing, ok=bool(said or not nothing))
+
+
+def _folders(machine: Machine, profile: Profile) -> Iterator[Finding]:
+    folders = {"results": machine.results, "scratch": machine.scratch, "data": Path(machine.data.folder)}
+    try:
+        check_shared(profile, folders)
+    except UserError as error:
+        yield from (Finding("shared", problem, ok=False) for problem in error.problems)
+    for what, folder in folders.items():
+        try:
+            check_writable(folder)
+        except UserError as error:
+            yield Finding(what, str(error), ok=False)
+        else:
+            yield Finding(what, str(folder))
+
+
+def _node(machine: Machine, profile: Profile) -> Iterator[Finding]:
+    """What a node sees: a file that we put into each folder, its GPUs, its Python."""
+    folders = [
+        folder for folder in (machine.results, machine.scratch, Path(machine.data.folder)) if folder.is_dir()
+    ]
+    name = f".doctor.{token_hex(4)}"
+    try:
+        for folder in folders:
+            (folder / name).touch()
+        seen = _probe(profile, name, folders)
+    except (UserError, OSError) as error:
+        yield Finding("node", f"no job could look at one: {error}", ok=False)
+        return
+    finally:
+        for folder in folders:
+            (folder / name).unlink(missing_ok=True)
+    yield Finding("node", f"{seen['node']}, Python {seen['python']}")
+    for folder, ok in seen["folders"].items():
+        cure = "" if ok else f": {seen['node']} cannot see or write it; use a folder that nodes share"
+        yield Finding("on the node", f"{folder}{cure}", ok)
+    yield from _training(seen, profile)
+    if profile.work.nodes > 1 and "lacks" not in seen:
+        yield _meeting(machine, profile)
+
+
+def _training(seen: dict[str, Any], profile: Profile) -> Iterator[Finding]:
+    if "lacks" in seen:
+        yield Finding("kdbench there", f"{seen['lacks']}: mend [node] python or setup", ok=False)
+        return
+    same = seen["kdbench"] == __version__
+    cure = "" if same else f", but {__version__} here: install the same on both"
+    yield Finding("kdbench there", f"{seen['kdbench']}, torch {seen['torch']}{cure}", same)
+    yield _gpus(seen, profile.slurm.gpus_per_node)
+
+
+def _gpus(seen: dict[str, Any], wanted: int) -> Finding:
+    names = ", ".join(seen["gpus"]) or "none"
+    told = f"torch sees {names}, CUDA_VISIBLE_DEVICES = {seen['visible'] or 'nothing'}"
+    if not wanted:
+        return Finding("GPUs there", f"none asked for; {told}")
+    if len(seen["gpus"]) == wanted:
+        return Finding("GPUs there", told)
+    if seen["driver"] or not seen["visible"]:
+        cure = f"{wanted} were asked for: mend [slurm] gpus_per_node, or install a torch for these GPUs"
+        return Finding("GPUs there", f"{told}; {cure}", ok=False)
+    return Finding("GPUs there", f"{told}; the node has no GPU driver: runs are trained on its CPU")
+
+
+def _probe(profile: Profile, name: str, folders: list[Path]) -> dict[str, Any]:
+    said = _on_nodes(profile, 1, "-c", PROBE, name, *map(str, folders))
+    found: dict[str, Any] = json.loads(said[-1])
+    return found
+
+
+def _meeting(machine: Machine, profile: Profile) -> Finding:
+    """Whether as many nodes as a run has find each other."""
+    file = machine.scratch / f".doctor.{token_hex(4)}"
+    try:
+        said = _on_nodes(profile, profile.work.nodes, "-m", "kdbench.training.meeting", str(file))
+    except UserError as error:
+        return Finding("nodes", f"no job could try {profile.work.nodes} of them: {error}", ok=False)
+    finally:
+        file.unlink(missing_ok=True)
+    told = [json.loads(line) for line in said if line.startswith("{")]
+    met = [each["met"] for each in told if "met" in each]
+    if len(met) == profile.work.nodes:
+        return Finding("nodes", f"{' and '.join(met[0])} find each other")
+    lost = "; ".join(f"{each['node']}: {each['why']}" for each in told if "why" in each)
+    cure = "mend their host names, or [environment] GLOO_SOCKET_IFNAME"
+    return Finding("nodes", f"they do not find each other ({lost or 'they say nothing'}): {cure}", ok=False)
+
+
+def _on_nodes(profile: Profile, nodes: int, *words: str) -> list[str]:
+    """What Python says on so many nodes of a profile, as its jobs start it: lines.
+
+    Raises:
+        UserError: no job could ask.
+    """
+    from kdbench.cluster.sbatch import exports
+
+    asked = profile.slurm
+    flags = {
+        "partition": asked.partition,
+        "account": asked.account,
+        "qos": asked.qos,
+        "constraint": asked.constraint,
+        "gpus-per-node": str(asked.gpus_per_node or ""),
+        "gres": asked.gres,
+    }
+    given = [f"--{key}={value}" for key, value in flags.items() if value]
+    lines = [*exports(profile), *profile.node.setup, f'exec {profile.node.python or sys.executable} "$@"']
+    job = [f"--nodes={nodes}", f"--ntasks={nodes}", "--time=5", f"--immediate={PATIENCE - 30}", "--quiet"]
+    shell = ["bash", "-c", "\n".join(lines), "bash"]
+    return ask("srun", *given, *job, *shell, *words, seconds=PATIENCE).strip().splitlines()

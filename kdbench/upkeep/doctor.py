@@ -1,0 +1,73 @@
+"""Whether this machine can train, and what to mend."""
+
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Iterator
+
+from msgspec import Struct
+
+from kdbench.data.place import list_datasets, where
+from kdbench.errors import UserError
+from kdbench.machine import Machine, load_machine
+from kdbench.run.executor import default_slots
+from kdbench.store.records import check_writable
+
+
+class Finding(Struct, frozen=True):
+    """One thing that was looked at."""
+
+    what: str
+    found: str
+    ok: bool = True
+
+
+def examine() -> list[Finding]:
+    """Everything that a run needs.
+
+    Raises:
+        UserError: benchmark.toml is wrong.
+    """
+    machine = load_machine()
+    return [
+        Finding("python", platform.python_version(), sys.version_info >= (3, 11)),
+        *_torch(machine),
+        *_folders(machine),
+        *_data(machine),
+    ]
+
+
+def _torch(machine: Machine) -> Iterator[Finding]:
+    import torch
+
+    yield Finding("torch", torch.__version__)
+    names = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
+    yield Finding("GPUs", ", ".join(names) or "none: runs are trained on the CPU")
+    wanted = machine.local.device
+    lacking = wanted.startswith("cuda") and not torch.cuda.is_available()
+    cure = "; there is no GPU: set [local] device = 'auto' in benchmark.toml" if lacking else ""
+    yield Finding("device", f"{wanted}{cure}", not lacking)
+    slots = default_slots(machine)
+    yield Finding(
+        "slots", f"{slots} runs at a time, {machine.local.threads} threads each, {os.cpu_count()} cores"
+    )
+
+
+def _folders(machine: Machine) -> Iterator[Finding]:
+    for what, folder in (("results", machine.results), ("scratch", machine.scratch)):
+        try:
+            check_writable(folder)
+        except UserError as error:
+            yield Finding(what, str(error), ok=False)
+        else:
+            free = shutil.disk_usage(folder).free / 1e9
+            yield Finding(what, f"{folder}, {free:,.0f} GB free")
+
+
+def _data(machine: Machine) -> Iterator[Finding]:
+    place = where(machine.data_folder)
+    yield Finding("data", f"{place.path} ({place.by})")
+    for row in list_datasets(place.path):
+        cure = "" if row.state != "missing" else f"; kdbench data fetch {row.name}"
+        yield Finding(row.name, f"{row.state}{cure}")

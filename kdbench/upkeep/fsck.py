@@ -1,0 +1,152 @@
+"""Every stored file held against its digest and its identity: for `kdbench fsck`. Changes nothing."""
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from kdbench.errors import UserError
+from kdbench.machine import Machine
+from kdbench.spec.results import Result
+from kdbench.store.records import Index, digest, index, load_failure, load_result
+
+_NAME = re.compile(r"([1-9]\d*|best|labels)\.[0-9a-f]{64}\.(safetensors|classes)")
+T = TypeVar("T")
+LARGEST_HEAD = 10_000_000
+"""Bytes of a safetensors file's head; those of a network of a thousand tensors are about 100,000."""
+
+
+class Finding(Struct, frozen=True):
+    """A file that was looked at, and what is wrong with it ("": nothing)."""
+
+    kind: str
+    path: str
+    problem: str = ""
+
+
+def examine(machine: Machine) -> Iterator[Finding]:
+    """Look at each file of results and scratch, and at the packed data sets."""
+    there = index(machine.results)
+    results = {path: _loaded(load_result, path) for path in _result_files(there)}
+    records = Records([result for result, _ in results.values() if result is not None])
+    for path, (result, problem) in results.items():
+        found = problem if result is None else _misplaced(path, result) or records.taught(result)
+        yield Finding("result", str(path), found)
+    for path in there.failures.values():
+        yield Finding("failure", str(path), _loaded(load_failure, path)[1])
+    for path in sorted((machine.scratch / "weights").glob("*/*")):
+        yield Finding("weights", str(path), _digest(path) or records.handed_over(path))
+    for path in sorted((machine.scratch / "predictions").glob("*/*")):
+        yield Finding("predictions", str(path), _digest(path))
+    for path in sorted((machine.scratch / "checkpoints").glob("*/*.safetensors")):
+        yield Finding("checkpoint", str(path), _digest(path) or _checkpoint(path))
+    for path in sorted((machine.scratch / "checkpoints").glob("*/weights/*.safetensors")):
+        yield Finding("checkpoint", str(path), _digest(path))
+    for path in sorted((machine.scratch / "imported").glob("*.safetensors")):
+        yield Finding("imported", str(path), _imported(path))
+    yield from _data(machine)
+
+
+class Records:
+    """What results say of weights: those of each run, by epoch, of all its trainings."""
+
+    def __init__(self, results: list[Result]) -> None:
+        self.weights: dict[tuple[str, str], set[str]] = {}
+        self.runs = {result.id for result in results}
+        for result in results:
+            for epoch, sha in result.weights.items():
+                self.weights.setdefault((result.id, epoch), set()).add(sha)
+
+    def taught(self, result: Result) -> str:
+        """What is wrong with the teacher of a result."""
+        teacher, sha = result.run.teacher, result.environment.get("teacher")
+        if teacher is None or teacher.run.id not in self.runs:
+            return ""
+        if sha in self.weights.get((teacher.run.id, str(teacher.epoch)), {sha}):
+            return ""
+        return (
+            f"taught by weights {str(sha)[:12]}, which no result of its teacher (run {teacher.run.id}, epoch "
+            f"{teacher.epoch}) records"
+        )
+
+    def handed_over(self, path: Path) -> str:
+        """What is wrong with the weights of a run that has a result."""
+        epoch, sha = path.name.split(".")[:2]
+        if path.parent.name not in self.runs or sha in self.weights.get((path.parent.name, epoch), ()):
+            return ""
+        return f"no result of run {path.parent.name} records these weights"
+
+
+def _result_files(there: Index) -> list[Path]:
+    return sorted([*there.results.values(), *(path for some in there.repeats.values() for path in some)])
+
+
+def _loaded(load: Callable[[Path], T], path: Path) -> tuple[T | None, str]:
+    """What a file holds, or what is wrong with it."""
+    try:
+        return load(path), ""
+    except UserError as error:
+        return None, error.problems[0].removeprefix(f"{path}: ")
+
+
+def _misplaced(path: Path, result: Result) -> str:
+    run = result.run
+    stem = f"{run.slug}.s{run.seed}.{run.id}"
+    if path.parent.name == run.dataset and path.name.startswith(f"{stem}."):
+        return ""
+    return f"it belongs to {run.dataset}/{stem}.json: it was renamed or moved"
+
+
+def _digest(path: Path) -> str:
+    """What is wrong with a file that has its sha256 in its name."""
+    named = path.name.split(".")[-2] if path.name.count(".") >= 2 else ""
+    if not _NAME.fullmatch(path.name):
+        return "its name is not EPOCH.SHA256.safetensors or .classes; kdbench did not write it"
+    try:
+        found = digest(path)
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    return "" if found == named else f"damaged: its sha256 is {found[:12]}, its name says {named[:12]}"
+
+
+def _checkpoint(path: Path) -> str:
+    """Whether it is a checkpoint of the run whose folder it lies in."""
+    try:
+        with path.open("rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+            head = msgspec.json.decode(file.read(min(size, LARGEST_HEAD)))
+        run = head["__metadata__"]["run"]
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError, LookupError, TypeError):
+        return "it does not say whose checkpoint it is"
+    return "" if run == path.parent.name else f"it is a checkpoint of run {run!s:.80}"
+
+
+class _Passport(Struct):
+    sha256: str
+
+
+def _imported(path: Path) -> str:
+    try:
+        passport = msgspec.json.decode(path.with_suffix(".json").read_bytes(), type=_Passport)
+        found = digest(path)
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        return f"without a valid passport: {error}"
+    said = passport.sha256
+    return "" if found == said else f"damaged: its sha256 is {found[:12]}, its passport says {said[:12]!r}"
+
+
+def _data(machine: Machine) -> Iterator[Finding]:
+    from kdbench.data.place import list_datasets, verify_dataset, where
+
+    place = where(machine.data_folder).path
+    for row in list_datasets(place):
+        if row.state == "packed":
+            try:
+                verify_dataset(row.name, place)
+            except UserError as error:
+                yield Finding("data set", row.name, error.problems[0])
+            else:
+                yield Finding("data set", row.name)

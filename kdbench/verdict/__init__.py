@@ -1,0 +1,1 @@
+"""Results held against references: the statistics, the verdicts, the claims."""

@@ -1,0 +1,382 @@
+"""Rows held against their results: the verdicts of docs/verdicts.md, for the accuracy and for the gain.
+
+Pure: cells, results and failures in, checks out, in the order of the cells and in linear time.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
+
+from msgspec import Struct
+
+from kdbench.spec.results import Failure, Result
+from kdbench.spec.runs import Reading, Run
+from kdbench.spec.suites import Cell, Reference, Row
+from kdbench.spec.verdicts import Check, Verdict, Word
+from kdbench.verdict.counts import by_chance, counts, sentence, tally
+from kdbench.verdict.stats import (
+    LEVEL,
+    MOST_SEEDS,
+    SLACK,
+    Spread,
+    equivalence_p,
+    half_width,
+    mean,
+    outside_p,
+    seeds_needed,
+    spread,
+)
+
+BAD = frozenset({Word.BELOW, Word.ABOVE, Word.FAILED, Word.BLOCKED})
+"""The words that make `kdbench check` exit with 1."""
+
+_NO_FAILURES: Mapping[str, Failure] = MappingProxyType({})
+_NO_REPEATS: Mapping[str, Sequence[Result]] = MappingProxyType({})
+_NO_LEVELS: Mapping[str, Mapping[int, float]] = MappingProxyType({})
+
+
+class _Stored(Struct, frozen=True):
+    """What is known of the runs, by id."""
+
+    results: Mapping[str, Result]
+    failures: Mapping[str, Failure]
+    repeats: Mapping[str, Sequence[Result]]
+    levels: Mapping[str, Mapping[int, float]]
+
+    def value(self, of: str, reading: Reading) -> float | None:
+        """The accuracy of a run at a reading; None without a result or if its curve is too short."""
+        return value_at(self.results.get(of), reading)
+
+    def level(self, cell: Cell) -> Mapping[int, float] | None:
+        """The levels of the plan of looks that a row's runs are in."""
+        return next((self.levels[of] for of in cell.ids if of in self.levels), None)
+
+    def failure(self, of: str) -> Failure | None:
+        """Why a run has no result. A result stored since then outweighs an old failure."""
+        return None if of in self.results else self.failures.get(of)
+
+
+def check_suite(
+    cells: Iterable[Cell],
+    results: Mapping[str, Result],
+    failures: Mapping[str, Failure] = _NO_FAILURES,
+    repeats: Mapping[str, Sequence[Result]] = _NO_REPEATS,
+    levels: Mapping[str, Mapping[int, float]] = _NO_LEVELS,
+) -> list[Check]:
+    """Hold every row against the results there are, in the order of the cells.
+
+    All are keyed by the id of the run; others than the cells' are not looked at.
+
+    Args:
+        cells: the rows with their runs.
+        results: what the runs gave.
+        failures: why runs have no result.
+        repeats: further trainings of the same run.
+        levels: of runs that were looked at after each seed, the levels by number of seeds: `sequential`.
+    """
+    cells = list(cells)
+    stored = _Stored(results, failures, repeats, levels)
+    namesakes: defaultdict[tuple[str, ...], list[str]] = defaultdict(list)
+    for cell in cells:
+        namesakes[cell.ids].append(cell.row.name)
+    return [_check(cell, stored, namesakes[cell.ids]) for cell in cells]
+
+
+def exit_code(checks: Iterable[Check], *, strict: bool = False) -> int:
+    """0 when nothing is below, above, failed or blocked; 1 otherwise.
+
+    `strict` also wants `reproduced` wherever a number is printed, of the accuracy as of the gain.
+    """
+    verdicts = [verdict for check in checks for verdict in (check.top1, check.gain)]
+    bad = any(verdict.word in BAD for verdict in verdicts)
+    short = any(v.printed is not None and v.word is not Word.REPRODUCED for v in verdicts)
+    return int(bad or (strict and short))
+
+
+def headline(checks: Iterable[Check]) -> str:
+    """How many of the printed accuracies and gains have which verdict, and how many of them by chance."""
+    checks = list(checks)
+    found = [tally(check.top1 for check in checks), tally(check.gain for check in checks)]
+    parts = [sentence(each, what) for each, what in zip(found, ("accuracies", "gains"), strict=True)]
+    if bare := [check.top1.word for check in checks if check.top1.printed is None]:
+        bad = Counter(word for word in bare if word in BAD)
+        parts.append(", ".join([f"{len(bare)} without a printed accuracy", *counts(bad)]))
+    adjusted = any(v.p_adjusted is not None for check in checks for v in (check.top1, check.gain))
+    return "; ".join(parts) + "." + by_chance(found, adjusted=adjusted)
+
+
+def judge(
+    values: Sequence[float],
+    printed: float,
+    margin: float,
+    *,
+    error: Spread | None = None,
+    seeds: int = 0,
+    notes: Sequence[str] = (),
+    levels: Mapping[int, float] | None = None,
+) -> Verdict:
+    """Hold one value per seed against a printed number: docs/verdicts.md.
+
+    Args:
+        values: at least one, in percent (or points, for gains).
+        printed: the same, as printed.
+        margin: the tolerance, in points.
+        error: the printed number's spread; None: it counts as exact.
+        seeds: how many values the row asks for.
+        notes: what else the reader must know, added to the reason.
+        levels: the p-values that count, by number of values (`sequential`); None: 5 %.
+    """
+    off, scatter, level = mean(values) - printed, spread(values), _level(len(values), levels)
+    half = half_width(scatter, error, level) if scatter else None
+    word = _word(off, half or 0.0, margin, known=scatter is not None)
+    so_far = _so_far(len(values), seeds, levels)
+    reasons = [_needed(word, off, margin, scatter, error, levels), so_far, *notes]
+    return Verdict(
+        word=word,
+        reason="; ".join(filter(None, reasons)),
+        printed=printed,
+        measured=mean(values),
+        std=scatter.std if scatter else None,
+        n=len(values),
+        interval=None if half is None else (off - half, off + half),
+        within=abs(off) <= margin + SLACK,
+        p=equivalence_p(off, margin, scatter, error) if scatter else None,
+        p_outside=outside_p(off, margin, scatter, error) if scatter else None,
+        level=level,
+        exact=error is None,
+    )
+
+
+def _level(n: int, levels: Mapping[int, float] | None) -> float:
+    """The level of a look; beyond the last one that was planned, the smallest holds."""
+    return LEVEL if levels is None else levels.get(n, min(levels.values()))
+
+
+def _word(off: float, half: float, margin: float, *, known: bool) -> Word:
+    """The verdict of an interval off +- half; `known`: it has a width, if only of 0."""
+    limit = margin + SLACK
+    if known and abs(off) + half <= limit:
+        return Word.REPRODUCED
+    if abs(off) <= limit:
+        return Word.CONSISTENT
+    if abs(off) - half <= limit:
+        return Word.INCONCLUSIVE
+    return Word.BELOW if off < 0 else Word.ABOVE
+
+
+def _needed(
+    word: Word,
+    off: float,
+    margin: float,
+    scatter: Spread | None,
+    error: Spread | None,
+    levels: Mapping[int, float] | None,
+) -> str:
+    """What it takes to know more."""
+    if scatter is None:
+        return "a second seed is needed to know the spread"
+    if word is Word.INCONCLUSIVE:
+        return "the mean lies outside the tolerance, its interval reaches inside: more seeds are needed"
+    if word is not Word.CONSISTENT:
+        return ""
+    more = seeds_needed(off, margin, scatter, error, levels)
+    if more is None and levels is not None:
+        return f"not decided within the {max(levels)} seeds planned, if mean and spread stay"
+    if more is None:
+        return f"not even {MOST_SEEDS} more seeds would do, if mean and spread stay"
+    return f"{more} more {'seed is' if more == 1 else 'seeds are'} needed, if mean and spread stay"
+
+
+def _so_far(have: int, asked: int, levels: Mapping[int, float] | None = None) -> str:
+    """How many seeds of those asked for; of a plan of looks also what that makes of the 5 %."""
+    if levels is None:
+        return f"{have} of {asked} seeds so far" if have < asked else ""
+    level = _level(have, levels)
+    told = f"looked at after each of at most {max(levels)} seeds: tested at {100 * level:.2g} %"
+    return told + (f", an interval of {100 - 200 * level:.3g} %" if have > 1 else "")
+
+
+def _check(cell: Cell, stored: _Stored, names: Sequence[str]) -> Check:
+    values = _values(cell, cell.row.reading, stored)
+    gains = _paired(cell, values, stored)
+    return Check(
+        row=cell.row,
+        ids=cell.ids,
+        top1=_top1(cell, values, stored),
+        gain=_gain(cell, values, gains, stored),
+        values=values,
+        gains=gains,
+        readings=dict(_readings(cell, stored)),
+        optimism=_optimism(cell, stored),
+        same_as=tuple(name for name in names if name != cell.row.name),
+        repeats=tuple(_differences(cell, stored)),
+    )
+
+
+def _values(cell: Cell, reading: Reading, stored: _Stored) -> dict[int, float]:
+    """The accuracies at a reading, by seed."""
+    read = ((run.seed, stored.value(of, reading)) for run, of in _runs(cell))
+    return {seed: value for seed, value in read if value is not None}
+
+
+def _readings(cell: Cell, stored: _Stored) -> Iterator[tuple[str, float]]:
+    """The mean at each reading; a row's own epoch beside the last and the best."""
+    for reading in dict.fromkeys(("last", "best", cell.row.reading)):
+        if values := _values(cell, reading, stored):
+            yield str(reading), mean(list(values.values()))
+
+
+def _differences(cell: Cell, stored: _Stored) -> Iterator[str]:
+    """Where a run that was trained again gave something else: on one machine and version it must not."""
+    for run, of in _runs(cell):
+        for number, repeat in enumerate(stored.repeats.get(of, ()), 1):
+            first = stored.results[of]
+            pairs = zip(first.curve.top1, repeat.curve.top1, strict=True)
+            epoch = next((epoch for epoch, (one, other) in enumerate(pairs, 1) if one != other), None)
+            if epoch is not None:
+                yield (
+                    f"seed {run.seed}, repeat {number}: differs from epoch {epoch} on; "
+                    f"last {repeat.last:.2f} against {first.last:.2f}"
+                )
+
+
+def _runs(cell: Cell) -> Iterator[tuple[Run, str]]:
+    return zip(cell.runs, cell.ids, strict=True)
+
+
+def _top1(cell: Cell, values: Mapping[int, float], stored: _Stored) -> Verdict:
+    row, reference = cell.row, cell.row.reference
+    if not values:
+        return _absent(cell, reference.top1, stored)
+    notes = [*_own_margin(row), *_failed_seeds(cell, stored)]
+    if reference.top1 is None:
+        only = "only the gain is printed" if reference.gain is not None else "no reference accuracy"
+        return _unreferenced(list(values.values()), [only, _so_far(len(values), row.seeds), *notes])
+    return judge(
+        list(values.values()),
+        reference.top1,
+        row.tolerance.top1,
+        error=printed_spread(reference),
+        seeds=row.seeds,
+        notes=notes,
+        levels=stored.level(cell),
+    )
+
+
+def _own_margin(row: Row) -> Iterator[str]:
+    if row.tolerance.why:
+        yield f"tolerance {row.tolerance.top1:g} (gain {row.tolerance.gain:g}): {row.tolerance.why}"
+
+
+def value_at(result: Result | None, reading: Reading) -> float | None:
+    """The accuracy of a result at a reading; None without a result or if its curve is too short."""
+    if result is None or (isinstance(reading, int) and reading > len(result.curve.top1)):
+        return None
+    return result.curve.at(reading)
+
+
+def printed_spread(reference: Reference) -> Spread | None:
+    """The printed std and n, where both are there and n lets a std be one."""
+    if reference.std is None or reference.n is None or reference.n < 2:
+        return None
+    return Spread(reference.std, reference.n)
+
+
+def _gain(cell: Cell, values: Mapping[int, float], gains: Mapping[int, float], stored: _Stored) -> Verdict:
+    """Top1 minus the baseline's, or the named row's, of the same seed: the same views scatter less."""
+    row, printed = cell.row, cell.row.reference.gain
+    if row.is_baseline or cell.ids == cell.baselines:
+        return Verdict(word=Word.NO_REFERENCE)  # a baseline, or a point on its way, gains nothing on itself
+    if not values and printed is not None:
+        return _absent(cell, printed, stored)
+    if printed is None:
+        return _unreferenced(list(gains.values()), ["no reference gain"])
+    if not gains:
+        return Verdict(word=Word.PENDING, reason=_no_baseline(cell, stored), printed=printed)
+    return judge(
+        list(gains.values()),
+        printed,
+        row.tolerance.gain,
+        seeds=row.seeds,
+        notes=list(_own_margin(row)),
+        levels=stored.level(cell),
+    )
+
+
+def _paired(cell: Cell, values: Mapping[int, float], stored: _Stored) -> dict[int, float]:
+    """The accuracy less the baseline's, by seed; of a baseline nothing."""
+    if cell.row.is_baseline or cell.ids == cell.baselines:
+        return {}
+    pairs = zip(cell.runs, cell.baselines, strict=bool(cell.baselines))
+    read = ((run.seed, stored.value(of, cell.row.reading)) for run, of in pairs if run.seed in values)
+    return {seed: values[seed] - base for seed, base in read if base is not None}
+
+
+def _no_baseline(cell: Cell, stored: _Stored) -> str:
+    if not cell.baselines:
+        return f"the suite has no baseline of {cell.row.student}"
+    over = cell.row.over or "the baseline"
+    failures = filter(None, map(stored.failure, cell.baselines))
+    said = (f"{over} of seed {f.run.seed} failed: {f.cause} ({f.log})" for f in failures)
+    return next(said, f"{over} has no result of these seeds yet")
+
+
+def _unreferenced(values: Sequence[float], reasons: Iterable[str]) -> Verdict:
+    """Nothing to be held against; what was measured is told all the same."""
+    scatter = spread(values)
+    return Verdict(
+        word=Word.NO_REFERENCE,
+        reason="; ".join(filter(None, reasons)),
+        measured=mean(values) if values else None,
+        std=scatter.std if scatter else None,
+        n=len(values),
+    )
+
+
+def _absent(cell: Cell, printed: float | None, stored: _Stored) -> Verdict:
+    """The verdict of a row without any result."""
+    if reason := next(_failed_seeds(cell, stored), ""):
+        return Verdict(word=Word.FAILED, reason=reason, printed=printed)
+    if reason := next(_blocked_seeds(cell, stored), ""):
+        return Verdict(word=Word.BLOCKED, reason=reason, printed=printed)
+    reason = _not_run(cell.row, any(of in stored.results for of in cell.ids))
+    if printed is None:
+        return Verdict(word=Word.NO_REFERENCE, reason=f"no reference accuracy; {reason}")
+    return Verdict(word=Word.PENDING, reason=reason, printed=printed)
+
+
+def _not_run(row: Row, ran: bool) -> str:  # noqa: FBT001 - a sentence of a fact
+    return f"the curve ends before epoch {row.reading}" if ran else "not run yet"
+
+
+def _failed_seeds(cell: Cell, stored: _Stored) -> Iterator[str]:
+    for run, of in _runs(cell) if stored.failures else ():
+        if failure := stored.failure(of):
+            yield f"seed {run.seed} failed: {failure.cause} ({failure.log})"
+
+
+def _blocked_seeds(cell: Cell, stored: _Stored) -> Iterator[str]:
+    # Without a failure nothing is blocked, and the teachers' ids need not be computed.
+    for run, of in _runs(cell) if stored.failures else ():
+        failure = _failed_teacher(run, stored) if of not in stored.results else None
+        if failure:
+            teacher = failure.run
+            told = f"{failure.cause} ({failure.log})"
+            yield f"its teacher {teacher.student} (seed {teacher.seed}) failed: {told}"
+
+
+def _failed_teacher(run: Run, stored: _Stored) -> Failure | None:
+    """The nearest failed run above; one with a result hides what lies above it."""
+    while run.teacher and run.teacher.trained:
+        run = run.teacher.run
+        of = run.id
+        if of in stored.results:
+            return None
+        if failure := stored.failures.get(of):
+            return failure
+    return None
+
+
+def _optimism(cell: Cell, stored: _Stored) -> float | None:
+    found = [stored.results[of] for of in cell.ids if of in stored.results]
+    return mean([result.best - result.last for result in found]) if found else None

@@ -1,0 +1,156 @@
+"""A paper's conclusions held against results: docs/verdicts.md, "Claims".
+
+Pure: a suite and its checks in, one check per claim out, in the suite's order.
+
+A claim is a conjunction of comparisons. It holds where each is shown at 5 %: the chance that a false claim
+is found to hold is at most 5 %, however many comparisons there are and however they depend on each other,
+since the false one among them has to pass too (intersection-union test; Berger, Technometrics 24, 1982).
+It does not hold where one comparison is shown to be false at 5 % divided by their number (Bonferroni).
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
+
+from kdbench.spec.suites import Claim, Row, Suite, named
+from kdbench.spec.verdicts import Check, ClaimCheck, Outcome, Part
+from kdbench.verdict.stats import LEVEL, SLACK, equivalence_p, greater_p, half_width, mean, outside_p, spread
+
+BASELINE = "baseline"
+"""What a row of `improves` is compared with."""
+
+BETTER = "one-sided paired t tests that the difference is above {margin:g}"
+ALIKE = "two one-sided paired t tests that the difference lies within ±{margin:g}"
+
+
+def compared(claim: Claim, rows: Sequence[Row]) -> Iterator[tuple[Row, Row | None]]:
+    """Each row of a claim with the one it is compared with; None: its baseline."""
+    for entry in claim.improves:
+        yield from ((row, None) for row in named(rows, entry))
+    for worse, better in pairwise(claim.order or claim.alike):
+        others = {row.student: row for row in named(rows, worse)}
+        yield from ((row, others[row.student]) for row in named(rows, better) if row.student in others)
+
+
+def check_claims(suite: Suite, checks: Iterable[Check]) -> list[ClaimCheck]:
+    """Hold a suite's claims against the checks of its rows.
+
+    Claims on rows that have no check are left out.
+    """
+    by_name = {check.row.name: check for check in checks}
+    found = []
+    for claim in suite.claims:
+        pairs = list(compared(claim, suite.rows))
+        if pairs and all(row.name in by_name for pair in pairs for row in pair if row):
+            parts = [
+                _part(claim, by_name[row.name], by_name[other.name] if other else None)
+                for row, other in pairs
+            ]
+            found.append(_check(claim, parts))
+    return found
+
+
+def _part(claim: Claim, check: Check, other: Check | None) -> Part:
+    differences = _differences(check, other)
+    scatter = spread(differences)
+    center = mean(differences) if differences else None
+    half = half_width(scatter) if scatter else 0.0
+    inside = scatter is not None and center is not None
+    return Part(
+        row=check.row.name,
+        than=other.row.name if other else BASELINE,
+        printed=_printed(check.row, other.row if other else None),
+        measured=center,
+        interval=(center - half, center + half) if inside else None,  # type: ignore[operator]
+        n=len(differences),
+        p_for=_p_for(claim, differences) if inside else None,
+        p_against=_p_against(claim, differences) if inside else None,
+    )
+
+
+def _differences(check: Check, other: Check | None) -> list[float]:
+    """One per seed that both have: the same views, so that the pairs scatter less."""
+    if other is None:
+        return list(check.gains.values())
+    return [value - other.values[seed] for seed, value in check.values.items() if seed in other.values]
+
+
+def _p_for(claim: Claim, differences: Sequence[float]) -> float:
+    scatter = spread(differences)
+    if claim.alike and scatter is not None:
+        return equivalence_p(mean(differences), claim.margin, scatter)
+    return greater_p(differences, claim.margin)
+
+
+def _p_against(claim: Claim, differences: Sequence[float]) -> float:
+    scatter = spread(differences)
+    if claim.alike and scatter is not None:
+        return outside_p(mean(differences), claim.margin, scatter)
+    if scatter is not None and not scatter.std and abs(mean(differences) - claim.margin) <= SLACK:
+        return 0.0  # the same run, or one that always gives the same: no better, and that is certain
+    return greater_p([-difference for difference in differences], -claim.margin)
+
+
+def _printed(row: Row, other: Row | None) -> float | None:
+    """The difference of the printed accuracies, else of the printed gains: both are over one baseline."""
+    if other is None or row.over == other.name:
+        return row.reference.gain
+    same = row.over == other.over  # gains over different rows are not to be compared
+    pairs = [(row.reference.top1, other.reference.top1)]
+    pairs += [(row.reference.gain, other.reference.gain)] if same else []
+    return next((one - two for one, two in pairs if one is not None and two is not None), None)
+
+
+def _check(claim: Claim, parts: Sequence[Part]) -> ClaimCheck:
+    known = [part for part in parts if part.p_for is not None and part.p_against is not None]
+    whole = len(known) == len(parts)
+    p_for = max((part.p_for for part in known), default=None) if whole else None  # type: ignore[type-var]
+    p_against = min((part.p_against for part in known), default=None)  # type: ignore[type-var]
+    p_against = None if p_against is None else min(1.0, p_against * len(parts))
+    outcome = _outcome(p_for, p_against)
+    return ClaimCheck(
+        claim=claim,
+        outcome=outcome,
+        parts=tuple(parts),
+        test=_test(claim, len(parts)),
+        p_for=p_for,
+        p_against=p_against,
+        printed=_borne_out(claim, parts),
+        reason=_reason(outcome, parts, known),
+    )
+
+
+def _outcome(p_for: float | None, p_against: float | None) -> Outcome:
+    if p_for is not None and p_for <= LEVEL:
+        return Outcome.HOLDS
+    if p_against is not None and p_against <= LEVEL:
+        return Outcome.FAILS
+    return Outcome.UNDECIDED
+
+
+def _test(claim: Claim, parts: int) -> str:
+    """How the comparisons are tested, and how their errors add up."""
+    each = (ALIKE if claim.alike else BETTER).format(margin=claim.margin)
+    if parts == 1:
+        return each
+    return f"{each}: all {parts} at 5 % for it, one at 5 % / {parts} against it"
+
+
+def _borne_out(claim: Claim, parts: Sequence[Part]) -> bool | None:
+    printed = [part.printed for part in parts if part.printed is not None]
+    if len(printed) < len(parts):
+        return None
+    if claim.alike:
+        return all(abs(each) <= claim.margin + SLACK for each in printed)
+    return all(each > claim.margin + SLACK for each in printed)
+
+
+def _reason(outcome: Outcome, parts: Sequence[Part], known: Sequence[Part]) -> str:
+    """The comparison that decided, or what is missing."""
+    if outcome is Outcome.FAILS:
+        worst = min(known, key=lambda part: part.p_against or 0.0)
+        return f"{worst.row} against {worst.than}: {worst.measured:+.2f} (n = {worst.n})"
+    if len(known) < len(parts):
+        return f"{len(known)} of {len(parts)} comparisons have the two shared seeds that a test takes"
+    weakest = max(known, key=lambda part: part.p_for or 0.0)
+    told = f"{weakest.row} against {weakest.than}: {weakest.measured:+.2f} (n = {weakest.n})"
+    return f"the least certain: {told}" if len(parts) > 1 else told

@@ -1,0 +1,110 @@
+"""Does the teacher matter? Each row that has one, held against controls that know nothing: `--controls`.
+
+    ce         c H(q, p): plain cross-entropy with a gradient of the row's size
+    lsr        c H(q', p): label smoothing, of whose gradient the uniform part is as large a share as the
+               teacher's part is of the row's, c again such that the size is the row's
+    uniform    the row's own loss, with a teacher that gives every class the same
+    untrained  the row's own loss, with its teacher as it was before its training
+
+Sizes are root mean squares over the audit's probe (`kdbench.training.probe`), at the start of training
+nearly. The row's data, recipe, seeds and student are the controls'. A row whose loss is no mixture of a hard
+and a soft term has no share, and so no `lsr`.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from msgspec import Struct
+
+from kdbench.spec.results import Result
+from kdbench.spec.runs import Loss
+from kdbench.spec.suites import Cell
+from kdbench.spec.verdicts import Outcome
+from kdbench.verdict.stats import LEVEL, greater_p, half_width, mean, spread
+
+
+class Control(Struct, frozen=True, kw_only=True):
+    """One control of a row, and what the row gains over it: paired by seed, in percentage points."""
+
+    name: str
+    loss: Loss
+    ids: tuple[str, ...]
+    measured: float | None = None
+    """The mean accuracy of the control."""
+    gain: float | None = None
+    interval: tuple[float, float] | None = None
+    """90 % confidence interval of the gain; None for fewer than two seeds."""
+    n: int = 0
+    p_better: float | None = None
+    """The p-value of the one-sided paired t test that the row is better."""
+    p_worse: float | None = None
+    """The same, that it is not."""
+
+
+class Controlled(Struct, frozen=True, kw_only=True):
+    """A row held against its controls."""
+
+    row: str
+    controls: tuple[Control, ...]
+    best: str
+    """The control of the highest mean; "" without results."""
+    gain: float | None
+    """The gain over it: what the teacher has to itself."""
+    interval: tuple[float, float] | None
+    outcome: Outcome
+    """Whether the teacher matters: holds where the row beats each control at 5 % (intersection-union test);
+    does not hold where one control beats the row, at 5 % divided by their number."""
+
+
+def check_controls(
+    controlled: Iterable[tuple[Cell, Mapping[str, Cell]]], results: Mapping[str, Result]
+) -> list[Controlled]:
+    """Hold each row against its controls, at the row's reading, over the seeds that both have."""
+    return [_check(cell, controls, results) for cell, controls in controlled]
+
+
+def _check(cell: Cell, controls: Mapping[str, Cell], results: Mapping[str, Result]) -> Controlled:
+    values = _values(cell, results)
+    found = [_control(name, control, values, results) for name, control in controls.items()]
+    known = [control for control in found if control.gain is not None]
+    best = min(known, key=lambda control: control.gain or 0.0) if known else None
+    return Controlled(
+        row=cell.row.name,
+        controls=tuple(found),
+        best=best.name if best else "",
+        gain=best.gain if best else None,
+        interval=best.interval if best else None,
+        outcome=_outcome(found),
+    )
+
+
+def _values(cell: Cell, results: Mapping[str, Result]) -> dict[int, float]:
+    there = ((run.seed, results.get(of)) for run, of in zip(cell.runs, cell.ids, strict=True))
+    return {seed: result.curve.at(cell.row.reading) for seed, result in there if result is not None}
+
+
+def _control(name: str, cell: Cell, values: Mapping[int, float], results: Mapping[str, Result]) -> Control:
+    theirs = _values(cell, results)
+    gains = [value - theirs[seed] for seed, value in values.items() if seed in theirs]
+    scatter = spread(gains)
+    center, half = (mean(gains) if gains else 0.0), half_width(scatter) if scatter else 0.0
+    return Control(
+        name=name,
+        loss=cell.row.loss,
+        ids=cell.ids,
+        measured=mean(list(theirs.values())) if theirs else None,
+        gain=center if gains else None,
+        interval=(center - half, center + half) if scatter else None,
+        n=len(gains),
+        p_better=greater_p(gains) if scatter else None,
+        p_worse=greater_p([-gain for gain in gains]) if scatter else None,
+    )
+
+
+def _outcome(controls: Sequence[Control]) -> Outcome:
+    better = [control.p_better for control in controls if control.p_better is not None]
+    worse = [control.p_worse for control in controls if control.p_worse is not None]
+    if len(better) == len(controls) and max(better) <= LEVEL:
+        return Outcome.HOLDS
+    if worse and min(worse) * len(controls) <= LEVEL:
+        return Outcome.FAILS
+    return Outcome.UNDECIDED

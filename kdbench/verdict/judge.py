@@ -1,0 +1,123 @@
+"""What `kdbench check` does, and `report` begins with: stored results -> checks."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from kdbench.errors import UserError
+from kdbench.machine import Machine, load_machine
+from kdbench.plan.controls import control_cells, load_prober
+from kdbench.plan.selection import Selection, Suites
+from kdbench.spec.results import Result
+from kdbench.spec.runs import Reading, Run
+from kdbench.spec.suites import Cell, Suite
+from kdbench.spec.verdicts import Check
+from kdbench.store.records import Index, index, load_failures, load_repeats, load_results
+from kdbench.verdict import equivalence
+from kdbench.verdict.check import check_suite
+from kdbench.verdict.controls import Controlled, check_controls
+from kdbench.verdict.holm import adjust
+from kdbench.verdict.proposals import cut, prefix
+from kdbench.verdict.sequential import levels_of, load_looks
+
+
+class Judged(Struct, frozen=True):
+    """A selection's rows, each held against its results."""
+
+    chosen: Selection
+    suites: list[tuple[Suite, list[Check]]]
+    results: Mapping[str, Result]
+    there: Index
+    """The records that are stored."""
+    controls: Mapping[str, list[Controlled]] = {}
+    """By the path of the suite, where they are asked for."""
+
+
+def judge(chosen: Selection) -> Judged:
+    """Hold the chosen rows against what is stored.
+
+    Raises:
+        UserError: a suite or a stored result is wrong.
+    """
+    suites, machine = chosen.load(), load_machine()
+    if chosen.auto:
+        suites = _as_far_as_stored(suites, machine)
+    if chosen.reading is not None:
+        suites = [(suite, _read_at(cells, chosen.reading)) for suite, cells in suites]
+    levels = levels_of(load_looks(machine.results))
+    there = index(machine.results)
+    checked, results = check_cells(suites, there, levels)
+    if chosen.precision != "float32":
+        checked = [(suite, _cited(suite, checks, chosen)) for suite, checks in checked]
+    controls = _controlled(suites, there) if chosen.controls else {}
+    return Judged(chosen, _adjusted(checked) if chosen.holm else checked, results, there, controls)
+
+
+def _controlled(suites: Suites, there: Index) -> dict[str, list[Controlled]]:
+    """The rows that have a teacher, beside what is stored of their controls."""
+    prober = load_prober()
+    found = {}
+    for suite, cells in suites:
+        rows = control_cells(cells, prober)
+        ids = [of for cell, controls in rows for each in (cell, *controls.values()) for of in each.ids]
+        found[suite.path] = check_controls(rows, load_results(there, ids))
+    return found
+
+
+def _as_far_as_stored(suites: Suites, machine: Machine) -> Suites:
+    """The rows with the seeds that have results, without a gap; with the first where none has."""
+    stored = frozenset(index(machine.results).results)
+    return [(suite, tuple(cut(cell, prefix(cell, stored) or 1) for cell in cells)) for suite, cells in suites]
+
+
+def check_cells(
+    suites: Suites, there: Index, levels: Mapping[str, Mapping[int, float]]
+) -> tuple[list[tuple[Suite, list[Check]]], Mapping[str, Result]]:
+    """Hold rows against what is stored, and what that is by run.
+
+    Raises:
+        UserError: a stored result is broken.
+    """
+    ids = dict.fromkeys(name for _, cells in suites for cell in cells for name in _ids(cell))
+    known = {name: run for _, cells in suites for cell in cells for name, run in _runs(cell)}
+    results, repeats = load_results(there, ids, known), load_repeats(there, ids)
+    failures = load_failures(there, there.failures)
+    checked = [(suite, check_suite(cells, results, failures, repeats, levels)) for suite, cells in suites]
+    return checked, results
+
+
+def _read_at(cells: Iterable[Cell], reading: Reading) -> tuple[Cell, ...]:
+    """The cells at another reading; what is printed of an epoch on the way stays there.
+
+    Raises:
+        UserError: no row trains so many epochs.
+    """
+    cells = tuple(cells)
+    longest = max((cell.row.recipe.epochs for cell in cells), default=0)
+    if isinstance(reading, int) and reading > longest:
+        raise UserError(f"--reading {reading}: the rows train at most {longest} epochs")
+    return tuple(
+        cell if isinstance(cell.row.reading, int) else replace(cell, row=replace(cell.row, reading=reading))
+        for cell in cells
+    )
+
+
+def _adjusted(checked: Sequence[tuple[Suite, list[Check]]]) -> list[tuple[Suite, list[Check]]]:
+    """All that is judged is one family, whichever suites it comes from."""
+    whole = iter(adjust(check for _, checks in checked for check in checks))
+    return [(suite, [next(whole) for _ in checks]) for suite, checks in checked]
+
+
+def _cited(suite: Suite, checks: list[Check], chosen: Selection) -> list[Check]:
+    """Checks of numbers made in an inexact arithmetic, with the evidence that they may stand."""
+    kept = equivalence.load_all(load_machine().results)
+    return equivalence.cited(checks, equivalence.evidence(kept, chosen.precision, suite.dataset))
+
+
+def _runs(cell: Cell) -> Iterator[tuple[str, Run]]:
+    return zip(cell.ids, cell.runs, strict=True)
+
+
+def _ids(cell: Cell) -> tuple[str, ...]:
+    return (*cell.ids, *cell.baselines)

@@ -1,0 +1,51 @@
+"""How many seeds a verdict takes, as a table: `kdbench power`, and docs/verdicts.md."""
+
+from collections.abc import Callable
+from math import isfinite
+from typing import TypeVar
+
+from tabulate import tabulate
+
+from kdbench.errors import UserError
+from kdbench.verdict.stats import power
+
+N = TypeVar("N", int, float)
+
+
+def power_table(*, margin: float, off: float, stds: str, seeds: str) -> str:
+    """The probabilities of `reproduced`, in percent, as Markdown: a line for each number of seeds.
+
+    Args:
+        margin: the tolerance, in percentage points.
+        off: the true difference, in percentage points; the printed mean counts as exact.
+        stds: the true standard deviations of one seed, in points, with commas between.
+        seeds: the numbers of seeds, with commas between.
+
+    Raises:
+        UserError: something is no number, or out of range.
+    """
+    problems: list[str] = []
+    if not (isfinite(margin) and margin > 0):
+        problems.append(f"--margin {margin}: a tolerance is above 0")
+    if not isfinite(off):
+        problems.append(f"--off {off}: a difference is a finite number")
+    spreads = _numbers("--std", stds, float, 0.0, problems)
+    counts = _numbers("--n", seeds, int, 1, problems)
+    if problems:
+        raise UserError(*problems)
+    body = [[str(n), *(f"{100 * power(off, margin, std, n):.1f}" for std in spreads)] for n in counts]
+    heads = ["seeds", *(f"{std:g}" for std in spreads)]
+    align = ("right",) * len(heads)
+    return str(tabulate(body, heads, tablefmt="pipe", colalign=align, disable_numparse=True))
+
+
+def _numbers(option: str, text: str, kind: Callable[[str], N], above: N, problems: list[str]) -> list[N]:
+    """The numbers of an option; a problem is said where one is none, or not above the least."""
+    try:
+        values = [kind(part.strip()) for part in text.split(",")]
+    except ValueError:
+        values = []
+    if not values or not all(isfinite(value) and above < value <= 10_000 for value in values):
+        problems.append(f"{option} {text!r:.80}: write numbers above {above} with commas between")
+        return []
+    return values

@@ -1,0 +1,1 @@
+"""Starting a process and talking to it."""
