@@ -26,7 +26,7 @@ report:
 
 # The golden reports in tests/golden/report, with the made-up results they tell of. Read what changed.
 golden:
-	python -m tests.golden_report
+	python -m tests.support.golden_report
 
 # The counts of kdbench's own models, kdbench/cost/counts.json: after a model was added or changed. A minute.
 costs:

@@ -12,8 +12,8 @@ from hypothesis import settings
 from msgspec import Struct
 
 from kdbench.cli import main
-from tests.project import AS_PRINTED, make_project, store
-from tests.server import Server
+from tests.support.project import AS_PRINTED, make_project, store
+from tests.support.server import Server
 
 settings.register_profile("kdbench", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("kdbench")

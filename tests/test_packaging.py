@@ -1,9 +1,9 @@
 """What an installation that is not editable holds."""
 
 import tomllib
-from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+from tests.support.places import ROOT
+
 HOME = ROOT / "kdbench"
 
 

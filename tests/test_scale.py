@@ -19,10 +19,10 @@ from kdbench.report import gather, terminal
 from kdbench.report.markdown import markdown
 from kdbench.suite.load import load_suite
 from kdbench.verdict import judge
-from tests.build import make_result
-from tests.project import make_project
+from tests.support.build import make_result
+from tests.support.places import ROOT
+from tests.support.project import make_project
 
-ROOT = Path(__file__).parents[1]
 HEAD = """\
 [suite]
 paper = "A large paper"

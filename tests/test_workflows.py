@@ -13,10 +13,10 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from kdbench.store.records import load_result, save_result
-from tests.build import make_result
-from tests.project import SUITE, change, write_suite
+from tests.support.build import make_result
+from tests.support.places import ROOT
+from tests.support.project import SUITE, change, write_suite
 
-ROOT = Path(__file__).parents[1]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 BARE = change(
     ("top1 = 90.0", "note = 'a'"),

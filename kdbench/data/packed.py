@@ -28,7 +28,7 @@ CONTENT = {
     "digits": "17140c6de8859627c29aa989a871ff797c7f099bf19db2ef70174640ad4b55f6",
     "cifar100": "6aa2d9990d81e3363db3ac69b29171d2e4369b96359a9bcec4cdc07e0d3df764",
 }
-"""The content digest of each pack that could be measured, from the official files (tests/test_data_cifar.py).
+"""The content digest of each pack that could be measured, from the official files (tests/data/test_cifar.py).
 
 CIFAR-10 could not be: its content is held by the md5 of its official files alone.
 """

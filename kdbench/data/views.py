@@ -2,7 +2,7 @@
 
 The order is that of Tf-KD's released code: RandomCrop with zero padding, RandomHorizontalFlip,
 RandomRotation (nearest neighbour, zero fill), ToTensor, Normalize. For the same draws every pixel equals
-that of torchvision's transforms on PIL images, bit for bit (tests/test_views.py).
+that of torchvision's transforms on PIL images, bit for bit (tests/data/test_views.py).
 
 Attains 60,000 to 80,000 views/s of 3x32x32 images at batch 128 on one CPU thread.
 """

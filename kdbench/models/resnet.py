@@ -2,7 +2,7 @@
 
 Sources: He et al., Deep Residual Learning (1512.03385); Xie et al., Aggregated Residual Transformations
 (1611.05431); as released for Tf-KD (1909.11723) in `model/resnet.py` and `model/resnext.py`. Apart from the
-stem and the initialisation they are torchvision's networks (tests/test_models_torchvision.py).
+stem and the initialisation they are torchvision's networks (tests/models/test_torchvision.py).
 """
 
 from collections.abc import Callable

@@ -60,7 +60,7 @@ def estimate(runs: Sequence[Run], world: "World") -> float:
 
     Weights and the optimizer's state are every member's own and stay. Gradients and activations live from a
     member's forward pass to its step: there is room for the largest. The data are there once, and so is the
-    teacher. Held against measured peaks by tests/test_memory.py.
+    teacher. Held against measured peaks by tests/training/test_memory.py.
     """
     needs = [_need(run, world) for run in runs]
     recipe, entry = runs[0].recipe, catalog.find("datasets", runs[0].dataset)

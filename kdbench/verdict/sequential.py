@@ -13,7 +13,7 @@ look to look by numerical integration (Armitage, McPherson and Rowe, J. R. Stati
 
 The levels are used for the p-values of t tests (the significance-level approach: Jennison and Turnbull,
 Group Sequential Methods, 2000, Sec. 4.4). With few seeds that loses something: of 5 % spent on the normal
-scale up to 6.2 % become wrong. So 4 % are spent, and at most 5 % are: tests/test_sequential.py draws them.
+scale up to 6.2 % become wrong. So 4 % are spent, and at most 5 % are: tests/verdict/test_sequential.py draws them.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

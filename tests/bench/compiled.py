@@ -9,11 +9,12 @@ turns (ratios.py). Needs CIFAR-100, in KDBENCH_DATA. Nothing is kept.
 import argparse
 import os
 import sys
-from pathlib import Path
 from statistics import median
 from time import perf_counter
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
+from tests.support.places import ROOT
+
+sys.path.insert(0, str(ROOT))
 
 from tests.bench.ratios import MOBILENET, SHUFFLENET, Case, Side
 

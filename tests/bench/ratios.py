@@ -29,17 +29,18 @@ from statistics import median
 from time import perf_counter, process_time
 from typing import Any, NamedTuple
 
-ROOT = Path(__file__).parents[2]
+from tests.support.places import ROOT
+
 sys.path.insert(0, str(ROOT))
 
-import msgspec  # noqa: E402 - after the path
-from msgspec import Struct  # noqa: E402
+import msgspec
+from msgspec import Struct
 
-from kdbench.device import Device, device_at_hand  # noqa: E402
-from kdbench.machine import Local, Machine  # noqa: E402
-from kdbench.spec.runs import Loss, Precision, Run  # noqa: E402
-from kdbench.store.records import write  # noqa: E402
-from kdbench.workers.process import Worker, prepare_worker  # noqa: E402
+from kdbench.device import Device, device_at_hand
+from kdbench.machine import Local, Machine
+from kdbench.spec.runs import Loss, Precision, Run
+from kdbench.store.records import write
+from kdbench.workers.process import Worker, prepare_worker
 
 SIDES = "tests.bench.sides"
 """What each side does, by name: functions of a case, in a file that imports torch."""

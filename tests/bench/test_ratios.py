@@ -14,8 +14,8 @@ from kdbench.device import Device
 from kdbench.models.output import Output
 from kdbench.spec.runs import Loss, Run
 from tests.bench import ratios, reference_step, sides
-from tests.build import make_run
-from tests.devices import DEVICES
+from tests.support.build import make_run
+from tests.support.devices import DEVICES
 
 KD = Loss("kd_released", {"alpha": 0.95, "tau": 20.0})
 REG = Loss("tfkd_reg_released", {"alpha": 0.1, "tau": 20.0, "a": 0.99, "multiplier": 100.0})

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from kdbench.training.world import World
-from tests.faults.project import make_world
+from tests.support.faults.project import make_world
 
 
 @pytest.fixture(scope="module")

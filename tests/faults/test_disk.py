@@ -15,7 +15,7 @@ from kdbench.spec.results import RESULT_SCHEMA
 from kdbench.store import mounts
 from kdbench.store.records import check_writable, index, load_failure, load_result
 from kdbench.training.world import World
-from tests.faults.project import digits, epochs, events, failure, make_world, numbers
+from tests.support.faults.project import digits, epochs, events, failure, make_world, numbers
 
 FULL = "No space left on device; make room, and run it again: what is finished is kept"
 RUN = digits()

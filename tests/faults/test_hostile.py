@@ -17,9 +17,9 @@ from kdbench.spec.results import Failure
 from kdbench.store.records import index, load_failure, load_failures, load_result, save_failure, save_result
 from kdbench.suite.load import MOST_ROWS, load_suite
 from kdbench.toml import LARGEST_FILE, Place
-from tests.build import make_result, make_run
-from tests.faults.targets import TARGETS, refused
-from tests.project import SUITE
+from tests.support.build import make_result, make_run
+from tests.support.faults.targets import TARGETS, refused
+from tests.support.project import SUITE
 
 RUN = make_run(teacher=make_run("resnet18"))
 HEAD = SUITE.partition("[[table]]")[0]

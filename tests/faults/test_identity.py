@@ -20,11 +20,12 @@ from kdbench.training.checkpoint import checkpoints
 from kdbench.training.fingerprint import compute
 from kdbench.training.job import do
 from kdbench.training.world import World, environment, open_world
-from tests.build import KD, make_result, make_run
-from tests.faults.pins import PINS, SUITES, ids
-from tests.faults.project import digits, epochs, events, failure, numbers
+from tests.support.build import KD, make_result, make_run
+from tests.support.faults.pins import PINS, SUITES, ids
+from tests.support.faults.project import digits, epochs, events, failure, numbers
+from tests.support.places import ROOT
 
-SCHEMAS = Path(__file__).with_name("schemas")
+SCHEMAS = ROOT / "tests" / "faults" / "schemas"
 TEACHER = digits()
 STUDENT = digits(KD, Teacher(TEACHER, 4))
 
@@ -116,8 +117,8 @@ def test_result_that_another_process_writes_meanwhile_is_not_overwritten(
 @pytest.mark.parametrize("path", SUITES, ids=lambda path: path.stem)
 def test_ids_of_a_sample_of_every_suite_are_pinned(path: Path) -> None:
     pins = json.loads(PINS.read_bytes())
-    assert pins["protocol"] == PROTOCOL, "PROTOCOL was raised: run `python tests/faults/pins.py`"
-    assert path.stem in pins["suites"], "a new suite: run `python tests/faults/pins.py`"
+    assert pins["protocol"] == PROTOCOL, "PROTOCOL was raised: run `python tests/support/faults/pins.py`"
+    assert path.stem in pins["suites"], "a new suite: run `python tests/support/faults/pins.py`"
     assert ids(path) == pins["suites"][path.stem]
 
 

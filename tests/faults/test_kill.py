@@ -3,20 +3,20 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-from tests.faults.kill import PHASES, Life, Word
+from tests.support.faults.kill import PHASES, Life, Word
+from tests.support.places import ROOT
 
-KILL = Path(__file__).with_name("kill.py")
+KILL = ROOT / "tests" / "support" / "faults" / "kill.py"
 
 
 @pytest.mark.slow
 def test_twenty_kills_lose_nothing() -> None:
     done = subprocess.run(
         [sys.executable, str(KILL), "--times", "20", "--json"],
-        cwd=KILL.parents[2],
+        cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,

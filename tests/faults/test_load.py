@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.faults.load import queue, time_status
+from tests.support.faults.load import queue, time_status
 
 
 @pytest.mark.slow

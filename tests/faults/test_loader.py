@@ -8,7 +8,7 @@ from torch import Tensor
 
 from kdbench.data.boxes import Framing, centre
 from kdbench.training.world import World
-from tests.faults.project import digits, epochs, events, failure, make_world, numbers
+from tests.support.faults.project import digits, epochs, events, failure, make_world, numbers
 
 RUN = digits(size=8, flip=True)
 VIEWS = 64

@@ -16,7 +16,7 @@ from kdbench.store import lease
 from kdbench.store.lease import Holder, owner
 from kdbench.store.records import index, load_result, newest_checkpoint
 from kdbench.training.world import World
-from tests.faults.project import (
+from tests.support.faults.project import (
     ROOT,
     digits,
     epochs,
@@ -34,7 +34,7 @@ import sys
 from pathlib import Path
 from kdbench.store import lease
 lease.kernel = lambda: "another machine"
-from tests.faults.project import digits, events, make_world
+from tests.support.faults.project import digits, events, make_world
 world = make_world(Path(sys.argv[1]), Path(sys.argv[2]))
 print("begins", flush=True)
 print(type(events(world, digits(epochs=400))[-1]).__name__, flush=True)

@@ -17,8 +17,9 @@ from kdbench.spec.results import Failure
 from kdbench.store.records import index, save_failure
 from kdbench.suite.load import load_suite
 from tests.conftest import Command
+from tests.support.places import ROOT
 
-PROFILE = Path(__file__).parents[2] / "slurm" / "plain.toml"
+PROFILE = ROOT / "slurm" / "plain.toml"
 
 
 @pytest.fixture

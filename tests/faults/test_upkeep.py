@@ -17,7 +17,7 @@ from kdbench.store.lease import Watch, take
 from kdbench.store.records import digest, index, load_result, save_failure
 from kdbench.suite.load import load_suite
 from kdbench.training.notebook import train
-from tests.project import SUITE, change, make_project
+from tests.support.project import SUITE, change, make_project
 
 SMALL = change(
     ("epochs = 3", "epochs = 2\ntrain_size = 64\ntest_size = 64"), ("seeds = 2", "seeds = 1"), suite=SUITE

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.slurm.project import Project
+from tests.support.places import ROOT
+from tests.support.slurm import Project
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = ROOT
 SCRIPT = REPOSITORY / "slurm" / "dev-cluster.sh"
 
 

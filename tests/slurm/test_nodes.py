@@ -5,7 +5,7 @@ import signal
 from pathlib import Path
 
 from kdbench.store.records import index, load_result
-from tests.slurm.project import ALONE, Project, curves, slurm
+from tests.support.slurm import ALONE, Project, curves, slurm
 
 SHARED = ALONE.replace('"digits_cnn"', '"digits_cnn", recipe = { parts = 4 }')
 

@@ -1,0 +1,125 @@
+"""Inside a job, without a cluster: workers that die, seats and GPUs, teachers that are not there."""
+
+import operator
+from collections.abc import Iterator
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from msgspec.structs import replace
+
+from kdbench.cluster.node import Here, NodeExecutor, Task, Work, blocked
+from kdbench.machine import Folders, Machine
+from kdbench.spec.events import Blocked, Died, Event, Failed, Job, Update
+from kdbench.spec.results import Failure
+from kdbench.store.records import save_failure
+from kdbench.workers.process import Worker
+from tests.support.build import CE, make_run
+from tests.support.places import ROOT
+
+if TYPE_CHECKING:
+    from kdbench.spec.runs import Run
+
+TEACHER = make_run("resnet18", 0, CE)
+STUDENT = make_run(teacher=TEACHER)
+
+
+class Dying(NodeExecutor):
+    """Its workers end before they look at their run."""
+
+    def start_worker(self) -> Worker:
+        """One that compares its pipe with its machine, and ends."""
+        worker = Worker(self.machine, operator.is_)
+        self.seats[worker] = 0
+        return worker
+
+
+def lose(pipe: Connection, _: Machine) -> None:
+    """A worker each of whose runs loses another of its processes."""
+    while True:
+        for job in pipe.recv():
+            pipe.send(Died(job.run.id, "process 2 of the run died (SIGKILL)"))
+
+
+class Losing(NodeExecutor):
+    """Its workers are such."""
+
+    def make_worker(self, gpu: str | None) -> Worker:
+        """One that imports this file, wherever pytest was started."""
+        assert gpu is None
+        return Worker(self.machine, lose)
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Work:
+    """A job that trains one student."""
+    machine = Machine(root=str(tmp_path), folders=Folders())
+    return Work(machine, (Task(Job(STUDENT), 2),), {TEACHER.id: (2,)}, 1, 10, 60)
+
+
+def events(executor: NodeExecutor) -> Iterator[Event]:
+    """What happens, until nothing more can."""
+    executor.submit((Job(STUDENT),))
+    while any(worker.jobs for worker in executor.workers):
+        yield from executor.events(1.0)
+
+
+def test_worker_that_dies_at_once_is_not_started_for_ever(work: Work) -> None:
+    executor = Dying(Here(work, "1", "n1", 0.0))
+    (event,) = events(executor)
+    assert isinstance(event, Failed)
+    assert "the worker process died" in event.failure.cause
+    assert executor.crashes[STUDENT.id] == 3
+    assert (work.machine.results / "cifar100").is_dir()
+
+
+def test_run_that_loses_another_process_is_tried_again_as_one_whose_worker_died(
+    work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT))
+    executor = Losing(Here(work, "1", "n1", 0.0))
+    (event,) = events(executor)
+    assert isinstance(event, Failed)
+    assert event.failure.cause == "process 2 of the run died (SIGKILL) in epoch 1 of 2"
+    assert executor.crashes[STUDENT.id] == 3
+    executor.close()
+
+
+def test_student_of_a_failed_teacher_is_blocked(work: Work) -> None:
+    save_failure(work.machine.results, Failure(id=TEACHER.id, run=TEACHER, cause="diverged", log=""))
+    assert blocked(Job(STUDENT), work, never) == Blocked(STUDENT.id, TEACHER.id)
+
+
+def test_missing_teacher_is_trained_first(work: Work) -> None:
+    trained: list[Run] = []
+
+    def train(job: Job) -> Event:
+        trained.append(job.run)
+        return Update(job.run.id, 2, 90.0, 1.0)
+
+    assert blocked(Job(STUDENT), work, train) is None
+    assert trained == [TEACHER]
+
+
+def test_damaged_weights_do_not_count(work: Work) -> None:
+    damaged = work.machine.scratch / "weights" / TEACHER.id / f"2.{'0' * 64}.safetensors"
+    damaged.parent.mkdir(parents=True)
+    damaged.write_bytes(b"half of it")
+    assert blocked(Job(STUDENT), work, lambda job: Update(job.run.id, 2, 90.0, 1.0)) is None
+    assert not damaged.exists()
+
+
+def test_run_without_a_teacher_waits_for_nobody(work: Work) -> None:
+    assert blocked(Job(TEACHER), work, never) is None
+
+
+@pytest.mark.parametrize(("spent", "cause"), [(60.0, "stopped"), (590.0, "time")])
+def test_cause_of_a_signal(work: Work, monkeypatch: pytest.MonkeyPatch, spent: float, cause: str) -> None:
+    monkeypatch.setattr("kdbench.cluster.node.time.time", lambda: spent)
+    assert Here(replace(work, minutes=10), "1", "n1", 0.0).cause == cause
+
+
+def never(job: Job) -> Event:
+    """Nothing may be trained."""
+    raise AssertionError(job)

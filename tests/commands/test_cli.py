@@ -1,0 +1,640 @@
+"""Every command on a throw-away project: what it prints, what it exits with, what it says of bad input."""
+
+import subprocess
+import sys
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from kdbench.cli import cli
+from kdbench.plan.expand import expand
+from kdbench.spec.results import Failure
+from kdbench.store.records import save_failure, save_result
+from kdbench.suite.load import load_suite
+from kdbench.version import __version__
+from tests.conftest import Command, Outcome
+from tests.support.build import make_result
+from tests.support.places import SUITES
+from tests.support.project import AS_PRINTED, SUITE, change, store, write_suite
+
+KD = "1.kd/digits_mlp:digits_cnn"
+
+
+# What each command prints.
+
+
+def test_plan_says_what_is_trained(kdbench: Command) -> None:
+    done = kdbench("plan", "suites/small")
+    assert done.code == 0
+    assert done.out.startswith("small: 3 rows; 0 runs stored, 6 to train\n")
+    assert done.out.count("digits_mlp-kd_released-digits_cnn") == 2
+
+
+@pytest.mark.usefixtures("stored")
+def test_plan_of_all_stored_has_nothing_to_train(kdbench: Command) -> None:
+    assert kdbench("plan", "suites/small").out == "small: 3 rows; 6 runs stored, 0 to train\n"
+
+
+def test_plan_for_programs_has_teachers_first(kdbench: Command) -> None:
+    runs = kdbench("plan", "suites/small", "--rows", KD, "--seeds", "4", "--json").json
+    assert [(each["run"]["student"], each["run"]["seed"]) for each in runs] == [
+        ("digits_cnn", 4),
+        ("digits_mlp", 4),
+    ]
+
+
+def test_plan_as_printed_has_the_printed_loss(kdbench: Command) -> None:
+    assert "digits_mlp-kd-digits_cnn" in kdbench("plan", "suites/small", "--as", "printed").out
+
+
+@pytest.mark.usefixtures("stored")
+def test_plan_of_settings_has_other_runs(kdbench: Command) -> None:
+    for words in (["--set", "epochs=2"], ["--smoke"]):
+        assert "0 runs stored" in kdbench("plan", "suites/small", *words).out
+
+
+def test_dry_run_trains_nothing(kdbench: Command, project: Path) -> None:
+    done = kdbench("run", "suites/small", "--dry-run")
+    assert (done.code, "6 to train" in done.out) == (0, True)
+    assert not (project / "results").exists()
+
+
+@pytest.mark.usefixtures("stored")
+def test_run_of_all_stored_prints_the_report(kdbench: Command) -> None:
+    done = kdbench("run", "suites/small")
+    assert (done.code, done.out.splitlines()[0]) == (0, "# A paper")
+    assert "6 runs stored, 0 to train" in done.err
+
+
+def test_status_counts(kdbench: Command, project: Path) -> None:
+    store(project, project / "suites" / "small.toml", {"1.base/digits_cnn": 95.0})
+    assert kdbench("status", "suites/small").out.startswith("2 done, 4 waiting")
+
+
+def test_status_names_the_cause_of_a_failure(kdbench: Command, project: Path) -> None:
+    fail(project)
+    done = kdbench("status", "suites/small", "--rows", KD)
+    assert "loss is NaN (logs/a.txt)" in done.out
+    assert "blocked" in done.out
+
+
+@pytest.mark.usefixtures("stored")
+def test_status_for_programs(kdbench: Command) -> None:
+    assert {state["state"] for state in kdbench("status", "suites/small", "--json").json} == {"done"}
+
+
+@pytest.mark.usefixtures("stored")
+def test_check_says_each_verdict(kdbench: Command) -> None:
+    done = kdbench("check", "suites/small")
+    assert done.code == 0
+    assert "3 of 3 accuracies reproduced" in done.out
+
+
+@pytest.mark.usefixtures("stored")
+def test_check_for_programs(kdbench: Command) -> None:
+    checks = kdbench("check", "suites/small", "--json").json
+    assert [check["top1"]["word"] for check in checks] == ["reproduced"] * 3
+
+
+@pytest.mark.usefixtures("stored")
+def test_report_is_markdown(kdbench: Command) -> None:
+    out = kdbench("report", "suites/small").out
+    assert [line for line in out.splitlines() if line.startswith("## Table")] == [
+        "## Table 1.base",
+        "## Table 1.kd",
+    ]
+
+
+def test_report_goes_to_a_file(kdbench: Command, stored: Path) -> None:
+    done = kdbench("report", "suites/small", "-o", "a/report.md")
+    assert (done.code, done.out) == (0, "")
+    assert (stored / "a" / "report.md").read_text(encoding="utf-8") + "\n" == kdbench(
+        "report", "suites/small"
+    ).out
+
+
+def test_report_names_the_command_that_makes_it(kdbench: Command) -> None:
+    words = ["suites/small", "--rows", "1.*", "--seeds", "0,1", "--as", "printed", "--set", "epochs=2"]
+    out = kdbench("report", *words, "--format", "markdown").out
+    for command in ("run", "report"):
+        assert f"    kdbench {command} suites/small --rows '1.*' {' '.join(words[3:])}" in out
+
+
+def test_lint_finds_what_does_not_add_up(kdbench: Command, project: Path) -> None:
+    write_suite(project, change(("gain = 2.0", "gain = 2.5, sic = true")))
+    done = kdbench("lint", "suites/small")
+    assert (done.code, "the printed gain is 2.50, but 92.00 - 90.00 is 2.00" in done.out) == (0, True)
+
+
+def test_lint_for_programs(kdbench: Command, project: Path) -> None:
+    write_suite(project, change(("gain = 2.0", "gain = 2.5, sic = true")))
+    (findings,) = kdbench("lint", "suites/small", "--json").json.values()
+    assert [finding["rule"] for finding in findings] == ["gain-differs"]
+
+
+def test_list_suites(kdbench: Command) -> None:
+    assert kdbench("list", "suites").out.splitlines()[1].split() == [
+        "suites/small",
+        "3",
+        "digits",
+        "A",
+        "paper",
+    ]
+    assert [suite["rows"] for suite in kdbench("list", "suites", "--json").json] == [3]
+
+
+def test_list_rows_gives_addresses_that_show_takes(kdbench: Command) -> None:
+    lines = kdbench("list", "rows", "suites/small").out.splitlines()[1:]
+    assert [line.split()[0] for line in lines] == [f"suites/small/{name}" for name in AS_PRINTED]
+    assert all(kdbench("show", line.split()[0]).code == 0 for line in lines)
+
+
+def test_list_rows_for_programs(kdbench: Command) -> None:
+    assert [row["name"] for row in kdbench("list", "rows", "suites/small", "--json").json] == list(AS_PRINTED)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [("losses", "tfkd_reg"), ("models", "resnet18"), ("datasets", "digits")]
+)
+def test_list_of_the_catalog(kdbench: Command, kind: str, name: str) -> None:
+    assert any(line.startswith(name) for line in kdbench("list", kind).out.splitlines())
+    assert name in kdbench("list", kind, "--json").json
+
+
+def test_show_tells_the_objective_the_reference_and_the_deltas(kdbench: Command) -> None:
+    out = kdbench("show", f"suites/small/{KD}").out
+    for told in (
+        "α τ² / K · D_KL(p^t_τ, p_τ)",
+        "top1 92.00, gain +2.00",
+        "code.py:1",
+        "another loss",
+        "epochs = 3",
+    ):
+        assert told in out
+
+
+def test_show_takes_an_address_without_suites(kdbench: Command) -> None:
+    assert kdbench("show", f"small/{KD}").out == kdbench("show", f"suites/small/{KD}").out
+
+
+def test_show_takes_an_absolute_address(kdbench: Command, project: Path) -> None:
+    assert kdbench("show", f"{project}/suites/small/{KD}").code == 0
+
+
+def test_show_for_programs(kdbench: Command) -> None:
+    shown = kdbench("show", f"small/{KD}", "--as", "printed", "--json").json
+    assert [run["loss"]["name"] for run in shown["runs"].values()] == ["kd", "kd"]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_is_a_script_for_the_shell(kdbench: Command, shell: str) -> None:
+    out = kdbench("completion", shell).out
+    assert f"_KDBENCH_COMPLETE={shell}_complete" in out
+
+
+def test_completion_knows_the_suites(project: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "kdbench"],
+        cwd=project,
+        env={
+            "_KDBENCH_COMPLETE": "bash_complete",
+            "COMP_WORDS": "kdbench plan su",
+            "COMP_CWORD": "2",
+            "PATH": "",
+        },
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "plain,suites/small\n"
+
+
+def test_data_where_says_who_named_the_folder(kdbench: Command, project: Path) -> None:
+    assert kdbench("data", "where").out == f"{project / 'data'} (KDBENCH_DATA)\n"
+
+
+def test_data_list_names_every_data_set(kdbench: Command) -> None:
+    assert [line.split()[0] for line in kdbench("data", "list").out.splitlines()[1:]] == [
+        "digits",
+        "cifar10",
+        "cifar100",
+        "cifar100_coarse",
+        "tinyimagenet",
+        "cub200",
+        "cars",
+        "imagenet",
+    ]
+    assert {row["state"] for row in kdbench("data", "list", "--json").json} == {"missing"}
+
+
+@pytest.mark.slow
+def test_data_of_the_quickstart_need_no_network(kdbench: Command) -> None:
+    assert kdbench("data", "fetch", "digits", "--offline").code == 0
+    assert kdbench("data", "verify", "digits").out.startswith("digits: ")
+
+
+def test_version_and_help(kdbench: Command) -> None:
+    assert kdbench("--version").out.split()[-1] == __version__
+    assert kdbench("-h").out == kdbench("--help").out
+
+
+# The JSON Schema.
+
+
+def conforms(value: Any, schema: dict[str, Any], whole: dict[str, Any]) -> bool:  # noqa: ANN401 - any TOML
+    """Whether a value has the shape that a schema says: references, types, keys, items."""
+    if "$ref" in schema:
+        return conforms(value, whole["$defs"][schema["$ref"].rpartition("/")[2]], whole)
+    if "anyOf" in schema:
+        return any(conforms(value, each, whole) for each in schema["anyOf"])
+    if "enum" in schema:
+        return value in schema["enum"]
+    kinds = {
+        "object": dict,
+        "array": list,
+        "string": str,
+        "boolean": bool,
+        "integer": int,
+        "number": (int, float),
+    }
+    kind: Any = kinds.get(schema.get("type", ""), object)
+    if not isinstance(value, kind):
+        return schema.get("type") == "null" and value is None
+    if isinstance(value, dict):
+        known, more = schema.get("properties", {}), schema.get("additionalProperties", {})
+        inside = [conforms(each, known.get(key, more or {}), whole) for key, each in value.items()]
+        allowed = more is not False or value.keys() <= known.keys()
+        return allowed and all(inside) and set(schema.get("required", ())) <= value.keys()
+    items = schema.get("items")
+    return not isinstance(value, list) or not items or all(conforms(each, items, whole) for each in value)
+
+
+SHIPPED = sorted(SUITES.glob("*.toml"))
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_schema_accepts_the_shipped_suites(kdbench: Command, path: Path) -> None:
+    schema = kdbench("schema").json
+    assert conforms(tomllib.loads(path.read_text(encoding="utf-8")), schema, schema)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("epochs = 3", 'epochs = "3"'),
+        ('paper = "A paper"\n', ""),
+        ("seeds = 2", "seed = 2"),
+        ("lr = 0.1", "lrs = 0.1"),
+        ("gain = 2.0", "gian = 2.0"),
+        ("[tolerance]", "[tolerence]"),
+    ],
+)
+def test_schema_refuses_what_the_loader_refuses(kdbench: Command, old: str, new: str) -> None:
+    schema = kdbench("schema").json
+    assert not conforms(tomllib.loads(change((old, new))), schema, schema)
+
+
+# Bad input: exit code 2, one line for each mistake on standard error, no traceback.
+
+
+def lines_of_bad_input(done: Outcome) -> list[str]:
+    """What a command said of its bad input."""
+    assert (done.code, done.out) == (2, "")
+    lines = done.err.splitlines()
+    assert all(line.startswith("error: ") for line in lines), done.err
+    return [line.removeprefix("error: ") for line in lines]
+
+
+@pytest.mark.parametrize("command", ["run", "plan", "status", "check", "report", "lint"])
+def test_no_such_suite(kdbench: Command, command: str) -> None:
+    assert lines_of_bad_input(kdbench(command, "suites/smal")) == [
+        "no such suite: suites/smal. Did you mean suites/small? There are: suites/small"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["plan", "suites/small", "--seeds", "2-1"], "--seeds '2-1': a range rises"),
+        (
+            ["plan", "suites/small", "--seeds", "x"],
+            "--seeds 'x': seeds are whole numbers from 0; write 0-2, 0,3,5 or 4",
+        ),
+        (
+            ["plan", "suites/small", "--set", "epochs"],
+            "--set 'epochs': write key=value, for example --set epochs=5",
+        ),
+        (["plan", "suites/small", "--set", "epoch=5"], "--set: unknown key 'epoch'. Did you mean 'epochs'?"),
+        (["plan", "suites/small", "--set", "epochs=0"], "--set: epochs = 0: expected a whole number >= 1"),
+        (
+            ["plan", "suites/small", "--set", "optimizer=adam"],
+            "--set optimizer: 'adam' is no value; text goes in quotes",
+        ),
+        (
+            ["plan", "suites/small", "--rows", "9.*"],
+            "suites/small.toml: no row is named like '9.*'; see `kdbench list rows",
+        ),
+        (
+            ["show", "suites/small/1.kd/digits_mlp:digits_cn"],
+            f"suites/small.toml: unknown row '{KD[:-1]}'. Did you mean '{KD}'?",
+        ),
+        (["show", "smal/1.kd/digits_mlp"], "no such suite: smal. Did you mean suites/small?"),
+        (["show", "small"], "no such row: small; write SUITE/ROW as `kdbench list rows SUITE` prints it"),
+        (["data", "fetch", "cifar11"], "unknown data set 'cifar11'. Did you mean 'cifar10'?"),
+        (["data", "verify", "cifar10"], "cifar10 is not packed in "),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_bad_input_is_told_in_one_line(kdbench: Command, words: list[str], said: str) -> None:
+    (line,) = lines_of_bad_input(kdbench(*words))
+    assert line.startswith(said)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["nonsense"],
+        ["plan"],
+        ["plan", "suites/small", "--as", "guessed"],
+        ["plan", "suites/small", "--nonsense"],
+        ["run", "suites/small", "--jobs", "0"],
+        ["list", "suites", "nowhere"],
+        ["completion", "tcsh"],
+    ],
+    ids=" ".join,
+)
+def test_bad_usage_exits_with_2(kdbench: Command, words: list[str]) -> None:
+    done = kdbench(*words)
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith("Usage: kdbench ")
+
+
+def test_mistakes_of_a_suite_are_a_line_each(kdbench: Command, project: Path) -> None:
+    write_suite(project, change(("epochs = 3", "epochs = 0"), ("gain = 2.0", "gain = 2.5"), ("tau", "tua")))
+    assert len(lines_of_bad_input(kdbench("plan", "suites/small"))) == 4
+
+
+def test_mistakes_of_benchmark_toml_are_a_line_each(kdbench: Command, project: Path) -> None:
+    (project / "benchmark.toml").write_text("[local]\nslots = 0\n[folder]\n", encoding="utf-8")
+    assert len(lines_of_bad_input(kdbench("plan", "suites/small"))) == 2
+
+
+@pytest.mark.slow
+def test_data_missing_offline_is_told_before_anything_is_trained(kdbench: Command, project: Path) -> None:
+    suite = change(('"digits"\n', '"cifar10"\n'), ("digits_mlp", "resnet18"), ("digits_mlp", "resnet18"))
+    write_suite(project, suite.replace("digits_cnn", "mobilenetv2"))
+    done = kdbench("run", "suites/small", "--offline")
+    assert (done.code, done.out) == (2, "")
+    assert [line for line in done.err.splitlines() if line.startswith("error: ")] == done.err.splitlines()[
+        -1:
+    ]
+    assert "cifar-10" in done.err.splitlines()[-1]
+    assert not list((project / "results").rglob("*.json"))
+
+
+def test_results_folder_that_cannot_be_written(kdbench: Command, project: Path) -> None:
+    (project / "results").write_text("", encoding="utf-8")
+    done = kdbench("run", "suites/small")
+    assert (done.code, done.out) == (2, "")
+    assert "cannot be written: " in done.err.splitlines()[-1]
+
+
+def test_report_that_cannot_be_written(kdbench: Command, project: Path) -> None:
+    (project / "a").write_text("", encoding="utf-8")
+    (line,) = lines_of_bad_input(kdbench("report", "suites/small", "-o", "a/report.md"))
+    assert line.startswith("a/report.md: cannot be written: ")
+
+
+@pytest.mark.parametrize("command", ["check", "report"])
+def test_results_of_another_schema_are_refused(kdbench: Command, stored: Path, command: str) -> None:
+    for path in (stored / "results" / "digits").iterdir():
+        text = path.read_text(encoding="utf-8")
+        path.write_text(text.replace('"schema": 1', '"schema": 2'), encoding="utf-8")
+    lines = lines_of_bad_input(kdbench(command, "suites/small"))
+    assert len(lines) == 6
+    assert all("result of schema 2, which is newer; update kdbench" in line for line in lines)
+
+
+# Exit codes of verdicts.
+
+
+def fail(project: Path) -> None:
+    """Record that the first run of digits_cnn, which teaches, failed."""
+    run = store(project, project / "suites" / "small.toml", {"1.base/digits_cnn": 95.0})[0]
+    next((project / "results" / "digits").glob(f"*{run.id}.json")).unlink()
+    save_failure(project / "results", Failure(id=run.id, run=run, cause="loss is NaN", log="logs/a.txt"))
+
+
+@pytest.mark.parametrize(
+    ("off", "code", "strict"),
+    [(0.0, 0, 0), (0.4, 0, 0), (0.6, 1, 1), (-0.6, 1, 1)],
+)
+def test_check_exits_by_its_verdicts(
+    kdbench: Command, project: Path, off: float, code: int, strict: int
+) -> None:
+    values = {name: top1 + off for name, top1 in AS_PRINTED.items()}
+    store(project, project / "suites" / "small.toml", values)
+    assert [kdbench("check", "suites/small", *words).code for words in ([], ["--strict"])] == [code, strict]
+
+
+def test_check_of_nothing_stored_is_well_but_not_strictly(kdbench: Command) -> None:
+    assert [kdbench("check", "suites/small", *words).code for words in ([], ["--strict"])] == [0, 1]
+
+
+def test_check_of_a_failed_teacher_exits_with_1(kdbench: Command, project: Path) -> None:
+    fail(project)
+    done = kdbench("check", "suites/small", "--rows", KD)
+    assert (done.code, "blocked" in done.out, "loss is NaN" in done.out) == (1, True, True)
+
+
+def test_check_looks_only_at_the_rows_asked_for(kdbench: Command, project: Path) -> None:
+    store(project, project / "suites" / "small.toml", AS_PRINTED | {"1.base/digits_cnn": 80.0})
+    assert [kdbench("check", "suites/small", "--rows", rows).code for rows in ("*", KD)] == [1, 0]
+
+
+def test_check_of_settings_holds_nothing_against_the_paper(kdbench: Command, project: Path) -> None:
+    plan = kdbench("plan", "suites/small", "--set", "epochs=2", "--json").json
+    assert plan[0]["run"]["recipe"]["epochs"] == 2
+    store(project, project / "suites" / "small.toml", AS_PRINTED | {"1.base/digits_cnn": 80.0})
+    assert kdbench("check", "suites/small", "--set", "epochs=2").code == 0
+
+
+def test_repeat_that_differs_is_told(kdbench: Command, project: Path) -> None:
+    run = store(project, project / "suites" / "small.toml", AS_PRINTED)[0]
+    save_result(project / "results", make_result(run, 10.0, 20.0, 30.0))
+    assert kdbench("check", "suites/small", "--json").json[0]["repeats"]
+
+
+def curve(project: Path, path: Path, values: Mapping[str, tuple[float, float, float]]) -> None:
+    """Results of three epochs for the rows of the small suite."""
+    for cell in expand(load_suite(path)):
+        for run in cell.runs if cell.row.name in values else ():
+            save_result(project / "results", make_result(run, *values[cell.row.name]))
+
+
+def test_reading_changes_the_verdict_and_trains_nothing(kdbench: Command, project: Path) -> None:
+    curve(project, project / "suites" / "small.toml", {"1.base/digits_mlp": (80.0, 90.0, 70.0)})
+    words = [
+        kdbench("check", "suites/small", "--json", *reading).json[0]["top1"]["word"]
+        for reading in ([], ["--reading", "best"], ["--reading", "2"], ["--reading", "1"])
+    ]
+    assert words == ["below", "reproduced", "reproduced", "below"]
+
+
+def test_reading_stands_in_the_command_of_the_report(kdbench: Command) -> None:
+    report = kdbench("report", "suites/small", "--reading", "best", "--holm").out
+    assert "kdbench run suites/small --reading best --holm" in report
+
+
+def test_reading_leaves_an_epoch_that_is_printed(kdbench: Command, project: Path) -> None:
+    path = write_suite(project, change(("top1 = 90.0", "top1 = 80.0, reading = 1")))
+    curve(project, path, {"1.base/digits_mlp@1": (80.0, 90.0, 70.0)})
+    check = kdbench("check", "suites/small", "--reading", "best", "--json", "--rows", "*@1").json[0]
+    assert check["top1"]["word"] == "reproduced"
+
+
+@pytest.mark.parametrize(("reading", "said"), [("0", "an epoch from 1"), ("4", "train at most 3 epochs")])
+def test_reading_that_no_curve_has_is_refused(kdbench: Command, reading: str, said: str) -> None:
+    done = kdbench("check", "suites/small", "--reading", reading)
+    assert (done.code, said in done.err) == (2, True)
+
+
+def test_plan_proposes_the_seeds_that_decide_and_what_they_cost(kdbench: Command, project: Path) -> None:
+    store(project, project / "suites" / "small.toml", {"1.base/digits_mlp": 90.0})
+    found = kdbench("plan", "suites/small", "--budget", "1h", "--json").json
+    assert found == []  # the one is decided, nothing like the others was trained
+    auto = kdbench("plan", "suites/small", "--seeds", "auto", "--json").json
+    assert [each["row"] for each in auto] == ["1.base/digits_cnn", KD]
+    assert "2 rows of unknown cost" in kdbench("plan", "suites/small", "--budget", "1h").out
+
+
+def test_check_of_auto_seeds_takes_all_that_are_stored(kdbench: Command, project: Path) -> None:
+    path = project / "suites" / "small.toml"
+    for cell in expand(load_suite(path), rows="1.base/digits_mlp", seeds=range(4)):
+        for run in cell.runs:
+            save_result(project / "results", make_result(run, 90.0, 90.0, 90.0))
+    check = kdbench("check", "suites/small", "--seeds", "auto", "--json").json[0]
+    assert check["top1"]["n"] == 4
+
+
+@pytest.mark.parametrize("words", [["--on", "slurm"], ["--again"]])
+def test_auto_seeds_are_refused_where_they_make_no_sense(kdbench: Command, words: list[str]) -> None:
+    done = kdbench("run", "suites/small", "--seeds", "auto", *words)
+    assert (done.code, "--seeds auto" in done.err) == (2, True)
+
+
+def test_attribute_says_what_is_missing_and_what_each_delta_explains(kdbench: Command, project: Path) -> None:
+    assert "6 runs missing" in kdbench("attribute", f"small/{KD}").out
+    path = project / "suites" / "small.toml"
+    for form, top1 in (("printed", 91.0), ("released", 92.5)):
+        for cell in expand(load_suite(path), form=form, rows=KD):  # type: ignore[arg-type]
+            for run in cell.runs:
+                save_result(project / "results", make_result(run, top1, top1, top1))
+    done = kdbench("attribute", f"small/{KD}", "--json")
+    assert done.json["explained"][0]["explains"]["points"] == 1.5
+    assert kdbench("attribute", f"small/{KD}").out.count("+1.50 ± 0.00 (2)") == 4
+
+
+def test_attribute_of_a_row_without_deltas_is_refused(kdbench: Command) -> None:
+    done = kdbench("attribute", "small/1.base/digits_mlp")
+    assert (done.code, "no delta changes its runs" in done.err) == (2, True)
+
+
+def test_controls_are_planned_and_reported_on_request(kdbench: Command, project: Path) -> None:
+    store(project, project / "suites" / "small.toml", AS_PRINTED)
+    words = ("suites/small", "--controls")
+    assert "8 to train" in kdbench("run", *words, "--dry-run").out
+    assert "## Controls" in kdbench("report", *words).out
+    assert "the teacher matters" in kdbench("check", *words).out
+    assert "## Controls" not in kdbench("report", "suites/small").out
+
+
+CLAIM = """
+[[claim]]
+id = "kd"
+says = "KD improves the student"
+section = "Sec. 1"
+improves = ["1.kd"]
+"""
+
+
+@pytest.mark.parametrize(("top1", "outcome", "code"), [(92.0, "holds", 0), (89.0, "does not hold", 1)])
+def test_claim_is_told_by_check_report_and_claims(
+    kdbench: Command, project: Path, top1: float, outcome: str, code: int
+) -> None:
+    path = write_suite(project, SUITE + CLAIM)
+    store(project, path, AS_PRINTED | {KD: top1})
+    assert f"{outcome}: KD improves the student (Sec. 1)" in kdbench("check", "suites/small").out
+    assert "## Claims" in kdbench("report", "suites/small").out
+    done = kdbench("claims", "suites/small", "--json")
+    assert (done.code, done.json["suites/small.toml"][0]["outcome"]) == (code, outcome)
+
+
+# The surface, frozen: a new command or option is written down here, and in the README.
+
+SURFACE = (Path(__file__).parent / "surface.txt").read_text(encoding="utf-8").splitlines()
+COMMANDS = sorted({line.partition(":")[0] for line in SURFACE})
+
+
+def surface(command: click.Command, name: str = "") -> dict[str, list[str]]:
+    """Every command below one, with its arguments and options."""
+    if isinstance(command, click.Group):
+        below = [surface(each, f"{name} {key}".strip()) for key, each in command.commands.items()]
+        return {key: options for each in below for key, options in each.items()}
+    return {name: sorted(word for each in command.params for word in each.opts)}
+
+
+def test_surface_is_as_written_down() -> None:
+    """tests/surface.txt: each command, and each of its arguments and options, on a line of its own."""
+    assert written(surface(cli)) == SURFACE
+
+
+def written(surface: dict[str, list[str]]) -> list[str]:
+    lines = [f"{name}: {word}".rstrip() for name, words in surface.items() for word in words or [""]]
+    return sorted(lines)
+
+
+def test_help_says_in_a_line_what_each_command_does(
+    kdbench: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    told = kdbench("--help").out
+    for name in cli.commands:
+        (line,) = (line for line in told.splitlines() if line.startswith(f"  {name} "))
+        assert line.endswith(".")
+        assert not line.endswith("..")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help(kdbench: Command, name: str) -> None:
+    done = kdbench(*name.split(), "--help")
+    assert (done.code, done.out.startswith(f"Usage: kdbench {name} ")) == (0, True)
+
+
+def test_module_is_the_command(project: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "kdbench", "plan", "nowhere"],
+        cwd=project,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+
+
+def test_listener_that_left_is_no_error(project: Path) -> None:
+    listing = subprocess.Popen(
+        [sys.executable, "-m", "kdbench", "schema"],
+        cwd=project,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    with listing:
+        assert listing.stdout is not None
+        assert listing.stderr is not None
+        listing.stdout.close()
+        assert (listing.stderr.read(), listing.wait()) == (b"", 0)

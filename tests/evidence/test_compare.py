@@ -1,0 +1,105 @@
+"""Two sides of a row held against each other: the word, the interval, the order."""
+
+import pytest
+from msgspec.structs import replace
+from scipy.stats import ttest_ind
+
+from kdbench.evidence.compare import (
+    Change,
+    Comparison,
+    Side,
+    compare,
+    experiment,
+    measured_side,
+    printed_side,
+    sort,
+)
+from kdbench.spec.runs import Teacher
+from kdbench.spec.suites import Reference
+from kdbench.verdict.stats import Spread
+from tests.support.build import make_cell, make_result, make_row, make_run
+
+ROW = make_row(reference=Reference(top1=71.0, std=0.2, n=3))
+
+
+def side(*values: float) -> Side:
+    return Side(dict(enumerate(values)))
+
+
+@pytest.mark.parametrize(
+    ("b", "change"),
+    [
+        ((70.0, 70.2, 70.1), Change.SAME),
+        ((68.9, 69.1, 69.0), Change.REGRESSION),
+        ((71.0, 71.2, 71.1), Change.IMPROVEMENT),
+        ((70.0, 70.9, 70.1), Change.WITHIN),
+        ((68.0, 70.4, 70.1), Change.UNDECIDED),
+    ],
+)
+def test_change_is_that_of_the_interval(b: tuple[float, ...], change: Change) -> None:
+    assert compare(ROW, side(70.0, 70.2, 70.1), side(*b)).change == change
+
+
+def test_pairs_are_judged_by_their_differences() -> None:
+    found = compare(ROW, side(68.0, 70.0, 72.0), side(67.9, 69.9, 71.9))
+    assert (found.paired, found.n, found.change) == (True, (3, 3), Change.SAME)
+    assert found.off == pytest.approx(-0.1)
+    assert found.interval == pytest.approx((-0.1, -0.1))
+
+
+def test_other_seeds_are_judged_by_welch() -> None:
+    found = compare(ROW, Side({0: 70.0, 1: 70.2}), Side({2: 70.1, 3: 70.3, 4: 70.2}))
+    welch = ttest_ind([70.1, 70.3, 70.2], [70.0, 70.2], equal_var=False).confidence_interval(0.9)
+    assert (found.paired, found.n) == (False, (2, 3))
+    assert found.interval == pytest.approx((welch.low, welch.high))
+
+
+def test_only_the_shared_seeds_are_compared() -> None:
+    found = compare(ROW, Side({0: 70.0, 1: 70.2, 2: 99.0}), Side({0: 70.0, 1: 70.2, 3: 1.0}))
+    assert found.n == (2, 2)
+    assert [found.a, found.b] == pytest.approx([70.1, 70.1])
+
+
+def test_one_value_against_several_keeps_its_sign() -> None:
+    several, one = Side({0: 70.0, 1: 70.2, 2: 70.1}), Side({7: 68.0})
+    down, up = compare(ROW, several, one), compare(ROW, one, several)
+    assert (down.change, up.change) == (Change.REGRESSION, Change.IMPROVEMENT)
+    assert [down.off, up.off] == pytest.approx([-2.1, 2.1])
+    assert down.interval == pytest.approx((-up.interval[1], -up.interval[0]))  # type: ignore[index]
+
+
+def test_printed_number_brings_its_spread() -> None:
+    assert printed_side(ROW) == Side({}, 71.0, Spread(0.2, 3))
+    assert printed_side(make_row(reference=Reference(top1=71.0, std=0.2))).printed_spread is None
+
+
+def test_side_without_results_is_missing_or_new() -> None:
+    bare = make_row()
+    sides = {"a": side(70.0), "": Side()}
+    words = [compare(bare, sides[a], sides[b]).change for a, b in [("a", ""), ("", "a"), ("", "")]]
+    assert words == [Change.MISSING, Change.NEW, Change.NOTHING]
+
+
+def test_measured_side_takes_the_rows_reading() -> None:
+    cell = make_cell(make_row(reading=1), seeds=[0, 1])
+    results = {experiment(run): make_result(run, 50.0 + run.seed, 60.0) for run in cell.runs}
+    assert measured_side(cell, results).values == {0: 50.0, 1: 51.0}
+
+
+def test_experiment_is_the_same_for_all_protocols() -> None:
+    run = make_run(teacher=make_run("resnet18"))
+    assert run.teacher is not None
+    later = replace(run, protocol=9, teacher=Teacher(replace(run.teacher.run, protocol=9), 2))
+    assert experiment(later) == experiment(run)
+    assert experiment(replace(run, seed=1)) != experiment(run)
+    assert experiment(replace(run, teacher=Teacher(run.teacher.run, 1))) != experiment(run)
+
+
+def test_regressions_come_first_and_the_worst_before() -> None:
+    rows = [
+        Comparison("a", Change.SAME, 1.0, 1.0, 0.0),
+        Comparison("b", Change.REGRESSION, 2.0, 1.0, -1.0),
+        Comparison("c", Change.MISSING, 1.0, None),
+        Comparison("d", Change.REGRESSION, 4.0, 1.0, -3.0),
+    ]
+    assert [row.row for row in sort(rows)] == ["d", "b", "c", "a"]

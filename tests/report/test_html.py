@@ -1,0 +1,305 @@
+"""The HTML report in a real Chromium: sorting, filtering, opening a row; no error, no request, no delay."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from math import exp
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from kdbench.plan.selection import Selection
+from kdbench.report import gather
+from kdbench.report.formats import render, write_out
+from kdbench.spec.suites import Reference
+from kdbench.verdict import judge
+from kdbench.verdict.check import check_suite
+from tests.support.build import CE, make_cell, make_result, make_row, make_suite
+from tests.support.golden_report import FOLDER, SUITE
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Request
+
+    from kdbench.spec.results import Result
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+MOST_BYTES, MOST_SECONDS = 5_000_000, 2.0
+"""Of the page of 500 rows with their curves."""
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium"),
+]
+
+
+class Told:
+    """What a page does besides showing itself: its errors and its requests."""
+
+    def __init__(self, page: "Page") -> None:
+        self.errors: list[str] = []
+        self.requests: list[str] = []
+        page.on("console", self._console)
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("request", self._request)
+
+    def _console(self, message: "ConsoleMessage") -> None:
+        if message.type in ("error", "warning"):
+            self.errors.append(message.text)
+
+    def _request(self, request: "Request") -> None:
+        if not request.url.startswith("data:"):
+            self.requests.append(request.url)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator["Browser"]:
+    """Chromium, once for all tests."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    rights = ["--no-sandbox"] if os.geteuid() == 0 else []  # Chromium's sandbox refuses to run as root
+    with playwright.sync_playwright() as driver:
+        started = driver.chromium.launch(executable_path=CHROMIUM, args=rights)
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The page of the golden project, written beside nothing else."""
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    before = Path.cwd()
+    os.chdir(FOLDER)
+    try:
+        made = gather.gather(judge.judge(Selection(suites=(SUITE,))), beside=path.parent)
+    finally:
+        os.chdir(before)
+    path.write_text(write_out(made, "html"), encoding="utf-8")
+    return path.as_uri()
+
+
+@pytest.fixture
+def page(browser: "Browser", address: str) -> Iterator["Page"]:
+    """The page, opened; it must have asked for nothing and complained of nothing when the test is over."""
+    tab = browser.new_page(viewport={"width": 1400, "height": 900})
+    told = Told(tab)
+    tab.goto(address)
+    yield tab
+    tab.close()
+    assert (told.errors, told.requests) == ([], [address])
+
+
+def students(page: "Page", table: int) -> list[str]:
+    """The names of a table's visible rows, in their order, with their teachers."""
+    rows = page.locator("section.table").nth(table).locator("tbody[id]:visible > tr:first-child")
+    return [" ".join(text.split()) for text in rows.locator("th").all_inner_texts()]
+
+
+def figures(page: "Page", table: int, column: int) -> list[str]:
+    rows = page.locator("section.table").nth(table).locator("tbody[id]:visible > tr:first-child")
+    return [text.split()[0] for text in rows.locator(f"> :nth-child({column})").all_inner_texts()]
+
+
+def head(page: "Page", table: int, column: int) -> "Locator":
+    return page.locator("section.table").nth(table).locator(f"thead th[aria-sort]:nth-child({column})")
+
+
+MEASURED = 4
+
+
+def test_column_sorts_up_and_down_and_back_to_the_papers_order(page: "Page") -> None:
+    paper = figures(page, 1, MEASURED)
+    seen = {}
+    for _ in range(3):
+        head(page, 1, MEASURED).locator("button").click()
+        seen[head(page, 1, MEASURED).get_attribute("aria-sort")] = figures(page, 1, MEASURED)
+    assert seen == {
+        "ascending": ["91.67", "93.45", "95.50", "–", "–", "–"],
+        "descending": ["95.50", "93.45", "91.67", "–", "–", "–"],
+        "none": paper,
+    }
+
+
+def test_sorting_one_column_forgets_the_other(page: "Page") -> None:
+    for column in (MEASURED, 1):
+        head(page, 1, column).locator("button").click()
+    assert [head(page, 1, column).get_attribute("aria-sort") for column in (MEASURED, 1)] == [
+        "none",
+        "ascending",
+    ]
+    assert students(page, 1) == ["›digits_cnn"] * 2 + ["›digits_mlp"] * 4
+
+
+def test_sorting_takes_the_opened_line_along(page: "Page") -> None:
+    page.locator("section.table").nth(1).locator("button.open").first.click()
+    head(page, 1, MEASURED).locator("button").click()
+    opened = page.locator("section.table").nth(1).locator("tbody[id]").nth(1)
+    assert opened.locator("tr.more").is_visible()
+    assert "1.kd/digits_mlp:digits_cnn" in opened.locator("tr.more").inner_text()
+
+
+def test_search_keeps_the_rows_that_have_every_word(page: "Page") -> None:
+    page.get_by_label("Find").fill("1.kd DIGITS_MLP@")
+    assert [len(students(page, table)) for table in range(3)] == [0, 2, 0]
+    assert page.locator("#shown").inner_text() == "2 of 10 rows"
+    assert page.locator("section.table:visible").count() == 1
+
+
+def test_verdicts_keep_the_rows_that_have_any_of_them(page: "Page") -> None:
+    for word in ("failed", "pending"):
+        page.get_by_role("button", name=word).click()
+    assert page.locator(".chip[aria-pressed=true]").count() == 2
+    assert [len(students(page, table)) for table in range(3)] == [0, 1, 1]
+    page.get_by_role("button", name="failed").click()
+    assert page.locator("#shown").inner_text() == "1 of 10 rows"
+
+
+def test_row_opens_with_its_curves_and_the_way_to_its_records(page: "Page", address: str) -> None:
+    row = page.locator("[id='golden/1.kd/digits_mlp:digits_mlp@2']")
+    assert not row.locator("tr.more").is_visible()
+    row.locator("button.open").click()
+    assert row.locator("button.open").get_attribute("aria-expanded") == "true"
+    assert row.locator("figure .seed:not(.base)").count() == 3
+    assert row.locator("figure .mean.base").count() == row.locator("figure .printed").count() == 1
+    links = [str(link.get_attribute("href")) for link in row.locator("tr.more a").all()]
+    here = Path(address.removeprefix("file://")).parent
+    assert [(here / link.replace("%40", "@")).is_file() for link in links] == [True] * 3
+
+
+def test_row_of_an_address_is_open(page: "Page", address: str) -> None:
+    page.goto(f"{address}#golden/2/digits_cnn")
+    assert page.locator("[id='golden/2/digits_cnn'] tr.more").is_visible()
+
+
+def test_row_without_a_result_says_so_instead_of_a_curve(page: "Page") -> None:
+    row = page.locator("[id='golden/2/digits_mlp']")
+    row.locator("button.open").click()
+    assert row.locator("figure").inner_text() == "No run of this row has a result yet: there is no curve."
+
+
+def test_curve_tells_the_accuracy_under_the_pointer(page: "Page") -> None:
+    row = page.locator("[id='golden/1.base/digits_mlp']")
+    row.locator("button.open").click()
+    row.locator("figure svg").hover(position={"x": 1, "y": 20})
+    assert row.locator("figcaption output").inner_text().startswith("epoch 1: ")
+
+
+def test_everything_is_reached_by_the_keyboard(page: "Page") -> None:
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    page.locator("[id='golden/1.base/digits_mlp'] button.open").focus()
+    page.keyboard.press("Enter")
+    assert page.locator("[id='golden/1.base/digits_mlp'] tr.more").is_visible()
+    head(page, 0, 1).locator("button").focus()
+    page.keyboard.press("Space")
+    assert head(page, 0, 1).get_attribute("aria-sort") == "ascending"
+    outline = "getComputedStyle(document.activeElement).outlineStyle"
+    assert page.evaluate(outline) == "solid"
+
+
+@pytest.mark.parametrize("width", [1400, 1100, 768, 390, 320])
+def test_page_is_never_wider_than_its_window(page: "Page", width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 800})
+    for button in page.locator("button.open").all()[:4]:
+        button.click()
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize("width", [1600, 1400, 1250, 1200])
+def test_no_cell_runs_into_its_neighbour(page: "Page", width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 800})
+    script = "all('.rows > * > tr > *').filter(cell => cell.scrollWidth > cell.clientWidth + 1).length"
+    assert page.evaluate(script) == 0
+
+
+def contrast(page: "Page", selector: str) -> float:
+    """The contrast of an element's text with the page behind it, as WCAG 2 defines it."""
+    script = """selector => {
+      const light = text => {
+        const [r, g, b] = text.match(/[\\d.]+/g).map(part => part / 255)
+          .map(part => part <= 0.03928 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4);
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+      };
+      const text = light(getComputedStyle(document.querySelector(selector)).color);
+      const paper = light(getComputedStyle(document.body).backgroundColor);
+      return (Math.max(text, paper) + 0.05) / (Math.min(text, paper) + 0.05);
+    }"""
+    return float(page.evaluate(script, selector))
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_is_readable_in_both_schemes(page: "Page", scheme: str) -> None:
+    page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+    for selector in (
+        "h1",
+        ".settings",
+        ".subject",
+        ".rows .verdict",
+        ".rows .verdict i",
+        ".rows small",
+        ".rows .none",
+    ):
+        assert contrast(page, selector) >= 4.5, selector
+
+
+def test_print_has_the_tables_and_no_buttons(page: "Page") -> None:
+    page.emulate_media(media="print", color_scheme="dark")
+    assert not page.locator(".tools").is_visible()
+    assert page.locator("section.table:visible").count() == 3
+    assert page.locator("table.rows").first.evaluate("table => getComputedStyle(table).display") == "table"
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+
+
+def test_claims_tell_their_outcome_and_open_their_comparisons(page: "Page") -> None:
+    claims = page.locator("article.claim")
+    outcomes = claims.locator(".verdict b").all_inner_texts()
+    assert sorted(outcomes) == ["does not hold", "holds", "undecided"]
+    claims.locator("summary").first.click()
+    cells = claims.first.locator("tbody td").all_inner_texts()
+    assert cells == ["1.kd/digits_mlp:digits_cnn", "baseline", "+2.00", "+3.45", "+3.13 to +3.77", "2"]
+
+
+def test_names_are_shown_and_not_obeyed(page: "Page") -> None:
+    assert page.locator("h1").inner_text() == "A made-up paper with <b>every</b> verdict | of kdbench"
+    row = page.locator("[id='golden/1.kd/digits_cnn:self']")
+    row.locator("button.open").click()
+    assert "text with `code`, a | and <script>" in row.locator(".notes").inner_text()
+    assert "loss is NaN at step `3` | <b>lr</b> 0.1" in row.locator(".notes").inner_text()
+
+
+def large() -> str:
+    """The page of 500 rows of three seeds, each trained for 200 epochs."""
+    rows = [
+        make_row(f"student{at}", None, Reference(top1=71.0), table=f"{at // 25}.ce", loss=CE)
+        for at in range(500)
+    ]
+    cells = [make_cell(row) for row in rows]
+    climb = [round(70 - 60 * exp(-epoch / 20) + 0.37 * (epoch % 7), 2) for epoch in range(200)]
+    results: dict[str, Result] = {
+        of: make_result(run, *climb, of=of)
+        for cell in cells
+        for run, of in zip(cell.runs, cell.ids, strict=True)
+    }
+    return render(make_suite(*rows), check_suite(cells, results), format="html", results=results)
+
+
+def seconds_to_open(page: "Page", address: str) -> float:
+    """What the page's own process works until it is drawn; others may share the cores."""
+    session = page.context.new_cdp_session(page)
+    session.send("Performance.enable")
+    page.goto(address)
+    page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    metrics = session.send("Performance.getMetrics")["metrics"]
+    return float(next(each["value"] for each in metrics if each["name"] == "ProcessTime"))
+
+
+@pytest.mark.slow
+def test_page_of_500_rows_with_curves_is_small_and_opens_at_once(browser: "Browser", tmp_path: Path) -> None:
+    path = tmp_path / "large.html"
+    path.write_text(large(), encoding="utf-8")
+    assert path.stat().st_size < MOST_BYTES
+    page = browser.new_page()
+    assert seconds_to_open(page, path.as_uri()) < MOST_SECONDS
+    assert page.locator("#shown").inner_text() == "500 rows"
+    page.locator("button.open").last.click()
+    assert page.locator("figure .mean").count() == 1
+    page.close()

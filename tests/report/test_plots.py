@@ -1,0 +1,93 @@
+"""`kdbench plot`: which pictures there are, what they show, and that equal checks give equal bytes."""
+
+import pytest
+from msgspec.structs import replace
+
+from kdbench.errors import UserError
+from kdbench.plan.selection import Selection
+from kdbench.report import gather, plots
+from kdbench.report.content import Report
+from kdbench.report.plots import draw, extent
+from kdbench.spec.results import Curve
+from kdbench.verdict import judge
+from tests.support.golden_report import FOLDER, SUITE
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+@pytest.fixture
+def golden(monkeypatch: pytest.MonkeyPatch) -> Report:
+    """The golden project's only report."""
+    monkeypatch.chdir(FOLDER)
+    return gather.gather(judge.judge(Selection(suites=(SUITE,))))[0]
+
+
+def test_each_table_with_results_has_both_pictures(golden: Report) -> None:
+    pictures = dict(draw(golden, ["png"]))
+    assert list(pictures) == [
+        "golden.1.base.forest.png",
+        "golden.1.base.curves.png",
+        "golden.1.kd.forest.png",
+        "golden.1.kd.curves.png",
+        "golden.2.curves.png",
+    ]
+    assert all(picture.startswith(PNG) for picture in pictures.values())
+
+
+def test_forest_plot_names_rows_figures_and_verdicts(golden: Report) -> None:
+    forest = dict(draw(golden, ["svg"]))[
+        "golden.1.kd.forest.svg"
+    ].decode()  # texts are comments beside outlines
+    for told in (
+        "digits_cnn from digits_mlp",
+        "95.50 ± 0.17 (3), printed 96.50: below",
+        "printed +2.00: above",
+    ):
+        assert told in forest
+
+
+def test_texts_of_a_single_panel_are_not_cut(golden: Report) -> None:
+    figure = plots._panels("fnkd_cifar100_coarse, Table fnkd", golden, golden.checks[:1])  # noqa: SLF001
+    figure.draw_without_rendering()
+    for text in (figure._suptitle, figure._supxlabel):  # type: ignore[attr-defined]  # noqa: SLF001
+        box = text.get_window_extent()
+        assert 0 <= box.x0 < box.x1 <= figure.bbox.x1
+
+
+def test_same_checks_give_the_same_bytes(golden: Report) -> None:
+    short = replace(golden, checks=golden.checks[:1])
+    assert dict(draw(short, ["png", "svg"])) == dict(draw(short, ["png", "svg"]))
+
+
+def test_long_table_becomes_several_pictures(golden: Report, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plots, "CURVE_PANELS", 2)
+    names = [name for name, _ in draw(golden, ["svg"]) if ".1.kd.curves" in name]
+    assert names == ["golden.1.kd.curves.svg", "golden.1.kd.curves-2.svg"]
+
+
+def test_name_that_looks_like_mathematics_is_drawn_as_it_is(golden: Report) -> None:
+    check = replace(golden.checks[0], row=replace(golden.checks[0].row, student="$\\frac{$ _x_"))
+    forest = dict(draw(replace(golden, checks=[check]), ["svg"]))["golden.1.base.forest.svg"]
+    assert b"$\\frac{$ _x_" in forest
+
+
+def test_nothing_to_draw_is_told(golden: Report) -> None:
+    with pytest.raises(UserError, match="none of these rows has a result yet: there is nothing to draw"):
+        list(draw(replace(golden, results={}), ["png"]))
+
+
+def test_extent_leaves_the_first_climb_out() -> None:
+    curve = Curve(tuple([10.0] * 2 + [70.0] * 18), (), (), ())
+    assert extent([curve], 71.0) == pytest.approx((69.94, 71.06))
+    assert extent([curve], None) == pytest.approx((69.95, 70.05))
+
+
+def test_row_gains_over_the_row_that_it_names(golden: Report) -> None:
+    assert golden.baselines["1.kd/digits_mlp:digits_cnn"].row.name == "1.base/digits_mlp"
+    over = "1.kd/digits_mlp:digits_mlp@2"
+    checks = [
+        replace(check, row=replace(check.row, over=over)) if check.row.name == "2/digits_mlp" else check
+        for check in golden.checks
+    ]
+    found = replace(golden, checks=checks).baselines
+    assert (found["2/digits_mlp"].row.name, "1.base/digits_mlp" in found) == (over, False)

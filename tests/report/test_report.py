@@ -1,0 +1,303 @@
+"""The report: a small one whole, the words, the numbers, and what must not break a table."""
+
+import pytest
+from msgspec.structs import replace
+
+from kdbench.errors import UserError
+from kdbench.formatting import escape, number, signed
+from kdbench.report.content import Report
+from kdbench.report.formats import render
+from kdbench.report.markers import BEGIN, END, put_between
+from kdbench.report.summary import lines, summary
+from kdbench.report.words import measured
+from kdbench.spec.suites import Delta, Reference, Suite
+from kdbench.spec.verdicts import Check, Verdict, Word
+from kdbench.suite.lint import lint_suite
+from kdbench.verdict.check import check_suite
+from tests.support.build import CE, make_cell, make_failures, make_results, make_row, make_run, make_suite
+
+
+def small() -> tuple[Suite, list[Check]]:
+    """A suite of two tables, checked: reproduced, consistent, sic, blocked, pending."""
+    rows = [
+        make_row("mobilenetv2", None, Reference(top1=68.38), table="1.ce", loss=CE),
+        make_row("mobilenetv2", "resnet18", Reference(top1=71.05, std=0.16, n=3, gain=2.67)),
+        make_row("mobilenetv2", "resnet50@50", Reference(top1=71.45, gain=3.09), table="4", sic=True),
+        make_row("shufflenetv2", "resnet18", table="4", note="a | b", assumed="alpha 0.95"),
+    ]
+    cells = [
+        make_cell(rows[0]),
+        make_cell(rows[1], taught_by="resnet18"),
+        make_cell(rows[2], taught_by="resnet50"),
+        make_cell(rows[3]),
+    ]
+    results = make_results(cells[0], [68.3, 68.4, 68.5])
+    results |= make_results(cells[1], [71.0, 71.4, None])
+    suite = replace(make_suite(*rows), code="github.com/a/b", arxiv="1909.11723")
+    shuffled = dict(reversed(results.items()))
+    return suite, check_suite(cells, shuffled, make_failures(make_run("resnet50", 0, CE)))
+
+
+DELTA = Delta(
+    at="my_loss_function.py:14",
+    why="KLDivLoss averages over the K classes too",
+    where={"student": ("mobilenetv2", "resnet18")},
+    recipe={"lr": 0.2},
+    loss={"kd": "kd_released"},
+    params={"multiplier": 50.0},
+    teacher="best",
+)
+
+GOLDEN = r"""
+# A paper
+
+data set cifar100, as released, suite tfkd_cifar100, arXiv 1909.11723, github.com/a/b
+
+1 of 3 accuracies reproduced, 1 consistent, 1 blocked (2 within the tolerance); 0 of 2 gains reproduced, 1 consistent, 1 blocked (1 within the tolerance); 1 without a printed accuracy. Of 3 tested verdicts at most 0.15 are wrong by chance, on average.
+
+Accuracies in percent, gains and differences in percentage points. Measured: the mean over the seeds, half
+the 90 % interval of its difference from the printed number, and in brackets the number of seeds. `off` is
+measured minus printed. `reproduced` and `consistent` lie within the tolerance; `inconclusive`, `below` and
+`above` do not.
+
+## Table 1.ce
+
+Loss: ce. Epochs: 2. Reading: last. Tolerance: 0.5 (gain 0.5). Asked: 3 seeds.
+
+| student     | teacher   |   printed |         measured |   off | verdict    |   printed gain |   measured gain |   gain off | verdict of the gain   |
+|:------------|:----------|----------:|-----------------:|------:|:-----------|---------------:|----------------:|-----------:|:----------------------|
+| mobilenetv2 |           |     68.38 | 68.40 ± 0.17 (3) | +0.02 | reproduced |              - |               - |          - | -                     |
+
+The printed means count as exact: their error is not printed.
+
+## Table 1.kd
+
+Loss: kd (alpha 0.95, tau 20). Epochs: 2. Reading: last. Tolerance: 0.5 (gain 0.5). Asked: 3 seeds.
+
+| student     | teacher   |          printed |         measured |   off | verdict    |   printed gain |    measured gain |   gain off | verdict of the gain   |
+|:------------|:----------|-----------------:|-----------------:|------:|:-----------|---------------:|-----------------:|-----------:|:----------------------|
+| mobilenetv2 | resnet18  | 71.05 ± 0.16 (3) | 71.20 ± 0.85 (2) | +0.15 | consistent |          +2.67 | +2.85 ± 0.95 (2) |      +0.18 | consistent            |
+
+- mobilenetv2 from resnet18: 2 more seeds are needed, if mean and spread stay; 2 of 3 seeds so far
+
+## Table 4
+
+Loss: kd (alpha 0.95, tau 20). Epochs: 2. Reading: last. Tolerance: 0.5 (gain 0.5). Asked: 3 seeds.
+
+| student      | teacher     |   printed |   measured |   off | verdict      |   printed gain |   measured gain |   gain off | verdict of the gain   |
+|:-------------|:------------|----------:|-----------:|------:|:-------------|---------------:|----------------:|-----------:|:----------------------|
+| mobilenetv2  | resnet50@50 |     71.45 |          - |     - | blocked      |          +3.09 |               - |          - | blocked               |
+| shufflenetv2 | resnet18    |         - |          - |     - | no reference |              - |               - |          - | -                     |
+
+The printed means count as exact: their error is not printed.
+
+- mobilenetv2 from resnet50@50: its teacher resnet50 (seed 0) failed: loss is NaN (logs/a.txt)
+- mobilenetv2 from resnet50@50: the printed gain is not value minus baseline; it stands as printed
+- shufflenetv2 from resnet18: no reference accuracy; not run yet
+- shufflenetv2 from resnet18: assumed: alpha 0.95
+- shufflenetv2 from resnet18: a \| b
+
+## Readings
+
+The best epoch on test lies +0.00 points above the last (mean over 2 trainings, each the mean of its seeds; from +0.00 to +0.00).
+
+## Deltas
+
+- my_loss_function.py:14: lr = 0.2; multiplier = 50.0; loss kd becomes kd_released; teachers are taken at best (where student mobilenetv2 or resnet18). KLDivLoss averages over the K classes too
+
+## Lint
+
+- mobilenetv2 from resnet50@50, kd, Table 4: the printed gain is 3.09, but 71.45 - 68.38 is 3.07
+
+## Environment
+
+- gpu: None
+- torch: 2.6.0
+
+## Command
+
+    kdbench report suites/tfkd_cifar100.toml
+"""  # noqa: E501 - as it is written
+
+SUMMARY = r"""
+| row                       |   reference |         measured | verdict      |   gain |    measured gain | verdict of the gain   |
+|:--------------------------|------------:|-----------------:|:-------------|-------:|-----------------:|:----------------------|
+| 1.ce/mobilenetv2          |       68.38 | 68.40 ± 0.17 (3) | reproduced   |      - |                - | -                     |
+| 1.kd/mobilenetv2:resnet18 |       71.05 | 71.20 ± 0.85 (2) | consistent   |  +2.67 | +2.85 ± 0.95 (2) | consistent            |
+| 4/mobilenetv2:resnet50@50 |       71.45 |                - | blocked      |  +3.09 |                - | blocked               |
+| 4/shufflenetv2:resnet18   |           - |                - | no reference |      - |                - | -                     |
+"""  # noqa: E501 - as it is written
+
+LINES = """
+row                          printed          measured    off  verdict                   gain  verdict of the gain
+-------------------------  ---------  ----------------  -----  ------------  ----------------  ---------------------
+1.ce/mobilenetv2               68.38  68.40 ± 0.17 (3)  +0.02  reproduced                   -  -
+1.kd/mobilenetv2:resnet18      71.05  71.20 ± 0.85 (2)  +0.15  consistent    +2.85 ± 0.95 (2)  consistent
+4/mobilenetv2:resnet50@50      71.45                 -      -  blocked                      -  blocked
+4/shufflenetv2:resnet18            -                 -      -  no reference                 -  -
+
+1.kd/mobilenetv2:resnet18: 2 more seeds are needed, if mean and spread stay; 2 of 3 seeds so far
+4/mobilenetv2:resnet50@50: its teacher resnet50 (seed 0) failed: loss is NaN (logs/a.txt)
+4/shufflenetv2:resnet18: no reference accuracy; not run yet
+
+1 of 3 accuracies reproduced, 1 consistent, 1 blocked (2 within the tolerance); 0 of 2 gains reproduced, 1 consistent, 1 blocked (1 within the tolerance); 1 without a printed accuracy. Of 3 tested verdicts at most 0.15 are wrong by chance, on average.
+"""  # noqa: E501 - as it is written
+
+
+def test_report_of_a_small_suite_whole() -> None:
+    suite, checks = small()
+    suite = replace(suite, deltas=(DELTA,))
+    text = render(
+        suite,
+        checks,
+        lint_suite(suite),
+        form="released",
+        command="kdbench report suites/tfkd_cifar100.toml",
+        environment={"torch": "2.6.0", "gpu": None},
+    )
+    assert text == GOLDEN.lstrip("\n")
+
+
+def test_report_does_not_depend_on_the_order_of_the_checks() -> None:
+    suite, checks = small()
+    texts = {
+        render(suite, order, form="released", command="kdbench report")
+        for order in (checks, checks[::-1], checks[2:] + checks[:2])
+    }
+    assert len(texts) == 1
+
+
+def test_report_as_printed_leaves_out_what_the_code_does() -> None:
+    suite, checks = small()
+    suite = replace(suite, deltas=(DELTA,))
+    assert "Deltas" not in render(suite, checks, form="printed", command="kdbench report")
+
+
+def test_report_without_anything_to_say_has_no_empty_sections() -> None:
+    suite, checks = small()
+    text = render(suite, checks[3:], form="released", command="kdbench report")
+    headings = [line for line in text.splitlines() if line.startswith("#")]
+    assert headings == ["# A paper", "## Table 4", "## Command"]
+
+
+def test_report_of_a_delta_that_only_changes_a_formula() -> None:
+    suite, checks = small()
+    suite = replace(suite, deltas=(Delta(at="a.py:1", why="the *mean* is taken"),))
+    text = render(suite, checks, form="released", command="kdbench report")
+    assert "\n- a.py:1: the \\*mean\\* is taken\n" in text
+
+
+def test_report_tells_rows_of_the_same_runs() -> None:
+    rows = [make_row(table=table, reference=Reference(top1=71.0)) for table in ("1", "9")]
+    checks = check_suite(map(make_cell, rows), {})
+    text = render(make_suite(*rows), checks, form="released", command="kdbench report")
+    assert "- mobilenetv2: same runs as 9/mobilenetv2\n" in text
+
+
+def test_report_counts_the_optimism_of_shared_runs_once() -> None:
+    rows = [make_row(name, table=table) for name, table in (("a", "1"), ("a", "9"), ("b", "1"))]
+    checks = [replace(check, optimism=0.2) for check in check_suite(map(make_cell, rows), {})]
+    text = render(make_suite(*rows), checks, form="released", command="kdbench report")
+    assert "+0.20 points above the last (mean over 2 trainings" in text
+
+
+def test_report_says_which_references_are_second_hand() -> None:
+    row = make_row(reference=Reference(top1=71.0, kind="second-hand", source="a survey"))
+    checks = check_suite([make_cell(row)], {})
+    text = render(make_suite(row), checks, form="released", command="kdbench report")
+    assert "- mobilenetv2: reference second-hand: a survey\n" in text
+
+
+@pytest.mark.parametrize("word", Word)
+def test_every_word_is_written_in_every_form(word: Word) -> None:
+    verdict = Verdict(word=word, printed=71.0)
+    check = Check(row=make_row(), ids=(), top1=verdict, gain=verdict)
+    suite = make_suite(check.row)
+    texts = (
+        render(suite, [check], form="released", command="kdbench report"),
+        summary([Report(suite=suite, checks=[check])]),
+        "\n".join(lines([check])),
+    )
+    assert [text.split("\n\n", 4)[-1].count(word) >= 2 for text in texts] == [True] * 3
+
+
+@pytest.mark.parametrize(
+    ("value", "plain", "difference"),
+    [(76.324, "76.32", "+76.32"), (-0.301, "-0.30", "-0.30"), (-0.001, "0.00", "+0.00"), (None, "-", "-")],
+)
+def test_numbers_have_two_decimals_and_differences_a_sign(
+    value: float | None, plain: str, difference: str
+) -> None:
+    assert (number(value), signed(value)) == (plain, difference)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "text"),
+    [
+        (Verdict(word=Word.PENDING), "-"),
+        (Verdict(word=Word.CONSISTENT, measured=71.0, n=1), "71.00 (1)"),
+        (Verdict(word=Word.BELOW, measured=71.0, n=3, std=9.0, interval=(-1.0, -0.5)), "71.00 ± 0.25 (3)"),
+        (Verdict(word=Word.NO_REFERENCE, measured=71.0, n=4, std=0.5), "71.00 ± 0.59 (4)"),
+    ],
+)
+def test_measured_shows_mean_interval_and_seeds(verdict: Verdict, text: str) -> None:
+    assert measured(verdict) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a|b", r"a\|b"),
+        ("resnext101_32x8d _a_", r"resnext101_32x8d \_a\_"),
+        ("<b> & [x](y) `z` *w* ~v~ $u$ #1", r"\<b\> \& \[x\](y) \`z\` \*w\* \~v\~ \$u\$ \#1"),
+        ("two\nlines\t and  spaces", "two lines and spaces"),
+        ("back\\slash", r"back\\slash"),
+        ("\x1b[1;31mred\x1b[0m \x1b]0;title\x07text", "red text"),
+        ("a\x00b\x08c\x7f\x9b \u202ed\ufeff", "abc d"),
+        ("half \ud800", "half \ufffd"),
+    ],
+)
+def test_text_is_escaped_for_markdown(text: str, shown: str) -> None:
+    assert escape(text) == shown
+
+
+def test_pipe_in_a_name_does_not_add_a_column() -> None:
+    row = make_row("a|b", reference=Reference(top1=71.0))
+    checks = check_suite([make_cell(row)], {})
+    text = render(make_suite(row), checks, form="released", command="kdbench report")
+    [line] = [line for line in text.splitlines() if line.startswith(r"| a\|b")]
+    assert line.replace(r"\|", "").count("|") == 11
+
+
+def test_summary_of_a_small_suite_whole() -> None:
+    suite, checks = small()
+    assert summary([Report(suite=suite, checks=checks)]).partition("\n\n")[2] == SUMMARY.lstrip("\n")
+
+
+def test_lines_of_a_small_suite_whole() -> None:
+    assert lines(small()[1]) == LINES.strip("\n").splitlines()
+
+
+def test_sentence_that_all_rows_say_stands_once() -> None:
+    rows = [make_row(student, assumed="alpha", reference=Reference(top1=71.0)) for student in ("a", "b")]
+    checks = check_suite([make_cell(row) for row in rows], {})
+    text = render(make_suite(*rows), checks)
+    assert text.count("assumed: alpha") == 1
+    assert "- all rows: assumed: alpha" in text
+
+
+def test_summary_replaces_what_stood_between_the_markers() -> None:
+    text = f"before\n{BEGIN}\nold\n{END}\nafter\n"
+    assert put_between(text, "new\n", "README.md") == f"before\n{BEGIN}\nnew\n{END}\nafter\n"
+
+
+@pytest.mark.parametrize("text", ["no markers", f"{BEGIN}\n{END}\n{BEGIN}\n{END}\n", f"{END}\n{BEGIN}\n"])
+def test_summary_has_no_place_without_one_pair_of_markers(text: str) -> None:
+    with pytest.raises(UserError, match=r"README\.md: has \d pairs"):
+        put_between(text, "new\n", "README.md")
+
+
+def test_reason_of_several_rows_is_one_line() -> None:
+    checks = check_suite([make_cell(make_row(student)) for student in ("a", "b", "c")], {})
+    [told] = [line for line in lines(checks) if "no reference accuracy" in line]
+    assert told.startswith(f"{checks[0].row.name} and 2 more: ")

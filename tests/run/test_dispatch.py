@@ -1,0 +1,183 @@
+"""Who is started when, and what a failure stops; with an executor that trains nothing."""
+
+from collections.abc import Collection, Iterator, Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kdbench.run.dispatch import Executor, dispatch
+from kdbench.spec.events import Blocked, Cohort, Done, Failed, Job, News, Told, Update
+from kdbench.spec.results import Failure
+from kdbench.spec.runs import Run
+from tests.support.build import CE, KD, make_result, make_run
+
+
+class Instant:
+    """Ends one run whenever it is asked, of the oldest cohort (0) or the newest (-1); keeps a diary."""
+
+    def __init__(self, slots: int = 1, failing: Collection[Run] = (), ending: int = 0) -> None:
+        self.slots, self.failing, self.ending = slots, [run.id for run in failing], ending
+        self.running: list[list[Job]] = []
+        self.cohorts: list[list[Run]] = []
+        self.jobs: list[Job] = []
+        self.diary: list[tuple[str, str]] = []
+
+    @property
+    def free(self) -> int:
+        """How many more runs it takes."""
+        return self.slots - len(self.running)
+
+    def submit(self, cohort: Cohort) -> None:
+        """Refuse runs beyond the slots."""
+        assert self.free > 0
+        self.cohorts.append([job.run for job in cohort])
+        self.jobs.extend(cohort)
+        self.running.append(list(cohort))
+        self.diary.extend(("start", job.run.id) for job in cohort)
+
+    def events(self, seconds: float) -> Iterator[Told]:
+        """One run's epoch and end."""
+        assert seconds > 0
+        if not self.running:
+            return
+        cohort = self.running[self.ending]
+        run = cohort.pop(0).run
+        if not cohort:
+            del self.running[self.ending]
+        yield Update(run.id, 1, 10.0, 100.0)
+        self.diary.append(("end", run.id))
+        if run.id in self.failing:
+            yield Failed(run.id, Failure(id=run.id, run=run, cause="diverged", log="a.log"))
+        else:
+            yield Done(run.id, make_result(run, 10.0, 20.0), "a.json", trained=True)
+
+    def close(self) -> None:
+        """Forget what runs."""
+        self.running.clear()
+
+
+TEACHER = make_run("resnet18", loss=CE)
+STUDENT = make_run("mobilenetv2", loss=KD, teacher=TEACHER)
+GRANDCHILD = make_run("shufflenetv2", loss=KD, teacher=STUDENT)
+OTHER = make_run("googlenet", loss=CE, seed=9)
+
+
+def told(runs: Sequence[Run], executor: Executor, *, again: bool = False) -> list[News]:
+    return list(dispatch(runs, executor, keep={TEACHER.id: {1, "best"}}, again=again))
+
+
+def ends(events: Sequence[News]) -> dict[str, type[News]]:
+    """How each run ended, if it did exactly once."""
+    last = [(event.id, type(event)) for event in events if not isinstance(event, Update)]
+    assert len(last) == len(dict(last))
+    return dict(last)
+
+
+def test_nothing_to_train_tells_nothing() -> None:
+    assert told([], Instant()) == []
+
+
+def test_student_starts_when_its_teacher_has_ended() -> None:
+    executor = Instant(slots=3)
+    told([TEACHER, STUDENT, GRANDCHILD], executor)
+    names = [TEACHER.id, STUDENT.id, GRANDCHILD.id]
+    assert executor.diary == [(what, name) for name in names for what in ("start", "end")]
+
+
+def test_student_of_a_stored_teacher_starts_at_once() -> None:
+    assert ends(told([STUDENT], Instant())) == {STUDENT.id: Done}
+
+
+def test_student_does_not_wait_for_runs_it_does_not_need() -> None:
+    executor = Instant(slots=2)
+    told([TEACHER, OTHER, STUDENT], executor)
+    assert executor.diary.index(("start", STUDENT.id)) < executor.diary.index(("end", OTHER.id))
+
+
+def test_free_slot_is_used_by_a_later_run() -> None:
+    executor = Instant(slots=2)
+    told([TEACHER, STUDENT, OTHER], executor)
+    assert executor.diary[:2] == [("start", TEACHER.id), ("start", OTHER.id)]
+
+
+def test_no_more_runs_than_slots() -> None:
+    executor = Instant(slots=2)
+    told([make_run(seed=seed, loss=CE) for seed in range(5)], executor)
+    running = [sum(1 if what == "start" else -1 for what, _ in executor.diary[: n + 1]) for n in range(10)]
+    assert max(running) == 2
+
+
+def test_failure_blocks_all_who_learn_from_it() -> None:
+    events = told([TEACHER, STUDENT, GRANDCHILD, OTHER], Instant(failing=[TEACHER]))
+    assert ends(events) == {TEACHER.id: Failed, STUDENT.id: Blocked, GRANDCHILD.id: Blocked, OTHER.id: Done}
+
+
+def test_blocked_names_the_run_that_failed() -> None:
+    events = told([TEACHER, STUDENT, GRANDCHILD], Instant(failing=[STUDENT]))
+    assert events[-1] == Blocked(GRANDCHILD.id, STUDENT.id)
+    events = told([TEACHER, STUDENT, GRANDCHILD], Instant(failing=[TEACHER]))
+    assert events[-1] == Blocked(GRANDCHILD.id, TEACHER.id)
+
+
+def test_blocked_run_is_never_started() -> None:
+    executor = Instant(slots=3, failing=[TEACHER])
+    told([TEACHER, STUDENT], executor)
+    assert [job.run for job in executor.jobs] == [TEACHER]
+
+
+def test_epochs_are_told_as_they_come() -> None:
+    assert told([OTHER], Instant())[0] == Update(OTHER.id, 1, 10.0, 100.0)
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_job_carries_what_must_be_kept(*, again: bool) -> None:
+    executor = Instant()
+    told([TEACHER, STUDENT], executor, again=again)
+    first, second = executor.jobs
+    assert (set(first.keep), set(second.keep)) == ({1, "best"}, set())
+    assert (first.again, second.again) == (again, again)
+
+
+def test_runs_start_only_when_somebody_listens() -> None:
+    executor = Instant(slots=2)
+    events = dispatch([TEACHER, OTHER], executor, keep={})
+    assert executor.jobs == []
+    next(events)
+    assert len(executor.jobs) == 2
+
+
+@st.composite
+def families(draw: st.DrawFn) -> list[Run]:
+    """Up to ten runs, each taught by nobody or by one before it."""
+    runs: list[Run] = []
+    for seed in range(draw(st.integers(0, 10))):
+        teacher = draw(st.sampled_from([None, *runs]))
+        runs.append(make_run(seed=seed, loss=KD if teacher else CE, teacher=teacher))
+    return runs
+
+
+def doomed(run: Run, failing: Collection[str]) -> bool:
+    """Whether a run fails, or one that it depends on."""
+    return run.id in failing or (run.teacher is not None and doomed(run.teacher.run, failing))
+
+
+@given(st.data(), families(), st.integers(1, 4), st.sampled_from([0, -1]))
+def test_every_run_ends_as_it_must(data: st.DataObject, runs: list[Run], slots: int, ending: int) -> None:
+    failing = data.draw(st.lists(st.sampled_from(runs), unique_by=id)) if runs else []
+    executor, names = Instant(slots, failing, ending), {run.id for run in failing}
+    ended = ends(told(runs, executor))
+    assert ended.keys() == {run.id for run in runs}
+    for run in runs:
+        taught_by_nobody = run.teacher is not None and doomed(run.teacher.run, names)
+        assert ended[run.id] is (Blocked if taught_by_nobody else Failed if run.id in names else Done)
+
+
+@given(families(), st.integers(1, 4), st.sampled_from([0, -1]))
+def test_no_run_starts_before_its_teacher_has_ended(runs: list[Run], slots: int, ending: int) -> None:
+    executor = Instant(slots, (), ending)
+    told(runs, executor)
+    for number, (what, name) in enumerate(executor.diary):
+        teacher = next(run.teacher for run in runs if run.id == name)
+        if what == "start" and teacher is not None:
+            assert ("end", teacher.run.id) in executor.diary[:number]

@@ -1,0 +1,265 @@
+"""Worker processes: the same results in one or in two, and what becomes of one that dies."""
+
+import multiprocessing
+import operator
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from kdbench import catalog
+from kdbench.machine import Data, Folders, Local, Machine
+from kdbench.plan.expand import weights_needed
+from kdbench.run.dispatch import dispatch
+from kdbench.run.executor import LocalExecutor, default_slots, work
+from kdbench.spec.events import Blocked, Done, Event, Failed, Job, Update
+from kdbench.spec.runs import Loss, Recipe, Run, Teacher
+from kdbench.store.records import index
+from kdbench.workers.process import Worker, ending
+from tests.support.build import CE, KD, make_run
+
+RECIPE = Recipe(epochs=3, batch_size=32, lr=0.05, momentum=0.9, flip=True, train_size=96, test_size=100)
+LONG = 80
+"""Epochs of a run that a test has time to stop: about 0.01 s each."""
+
+
+def digits(student: str, loss: Loss = CE, teacher: Teacher | None = None, **settings: Any) -> Run:  # noqa: ANN401 - recipe fields
+    content, recipe = catalog.DATASETS["digits"].digest, replace(RECIPE, **settings)
+    run = replace(make_run(student, 0, loss), dataset="digits", data=content)
+    return replace(run, recipe=recipe, teacher=teacher)
+
+
+TEACHER = digits("digits_cnn")
+STOPPED = digits("digits_cnn", epochs=LONG)
+STUDENT = digits("digits_mlp", KD, Teacher(STOPPED, LONG))
+OTHER = digits("digits_mlp", lr=0.01)
+RUNS = [
+    TEACHER,
+    digits("digits_mlp"),
+    digits("digits_mlp", KD, Teacher(TEACHER, 3)),
+    digits("digits_mlp", KD, Teacher(TEACHER, 1)),
+]
+
+
+@pytest.fixture(scope="module")
+def make(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[int], LocalExecutor]]:
+    """Executors with so many slots, each with results of its own."""
+    made: list[LocalExecutor] = []
+    data = Data(folder=str(tmp_path_factory.mktemp("data")), offline=True)
+
+    def new(slots: int) -> LocalExecutor:
+        root = str(tmp_path_factory.mktemp("root"))
+        folders = Folders(results="results", scratch="scratch")
+        machine = Machine(local=Local(device="cpu"), data=data, folders=folders, root=root)
+        made.append(LocalExecutor(machine, slots))
+        return made[-1]
+
+    yield new
+    for executor in made:
+        executor.close()
+
+
+@pytest.fixture(scope="module")
+def one(make: Callable[[int], LocalExecutor]) -> LocalExecutor:
+    return make(1)
+
+
+@pytest.fixture(scope="module")
+def two(make: Callable[[int], LocalExecutor]) -> LocalExecutor:
+    return make(2)
+
+
+@pytest.fixture(scope="module")
+def killed(two: LocalExecutor) -> list[Event]:
+    """What was told of three runs, of which the first one's worker was killed after its first epoch."""
+    return train([STOPPED, STUDENT, OTHER], two, kill_when_it_tells(two, STOPPED))
+
+
+def train(
+    runs: Sequence[Run], executor: LocalExecutor, look: Callable[[Event], None] = lambda _: None
+) -> list[Event]:
+    told: list[Event] = []
+    for event in dispatch(runs, executor, keep=weights_needed(runs)):
+        look(event)
+        told.append(event)
+    return told
+
+
+def numbers(told: Sequence[Event]) -> dict[str, tuple[object, ...]]:
+    """All of the results that must not depend on when and where they were trained."""
+    results = {event.id: event.result for event in told if isinstance(event, Done)}
+    return {
+        name: (result.curve.top1, result.curve.test_loss, result.curve.train_loss, result.weights)
+        for name, result in results.items()
+    }
+
+
+def kill_when_it_tells(executor: LocalExecutor, run: Run) -> Callable[[Event], None]:
+    """Ends the worker of a run, from outside, when its first epoch is over."""
+
+    def look(event: Event) -> None:
+        if isinstance(event, Update) and event.id == run.id and event.epoch == 1:
+            (pid,) = (worker.process.pid for worker in executor.workers if run.id in worker.jobs)
+            assert pid is not None
+            os.kill(pid, signal.SIGKILL)
+
+    return look
+
+
+def kept(executor: LocalExecutor) -> tuple[set[str], set[str]]:
+    """The ids of the results and of the failures on disk."""
+    there = index(executor.machine.results)
+    return set(there.results), set(there.failures)
+
+
+@pytest.mark.slow
+def test_two_slots_give_the_results_of_one(one: LocalExecutor, two: LocalExecutor) -> None:
+    alone, together = numbers(train(RUNS, one)), numbers(train(RUNS, two))
+    assert alone.keys() == {run.id for run in RUNS}
+    assert alone == together
+
+
+@pytest.mark.slow
+def test_worker_that_is_killed_is_the_failure_of_its_run_alone(killed: list[Event]) -> None:
+    ends = {event.id: event for event in killed if not isinstance(event, Update)}
+    failed = ends[STOPPED.id]
+    assert isinstance(failed, Failed)
+    assert failed.failure.cause.startswith("the worker process died (SIGKILL")
+    assert ends[STUDENT.id] == Blocked(STUDENT.id, STOPPED.id)
+    assert isinstance(ends[OTHER.id], Done)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("killed")
+def test_second_dispatch_does_what_a_killed_worker_has_left(one: LocalExecutor, two: LocalExecutor) -> None:
+    """It goes on from the checkpoint, and its numbers are those of a run that nobody stopped."""
+    results, failures = kept(two)
+    assert OTHER.id in results
+    assert failures == {STOPPED.id}
+    told = train([STOPPED, STUDENT], two)
+    assert next(event.epoch for event in told if isinstance(event, Update)) > 1
+    assert numbers(told) == numbers(train([STOPPED, STUDENT], one))
+    assert kept(two) == (results | {STOPPED.id, STUDENT.id}, set())
+
+
+@pytest.mark.slow
+def test_cohort_whose_worker_is_killed_goes_on_in_halves(two: LocalExecutor, one: LocalExecutor) -> None:
+    """Nobody knows whose death it was: none has failed, and each half goes on from its checkpoints."""
+    runs = [digits("digits_cnn", epochs=LONG, lr=lr) for lr in (0.011, 0.012, 0.013)]
+    told = train(runs, one, kill_when_it_tells(one, runs[0]))
+    sizes = [event.result.environment["cohort"] for event in told if isinstance(event, Done)]
+    assert sorted(map(str, sizes)) == ["1", "2", "2"]
+    assert numbers(told) == numbers(train(runs, two))
+
+
+@pytest.mark.slow
+def test_idle_worker_that_died_is_replaced(two: LocalExecutor) -> None:
+    train([digits("digits_mlp", lr=0.03)], two)
+    for worker in two.workers:
+        worker.process.kill()
+        worker.process.join()
+    run = digits("digits_mlp", lr=0.04)
+    assert numbers(train([run], two)).keys() == {run.id}
+
+
+@pytest.mark.slow
+def test_worker_whose_driver_is_gone_ends_without_a_failure(two: LocalExecutor) -> None:
+    """The run is neither done nor failed: `kdbench run` goes on from its checkpoint."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=work, args=(theirs, two.machine))
+    process.start()
+    theirs.close()
+    run = digits("digits_cnn", epochs=LONG, lr=0.07)
+    ours.send((Job(run),))
+    assert isinstance(ours.recv(), Update)
+    ours.close()
+    process.join(timeout=60)
+    assert process.exitcode == 0
+    assert run.id not in kept(two)[0] | kept(two)[1]
+    assert list((two.machine.scratch / "checkpoints" / run.id).glob("*.safetensors"))
+
+
+@pytest.mark.slow
+def test_close_ends_workers_in_the_middle_of_a_run(one: LocalExecutor) -> None:
+    run = digits("digits_cnn", epochs=1000)
+    one.submit((Job(run),))
+    (worker,) = one.workers
+    assert any(isinstance(event, Update) for event in one.events(60.0))
+    one.close()
+    assert not worker.process.is_alive()
+    assert one.free == 1
+    assert run.id not in kept(one)[0] | kept(one)[1]
+
+
+def test_executor_starts_no_worker_before_it_needs_one(make: Callable[[int], LocalExecutor]) -> None:
+    executor = make(3)
+    assert executor.free == 3
+    assert list(executor.events(0.0)) == []
+    assert executor.workers == []
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (1, "exit code 1"),
+        (None, "exit code None"),
+        (-signal.SIGSEGV, "SIGSEGV"),
+        (-signal.SIGKILL, "SIGKILL - the kernel ends processes so when memory runs out"),
+    ],
+)
+def test_end_of_a_process_in_words(code: int | None, words: str) -> None:
+    assert ending(code) == words
+
+
+def test_slots_are_those_of_benchmark_toml() -> None:
+    assert default_slots(Machine(local=Local(slots=7, threads=64))) == 7
+
+
+def test_slots_leave_each_run_its_threads() -> None:
+    cores = len(os.sched_getaffinity(0))
+    assert default_slots(Machine(local=Local(device="cpu", threads=1))) == cores
+    assert default_slots(Machine(local=Local(device="cpu", threads=1000 * cores))) == 1
+
+
+@pytest.mark.parametrize(
+    ("device", "visible", "slots"),
+    [("auto", "2,5", 4), ("cuda", "2", 2), ("cuda:1", "2,5", 2), ("auto", "MIG-7a", 2)],
+)
+def test_slots_are_the_gpus_times_the_runs_of_each(
+    monkeypatch: pytest.MonkeyPatch, device: str, visible: str, slots: int
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert default_slots(Machine(local=Local(device=device, runs_per_gpu=2))) == slots
+
+
+def test_workers_share_the_gpus_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
+    given: list[str | None] = []
+
+    class Seated(LocalExecutor):
+        def make_worker(self, gpu: str | None) -> Worker:
+            given.append(gpu)
+            return Worker(self.machine, operator.is_)
+
+    executor = Seated(Machine(), 4)
+    for _ in range(4):
+        executor.workers.append(executor.start_worker())
+    executor.close()
+    assert given == ["2", "5", "2", "5"]
+
+
+@pytest.mark.slow
+def test_device_that_is_not_there_is_told_as_the_cause(tmp_path: Path) -> None:
+    machine = Machine(local=Local(device="cuda:77"), folders=Folders(), root=str(tmp_path))
+    executor = LocalExecutor(machine, 1)
+    told = train([TEACHER, OTHER], executor)
+    executor.close()
+    assert [type(event) for event in told] == [Failed, Failed]
+    [first, _] = [event.failure for event in told if isinstance(event, Failed)]
+    assert first.cause.startswith("benchmark.toml, [local], device = 'cuda:77': ")
+    assert "Traceback" in (tmp_path / first.log).read_text(encoding="utf-8")

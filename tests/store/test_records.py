@@ -1,0 +1,273 @@
+"""results/: what is kept, what is refused, and that nothing is ever overwritten or half-written."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from kdbench.errors import UserError
+from kdbench.spec.results import Failure
+from kdbench.store.records import (
+    LARGEST_RESULT,
+    check_writable,
+    digest,
+    index,
+    load_failures,
+    load_result,
+    load_results,
+    save_failure,
+    save_result,
+    weights_file,
+    weights_there,
+    write,
+)
+from tests.support.build import CE, make_result, make_run
+
+RUN = make_run(loss=CE)
+TAUGHT = make_run(teacher=make_run("resnet18", loss=CE))
+RESULT = make_result(RUN, 60.0, 70.0)
+DEEP = b'{"schema": 1, "extra": ' + b"[" * 100_000
+FAILURE = Failure(id=RUN.id, run=RUN, cause="loss is NaN", log="logs/a.txt")
+
+
+def spoil(folder: Path, change: Callable[[dict[str, Any]], None]) -> Path:
+    """A stored result whose JSON was changed afterwards."""
+    path = save_result(folder, RESULT)
+    content = json.loads(path.read_bytes())
+    change(content)
+    path.write_text(json.dumps(content), encoding="utf-8")
+    return path
+
+
+def refused(path: Path) -> str:
+    """What is said of a file, without its name."""
+    with pytest.raises(UserError) as error:
+        load_result(path)
+    (problem,) = error.value.problems
+    assert problem.startswith(f"{path}: ")
+    return problem.removeprefix(f"{path}: ")
+
+
+def test_result_comes_back(tmp_path: Path) -> None:
+    assert load_result(save_result(tmp_path, RESULT)) == RESULT
+
+
+def test_result_of_a_taught_run_comes_back(tmp_path: Path) -> None:
+    result = make_result(TAUGHT, 60.0, 70.0)
+    assert load_result(save_result(tmp_path, result)) == result
+
+
+def test_result_lies_where_a_person_looks_for_it(tmp_path: Path) -> None:
+    path = save_result(tmp_path, make_result(TAUGHT, 60.0, 70.0))
+    assert path == tmp_path / "cifar100" / f"mobilenetv2-kd-resnet18.s0.{TAUGHT.id}.json"
+
+
+def test_result_is_text_with_a_curve_on_a_line(tmp_path: Path) -> None:
+    assert '\n  "top1": [60.0, 70.0],\n' in save_result(tmp_path, RESULT).read_text(encoding="utf-8")
+
+
+def test_result_is_never_overwritten(tmp_path: Path) -> None:
+    paths = [save_result(tmp_path, make_result(RUN, 60.0, top1)) for top1 in (70.0, 71.0, 72.0)]
+    stem = f"mobilenetv2-ce.s0.{RUN.id}"
+    assert [path.name for path in paths] == [f"{stem}.json", f"{stem}.repeat1.json", f"{stem}.repeat2.json"]
+    assert [load_result(path).last for path in paths] == [70.0, 71.0, 72.0]
+
+
+def test_repeats_are_listed_beside_the_first(tmp_path: Path) -> None:
+    first, *others = (save_result(tmp_path, RESULT) for _ in range(3))
+    there = index(tmp_path)
+    assert (there.results, there.repeats) == ({RUN.id: first}, {RUN.id: others})
+
+
+def test_folder_that_is_not_there_is_empty(tmp_path: Path) -> None:
+    assert index(tmp_path / "none").results == {}
+
+
+def test_other_files_are_not_results(tmp_path: Path) -> None:
+    path = save_result(tmp_path, RESULT)
+    for name in ("notes.txt", f".{path.name}.1.part", "a.json", path.name.replace(".json", ".json.bak")):
+        (path.parent / name).write_text("x", encoding="utf-8")
+    (tmp_path / "README.md").write_text("x", encoding="utf-8")
+    assert list(index(tmp_path).results.values()) == [path]
+
+
+def test_results_asked_for_are_loaded_as_far_as_there(tmp_path: Path) -> None:
+    save_result(tmp_path, RESULT)
+    assert load_results(index(tmp_path), ["0" * 12, RUN.id, RUN.id]) == {RUN.id: RESULT}
+
+
+def test_broken_results_are_told_all_at_once(tmp_path: Path) -> None:
+    for result in (RESULT, make_result(TAUGHT, 60.0, 70.0)):
+        save_result(tmp_path, result).write_bytes(b"{")
+    with pytest.raises(UserError) as error:
+        load_results(index(tmp_path), [RUN.id, TAUGHT.id])
+    assert len(error.value.problems) == 2
+
+
+@pytest.mark.parametrize(
+    ("schema", "said"),
+    [
+        (0, "result of schema 0, which is older; this is 1"),
+        (2, "result of schema 2, which is newer; update kdbench; this is 1"),
+    ],
+)
+def test_another_schema_is_refused_by_name(tmp_path: Path, schema: int, said: str) -> None:
+    assert refused(spoil(tmp_path, lambda content: content.update(schema=schema))).startswith(said)
+
+
+def test_newer_schema_is_refused_before_its_content_is_read(tmp_path: Path) -> None:
+    path = save_result(tmp_path, RESULT)
+    path.write_text('{"schema": 9, "shape": "unknown"}', encoding="utf-8")
+    assert "schema 9" in refused(path)
+
+
+def test_result_under_another_name_is_refused(tmp_path: Path) -> None:
+    path = save_result(tmp_path, RESULT)
+    moved = path.rename(path.with_name(f"mobilenetv2-ce.s0.{TAUGHT.id}.json"))
+    assert TAUGHT.id in refused(moved)
+
+
+def test_result_of_another_id_is_refused(tmp_path: Path) -> None:
+    said = refused(spoil(tmp_path, lambda content: content.update(id=TAUGHT.id)))
+    assert f"its run hashes to {RUN.id}, its id is {TAUGHT.id}, its name says {RUN.id}" in said
+
+
+def test_result_whose_run_was_changed_is_refused(tmp_path: Path) -> None:
+    said = refused(spoil(tmp_path, lambda content: content["run"]["recipe"].update(lr=0.2)))
+    assert "it was changed by hand or comes from another experiment; move it away" in said
+
+
+def test_curve_of_another_length_is_refused(tmp_path: Path) -> None:
+    said = refused(spoil(tmp_path, lambda content: content["curve"]["test_loss"].append(0.0)))
+    assert said == "its curve has [2, 3] points for 2 epochs"
+
+
+@pytest.mark.parametrize("change", [{"last": 60.0}, {"best": 71.0}, {"best_epoch": 1}])
+def test_summary_that_is_not_the_curves_is_refused(tmp_path: Path, change: dict[str, float]) -> None:
+    said = refused(spoil(tmp_path, lambda content: content.update(change)))
+    assert said == "last, best and best_epoch are not those of its curve, (70.0, 70.0, 2)"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"[]", b"null", b'{"schema": 1}', b'{"schema": "1"}', b'{"schema": 1, "id": "\xff"}', DEEP],
+    ids=["empty", "cut", "list", "null", "bare", "text", "no text", "deep"],
+)
+def test_broken_json_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = save_result(tmp_path, RESULT)
+    path.write_bytes(content)
+    assert refused(path).startswith("no valid result: ")
+
+
+def test_result_cut_anywhere_is_refused(tmp_path: Path) -> None:
+    path = save_result(tmp_path, RESULT)
+    whole = path.read_bytes().rstrip()
+    for length in range(0, len(whole), 37):
+        path.write_bytes(whole[:length])
+        assert refused(path).startswith("no valid result: ")
+
+
+def test_accuracy_that_is_none_is_refused(tmp_path: Path) -> None:
+    assert "`$.last`" in refused(spoil(tmp_path, lambda content: content.update(last=170.0)))
+
+
+def test_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
+    path = save_result(tmp_path, RESULT)
+    with path.open("wb") as file:
+        file.truncate(LARGEST_RESULT + 1)
+    assert refused(path) == "larger than the 10,000,000 bytes that a record may have"
+
+
+def test_file_that_is_a_folder_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / f"a.s0.{RUN.id}.json"
+    path.mkdir()
+    assert refused(path) == "cannot be read: Is a directory"
+
+
+def test_failure_comes_back(tmp_path: Path) -> None:
+    save_failure(tmp_path, FAILURE)
+    there = index(tmp_path)
+    assert load_failures(there, there.failures) == {RUN.id: FAILURE}
+
+
+def test_later_failure_replaces_the_first(tmp_path: Path) -> None:
+    save_failure(tmp_path, FAILURE)
+    path = save_failure(tmp_path, replace(FAILURE, cause="killed"))
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+    assert load_failures(index(tmp_path), [RUN.id])[RUN.id].cause == "killed"
+
+
+def test_success_removes_the_failure(tmp_path: Path) -> None:
+    save_failure(tmp_path, FAILURE)
+    save_result(tmp_path, RESULT)
+    assert index(tmp_path).failures == {}
+
+
+@pytest.mark.parametrize("content", [b"{", DEEP, b'{"id": "\xff"}'])
+def test_broken_failure_is_refused(tmp_path: Path, content: bytes) -> None:
+    save_failure(tmp_path, FAILURE).write_bytes(content)
+    with pytest.raises(UserError, match=r"no valid record of a failure: .*; remove it"):
+        load_failures(index(tmp_path), [RUN.id])
+
+
+@pytest.mark.parametrize("keep", [save_result, save_failure])
+def test_file_where_the_folder_should_be_is_told(tmp_path: Path, keep: Callable[[Path, Any], Path]) -> None:
+    (tmp_path / "results").write_text("", encoding="utf-8")
+    record = RESULT if keep is save_result else FAILURE
+    with pytest.raises(UserError, match=r"results/cifar100/.*json: cannot be written: Not a directory"):
+        keep(tmp_path / "results", record)
+
+
+def test_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "results").write_text("", encoding="utf-8")
+    with pytest.raises(UserError, match="cannot be written"):
+        check_writable(tmp_path / "results")
+
+
+def test_folder_that_can_be_written_keeps_no_trace(tmp_path: Path) -> None:
+    check_writable(tmp_path / "results")
+    assert list((tmp_path / "results").iterdir()) == []
+
+
+def test_write_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    with pytest.raises(UserError, match="cannot be written"):
+        write(tmp_path / "a", b"x")
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_write_that_fails_keeps_what_was_there(tmp_path: Path) -> None:
+    name = "a" * 250
+    (tmp_path / name).write_bytes(b"old")
+    with pytest.raises(UserError, match="cannot be written: File name too long"):
+        write(tmp_path / name, b"new")
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [(name, b"old")]
+
+
+def keep_weights(scratch: Path, epoch: int | str, content: bytes) -> Path:
+    """A checkpoint of RUN as training leaves it."""
+    folder = scratch / "weights" / RUN.id
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "new").write_bytes(content)
+    return (folder / "new").rename(folder / f"{epoch}.{digest(folder / 'new')}.safetensors")
+
+
+def test_weights_are_found_by_their_epoch(tmp_path: Path) -> None:
+    first, best = (keep_weights(tmp_path, epoch, str(epoch).encode()) for epoch in (1, "best"))
+    assert [weights_file(tmp_path, RUN.id, epoch) for epoch in (1, "best", 11)] == [first, best, None]
+
+
+def test_altered_weights_are_not_found(tmp_path: Path) -> None:
+    keep_weights(tmp_path, 1, b"a").write_bytes(b"b")
+    assert weights_file(tmp_path, RUN.id, 1) is None
+
+
+@pytest.mark.parametrize(("epochs", "there"), [((), True), ((1,), True), ((1, 2), False)])
+def test_weights_are_there_if_each_epochs_are(
+    tmp_path: Path, epochs: tuple[int, ...], *, there: bool
+) -> None:
+    keep_weights(tmp_path, 1, b"a")
+    assert weights_there(tmp_path, RUN.id, epochs) is there

@@ -1,0 +1,163 @@
+"""The paper's arithmetic, on the CIFAR-100 figures of Tf-KD (Tables 1, 4, 5 and 9) and on small cases."""
+
+import pytest
+from msgspec.structs import replace
+
+from kdbench.spec.runs import Loss
+from kdbench.spec.suites import Reference, Row
+from kdbench.suite.lint import Finding, Rule, lint_suite
+from tests.support.build import CE, make_row, make_suite
+
+FIGURES = """
+1.ce mobilenetv2  -           68.38 -
+1.ce shufflenetv2 -           70.34 -
+1.ce resnet18     -           75.87 -
+1.kd mobilenetv2  resnet18    71.05 2.67
+1.kd shufflenetv2 resnet18    72.05 1.71
+1.kd mobilenetv2  resnet50    71.04 2.66
+1.kd shufflenetv2 resnet50    72.15 1.81
+1.kd resnet18     resnext29   77.84 1.97
+4    mobilenetv2  resnet18@1  70.65 2.27
+4    shufflenetv2 resnet18@1  71.82 1.48
+4    mobilenetv2  resnet50@50 71.45 3.09
+4    shufflenetv2 resnet50@50 72.11 1.77
+4    resnet18     resnet50@50 77.23 1.23
+4    mobilenetv2  resnext29@50 71.52 3.14
+5.ce googlenet    -           78.72 -
+5.kd mobilenetv2  resnet18    -     2.67
+5.kd shufflenetv2 resnet18    -     1.71
+5.kd resnet18     resnet50    -     1.19
+5.kd googlenet    resnext29   -     1.39
+9.ce googlenet    -           78.15 -
+9.kd mobilenetv2  resnet18    71.05 2.67
+9.kd shufflenetv2 resnet18    72.05 1.71
+9.kd resnet18     resnet50    77.19 1.32
+9.kd googlenet    resnext29   78.84 0.99
+9.lsr googlenet   -           79.07 0.92
+"""
+"""Table, student, teacher, top1, gain: as in the paper."""
+
+SIC = {
+    ("4", "mobilenetv2", "resnet50@50"),
+    ("4", "resnet18", "resnet50@50"),
+    ("9.kd", "googlenet", "resnext29"),
+}
+
+
+def figure_row(line: str) -> Row:
+    """One line of the figures."""
+    table, student, teacher, top1, gain = line.split()
+    taught = None if teacher == "-" else teacher
+    numbers = Reference(top1=None if top1 == "-" else float(top1), gain=None if gain == "-" else float(gain))
+    loss = Loss(table.partition(".")[2] or "kd")
+    sic = (table, student, teacher) in SIC
+    return make_row(student, taught, numbers, table=table, loss=loss, sic=sic)
+
+
+def warnings_of(*rows: Row) -> list[tuple[Rule, str]]:
+    """The rule and the sentence of each warning."""
+    found = lint_suite(make_suite(*rows))
+    return [(finding.rule, finding.sentence) for finding in found if finding.level == "warning"]
+
+
+def test_warnings_on_the_cifar100_figures_of_tfkd() -> None:
+    assert warnings_of(*map(figure_row, FIGURES.strip().splitlines())) == [
+        (
+            "gain-differs",
+            "mobilenetv2 from resnet50@50, kd, Table 4: the printed gain is 3.09, but 71.45 - 68.38 is 3.07",
+        ),
+        (
+            "gain-differs",
+            "resnet18 from resnet50@50, kd, Table 4: the printed gain is 1.23, but 77.23 - 75.87 is 1.36",
+        ),
+        (
+            "gain-differs",
+            "googlenet from resnext29, kd, Table 9: the printed gain is 0.99, but 78.84 - 78.15 is 0.69",
+        ),
+        ("baseline-differs", "googlenet, ce: top1 78.72 in Table 5, 78.15 in Table 9"),
+        ("number-differs", "resnet18 from resnet50, kd: gain 1.19 in Table 5, 1.32 in Table 9"),
+        ("number-differs", "googlenet from resnext29, kd: gain 1.39 in Table 5, 0.99 in Table 9"),
+    ]
+
+
+def test_gain_that_does_not_add_up_without_sic_says_so() -> None:
+    rows = [make_row(loss=CE, reference=Reference(top1=68.0), table="1.ce")]
+    rows.append(make_row(reference=Reference(top1=70.0, gain=2.5)))
+    [(_, sentence)] = warnings_of(*rows)
+    assert sentence.endswith("70.00 - 68.00 is 2.00; the row does not say sic")
+
+
+@pytest.mark.parametrize(("gain", "warned"), [(2.0, 0), (2.005, 0), (1.995, 0), (2.01, 1), (1.99, 1)])
+def test_gain_is_compared_at_two_decimals(gain: float, warned: int) -> None:
+    base = make_row(loss=CE, reference=Reference(top1=68.38), table="1.ce")
+    assert len(warnings_of(base, make_row(reference=Reference(top1=70.38, gain=gain)))) == warned
+
+
+def test_finding_on_tables_that_differ_names_tables_and_rows() -> None:
+    rows = [
+        make_row(table=table, reference=Reference(top1=top1)) for table, top1 in (("5", 71.0), ("9", 72.0))
+    ]
+    assert lint_suite(make_suite(*rows)) == [
+        Finding(
+            rule="number-differs",
+            level="warning",
+            table="5, 9",
+            rows=("5/mobilenetv2", "9/mobilenetv2"),
+            sentence="mobilenetv2, kd: top1 71.00 in Table 5, 72.00 in Table 9",
+        )
+    ]
+
+
+def test_top1_and_gain_that_both_differ_are_one_finding() -> None:
+    numbers = (("5", 71.0, 2.0), ("9", 72.0, 3.0))
+    rows = [make_row(table=table, reference=Reference(top1=top1, gain=gain)) for table, top1, gain in numbers]
+    [(_, sentence)] = warnings_of(*rows)
+    assert sentence.endswith("top1 71.00 in Table 5, 72.00 in Table 9; gain 2.00 in Table 5, 3.00 in Table 9")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        make_row("resnet18", "resnet50", Reference(top1=72.0), table="9"),
+        make_row("mobilenetv2", "resnet50@5", Reference(top1=72.0), table="9"),
+        make_row("mobilenetv2", "resnet50", Reference(top1=72.0), table="9", loss=Loss("lsr")),
+        make_row("mobilenetv2", "resnet50", Reference(top1=72.0), table="5.b"),
+        make_row("mobilenetv2", "resnet50", Reference(top1=71.0), table="9"),
+        make_row("mobilenetv2", "resnet50", Reference(gain=2.0), table="9"),
+    ],
+)
+def test_rows_that_are_not_one_quantity_in_two_tables_are_not_compared(other: Row) -> None:
+    assert warnings_of(make_row("mobilenetv2", "resnet50", Reference(top1=71.0), table="5.a"), other) == []
+
+
+@pytest.mark.parametrize(
+    ("row", "rule", "sentence"),
+    [
+        (make_row(), "no-reference", "mobilenetv2, kd, Table 1: no printed number"),
+        (
+            make_row(reference=Reference(gain=0.5, kind="second-hand", source="a survey")),
+            "second-hand",
+            "mobilenetv2, kd, Table 1: gain 0.50 second-hand (a survey)",
+        ),
+        (
+            make_row(reference=Reference(top1=71.0), assumed="lr 0.1: not printed"),
+            "assumed",
+            "mobilenetv2, kd, Table 1: assumed: lr 0.1: not printed",
+        ),
+    ],
+)
+def test_standing_of_a_row_is_information(row: Row, rule: Rule, sentence: str) -> None:
+    [finding] = lint_suite(make_suite(row))
+    assert (finding.level, finding.rule, finding.sentence) == ("info", rule, sentence)
+
+
+def test_row_may_be_both_without_a_number_and_assumed() -> None:
+    row = replace(make_row(), assumed="alpha")
+    assert [finding.rule for finding in lint_suite(make_suite(row))] == ["no-reference", "assumed"]
+
+
+def test_assumption_of_several_rows_of_a_table_is_one_finding() -> None:
+    rows = [replace(make_row(student), assumed="alpha", reference=Reference(top1=71.0)) for student in "ab"]
+    [finding] = lint_suite(make_suite(*rows))
+    assert finding.sentence == f"2 rows of {rows[0].table}: assumed: alpha"
+    assert finding.rows == tuple(row.name for row in rows)

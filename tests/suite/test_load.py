@@ -1,0 +1,233 @@
+"""The loader: levels, defaults, and a fuzz test that nothing but a Suite or a UserError comes out."""
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from kdbench.errors import UserError
+from kdbench.spec.runs import Loss
+from kdbench.spec.suites import Suite, TeacherName
+from kdbench.suite.load import build, load_suite
+from kdbench.suite.schema import read_suite_file
+from kdbench.toml import Place
+from tests.support.places import SUITES
+from tests.support.project import SUITE, change, write_suite
+
+
+def load(folder: Path, *edits: tuple[str, str]) -> Suite:
+    return load_suite(write_suite(folder, change(*edits)))
+
+
+def test_suite_is_found_with_and_without_toml(tmp_path: Path) -> None:
+    path = write_suite(tmp_path)
+    assert load_suite(path) == load_suite(str(path.with_suffix("")))
+
+
+def test_suite_is_named_after_its_file(tmp_path: Path) -> None:
+    assert load_suite(write_suite(tmp_path, name="tfkd.v2")).name == "tfkd.v2"
+
+
+def test_rows_keep_the_order_of_the_file(tmp_path: Path) -> None:
+    assert [row.name for row in load(tmp_path).rows] == [
+        "1.base/digits_mlp",
+        "1.base/digits_cnn",
+        "1.kd/digits_mlp:digits_cnn",
+    ]
+
+
+def test_recipe_of_the_suite_reaches_every_row(tmp_path: Path) -> None:
+    assert {row.recipe.epochs for row in load(tmp_path).rows} == {3}
+
+
+def test_recipe_of_a_table_overrides_the_suites(tmp_path: Path) -> None:
+    rows = load(tmp_path, ('id = "1.kd"', 'id = "1.kd"\nrecipe = { epochs = 5 }')).rows
+    assert [row.recipe.epochs for row in rows] == [3, 3, 5]
+
+
+def test_recipe_of_a_row_overrides_the_tables(tmp_path: Path) -> None:
+    table = ('id = "1.base"', 'id = "1.base"\nrecipe = { epochs = 5 }')
+    rows = load(tmp_path, table, ("top1 = 90.0", "top1 = 90.0, recipe = { epochs = 7 }")).rows
+    assert [row.recipe.epochs for row in rows] == [7, 5, 3]
+
+
+def test_recipe_of_a_row_keeps_the_tables_other_keys(tmp_path: Path) -> None:
+    table = ('id = "1.base"', 'id = "1.base"\nrecipe = { lr = 0.5 }')
+    row = load(tmp_path, table, ("top1 = 90.0", "top1 = 90.0, recipe = { epochs = 7 }")).rows[0]
+    assert (row.recipe.epochs, row.recipe.lr, row.recipe.batch_size) == (7, 0.5, 32)
+
+
+def test_required_recipe_key_may_stand_at_each_table(tmp_path: Path) -> None:
+    base = ('id = "1.base"', 'id = "1.base"\nrecipe = { lr = 0.2 }')
+    rows = load(
+        tmp_path, ("lr = 0.1\n", ""), base, ('id = "1.kd"', 'id = "1.kd"\nrecipe = { lr = 0.3 }')
+    ).rows
+    assert [row.recipe.lr for row in rows] == [0.2, 0.2, 0.3]
+
+
+def test_loss_of_a_row_overrides_the_tables(tmp_path: Path) -> None:
+    row = load(tmp_path, ("gain = 2.0", "gain = 2.0, loss = { alpha = 0.5 }")).rows[2]
+    assert row.loss == Loss("kd", {"alpha": 0.5, "tau": 4.0})
+
+
+def test_tolerance_of_a_row_overrides_the_suites(tmp_path: Path) -> None:
+    row = load(tmp_path, ("gain = 2.0", 'gain = 2.0, tolerance = { gain = 0.1, why = "noisy" }')).rows[2]
+    assert (row.tolerance.top1, row.tolerance.gain, row.tolerance.why) == (0.5, 0.1, "noisy")
+
+
+def test_tolerance_of_a_row_without_a_reason_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"row 1 \(digits_mlp\), tolerance: other margins .* need a reason"):
+        load(tmp_path, ("gain = 2.0", "gain = 2.0, tolerance = { gain = 0.1 }"))
+
+
+def test_seeds_of_a_row_override_the_tables_and_the_suites(tmp_path: Path) -> None:
+    table = ('id = "1.base"', 'id = "1.base"\nseeds = 4')
+    rows = load(tmp_path, table, ("top1 = 90.0", "top1 = 90.0, seeds = 5")).rows
+    assert [row.seeds for row in rows] == [5, 4, 2]
+
+
+def test_reading_of_a_row_overrides_the_tables_and_the_suites(tmp_path: Path) -> None:
+    suite = ('dataset = "digits"', 'dataset = "digits"\nreading = "best"')
+    table = ('id = "1.base"', 'id = "1.base"\nreading = 2')
+    rows = load(tmp_path, suite, table, ("top1 = 95.0", 'top1 = 95.0, reading = "last"')).rows
+    assert [row.reading for row in rows] == [2, "last", "best"]
+
+
+def test_row_read_at_an_epoch_says_so_in_its_name(tmp_path: Path) -> None:
+    extra = '{ student = "digits_mlp", top1 = 90.0 },\n  { student = "digits_mlp", reading = 1 },'
+    rows = load(tmp_path, ('{ student = "digits_mlp", top1 = 90.0 },', extra)).rows
+    assert rows[1].name == "1.base/digits_mlp@1"
+
+
+@pytest.mark.parametrize(
+    ("written", "teacher"),
+    [
+        ("digits_cnn", TeacherName("digits_cnn")),
+        ("digits_cnn@1", TeacherName("digits_cnn", 1)),
+        ("digits_cnn@best", TeacherName("digits_cnn", "best")),
+        ("digits_cnn@last", TeacherName("digits_cnn", "last")),
+        ("self", TeacherName("self")),
+        ("self@2", TeacherName("self", 2)),
+    ],
+)
+def test_teacher_as_a_person_writes_it(tmp_path: Path, written: str, teacher: TeacherName) -> None:
+    assert load(tmp_path, ('teacher = "digits_cnn"', f'teacher = "{written}"')).rows[2].teacher == teacher
+
+
+def test_number_of_runs_counts_only_where_a_std_is_printed(tmp_path: Path) -> None:
+    rows = load(
+        tmp_path, ('id = "1.base"', 'id = "1.base"\nn = 3'), ("top1 = 90.0", "top1 = 90.0, std = 0.1")
+    ).rows
+    assert [row.reference.n for row in rows] == [3, None, None]
+
+
+def test_assumptions_of_table_and_row_are_joined(tmp_path: Path) -> None:
+    table = ('id = "1.base"', 'id = "1.base"\nassumed = "tau"')
+    assert (
+        load(tmp_path, table, ("top1 = 90.0", 'top1 = 90.0, assumed = "alpha"')).rows[0].assumed
+        == "tau; alpha"
+    )
+
+
+def test_printed_gain_that_does_not_add_up_stands_with_sic(tmp_path: Path) -> None:
+    row = load(tmp_path, ("gain = 2.0", "gain = 2.5, sic = true")).rows[2]
+    assert (row.reference.gain, row.sic) == (2.5, True)
+
+
+@pytest.mark.parametrize("gain", ["2.004", "1.996"])
+def test_printed_gain_may_be_off_by_rounding(tmp_path: Path, gain: str) -> None:
+    assert load(tmp_path, ("gain = 2.0", f"gain = {gain}")).rows[2].reference.gain == float(gain)
+
+
+def test_row_without_a_number_stands(tmp_path: Path) -> None:
+    assert load(tmp_path, (", top1 = 92.0, gain = 2.0", "")).rows[2].reference.top1 is None
+
+
+def test_where_of_a_delta_takes_one_value_without_brackets(tmp_path: Path) -> None:
+    delta = load(
+        tmp_path, ('at = "code.py:1"', 'at = "code.py:1"\nwhere = { student = "digits_mlp" }')
+    ).deltas[0]
+    assert delta.where == {"student": ("digits_mlp",)}
+
+
+@pytest.mark.parametrize("name", ["quickstart", "tfkd_cifar100"])
+def test_shipped_suite_loads(name: str) -> None:
+    suite = load_suite(SUITES / name)
+    assert len(suite.rows) >= 8
+
+
+KEYS = sorted(
+    {"suite", "table", "delta", "rows", "recipe", "tolerance", "loss", "name", "at", "why", "where", "id"}
+    | {"student", "teacher", "top1", "gain", "std", "n", "sic", "seeds", "reading", "paper", "dataset"}
+    | {"epochs", "batch_size", "lr", "milestones", "gamma", "alpha", "tau", "params"}
+)
+WORDS = st.sampled_from(["digits", "digits_mlp", "self", "kd", "ce", "last", "1.kd", "a@1", "a@0", "\n", ""])
+VALUES = st.recursive(
+    WORDS | st.text(max_size=4) | st.integers() | st.floats() | st.booleans() | st.dates() | st.just(10**400),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+def _places(part: Any) -> list[tuple[Any, Any]]:  # noqa: ANN401 - any part of a TOML file
+    """Every (container, key) of a parsed file."""
+    inside = part.items() if isinstance(part, dict) else enumerate(part) if isinstance(part, list) else ()
+    return [place for key, value in inside for place in [(part, key), *_places(value)]]
+
+
+def _suite_or_error(file: Path) -> None:
+    problems: tuple[str, ...] = ()
+    try:
+        assert load_suite(file).rows
+    except UserError as error:
+        problems = error.problems or ("",)
+    assert all("\n" not in problem and str(file) in problem for problem in problems)
+
+
+def _write(value: Any) -> str:  # noqa: ANN401 - any TOML value
+    """A value as TOML."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_write(key)} = {_write(part)}" for key, part in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_write, value)) + "]"
+    if isinstance(value, str):
+        return '"' + "".join(f"\\U{ord(sign):08x}" for sign in value) + '"'
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+relaxed = settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+def test_suite_written_for_the_fuzz_tests_is_a_suite(tmp_path: Path) -> None:
+    text = "\n".join(f"{_write(key)} = {_write(part)}" for key, part in tomllib.loads(SUITE).items())
+    assert load_suite(write_suite(tmp_path, text)) == load_suite(write_suite(tmp_path))
+
+
+@relaxed
+@given(data=st.data())
+def test_suite_with_anything_anywhere_is_a_suite_or_an_error(tmp_path: Path, data: st.DataObject) -> None:
+    content = tomllib.loads(SUITE)
+    for _ in range(data.draw(st.integers(1, 3))):
+        part, key = data.draw(st.sampled_from(_places(content)))
+        part[key] = data.draw(VALUES)
+    text = "\n".join(f"{_write(key)} = {_write(part)}" for key, part in content.items())
+    _suite_or_error(write_suite(tmp_path, text))
+
+
+@relaxed
+@given(text=st.text(max_size=200) | st.lists(st.sampled_from(SUITE.splitlines())).map("\n".join))
+def test_suite_of_any_text_is_a_suite_or_an_error(tmp_path: Path, text: str) -> None:
+    _suite_or_error(write_suite(tmp_path, text))
+
+
+@relaxed
+@given(content=st.dictionaries(st.sampled_from(KEYS) | st.text(max_size=3), VALUES, max_size=6))
+def test_any_parsed_content_is_built_or_complained_of(content: dict[str, Any]) -> None:
+    place = Place("a.toml")
+    suite = build(Path("a.toml"), read_suite_file(content, place), place)
+    assert place.problems or suite.rows

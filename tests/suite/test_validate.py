@@ -1,0 +1,418 @@
+"""Every mistake of a suite: one sentence with file, place, what came, what is valid; all at once."""
+
+from pathlib import Path
+
+import pytest
+
+from kdbench.errors import UserError
+from kdbench.suite.load import load_suite
+from kdbench.toml import LARGEST_FILE
+from tests.support.project import change, write_suite
+
+KD = 'id = "1.kd"'
+OTHER = f"timm/resnet50.x@{64 * '0'}"
+LARGE = "recipe = { size = 32 }"
+ROW = "top1 = 92.0, gain = 2.0"
+BASE = '[[table]]\nid = "1.base"'
+KD_ROW = "1.kd/digits_mlp:digits_cnn"
+
+
+def mistakes(folder: Path, *edits: tuple[str, str]) -> list[str]:
+    """What is wrong with the small suite after some edits, without the file's name."""
+    path = write_suite(folder, change(*edits))
+    with pytest.raises(UserError) as error:
+        load_suite(path)
+    assert all(problem.startswith(f"{path}: ") for problem in error.value.problems)
+    return [problem.removeprefix(f"{path}: ") for problem in error.value.problems]
+
+
+CASES = [
+    # sections and keys
+    (
+        "[tolerance]",
+        "[tolerence]",
+        "unknown section 'tolerence'. Did you mean 'tolerance'? Valid: suite, tolerance,",
+    ),
+    (
+        "[suite]",
+        "[author]\nx = 1\n[suite]",
+        "unknown section 'author'. Valid: suite, tolerance, recipe, table, delta",
+    ),
+    ("seeds = 2", "seed = 2", "[suite]: unknown key 'seed'. Did you mean 'seeds'? Valid: paper, dataset,"),
+    (
+        "lr = 0.1",
+        "lr = 0.1\nepoch = 2",
+        "[recipe]: unknown key 'epoch'. Did you mean 'epochs'? Valid: epochs,",
+    ),
+    ("epochs = 3", "epoch = 3", "[recipe]: unknown key 'epoch'. Did you mean 'epochs'?"),
+    ("gain = 0.5", "gian = 0.5", "[tolerance]: unknown key 'gian'. Did you mean 'gain'? Valid: top1, gain"),
+    (KD, f'{KD}\nnotes = ""', "table 2 (1.kd): unknown key 'notes'."),
+    (ROW, "top_1 = 92.0", "table 2 (1.kd), row 1 (digits_mlp): unknown key 'top_1'. Did you mean 'top1'?"),
+    (
+        "teacher =",
+        "techer =",
+        "table 2 (1.kd), row 1 (digits_mlp): unknown key 'techer'. Did you mean 'teacher'?",
+    ),
+    (
+        ROW,
+        f"{ROW}, recipe = {{ lrs = 1 }}",
+        "row 1 (digits_mlp), recipe: unknown key 'lrs'. Did you mean 'lr'?",
+    ),
+    ("why =", "wy =", "delta 1 (code.py:1): unknown key 'wy'. Did you mean 'why'?"),
+    # missing
+    ('paper = "A paper"\n', "", "[suite]: paper is missing"),
+    ('dataset = "digits"\n', "", "[suite]: dataset is missing"),
+    ("lr = 0.1\n", "", "[recipe]: lr is missing"),
+    ("gain = 0.5\n", "", "[tolerance]: gain is missing"),
+    ("[recipe]\nepochs = 3\nbatch_size = 32\nlr = 0.1\n", "", "[recipe] is missing"),
+    (f"{KD}\n", "", "table 2: id is missing"),
+    ('loss = { name = "ce" }\n', "", "table 1 (1.base): loss is missing"),
+    ('name = "ce"', "", 'table 1 (1.base): the loss has no name; write for example loss = { name = "ce" }'),
+    ('student = "digits_cnn", ', "", "table 1 (1.base), row 2: student is missing"),
+    ('why = "another loss"\n', "", "delta 1 (code.py:1): why is missing"),
+    # wrong types and values
+    ("epochs = 3", "epochs = 0", "[recipe]: epochs = 0: expected a whole number >= 1"),
+    ("epochs = 3", 'epochs = "3"', "[recipe]: epochs = '3': expected a whole number, got text"),
+    ("epochs = 3", "epochs = 2.5", "[recipe]: epochs = 2.5: expected a whole number, got a number"),
+    ("lr = 0.1", "lr = nan", "[recipe]: lr = nan: expected "),
+    ("lr = 0.1", "lr = inf", "[recipe]: lr = inf: expected a finite number"),
+    ("lr = 0.1", "lr = 0.1\nflip = 1", "[recipe]: flip = 1: expected true or false, got a whole number"),
+    (
+        "lr = 0.1",
+        'lr = 0.1\noptimizer = "sgdm"',
+        "optimizer = 'sgdm': unknown value 'sgdm'. Did you mean 'sgd'?",
+    ),
+    ("top1 = 0.5", "top1 = 0", "[tolerance]: top1 = 0: expected a number > 0.0"),
+    ("top1 = 92.0", "top1 = 920", "row 1 (digits_mlp): top1 = 920: expected a number <= 100.0"),
+    ("gain = 2.0", "gain = nan", "row 1 (digits_mlp): gain = nan: expected a finite number"),
+    (
+        "gain = 2.0",
+        'gain = 2.0, reading = "lst"',
+        "unknown value 'lst'. Did you mean 'last'? Valid: last, best",
+    ),
+    ("gain = 2.0", "gain = 2.0, reading = 0", "reading = 0: expected a whole number >= 1"),
+    ("gain = 2.0", "gain = 2.5, sic = 1", "sic = 1: expected true or false"),
+    ("seeds = 2", "seeds = 1000000000", "[suite]: seeds = 1000000000: expected a whole number <= 10000"),
+    (
+        "alpha = 0.9",
+        'alpha = "0.9"',
+        "table 2 (1.kd): loss.alpha is '0.9'; a parameter of a loss is a finite number",
+    ),
+    (
+        "alpha = 0.9",
+        "alpha = true",
+        "table 2 (1.kd): loss.alpha is True; a parameter of a loss is a finite number",
+    ),
+    (
+        "alpha = 0.9",
+        "alpha = inf",
+        "table 2 (1.kd): loss.alpha is inf; a parameter of a loss is a finite number",
+    ),
+    ('name = "kd"', "name = 3", "table 2 (1.kd): loss.name is 3; its name is text"),
+    (
+        'loss = { name = "ce" }',
+        'loss = "ce"',
+        "table 1 (1.base): loss = 'ce': expected a table of keys, got text",
+    ),
+    (
+        '[suite]\npaper = "A paper"\ndataset = "digits"\nseeds = 2\n',
+        "suite = 3\n",
+        "[suite]: 3 is no table of keys",
+    ),
+    (
+        '[[delta]]\nat = "code.py:1"\nwhy = "another loss"\nloss = { kd = "kd_released" }\n',
+        "[delta]\n",
+        "delta is a list ([[delta]]), not {}",
+    ),
+    # control characters
+    ('paper = "A paper"', r'paper = "A\u001b[31mpaper"', "expected text without control characters"),
+    (KD, r'id = "1.kd\n"', r"id = '1.kd\n': expected a name of at most 64 letters, digits, _, . and -"),
+    ('teacher = "digits_cnn"', r'teacher = "digits_cnn\n"', r"teacher = 'digits_cnn\n': expected a name"),
+    ('student = "digits_cnn"', 'student = "digits cnn"', "student = 'digits cnn': expected a name"),
+    ('at = "code.py:1"', 'at = ""', "delta 1: at = '': expected"),
+    # names of the catalog
+    (
+        'dataset = "digits"',
+        'dataset = "digit"',
+        "[suite]: unknown data set 'digit'. Did you mean 'digits'? Valid: digits,",
+    ),
+    (
+        '"digits_mlp", teacher',
+        '"digits_mpl", teacher',
+        "unknown model 'digits_mpl'. Did you mean 'digits_mlp'? Valid: resnet18,",
+    ),
+    ('name = "kd"', 'name = "kdd"', f"{KD_ROW}: unknown loss 'kdd'. Did you mean 'kd'? Valid: ce, lsr,"),
+    (
+        'kd = "kd_released"',
+        'kd = "kd_relased"',
+        "loss: unknown loss 'kd_relased'. Did you mean 'kd_released'?",
+    ),
+    (
+        "lr = 0.1",
+        'lr = 0.1\nnormalize = "cifar"',
+        "1.base/digits_mlp and 2 more rows: normalize: unknown data set 'cifar'. Did you mean 'cifar10'?",
+    ),
+    # losses
+    (
+        "tau = 4",
+        "tau = 4, beta = 1",
+        f"{KD_ROW}: loss 'kd': unknown parameter 'beta'. Did you mean 'tau'? Valid: alpha, tau",
+    ),
+    (", tau = 4", "", f"{KD_ROW}: loss 'kd' needs the parameter 'tau'; it takes alpha, tau"),
+    (
+        'teacher = "digits_cnn", ',
+        "",
+        "1.kd/digits_mlp: loss 'kd' needs a teacher; add teacher = ... to the row",
+    ),
+    (
+        '"digits_cnn", top1',
+        '"digits_cnn", teacher = "self", top1',
+        "loss 'ce' takes no teacher, but the row names 'self'",
+    ),
+    # teachers
+    (
+        'teacher = "digits_cnn"',
+        'teacher = "resnet18"',
+        (
+            "no row trains the teacher 'resnet18': it needs a row of loss ce without a teacher. "
+            "unknown teacher 'resnet18'. Valid: self, digits_mlp, digits_cnn"
+        ),
+    ),
+    ('teacher = "digits_cnn"', 'teacher = "digits_cnm"', "Did you mean 'digits_cnn'?"),
+    (
+        'teacher = "digits_cnn"',
+        'teacher = "digits_cnn@4"',
+        f"{KD_ROW}@4: teacher digits_cnn@4: digits_cnn trains only 3 epochs",
+    ),
+    (
+        'teacher = "digits_cnn"',
+        'teacher = "digits_cnn@0"',
+        "teacher 'digits_cnn@0': after @ comes an epoch from 1, `best` or `last`",
+    ),
+    ('teacher = "digits_cnn"', 'teacher = "digits_cnn@"', "after @ comes an epoch from 1"),
+    (
+        "seeds = 2",
+        "seeds = 2\nteacher = 4",
+        f"{KD_ROW}: teacher digits_cnn@4: digits_cnn trains only 3 epochs",
+    ),
+    # rows and recipes
+    ("gain = 2.0", "gain = 2.0, reading = 4", "reading = 4, but it trains 3 epochs"),
+    (
+        "lr = 0.1",
+        "lr = 0.1\nclasses = 9",
+        "1.base/digits_mlp and 2 more rows: classes = 9; digits has 10 classes",
+    ),
+    (
+        "lr = 0.1",
+        "lr = 0.1\nmilestones = [2]",
+        "and 2 more rows: milestones without gamma: the lr would never change",
+    ),
+    ("lr = 0.1", "lr = 0.1\ngamma = 0.1\nmilestones = [2, 1]", "milestones = [2, 1]; they must rise"),
+    ("lr = 0.1", "lr = 0.1\nresize = 9", "and 2 more rows: resize without size: add size = ..., the side"),
+    ("lr = 0.1", "lr = 0.1\nresized_crop = true", "and 2 more rows: resized_crop without size: add size"),
+    ("lr = 0.1", "lr = 0.1\nsize = 8\ncrop = 1", "crop = 1 with size: that is for images as they are"),
+    ("lr = 0.1", "lr = 0.1\nsize = 8\nrotation = 5", "rotation = 5.0 with size: that is for images as they"),
+    ("lr = 0.1", "lr = 0.1\nsize = 9\nresize = 8", "resize = 8; the centre of size = 9 would not fit in"),
+    ('dataset = "digits"', 'dataset = "cub200"', "its images have many sizes; add size = 224, or what the"),
+    (
+        'dataset = "digits"\nseeds = 2\n\n[tolerance]\ntop1 = 0.5\ngain = 0.5\n\n[recipe]',
+        'dataset = "cars"\n[tolerance]\ntop1 = 0.5\ngain = 0.5\n[recipe]\nsize = 224\nresize = 288',
+        "and 2 more rows: resize = 288; images are stored with a shorter side of 256",
+    ),
+    (
+        f"{ROW}",
+        f'{ROW}, weights = "timm/resnet50.a1_in1k"',
+        "weights = 'timm/resnet50.a1_in1k': expected timm/NAME@SHA256, the digest of their file, which",
+    ),
+    (
+        ROW,
+        f'{ROW}, weights = "timm/resnet50.a1_in1k@{64 * "0"}"',
+        "weights timm/resnet50.a1_in1k are not for digits_mlp: no published weights fit it",
+    ),
+    (
+        '{ student = "digits_cnn"',
+        f'{{ student = "resnet18_224", weights = "{OTHER}", {LARGE} }},\n{{ student = "digits_cnn"',
+        "weights timm/resnet50.x are not for resnet18_224: it takes those of timm/resnet18",
+    ),
+    (
+        '{ student = "digits_cnn"',
+        '{ student = "resnet18" },\n{ student = "digits_cnn"',
+        "1.base/resnet18: resnet18 needs images of 32 pixels; it is given images of 8",
+    ),
+    (
+        '{ student = "digits_cnn"',
+        '{ student = "digits_mlp", top1 = 90.0 },\n{ student = "digits_cnn"',
+        "row 1.base/digits_mlp stands 2 times; a printed cell is one row",
+    ),
+    (KD, f"{KD}\nrows = []\n[[table]]\nloss = {{}}\nrows = []\n", "not valid TOML"),
+    # arithmetic
+    (
+        "gain = 2.0",
+        "gain = 2.5",
+        f"{KD_ROW}: gain = 2.5, but 92.0 - 90.0 is 2.00; if the paper prints it so, add sic = true",
+    ),
+    (
+        "gain = 2.0",
+        "gain = 2.0, sic = true",
+        f"{KD_ROW}: sic = true, but the printed gain adds up; remove it",
+    ),
+    # deltas
+    (
+        'at = "code.py:1"',
+        'at = "code.py:1"\nwhere = { student = "digits_mpl" }',
+        "delta 1 (code.py:1), where: unknown student 'digits_mpl'. Did you mean 'digits_mlp'?",
+    ),
+    (
+        'at = "code.py:1"',
+        'at = "code.py:1"\nwhere = { loss = ["kd", "dk"] }',
+        "where: unknown loss 'dk'. Did you mean 'kd'? Valid: ce, kd",
+    ),
+    (
+        'at = "code.py:1"',
+        'at = "code.py:1"\nwhere = { tables = "1.kd" }',
+        "unknown value 'tables'. Did you mean 'table'? Valid: table, student, teacher, loss",
+    ),
+    (
+        'at = "code.py:1"',
+        'at = "code.py:1"\nwhere = { student = "digits_cnn" }',
+        (
+            "delta 1 (code.py:1): concerns no row: "
+            "where = {'student': ('digits_cnn',)}, loss = {'kd': 'kd_released'}"
+        ),
+    ),
+    (
+        'why = "another loss"',
+        'why = "x"\nparams = { multiplier = 2 }',
+        f"{KD_ROW}: as released: loss 'kd_released': unknown parameter 'multiplier'. Valid: alpha, tau",
+    ),
+    (
+        'why = "another loss"',
+        'why = "x"\nparams = { alpha = nan }',
+        "params = {'alpha': nan}: expected a finite number",
+    ),
+    (
+        'why = "another loss"',
+        'why = "x"\nrecipe = { epochs = 0 }',
+        "delta 1 (code.py:1), recipe: epochs = 0: expected a whole number >= 1",
+    ),
+    (
+        'why = "another loss"',
+        'why = "x"\nrecipe = { epoch = 2 }',
+        "recipe: unknown key 'epoch'. Did you mean 'epochs'?",
+    ),
+    ('why = "another loss"', 'why = "x"\nrecipe = { milestones = [1] }', "recipe: milestones without gamma"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "sentence"), CASES, ids=[case[2][:60] for case in CASES])
+def test_mistake_is_told_once_with_its_place_and_cure(
+    tmp_path: Path, old: str, new: str, sentence: str
+) -> None:
+    found = mistakes(tmp_path, (old, new))
+    assert len(found) == 1, found
+    assert sentence in found[0]
+
+
+def test_mistakes_of_a_file_are_told_all_at_once(tmp_path: Path) -> None:
+    found = mistakes(
+        tmp_path,
+        ("seeds = 2", "seed = 2"),
+        ("top1 = 0.5", "top1 = -1"),
+        ("epochs = 3", "epochs = 0"),
+        ("alpha = 0.9", "beta = 0.9"),
+        ('kd = "kd_released"', 'kd = "kd_relased"'),
+        ('teacher = "digits_cnn"', 'teacher = "resnet18"'),
+        ("gain = 2.0", "gain = 2.5"),
+        (
+            '{ student = "digits_cnn", top1 = 95.0 },',
+            '{ student = "digits_cnn", top1 = "95" },\n{ student = "resnet", top1 = 1 },',
+        ),
+    )
+    words = [
+        "'seed'",
+        "top1 = -1",
+        "epochs = 0",
+        "top1 = '95'",
+        "'resnet'",
+        "'beta'",
+        "'alpha'",
+        "'resnet18'",
+        "gain = 2.5",
+        "kd_relased",
+    ]
+    assert sorted(word for word in words if any(word in sentence for sentence in found)) == sorted(words)
+    assert len(found) == len(words)
+
+
+def test_mistake_of_a_table_is_told_once_for_all_its_rows(tmp_path: Path) -> None:
+    found = mistakes(tmp_path, ('name = "ce"', 'name = "ce", alpha = 1'))
+    assert found == ["1.base/digits_mlp and 1 more row: loss 'ce': unknown parameter 'alpha'. Valid: none"]
+
+
+def test_mistakes_stand_in_the_same_order_in_every_process(tmp_path: Path) -> None:
+    found = mistakes(tmp_path, ("seeds = 2", "seeds = 2\nb = 1\na = 1\nd = 1\nc = 1"))
+    assert [sentence.split("'")[1] for sentence in found] == ["b", "a", "d", "c"]
+
+
+def test_row_that_cannot_be_read_hides_only_what_follows_from_it(tmp_path: Path) -> None:
+    baseline = ('student = "digits_cnn", top1 = 95.0', 'student = "digits_cnn", top1 = "95"')
+    assert len(mistakes(tmp_path, baseline)) == 1
+    assert len(mistakes(tmp_path, baseline, ("gain = 2.0", "gain = 2.5"))) == 2
+
+
+def test_syntax_error_has_its_line(tmp_path: Path) -> None:
+    assert "not valid TOML" in mistakes(tmp_path, ("epochs = 3", "epochs = "))[0]
+    assert "line 11" in mistakes(tmp_path, ("epochs = 3", "epochs = "))[0]
+
+
+def test_number_of_thousands_of_digits_is_no_toml(tmp_path: Path) -> None:
+    assert "not valid TOML" in mistakes(tmp_path, ("epochs = 3", f"epochs = {'1' * 5000}"))[0]
+
+
+def test_deep_nesting_is_no_toml(tmp_path: Path) -> None:
+    assert mistakes(tmp_path, ("epochs = 3", f"epochs = {'[' * 5000}")) == ["not valid TOML: nested too deep"]
+
+
+def broken(file: Path) -> str:
+    with pytest.raises(UserError) as error:
+        load_suite(file)
+    return str(error.value)
+
+
+def test_file_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_bytes(b'x = "\xff"')
+    assert broken(tmp_path / "a.toml").startswith(f"{tmp_path / 'a.toml'}: not UTF-8 text: ")
+
+
+def test_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "a.toml").open("wb") as file:
+        file.truncate(LARGEST_FILE + 1)
+    assert broken(tmp_path / "a.toml").endswith("a.toml: larger than 10,000,000 bytes; split it")
+
+
+def test_empty_file_lacks_every_section(tmp_path: Path) -> None:
+    file = write_suite(tmp_path, "")
+    assert broken(file).splitlines() == [
+        f"{file}: [{name}] is missing" for name in ("suite", "tolerance", "recipe", "table")
+    ]
+
+
+def test_suite_that_is_not_there_names_the_nearest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_suite(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert broken(Path("suites/smal")) == (
+        "no such suite: suites/smal. Did you mean suites/small? There are: suites/small"
+    )
+
+
+def test_suite_in_another_folder_is_found_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_suite(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert broken(Path("small")) == "no such suite: small. Did you mean suites/small? There are: suites/small"
+
+
+@pytest.mark.parametrize("name", ["", ".", "/", "a" * 300, "no/such/folder"])
+def test_suite_of_an_impossible_name_is_not_there(name: str) -> None:
+    assert broken(Path(name)).startswith("no such suite: ")

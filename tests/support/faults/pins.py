@@ -1,0 +1,60 @@
+"""The pinned ids of a sample of every suite's rows, in pins.json.
+
+    python tests/support/faults/pins.py
+
+adds those of new suites. An id that is pinned changes only together with spec.PROTOCOL: then it writes all of
+them anew. Anywhere else a changed id means that stored results are orphaned, or that two versions of kdbench
+would give different numbers under one name.
+"""
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.support.places import ROOT
+
+sys.path.insert(0, str(ROOT))
+
+from kdbench.plan.expand import expand
+from kdbench.spec.runs import PROTOCOL
+from kdbench.spec.suites import Row, Suite
+from kdbench.suite.load import load_suite
+
+PINS = ROOT / "tests" / "faults" / "pins.json"
+SUITES = sorted((ROOT / "suites").glob("*.toml"))
+
+
+def sample(suite: Suite) -> Iterator[Row]:
+    """The first row of each of its losses, and the last row."""
+    seen = set()
+    for row in suite.rows:
+        if row.loss.name not in seen or row is suite.rows[-1]:
+            seen.add(row.loss.name)
+            yield row
+
+
+def ids(path: Path) -> dict[str, str]:
+    """By form and row: the id of seed 0."""
+    suite = load_suite(path)
+    names = {row.name for row in sample(suite)}
+    return {
+        f"{form} {cell.row.name}": cell.ids[0]
+        for form in ("released", "printed")
+        for cell in expand(suite, form=form, seeds=[0])
+        if cell.row.name in names
+    }
+
+
+def main() -> None:
+    """Write pins.json."""
+    pins = json.loads(PINS.read_bytes()) if PINS.exists() else {}
+    if pins.get("protocol") != PROTOCOL:
+        pins = {"protocol": PROTOCOL, "suites": {}}
+    for path in SUITES:
+        pins["suites"].setdefault(path.stem, ids(path))
+    PINS.write_text(json.dumps(pins, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,370 @@
+"""Who is trained beside whom; that it changes no number; and that one member's end is no other's."""
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+from torch import nn
+
+from kdbench import catalog
+from kdbench.catalog import ModelEntry
+from kdbench.errors import DivergedError
+from kdbench.machine import Data, Folders, Local, Machine
+from kdbench.models.output import Network
+from kdbench.plan.cohorts import lessons, make_cohorts
+from kdbench.run.dispatch import dispatch
+from kdbench.spec.events import Done, Elsewhere, Event, Failed, Job, Update
+from kdbench.spec.results import Result
+from kdbench.spec.runs import Loss, Recipe, Run, Teacher
+from kdbench.store.lease import Watch, take
+from kdbench.store.records import index
+from kdbench.training.job import do
+from kdbench.training.run import train, train_cohort
+from kdbench.training.world import World, open_world
+from tests.run.test_dispatch import Instant
+from tests.support.build import CE, KD, make_run
+
+RECIPE = Recipe(
+    epochs=3, batch_size=32, lr=0.05, momentum=0.9, crop=1, flip=True, rotation=10.0,
+    train_size=96, test_size=100,
+)  # fmt: skip
+DIVERGING = 1e30
+"""A rate at which nothing is left after a step."""
+
+
+Opened = Callable[..., World]
+
+
+class Interrupted(BaseException):
+    """No Exception, as Ctrl-C is none."""
+
+
+def digits(student: str = "digits_mlp", loss: Loss = CE, teacher: Run | None = None, **settings: Any) -> Run:  # noqa: ANN401 - recipe fields
+    recipe = replace(RECIPE, **settings)
+    run = replace(make_run(student, 0, loss), dataset="digits", data=catalog.DATASETS["digits"].digest)
+    return replace(run, recipe=recipe, teacher=teacher and Teacher(teacher, teacher.recipe.epochs))
+
+
+def digits_dropout(classes: int, channels: int) -> nn.Module:
+    """The small student with dropout."""
+    body = nn.Sequential(nn.Flatten(), nn.Linear(channels * 64, 32), nn.ReLU(), nn.Dropout(0.5))
+    return Network(body, nn.Linear(32, classes))
+
+
+@pytest.fixture(autouse=True)
+def _dropout(monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = ModelEntry(code=f"{__name__}:digits_dropout", least_size=8)
+    monkeypatch.setitem(catalog.MODELS, "digits_dropout", entry)
+
+
+TEACHER = digits("digits_cnn")
+STUDENTS = [
+    digits("digits_dropout", KD, TEACHER),
+    digits("digits_mlp", KD, TEACHER, lr=0.02, optimizer="adam"),
+    digits("digits_dropout", Loss("fnkd", {"lam": 3.0, "tau": 2.0}), TEACHER),
+    digits("digits_cnn", KD, TEACHER),
+]
+
+
+MANY = [TEACHER, *STUDENTS, digits(epochs=1), digits(lr=1.0)]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture
+def opened(data: str, tmp_path: Path) -> Iterator[Opened]:
+    """Worlds that share the data and nothing else, in which the teacher is trained."""
+
+    def make(name: str, **local: Any) -> World:  # noqa: ANN401 - of benchmark.toml
+        place = Data(folder=data, offline=True)
+        folders = Folders(results="results", scratch="scratch")
+        settings = Local(device="cpu", **local)
+        root = str(tmp_path / name)
+        world = open_world(Machine(local=settings, data=place, folders=folders, root=root))
+        train(TEACHER, world)
+        return world
+
+    before = torch.get_deterministic_debug_mode()
+    yield make
+    torch.set_deterministic_debug_mode(before)
+
+
+def numbers(result: object) -> tuple[object, ...]:
+    assert isinstance(result, Result)
+    curve = result.curve
+    return curve.top1, curve.test_loss, curve.train_loss, result.weights
+
+
+def together(runs: Sequence[Run], world: World, **options: Any) -> dict[str, Result | Exception]:  # noqa: ANN401 - train_cohort's
+    return {job.run.id: end for job, end in train_cohort([Job(run) for run in runs], world, **options)}
+
+
+def ends(world: World, runs: Sequence[Run]) -> dict[str, Event]:
+    """How runs ended that a worker was given together, each exactly once."""
+    told: list[Event] = []
+    do([Job(run) for run in runs], world, told.append)
+    last = [event for event in told if not isinstance(event, Update)]
+    assert len({event.id for event in last}) == len(last)
+    return {event.id: event for event in last}
+
+
+def forwards(student: str, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Each forward pass of this model from now on: whether it was in training."""
+    seen: list[bool] = []
+    build = catalog.load(catalog.MODELS[student].code)
+
+    def watched(classes: int, channels: int) -> nn.Module:
+        network: nn.Module = build(classes, channels)
+        network.register_forward_pre_hook(lambda module, _: seen.append(module.training))
+        return network
+
+    monkeypatch.setattr(build.__module__ + "." + build.__name__, watched)
+    return seen
+
+
+def test_students_of_one_teacher_are_a_cohort() -> None:
+    assert make_cohorts([TEACHER, *STUDENTS]) == [(TEACHER,), tuple(STUDENTS)]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        digits("digits_mlp", KD, TEACHER, batch_size=16),
+        digits("digits_mlp", KD, TEACHER, epochs=4),
+        digits("digits_mlp", KD, TEACHER, crop=2),
+        digits("digits_mlp", KD, TEACHER, flip=False),
+        digits("digits_mlp", KD, TEACHER, rotation=0.0),
+        digits("digits_mlp", KD, TEACHER, train_size=95),
+        digits("digits_mlp", KD, TEACHER, normalize="digits"),
+        replace(STUDENTS[0], seed=1),
+        replace(STUDENTS[0], teacher=Teacher(TEACHER, 1)),
+        replace(STUDENTS[0], teacher=Teacher(digits("digits_mlp"), 3)),
+        digits("digits_mlp"),
+    ],
+    ids=lambda run: run.id,
+)
+def test_runs_that_see_or_hear_something_else_are_no_cohort(other: Run) -> None:
+    assert len(make_cohorts([STUDENTS[0], other])) == 2
+
+
+@pytest.mark.parametrize(
+    "settings", [{"lr": 0.01}, {"optimizer": "adam"}, {"milestones": (2,)}, {"test_size": 9}]
+)
+def test_runs_that_learn_otherwise_are_a_cohort(settings: dict[str, Any]) -> None:
+    assert len(make_cohorts([STUDENTS[0], digits("digits_mlp", KD, TEACHER, **settings)])) == 1
+
+
+@pytest.mark.parametrize(
+    ("runs", "slots", "sizes"),
+    [(4, 1, [4]), (4, 2, [2, 2]), (5, 2, [3, 2]), (4, 3, [1, 1, 2]), (2, 8, [1, 1]), (0, 2, [])],
+)
+def test_cohorts_are_split_so_that_no_slot_idles(runs: int, slots: int, sizes: list[int]) -> None:
+    some = [digits(lr=0.01 * (1 + number)) for number in range(runs)]
+    assert [len(cohort) for cohort in make_cohorts(some, slots)] == sizes
+
+
+@given(
+    st.lists(st.sampled_from(MANY), unique_by=id),
+    st.integers(1, 6),
+)
+def test_every_run_is_in_one_cohort_of_its_like(runs: list[Run], slots: int) -> None:
+    cohorts = make_cohorts(runs, slots)
+    assert sorted(run.id for cohort in cohorts for run in cohort) == sorted(run.id for run in runs)
+    assert all(len({lessons(run) for run in cohort}) == 1 for cohort in cohorts)
+    assert len(cohorts) >= min(slots, len(runs))
+
+
+def test_dispatch_hands_out_cohorts() -> None:
+    executor = Instant(slots=2)
+    list(dispatch([TEACHER, *STUDENTS], executor, keep={}))
+    assert executor.cohorts == [[TEACHER], STUDENTS[:2], STUDENTS[2:]]
+
+
+def test_dispatch_without_cohorts_hands_out_single_runs() -> None:
+    executor = Instant(slots=2)
+    list(dispatch([TEACHER, *STUDENTS], executor, keep={}, cohorts=False))
+    assert executor.cohorts == [[run] for run in [TEACHER, *STUDENTS]]
+
+
+def test_each_member_is_as_alone_bit_for_bit(opened: Opened) -> None:
+    """With dropout, another optimizer, a network of its own and a loss of features among them."""
+    world = opened("alone")
+    alone = {run.id: numbers(train(run, world)) for run in STUDENTS}
+    beside = together(STUDENTS, opened("together"))
+    assert {name: numbers(end) for name, end in beside.items()} == alone
+
+
+def test_runs_without_a_teacher_are_as_alone_too(opened: Opened) -> None:
+    runs, world = [digits("digits_dropout"), digits("digits_cnn", lr=0.01)], opened("alone")
+    alone = [numbers(train(run, world)) for run in runs]
+    assert [numbers(end) for end in together(runs, opened("together")).values()] == alone
+
+
+def test_teacher_is_asked_once_for_all(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = opened("here")
+    seen = forwards("digits_cnn", monkeypatch)
+    together(STUDENTS[:3], world)
+    assert seen == [False] * 3 * 3  # epochs, batches
+
+
+def test_member_that_diverges_takes_no_other_with_it(opened: Opened) -> None:
+    bad = replace(STUDENTS[1], recipe=replace(RECIPE, lr=DIVERGING))
+    beside = together([bad, STUDENTS[0]], opened("together"))
+    assert isinstance(beside[bad.id], DivergedError)
+    assert numbers(beside[STUDENTS[0].id]) == numbers(train(STUDENTS[0], opened("alone")))
+
+
+def test_member_that_raises_takes_no_other_with_it(opened: Opened) -> None:
+    """In the middle of an epoch, before the others' step."""
+    bad = replace(STUDENTS[1], loss=Loss("kd", {"alpha": 1.0, "tau": 4.0, "beta": 1.0}))
+    beside = together([bad, STUDENTS[0]], opened("together"))
+    assert isinstance(beside[bad.id], TypeError)
+    assert numbers(beside[STUDENTS[0].id]) == numbers(train(STUDENTS[0], opened("alone")))
+
+
+def test_member_that_cannot_be_made_takes_no_other_with_it(opened: Opened) -> None:
+    bad, world = replace(STUDENTS[1], student="digits_mlq"), opened("here")
+    told = ends(world, [bad, STUDENTS[0]])
+    assert isinstance(told[bad.id], Failed)
+    assert isinstance(told[STUDENTS[0].id], Done)
+    assert index(world.machine.results).failures.keys() == {bad.id}
+
+
+def test_failure_is_told_before_the_others_end(opened: Opened) -> None:
+    told: list[Event] = []
+    bad = replace(STUDENTS[1], recipe=replace(RECIPE, lr=DIVERGING))
+    do([Job(STUDENTS[0]), Job(bad)], opened("here"), told.append)
+    assert [type(event) for event in told] == [Update, Failed, Update, Update, Done]
+
+
+def test_interrupted_cohort_goes_on_as_never_interrupted(opened: Opened) -> None:
+    """Interrupted when two members are an epoch further than the third."""
+    calls, world = count(1), opened("halved")
+
+    def stop(*_: object) -> None:
+        if next(calls) == 5:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        together(STUDENTS[:3], world, watch=stop)
+    whole = together(STUDENTS[:3], opened("whole"))
+    assert [numbers(end) for end in together(STUDENTS[:3], world).values()] == list(
+        map(numbers, whole.values())
+    )
+
+
+def test_member_of_an_interrupted_cohort_goes_on_alone(opened: Opened) -> None:
+    seen, world = [], opened("halved")
+
+    def stop(run: Run, _: object) -> None:
+        if run == STUDENTS[1]:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        together(STUDENTS[:2], world, watch=stop)
+    result = train(STUDENTS[0], world, watch=lambda progress: seen.append(progress.epoch))
+    assert seen == [2, 3]
+    assert numbers(result) == numbers(train(STUDENTS[0], opened("whole")))
+
+
+def test_members_that_are_further_do_nothing_twice(opened: Opened) -> None:
+    world, seen = opened("here"), []
+
+    def stop(progress: Any) -> None:  # noqa: ANN401 - Progress
+        if progress.epoch == 2:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        train(STUDENTS[0], world, watch=stop)
+    together(STUDENTS[:2], world, watch=lambda run, progress: seen.append((run.id, progress.epoch)))
+    first, second = STUDENTS[0].id, STUDENTS[1].id
+    assert seen == [(second, 1), (second, 2), (first, 3), (second, 3)]
+
+
+def test_member_that_another_process_trains_leaves_the_cohort(opened: Opened) -> None:
+    world = opened("here")
+    told: list[Event] = []
+    lease = take(world.machine.scratch / "locks" / STUDENTS[0].id, Watch())
+    assert lease is not None
+    with lease:
+        do([Job(run) for run in STUDENTS[:2]], world, told.append)
+    assert told[0] == Elsewhere(STUDENTS[0].id)
+    assert [event.id for event in told if isinstance(event, Done)] == [STUDENTS[1].id]
+
+
+def test_member_that_is_stored_is_not_trained_again(opened: Opened) -> None:
+    world = opened("here")
+    ends(world, STUDENTS[:1])
+    told = ends(world, STUDENTS[:2])
+    assert [event.trained for event in told.values() if isinstance(event, Done)] == [False, True]
+
+
+def test_result_names_the_size_of_its_cohort(opened: Opened) -> None:
+    results = together(STUDENTS[:3], opened("here"))
+    assert {end.environment["cohort"] for end in results.values() if isinstance(end, Result)} == {3}
+
+
+def test_seconds_of_members_add_up_to_those_of_the_cohort(opened: Opened) -> None:
+    from time import perf_counter
+
+    world, started = opened("here"), perf_counter()
+    results = together(STUDENTS[:3], world)
+    whole = perf_counter() - started
+    assert 0 < sum(end.seconds for end in results.values() if isinstance(end, Result)) <= whole
+
+
+def short_of_memory(monkeypatch: pytest.MonkeyPatch, most: int) -> list[int]:
+    """Steps of more than `most` members beside each other fail for want of memory; the cohorts' sizes."""
+    from kdbench.training import member
+
+    sizes: list[int] = []
+    begin = member.Member.begin
+
+    def limited(self: member.Member, epoch: int) -> None:
+        sizes.append(self.size)
+        if self.size > most:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+        begin(self, epoch)
+
+    monkeypatch.setattr(member.Member, "begin", limited)
+    return sizes
+
+
+def test_cohort_that_runs_out_of_memory_is_halved(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    world, alone = opened("here"), opened("alone")
+    wanted = [numbers(train(run, alone)) for run in STUDENTS]
+    sizes = short_of_memory(monkeypatch, most=1)
+    told = ends(world, STUDENTS)
+    assert list(dict.fromkeys(sizes)) == [4, 2, 1]
+    assert [numbers(told[run.id].result) for run in STUDENTS] == wanted  # type: ignore[union-attr]
+
+
+def test_run_that_runs_out_of_memory_alone_has_failed(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = opened("here")
+    short_of_memory(monkeypatch, most=0)
+    told = ends(world, STUDENTS[:2])
+    causes = [event.failure.cause for event in told.values() if isinstance(event, Failed)]
+    assert [cause.startswith("RuntimeError: DefaultCPUAllocator: can't allocate") for cause in causes] == [
+        True
+    ] * 2
+
+
+def test_cohort_is_cut_to_fit_the_memory_of_benchmark_toml(opened: Opened) -> None:
+    """Less than torch itself takes: every run is tried alone, and none is left out."""
+    told = ends(opened("here", memory_gib=0.1), STUDENTS[:3])
+    assert [event.result.environment["cohort"] for event in told.values() if isinstance(event, Done)] == [
+        1,
+        1,
+        1,
+    ]

@@ -1,0 +1,237 @@
+"""A GPU held against the CPU: the same views and first weights in every bit, all else to rounding.
+
+Each test runs on the CPU too, which is held against itself.
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from msgspec.structs import replace
+from torch import Tensor
+from torch.nn.functional import linear
+
+from kdbench import catalog
+from kdbench.data.views import Views
+from kdbench.machine import Data, Folders, Local, Machine
+from kdbench.models.output import Output
+from kdbench.plan.expand import expand
+from kdbench.spec.events import Job
+from kdbench.spec.results import Result
+from kdbench.spec.runs import Loss, Precision
+from kdbench.suite.load import load_suite
+from kdbench.training.bench import Prepared
+from kdbench.training.evaluation import evaluate
+from kdbench.training.fingerprint import compute
+from kdbench.training.images import training_views
+from kdbench.training.member import Member, loss_function
+from kdbench.training.run import train
+from kdbench.training.teaching import Teaching
+from kdbench.training.world import World, open_world
+from tests.support.build import CE, KD, make_run
+from tests.support.devices import DEVICES
+from tests.support.places import SUITES
+from tests.training.test_cohorts import Interrupted, digits, forwards, together
+
+SUITE_FILES = sorted(SUITES.glob("*.toml"))
+TEACHER = digits("digits_cnn")
+STUDENTS = [digits("digits_mlp", KD, TEACHER), digits("digits_cnn", KD, TEACHER, lr=0.02)]
+ROUNDING = 1e-3
+"""How far losses may be apart, relatively, after an epoch of four steps."""
+
+pytestmark = pytest.mark.parametrize("device", DEVICES)
+Opened = Callable[..., World]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture
+def opened(data: str, tmp_path: Path) -> Iterator[Opened]:
+    """Worlds on a device that share the data and nothing else."""
+
+    def make(device: str, name: str = "here", **local: Any) -> World:  # noqa: ANN401 - of benchmark.toml
+        place, folders = Data(folder=data, offline=True), Folders(results="results", scratch="scratch")
+        root = str(tmp_path / f"{device}-{name}")
+        torch.set_deterministic_debug_mode("default")  # a world of the CPU sets it for the whole process
+        return open_world(
+            Machine(local=Local(device=device, **local), data=place, folders=folders, root=root)
+        )
+
+    before = torch.get_deterministic_debug_mode()
+    yield make
+    torch.set_deterministic_debug_mode(before)
+
+
+def losses() -> list[Loss]:
+    """One of each name that a suite uses, as printed and as released."""
+    found: dict[str, Loss] = {}
+    for path in SUITE_FILES:
+        suite = load_suite(path)
+        for form in ("printed", "released"):
+            for cell in expand(suite, form=form, seeds=[0]):
+                found.setdefault(cell.runs[0].loss.name, cell.runs[0].loss)
+    return [found[name] for name in sorted(found)]
+
+
+def draw(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def close(first: Result, second: Result) -> None:
+    """Two results of one run, to rounding."""
+    assert first.id == second.id
+    assert second.curve.train_loss[0] == pytest.approx(first.curve.train_loss[0], rel=ROUNDING)
+    assert second.curve.test_loss[0] == pytest.approx(first.curve.test_loss[0], rel=ROUNDING)
+
+
+@pytest.mark.parametrize("rotation", [0.0, 15.0])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_views_have_the_same_bits(device: str, channels: int, rotation: float) -> None:
+    images = torch.randint(
+        256, (150, channels, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(1)
+    )
+
+    def epoch(where: str) -> list[tuple[Tensor, ...]]:
+        views = Views(
+            images, torch.arange(150), seed=3, batch_size=64, crop=4, flip=True, rotation=rotation,
+            mean=[0.5] * channels, std=[0.25] * channels, device=where,
+        )  # fmt: skip
+        return [tuple(part.cpu() for part in batch) for batch in views.epoch(2)]
+
+    pairs = list(zip(epoch("cpu"), epoch(device), strict=True))
+    assert len(pairs) == 3
+    assert all(torch.equal(one, other) for pair in pairs for one, other in zip(*pair, strict=True))
+
+
+@pytest.mark.parametrize("model", ["resnet18", "mobilenetv2", "shufflenetv2", "resnet20_v2"])
+def test_network_starts_with_the_same_bits_and_computes_the_same(
+    device: str, opened: Opened, model: str
+) -> None:
+    run = make_run(model, 5, CE)
+    one, other = opened("cpu", "first").network(run), opened(device, "second").network(run)
+    for name, value in one.state_dict().items():
+        assert torch.equal(other.state_dict()[name].cpu(), value), name
+    x = draw(8, 3, 32, 32)
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        there = other.train()(x.to(device)).logits.cpu()
+    torch.testing.assert_close(there, one.train()(x).logits, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("loss", losses(), ids=lambda loss: loss.name)
+def test_loss_and_its_gradient_are_the_same(device: str, loss: Loss) -> None:
+    entry, function = catalog.find("losses", loss.name), loss_function(loss)
+
+    def output(where: str, seed: int) -> tuple[Tensor, Output]:
+        features = draw(7, 64, seed=seed).abs().to(where).requires_grad_()
+        weight, bias = draw(100, 64, seed=seed + 1).to(where), draw(100, seed=seed + 2).to(where)
+        return features, Output(linear(features, weight, bias), features, weight, bias)
+
+    def value(where: str) -> tuple[Tensor, Tensor]:
+        features, student = output(where, 0)
+        teacher = [output(where, 3)[1]] * entry.teacher
+        near = [(draw(100, 100) > 1).to(torch.uint8).to(where)] * entry.neighbours
+        found = function(student, torch.arange(7, device=where), *teacher, *near)
+        found.backward()  # type: ignore[no-untyped-call]
+        assert features.grad is not None
+        return found.detach().cpu(), features.grad.cpu()
+
+    for one, other in zip(value("cpu"), value(device), strict=True):
+        torch.testing.assert_close(other, one, rtol=1e-4, atol=1e-6)
+
+
+def test_cohort_learns_as_on_the_cpu(device: str, opened: Opened) -> None:
+    found = []
+    for world in (opened("cpu", "first"), opened(device, "second")):
+        train(TEACHER, world)
+        found.append(together(STUDENTS, world))
+    for run in STUDENTS:
+        one, other = (ends[run.id] for ends in found)
+        assert isinstance(one, Result)
+        assert isinstance(other, Result)
+        close(one, other)
+        assert other.environment["device"] == device
+
+
+def test_member_of_a_cohort_learns_as_alone(device: str, opened: Opened) -> None:
+    world = opened(device)
+    train(TEACHER, world)
+    beside = together(STUDENTS, world)[STUDENTS[0].id]
+    assert isinstance(beside, Result)
+    alone = opened(device, "alone")
+    train(TEACHER, alone)
+    close(train(STUDENTS[0], alone), beside)
+
+
+def test_evaluation_predicts_as_on_the_cpu(device: str, opened: Opened) -> None:
+    found = []
+    for world in (opened("cpu", "first"), opened(device, "second")):
+        network = world.network(TEACHER)
+        found.append(evaluate(TEACHER, network, world.dataset("digits"), world))
+    assert found[1].loss == pytest.approx(found[0].loss, rel=ROUNDING)
+    assert (found[1].predicted == found[0].predicted).float().mean() >= 0.99
+
+
+def test_run_that_was_stopped_goes_on(device: str, opened: Opened) -> None:
+    def stop(progress: Any) -> None:  # noqa: ANN401 - a Progress
+        if progress.epoch == 2:
+            raise Interrupted
+
+    world = opened(device)
+    with pytest.raises(Interrupted):
+        train(TEACHER, world, watch=stop)
+    resumed, whole = train(TEACHER, world), train(TEACHER, opened(device, "whole"))
+    assert len(resumed.curve.train_loss) == TEACHER.recipe.epochs
+    assert resumed.curve.train_loss == pytest.approx(whole.curve.train_loss, rel=ROUNDING)
+
+
+def test_kept_logits_spare_the_teacher(device: str, opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = opened(device)
+    train(TEACHER, world)
+    train(STUDENTS[0], world)
+    asked = forwards("digits_cnn", monkeypatch)
+    second = train(replace(STUDENTS[0], recipe=replace(STUDENTS[0].recipe, lr=0.01)), world)
+    assert asked == []
+    assert second.curve.train_loss[0] > 0
+
+
+@pytest.mark.parametrize(("precision", "rounding"), [("bf16", 0.05), ("tf32", 0.01)])
+def test_other_precision_learns_nearly_the_same(
+    device: str, opened: Opened, precision: Precision, rounding: float
+) -> None:
+    if precision == "tf32" and device == "cpu":
+        pytest.skip("tf32 is arithmetic of GPUs")
+    plain = train(TEACHER, opened(device, "float32"))
+    other = train(replace(TEACHER, precision=precision), opened(device, precision))
+    assert other.curve.train_loss[0] == pytest.approx(plain.curve.train_loss[0], rel=rounding)
+    assert other.curve.train_loss[0] != plain.curve.train_loss[0]
+
+
+def test_deterministic_run_has_the_same_fingerprint_twice(device: str, opened: Opened) -> None:
+    machine = opened(device).machine
+    found = [compute(STUDENTS[1], machine, 6, deterministic=True)[0] for _ in range(2)]
+    assert found[0] == found[1]
+
+
+def test_steps_do_not_wait_for_the_device(device: str, opened: Opened) -> None:
+    """The host only asks: nothing of a step is read back, nothing is copied to the device."""
+    world = opened(device)
+    train(TEACHER, world)
+    run = STUDENTS[1]
+    views = training_views(run, world.dataset(run.dataset), world)
+    member, teaching = Member(Job(run), world), Teaching([run], Prepared(list(views.epoch(1))), world)
+    for last in (False, True):
+        member.begin(1)
+        if device == "cuda" and last:  # the first time libraries are loaded
+            torch.cuda.set_sync_debug_mode("error")
+        try:
+            for number, lesson in enumerate(teaching.epoch(1)):
+                member.step(number, len(teaching), lesson)
+        finally:
+            if device == "cuda":
+                torch.cuda.set_sync_debug_mode("default")
+    assert member.mean_loss() > 0

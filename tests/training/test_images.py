@@ -1,0 +1,114 @@
+"""Training on images of many sizes, from packed shards: the same numbers whatever the number of workers."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from msgspec.structs import replace
+from PIL import Image
+
+from kdbench import catalog
+from kdbench.data import imagenet
+from kdbench.data.packed import open_dataset, source_digest
+from kdbench.errors import UserError
+from kdbench.importing.teacher import Request, import_teacher
+from kdbench.machine import Data, Folders, Local, Machine
+from kdbench.spec.events import Job
+from kdbench.spec.results import Result
+from kdbench.spec.runs import Recipe, Run, Teacher
+from kdbench.training.images import workers
+from kdbench.training.run import train, train_cohort
+from kdbench.training.world import World, open_world
+from tests.support.build import CE, KD, make_run
+
+RECIPE = Recipe(
+    epochs=3, batch_size=16, lr=0.05, momentum=0.9, size=8, resize=10, resized_crop=True, flip=True
+)
+TRAIN, TEST = 40, 20
+"""Images of each of the two classes: dark and light."""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of two classes of noise about a level, in ImageNet's layout."""
+    place, drawn = tmp_path_factory.mktemp("data"), np.random.default_rng(0)
+    for split, n in (("train", TRAIN), ("val", TEST)):
+        for name, level in (("n01", 70), ("n02", 150)):
+            folder = place / "imagenet" / split / name
+            folder.mkdir(parents=True)
+            for number in range(n):
+                pixels = drawn.integers(level - 60, level + 60, size=(5, 4 + number % 3, 3)).astype(np.uint8)
+                Image.fromarray(pixels).resize((60, 50)).save(folder / f"{number}.JPEG")
+    return place
+
+
+@pytest.fixture(autouse=True)
+def _small(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(imagenet, "ARCHIVES", {"small.tar": str(place)})
+    entry = replace(catalog.DATASETS["imagenet"], train=2 * TRAIN, test=2 * TEST, classes=2)
+    monkeypatch.setitem(catalog.DATASETS, "imagenet", entry)
+    monkeypatch.setitem(catalog.DATASETS, "imagenet", replace(entry, digest=source_digest(entry)))
+
+
+def world(place: Path, root: Path, workers: int | None = None) -> World:
+    data = Data(folder=str(place), offline=True, workers=workers)
+    return open_world(Machine(local=Local(device="cpu"), data=data, folders=Folders(), root=str(root)))
+
+
+def small(student: str = "digits_cnn", **settings: object) -> Run:
+    run = replace(make_run(student, 0, CE), dataset="imagenet", data=catalog.DATASETS["imagenet"].digest)
+    return replace(run, recipe=replace(RECIPE, **settings))
+
+
+def test_run_learns_and_is_the_same_whatever_the_number_of_workers(place: Path, tmp_path: Path) -> None:
+    one, three = (train(small(), world(place, tmp_path / str(n), n)) for n in (1, 3))
+    assert one.last > 90
+    assert (one.curve.top1, one.weights) == (three.curve.top1, three.weights)
+    assert one.environment["data"] == open_dataset("imagenet", place).content
+
+
+def test_network_of_timm_trains_and_teaches_at_reduced_resolution(place: Path, tmp_path: Path) -> None:
+    recipe = {"size": 32, "resize": 36, "epochs": 1, "train_size": 8, "test_size": 5}
+    teacher = small("resnet18_224", **recipe)
+    here = world(place, tmp_path)
+    train(teacher, here)
+    student = replace(small("mobilenetv2_224", **recipe), loss=KD, teacher=Teacher(teacher, 1))
+    assert train(student, here).last in {0.0, 20.0, 40.0, 60.0, 80.0, 100.0}
+
+
+def test_students_beside_each_other_are_as_alone(place: Path, tmp_path: Path) -> None:
+    """At a size too, whether the teacher is asked or was heard before."""
+    teacher = small(epochs=1)
+    taught = [replace(small(lr=lr), loss=KD, teacher=Teacher(teacher, 1)) for lr in (0.05, 0.02)]
+    alone, beside = world(place, tmp_path / "alone"), world(place, tmp_path / "beside", 2)
+    for here in (alone, beside):
+        train(teacher, here)
+    first = [train(run, alone) for run in taught]
+    cohort = list(train_cohort([Job(run) for run in taught], beside))
+    assert [end.weights for _, end in cohort if isinstance(end, Result)] == [each.weights for each in first]
+
+
+def test_imported_teacher_is_measured_at_its_size(place: Path, tmp_path: Path) -> None:
+    result = train(small(), world(place, tmp_path))
+    file = next((tmp_path / ".kdbench" / "weights" / result.id).glob("3.*.safetensors"))
+    asked = Request(file=file, model="digits_cnn", dataset="imagenet", name="t", size=8, resize=10)
+    _, passport = import_teacher(asked, world(place, tmp_path).machine)
+    assert passport.top1 == {"imagenet": result.last}
+    assert (passport.size, passport.resize) == (8, 10)
+
+
+def test_imported_teacher_without_a_size_is_refused(place: Path, tmp_path: Path) -> None:
+    asked = Request(file=tmp_path / "a.pt", model="digits_cnn", dataset="imagenet")
+    with pytest.raises(UserError, match="its images have many sizes; add --size 224 --resize 256"):
+        import_teacher(asked, world(place, tmp_path).machine)
+
+
+def test_workers_are_those_of_benchmark_toml_else_the_runs_share(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(12)))
+    here = world(place, tmp_path)
+    assert (workers(here), workers(world(place, tmp_path, 5))) == (1, 5)
+    on_gpu = replace(here.machine, local=Local(slots=2))
+    assert workers(World(on_gpu, torch.device("cuda"))) == 6

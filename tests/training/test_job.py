@@ -1,0 +1,202 @@
+"""One run in a worker: its result, its failure, and what is not trained twice."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from msgspec.structs import replace
+
+from kdbench import catalog
+from kdbench.machine import Data, Folders, Local, Machine
+from kdbench.spec.events import Done, Elsewhere, Event, Failed, Job, Update
+from kdbench.spec.runs import Recipe, Run, Teacher
+from kdbench.store.lease import Watch, take
+from kdbench.store.records import index, load_failure, load_result, weights_there
+from kdbench.training.job import do
+from kdbench.training.world import World, open_world
+from tests.support.build import CE, KD, make_run
+
+RECIPE = Recipe(epochs=2, batch_size=32, lr=0.05, train_size=64, test_size=64)
+DIVERGING = {"lr": 1e30}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture
+def world(data: str, tmp_path: Path) -> Iterator[World]:
+    before = torch.get_deterministic_debug_mode()
+    folders = Folders(results="results", scratch="scratch")
+    place = Data(folder=data, offline=True)
+    yield open_world(Machine(local=Local(device="cpu"), data=place, folders=folders, root=str(tmp_path)))
+    torch.set_deterministic_debug_mode(before)
+
+
+def digits(**settings: Any) -> Run:  # noqa: ANN401 - recipe fields
+    recipe = replace(RECIPE, **settings)
+    content = catalog.DATASETS["digits"].digest
+    return replace(make_run("digits_mlp", 0, CE), dataset="digits", data=content, recipe=recipe)
+
+
+def ends(world: World, *jobs: Job) -> list[Event]:
+    """How runs ended that were trained beside each other, in this order."""
+    told: list[Event] = []
+    do(jobs, world, told.append)
+    return [event for event in told if not isinstance(event, Update)]
+
+
+def failing(world: World, run: Run) -> Failed:
+    [told] = ends(world, Job(run))
+    assert isinstance(told, Failed)
+    return told
+
+
+def done(world: World, job: Job) -> Done:
+    [told] = ends(world, job)
+    assert isinstance(told, Done)
+    return told
+
+
+def test_job_keeps_its_result(world: World) -> None:
+    run = digits()
+    told = done(world, Job(run))
+    assert told.trained
+    assert load_result(index(world.machine.results).results[run.id]) == told.result
+    assert Path(told.path).name == f"digits_mlp-ce.s0.{run.id}.json"
+
+
+def test_job_tells_each_epoch(world: World) -> None:
+    told: list[Event] = []
+    run = digits()
+    result = done(world, Job(run)).result
+    do([Job(run, again=True)], world, told.append)
+    updates = [each for each in told if isinstance(each, Update)]
+    assert [(each.id, each.epoch, each.top1) for each in updates] == [
+        (run.id, 1, result.curve.top1[0]),
+        (run.id, 2, result.curve.top1[1]),
+    ]
+    assert all(each.images_per_second > 0 for each in updates)
+
+
+def test_job_leaves_no_checkpoint(world: World) -> None:
+    run = digits()
+    done(world, Job(run))
+    assert not (world.machine.scratch / "checkpoints" / run.id).exists()
+
+
+def test_run_with_a_result_is_not_trained_again(world: World) -> None:
+    first, second = (done(world, Job(digits())) for _ in range(2))
+    assert (first.trained, second.trained) == (True, False)
+    assert (second.result, second.path) == (first.result, first.path)
+
+
+def test_run_that_another_process_trains_is_left_to_it(world: World) -> None:
+    run = digits()
+    lease = take(world.machine.scratch / "locks" / run.id, Watch())
+    assert lease is not None
+    with lease:
+        assert ends(world, Job(run)) == [Elsewhere(run.id)]
+    assert done(world, Job(run)).trained
+
+
+def test_run_whose_weights_are_gone_is_trained_again(world: World) -> None:
+    run = digits()
+    done(world, Job(run))
+    assert done(world, Job(run, keep=(1,))).trained
+    assert weights_there(world.machine.scratch, run.id, [1])
+
+
+def test_again_keeps_a_repeat_beside_the_first(world: World) -> None:
+    run = digits()
+    first = done(world, Job(run))
+    content = Path(first.path).read_bytes()
+    repeats = [done(world, Job(run, again=True)) for _ in range(2)]
+    there = index(world.machine.results)
+    assert Path(first.path).read_bytes() == content
+    assert [str(path) for path in there.repeats[run.id]] == [each.path for each in repeats]
+    assert {each.result.curve.top1 for each in repeats} == {first.result.curve.top1}
+
+
+def test_failure_is_stored_with_its_cause(world: World) -> None:
+    run = digits(**DIVERGING)
+    told = failing(world, run)
+    stored = load_failure(index(world.machine.results).failures[run.id])
+    assert stored == told.failure
+    assert stored.cause.startswith("diverged at epoch 1, step 2: the loss is")
+
+
+def test_failure_leaves_the_traceback_in_its_log(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(world.machine.root)
+    run = digits(**DIVERGING)
+    failure = failing(world, run).failure
+    assert failure.log == f"results/digits/logs/digits_mlp-ce.s0.{run.id}.log"
+    log = Path(failure.log).read_text("utf-8")
+    assert log.startswith("Traceback")
+    assert log.endswith(f"DivergedError: {failure.cause}\n")
+
+
+def test_failure_of_our_own_names_its_kind(world: World) -> None:
+    """An error that no user is told how to mend."""
+    cause = failing(world, replace(digits(), loss=replace(CE, params={"alpha": 1.0}))).failure.cause
+    assert cause.startswith("TypeError: ce() got an unexpected keyword argument")
+
+
+def test_failure_for_want_of_a_teacher_names_its_run(world: World) -> None:
+    teacher = digits()
+    run = replace(digits(), loss=KD, teacher=Teacher(teacher, 2))
+    cause = failing(world, run).failure.cause
+    assert cause.startswith(f"the weights of digits_mlp-ce (run {teacher.id}, epoch 2) are not in")
+
+
+def test_unknown_model_is_a_failure(world: World) -> None:
+    assert (
+        "unknown model 'digits_mlq'" in failing(world, replace(digits(), student="digits_mlq")).failure.cause
+    )
+
+
+def test_success_removes_an_earlier_failure(world: World) -> None:
+    teacher = digits()
+    student = replace(digits(), loss=KD, teacher=Teacher(teacher, 2))
+    failing(world, student)
+    done(world, Job(teacher, keep=(2,)))
+    done(world, Job(student))
+    there = index(world.machine.results)
+    assert there.failures == {}
+    assert there.results.keys() == {teacher.id, student.id}
+
+
+def test_failed_run_does_not_stop_the_next(world: World) -> None:
+    failing(world, digits(**DIVERGING))
+    assert done(world, Job(digits())).trained
+
+
+def test_damaged_result_is_a_failure(world: World) -> None:
+    run = digits()
+    Path(done(world, Job(run)).path).write_text("{", "utf-8")
+    assert "no valid result" in failing(world, run).failure.cause
+
+
+@pytest.mark.parametrize("folder", ["results", "scratch"])
+def test_folder_that_cannot_be_written_is_a_failure(world: World, folder: str) -> None:
+    Path(world.machine.root, folder).write_text("a file where a folder should be", "utf-8")
+    failing(world, digits())
+
+
+def test_interrupt_is_no_failure(world: World) -> None:
+    """It ends the process: the run has neither result nor failure, but a checkpoint to go on from."""
+
+    def stop(_: Event) -> None:
+        raise KeyboardInterrupt
+
+    run = digits()
+    with pytest.raises(KeyboardInterrupt):
+        do([Job(run)], world, stop)
+    there = index(world.machine.results)
+    assert not there.results
+    assert not there.failures
+    assert list((world.machine.scratch / "checkpoints" / run.id).glob("1.*.safetensors"))
+    assert done(world, Job(run)).trained

@@ -1,0 +1,67 @@
+"""What a cohort is estimated to need, against what the system measured, in processes of their own."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kdbench.machine import Local, Machine
+from tests.support.places import ROOT
+
+MEASURE = """
+import sys, torch
+from kdbench.machine import Local, Machine
+from kdbench.jobs import Job
+from kdbench.spec import Recipe, Run, Loss
+from kdbench.training import memory
+from kdbench.training.member import Member
+from kdbench.training.run import train_cohort
+from kdbench.training.world import open_world
+from tests.suites.test_train import random_data
+world = open_world(Machine(local=Local(device="cpu"), root=sys.argv[1]))
+world.datasets["cifar100"] = random_data("cifar100", n=64)
+recipe = Recipe(epochs=1, batch_size=64, lr=0.1, momentum=0.9, train_size=64, test_size=64)
+runs = [Run(2, "cifar100", "0" * 64, student, recipe, Loss("ce"), 0) for student in sys.argv[2:]]
+estimate = memory.estimate(runs, world)
+for _, result in train_cohort([Job(run) for run in runs], world):
+    peak = result.peak_memory
+print(estimate / peak)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("students", [["resnet18"], ["mobilenetv2", "shufflenetv2", "resnet18"]], ids=len)
+def test_estimate_is_near_the_measured_peak(tmp_path: Path, students: list[str]) -> None:
+    """A third too much is a slot too few; too little is a run out of memory."""
+    command = [sys.executable, "-c", MEASURE, str(tmp_path), *students]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    assert 0.85 < float(done.stdout) < 1.35
+
+
+@pytest.mark.parametrize(("slots", "gib"), [(1, 8.0), (4, 2.0)])
+def test_memory_of_benchmark_toml_is_shared_by_the_slots(slots: int, gib: float) -> None:
+    import torch
+
+    from kdbench.training.sizing import room
+    from kdbench.training.world import World
+
+    machine = Machine(local=Local(memory_gib=8.0, slots=slots))
+    assert room(World(machine, torch.device("cpu"))) == gib * 2**30
+
+
+@pytest.mark.parametrize(
+    ("groups", "folder", "file"),
+    [
+        ("0::/job/step\n", "job", "memory.max"),
+        ("4:memory:/job\n0::/\n", "memory/job", "memory.limit_in_bytes"),
+    ],
+)
+def test_limit_of_a_control_group_counts(tmp_path: Path, groups: str, folder: str, file: str) -> None:
+    """Also that of one around it, and in either version; "max" is none."""
+    from kdbench.training.sizing import group_limits
+
+    (tmp_path / folder / "step").mkdir(parents=True)
+    (tmp_path / folder / file).write_text("4096\n", encoding="ascii")
+    (tmp_path / folder / "step" / file).write_text("max\n", encoding="ascii")
+    assert list(group_limits(groups, tmp_path)) == [4096.0]

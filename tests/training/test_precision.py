@@ -1,0 +1,152 @@
+"""bf16 and tf32: other runs, trained otherwise, judged by the same arithmetic. Compiled: test_compiled.py."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import get_args
+
+import pytest
+import torch
+from msgspec.structs import replace
+from torch import nn
+
+from kdbench import catalog
+from kdbench.commands.options import PRECISIONS
+from kdbench.cost.speeds import kind
+from kdbench.errors import UserError
+from kdbench.machine import Data, Folders, Local, Machine
+from kdbench.models.output import Network
+from kdbench.plan.cohorts import make_cohorts
+from kdbench.spec.runs import Precision
+from kdbench.store.records import weights_file
+from kdbench.training.checkpoint import load_weights
+from kdbench.training.evaluation import evaluate
+from kdbench.training.precision import forward_of
+from kdbench.training.run import train
+from kdbench.training.world import World, open_world
+from tests.conftest import Command
+from tests.plan.test_expand import cells
+from tests.support.build import KD
+from tests.training.test_cohorts import digits, numbers, together
+
+FULL = digits("digits_cnn", epochs=2)
+HALF = replace(FULL, precision="bf16")
+STUDENT = replace(digits("digits_mlp", KD, HALF, epochs=2), precision="bf16")
+
+
+@pytest.fixture
+def opened(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> Iterator[Callable[[str], World]]:
+    data = Data(folder=str(tmp_path_factory.getbasetemp() / "precision"), offline=True)
+
+    def make(name: str) -> World:
+        folders, local = Folders(results="results", scratch="scratch"), Local(device="cpu")
+        return open_world(Machine(local=local, data=data, folders=folders, root=str(tmp_path / name)))
+
+    before = torch.get_deterministic_debug_mode()
+    yield make
+    torch.set_deterministic_debug_mode(before)
+
+
+@pytest.fixture
+def world(opened: Callable[[str], World]) -> World:
+    return opened("here")
+
+
+def seen_types(monkeypatch: pytest.MonkeyPatch) -> list[tuple[bool, torch.dtype, torch.dtype]]:
+    """Of each forward pass: in training or not, the type of the classifier's and of a loss's logits."""
+    seen: list[tuple[bool, torch.dtype, torch.dtype]] = []
+    inner = Network.forward
+
+    def watched(self: Network, images: torch.Tensor) -> object:
+        out = inner(self, images)
+        seen.append((self.training, out.logits.dtype, next(self.parameters()).dtype))
+        return out
+
+    monkeypatch.setattr(Network, "forward", watched)
+    return seen
+
+
+def test_precision_is_part_of_the_identity() -> None:
+    assert len({replace(FULL, precision=precision).id for precision in get_args(Precision)}) == 6
+    assert replace(HALF, precision="float32").id == FULL.id
+
+
+def test_options_offer_every_precision() -> None:
+    assert get_args(Precision) == PRECISIONS
+
+
+def test_plan_in_bf16_has_teachers_in_bf16(tmp_path: Path) -> None:
+    runs = [run for cell in cells(tmp_path, precision="bf16") for run in cell.runs]
+    taught = [run.teacher.run for run in runs if run.teacher]
+    assert taught
+    assert {run.precision for run in [*runs, *taught]} == {"bf16"}
+
+
+def test_runs_of_two_precisions_are_no_cohort_and_of_no_kind() -> None:
+    runs = [replace(FULL, precision=precision) for precision in get_args(Precision)]
+    assert len(make_cohorts(runs)) == len({kind(run) for run in runs}) == 6
+
+
+def test_bf16_trains_in_bf16_and_is_evaluated_in_float32(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = seen_types(monkeypatch)
+    train(HALF, world)
+    assert set(seen) == {(True, torch.bfloat16, torch.float32), (False, torch.float32, torch.float32)}
+
+
+def test_bf16_hears_a_teacher_in_bf16_with_logits_in_float32(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(HALF, world)
+    seen = seen_types(monkeypatch)
+    train(STUDENT, world)
+    assert (False, torch.bfloat16, torch.float32) in seen
+    network = world.network(HALF)
+    x = torch.zeros(2, 1, 8, 8)
+    out = forward_of(network, "bf16")(x)
+    assert (out.logits.dtype, out.features.dtype) == (torch.float32, torch.float32)
+
+
+def test_accuracy_of_a_bf16_run_is_that_of_its_weights_in_float32(world: World) -> None:
+    result = train(HALF, world)
+    path, network = weights_file(world.machine.scratch, HALF.id, 2), world.network(HALF)
+    assert path is not None
+    load_weights(path, network)
+    top1, loss, _ = evaluate(FULL, network, world.dataset("digits"), world)
+    assert (top1, loss) == (result.last, result.curve.test_loss[-1])
+
+
+def test_bf16_learns_something_else_and_as_much(world: World) -> None:
+    full, half = train(FULL, world), train(HALF, world)
+    assert set(full.curve.train_loss).isdisjoint(half.curve.train_loss)
+    assert half.curve.train_loss[-1] == pytest.approx(full.curve.train_loss[-1], rel=0.05)
+
+
+def test_bf16_member_is_as_alone_bit_for_bit(opened: Callable[[str], World]) -> None:
+    other = replace(STUDENT, recipe=replace(STUDENT.recipe, lr=0.01))
+    alone, beside = opened("alone"), opened("beside")
+    for world in (alone, beside):
+        train(HALF, world)
+    wanted = [numbers(train(run, alone)) for run in (STUDENT, other)]
+    assert [numbers(end) for end in together([STUDENT, other], beside).values()] == wanted
+
+
+def test_tf32_is_refused_where_there_is_none(world: World) -> None:
+    with pytest.raises(UserError, match="precision tf32 is arithmetic of GPUs, and the device is cpu"):
+        train(replace(FULL, precision="tf32"), world)
+
+
+@pytest.mark.parametrize("name", ["mobilenetv2", "shufflenetv2", "resnet56_v2", "densenet121"])
+def test_networks_take_bf16_forward_and_backward(name: str) -> None:
+    network: nn.Module = catalog.load(catalog.MODELS[name].code)(10, 3)
+    out = forward_of(network.train(), "bf16")(torch.rand(2, 3, 32, 32))
+    torch.autograd.backward(out.logits.square().mean())
+    gradients = [each.grad for each in network.parameters() if each.grad is not None]
+    assert all(each.dtype == torch.float32 and each.isfinite().all() for each in gradients)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "float32-compiled"])
+def test_command_line_chooses_the_precision(kdbench: Command, project: Path, precision: str) -> None:
+    suite = str(project / "suites" / "small")
+    plan = kdbench("plan", suite, "--precision", precision, "--json").json
+    assert {each["run"]["precision"] for each in plan} == {precision}

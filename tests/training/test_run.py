@@ -1,0 +1,366 @@
+"""The loop on 8x8 digits: the same numbers however often, in whatever company, interrupted or not."""
+
+from collections.abc import Callable, Iterator
+from itertools import count
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from msgspec.structs import replace
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from kdbench import catalog
+from kdbench.catalog import ModelEntry
+from kdbench.errors import DivergedError, UserError
+from kdbench.machine import Data, Folders, Local, Machine
+from kdbench.models.output import Network
+from kdbench.spec.results import Curve, Result
+from kdbench.spec.runs import Recipe, Run, Teacher
+from kdbench.store.records import digest, load_result, save_result, weights_file, weights_there
+from kdbench.training.checkpoint import Progress, load_weights
+from kdbench.training.images import training_views
+from kdbench.training.losses import kd
+from kdbench.training.run import train
+from kdbench.training.world import World, open_world
+from tests.support.build import CE, KD, make_run
+
+RECIPE = Recipe(
+    epochs=3, batch_size=32, lr=0.05, momentum=0.9, weight_decay=5e-4, crop=1, flip=True, rotation=10.0,
+    train_size=100, test_size=200,
+)  # fmt: skip
+
+
+class Interrupted(BaseException):
+    """What a test raises in the middle of a run; no Exception, as Ctrl-C is none."""
+
+
+def digits(student: str = "digits_mlp", seed: int = 0, **settings: Any) -> Run:  # noqa: ANN401 - recipe fields
+    """A run of a fraction of a second."""
+    content = catalog.DATASETS["digits"].digest
+    recipe = replace(RECIPE, **settings)
+    return replace(make_run(student, seed, CE), dataset="digits", data=content, recipe=recipe)
+
+
+def taught(teacher: Run, epoch: Any, **settings: Any) -> Run:  # noqa: ANN401 - a Teacher's epoch, recipe fields
+    return replace(digits(**settings), loss=KD, teacher=Teacher(teacher, epoch))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture
+def opened(data: str, tmp_path: Path) -> Iterator[Callable[[str], World]]:
+    """Worlds that share the data and nothing else, by the name of their folder."""
+
+    def make(name: str) -> World:
+        folders, local = Folders(results="results", scratch="scratch"), Local(device="cpu")
+        root = str(tmp_path / name)
+        return open_world(
+            Machine(local=local, data=Data(folder=data, offline=True), folders=folders, root=root)
+        )
+
+    before = torch.get_deterministic_debug_mode()
+    yield make
+    torch.set_deterministic_debug_mode(before)
+
+
+@pytest.fixture
+def world(opened: Callable[[str], World]) -> World:
+    return opened("here")
+
+
+def numbers(result: Result) -> tuple[object, ...]:
+    """All of a result that must not depend on when and where it was trained."""
+    curve = result.curve
+    return curve.top1, curve.test_loss, curve.train_loss, result.weights
+
+
+def stop_after(epoch: int) -> Callable[[Progress], None]:
+    def watch(progress: Progress) -> None:
+        if progress.epoch == epoch:
+            raise Interrupted
+
+    return watch
+
+
+def stop_and_go_on(run: Run, world: World, epoch: int, **options: Any) -> Result:  # noqa: ANN401 - train's own
+    with pytest.raises(Interrupted):
+        train(run, world, watch=stop_after(epoch), **options)
+    return train(run, world, **options)
+
+
+def tensors(world: World, run: Run, epoch: int | str) -> dict[str, Tensor]:
+    """The weights that a run has left for its students."""
+    path = weights_file(world.machine.scratch, run.id, epoch)
+    assert path is not None
+    network = world.network(run)
+    load_weights(path, network)
+    return network.state_dict()
+
+
+def digits_dropout(classes: int, channels: int) -> nn.Module:
+    """The small student with dropout."""
+    body = nn.Sequential(nn.Flatten(), nn.Linear(channels * 64, 32), nn.ReLU(), nn.Dropout(0.5))
+    return Network(body, nn.Linear(32, classes))
+
+
+@pytest.fixture
+def _dropout(monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = ModelEntry(code=f"{__name__}:digits_dropout", least_size=8)
+    monkeypatch.setitem(catalog.MODELS, "digits_dropout", entry)
+
+
+def test_run_learns(world: World) -> None:
+    result = train(digits(epochs=10, train_size=400, crop=0, flip=False, rotation=0.0), world)
+    assert result.last > 80
+    assert result.curve.train_loss[-1] < result.curve.train_loss[0] / 2
+
+
+def test_accuracy_is_that_of_the_kept_weights_on_plain_images(world: World) -> None:
+    """With the statistics gathered in training, not those of a batch."""
+    run, entry, data = digits("digits_cnn"), catalog.DATASETS["digits"], world.dataset("digits")
+    curve = train(run, world).curve
+    network = world.network(run)
+    network.load_state_dict(tensors(world, run, 3))
+    x, y = (data.test_images[:200] / 255 - entry.mean[0]) / entry.std[0], data.test_labels[:200]
+    with torch.no_grad():
+        logits = network.eval()(x).logits
+    assert curve.top1[-1] == 100 * int((logits.argmax(dim=1) == y).sum()) / 200
+    assert curve.test_loss[-1] == pytest.approx(cross_entropy(logits, y).item(), rel=1e-5)
+
+
+def test_first_loss_is_that_of_the_untrained_student(world: World) -> None:
+    """One step with all images: the student as it starts, the teacher as it ended, the epoch's views."""
+    teacher = digits("digits_cnn")
+    train(teacher, world)
+    run = taught(teacher, 3, batch_size=100, epochs=1)
+    ((x, y, _),) = training_views(run, world.dataset("digits"), world).epoch(1)
+    network = world.network(teacher)
+    network.load_state_dict(tensors(world, teacher, 3))
+    wanted = kd(world.network(run)(x), y, network.eval()(x), alpha=0.95, tau=20.0)
+    assert train(run, world).curve.train_loss[0] == pytest.approx(wanted.item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_run_repeated_is_the_same_bit_for_bit(opened: Callable[[str], World], optimizer: str) -> None:
+    run = digits("digits_cnn", optimizer=optimizer)
+    assert numbers(train(run, opened("one"))) == numbers(train(run, opened("two")))
+
+
+def test_run_of_another_seed_differs(world: World) -> None:
+    one, other = (train(digits(seed=seed), world) for seed in (0, 1))
+    assert set(one.curve.train_loss).isdisjoint(other.curve.train_loss)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize("epoch", [1, 2, 3])
+def test_resumed_run_is_as_never_interrupted(
+    opened: Callable[[str], World], epoch: int, optimizer: str
+) -> None:
+    run = digits("digits_cnn", optimizer=optimizer, milestones=(2,), gamma=0.1)
+    whole = train(run, opened("whole"), keep=(1,))
+    assert numbers(stop_and_go_on(run, opened("halved"), epoch, keep=(1,))) == numbers(whole)
+
+
+def test_resumed_run_does_not_train_what_it_has(world: World) -> None:
+    seen: list[int] = []
+    run = digits()
+    with pytest.raises(Interrupted):
+        train(run, world, watch=stop_after(2))
+    train(run, world, watch=lambda progress: seen.append(progress.epoch))
+    assert seen == [3]
+
+
+def test_run_interrupted_within_an_epoch_is_as_never_interrupted(opened: Callable[[str], World]) -> None:
+    """What the second epoch has already changed is lost: the run goes back to the end of the first."""
+    run, halved = digits("digits_cnn"), opened("halved")
+    whole = train(run, opened("whole"))
+    calls = count(1)
+
+    def stop(module: nn.Module, _: object) -> None:
+        if isinstance(module, Network) and module.training and next(calls) == 6:
+            raise Interrupted
+
+    handle = nn.modules.module.register_module_forward_pre_hook(stop)
+    with pytest.raises(Interrupted):
+        train(run, halved)
+    handle.remove()
+    assert numbers(train(run, halved)) == numbers(whole)
+
+
+def test_resumed_run_keeps_weights_that_were_not_wanted_before(opened: Callable[[str], World]) -> None:
+    run, world = digits(), opened("halved")
+    with pytest.raises(Interrupted):
+        train(run, world, watch=stop_after(2))
+    assert numbers(train(run, world, keep=(1,))) == numbers(train(run, opened("whole"), keep=(1,)))
+
+
+@pytest.mark.usefixtures("_dropout")
+def test_dropout_is_the_same_in_a_resumed_run(opened: Callable[[str], World]) -> None:
+    run = digits("digits_dropout")
+    whole = numbers(train(run, opened("whole")))
+    assert numbers(stop_and_go_on(run, opened("halved"), 1)) == whole
+    assert numbers(train(replace(run, seed=1), opened("other"))) != whole
+
+
+def test_run_after_another_one_is_as_alone(opened: Callable[[str], World]) -> None:
+    world = opened("company")
+    train(digits("digits_cnn", seed=5), world)
+    assert numbers(train(digits(), world)) == numbers(train(digits(), opened("alone")))
+
+
+def test_student_is_taught_the_same_in_any_company(opened: Callable[[str], World]) -> None:
+    """The teacher is made and asked before each step; it takes nothing from the student's randomness."""
+    run = digits("digits_cnn")
+    results = []
+    for name in ("one", "two"):
+        world = opened(name)
+        train(run, world)
+        results.append(train(taught(run, "best"), world))
+        train(digits(seed=9), world)
+    assert numbers(results[0]) == numbers(results[1])
+
+
+@pytest.mark.parametrize(
+    ("keep", "names"),
+    [((), {"best", "3"}), ((1,), {"best", "1", "3"}), (("best", 2, 3), {"best", "2", "3"})],
+)
+def test_kept_weights_are_the_last_the_best_and_the_wanted(
+    world: World, keep: tuple[int | str, ...], names: set[str]
+) -> None:
+    run = digits()
+    result = train(run, world, keep=keep)
+    files = {path.name for path in (world.machine.scratch / "weights" / run.id).iterdir()}
+    assert result.weights.keys() == names
+    assert files == {f"{name}.{sha}.safetensors" for name, sha in result.weights.items()}
+
+
+def test_best_weights_are_those_of_the_best_epoch(opened: Callable[[str], World]) -> None:
+    run, world = digits(lr=2.0, epochs=4), opened("here")
+    result = train(run, world, keep=(1, 2, 3, 4))
+    assert result.best_epoch < 4
+    assert result.weights["best"] == result.weights[str(result.best_epoch)]
+
+
+def test_weights_have_the_digest_of_their_name(world: World) -> None:
+    run = digits()
+    result = train(run, world)
+    for name, sha in result.weights.items():
+        path = weights_file(world.machine.scratch, run.id, name)
+        assert path is not None
+        assert digest(path) == sha
+
+
+def test_weights_change_with_every_epoch(world: World) -> None:
+    result = train(digits(), world, keep=(1, 2))
+    assert len({result.weights[name] for name in "123"}) == 3
+
+
+def test_first_step_that_is_not_finite_is_named(world: World) -> None:
+    """At this rate the first step leaves nothing that the second could be computed from."""
+    with pytest.raises(DivergedError, match=r"diverged at epoch 1, step 2: the loss is (nan|inf)"):
+        train(digits(lr=1e30), world)
+
+
+def test_run_that_diverges_in_its_last_step_is_no_result(world: World) -> None:
+    """Its training loss is finite; a test loss of nan could not be stored."""
+    with pytest.raises(DivergedError, match="diverged at epoch 1, in its last step: the test loss is"):
+        train(digits(lr=1e30, epochs=1, batch_size=100), world)
+
+
+def test_diverged_run_leaves_no_weights(world: World) -> None:
+    run = digits(lr=1e30)
+    with pytest.raises(DivergedError):
+        train(run, world)
+    assert weights_file(world.machine.scratch, run.id, "best") is None
+
+
+def test_teacher_has_the_weights_of_the_named_epoch(world: World) -> None:
+    run = digits("digits_cnn")
+    train(run, world, keep=(1,))
+    for epoch in (1, 3):
+        teacher = world.teacher(replace(run, teacher=Teacher(run, epoch)))
+        assert teacher is not None
+        kept = tensors(world, run, epoch)
+        assert all(value.equal(kept[name]) for name, value in teacher.state_dict().items())
+    assert not tensors(world, run, 1)["classifier.weight"].equal(tensors(world, run, 3)["classifier.weight"])
+
+
+def test_student_depends_on_its_teachers_epoch(world: World) -> None:
+    run = digits("digits_cnn")
+    train(run, world, keep=(1,))
+    early, late = (train(taught(run, epoch), world) for epoch in (1, 3))
+    assert set(early.curve.train_loss).isdisjoint(late.curve.train_loss)
+
+
+def test_student_of_a_teacher_without_weights_names_the_run(world: World) -> None:
+    run = digits("digits_cnn")
+    with pytest.raises(UserError, match=rf"weights of digits_cnn-ce \(run {run.id}, epoch 3\) are not in"):
+        train(taught(run, 3), world)
+
+
+def test_student_of_a_damaged_teacher_is_refused(world: World) -> None:
+    """The damaged file goes, or the next plan would count it and never train the teacher."""
+    run = digits("digits_cnn")
+    train(run, world)
+    path = weights_file(world.machine.scratch, run.id, 3)
+    assert path is not None
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(UserError, match="or were damaged"):
+        train(taught(run, 3), world)
+    assert not weights_there(world.machine.scratch, run.id, [3])
+    assert weights_there(world.machine.scratch, run.id, ["best"])
+
+
+def test_result_is_what_the_curve_says(world: World) -> None:
+    run = digits()
+    result = train(run, world)
+    curve = result.curve
+    assert (result.id, result.run) == (run.id, run)
+    assert (result.last, result.best) == (curve.top1[-1], max(curve.top1))
+    assert result.seconds == pytest.approx(sum(curve.seconds), abs=1e-3)
+    assert result.peak_memory > 50_000_000
+
+
+def test_accuracy_is_a_share_of_the_test_images(world: World) -> None:
+    curve = train(digits(test_size=8), world).curve
+    assert all((top1 * 8 / 100).is_integer() for top1 in curve.top1)
+
+
+def test_epochs_are_watched_as_they_end(world: World) -> None:
+    seen: list[Curve] = []
+    result = train(digits(), world, watch=lambda progress: seen.append(progress.curve))
+    assert [len(curve.top1) for curve in seen] == [1, 2, 3]
+    assert seen[-1] == result.curve
+
+
+def test_result_comes_back_from_its_file(world: World) -> None:
+    result = train(digits(), world)
+    assert load_result(save_result(world.machine.results, result)) == result
+
+
+def test_result_names_what_its_number_depends_on(world: World) -> None:
+    run = digits("digits_cnn")
+    sha = train(run, world).weights["best"]
+    environment = train(taught(run, "best"), world).environment
+    assert environment["teacher"] == sha
+    assert (environment["device"], environment["threads"], environment["deterministic"]) == ("cpu", 1, True)
+    assert environment["data"] == world.dataset("digits").content
+
+
+ALONE = [name for name, entry in catalog.LOSSES.items() if not (entry.teacher or entry.neighbours)]
+
+
+@pytest.mark.parametrize("name", ALONE)
+def test_every_loss_without_a_teacher_trains(world: World, name: str) -> None:
+    params = {"alpha": 0.1, "tau": 20.0, "a": 0.99, "epsilon": 0.1, "multiplier": 1.0}
+    params |= {"epsilon1": 0.1, "scale": 8.0}
+    loss = replace(CE, name=name, params={key: params[key] for key in catalog.LOSSES[name].params})
+    result = train(replace(digits(epochs=4, lr=0.02), loss=loss), world)
+    assert all(isfinite(loss) for loss in result.curve.train_loss)
+    assert result.curve.train_loss[-1] < result.curve.train_loss[0]

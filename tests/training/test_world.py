@@ -1,0 +1,138 @@
+"""A process's hold on its machine: device, threads, data, networks that start the same."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from msgspec.structs import replace
+from torch import nn
+
+from kdbench import catalog
+from kdbench.errors import UserError
+from kdbench.machine import Data, Local, Machine
+from kdbench.spec.runs import Run
+from kdbench.training.world import World, open_world, statistics
+from tests.support.build import CE, make_run
+
+TRAIN = """
+import sys
+from msgspec.structs import replace
+from kdbench.machine import Data, Folders, Local, Machine
+from kdbench.spec import Loss, Recipe, Run
+from kdbench.training.run import train
+from kdbench.training.world import open_world
+recipe = Recipe(epochs=1, batch_size=32, lr=0.1, momentum=0.9, train_size=64, test_size=64)
+run = Run(1, "digits", "0" * 64, "digits_cnn", recipe, Loss("lsr", {"epsilon": 0.1}), 0)
+machine = Machine(local=Local(device="cpu"), data=Data(folder=sys.argv[1]), root=sys.argv[1])
+train(run, open_world(machine))
+slow = ("torch._dynamo", "torch._inductor", "sklearn", "torchvision", "timm")
+print([name for name in slow if name in sys.modules])
+"""
+
+
+@pytest.fixture(autouse=True)
+def _as_before() -> Iterator[None]:
+    threads, before = torch.get_num_threads(), torch.get_deterministic_debug_mode()
+    yield
+    torch.set_num_threads(threads)
+    torch.set_deterministic_debug_mode(before)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(tmp_path_factory.mktemp("data"))
+
+
+def opened(data: str, **local: object) -> World:
+    settings = Local(**{"device": "cpu", **local})  # type: ignore[arg-type]
+    return open_world(Machine(local=settings, data=Data(folder=data, offline=True), root=data))
+
+
+def digits(student: str = "digits_mlp", seed: int = 0) -> Run:
+    return replace(make_run(student, seed, CE), dataset="digits")
+
+
+def weights(network: nn.Module) -> list[torch.Tensor]:
+    return list(network.state_dict().values())
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:99"])
+def test_device_that_is_not_there_is_refused(data: str, device: str) -> None:
+    with pytest.raises(
+        UserError, match=rf"^benchmark.toml, \[local\], device = '{device}': .*valid: auto, cpu"
+    ):
+        opened(data, device=device)
+
+
+def test_world_uses_the_threads_it_is_given(data: str) -> None:
+    opened(data, threads=2)
+    assert torch.get_num_threads() == 2
+
+
+def test_world_on_the_cpu_is_deterministic(data: str) -> None:
+    torch.set_deterministic_debug_mode("default")
+    opened(data)
+    assert torch.are_deterministic_algorithms_enabled()
+
+
+def test_dataset_stays_open(data: str) -> None:
+    world = opened(data)
+    assert world.dataset("digits") is world.dataset("digits")
+
+
+def test_network_starts_the_same_whatever_came_before(data: str) -> None:
+    world = opened(data)
+    first = weights(world.network(digits()))
+    torch.rand(7)
+    assert all(a.equal(b) for a, b in zip(first, weights(world.network(digits())), strict=True))
+
+
+def test_network_starts_the_same_whatever_it_will_be_taught(data: str) -> None:
+    """Rows of one seed differ in what is claimed, not in where they start: gains are paired."""
+    world = opened(data)
+    other = replace(digits(), loss=replace(CE, name="lsr", params={"epsilon": 0.1}))
+    pairs = zip(weights(world.network(digits())), weights(world.network(other)), strict=True)
+    assert all(a.equal(b) for a, b in pairs)
+
+
+def test_network_of_another_seed_starts_elsewhere(data: str) -> None:
+    world = opened(data)
+    pairs = zip(weights(world.network(digits())), weights(world.network(digits(seed=1))), strict=True)
+    assert not any(a.equal(b) for a, b in pairs)
+
+
+def test_network_has_the_classes_of_the_recipe(data: str) -> None:
+    world, run = opened(data), digits()
+    wider = replace(run, recipe=replace(run.recipe, classes=100))
+    shapes = [world.network(each).state_dict()["classifier.weight"].shape for each in (run, wider)]
+    assert [tuple(shape) for shape in shapes] == [(10, 32), (100, 32)]
+
+
+def test_nobody_teaches_a_run_without_a_teacher(data: str) -> None:
+    assert opened(data).teacher(digits()) is None
+
+
+def test_images_are_normalised_as_their_own_data_set() -> None:
+    entry = catalog.DATASETS["digits"]
+    assert statistics(digits()) == (entry.mean, entry.std)
+
+
+def test_images_are_normalised_as_the_named_data_set() -> None:
+    run = make_run()
+    entry = catalog.DATASETS["cifar10"]
+    assert statistics(replace(run, recipe=replace(run.recipe, normalize="cifar10"))) == (
+        entry.mean,
+        entry.std,
+    )
+
+
+@pytest.mark.slow
+def test_training_imports_nothing_that_takes_seconds(data: str) -> None:
+    """The compiler takes 5 s, torchvision as long: in every worker. scikit-learn only packs the digits."""
+    opened(data).dataset("digits")
+    done = subprocess.run([sys.executable, "-c", TRAIN, data], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+    assert (Path(data) / ".kdbench" / "weights").is_dir()

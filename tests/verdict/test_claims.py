@@ -1,0 +1,208 @@
+"""Claims: how they are written, what is refused, when they hold; those of the papers."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from msgspec.structs import replace
+
+from kdbench.errors import UserError
+from kdbench.report.claims import claims_section
+from kdbench.spec.suites import Claim, Reference
+from kdbench.spec.verdicts import Check, ClaimCheck, Outcome, Verdict, Word
+from kdbench.suite.load import load_suite
+from kdbench.verdict.claims import check_claims
+from tests.support.build import CE, make_row, make_suite
+from tests.support.places import SUITES
+from tests.support.project import SUITE, write_suite
+
+Values = Mapping[str, Sequence[float]]
+RIGHT: Values = {"a": [69.0, 69.2, 69.1], "b": [70.9, 71.2, 71.1]}
+"""Two students under LSR, of which Tf-KD_reg is about 1 point better."""
+
+
+def check_of(table: str, student: str, values: Sequence[float], top1: float | None = None) -> Check:
+    """A check of these values, seeds 0, 1, ...; its baseline has 68.0."""
+    verdict = Verdict(word=Word.NO_REFERENCE)
+    return Check(
+        row=make_row(student, table=table, loss=CE, reference=Reference(top1=top1)),
+        ids=(),
+        top1=verdict,
+        gain=verdict,
+        values=dict(enumerate(values)),
+        gains={seed: value - 68.0 for seed, value in enumerate(values)},
+    )
+
+
+def checked(claim: Claim, *checks: Check) -> ClaimCheck:
+    """A claim held against the checks of a suite of their rows."""
+    suite = replace(make_suite(*(check.row for check in checks)), claims=(claim,))
+    return check_claims(suite, checks)[0]
+
+
+def claim_of(**form: object) -> Claim:
+    return Claim(id="c", says="It is so", section="Sec. 1", **form)  # type: ignore[arg-type]
+
+
+BEATS = claim_of(order=("9.lsr", "9.reg"))
+ALIKE = claim_of(alike=("9.lsr", "9.reg"), margin=0.5)
+
+
+def two_students(first: Sequence[float], second: Sequence[float]) -> list[Check]:
+    """LSR as in `RIGHT`, and Tf-KD_reg better by these differences."""
+    reg = {"a": first, "b": second}
+    return [
+        check_of(table, student, [v + d for v, d in zip(values, more, strict=False)])
+        for student, values in RIGHT.items()
+        for table, more in (("9.lsr", [0.0] * 3), ("9.reg", reg[student]))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("claim", "first", "second", "outcome"),
+    [
+        (BEATS, [1.0, 1.1, 0.9], [0.5, 0.4, 0.6], Outcome.HOLDS),
+        (BEATS, [1.0, 1.1, 0.9], [-0.5, -0.4, -0.6], Outcome.FAILS),
+        (BEATS, [1.0, 1.1, 0.9], [0.5, -0.4, 0.6], Outcome.UNDECIDED),
+        (BEATS, [1.0, 1.1, 0.9], [0.0, 0.0, 0.0], Outcome.FAILS),
+        (BEATS, [1.0, 1.1, 0.9], [0.5], Outcome.UNDECIDED),
+        (BEATS, [-1.0, -1.1, -0.9], [0.5], Outcome.FAILS),
+        (ALIKE, [0.1, 0.0, -0.1], [0.2, 0.1, 0.2], Outcome.HOLDS),
+        (ALIKE, [0.1, 0.0, -0.1], [1.2, 1.1, 1.2], Outcome.FAILS),
+        (ALIKE, [0.1, 0.0, -0.1], [0.4, 0.6, 0.1], Outcome.UNDECIDED),
+    ],
+)
+def test_outcome_of_two_students(
+    claim: Claim, first: list[float], second: list[float], outcome: Outcome
+) -> None:
+    assert checked(claim, *two_students(first, second)).outcome is outcome
+
+
+def test_differences_are_paired_by_seed() -> None:
+    noisy = [60.0, 70.0, 65.0]
+    lsr, reg = check_of("9.lsr", "a", noisy), check_of("9.reg", "a", [value + 0.5 for value in noisy])
+    part = checked(BEATS, lsr, reg).parts[0]
+    assert (part.measured, part.interval, part.n) == (0.5, (0.5, 0.5), 3)
+
+
+def test_seeds_that_only_one_row_has_are_left_out() -> None:
+    lsr, reg = check_of("9.lsr", "a", [69.0, 69.1]), check_of("9.reg", "a", [70.0, 70.1, 10.0])
+    assert checked(BEATS, lsr, reg).parts[0].n == 2
+
+
+def test_order_compares_each_with_the_one_before() -> None:
+    claim = claim_of(order=("1.onehot", "1.lsd", "1.kd"))
+    rows = [check_of(f"1.{name}", "a", []) for name in ("onehot", "lsd", "kd")]
+    pairs = [(part.row, part.than) for part in checked(claim, *rows).parts]
+    assert pairs == [("1.lsd/a", "1.onehot/a"), ("1.kd/a", "1.lsd/a")]
+
+
+def test_improves_compares_with_the_baseline_of_the_same_seed() -> None:
+    found = checked(claim_of(improves=("9.*",)), check_of("9.reg", "a", [68.5, 68.6, 68.4]))
+    assert (found.outcome, found.parts[0].than) == (Outcome.HOLDS, "baseline")
+    assert found.parts[0].measured == pytest.approx(0.5)
+
+
+def test_margin_asks_for_more_than_better() -> None:
+    checks = two_students([1.0, 1.1, 0.9], [1.0, 1.1, 0.9])
+    assert checked(replace(BEATS, margin=0.5), *checks).outcome is Outcome.HOLDS
+    assert checked(replace(BEATS, margin=2.0), *checks).outcome is Outcome.FAILS
+
+
+def test_claim_on_rows_that_were_not_asked_for_is_left_out() -> None:
+    checks = two_students([1.0, 1.1, 0.9], [1.0, 1.1, 0.9])
+    suite = replace(make_suite(*(check.row for check in checks)), claims=(BEATS,))
+    assert check_claims(suite, checks[:-1]) == []
+
+
+@pytest.mark.parametrize(("reg", "borne_out"), [(70.88, True), (69.0, False), (None, None)])
+def test_printed_numbers_bear_a_claim_out_or_not(reg: float | None, borne_out: bool | None) -> None:  # noqa: FBT001
+    found = checked(BEATS, check_of("9.lsr", "a", [], 69.32), check_of("9.reg", "a", [], reg))
+    assert found.printed is borne_out
+
+
+@pytest.mark.parametrize("students", [1, 4])
+@pytest.mark.parametrize("truth", ["false", "true"])
+def test_claim_is_decided_wrongly_in_at_most_one_case_in_twenty(students: int, truth: str) -> None:
+    """At the edge: one student gains nothing and the others much (false), or all gain nothing (true)."""
+    rng, wrong, rounds = np.random.default_rng(students), 0, 1000
+    for _ in range(rounds):
+        checks = []
+        for number in range(students):
+            gain = 2.0 if number and truth == "false" else 0.0
+            values = rng.normal(70, 0.3, (2, 3))
+            checks += [check_of("9.lsr", f"s{number}", values[0].tolist())]
+            checks += [check_of("9.reg", f"s{number}", (values[1] + gain).tolist())]
+        bad = Outcome.HOLDS if truth == "false" else Outcome.FAILS
+        wrong += checked(BEATS, *checks).outcome is bad
+    assert wrong / rounds <= 0.068  # 5 % and 2.6 standard errors of the drawing
+
+
+def write(folder: Path, *lines: str) -> Path:
+    """The small suite with a claim."""
+    head = '[[claim]]\nid = "c"\nsays = "It is so"\nsection = "Sec. 1"'
+    return write_suite(folder, "\n".join([SUITE, head, *lines]))
+
+
+def test_claim_of_a_file_is_that_of_the_suite(tmp_path: Path) -> None:
+    suite = load_suite(write(tmp_path, 'order = ["1.base", "1.kd"]'))
+    assert suite.claims == (claim_of(order=("1.base", "1.kd")),)
+
+
+OVER = """
+[[table]]
+id = "1.kd"
+loss = { name = "kd", alpha = 0.5, tau = 4 }
+rows = [{ student = "digits_mlp", teacher = "digits_mlp", over = "1.kd/digits_mlp:digits_cnn" }]
+"""
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ([], "says nothing; give one of order, alike and improves"),
+        (['improves = ["1.kd"]', 'order = ["1.base", "1.kd"]'], "says order and improves; give one"),
+        (['improves = ["1.dk"]'], "unknown table or rows '1.dk'. Did you mean '1.kd'?"),
+        (['improves = ["1.base"]'], "1.base/digits_mlp has no baseline to improve on"),
+        (['improves = ["1.kd/*:digits_mlp"]', OVER], "gains over 1.kd/digits_mlp:digits_cnn; write order"),
+        (['order = ["1.kd"]'], "order has two or more"),
+        (['alike = ["1.base", "1.kd"]'], "alike needs a margin"),
+        (['alike = ["1.kd"]', "margin = 1"], "alike compares two, not 1"),
+        (['order = ["1.base/digits_cnn", "1.kd"]'], "have no student in common"),
+        (['order = ["*", "1.kd"]'], "'*' has 2 rows of digits_mlp; name one of them"),
+        (['better = ["1.kd"]'], "unknown key 'better'"),
+        (['improves = ["1.kd"]', "margin = -1"], "margin = -1"),
+    ],
+)
+def test_claim_that_is_wrong_is_refused(tmp_path: Path, lines: list[str], said: str) -> None:
+    with pytest.raises(UserError) as error:
+        load_suite(write(tmp_path, *lines))
+    assert "claim 1 (c)" in str(error.value)
+    assert said in str(error.value)
+
+
+def test_all_mistakes_of_claims_are_said_at_once(tmp_path: Path) -> None:
+    again = '[[claim]]\nid = "c"\nsays = "So"\nsection = "Sec. 2"\nimproves = ["9.x"]'
+    with pytest.raises(UserError) as error:
+        load_suite(write(tmp_path, 'order = ["1.kd"]', again))
+    assert len(error.value.problems) == 3
+
+
+SUITE_FILES = sorted(SUITES.glob("*.toml"))
+
+
+@pytest.mark.parametrize("path", SUITE_FILES, ids=lambda path: path.stem)
+def test_papers_own_numbers_bear_out_what_it_concludes(path: Path) -> None:
+    suite = load_suite(path)
+    bare = Verdict(word=Word.PENDING)
+    found = check_claims(suite, [Check(row=row, ids=(), top1=bare, gain=bare) for row in suite.rows])
+    assert [each.claim.id for each in found] == [claim.id for claim in suite.claims]
+    assert [each.claim.id for each in found if each.printed is False] == []
+
+
+def test_section_of_the_report_escapes_what_a_suite_says() -> None:
+    claim = replace(BEATS, says="a | b <script>")
+    text = "\n".join(claims_section([checked(claim, *two_students([1.0, 1.1, 0.9], [0.5, 0.4, 0.6]))]))
+    assert r"a \| b \<script\>" in text
+    assert "holds" in text

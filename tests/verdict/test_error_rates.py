@@ -1,0 +1,91 @@
+"""How often a verdict is wrong, by simulation: what docs/verdicts.md promises."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy.special import stdtrit
+
+from kdbench.spec.verdicts import Word
+from kdbench.verdict.check import judge
+from kdbench.verdict.power import power_table
+from kdbench.verdict.stats import Spread, power
+from tests.support.places import ROOT
+
+MARGIN = 0.5
+SEEDS = [2, 3, 5, 10]
+SIGMAS = [0.1, 0.2, 0.3, 0.5]
+DRAWS = 100_000
+WRONG = 0.055
+"""The most that may be wrong: 5 %, and what the drawing adds."""
+WELCH = 0.058
+"""The same against a printed spread: Welch's degrees of freedom are an approximation."""
+
+Values = NDArray[np.float64]
+
+
+def draw(n: int, sigma: float, off: float, *, rows: int = DRAWS) -> Values:
+    """Rows of n values, the same at each call."""
+    return np.random.default_rng([n, round(100 * sigma)]).normal(off, sigma, (rows, n))
+
+
+def words(values: Values, printed: Values | None = None) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Of each row: whether it is `reproduced`, and whether it is `below` or `above`, as `judge` has it."""
+    n = values.shape[1]
+    off, variance = values.mean(1), values.var(1, ddof=1) / n
+    error, degrees = variance, np.full(len(values), n - 1.0)
+    if printed is not None:
+        k = printed.shape[1]
+        other = printed.var(1, ddof=1) / k
+        off, error = off - printed.mean(1), variance + other
+        degrees = error**2 / (variance**2 / (n - 1) + other**2 / (k - 1))
+    half = stdtrit(degrees, 0.95) * np.sqrt(error)
+    return abs(off) + half <= MARGIN, abs(off) - half > MARGIN
+
+
+@pytest.mark.parametrize("runs", [None, 3])
+@pytest.mark.parametrize("n", SEEDS)
+def test_simulated_words_are_those_of_judge(n: int, runs: int | None) -> None:
+    values = draw(n, 0.3, 0.4, rows=200)
+    printed = None if runs is None else draw(runs, 0.1, 0.0, rows=200)
+    inside, outside = words(values, printed)
+    for place, row in enumerate(values):
+        other = np.zeros(1) if printed is None else printed[place]
+        error = None if printed is None else Spread(float(other.std(ddof=1)), len(other))
+        word = judge(row.tolist(), float(other.mean()), MARGIN, error=error).word
+        assert (word is Word.REPRODUCED, word in (Word.BELOW, Word.ABOVE)) == (inside[place], outside[place])
+
+
+@pytest.mark.parametrize("sigma", SIGMAS)
+@pytest.mark.parametrize("n", SEEDS)
+def test_verdict_at_the_margin_is_wrong_in_at_most_one_case_in_twenty(n: int, sigma: float) -> None:
+    inside, outside = words(draw(n, sigma, MARGIN))
+    assert inside.mean() <= WRONG
+    assert outside.mean() <= WRONG
+
+
+@pytest.mark.parametrize("sigma", SIGMAS)
+@pytest.mark.parametrize("n", SEEDS)
+def test_verdict_inside_the_margin_is_below_or_above_more_rarely_still(n: int, sigma: float) -> None:
+    assert words(draw(n, sigma, 0.8 * MARGIN))[1].mean() <= 0.05
+    assert words(draw(n, sigma, 0.0))[1].mean() <= 0.05
+
+
+@pytest.mark.parametrize("sigma", SIGMAS)
+@pytest.mark.parametrize("n", SEEDS)
+def test_verdict_against_a_printed_spread_keeps_its_error_rate(n: int, sigma: float) -> None:
+    printed = np.random.default_rng(100).normal(0.0, sigma, (DRAWS, 3))
+    inside, outside = words(draw(n, sigma, MARGIN), printed)
+    assert inside.mean() <= WELCH
+    assert outside.mean() <= WELCH
+
+
+@pytest.mark.parametrize("sigma", SIGMAS)
+@pytest.mark.parametrize("n", SEEDS)
+@pytest.mark.parametrize("off", [0.0, 0.3])
+def test_power_is_what_is_drawn(n: int, sigma: float, off: float) -> None:
+    assert words(draw(n, sigma, off))[0].mean() == pytest.approx(power(off, MARGIN, sigma, n), abs=0.006)
+
+
+def test_power_table_of_the_documentation_is_what_kdbench_prints() -> None:
+    page = (ROOT / "docs" / "verdicts.md").read_text(encoding="utf-8")
+    assert power_table(margin=0.5, off=0.0, stds="0.1,0.2,0.3,0.5", seeds="2,3,5,10") in page
