@@ -22,7 +22,7 @@ requirements:
 report:
 	kdbench run suites/quickstart > /dev/null
 	kdbench report suites/quickstart -o results/quickstart.md
-	kdbench report suites/quickstart --into README.md
+	kdbench report suites/quickstart --update README.md
 
 # The golden reports in tests/golden/report, with the made-up results they tell of. Read what changed.
 golden:

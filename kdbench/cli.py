@@ -16,6 +16,7 @@ from kdbench.commands.jobs import cancel, logs, status
 from kdbench.commands.judge import check, claims, power
 from kdbench.commands.listing import list_, schema, show
 from kdbench.commands.machine import bench, completion, doctor
+from kdbench.commands.options import with_new_name
 from kdbench.commands.plan import plan
 from kdbench.commands.reference import reference
 from kdbench.commands.report import plot, report
@@ -38,6 +39,10 @@ COMMANDS = {
 
 class Sections(click.Group):
     """A command whose help lists those below it under headings."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Take options by their old names too."""
+        return super().parse_args(ctx, [with_new_name(word) for word in args])
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """Write the headings of COMMANDS, each with its commands."""

@@ -9,8 +9,8 @@ from kdbench import catalog
 from kdbench.machine import Machine
 from kdbench.plan.expand import expand, make_plan
 from kdbench.suite.load import load_suite
+from kdbench.training.context import open_context
 from kdbench.training.run import train
-from kdbench.training.world import open_world
 
 POINTS = """
 [kdbench.losses]
@@ -82,7 +82,7 @@ def test_installed_loss_and_model_are_listed_after_the_built_in_ones() -> None:
 def test_row_of_an_installed_loss_and_model_trains(tmp_path: Path) -> None:
     (tmp_path / "suite.toml").write_text(SUITE, encoding="utf-8")
     [run] = make_plan(expand(load_suite(tmp_path / "suite")))
-    result = train(run, open_world(Machine(root=str(tmp_path))))
+    result = train(run, open_context(Machine(root=str(tmp_path))))
     assert result.last > 70
     assert result.run.loss.params == {"gamma": 2.0}
 

@@ -11,7 +11,7 @@ from time import perf_counter, process_time
 import msgspec
 import pytest
 
-from kdbench.cost.bill import describe_plan, make_bill
+from kdbench.cost.estimate import describe_plan, make_bill
 from kdbench.machine import Machine
 from kdbench.plan.expand import expand
 from kdbench.plan.selection import Selection, find_work
@@ -50,7 +50,7 @@ def large_project(folder: Path, rows: int) -> Path:
         + "".join(
             f'  {{ student = "digits_mlp", teacher = "digits_cnn@{1 + row % 3}",'
             f" loss = {{ alpha = 0.{row:02d}1 }}"
-            f", reading = {1 + row // 3}, recipe = {{ epochs = 40 }}, top1 = 91.0, gain = 1.0 }},\n"
+            f", report_epoch = {1 + row // 3}, recipe = {{ epochs = 40 }}, top1 = 91.0, gain = 1.0 }},\n"
             for row in range(min(100, rows - 100 * (table - 2)))
         )
         + "]\n"

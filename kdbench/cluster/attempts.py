@@ -102,17 +102,17 @@ def judged(record: Record) -> Record:
 
 def given_up(record: Record, start: int, times: int | None = None) -> str:
     """Why a run whose checkpoint is of this epoch is not started again; "" if it may be."""
-    cure = "; `kdbench retry` starts it anew"
+    hint = "; `kdbench retry` starts it anew"
     last = next((one.why for one in reversed(record.attempts) if one.why), "")
     why = f" ({last})" if last else ""
     if record.count("crash") > CRASHES:
-        return f"its process died {record.count('crash')} times, last after epoch {start}{why}{cure}"
+        return f"its process died {record.count('crash')} times, last after epoch {start}{why}{hint}"
     if record.count(*DEADLY, start=start) >= DEATHS:
-        return f"it died {DEATHS} times after epoch {start}, and would again{why}{cure}"
+        return f"it died {DEATHS} times after epoch {start}, and would again{why}{hint}"
     if times is not None and record.count("time") > times:
         return (
             f"its jobs' time was up {record.count('time')} times, epoch {start} is reached: give the profile "
-            f"a longer [slurm] time{cure}"
+            f"a longer [slurm] time{hint}"
         )
     return ""
 
@@ -122,7 +122,7 @@ def failed_in(last: Attempt | None, job: str) -> bool:
     return last is not None and last.job == job and last.cause == "failed"
 
 
-def tell(scratch: Path, run: str, job: str, epoch: int, top1: float, images_per_second: float) -> None:
+def emit(scratch: Path, run: str, job: str, epoch: int, top1: float, images_per_second: float) -> None:
     """Write down how far a start has come."""
     _change(scratch, run, job, ("", "stopped"), epoch=epoch, top1=top1, images_per_second=images_per_second)
 

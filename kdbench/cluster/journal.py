@@ -45,7 +45,7 @@ class Journal:
         if time.monotonic() - self.told.get(event.id, -SECONDS) >= SECONDS:
             self.told[event.id] = time.monotonic()
             with suppress(UserError):  # a note that cannot be written costs no training
-                attempts.tell(
+                attempts.emit(
                     self.machine.scratch,
                     event.id,
                     self.job,

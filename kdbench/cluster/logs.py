@@ -7,7 +7,7 @@ from kdbench.cluster import attempts, submissions
 from kdbench.cluster.queue import ask_scheduler
 from kdbench.machine import Machine, load_machine
 from kdbench.plan.lookup import find_row
-from kdbench.spec.suites import Cell, Form
+from kdbench.spec.suites import Cell, Variant
 from kdbench.store import lease
 from kdbench.store.records import index
 from kdbench.store.run_log import log_files
@@ -18,14 +18,14 @@ ASK = 10.0
 """Seconds between two questions to the scheduler."""
 
 
-def read(address: str, form: Form) -> Iterator[str]:
+def read(address: str, variant: Variant) -> Iterator[str]:
     """The lines there are now, run by run.
 
     Raises:
         UserError: no such row.
     """
     machine = load_machine()
-    cell = find_row(address, form)[1]
+    cell = find_row(address, variant)[1]
     for run, name in zip(cell.runs, cell.ids, strict=True):
         yield f"== {run.slug} seed {run.seed} (run {name})"
         files = [*log_files(machine, run, "jobs.log"), *log_files(machine, run, "log")]
@@ -37,14 +37,14 @@ def read(address: str, form: Form) -> Iterator[str]:
             yield f"no job has written of it yet (in {files[0].parent})"
 
 
-def follow(address: str, form: Form) -> Iterator[str]:
+def follow(address: str, variant: Variant) -> Iterator[str]:
     """Lines as they come, until none of the row's runs is queued or running.
 
     Raises:
         UserError: no such row.
     """
     machine = load_machine()
-    cell = find_row(address, form)[1]
+    cell = find_row(address, variant)[1]
     files = {file: f"s{run.seed}" for run in cell.runs for file in log_files(machine, run, "jobs.log")}
     read_to = dict.fromkeys(files, 0)
     asked, over = -ASK, False

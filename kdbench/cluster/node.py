@@ -241,19 +241,19 @@ def masked() -> Iterator[None]:
 def work(pipe: Connection, machine: Machine, here: Here, gpu: str | None, door: Door | None) -> None:
     """What a worker does: a cohort at a time, on its own GPU, until the pipe closes."""
     prepare_worker(machine, gpu)
+    from kdbench.training.context import open_context
     from kdbench.training.job import do
-    from kdbench.training.world import open_world
 
-    world = open_world(machine, door)
+    context = open_context(machine, door)
     starts = partial(begin, here, gpu)
 
     def train(teacher: Job) -> Event:
         ends: list[Event] = []  # nobody waits for it: only its epochs are told
 
-        def tell(event: Event) -> None:
+        def emit(event: Event) -> None:
             (pipe.send if isinstance(event, Update) else ends.append)(event)
 
-        do((teacher,), world, tell, starts)
+        do((teacher,), context, emit, starts)
         return ends[0]
 
     while True:
@@ -264,7 +264,7 @@ def work(pipe: Connection, machine: Machine, here: Here, gpu: str | None, door: 
         reasons = {job.run.id: blocked(job, here.work, train) for job in cohort}
         for reason in filter(None, reasons.values()):
             pipe.send(reason)
-        do([job for job in cohort if reasons[job.run.id] is None], world, pipe.send, starts)
+        do([job for job in cohort if reasons[job.run.id] is None], context, pipe.send, starts)
 
 
 def begin(here: Here, gpu: str | None, run: Run) -> None:

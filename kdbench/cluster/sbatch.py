@@ -26,7 +26,7 @@ from kdbench.errors import UserError
 
 REQUEUES = 1_000_000
 """submitit takes each signal in a job of under 10 minutes for a time-out: kdbench counts for itself."""
-CURES = {
+HINTS = {
     "submit limit": "wait until jobs are over, or set [work] runs_per_job so that fewer are needed",
     "invalid account": "see `sacctmgr show associations` for the accounts you have",
     "partition": "see `sinfo` for the partitions there are",
@@ -151,8 +151,8 @@ def refusal(said: str, profile: Profile) -> str:
     """Why sbatch took nothing, in a sentence, and what helps."""
     lines = [line.strip() for line in said.splitlines() if "sbatch: error:" in line]
     plain = "; ".join(line.partition("sbatch: error:")[2].strip() for line in lines) or said.strip()
-    cure = next((f"; {cure}" for word, cure in CURES.items() if word.lower() in plain.lower()), "")
-    return f"profile {profile.name}: sbatch refuses: {plain}{cure}"
+    hint = next((f"; {hint}" for word, hint in HINTS.items() if word.lower() in plain.lower()), "")
+    return f"profile {profile.name}: sbatch refuses: {plain}{hint}"
 
 
 def home(scratch: Path) -> Path:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kdbench.commands.options import PRECISIONS, as_form, as_json, offline, say, selection
+from kdbench.commands.options import PRECISIONS, as_json, as_variant, offline, say, selection
 
 if TYPE_CHECKING:
     from kdbench.plan.selection import Selection
     from kdbench.spec.runs import Precision
-    from kdbench.spec.suites import Form
+    from kdbench.spec.suites import Variant
 
 
 @click.command()
@@ -44,16 +44,16 @@ def compare(chosen: Selection, *, a: str, b: str, as_issue: bool, as_json: bool)
 
 @click.command()
 @click.argument("row")
-@as_form
+@as_variant
 @as_json
-def history(row: str, *, form: Form, as_json: bool) -> None:
+def history(row: str, *, variant: Variant, as_json: bool) -> None:
     """What a ROW gave with each version of kdbench.
 
     And where that changed.
     """
     from kdbench.evidence import compare
 
-    points = compare.past(row, form)
+    points = compare.past(row, variant)
     if as_json:
         say([{"mean": point.mean, "point": point} for point in points])
     else:
@@ -130,7 +130,7 @@ def attribute(
 @click.option("--of", required=True, type=click.Choice(PRECISIONS[1:]), help="What is held against float32.")
 @click.option("--row", required=True, metavar="ROW", help="The reference row, as `list rows` prints it.")
 @click.option("--seeds", metavar="SEEDS", help="For example 0-4; instead of the suite's.")
-@as_form
+@as_variant
 @click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="For a trial: no verdict cites it."
 )
@@ -141,7 +141,7 @@ def equivalence(
     of: Precision,
     row: str,
     seeds: str | None,
-    form: Form,
+    variant: Variant,
     settings: tuple[str, ...],
     offline: bool,
     as_json: bool,
@@ -153,7 +153,7 @@ def equivalence(
     from kdbench.evidence import prove
     from kdbench.verdict.equivalence import describe
 
-    record, path = prove.prove(of, row, form, seeds=seeds, settings=settings, offline=offline)
+    record, path = prove.prove(of, row, variant, seeds=seeds, settings=settings, offline=offline)
     if as_json:
         say(record)
     else:

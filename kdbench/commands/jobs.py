@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kdbench.commands.options import as_form, as_json, say, selection
+from kdbench.commands.options import as_json, as_variant, say, selection
 
 if TYPE_CHECKING:
     from kdbench.plan.selection import Selection
-    from kdbench.spec.suites import Form
+    from kdbench.spec.suites import Variant
 
 
 @click.command()
@@ -44,13 +44,13 @@ def cancel(chosen: Selection) -> None:
 @click.command()
 @click.argument("row")
 @click.option("-f", "--follow", is_flag=True, help="Go on while it is queued or running.")
-@as_form
-def logs(row: str, *, follow: bool, form: Form) -> None:
+@as_variant
+def logs(row: str, *, follow: bool, variant: Variant) -> None:
     """What jobs wrote of a ROW's runs.
 
     And the traceback of those that failed.
     """
     from kdbench.cluster import logs as written
 
-    for line in (written.follow if follow else written.read)(row, form):
+    for line in (written.follow if follow else written.read)(row, variant):
         click.echo(line)

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 @as_json
 def check(chosen: Selection, *, strict: bool, as_json: bool) -> int:
     """Hold the rows against what is stored; trains nothing."""
-    return pronounce(chosen, strict=strict, as_json=as_json, report=False)
+    return print_verdicts(chosen, strict=strict, as_json=as_json, report=False)
 
 
-def pronounce(chosen: Selection, *, strict: bool, as_json: bool, report: bool) -> int:
+def print_verdicts(chosen: Selection, *, strict: bool, as_json: bool, report: bool) -> int:
     """Print the verdicts, as a table or in a report; the exit code."""
     from kdbench.report import gather, terminal
     from kdbench.report.markdown import markdown
@@ -63,16 +63,16 @@ def claims(chosen: Selection, *, as_json: bool) -> int:
 
 @click.command()
 @click.option("--margin", default=0.5, show_default=True, help="The tolerance, in percentage points.")
-@click.option("--off", default=0.0, show_default=True, help="The true difference, in percentage points.")
+@click.option("--difference", default=0.0, show_default=True, help="The true one, in percentage points.")
 @click.option(
     "--std", default="0.1,0.2,0.3,0.5", show_default=True, metavar="POINTS", help="Of one seed, several."
 )
 @click.option("--n", default="2,3,5,10", show_default=True, metavar="SEEDS", help="How many seeds, several.")
-def power(margin: float, off: float, std: str, n: str) -> None:
+def power(margin: float, difference: float, std: str, n: str) -> None:
     """How many seeds a verdict takes.
 
     As a table: how often a row is found to be reproduced, in percent, by its seeds and their spread.
     """
     from kdbench.verdict.power import power_table
 
-    click.echo(power_table(margin=margin, off=off, stds=std, seeds=n))
+    click.echo(power_table(margin=margin, difference=difference, stds=std, seeds=n))

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kdbench.commands.options import as_form, as_json, say, selection
+from kdbench.commands.options import as_json, as_variant, say, selection
 
 if TYPE_CHECKING:
     from kdbench.catalog import Kind
     from kdbench.plan.selection import Selection
-    from kdbench.spec.suites import Form
+    from kdbench.spec.suites import Variant
 
 
 @click.group("list")
@@ -72,9 +72,9 @@ _list_names("datasets", "data sets")
 
 @click.command()
 @click.argument("row")
-@as_form
+@as_variant
 @as_json
-def show(row: str, *, form: Form, as_json: bool) -> None:
+def show(row: str, *, variant: Variant, as_json: bool) -> None:
     """All about a ROW, by the address that `list rows` prints.
 
     Its run, objective, reference and deltas.
@@ -82,11 +82,11 @@ def show(row: str, *, form: Form, as_json: bool) -> None:
     from kdbench.plan.lookup import find_row
     from kdbench.report.terminal import describe_row
 
-    suite, cell = find_row(row, form)
+    suite, cell = find_row(row, variant)
     if as_json:
         say({"suite": suite.path, "row": cell.row, "runs": dict(zip(cell.ids, cell.runs, strict=True))})
     else:
-        click.echo("\n".join(describe_row(suite, cell, form)))
+        click.echo("\n".join(describe_row(suite, cell, variant)))
 
 
 @click.command()

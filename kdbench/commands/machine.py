@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kdbench.commands.options import PRECISIONS, as_form, as_json, on_where, say
+from kdbench.commands.options import PRECISIONS, as_json, as_variant, on_where, say
 
 if TYPE_CHECKING:
     from kdbench.spec.runs import Precision
-    from kdbench.spec.suites import Form
+    from kdbench.spec.suites import Variant
 
 
 @click.command()
@@ -50,10 +50,10 @@ def completion(shell: str) -> None:
 
 @click.command()
 @click.argument("target", nargs=-1, required=True, metavar="ROW|SUITE...")
-@as_form
+@as_variant
 @click.option("--precision", type=click.Choice(PRECISIONS), default="float32", show_default=True)
 @as_json
-def bench(target: tuple[str, ...], *, form: Form, precision: Precision, as_json: bool) -> None:
+def bench(target: tuple[str, ...], *, variant: Variant, precision: Precision, as_json: bool) -> None:
     """Measure how fast this machine trains rows.
 
     Data path, step and evaluation, against the floor; `plan` then knows their hours.
@@ -61,7 +61,7 @@ def bench(target: tuple[str, ...], *, form: Form, precision: Precision, as_json:
     from kdbench.machine import load_machine
     from kdbench.run import bench as benching
 
-    runs = benching.find_runs(target, form, precision)
+    runs = benching.find_runs(target, variant, precision)
     record, path = benching.bench(runs, load_machine(), lambda name: click.echo(f"measured {name}", err=True))
     if as_json:
         say(record)

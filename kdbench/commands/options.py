@@ -11,12 +11,30 @@ import click
 if TYPE_CHECKING:
     from kdbench.plan.selection import Selection
     from kdbench.spec.runs import Precision
-    from kdbench.spec.suites import Form
+    from kdbench.spec.suites import Variant
 
 
 F = TypeVar("F", bound=Callable[..., Any])
 PRECISIONS = ("float32", "tf32", "bf16", "float32-compiled", "tf32-compiled", "bf16-compiled")
 """Those of `spec.Precision`, which takes longer to import than a command's help may take."""
+
+OLD_NAMES = {
+    "--again": "--rerun",
+    "--ages": "--with-ages",
+    "--into": "--update",
+    "--most": "--max-seeds",
+    "--off": "--difference",
+    "--part": "--shard",
+    "--reading": "--report-epoch",
+    "--rest": "--full-report-url",
+}
+"""Options as they were called, which still work, and what they are called today."""
+
+
+def with_new_name(word: str) -> str:
+    """A word of a command line, an option's old name replaced: `--reading=best` is `--report-epoch=best`."""
+    name, equals, value = word.partition("=")
+    return OLD_NAMES.get(name, name) + equals + value
 
 
 def complete_suite(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
@@ -28,9 +46,9 @@ def complete_suite(_context: click.Context, _parameter: click.Parameter, begun: 
     ]
 
 
-as_form = click.option(
+as_variant = click.option(
     "--as",
-    "form",
+    "variant",
     type=click.Choice(["released", "printed"]),
     default="released",
     show_default=True,
@@ -45,9 +63,14 @@ SELECTION = (
         help="For example 0-2 or 0,3, instead of the suite's; auto: as many as a verdict takes.",
     ),
     click.option(
-        "--most", type=click.IntRange(2, 50), default=10, show_default=True, help="Seeds, at most, of auto."
+        "--max-seeds",
+        "most",
+        type=click.IntRange(2, 50),
+        default=10,
+        show_default=True,
+        help="Seeds, at most, of auto.",
     ),
-    as_form,
+    as_variant,
     click.option(
         "--set",
         "settings",
@@ -62,13 +85,15 @@ SELECTION = (
         show_default=True,
         help="The arithmetic of training; other runs with other ids.",
     ),
-    click.option("--part", metavar="K/N", help="The K-th of N parts of the rows: a night's, or a machine's."),
+    click.option(
+        "--shard", "part", metavar="K/N", help="The K-th of N parts of the rows: a night's, or a machine's."
+    ),
     click.option("--smoke", is_flag=True, help="2 epochs on 256 images: does it train at all?"),
 )
 
 
 def selection(command: F) -> F:
-    """The arguments that choose suites, rows, seeds and the form; the command gets one Selection."""
+    """The arguments that choose suites, rows, seeds and the variant; the command gets one Selection."""
     from functools import wraps
 
     @wraps(command)
@@ -78,7 +103,7 @@ def selection(command: F) -> F:
         rows: str,
         seeds: str | None,
         most: int,
-        form: Form,
+        variant: Variant,
         settings: tuple[str, ...],
         part: str | None,
         smoke: bool,
@@ -93,7 +118,7 @@ def selection(command: F) -> F:
             seeds=parse_seeds(seeds) if seeds not in (None, "auto") else None,
             auto=seeds == "auto",
             most=most,
-            form=form,
+            variant=variant,
             settings=parse_settings(settings),
             smoke=smoke,
             precision=precision,
@@ -108,7 +133,7 @@ def selection(command: F) -> F:
 
 
 JUDGEMENT = (
-    click.option("--reading", metavar="READING", help="last, best or an epoch, instead of the suite's."),
+    click.option("--report-epoch", metavar="EPOCH", help="last, best or a number, instead of the suite's."),
     click.option(
         "--controls",
         is_flag=True,
@@ -126,17 +151,17 @@ def judgement(command: F) -> F:
     def with_judgement(
         chosen: Selection,
         *,
-        reading: str | None,
+        report_epoch: str | None,
         controls: bool,
         holm: bool,
         **rest: Any,  # noqa: ANN401 - the command's own options
     ) -> Any:  # noqa: ANN401 - what the command returns
         from msgspec.structs import replace
 
-        from kdbench.plan.selection import parse_reading
+        from kdbench.plan.selection import parse_report_epoch
 
-        read = parse_reading(reading) if reading is not None else None
-        return command(replace(chosen, reading=read, controls=controls, holm=holm), **rest)
+        read = parse_report_epoch(report_epoch) if report_epoch is not None else None
+        return command(replace(chosen, report_epoch=read, controls=controls, holm=holm), **rest)
 
     wrapped: Any = with_judgement
     for option in reversed(JUDGEMENT):

@@ -21,7 +21,7 @@ def plan(chosen: Selection, *, budget: str | None, as_json: bool) -> None:
 
     With --budget or --seeds auto: which seeds decide the most.
     """
-    from kdbench.cost.bill import describe_plan, make_bill
+    from kdbench.cost.estimate import describe_plan, make_bill
     from kdbench.machine import load_machine
     from kdbench.plan.selection import find_work
 

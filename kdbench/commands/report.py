@@ -26,17 +26,19 @@ if TYPE_CHECKING:
     help="Instead of the one that the file's suffix names; Markdown without either.",
 )
 @click.option(
-    "--into",
+    "--update",
+    "into",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="A text in which the summary replaces what stands between the kdbench markers.",
 )
 @click.option("--summary", is_flag=True, help="One table per suite only, in Markdown, below 1 MiB.")
 @click.option(
-    "--rest",
+    "--full-report-url",
+    "rest",
     metavar="URL",
     help="Where the whole report is, for a summary that is cut; in CI the job's page.",
 )
-@click.option("--ages", "with_ages", is_flag=True, help="With how old the evidence is, in Markdown.")
+@click.option("--with-ages", is_flag=True, help="With how old the evidence is, in Markdown.")
 @click.option("--audit", "with_audit", is_flag=True, help="With what the losses do; imports torch.")
 def report(
     chosen: Selection,
@@ -83,12 +85,12 @@ def _format(output: Path | None, kind: str | None, *, brief: bool, into: bool, a
     from kdbench.report.formats import format_of
 
     if into and output:
-        raise click.UsageError("--into changes a text in its place: leave out --output")
+        raise click.UsageError("--update changes a text in its place: leave out --output")
     if brief and (kind or "markdown") != "markdown":
-        raise click.UsageError("--summary and --into are in Markdown: leave out --format")
+        raise click.UsageError("--summary and --update are in Markdown: leave out --format")
     name = kind or (format_of(output) if output and not brief else "markdown")
     if ages and name != "markdown":
-        raise click.UsageError(f"--ages is a section in Markdown, this report is in the format {name}")
+        raise click.UsageError(f"--with-ages is a section in Markdown, this report is in the format {name}")
     return name
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kdbench.commands.judge import pronounce
+from kdbench.commands.judge import print_verdicts
 from kdbench.commands.options import as_json, judgement, offline, on_where, selection, wait_for
 from kdbench.errors import UserError
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @judgement
 @click.option("-j", "--jobs", type=click.IntRange(1), help="Runs at a time.")
 @click.option("--processes", type=click.IntRange(1), help="That share each run, whose batches have parts.")
-@click.option("--again", is_flag=True, help="Train what has a result once more, beside it.")
+@click.option("--rerun", is_flag=True, help="Train what has a result once more, beside it.")
 @click.option("--cohorts/--no-cohorts", default=True, help="Several runs of one teacher in one process.")
 @click.option("--deterministic", is_flag=True, help="On GPUs too: slower, the same bits each time.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be trained.")
@@ -33,7 +33,7 @@ def run(  # noqa: PLR0913 - one per option
     *,
     jobs: int | None,
     processes: int | None,
-    again: bool,
+    rerun: bool,
     cohorts: bool,
     deterministic: bool,
     dry_run: bool,
@@ -45,10 +45,10 @@ def run(  # noqa: PLR0913 - one per option
 ) -> int:
     """Train what is missing, check it, print the report."""
     if dry_run:
-        from kdbench.cost.bill import describe_plan, make_bill
+        from kdbench.cost.estimate import describe_plan, make_bill
         from kdbench.run import local
 
-        work, machine = local.prepare(chosen, again=again, offline=offline)
+        work, machine = local.prepare(chosen, rerun=rerun, offline=offline)
         click.echo("\n".join(describe_plan(work, make_bill(work, machine))))
         return 0
     over = train(
@@ -56,13 +56,13 @@ def run(  # noqa: PLR0913 - one per option
         on=on,
         wait=wait,
         slots=jobs,
-        again=again,
+        rerun=rerun,
         cohorts=cohorts,
         deterministic=deterministic,
         offline=offline,
         processes=processes,
     )
-    return pronounce(chosen, strict=strict, as_json=as_json, report=True) if over else 0
+    return print_verdicts(chosen, strict=strict, as_json=as_json, report=True) if over else 0
 
 
 @click.command()
@@ -75,7 +75,7 @@ def retry(chosen: Selection, *, on: str, wait: bool) -> int:
 
     click.echo(commands.anew(chosen), err=True)
     over = train(chosen, on=on, wait=wait)
-    return pronounce(chosen, strict=False, as_json=False, report=True) if over else 0
+    return print_verdicts(chosen, strict=False, as_json=False, report=True) if over else 0
 
 
 def train(
@@ -84,7 +84,7 @@ def train(
     on: str,
     wait: bool = True,
     slots: int | None = None,
-    again: bool = False,
+    rerun: bool = False,
     cohorts: bool = True,
     deterministic: bool = False,
     offline: bool = False,
@@ -102,16 +102,16 @@ def train(
         from kdbench.run import local, preflight
 
         machine = preflight.this_machine(offline=offline, deterministic=deterministic, processes=processes)
-        return local.train(chosen, machine, local.Way(slots=slots, again=again, cohorts=cohorts))
+        return local.train(chosen, machine, local.RunOptions(slots=slots, rerun=rerun, cohorts=cohorts))
     from kdbench.run.torchrun import launched
 
     if launched():
         raise UserError(f"--on {on} submits jobs of its own; torchrun is for --on local")
     if chosen.auto:
         raise UserError("--seeds auto looks after each seed, which is for --on local; give seeds, as 0-4")
-    if again or slots is not None or processes is not None or not cohorts or deterministic:
+    if rerun or slots is not None or processes is not None or not cohorts or deterministic:
         raise UserError(
-            "--again, --jobs, --processes, --no-cohorts and --deterministic are for --on local; a profile "
+            "--rerun, --jobs, --processes, --no-cohorts and --deterministic are for --on local; a profile "
             "has [work] slots and processes, and [local] deterministic in benchmark.toml counts everywhere"
         )
     from kdbench.cluster import commands

@@ -27,10 +27,10 @@ def import_(file: Path, *, source: str, as_json: bool, **asked: Any) -> None:  #
     """
     from kdbench.importing.teacher import Request, import_teacher
     from kdbench.machine import load_machine
-    from kdbench.store.passport import describe
+    from kdbench.store.provenance import describe
 
-    path, passport = import_teacher(Request(file=file, told=source, **asked), load_machine())
+    path, provenance = import_teacher(Request(file=file, told=source, **asked), load_machine())
     if as_json:
-        say(passport)
+        say(provenance)
     else:
-        click.echo(describe(passport, str(path)))
+        click.echo(describe(provenance, str(path)))

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kdbench.commands.options import as_form, as_json, complete_suite, say
+from kdbench.commands.options import as_json, as_variant, complete_suite, say
 
 if TYPE_CHECKING:
-    from kdbench.spec.suites import Form
+    from kdbench.spec.suites import Variant
 
 
 @click.command()
@@ -71,9 +71,11 @@ def fsck(*, as_json: bool) -> int:
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--steps", type=click.IntRange(1, 10_000), default=20, show_default=True)
 @click.option("--deterministic", is_flag=True, help="On a GPU too.")
-@as_form
+@as_variant
 @as_json
-def fingerprint(row: str, *, seed: int, steps: int, deterministic: bool, form: Form, as_json: bool) -> None:
+def fingerprint(
+    row: str, *, seed: int, steps: int, deterministic: bool, variant: Variant, as_json: bool
+) -> None:
     """The digest of a ROW's weights after 20 steps.
 
     It is the same on two machines that compute the same.
@@ -86,8 +88,8 @@ def fingerprint(row: str, *, seed: int, steps: int, deterministic: bool, form: F
     from kdbench.plan.expand import expand
     from kdbench.plan.lookup import find_row
 
-    suite, cell = find_row(row, form)
-    [cell] = expand(suite, form=form, rows=cell.row.name, seeds=[seed])
+    suite, cell = find_row(row, variant)
+    [cell] = expand(suite, variant=variant, rows=cell.row.name, seeds=[seed])
     compute = catalog.load("kdbench.training.fingerprint:compute")
     found = compute(cell.runs[0], load_machine(), steps, deterministic=deterministic)
     facts = {"run": cell.ids[0], "steps": steps, "fingerprint": found[0], **found[1]}

@@ -19,7 +19,7 @@ def write_whole(path: Path, content: bytes) -> None:
     Raises:
         UserError: the place cannot be written.
     """
-    write(path, content, cure=CURE)
+    write(path, content, hint=CURE)
 
 
 @contextmanager

@@ -45,9 +45,9 @@ def download(urls: Sequence[str], path: Path, checksum: str, *, limit: int, repo
         else:
             part.replace(path)
             return
-    cure = f"Put the file at {path} by hand, or name a mirror (its folder's URL) in KDBENCH_MIRRORS."
+    hint = f"Put the file at {path} by hand, or name a mirror (its folder's URL) in KDBENCH_MIRRORS."
     held = f" ({kind(checksum)} {checksum})" if checksum else ""
-    raise UserError(f"no mirror delivered {path.name}{held}:", *problems, cure)
+    raise UserError(f"no mirror delivered {path.name}{held}:", *problems, hint)
 
 
 def md5_of(path: Path) -> str:

@@ -1,8 +1,8 @@
 """A(x): the classes that are near an image's own, for the anisotropic losses. Data, each with its digest.
 
 On CIFAR-100 they are the other classes of the same superclass, as the official coarse labels have it
-(tests/data/test_neighbours.py holds the table against the labels of all 60,000 images). On CUB-200-2011 they are
-the classes whose names end in the same word: the albatrosses.
+(tests/data/test_neighbours.py holds the table against the labels of all 60,000 images). On CUB-200-2011
+they are the classes whose names end in the same word: the albatrosses.
 """
 
 import re

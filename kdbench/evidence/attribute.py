@@ -17,7 +17,7 @@ from kdbench.plan.lookup import find_row
 from kdbench.plan.selection import compare
 from kdbench.run import local, preflight
 from kdbench.spec.results import Result
-from kdbench.spec.runs import Reading
+from kdbench.spec.runs import ReportEpoch
 from kdbench.spec.suites import Cell, Delta, Suite
 from kdbench.store.records import index, load_results
 from kdbench.verdict.stats import half_width, mean, spread
@@ -158,12 +158,12 @@ def _fails(cell: Resolve, deltas: Sequence[Delta]) -> bool:
 
 def attribute(found: Variants, results: Mapping[str, Result]) -> Attribution:
     """What each switch explains, as far as results are there."""
-    reading = found.released.row.reading
-    printed, released = (_values(cell, results, reading) for cell in (found.printed, found.released))
+    report_epoch = found.released.row.report_epoch
+    printed, released = (_values(cell, results, report_epoch) for cell in (found.printed, found.released))
     explained, effects = [], []
     for switch in found.switches:
-        on = _minus(_values(switch.alone, results, reading), printed)
-        off = _minus(released, _values(switch.without, results, reading))
+        on = _minus(_values(switch.alone, results, report_epoch), printed)
+        off = _minus(released, _values(switch.without, results, report_epoch))
         both = {seed: (on[seed] + off[seed]) / 2 for seed in on if seed in off}
         effects.append(both)
         explained.append(
@@ -186,10 +186,10 @@ def attribute(found: Variants, results: Mapping[str, Result]) -> Attribution:
     )
 
 
-def _values(cell: Cell, results: Mapping[str, Result], reading: Reading) -> Values:
+def _values(cell: Cell, results: Mapping[str, Result], report_epoch: ReportEpoch) -> Values:
     """The accuracies by seed."""
     there = ((run.seed, results.get(of)) for run, of in zip(cell.runs, cell.ids, strict=True))
-    return {seed: result.curve.at(reading) for seed, result in there if result is not None}
+    return {seed: result.curve.at(report_epoch) for seed, result in there if result is not None}
 
 
 def _minus(one: Values, other: Values) -> dict[int, float]:
@@ -250,7 +250,7 @@ def attribution(
     machine = preflight.this_machine(offline=offline)
     work = compare([(suite, tuple(found.cells))], found.cells, machine)
     if train:
-        local.train_missing(work, machine, local.Way(slots))
+        local.train_missing(work, machine, local.RunOptions(slots))
         work = compare([(suite, tuple(found.cells))], found.cells, machine)
     ids = [of for each in found.cells for of in each.ids]
     return attribute(found, load_results(index(machine.results), ids)), len(work.runs)

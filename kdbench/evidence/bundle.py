@@ -26,7 +26,7 @@ from kdbench.errors import UserError
 from kdbench.machine import load_machine
 from kdbench.plan.selection import Selection, Suites
 from kdbench.spec.runs import PROTOCOL, Precision
-from kdbench.spec.suites import Form
+from kdbench.spec.suites import Variant
 from kdbench.spec.verdicts import Check
 from kdbench.store.predictions import predictions_file
 from kdbench.store.records import Index, index, load_result, write
@@ -50,7 +50,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
     """The members that hold them."""
     rows: str
     seeds: tuple[int, ...] | None
-    form: Form
+    variant: Variant
     part: tuple[int, int]
     settings: dict[str, Any]
     smoke: bool
@@ -64,7 +64,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
             suites=tuple(str(folder / name) for name in self.suites),
             rows=self.rows,
             seeds=self.seeds,
-            form=self.form,
+            variant=self.variant,
             part=self.part,
             settings=self.settings,
             smoke=self.smoke,
@@ -143,7 +143,7 @@ def manifest_of(chosen: Selection, suites: Suites, files: Mapping[str, bytes]) -
         suites=tuple(f"suites/{Path(suite.path).name}" for suite, _ in suites),
         rows=chosen.rows,
         seeds=chosen.seeds,
-        form=chosen.form,
+        variant=chosen.variant,
         part=chosen.part,
         settings=dict(chosen.settings),
         smoke=chosen.smoke,

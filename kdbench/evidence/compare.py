@@ -22,7 +22,7 @@ from kdbench.plan.lookup import find_row
 from kdbench.plan.selection import Selection
 from kdbench.spec.results import Result
 from kdbench.spec.runs import Run
-from kdbench.spec.suites import Cell, Form, Row
+from kdbench.spec.suites import Cell, Row, Variant
 from kdbench.spec.verdicts import Verdict, Word
 from kdbench.store.records import Index, facts, index, load_result
 from kdbench.verdict.check import judge, printed_spread, value_at
@@ -92,7 +92,7 @@ class Comparison(Struct, frozen=True):
 
 def measured_side(cell: Cell, results: Mapping[str, Result]) -> Side:
     """What a cell's runs gave at the row's reading; `results` by `experiment`, whatever their protocol."""
-    read = {run.seed: value_at(results.get(experiment(run)), cell.row.reading) for run in cell.runs}
+    read = {run.seed: value_at(results.get(experiment(run)), cell.row.report_epoch) for run in cell.runs}
     return Side({seed: value for seed, value in read.items() if value is not None})
 
 
@@ -311,17 +311,17 @@ def issue(compared: Compared) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def past(address: str, form: Form) -> list[Point]:
+def past(address: str, variant: Variant) -> list[Point]:
     """A row over the versions of kdbench that trained it, the oldest first.
 
     Raises:
         UserError: no such row, or a record is broken.
     """
-    _, cell = find_row(address, form)
+    _, cell = find_row(address, variant)
     there = index(load_machine().results)
     trained = load_trainings(there, cell.runs, repeats=True)
-    reading = cell.row.reading
-    return history([each for each in trained if value_at(each, reading) is not None], reading)
+    report_epoch = cell.row.report_epoch
+    return history([each for each in trained if value_at(each, report_epoch) is not None], report_epoch)
 
 
 def describe_past(address: str, points: Sequence[Point]) -> str:

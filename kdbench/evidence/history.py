@@ -15,7 +15,7 @@ from math import inf, sqrt
 from msgspec import Struct
 
 from kdbench.spec.results import Result
-from kdbench.spec.runs import Reading
+from kdbench.spec.runs import ReportEpoch
 from kdbench.verdict.stats import mean
 
 LEVEL = 0.05
@@ -41,12 +41,14 @@ class Point(Struct, frozen=True):
         return mean(list(self.values.values()))
 
 
-def history(results: Iterable[Result], reading: Reading) -> list[Point]:
+def history(results: Iterable[Result], report_epoch: ReportEpoch) -> list[Point]:
     """The versions that trained a row, the oldest first, with the change points marked."""
     trained: defaultdict[str, list[Result]] = defaultdict(list)
     for result in results:
         trained[version(result)].append(result)
-    points = sorted((_point(name, some, reading) for name, some in trained.items()), key=lambda p: p.finished)
+    points = sorted(
+        (_point(name, some, report_epoch) for name, some in trained.items()), key=lambda p: p.finished
+    )
     return _marked(points)
 
 
@@ -57,10 +59,10 @@ def version(result: Result) -> str:
     return f"{commit}+changes" if known.get("dirty") else commit
 
 
-def _point(name: str, results: Sequence[Result], reading: Reading) -> Point:
+def _point(name: str, results: Sequence[Result], report_epoch: ReportEpoch) -> Point:
     by_seed: defaultdict[int, list[float]] = defaultdict(list)
     for result in results:
-        by_seed[result.run.seed].append(result.curve.at(reading))
+        by_seed[result.run.seed].append(result.curve.at(report_epoch))
     finished = max(str(result.environment.get("finished") or "") for result in results)
     return Point(name, finished, {seed: mean(values) for seed, values in sorted(by_seed.items())})
 

@@ -10,7 +10,7 @@ from kdbench.plan.lookup import find_row
 from kdbench.plan.selection import Selection, parse_seeds, parse_settings
 from kdbench.run import local, preflight
 from kdbench.spec.runs import Precision
-from kdbench.spec.suites import Form
+from kdbench.spec.suites import Variant
 from kdbench.store.records import index, load_results
 from kdbench.verdict.equivalence import Equivalence, compare, save
 
@@ -18,7 +18,7 @@ from kdbench.verdict.equivalence import Equivalence, compare, save
 def prove(
     of: Precision,
     row: str,
-    form: Form,
+    variant: Variant,
     *,
     seeds: str | None,
     settings: tuple[str, ...] = (),
@@ -29,12 +29,12 @@ def prove(
     Raises:
         UserError: there is no such row, fewer than two seeds, or a run fails.
     """
-    suite, found = find_row(row, form)
+    suite, found = find_row(row, variant)
     chosen = Selection(
         suites=(suite.path,),
         rows=escape(found.row.name),
         seeds=parse_seeds(seeds) if seeds is not None else None,
-        form=form,
+        variant=variant,
         settings=parse_settings(settings),
     )
     ways = [replace(chosen, precision=precision) for precision in ("float32", of)]
@@ -43,7 +43,7 @@ def prove(
         raise UserError(f"{row}: a paired test needs two seeds or more; write --seeds 0-2")
     machine = preflight.this_machine(offline=offline)
     for way in ways:
-        local.train(way, machine, local.Way())
+        local.train(way, machine, local.RunOptions())
     results = load_results(index(machine.results), (*exact.ids, *inexact.ids))
     record = replace(compare(suite, exact, inexact, results), settings=dict(chosen.settings))
     return record, save(machine.results, record, exact.runs[0].slug)

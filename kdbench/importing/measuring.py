@@ -5,9 +5,9 @@ from torch import nn
 
 from kdbench.data.boxes import Framing
 from kdbench.store.label_spaces import Measured, label_spaces
-from kdbench.store.passport import Normalisation
+from kdbench.store.provenance import Normalisation
+from kdbench.training.context import TrainingContext
 from kdbench.training.images import batches_of
-from kdbench.training.world import World
 
 
 @torch.no_grad()
@@ -15,7 +15,7 @@ def measure(
     network: nn.Module,
     dataset: str,
     normalisation: Normalisation,
-    world: World,
+    context: TrainingContext,
     framing: Framing | None = None,
 ) -> Measured:
     """Evaluate a network once and hold its predictions against every label space of the data.
@@ -24,19 +24,19 @@ def measure(
         network: what is measured.
         dataset: its data set, with its label space.
         normalisation: how the images are normalised.
-        world: this process's hold on its machine.
+        context: this process's hold on its machine.
         framing: how they are brought to a size (None: they are seen as they are).
 
     Raises:
         UserError: the data cannot be had.
     """
-    network = network.to(world.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    data, found, outputs = world.dataset(dataset), [], 0
+    network = network.to(context.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    data, found, outputs = context.dataset(dataset), [], 0
     for x, _, _ in batches_of(
         data.test_images,
         data.test_labels,
         framing,
-        world,
+        context,
         mean=normalisation.mean,
         std=normalisation.std,
     ):
@@ -44,7 +44,7 @@ def measure(
         outputs = logits.shape[1]
         found.append(logits.argmax(dim=1).cpu())
     ids = torch.cat(found)
-    right = {space: int((ids == world.dataset(space).test_labels).sum()) for space in label_spaces(dataset)}
+    right = {space: int((ids == context.dataset(space).test_labels).sum()) for space in label_spaces(dataset)}
     return Measured(
         top1={space: 100 * count / len(ids) for space, count in right.items()},
         predicted=tuple(sorted(set(ids.tolist()))),

@@ -41,9 +41,9 @@ class _Reader:
         self.at += size
         return memoryview(self.content)[self.at - size : self.at]
 
-    def numbers(self, form: str, what: str) -> tuple[Any, ...]:
+    def numbers(self, variant: str, what: str) -> tuple[Any, ...]:
         """The next numbers, in the words of `struct`."""
-        return struct.unpack("<" + form, self.take(struct.calcsize("<" + form), what))
+        return struct.unpack("<" + variant, self.take(struct.calcsize("<" + variant), what))
 
     def count(self, what: str, most: int) -> int:
         """The next uint64, which counts something."""

@@ -20,9 +20,9 @@ from kdbench.importing.measuring import measure
 from kdbench.importing.names import translate
 from kdbench.machine import Machine
 from kdbench.store.label_spaces import check_label_space
-from kdbench.store.passport import PASSPORT_SCHEMA, Normalisation, Passport, Source
+from kdbench.store.provenance import PASSPORT_SCHEMA, Normalisation, Provenance, Source
 from kdbench.store.records import digest, write
-from kdbench.training.world import open_world
+from kdbench.training.context import open_context
 from kdbench.version import __version__
 
 
@@ -46,7 +46,7 @@ class Request(Struct, frozen=True, kw_only=True):
     """The shorter side of an image before its centre is taken (0: size)."""
 
 
-def import_teacher(asked: Request, machine: Machine) -> tuple[Path, Passport]:
+def import_teacher(asked: Request, machine: Machine) -> tuple[Path, Provenance]:
     """Make a teacher of a file of weights: `NAME.safetensors` and, beside it, its passport `NAME.json`.
 
     Raises:
@@ -56,13 +56,13 @@ def import_teacher(asked: Request, machine: Machine) -> tuple[Path, Passport]:
     weights = read_weights(asked.file)
     network = load(translate(weights, asked.model), asked.model, entry(asked.dataset), asked.file)
     normalisation = _normalisation(asked)
-    world = open_world(machine)
-    measured = measure(network, asked.dataset, normalisation, world, framing)
+    context = open_context(machine)
+    measured = measure(network, asked.dataset, normalisation, context, framing)
     check_label_space(measured, asked.dataset, str(asked.file))
     state = {key: value.cpu().contiguous() for key, value in network.state_dict().items()}
     file = machine.scratch / "imported" / f"{name}.safetensors"
     write(file, save(state))
-    passport = Passport(
+    provenance = Provenance(
         schema=PASSPORT_SCHEMA,
         name=name,
         model=asked.model,
@@ -75,14 +75,14 @@ def import_teacher(asked: Request, machine: Machine) -> tuple[Path, Passport]:
         normalisation=normalisation,
         size=asked.size,
         resize=asked.resize,
-        data=world.dataset(asked.dataset).content,
+        data=context.dataset(asked.dataset).content,
         images=measured.images,
         top1=measured.top1,
         predicted=measured.predicted,
     )
     beside = file.with_suffix(".json")
-    write(beside, msgspec.json.format(msgspec.json.encode(passport), indent=1) + b"\n")
-    return beside, passport
+    write(beside, msgspec.json.format(msgspec.json.encode(provenance), indent=1) + b"\n")
+    return beside, provenance
 
 
 def teacher_name(asked: Request) -> str:

@@ -18,7 +18,7 @@ def make_cohorts(runs: Iterable[Run], slots: int = 1) -> list[tuple[Run, ...]]:
     """
     found: dict[Hashable, list[Run]] = {}
     for run in runs:
-        found.setdefault(lessons(run), []).append(run)
+        found.setdefault(batch_stream_key(run), []).append(run)
     cohorts = [tuple(some) for some in found.values()]
     while cohorts and len(cohorts) < slots:
         largest = max(cohorts, key=len)
@@ -29,7 +29,7 @@ def make_cohorts(runs: Iterable[Run], slots: int = 1) -> list[tuple[Run, ...]]:
     return cohorts
 
 
-def lessons(run: Run) -> Hashable:
+def batch_stream_key(run: Run) -> Hashable:
     """All that decides what a student sees and hears, batch by batch; members of a cohort agree in it."""
     recipe, teacher = run.recipe, run.teacher
     length = (run.seed, recipe.batch_size, recipe.epochs)

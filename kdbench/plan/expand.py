@@ -9,8 +9,8 @@ from msgspec.structs import asdict, fields, replace
 
 from kdbench import catalog
 from kdbench.errors import UserError
-from kdbench.spec.runs import PROTOCOL, Loss, Precision, Reading, Recipe, Run, Teacher
-from kdbench.spec.suites import Cell, Form, Reference, Row, Suite
+from kdbench.spec.runs import PROTOCOL, Loss, Precision, Recipe, ReportEpoch, Run, Teacher
+from kdbench.spec.suites import Cell, Reference, Row, Suite, Variant
 from kdbench.suite.validate import loss_mistakes, recipe_mistakes, released
 from kdbench.toml import Place, is_number, struct_at, values_at
 
@@ -21,7 +21,7 @@ SMOKE = {"epochs": 2, "train_size": 256, "test_size": 256}
 def expand(
     suite: Suite,
     *,
-    form: Form = "released",
+    variant: Variant = "released",
     rows: str = "*",
     seeds: Collection[int] | None = None,
     settings: Mapping[str, Any] | None = None,
@@ -33,7 +33,7 @@ def expand(
 
     Args:
         suite: what `load_suite` gave.
-        form: what the authors' code does, or what the paper prints.
+        variant: what the authors' code does, or what the paper prints.
         rows: a glob over row names.
         seeds: the seeds, instead of 0 up to the number that the row asks for.
         settings: recipe fields or loss parameters that override every row's. The runs get another
@@ -49,7 +49,7 @@ def expand(
     if not chosen:
         raise UserError(f"{suite.path}: no row is named like {rows!r}; see `kdbench list rows {suite.path}`")
     changes = {**(SMOKE if smoke else {}), **(settings or {})}
-    planner = Planner(suite, form, changes, cut=smoke, precision=precision)
+    planner = Planner(suite, variant, changes, cut=smoke, precision=precision)
     planner.check_settings(chosen)
     only = [0] if smoke and seeds is None else seeds
     cells = []
@@ -94,9 +94,9 @@ class Planner:
     """Resolves the rows of one suite, read in one form; remembers the baselines it has resolved."""
 
     def __init__(
-        self, suite: Suite, form: Form, settings: Mapping[str, Any], *, cut: bool, precision: Precision
+        self, suite: Suite, variant: Variant, settings: Mapping[str, Any], *, cut: bool, precision: Precision
     ) -> None:
-        self.suite, self.form, self.settings, self.cut = suite, form, settings, cut
+        self.suite, self.variant, self.settings, self.cut = suite, variant, settings, cut
         self.precision = precision
         self.digest = catalog.find("datasets", suite.dataset).digest
         self.baseline_rows: dict[str, list[Row]] = {}
@@ -126,7 +126,7 @@ class Planner:
         elif row.student in self.baseline_rows:
             yield from (self.baseline(row.student, seed)[1] for seed in seeds)
 
-    def run(self, row: Row, checkpoint: Reading, seed: int) -> Run:
+    def run(self, row: Row, checkpoint: ReportEpoch, seed: int) -> Run:
         """The run of a resolved row for one seed."""
         teacher = None
         named = row.teacher.imported if row.teacher else ""
@@ -169,10 +169,10 @@ class Planner:
             self.baseline_runs[key] = next((run, name) for name, run in found.items())
         return self.baseline_runs[key]
 
-    def read(self, row: Row) -> tuple[Row, Reading]:
+    def read(self, row: Row) -> tuple[Row, ReportEpoch]:
         """A row as this form and the settings have it, and the checkpoint an unqualified teacher is."""
-        printed: tuple[dict[str, Any], Loss, Reading] = ({}, row.loss, self.suite.teacher)
-        recipe, loss, checkpoint = released(self.suite, row) if self.form == "released" else printed
+        printed: tuple[dict[str, Any], Loss, ReportEpoch] = ({}, row.loss, self.suite.teacher)
+        recipe, loss, checkpoint = released(self.suite, row) if self.variant == "released" else printed
         recipe |= {key: value for key, value in self.settings.items() if key in RECIPE_FIELDS}
         takes = catalog.find("losses", loss.name).params
         params = {key: value for key, value in self.settings.items() if key in takes}
@@ -211,14 +211,14 @@ class Planner:
             row,
             recipe=made,
             loss=Loss(loss.name, dict(sorted(loss.params.items()))),
-            reading=self._within(row.reading, made.epochs, f"{row.name}: reading"),
+            report_epoch=self._within(row.report_epoch, made.epochs, f"{row.name}: reading"),
         )
 
-    def _epoch(self, row: Row, checkpoint: Reading, epochs: int) -> Any:  # noqa: ANN401 - a Teacher's epoch
+    def _epoch(self, row: Row, checkpoint: ReportEpoch, epochs: int) -> Any:  # noqa: ANN401 - a Teacher's epoch
         wanted = (row.teacher.epoch if row.teacher else None) or checkpoint
         return epochs if wanted == "last" else self._within(wanted, epochs, f"{row.name}: its teacher")
 
-    def _within(self, wanted: Reading, epochs: int, what: str) -> Reading:
+    def _within(self, wanted: ReportEpoch, epochs: int, what: str) -> ReportEpoch:
         """An epoch that a run of so many epochs has."""
         if not isinstance(wanted, int) or wanted <= epochs:
             return wanted

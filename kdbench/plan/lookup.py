@@ -5,11 +5,11 @@ from pathlib import Path
 from kdbench.catalog import unknown
 from kdbench.errors import UserError
 from kdbench.plan.expand import expand
-from kdbench.spec.suites import Cell, Form, Suite
+from kdbench.spec.suites import Cell, Suite, Variant
 from kdbench.suite.load import find_file, load_suite
 
 
-def find_row(address: str, form: Form) -> tuple[Suite, Cell]:
+def find_row(address: str, variant: Variant) -> tuple[Suite, Cell]:
     """The suite and the row that an address means; `suites/` may be left out.
 
     Raises:
@@ -21,7 +21,7 @@ def find_row(address: str, form: Form) -> tuple[Suite, Cell]:
         for path in (Path(f"{written}.toml"), Path("suites", f"{written}.toml")):
             if _is_file(path):
                 suite = load_suite(path)
-                return suite, _cell(suite, "/".join(parts[cut:]), form)
+                return suite, _cell(suite, "/".join(parts[cut:]), variant)
     if len(parts) > 1:
         find_file(Path(*parts[:2]) if parts[0] == "suites" else Path(parts[0]))  # names the nearest suite
     raise UserError(f"no such row: {address}; write SUITE/ROW as `kdbench list rows SUITE` prints it")
@@ -34,9 +34,9 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def _cell(suite: Suite, name: str, form: Form) -> Cell:
+def _cell(suite: Suite, name: str, variant: Variant) -> Cell:
     names = [row.name for row in suite.rows]
     if name not in names:
         near = [other for other in names if other.startswith(name.partition("/")[0])] or names
         raise UserError(f"{suite.path}: {unknown('row', name, near)}")
-    return next(cell for cell in expand(suite, form=form) if cell.row.name == name)
+    return next(cell for cell in expand(suite, variant=variant) if cell.row.name == name)

@@ -11,8 +11,8 @@ from kdbench.formatting import plural
 from kdbench.machine import Machine
 from kdbench.plan.controls import control_cells, load_prober
 from kdbench.plan.expand import expand, make_plan, weights_needed
-from kdbench.spec.runs import Precision, Reading, Run
-from kdbench.spec.suites import Cell, Form, Suite
+from kdbench.spec.runs import Precision, ReportEpoch, Run
+from kdbench.spec.suites import Cell, Suite, Variant
 from kdbench.store.records import Index, index, weights_there
 from kdbench.suite.load import load_suite
 
@@ -25,11 +25,11 @@ class Selection(Struct, frozen=True, kw_only=True):
     suites: tuple[str, ...]
     rows: str = "*"
     seeds: tuple[int, ...] | None = None
-    form: Form = "released"
+    variant: Variant = "released"
     settings: Mapping[str, Any] = {}
     smoke: bool = False
     precision: Precision = "float32"
-    reading: Reading | None = None
+    report_epoch: ReportEpoch | None = None
     """Which point of the curves is judged, instead of the suite's; trains nothing."""
     auto: bool = False
     """Seeds where they help, up to `most`: those that are stored, and those that are proposed."""
@@ -64,7 +64,7 @@ class Selection(Struct, frozen=True, kw_only=True):
         """The rows of a suite that are named so (and fit the settings), with their runs."""
         return expand(
             suite,
-            form=self.form,
+            variant=self.variant,
             rows=rows,
             seeds=range(self.most) if self.auto else self.seeds,
             settings=self.settings,
@@ -94,13 +94,13 @@ class Workload(Struct, frozen=True, kw_only=True):
         return [cell for _, cells in self.suites for cell in cells]
 
 
-def find_work(selection: Selection, machine: Machine, *, again: bool = False) -> Workload:
+def find_work(selection: Selection, machine: Machine, *, rerun: bool = False) -> Workload:
     """Compare what is asked for with what is stored.
 
     Args:
         selection: the suites and rows.
         machine: where results and weights lie.
-        again: train the rows' runs although they have results.
+        rerun: train the rows' runs although they have results.
 
     Raises:
         UserError: a suite is wrong.
@@ -109,7 +109,7 @@ def find_work(selection: Selection, machine: Machine, *, again: bool = False) ->
     every = all_rows(selection, suites)
     if selection.controls:
         suites = [(suite, (*cells, *controls_of(cells))) for suite, cells in suites]
-    return compare(suites, every, machine, again=again)
+    return compare(suites, every, machine, rerun=rerun)
 
 
 def controls_of(cells: Iterable[Cell]) -> Iterator[Cell]:
@@ -125,12 +125,12 @@ def all_rows(selection: Selection, suites: Suites) -> list[Cell]:
     return [cell for suite, _ in suites for cell in selection.cells(suite, "*", fitting=True)]
 
 
-def compare(suites: Suites, every: Sequence[Cell], machine: Machine, *, again: bool = False) -> Workload:
+def compare(suites: Suites, every: Sequence[Cell], machine: Machine, *, rerun: bool = False) -> Workload:
     """Compare rows with what is stored; `every`: the rows that may learn from what is trained."""
     cells = [cell for _, some in suites for cell in some]
     there = index(machine.results)
     asked = {name for cell in cells for name in cell.ids}
-    stored = set(there.results) - (asked if again else set())
+    stored = set(there.results) - (asked if rerun else set())
     runs = make_plan(cells, stored)
     while lacking := _without_weights(runs, stored, machine):
         stored -= lacking
@@ -154,7 +154,7 @@ def _without_weights(runs: tuple[Run, ...], stored: set[str], machine: Machine) 
     }
 
 
-def parse_reading(text: str) -> Reading:
+def parse_report_epoch(text: str) -> ReportEpoch:
     """`last`, `best` or an epoch.
 
     Raises:
@@ -165,7 +165,7 @@ def parse_reading(text: str) -> Reading:
             return word
     if text.isascii() and text.isdigit() and len(text) < 10 and int(text) > 0:
         return int(text)
-    raise UserError(f"--reading {text!r:.80}: write last, best or an epoch from 1")
+    raise UserError(f"--report-epoch {text!r:.80}: write last, best or an epoch from 1")
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
@@ -194,9 +194,9 @@ def parse_part(text: str) -> tuple[int, int]:
     """
     k, slash, n = text.partition("/")
     if not slash or not all(end.isascii() and end.isdigit() and len(end) < 6 for end in (k, n)):
-        raise UserError(f"--part {text!r:.80}: write K/N, for example 3/14, the third of 14 parts")
+        raise UserError(f"--shard {text!r:.80}: write K/N, for example 3/14, the third of 14 parts")
     if not 1 <= int(k) <= int(n):
-        raise UserError(f"--part {text}: K is from 1 to {int(n)}")
+        raise UserError(f"--shard {text}: K is from 1 to {int(n)}")
     return int(k), int(n)
 
 
@@ -224,5 +224,5 @@ def describe_work(work: Workload) -> str:
     """One line on what was found and what is trained."""
     rows, stored = plural(len(work.cells), "row"), plural(work.stored, "run")
     names = ", ".join(suite.name for suite, _ in work.suites)
-    again = f", {len(work.retrained)} of them again" if work.retrained else ""
-    return f"{names}: {rows}; {stored} stored, {len(work.runs)} to train{again}"
+    rerun = f", {len(work.retrained)} of them again" if work.retrained else ""
+    return f"{names}: {rows}; {stored} stored, {len(work.runs)} to train{rerun}"

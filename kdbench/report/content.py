@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from kdbench.plan.objectives import Audit
 from kdbench.spec.results import Result
-from kdbench.spec.suites import Form, Suite
+from kdbench.spec.suites import Suite, Variant
 from kdbench.spec.verdicts import Check, ClaimCheck
 from kdbench.suite.lint import Finding
 from kdbench.verdict.controls import Controlled
@@ -20,7 +20,7 @@ class Report(Struct, frozen=True, kw_only=True):
     """In the order of the suite's rows: `in_order`."""
     findings: Sequence[Finding] = ()
     """What lint found; contradictions are reported, the rest stands with the rows."""
-    form: Form = "released"
+    variant: Variant = "released"
     """Which reading of the suite was trained."""
     command: str = ""
     """What makes this report again, a command per line."""

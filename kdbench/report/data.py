@@ -15,7 +15,7 @@ from kdbench.spec.verdicts import Check, Verdict
 from kdbench.verdict.check import headline
 from kdbench.version import __version__
 
-_ROW = ("suite", "data set", "form", "table", "row", "student", "teacher", "loss", "reading")
+_ROW = ("suite", "data set", "variant", "table", "row", "student", "teacher", "loss", "report epoch")
 _VERDICT = ("verdict", "printed", "measured", "std", "n", "off", "low", "high", "tolerance", "within", "p")
 COLUMNS = (
     *_ROW,
@@ -45,10 +45,10 @@ def _content(report: Report) -> dict[str, Any]:
             "code": suite.code,
             "dataset": suite.dataset,
         },
-        "form": report.form,
+        "variant": report.variant,
         "headline": headline(report.checks),
         "checks": report.checks,
-        "deltas": suite.deltas if report.form == "released" else (),
+        "deltas": suite.deltas if report.variant == "released" else (),
         "findings": report.findings,
         "claims": report.claims,
         "controls": report.controls,
@@ -70,8 +70,8 @@ def as_csv(reports: Sequence[Report]) -> str:
 
 def _line(report: Report, check: Check) -> Iterator[object]:
     row, suite = check.row, report.suite
-    names = (suite.name, suite.dataset, report.form, row.table, row.name, row.student, row.teacher or "")
-    yield from map(clean, (*names, setting(row.loss), row.reading))
+    names = (suite.name, suite.dataset, report.variant, row.table, row.name, row.student, row.teacher or "")
+    yield from map(clean, (*names, setting(row.loss), row.report_epoch))
     yield from _figures(check.top1, row.tolerance.top1)
     yield from _figures(check.gain, row.tolerance.gain)
     yield from (_number(row.reference.std), row.reference.n, _number(check.optimism))

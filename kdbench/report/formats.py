@@ -10,7 +10,7 @@ from kdbench.errors import UserError
 from kdbench.plan.objectives import Audit
 from kdbench.report.content import Report, in_order
 from kdbench.spec.results import Result
-from kdbench.spec.suites import Form, Suite
+from kdbench.spec.suites import Suite, Variant
 from kdbench.spec.verdicts import Check
 from kdbench.suite.lint import Finding
 from kdbench.verdict.claims import check_claims
@@ -67,7 +67,7 @@ def render(
     findings: Sequence[Finding] = (),
     *,
     format: str = "markdown",  # noqa: A002 - as on the command line
-    form: Form = "released",
+    variant: Variant = "released",
     command: str = "",
     environment: Mapping[str, object] | None = None,
     audit: Sequence[Audit] = (),
@@ -80,7 +80,7 @@ def render(
         checks: of rows of the suite, in any order; tables without a check are left out.
         findings: what `lint_suite` found.
         format: `markdown`, `html`, `json`, `csv`, `latex`, `junit`, `badge` or `shields`.
-        form: `released` or `printed`: which reading of the suite was trained.
+        variant: `released` or `printed`: which reading of the suite was trained.
         command: what makes this report again, a command per line; left out if empty.
         environment: what the runs were trained with, by name.
         audit: what `audit_suite` found; left out if empty.
@@ -93,7 +93,7 @@ def render(
         suite=suite,
         checks=in_order(suite, checks),
         findings=findings,
-        form=form,
+        variant=variant,
         command=command,
         environment=environment or {},
         audit=audit,

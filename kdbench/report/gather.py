@@ -35,7 +35,7 @@ def gather(
             suite=suite,
             checks=in_order(suite, checks),
             findings=lint_suite(suite),
-            form=chosen.form,
+            variant=chosen.variant,
             command=commands(chosen, suite, words),
             environment=environment(checks, judged.results),
             claims=check_claims(suite, checks),
@@ -70,17 +70,17 @@ def commands(chosen: Selection, suite: Suite, words: Sequence[str] = ()) -> str:
     if chosen.rows != "*":
         asked += ["--rows", chosen.rows]
     if chosen.auto:
-        asked += ["--seeds", "auto", "--most", str(chosen.most)]
+        asked += ["--seeds", "auto", "--max-seeds", str(chosen.most)]
     if chosen.seeds is not None:
         asked += ["--seeds", ",".join(map(str, chosen.seeds))]
-    if chosen.form != "released":
-        asked += ["--as", chosen.form]
+    if chosen.variant != "released":
+        asked += ["--as", chosen.variant]
     for key, value in chosen.settings.items():
         asked += ["--set", f"{key}={value}"]
     if chosen.precision != "float32":
         asked += ["--precision", chosen.precision]
     if chosen.part != (1, 1):
-        asked += ["--part", "/".join(map(str, chosen.part))]
+        asked += ["--shard", "/".join(map(str, chosen.part))]
     if chosen.smoke:
         asked.append("--smoke")
     asked += _how_judged(chosen)
@@ -90,8 +90,8 @@ def commands(chosen: Selection, suite: Suite, words: Sequence[str] = ()) -> str:
 
 def _how_judged(chosen: Selection) -> Iterator[str]:
     """The options of `judgement`."""
-    if chosen.reading is not None:
-        yield from ("--reading", str(chosen.reading))
+    if chosen.report_epoch is not None:
+        yield from ("--report-epoch", str(chosen.report_epoch))
     if chosen.controls:
         yield "--controls"
     if chosen.holm:

@@ -147,7 +147,7 @@ def _words(reports: Iterable[Report]) -> dict[Word, int]:
 
 def _part(report: Report) -> Part:
     baselines = {name: over.ids for name, over in report.baselines.items()}
-    released = report.form == "released"
+    released = report.variant == "released"
     return Part(
         report,
         headline(report.checks),

@@ -33,7 +33,7 @@ def latex(reports: Iterable[Report]) -> str:
 
 
 def _table(report: Report, table: str, checks: Sequence[Check]) -> str:
-    about = f"{report.suite.paper}, {report.suite.dataset}, Table {table}, as {report.form}."
+    about = f"{report.suite.paper}, {report.suite.dataset}, Table {table}, as {report.variant}."
     what = settings([check.row for check in checks])
     label = re.sub(r"[^A-Za-z0-9.-]+", "-", f"{report.suite.name}-{table}")
     lines = [

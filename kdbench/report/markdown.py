@@ -37,7 +37,7 @@ def markdown(reports: Iterable[Report]) -> str:
 
 
 def _report(report: Report) -> str:
-    deltas = report.suite.deltas if report.form == "released" else ()
+    deltas = report.suite.deltas if report.variant == "released" else ()
     environment = sorted(report.environment.items())
     parts = (
         _head(report),
@@ -56,7 +56,7 @@ def _report(report: Report) -> str:
 
 def _head(report: Report) -> Iterator[str]:
     yield f"# {escape(report.suite.paper)}"
-    yield escape(sentences.subject(report.suite, report.form))
+    yield escape(sentences.subject(report.suite, report.variant))
     yield headline(report.checks)
     yield sentences.LEGEND
 

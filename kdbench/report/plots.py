@@ -73,7 +73,7 @@ def draw(report: Report, kinds: Iterable[str]) -> Iterator[tuple[str, bytes]]:
 
 def _figures(report: Report) -> Iterator[tuple[str, Figure]]:
     for table, checks in report.tables.items():
-        title = clean(f"{report.suite.name}, Table {table}, as {report.form}")
+        title = clean(f"{report.suite.name}, Table {table}, as {report.variant}")
         name = re.sub(r"[^\w.-]+", "-", f"{report.suite.name}.{table}")
         known = [check for check in checks if check.top1.off is not None or check.gain.off is not None]
         for piece, some in _pieces(known, FOREST_ROWS):

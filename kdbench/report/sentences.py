@@ -15,11 +15,11 @@ measured minus printed. `reproduced` and `consistent` lie within the tolerance; 
 `above` do not."""
 
 
-def subject(suite: Suite, form: str) -> str:
+def subject(suite: Suite, variant: str) -> str:
     """What a report is about: data set, form, suite, paper and code."""
     places = (f"arXiv {suite.arxiv}" if suite.arxiv else "", suite.code)
     return ", ".join(
-        [f"data set {suite.dataset}", f"as {form}", f"suite {suite.name}", *filter(None, places)]
+        [f"data set {suite.dataset}", f"as {variant}", f"suite {suite.name}", *filter(None, places)]
     )
 
 
@@ -27,12 +27,15 @@ def settings(rows: Sequence[Row]) -> str:
     """The losses, readings, tolerances and numbers of seeds of a table, each named once."""
     losses = "; ".join(dict.fromkeys(setting(row.loss) for row in rows))
     epochs = " or ".join(dict.fromkeys(str(row.recipe.epochs) for row in rows))
-    readings = " or ".join(dict.fromkeys(str(row.reading) for row in rows))
+    report_epochs = " or ".join(dict.fromkeys(str(row.report_epoch) for row in rows))
     margins = " or ".join(
         dict.fromkeys(f"{row.tolerance.top1:g} (gain {row.tolerance.gain:g})" for row in rows)
     )
     seeds = " or ".join(dict.fromkeys(plural(row.seeds, "seed") for row in rows))
-    return f"Loss: {losses}. Epochs: {epochs}. Reading: {readings}. Tolerance: {margins}. Asked: {seeds}."
+    return (
+        f"Loss: {losses}. Epochs: {epochs}. Reported epoch: {report_epochs}. "
+        f"Tolerance: {margins}. Asked: {seeds}."
+    )
 
 
 def exactness(checks: Iterable[Check]) -> str:

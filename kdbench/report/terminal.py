@@ -32,11 +32,11 @@ def _table(judged: Judged, suite: Suite, checks: list[Check]) -> list[str]:
     return [line for part in parts if part for line in ("", *part)][1:]
 
 
-def describe_row(suite: Suite, cell: Cell, form: str) -> Iterator[str]:
+def describe_row(suite: Suite, cell: Cell, variant: str) -> Iterator[str]:
     """All about a row: its run, its objective, its reference, its deltas."""
     row, run = cell.row, cell.runs[0]
     entry = catalog.find("losses", run.loss.name)
-    yield f"{suite.path.removesuffix('.toml')}/{row.name}  (as {form})"
+    yield f"{suite.path.removesuffix('.toml')}/{row.name}  (as {variant})"
     yield ""
     facts = [
         ("paper", suite.paper),
@@ -50,7 +50,7 @@ def describe_row(suite: Suite, cell: Cell, form: str) -> Iterator[str]:
             "runs",
             ", ".join(f"seed {each.seed}: {name}" for each, name in zip(cell.runs, cell.ids, strict=True)),
         ),
-        ("reading", row.reading),
+        ("report epoch", row.report_epoch),
         ("reference", _reference(cell)),
         ("source", row.reference.source or "none"),
         ("tolerance", f"top1 ± {row.tolerance.top1}, gain ± {row.tolerance.gain}"),
@@ -58,7 +58,7 @@ def describe_row(suite: Suite, cell: Cell, form: str) -> Iterator[str]:
         ("note", row.note),
     ]
     yield columns([fact for fact in facts if fact[1] not in ("", None)], [])
-    yield from _deltas(suite, row.name, form)
+    yield from _deltas(suite, row.name, variant)
 
 
 def _teacher(run: Run) -> str:
@@ -96,12 +96,12 @@ def _gain(row: Row) -> str:
     return "" if row.reference.gain is None else f"{row.reference.gain:+.2f}{over}"
 
 
-def _deltas(suite: Suite, name: str, form: str) -> Iterator[str]:
+def _deltas(suite: Suite, name: str, variant: str) -> Iterator[str]:
     row = next(row for row in suite.rows if row.name == name)
     found = [delta for delta in suite.deltas if delta.concerns(row)]
     if found:
         yield ""
-        did = "does" if form == "released" else "would do"
+        did = "does" if variant == "released" else "would do"
         yield f"What the released code {did} instead of what the paper prints:"
         yield from (f"  {delta.at}\n    {delta.why}" for delta in found)
 

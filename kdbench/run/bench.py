@@ -12,7 +12,7 @@ from kdbench.machine import Machine
 from kdbench.plan.expand import expand
 from kdbench.plan.lookup import find_row
 from kdbench.spec.runs import Precision, Run
-from kdbench.spec.suites import Cell, Form
+from kdbench.spec.suites import Cell, Variant
 from kdbench.store.records import check_writable
 from kdbench.suite.load import find_file, load_suite
 from kdbench.workers.call import ask
@@ -20,7 +20,7 @@ from kdbench.workers.call import ask
 MEASURE = "kdbench.training.bench:measure_all"
 
 
-def find_runs(targets: Iterable[str], form: Form, precision: Precision = "float32") -> list[Run]:
+def find_runs(targets: Iterable[str], variant: Variant, precision: Precision = "float32") -> list[Run]:
     """One run of each kind that rows or whole suites, their teachers among them, would train.
 
     Raises:
@@ -28,20 +28,20 @@ def find_runs(targets: Iterable[str], form: Form, precision: Precision = "float3
     """
     kinds: dict[str, Run] = {}
     for target in targets:
-        for cell in _cells(target, form, precision):
+        for cell in _cells(target, variant, precision):
             for run in _with_teachers(cell.runs[0]):
                 kinds.setdefault(kind(run), run)
     return list(kinds.values())
 
 
-def _cells(target: str, form: Form, precision: Precision) -> tuple[Cell, ...]:
+def _cells(target: str, variant: Variant, precision: Precision) -> tuple[Cell, ...]:
     rows = "*"
     try:
         suite = load_suite(find_file(Path(target)))
     except UserError:
-        suite, cell = find_row(target, form)
+        suite, cell = find_row(target, variant)
         rows = escape(cell.row.name)
-    return expand(suite, form=form, rows=rows, seeds=[0], precision=precision)
+    return expand(suite, variant=variant, rows=rows, seeds=[0], precision=precision)
 
 
 def _with_teachers(run: Run) -> Iterator[Run]:
@@ -50,13 +50,13 @@ def _with_teachers(run: Run) -> Iterator[Run]:
     yield run
 
 
-def bench(runs: list[Run], machine: Machine, tell: Callable[[str], None]) -> tuple[Record, Path]:
+def bench(runs: list[Run], machine: Machine, emit: Callable[[str], None]) -> tuple[Record, Path]:
     """Measure runs on this machine; each speed is kept as soon as it is known.
 
     Args:
         runs: one of each kind.
         machine: where it is measured and kept.
-        tell: called with the name of each kind when it was measured.
+        emit: called with the name of each kind when it was measured.
 
     Returns:
         What was measured now, and the file in which it is kept with what was measured before.
@@ -69,7 +69,7 @@ def bench(runs: list[Run], machine: Machine, tell: Callable[[str], None]) -> tup
     for record in ask(machine, MEASURE, runs):
         path = save_record(machine.results, record)
         found.append(record)
-        tell(*record.kinds)
+        emit(*record.kinds)
     last = found[-1]
     return replace(last, kinds={name: each for one in found for name, each in one.kinds.items()}), path
 

@@ -36,7 +36,7 @@ def dispatch(
     executor: Executor,
     *,
     keep: Mapping[str, Collection[int | str]],
-    again: bool = False,
+    rerun: bool = False,
     cohorts: bool = True,
 ) -> Iterator[News]:
     """Train runs, teachers before students, what others train now at last; tell what happens.
@@ -45,7 +45,7 @@ def dispatch(
         runs: what `make_plan` gave: teachers first. A teacher that is not among them must be stored.
         executor: where they are trained; it stays open.
         keep: by id, the epochs whose weights must be kept because somebody learns from them.
-        again: train runs that have a result once more.
+        rerun: train runs that have a result once more.
         cohorts: train runs that share views and teacher beside each other, in one process.
     """
     waiting = {run.id: run for run in runs}
@@ -59,7 +59,7 @@ def dispatch(
         due = [run for name, run in waiting.items() if elsewhere.get(name, 0.0) <= monotonic()]
         ready = [run for run in due if _taught(run, waiting, running)]
         for group in _groups(ready, executor.free, cohorts=cohorts):
-            executor.submit(tuple(Job(run, tuple(keep.get(run.id, ())), again) for run in group))
+            executor.submit(tuple(Job(run, tuple(keep.get(run.id, ())), rerun) for run in group))
             running |= {run.id: waiting.pop(run.id) for run in group}
         for event in executor.events(PATIENCE):
             if isinstance(event, Elsewhere):

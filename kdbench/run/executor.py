@@ -124,10 +124,10 @@ def halves(cohort: Cohort) -> list[Cohort]:
 def work(pipe: Connection, machine: Machine, gpu: str | None = None, door: "Door | None" = None) -> None:
     """What a worker process does: open its world once, then a cohort at a time until the pipe closes."""
     prepare_worker(machine, gpu)
+    from kdbench.training.context import open_context
     from kdbench.training.job import do, refuse
-    from kdbench.training.world import open_world
 
-    def tell(event: Event) -> None:
+    def emit(event: Event) -> None:
         try:
             pipe.send(event)
         except OSError as error:  # the driver is gone: no failure of the run, whose checkpoint stays
@@ -135,11 +135,11 @@ def work(pipe: Connection, machine: Machine, gpu: str | None = None, door: "Door
 
     train: Callable[[Cohort], None]
     try:
-        world = open_world(machine, door)
+        context = open_context(machine, door)
     except UserError as error:  # a device that is not there: every run is told so
-        train = partial(refuse, machine=machine, error=error, tell=tell)
+        train = partial(refuse, machine=machine, error=error, emit=emit)
     else:
-        train = partial(do, world=world, tell=tell)
+        train = partial(do, context=context, emit=emit)
     while True:
         try:
             cohort = pipe.recv()

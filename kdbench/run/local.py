@@ -21,28 +21,28 @@ from kdbench.store.records import check_writable
 from kdbench.workers.rendezvous import Door
 
 
-class Way(Struct, frozen=True):
+class RunOptions(Struct, frozen=True):
     """How runs are trained on this machine; no number depends on it."""
 
     slots: int | None = None
     """Cohorts at a time (None: as many as benchmark.toml says, else as there is room for)."""
-    again: bool = False
+    rerun: bool = False
     cohorts: bool = True
     door: Door | None = None
     """Where the other processes of each run call."""
 
 
-def prepare(chosen: Selection, *, again: bool, offline: bool) -> tuple[Workload, Machine]:
+def prepare(chosen: Selection, *, rerun: bool, offline: bool) -> tuple[Workload, Machine]:
     """What there is to do, on this machine.
 
     Raises:
         UserError: a suite or benchmark.toml is wrong.
     """
     machine = this_machine(offline=offline)
-    return find_work(chosen, machine, again=again), machine
+    return find_work(chosen, machine, rerun=rerun), machine
 
 
-def train(chosen: Selection, machine: Machine, options: Way) -> bool:
+def train(chosen: Selection, machine: Machine, options: RunOptions) -> bool:
     """Train what is missing on this machine.
 
     Returns:
@@ -57,15 +57,15 @@ def train(chosen: Selection, machine: Machine, options: Way) -> bool:
     return _train_here(chosen, machine, options)
 
 
-def _train_here(chosen: Selection, machine: Machine, way: Way) -> bool:
+def _train_here(chosen: Selection, machine: Machine, way: RunOptions) -> bool:
     if chosen.auto:
         _train_auto(chosen, machine, way)
     else:
-        train_missing(find_work(chosen, machine, again=way.again), machine, way)
+        train_missing(find_work(chosen, machine, rerun=way.rerun), machine, way)
     return True
 
 
-def _train_launched(chosen: Selection, machine: Machine, way: Way, place: Launched) -> bool:
+def _train_launched(chosen: Selection, machine: Machine, way: RunOptions, place: Launched) -> bool:
     """As one of the processes that torchrun has started: the first hands out the runs, all share each."""
     if place.rank:
         help_first(place, machine)
@@ -79,19 +79,19 @@ def _train_launched(chosen: Selection, machine: Machine, way: Way, place: Launch
         return _train_here(chosen, machine, replace(way, door=door, slots=1))
 
 
-def _train_auto(chosen: Selection, machine: Machine, way: Way) -> None:
+def _train_auto(chosen: Selection, machine: Machine, way: RunOptions) -> None:
     """Train seed after seed until every row is decided or has its most."""
     from kdbench.run.auto_seeds import decide
 
-    if way.again:
-        raise UserError("--again trains what has a result; --seeds auto asks for seeds that have none")
+    if way.rerun:
+        raise UserError("--rerun trains what has a result; --seeds auto asks for seeds that have none")
     if chosen.controls:
         raise UserError("--seeds auto trains no controls; train them afterwards, with --seeds 0-4 or as many")
     check_writable(machine.results)
     decide(chosen, machine, lambda work: train_missing(work, machine, way))
 
 
-def train_missing(work: Workload, machine: Machine, way: Way) -> None:
+def train_missing(work: Workload, machine: Machine, way: RunOptions) -> None:
     """Train what has no result, in as many processes as there are slots.
 
     Raises:
@@ -111,7 +111,7 @@ def train_missing(work: Workload, machine: Machine, way: Way) -> None:
     executor = LocalExecutor(machine, way.slots or default_slots(machine), way.door)
     try:
         with stoppable(), viewer(work.runs) as view:
-            events = dispatch(work.runs, executor, keep=work.keep, again=way.again, cohorts=way.cohorts)
+            events = dispatch(work.runs, executor, keep=work.keep, rerun=way.rerun, cohorts=way.cohorts)
             follow(events, view)
     finally:
         executor.close()

@@ -12,7 +12,7 @@ class Job(Struct, frozen=True):
     run: Run
     keep: tuple[int | str, ...] = ()
     """The epochs, or "best", whose weights others learn from."""
-    again: bool = False
+    rerun: bool = False
     """Train it although it has a result, which stays; the new one is kept beside it."""
 
 

@@ -4,7 +4,7 @@ from msgspec import Struct
 
 from kdbench.errors import Line
 from kdbench.quantities import Percent, Positive
-from kdbench.spec.runs import Reading, Run
+from kdbench.spec.runs import ReportEpoch, Run
 from kdbench.spec.weights import Digest
 
 RESULT_SCHEMA = 1
@@ -24,15 +24,15 @@ class Curve(Struct, frozen=True):
         """The epoch of the best test accuracy; of several, the latest, as published code keeps it."""
         return len(self.top1) - self.top1[::-1].index(max(self.top1))
 
-    def at(self, reading: Reading) -> float:
+    def at(self, report_epoch: ReportEpoch) -> float:
         """The accuracy that a reading picks.
 
         Raises:
             IndexError: the curve has no such epoch.
         """
-        if reading == "last":
+        if report_epoch == "last":
             return self.top1[-1]
-        return self.top1[(self.best_epoch if reading == "best" else reading) - 1]
+        return self.top1[(self.best_epoch if report_epoch == "best" else report_epoch) - 1]
 
 
 class Result(Struct, frozen=True, kw_only=True):

@@ -24,7 +24,7 @@ Precision = Literal["float32", "tf32", "bf16", "float32-compiled", "tf32-compile
 """The arithmetic of training. tf32: on a GPU, matrix products and convolutions of rounded numbers. bf16:
 bfloat16 where that is safe, logits in float32. compiled: by torch.compile, which fuses, and rounds otherwise.
 Weights are float32 in any case, and so is evaluation, which is never compiled."""
-Reading = Literal["last", "best"] | Positive
+ReportEpoch = Literal["last", "best"] | Positive
 """Which point of an accuracy curve is compared: the last epoch, the best on test, or an epoch."""
 
 

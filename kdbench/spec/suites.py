@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from kdbench.quantities import Percent, Positive, Rate, Weight
-from kdbench.spec.runs import Loss, Reading, Recipe, Run
+from kdbench.spec.runs import Loss, Recipe, ReportEpoch, Run
 from kdbench.spec.weights import Imported, Weights
 
 Globs = tuple[str, ...]
@@ -36,7 +36,7 @@ class Claim(Struct, frozen=True, kw_only=True):
     note: str = ""
 
 
-Form = Literal["released", "printed"]
+Variant = Literal["released", "printed"]
 """The two readings of a suite: what the authors' code does, or what the paper prints."""
 
 
@@ -63,7 +63,7 @@ class TeacherName(Struct, frozen=True):
     """A teacher as a person writes it: `resnet18`, `resnet18@1`, `resnet18@best`, `self`, `import:NAME`."""
 
     student: str
-    epoch: Reading | None = None
+    epoch: ReportEpoch | None = None
     """Which of its checkpoints; None: the one that the suite, or a delta, says."""
 
     def __str__(self) -> str:
@@ -85,7 +85,7 @@ class Row(Struct, frozen=True, kw_only=True):
     recipe: Recipe
     loss: Loss
     seeds: Positive
-    reading: Reading
+    report_epoch: ReportEpoch
     tolerance: Tolerance
     reference: Reference
     teacher: TeacherName | None = None
@@ -107,7 +107,7 @@ class Row(Struct, frozen=True, kw_only=True):
     @property
     def is_baseline(self) -> bool:
         """Plain cross-entropy, nobody teaches, and the accuracy at the end is meant."""
-        return self.teacher is None and self.loss.name == "ce" and not isinstance(self.reading, int)
+        return self.teacher is None and self.loss.name == "ce" and not isinstance(self.report_epoch, int)
 
     @property
     def teacher_student(self) -> str | None:
@@ -129,7 +129,7 @@ class Delta(Struct, frozen=True, kw_only=True):
     """Losses as printed -> what the code computes instead."""
     params: dict[str, float] = {}
     """Parameters of the loss, after renaming."""
-    teacher: Reading | None = None
+    teacher: ReportEpoch | None = None
     """Which checkpoint a teacher named without an epoch is."""
 
     def concerns(self, row: Row) -> bool:
@@ -163,7 +163,7 @@ class Suite(Struct, frozen=True, kw_only=True):
     claims: tuple[Claim, ...] = ()
     imported: dict[str, Imported] = {}
     """The imported teachers by the names that rows give them."""
-    teacher: Reading = "last"
+    teacher: ReportEpoch = "last"
     """The checkpoint of a teacher named without an epoch."""
     arxiv: str = ""
     code: str = ""

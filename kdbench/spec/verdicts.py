@@ -107,7 +107,7 @@ class Check(Struct, frozen=True, kw_only=True):
     values: dict[int, float] = {}
     """The accuracy at the row's reading, by seed."""
     gains: dict[int, float] = {}  # the same less the baseline's of the same seed
-    readings: dict[str, float] = {}  # the mean over the seeds at `last`, `best` and the row's epoch
+    report_epochs: dict[str, float] = {}  # the mean over the seeds at `last`, `best` and the row's epoch
     optimism: float | None = None
     """Mean of (best on test minus last)."""
     same_as: tuple[str, ...] = ()

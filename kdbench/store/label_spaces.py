@@ -4,7 +4,7 @@ from msgspec import Struct
 
 from kdbench import catalog
 from kdbench.errors import UserError
-from kdbench.store.passport import ranges
+from kdbench.store.provenance import ranges
 
 
 class Measured(Struct, frozen=True, kw_only=True):
@@ -26,7 +26,7 @@ def label_spaces(dataset: str) -> list[str]:
 
 
 def check_label_space(
-    measured: Measured, dataset: str, path: str, cure: str = "import it with --dataset {best}"
+    measured: Measured, dataset: str, path: str, hint: str = "import it with --dataset {best}"
 ) -> None:
     """Refuse a teacher of other labels than the data set's; `cure` is for one that knows the `best` ones.
 
@@ -42,7 +42,7 @@ def check_label_space(
     if best != dataset and measured.top1[best] > guessing(best, measured.images):
         raise UserError(
             f"{path}: refused, this teacher knows the labels of {best}, not of {dataset}: {told}; "
-            + cure.format(best=best)
+            + hint.format(best=best)
         )
     if measured.top1[dataset] <= guessing(dataset, measured.images):
         doubt = "is it for another model, data set or normalisation (--normalize)?"

@@ -18,7 +18,7 @@ class GoneError(UserError):
     """A folder did not come back: nothing may be written in its place, not even that."""
 
 
-class Presence:
+class MountGuard:
     """A folder as it was found, by its inode: an empty one under its mount point is another."""
 
     def __init__(self, path: Path) -> None:
@@ -46,7 +46,7 @@ class Presence:
             sleep(LOOK)
 
 
-def patiently(write: Callable[[], T], folders: Sequence[Presence]) -> T:
+def retry_until_mounted(write: Callable[[], T], folders: Sequence[MountGuard]) -> T:
     """Write something into folders, as soon as all of them are there.
 
     Raises:

@@ -255,13 +255,13 @@ def _pretty(record: Result | Failure) -> bytes:
     return _NUMBERS.sub(lambda found: b"[" + b" ".join(found[0][1:-1].split()) + b"]", lines) + b"\n"
 
 
-def write(path: Path, content: bytes, *, cure: str = "", fresh: bool = False) -> bool:
+def write(path: Path, content: bytes, *, hint: str = "", fresh: bool = False) -> bool:
     """Write a whole file or nothing: another name, sync, rename.
 
     Args:
         path: its folder is made if need be.
         content: the whole of it.
-        cure: what to do where this cannot be written, for the error.
+        hint: what to do where this cannot be written, for the error.
         fresh: leave a file of this name as it is.
 
     Returns:
@@ -284,8 +284,8 @@ def write(path: Path, content: bytes, *, cure: str = "", fresh: bool = False) ->
             unfinished.unlink()
         told = f"{path}: cannot be written: {error.strerror}"
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            cure = cure or "make room, and run it again: what is finished is kept"
-        raise UserError(f"{told}; {cure}" if cure else told) from error
+            hint = hint or "make room, and run it again: what is finished is kept"
+        raise UserError(f"{told}; {hint}" if hint else told) from error
     return written
 
 

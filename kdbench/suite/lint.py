@@ -64,7 +64,7 @@ def _student(row: Row) -> Hashable | None:
 def _pairing(row: Row) -> Hashable | None:
     if row.is_baseline:
         return None
-    return row.student, row.teacher_student, str(row.teacher), row.loss.name, row.reading, row.over
+    return row.student, row.teacher_student, str(row.teacher), row.loss.name, row.report_epoch, row.over
 
 
 def _differing(rows: Iterable[Row], rule: Rule, key: Callable[[Row], Hashable | None]) -> Iterator[Finding]:

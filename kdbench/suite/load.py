@@ -17,6 +17,8 @@ from kdbench.suite.schema import RowFile, SuiteFile, TableFile, read_suite_file
 from kdbench.suite.validate import find_claim_mistakes, find_mistakes
 from kdbench.toml import WRONG, Place, is_number, make, parse, values_at
 
+RENAMED_KEYS = {"reading": "report_epoch"}
+"""Keys of older suites, and what they are called today."""
 MOST_ROWS = 50_000
 """Of a suite; each may be wrong in several ways, all of which are told."""
 
@@ -39,12 +41,34 @@ def read_suite(file: Path, content: Mapping[str, Any]) -> Suite:
     """
     _check_size(content, file)
     place = Place(str(file))
-    suite = build(file, read_suite_file(content, place), place)
+    suite = build(file, read_suite_file(with_new_keys(content), place), place)
     find_mistakes(suite, place)
     find_claim_mistakes(suite, place)
     if place.problems:
         raise UserError(*place.problems)
     return suite
+
+
+def with_new_keys(content: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A suite with today's keys in the place of those of older suites (`RENAMED_KEYS`), at each level.
+
+    A key whose new name is there too stays, and is refused as any unknown key is.
+    """
+    renamed = {}
+    for key, value in content.items():
+        new = RENAMED_KEYS.get(key, key)
+        if new in content:
+            new = key
+        renamed[new] = _with_new_keys_inside(value) if key in ("suite", "table", "rows") else value
+    return renamed
+
+
+def _with_new_keys_inside(value: object) -> object:
+    if isinstance(value, dict):
+        return with_new_keys(value)
+    if isinstance(value, list):
+        return [_with_new_keys_inside(each) for each in value]
+    return value
 
 
 def _check_size(content: Mapping[str, Any], file: Path) -> None:
@@ -157,8 +181,8 @@ def _row(
     tolerance: Tolerance,
     teacher: TeacherName | None,
 ) -> Row:
-    reading = line.reading or table.reading or written.suite.reading
-    at = f"@{reading}" if isinstance(reading, int) else ""
+    report_epoch = line.report_epoch or table.report_epoch or written.suite.report_epoch
+    at = f"@{report_epoch}" if isinstance(report_epoch, int) else ""
     taught = f":{line.teacher}" if line.teacher else ""
     return Row(
         name=f"{table.id}/{line.student}{at}{taught}",
@@ -168,7 +192,7 @@ def _row(
         recipe=recipe,
         loss=loss,
         seeds=line.seeds or table.seeds or written.suite.seeds,
-        reading=reading,
+        report_epoch=report_epoch,
         tolerance=tolerance,
         reference=_reference(table, line),
         over=line.over,

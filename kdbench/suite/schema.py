@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from kdbench.catalog import unknown
 from kdbench.quantities import Percent, Positive, Weight
-from kdbench.spec.runs import Reading, Recipe
+from kdbench.spec.runs import Recipe, ReportEpoch
 from kdbench.spec.suites import Tolerance
 from kdbench.spec.weights import Digest
 from kdbench.toml import WRONG, Place, _fields, make, struct_at, values_at
@@ -35,8 +35,8 @@ class SuiteHead(Struct, frozen=True, kw_only=True):
     dataset: Name
     arxiv: Note = ""
     code: Note = ""
-    reading: Reading = "last"
-    teacher: Reading = "last"
+    report_epoch: ReportEpoch = "last"
+    teacher: ReportEpoch = "last"
     seeds: Seeds = 1
 
 
@@ -54,7 +54,7 @@ class RowFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     sic: bool = False
     kind: Kind | None = None
     seeds: Seeds | None = None
-    reading: Reading | None = None
+    report_epoch: ReportEpoch | None = None
     loss: Written = field(default_factory=dict)
     recipe: Written = field(default_factory=dict)
     tolerance: Written = field(default_factory=dict)
@@ -73,7 +73,7 @@ class TableFile(Struct, frozen=True, kw_only=True):
     kind: Kind = "printed"
     seeds: Seeds | None = None
     n: Positive | None = None
-    reading: Reading | None = None
+    report_epoch: ReportEpoch | None = None
     recipe: Written = field(default_factory=dict)
     assumed: Note = ""
 
@@ -87,7 +87,7 @@ class DeltaFile(Struct, frozen=True, kw_only=True):
     recipe: Written = field(default_factory=dict)
     loss: dict[str, str] = field(default_factory=dict)
     params: dict[str, float] = field(default_factory=dict)
-    teacher: Reading | None = None
+    teacher: ReportEpoch | None = None
 
 
 class ImportedFile(Struct, frozen=True, kw_only=True):

@@ -9,7 +9,7 @@ from msgspec.structs import asdict
 
 from kdbench import catalog
 from kdbench.catalog import unknown
-from kdbench.spec.runs import Loss, Reading, Recipe
+from kdbench.spec.runs import Loss, Recipe, ReportEpoch
 from kdbench.spec.suites import Claim, Delta, Row, Suite, named
 from kdbench.suite.arithmetic import gain_error, printed_baselines
 from kdbench.toml import WRONG, Place, values_at
@@ -81,8 +81,8 @@ def _row_mistakes(suite: Suite) -> Iterator[tuple[Row, str]]:
             _image_mistakes(row.recipe, dataset),
         )
         yield from ((row, problem) for problem in chain.from_iterable(problems))
-        if isinstance(row.reading, int) and row.reading > row.recipe.epochs:
-            yield row, f"reading = {row.reading}, but it trains {row.recipe.epochs} epochs"
+        if isinstance(row.report_epoch, int) and row.report_epoch > row.recipe.epochs:
+            yield row, f"report_epoch = {row.report_epoch}, but it trains {row.recipe.epochs} epochs"
         classes = row.recipe.classes
         if dataset is not None and 0 < classes < dataset.classes:
             yield row, f"classes = {classes}; {suite.dataset} has {dataset.classes} classes"
@@ -240,7 +240,7 @@ def _gain_mistakes(suite: Suite, unsure: Collection[str]) -> Iterator[tuple[Row,
             yield row, f"gain = {row.reference.gain}, but {is_}; if the paper prints it so, add sic = true"
 
 
-def released(suite: Suite, row: Row) -> tuple[dict[str, Any], Loss, Reading]:
+def released(suite: Suite, row: Row) -> tuple[dict[str, Any], Loss, ReportEpoch]:
     """A row as the authors' code has it: what deltas change in its recipe, its loss, its teacher's epoch."""
     recipe: dict[str, Any] = {}
     params: dict[str, float] = {}
@@ -313,7 +313,7 @@ def find_claim_mistakes(suite: Suite, place: Place) -> None:
 
 def _form_mistakes(claim: Claim) -> Iterator[str]:
     forms = {"order": claim.order, "alike": claim.alike, "improves": claim.improves}
-    given = [form for form, entries in forms.items() if entries]
+    given = [variant for variant, entries in forms.items() if entries]
     if len(given) != 1:
         yield f"says {' and '.join(given) or 'nothing'}; give one of order, alike and improves"
     elif claim.alike and not claim.margin:
@@ -334,8 +334,8 @@ def _claim_row_mistakes(claim: Claim, suite: Suite) -> Iterator[str]:
         if not claim.improves:
             for student, times in Counter(row.student for row in found).items():
                 if times > 1:
-                    cure = "name one of them, as TABLE/STUDENT:TEACHER"
-                    yield f"{entry!r} has {times} rows of {student}; {cure}"
+                    hint = "name one of them, as TABLE/STUDENT:TEACHER"
+                    yield f"{entry!r} has {times} rows of {student}; {hint}"
     for row in (row for entry in claim.improves for row in rows[entry]):
         yield from _baseline_mistakes(row, suite)
     for worse, better in pairwise(claim.order or claim.alike):

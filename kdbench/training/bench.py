@@ -23,11 +23,11 @@ from kdbench.spec.events import Job
 from kdbench.spec.runs import Run
 from kdbench.training.attainable import attainable, seconds
 from kdbench.training.checkpoint import save_weights
+from kdbench.training.context import TrainingContext, open_context
 from kdbench.training.evaluation import evaluate
 from kdbench.training.images import training_views
-from kdbench.training.member import Member
-from kdbench.training.teaching import Teaching
-from kdbench.training.world import World, open_world
+from kdbench.training.student_run import StudentRun
+from kdbench.training.teacher_batches import TeacherBatches
 
 BATCHES = {"cpu": 1, "cuda": 20}
 """Steps between two looks at the clock: a GPU is asked in advance. Their views are made before."""
@@ -53,7 +53,7 @@ class Prepared:
 
 
 @contextmanager
-def bench_world(machine: Machine) -> Iterator[World]:
+def bench_world(machine: Machine) -> Iterator[TrainingContext]:
     """A hold on the machine that leaves nothing behind: its scratch folder is temporary, no logits are kept.
 
     Raises:
@@ -61,32 +61,32 @@ def bench_world(machine: Machine) -> Iterator[World]:
     """
     with TemporaryDirectory(prefix="kdbench-") as scratch:
         folders, local = replace(machine.folders, scratch=scratch), replace(machine.local, logits_gib=0.0)
-        yield open_world(replace(machine, folders=folders, local=local))
+        yield open_context(replace(machine, folders=folders, local=local))
 
 
-def lend_teacher(run: Run, world: World) -> None:
+def lend_teacher(run: Run, context: TrainingContext) -> None:
     """Give a run a teacher: a network as initialised, in place of the trained one."""
     if run.teacher is not None:
-        folder = world.machine.scratch / "weights" / run.teacher.run.id
-        save_weights(folder, run.teacher.epoch, world.network(run.teacher.run))
+        folder = context.machine.scratch / "weights" / run.teacher.run.id
+        save_weights(folder, run.teacher.epoch, context.network(run.teacher.run))
 
 
-def measure(run: Run, world: World, at_best: Attainable, least_seconds: float = 2.0) -> Speed:
+def measure(run: Run, context: TrainingContext, at_best: Attainable, least_seconds: float = 2.0) -> Speed:
     """Images per second of a run's parts.
 
     Args:
         run: what would be trained.
-        world: a hold on the machine, as of `bench_world`.
+        context: a hold on the machine, as of `bench_world`.
         at_best: what the device attains.
         least_seconds: for which each part is repeated.
 
     Raises:
         UserError: the run's data cannot be had.
     """
-    lend_teacher(run, world)
-    data = world.dataset(run.dataset)
-    views = training_views(run, data, world)
-    parts = Parts(run, world, list(islice(views.epoch(1), BATCHES.get(world.device.type, 1))))
+    lend_teacher(run, context)
+    data = context.dataset(run.dataset)
+    views = training_views(run, data, context)
+    parts = Parts(run, context, list(islice(views.epoch(1), BATCHES.get(context.device.type, 1))))
     size, passed = run.recipe.batch_size, run.recipe.train_size or len(data.train_labels)
     tests = min(TESTED, run.recipe.test_size or len(data.test_labels))
     tested = replace(run, recipe=replace(run.recipe, test_size=tests))
@@ -95,14 +95,14 @@ def measure(run: Run, world: World, at_best: Attainable, least_seconds: float = 
     seen = costs.evaluating(of) if of else None
 
     def held(act: Callable[[], object], images: int, work: Work | None, per: int = 1) -> Measured:
-        rate = images / repeated(world.device, act, least_seconds)
+        rate = images / repeated(context.device, act, least_seconds)
         share = None if work is None else round(rate * at_best.seconds(work) / per, 4)
         return Measured(round(rate, 1), share)
 
     return Speed(
         data=held(lambda: _drain(views.epoch(1)), passed, image),
         step=held(parts.step, parts.images, own and taught and own.plus(taught), size),
-        evaluation=held(lambda: evaluate(tested, parts.member.student, data, world), tests, seen),
+        evaluation=held(lambda: evaluate(tested, parts.student_run.student, data, context), tests, seen),
         teacher=held(parts.ask, parts.images, taught, size) if run.taught else None,
     )
 
@@ -110,20 +110,20 @@ def measure(run: Run, world: World, at_best: Attainable, least_seconds: float = 
 class Parts:
     """A run's training on a few batches that are there already, by kdbench's own cohort of one."""
 
-    def __init__(self, run: Run, world: World, batches: list[Batch]) -> None:
+    def __init__(self, run: Run, context: TrainingContext, batches: list[Batch]) -> None:
         self.images = sum(len(y) for _, y, _ in batches)
-        self.member = Member(Job(run), world)
-        self.teaching = Teaching([run], Prepared(batches), world)
+        self.student_run = StudentRun(Job(run), context)
+        self.teacher_batches = TeacherBatches([run], Prepared(batches), context)
 
     def step(self) -> None:
         """A step on each batch, teacher and all."""
-        self.member.begin(1)
-        for number, lesson in enumerate(self.teaching.epoch(1)):
-            self.member.step(number, len(self.teaching), lesson)
+        self.student_run.begin(1)
+        for number, batch in enumerate(self.teacher_batches.epoch(1)):
+            self.student_run.step(number, len(self.teacher_batches), batch)
 
     def ask(self) -> None:
         """The teacher's forward passes alone."""
-        _drain(self.teaching.epoch(1))
+        _drain(self.teacher_batches.epoch(1))
 
 
 def repeated(device: torch.device, work: Callable[[], object], least_seconds: float) -> float:
@@ -149,9 +149,9 @@ def measure_all(machine: Machine, runs: Sequence[Run]) -> Iterator[Record]:
     """
     device = device_at_hand(machine)
     best: dict[str, Attainable] = {}
-    with bench_world(machine) as world:
+    with bench_world(machine) as context:
         for run in runs:
             if run.precision not in best:
-                best[run.precision] = attainable(world.device, run.precision)
-            speed = measure(run, world, best[run.precision])
+                best[run.precision] = attainable(context.device, run.precision)
+            speed = measure(run, context, best[run.precision])
             yield Record(device, str(torch.__version__), dict(best), {kind(run): speed})

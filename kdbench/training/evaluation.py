@@ -13,9 +13,9 @@ from kdbench import catalog
 from kdbench.data.packed import Dataset
 from kdbench.models.output import Output
 from kdbench.spec.runs import Loss, Run
+from kdbench.training.context import TrainingContext
 from kdbench.training.images import test_batches
 from kdbench.training.precision import arithmetic
-from kdbench.training.world import World
 
 
 class Evaluation(NamedTuple):
@@ -30,21 +30,21 @@ class Evaluation(NamedTuple):
 
 
 @torch.no_grad()
-def evaluate(run: Run, student: nn.Module, data: Dataset, world: World) -> Evaluation:
+def evaluate(run: Run, student: nn.Module, data: Dataset, context: TrainingContext) -> Evaluation:
     """Let a student classify every test image; the processes of a group share them."""
     student.eval()
     labels = true_classes(run, data)
     scores, size = scoring(run.loss), len(labels)
-    found = torch.zeros(size, dtype=torch.int64, device=world.device)
+    found = torch.zeros(size, dtype=torch.int64, device=context.device)
     loss: list[Tensor] = []
-    for x, y, index in test_batches(run, data, world):
+    for x, y, index in test_batches(run, data, context):
         if len(index):
-            with arithmetic("float32", world.device):
+            with arithmetic("float32", context.device):
                 logits = scores(student(x))
             found[index] = logits.argmax(dim=1)
             loss.append(cross_entropy(logits, y, reduction="sum").double())
-    total = torch.stack(loss).sum() if loss else torch.zeros((), dtype=torch.float64, device=world.device)
-    world.group.sum([found, total])
+    total = torch.stack(loss).sum() if loss else torch.zeros((), dtype=torch.float64, device=context.device)
+    context.group.sum([found, total])
     predicted = found.cpu()
     right = int((predicted == labels).sum())
     return Evaluation(100 * right / size, float(total) / size, predicted)

@@ -14,14 +14,14 @@ from torch import nn
 from kdbench.machine import Machine
 from kdbench.spec.events import Job
 from kdbench.spec.runs import Run
+from kdbench.training.context import TrainingContext, environment, open_context
 from kdbench.training.images import training_views
-from kdbench.training.member import Member
-from kdbench.training.teaching import Teaching
-from kdbench.training.world import World, environment, open_world
+from kdbench.training.student_run import StudentRun
+from kdbench.training.teacher_batches import TeacherBatches
 
 
 @dataclass
-class Beginning(World):
+class Beginning(TrainingContext):
     """A world of a few steps: a teacher has had as many as its students, so no stored weights are needed."""
 
     steps: int = 20
@@ -31,7 +31,7 @@ class Beginning(World):
     def teacher(self, run: Run) -> nn.Module | None:
         """The network that teaches a run, after its first steps; an imported one as it is."""
         if run.teacher is None:
-            return World(self.whole or self.machine, self.device, self.datasets).teacher(run)
+            return TrainingContext(self.whole or self.machine, self.device, self.datasets).teacher(run)
         return after_steps(run.teacher.run, self).eval().requires_grad_(requires_grad=False)
 
 
@@ -48,23 +48,23 @@ def compute(
         os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
     with TemporaryDirectory() as empty:
         folders = replace(machine.folders, scratch=str(Path(empty)))
-        opened = open_world(replace(machine, local=local, folders=folders))
-        world = Beginning(opened.machine, opened.device, steps=steps, whole=machine)
-        state = after_steps(run, world).state_dict()
+        opened = open_context(replace(machine, local=local, folders=folders))
+        context = Beginning(opened.machine, opened.device, steps=steps, whole=machine)
+        state = after_steps(run, context).state_dict()
         content = save({name: value.cpu().contiguous() for name, value in state.items()}, {})
-        return sha256(content).hexdigest(), environment(world)
+        return sha256(content).hexdigest(), environment(context)
 
 
-def after_steps(run: Run, world: Beginning) -> nn.Module:
+def after_steps(run: Run, context: Beginning) -> nn.Module:
     """A run's network after its first steps."""
-    member = Member(Job(run), world)
-    teaching = Teaching([run], training_views(run, member.data, world), world)
-    left = world.steps
+    student_run = StudentRun(Job(run), context)
+    teacher_batches = TeacherBatches([run], training_views(run, student_run.data, context), context)
+    left = context.steps
     for epoch in count(1):
-        member.begin(epoch)
-        for number, lesson in enumerate(teaching.epoch(epoch)):
-            member.step(number, len(teaching), lesson)
+        student_run.begin(epoch)
+        for number, batch in enumerate(teacher_batches.epoch(epoch)):
+            student_run.step(number, len(teacher_batches), batch)
             left -= 1
             if left == 0:
-                return member.student
+                return student_run.student
     raise AssertionError("epochs do not end")

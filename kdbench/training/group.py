@@ -84,7 +84,7 @@ class Group:
             torch.distributed.broadcast(flat, 0)
             _spread(flat, some)
 
-    def tell(self, value: T) -> T:
+    def emit(self, value: T) -> T:
         """The first process's value."""
         if self.size == 1:
             return value

@@ -9,7 +9,7 @@ from torch import Tensor
 from kdbench.data.packed import Dataset
 from kdbench.data.views import Batch, Epochs, Views, plain_batches
 from kdbench.spec.runs import Recipe, Run
-from kdbench.training.world import World, statistics
+from kdbench.training.context import TrainingContext, statistics
 
 if TYPE_CHECKING:
     from kdbench.data.boxes import Framing
@@ -22,49 +22,54 @@ MOST_TESTED = {"cpu": 64, "cuda": 500}
 MOST_WORKERS = 16
 
 
-def training_views(run: Run, data: Dataset, world: World) -> Epochs:
+def training_views(run: Run, data: Dataset, context: TrainingContext) -> Epochs:
     """This process's training images of the run: at a size, or as they are, shifted, flipped and turned."""
     recipe = run.recipe
     images, labels, rest = _chosen(run, data, "train", recipe.train_size)
-    rest |= {"seed": run.seed, "batch_size": recipe.batch_size, "device": world.device}
-    rest |= {"share": world.group.share(recipe.parts)}
+    rest |= {"seed": run.seed, "batch_size": recipe.batch_size, "device": context.device}
+    rest |= {"share": context.group.share(recipe.parts)}
     if recipe.size:
         from kdbench.data.crops import Crops
 
-        return Crops(images, labels, framing(recipe), workers=workers(world), **rest)
+        return Crops(images, labels, framing(recipe), workers=workers(context), **rest)
     return Views(images, labels, crop=recipe.crop, flip=recipe.flip, rotation=recipe.rotation, **rest)
 
 
-def test_batches(run: Run, data: Dataset, world: World) -> Iterator[Batch]:
+def test_batches(run: Run, data: Dataset, context: TrainingContext) -> Iterator[Batch]:
     """The run's test images, at the centre where the recipe has a size, else as they are."""
     recipe = run.recipe
     images, labels, rest = _chosen(run, data, "test", recipe.test_size)
-    return batches_of(images, labels, framing(recipe) if recipe.size else None, world, **rest)
+    return batches_of(images, labels, framing(recipe) if recipe.size else None, context, **rest)
 
 
 def batches_of(
     images: Any,  # noqa: ANN401 - Dataset's
     labels: Tensor,
     framing: "Framing | None",
-    world: World,
+    context: TrainingContext,
     *,
     mean: Sequence[float],
     std: Sequence[float],
 ) -> Iterator[Batch]:
     """Every image once, in the order of the data set: its centre, or as it is (None)."""
-    rest: dict[str, Any] = {"mean": mean, "std": std, "device": world.device, "share": world.group.share()}
+    rest: dict[str, Any] = {
+        "mean": mean,
+        "std": std,
+        "device": context.device,
+        "share": context.group.share(),
+    }
     if framing is None:
-        return plain_batches(images, labels, batch_size=_room(images.shape[-1], world), **rest)
+        return plain_batches(images, labels, batch_size=_room(images.shape[-1], context), **rest)
     from kdbench.data.crops import centre_batches
 
     return centre_batches(
-        images, labels, framing, workers=workers(world), batch_size=_room(framing.size, world), **rest
+        images, labels, framing, workers=workers(context), batch_size=_room(framing.size, context), **rest
     )
 
 
-def _room(side: int, world: World) -> int:
+def _room(side: int, context: TrainingContext) -> int:
     """Test images of a batch."""
-    return min(MOST_TESTED[world.device.type], max(1, TEST_PIXELS // side**2))
+    return min(MOST_TESTED[context.device.type], max(1, TEST_PIXELS // side**2))
 
 
 def framing(recipe: Recipe) -> "Framing":
@@ -79,12 +84,12 @@ def framing(recipe: Recipe) -> "Framing":
     )
 
 
-def workers(world: World) -> int:
+def workers(context: TrainingContext) -> int:
     """Threads that make the views of one run: as benchmark.toml says; else its share of the cores."""
-    machine = world.machine
+    machine = context.machine
     if machine.data.workers is not None:
         return machine.data.workers
-    if world.device.type == "cpu":
+    if context.device.type == "cpu":
         return machine.local.threads
     share = len(os.sched_getaffinity(0)) // (machine.local.slots or 1)
     return max(machine.local.threads, min(share, MOST_WORKERS))

@@ -18,116 +18,120 @@ from kdbench.store.records import index, load_result, save_result, weights_there
 from kdbench.store.run_log import keep_failure
 from kdbench.training import checkpoint
 from kdbench.training.checkpoint import Progress
+from kdbench.training.context import TrainingContext
 from kdbench.training.memory import is_short
 from kdbench.training.run import Watch, train_cohort
 from kdbench.training.sizing import fitting
-from kdbench.training.world import World
 
 Tell = Callable[[Event], None]
 
 
-def do(jobs: Sequence[Job], world: World, tell: Tell, starts: Callable[[Run], None] = lambda _: None) -> None:
+def do(
+    jobs: Sequence[Job], context: TrainingContext, emit: Tell, starts: Callable[[Run], None] = lambda _: None
+) -> None:
     """Train runs beside each other, as many at a time as memory holds; nothing raises but an interrupt.
 
     A run that another process trains is left to it: `Elsewhere`, and who hands out runs asks again later.
 
     Args:
         jobs: what to train; all of one cohort (`kdbench.plan.cohorts.lessons`).
-        world: this process's hold on its machine.
-        tell: called with each event; with exactly one end for each job.
+        context: this process's hold on its machine.
+        emit: called with each event; with exactly one end for each job.
         starts: called when a run's training is about to begin; what it raises is the run's failure.
     """
-    together = fitting(jobs, world) if world.processes == 1 else [(job,) for job in jobs]
+    together = fitting(jobs, context) if context.processes == 1 else [(job,) for job in jobs]
     for part in together:
-        for some in _take(part, world, tell, starts):
-            do(some, world, tell, starts)
+        for some in _take(part, context, emit, starts):
+            do(some, context, emit, starts)
 
 
 def _take(
-    jobs: Sequence[Job], world: World, tell: Tell, starts: Callable[[Run], None]
+    jobs: Sequence[Job], context: TrainingContext, emit: Tell, starts: Callable[[Run], None]
 ) -> list[Sequence[Job]]:
     """Train those that nobody else trains; what is left to be done after that, in parts."""
     ready: list[Job] = []
     with ExitStack() as leases:
         for job in jobs:
             try:
-                lease = world.take(job.run)
+                lease = context.take(job.run)
                 if lease is None:
-                    tell(Elsewhere(job.run.id))
+                    emit(Elsewhere(job.run.id))
                     continue
                 leases.enter_context(lease)
-                leases.callback(world.leases.pop, job.run.id)
-                done = _done_elsewhere(job, world)
+                leases.callback(context.leases.pop, job.run.id)
+                done = _done_elsewhere(job, context)
                 if done is None:
                     starts(job.run)
                     ready.append(job)
                 else:
-                    tell(done)
+                    emit(done)
             except Exception as error:  # noqa: BLE001 - whatever it is, it is this run's failure and no other's
-                tell(end(job, world.machine, error))
-        return _train(ready, world, tell)
+                emit(end(job, context.machine, error))
+        return _train(ready, context, emit)
 
 
-def _done_elsewhere(job: Job, world: World) -> Done | None:
-    path = index(world.machine.results).results.get(job.run.id)
-    if job.again or path is None or not weights_there(world.machine.scratch, job.run.id, job.keep):
+def _done_elsewhere(job: Job, context: TrainingContext) -> Done | None:
+    path = index(context.machine.results).results.get(job.run.id)
+    if job.rerun or path is None or not weights_there(context.machine.scratch, job.run.id, job.keep):
         return None
     return Done(job.run.id, load_result(path), str(path), trained=False)
 
 
-def _train(jobs: Sequence[Job], world: World, tell: Tell) -> list[Sequence[Job]]:
+def _train(jobs: Sequence[Job], context: TrainingContext, emit: Tell) -> list[Sequence[Job]]:
     """Train a cohort; the halves of what is left of it, should memory run out."""
     left = {job.run.id: job for job in jobs}
 
     def watch(run: Run, progress: Progress) -> None:
-        images = run.recipe.train_size or len(world.dataset(run.dataset).train_labels)
+        images = run.recipe.train_size or len(context.dataset(run.dataset).train_labels)
         speed = images * progress.epoch / max(progress.training_seconds, 1e-9)
-        tell(Update(run.id, progress.epoch, progress.top1[-1], speed))
+        emit(Update(run.id, progress.epoch, progress.top1[-1], speed))
 
     try:
-        for job, given in _ends(jobs, world, watch):
+        for job, given in _ends(jobs, context, watch):
             del left[job.run.id]
             if isinstance(given, Exception):
-                tell(end(job, world.machine, given))
+                emit(end(job, context.machine, given))
                 continue
-            tell(_keep(job, world, given))
+            emit(_keep(job, context, given))
     except Exception as error:  # noqa: BLE001 - as above, but of all that are left
         if len(left) == 1 or not is_short(error):
-            refuse(left.values(), world.machine, error, tell)
+            refuse(left.values(), context.machine, error, emit)
             left.clear()
     if not left:
         return []
     gc.collect()
-    if world.device.type == "cuda":
+    if context.device.type == "cuda":
         torch.cuda.empty_cache()
     rest = list(left.values())
     middle = (len(rest) + 1) // 2
     return [rest[:middle], rest[middle:]]
 
 
-def _ends(jobs: Sequence[Job], world: World, watch: Watch) -> Iterator[tuple[Job, Result | Exception]]:
+def _ends(
+    jobs: Sequence[Job], context: TrainingContext, watch: Watch
+) -> Iterator[tuple[Job, Result | Exception]]:
     """How a cohort ends, trained by as many processes as there are for each run."""
-    if world.processes == 1 or not jobs:
-        return train_cohort(jobs, world, watch)
+    if context.processes == 1 or not jobs:
+        return train_cohort(jobs, context, watch)
     from kdbench.training.together import train_together
 
     (job,) = jobs
-    return train_together(job, world, watch)
+    return train_together(job, context, watch)
 
 
-def _keep(job: Job, world: World, result: Result) -> Done | Failed | Elsewhere | Died:
+def _keep(job: Job, context: TrainingContext, result: Result) -> Done | Failed | Elsewhere | Died:
     try:
-        path = world.write(job.run, lambda: save_result(world.machine.results, result))
-        checkpoint.forget(world.machine.scratch / "checkpoints" / job.run.id)
+        path = context.write(job.run, lambda: save_result(context.machine.results, result))
+        checkpoint.forget(context.machine.scratch / "checkpoints" / job.run.id)
     except Exception as error:  # noqa: BLE001 - as above
-        return end(job, world.machine, error)
+        return end(job, context.machine, error)
     return Done(job.run.id, result, str(path), trained=True)
 
 
-def refuse(jobs: Iterable[Job], machine: Machine, error: Exception, tell: Tell) -> None:
+def refuse(jobs: Iterable[Job], machine: Machine, error: Exception, emit: Tell) -> None:
     """Tell each of these runs that it cannot be trained here."""
     for job in jobs:
-        tell(end(job, machine, error))
+        emit(end(job, machine, error))
 
 
 def end(job: Job, machine: Machine, error: Exception) -> Failed | Elsewhere | Died:

@@ -24,8 +24,8 @@ from torch import Tensor
 
 from kdbench.spec.runs import PROTOCOL, Run
 from kdbench.store.records import digest
+from kdbench.training.context import TrainingContext, environment, input_digests
 from kdbench.training.memory import GIB
-from kdbench.training.world import World, basis_of, environment
 
 BUFFER = 64 * 2**20
 """Bytes that wait on a device before they are written: writing waits for the device."""
@@ -35,23 +35,23 @@ FACTS = ("torch", "cpu", "gpu", "device", "threads", "data", "teacher")
 """What of the machine and of the files can change a logit's last bit."""
 
 
-def open_logits(run: Run, images: int, world: World) -> "Logits | None":
+def open_logits(run: Run, images: int, context: TrainingContext) -> "Logits | None":
     """The kept logits of a run's teacher on its views; None without a teacher, or where none may be kept.
 
     Args:
         run: any of those who see these views.
         images: of an epoch.
-        world: this process's hold on its machine.
+        context: this process's hold on its machine.
     """
-    most = int(world.machine.local.logits_gib * GIB)
+    most = int(context.machine.local.logits_gib * GIB)
     if not run.taught or most == 0:
         return None
-    return Logits(world.machine.scratch / "logits" / key(run, world), images, most)
+    return Logits(context.machine.scratch / "logits" / key(run, context), images, most)
 
 
-def key(run: Run, world: World) -> str:
+def key(run: Run, context: TrainingContext) -> str:
     """All that what a teacher says of a run's views depends on, as 16 hexadecimal digits."""
-    recipe, facts = run.recipe, {**environment(world), **basis_of(run, world)}
+    recipe, facts = run.recipe, {**environment(context), **input_digests(run, context)}
     depends = (PROTOCOL, run.dataset, run.precision, run.seed, recipe.batch_size, recipe.views)
     return sha256(json.encode([depends, [facts[name] for name in FACTS]])).hexdigest()[:16]
 

@@ -9,13 +9,13 @@ from kdbench.spec.runs import Run
 from kdbench.store.records import save_result
 from kdbench.training import checkpoint
 from kdbench.training.checkpoint import Progress
+from kdbench.training.context import TrainingContext, open_context
 from kdbench.training.run import train as train_run
-from kdbench.training.world import World, open_world
 
 
 def train(
     run: Run,
-    world: World | None = None,
+    context: TrainingContext | None = None,
     *,
     keep: Collection[int | str] = (),
     save: bool = True,
@@ -27,7 +27,7 @@ def train(
 
     Args:
         run: what to train, from `make_plan`.
-        world: this process's hold on its machine; opened for each run if not given.
+        context: this process's hold on its machine; opened for each run if not given.
         keep: epochs whose weights others learn from, from `weights_needed`; the last's and the best's are
             kept in any case.
         save: keep the result in the results folder, as `kdbench run` does.
@@ -38,13 +38,13 @@ def train(
             results cannot be written.
         DivergedError: the loss became NaN or infinite.
     """
-    world = world or open_world(load_machine())
-    lease = world.take(run)
+    context = context or open_context(load_machine())
+    lease = context.take(run)
     if lease is None:
         raise UserError(f"{run.slug} seed {run.seed} (run {run.id}): another process trains it now")
     with lease:
-        result = train_run(run, world, keep=keep, watch=watch)
+        result = train_run(run, context, keep=keep, watch=watch)
         if save:
-            world.write(run, lambda: save_result(world.machine.results, result))
-        checkpoint.forget(world.machine.scratch / "checkpoints" / run.id)
+            context.write(run, lambda: save_result(context.machine.results, result))
+        checkpoint.forget(context.machine.scratch / "checkpoints" / run.id)
     return result

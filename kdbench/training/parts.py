@@ -17,14 +17,14 @@ from kdbench.data.random import torch_seed
 from kdbench.models.output import Output
 from kdbench.spec.runs import Run
 from kdbench.training.group import Group
-from kdbench.training.teaching import Lesson
+from kdbench.training.teacher_batches import DistillationBatch
 
 Loss = Callable[[Tensor, Tensor, Output | None], Tensor]
 """Of images, their classes and the teacher's output: a student's loss."""
 
 
 def learn(
-    run: Run, at: tuple[int, int], student: nn.Module, loss: Loss, lesson: Lesson, group: Group
+    run: Run, at: tuple[int, int], student: nn.Module, loss: Loss, batch: DistillationBatch, group: Group
 ) -> Tensor:
     """Leave the gradient of a batch in the student's parameters, and its running statistics in its buffers.
 
@@ -33,7 +33,7 @@ def learn(
         at: the epoch, counted from 1, and the step, counted from 0.
         student: in training.
         loss: the student's.
-        lesson: what this process has of the batch.
+        batch: what this process has of the batch.
         group: who does which parts.
 
     Returns:
@@ -41,11 +41,11 @@ def learn(
     """
     epoch, step = at
     statistics = Statistics(student)
-    total = torch.zeros((), device=lesson.y.device)
-    for part in group.parts(run.recipe.parts, lesson.images):
+    total = torch.zeros((), device=batch.y.device)
+    for part in group.parts(run.recipe.parts, batch.images):
         statistics.restore()
         torch.manual_seed(torch_seed(run.seed, f"dropout {step} {part.number}", epoch))
-        x, y, taught = lesson.x[part.here], lesson.y[part.here], cut_output(lesson.taught, part.here)
+        x, y, taught = batch.x[part.here], batch.y[part.here], cut_output(batch.taught, part.here)
         value = part.share * loss(x, y, taught)
         value.backward()  # type: ignore[no-untyped-call]
         statistics.add(part.share)

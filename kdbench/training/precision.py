@@ -32,9 +32,9 @@ def check_precision(precision: Precision, device: torch.device) -> None:
         UserError: tf32, and the device is no GPU; or compiled, and torch.compile does not work here.
     """
     if plain(precision) == "tf32" and device.type != "cuda":
-        cure = "use float32 or bf16"
+        hint = "use float32 or bf16"
         raise UserError(
-            f"precision {precision} is arithmetic of GPUs, and the device is {device.type}: {cure}"
+            f"precision {precision} is arithmetic of GPUs, and the device is {device.type}: {hint}"
         )
     if precision.endswith(COMPILED) and (reason := why_not_compiled(device)):
         raise UserError(

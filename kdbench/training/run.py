@@ -15,18 +15,18 @@ from kdbench.spec.results import Result
 from kdbench.spec.runs import Run
 from kdbench.training import memory
 from kdbench.training.checkpoint import Progress
+from kdbench.training.context import TrainingContext
 from kdbench.training.images import training_views
-from kdbench.training.member import Member
-from kdbench.training.teaching import Teaching
-from kdbench.training.world import World
+from kdbench.training.student_run import StudentRun
+from kdbench.training.teacher_batches import TeacherBatches
 
 Watch = Callable[[Run, Progress], None]
-Failures = Iterator[tuple[Member, Exception]]
+Failures = Iterator[tuple[StudentRun, Exception]]
 
 
 def train(
     run: Run,
-    world: World,
+    context: TrainingContext,
     *,
     keep: Collection[int | str] = (),
     watch: Callable[[Progress], None] = lambda _: None,
@@ -35,7 +35,7 @@ def train(
 
     Args:
         run: what to train.
-        world: this process's hold on its machine.
+        context: this process's hold on its machine.
         keep: epochs, or "best", whose weights others learn from; the last epoch's are always kept.
         watch: called after each epoch.
 
@@ -43,14 +43,14 @@ def train(
         DivergedError: the loss became NaN or infinite.
         UserError: the data or the teacher's weights are missing or damaged.
     """
-    [(_, end)] = train_cohort([Job(run, tuple(keep))], world, lambda _, progress: watch(progress))
+    [(_, end)] = train_cohort([Job(run, tuple(keep))], context, lambda _, progress: watch(progress))
     if isinstance(end, Exception):
         raise end
     return end
 
 
 def train_cohort(
-    jobs: Sequence[Job], world: World, watch: Watch = lambda *_: None
+    jobs: Sequence[Job], context: TrainingContext, watch: Watch = lambda *_: None
 ) -> Iterator[tuple[Job, Result | Exception]]:
     """Train runs beside each other, and tell how each one ends as soon as it does.
 
@@ -59,73 +59,77 @@ def train_cohort(
 
     Args:
         jobs: all of one cohort (`kdbench.plan.cohorts.lessons`).
-        world: this process's hold on its machine.
+        context: this process's hold on its machine.
         watch: called after each epoch of each run.
 
     Raises:
         Exception: all of them fail, or there is too little memory for several beside each other.
     """
-    memory.reset_peak(world.device)
-    members = []
+    memory.reset_peak(context.device)
+    student_runs = []
     for job in jobs:
         try:
-            members.append(Member(job, world, len(jobs)))
+            student_runs.append(StudentRun(job, context, len(jobs)))
         except Exception as error:  # noqa: BLE001 - whatever it is, it is this run's failure and no other's
             _pass_on(error, len(jobs))
             yield job, error
-    if not members:
+    if not student_runs:
         return
-    views = training_views(members[0].run, members[0].data, world)
-    teaching = Teaching([member.run for member in members], views, world)
-    for epoch in range(1 + min(member.progress.epoch for member in members), epochs(members) + 1):
-        for member, failure in train_epoch(epoch, members, teaching, watch):
-            members.remove(member)
-            yield member.job, failure
-    for member in members if world.group.leads else ():
+    views = training_views(student_runs[0].run, student_runs[0].data, context)
+    teacher_batches = TeacherBatches([student_run.run for student_run in student_runs], views, context)
+    for epoch in range(
+        1 + min(student_run.progress.epoch for student_run in student_runs), epochs(student_runs) + 1
+    ):
+        for student_run, failure in train_epoch(epoch, student_runs, teacher_batches, watch):
+            student_runs.remove(student_run)
+            yield student_run.job, failure
+    for student_run in student_runs if context.group.leads else ():
         try:
-            yield member.job, member.result()
+            yield student_run.job, student_run.result()
         except Exception as error:  # noqa: BLE001 - as above
-            yield member.job, error
+            yield student_run.job, error
 
 
-def epochs(members: Sequence[Member]) -> int:
+def epochs(student_runs: Sequence[StudentRun]) -> int:
     """Of each member of a cohort."""
-    return members[0].run.recipe.epochs
+    return student_runs[0].run.recipe.epochs
 
 
-def train_epoch(epoch: int, members: Sequence[Member], teaching: Teaching, watch: Watch) -> Failures:
+def train_epoch(
+    epoch: int, student_runs: Sequence[StudentRun], teacher_batches: TeacherBatches, watch: Watch
+) -> Failures:
     """One pass over the training images by those who have not done it yet; tells which of them fail.
 
     The epoch's seconds are divided among them by what their own steps took.
     """
-    learning = [member for member in members if member.progress.epoch < epoch]
+    learning = [student_run for student_run in student_runs if student_run.progress.epoch < epoch]
     if not learning:
         return
     started = perf_counter()
-    yield from _each(learning, lambda member: member.begin(epoch))
-    for number, lesson in enumerate(teaching.epoch(epoch)):
-        yield from _each(learning, lambda member: member.step(number, len(teaching), lesson))  # noqa: B023 - called at once
+    yield from _each(learning, lambda student_run: student_run.begin(epoch))
+    for number, batch in enumerate(teacher_batches.epoch(epoch)):
+        yield from _each(learning, lambda student_run: student_run.step(number, len(teacher_batches), batch))  # noqa: B023 - called at once
         if not learning:
             return
     seconds = perf_counter() - started
-    total = sum(member.seconds for member in learning)
+    total = sum(student_run.seconds for student_run in learning)
 
-    def end(member: Member) -> None:
-        member.end(seconds * member.seconds / total)
-        watch(member.run, member.progress)
+    def end(student_run: StudentRun) -> None:
+        student_run.end(seconds * student_run.seconds / total)
+        watch(student_run.run, student_run.progress)
 
     yield from _each(learning, end)
 
 
-def _each(members: list[Member], act: Callable[[Member], None]) -> Failures:
+def _each(student_runs: list[StudentRun], act: Callable[[StudentRun], None]) -> Failures:
     """Let each member do something; those that fail are told and leave."""
-    for member in list(members):
+    for student_run in list(student_runs):
         try:
-            act(member)
+            act(student_run)
         except Exception as error:  # noqa: BLE001 - as above
-            _pass_on(error, len(members))
-            members.remove(member)
-            yield member, error
+            _pass_on(error, len(student_runs))
+            student_runs.remove(student_run)
+            yield student_run, error
 
 
 def _pass_on(error: Exception, runs: int) -> None:

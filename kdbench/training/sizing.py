@@ -17,8 +17,7 @@ from kdbench.spec.runs import Run
 from kdbench.training.memory import GIB, Need, _in_use, count
 
 if TYPE_CHECKING:
-    from kdbench.training.world import World
-
+    from kdbench.training.context import TrainingContext
 
 SHARE = 0.8
 """Of the machine's memory, or the device's, that runs may fill."""
@@ -32,65 +31,65 @@ PROBE = 4
 """Images of the step by which activations are counted; they grow with the batch."""
 
 
-def fitting(jobs: Sequence[Job], world: "World") -> list[Sequence[Job]]:
+def fitting(jobs: Sequence[Job], context: "TrainingContext") -> list[Sequence[Job]]:
     """Cut a cohort so that each part fits; one that does not fit alone is tried all the same."""
     if len(jobs) < 2:
         return [jobs]
-    most = room(world)
+    most = room(context)
     parts: list[list[Job]] = [[]]
     for job in jobs:
-        if parts[-1] and estimate([other.run for other in (*parts[-1], job)], world) > most:
+        if parts[-1] and estimate([other.run for other in (*parts[-1], job)], context) > most:
             parts.append([])
         parts[-1].append(job)
     return list(parts)
 
 
-def room(world: "World") -> float:
+def room(context: "TrainingContext") -> float:
     """Bytes that one process may use: benchmark.toml's, else a share of the device's or the machine's."""
-    local, cuda = world.machine.local, world.device.type == "cuda"
+    local, cuda = context.machine.local, context.device.type == "cuda"
     sharing = local.runs_per_gpu if cuda else local.slots or 1
     if local.memory_gib is not None:
         return local.memory_gib * GIB / sharing
-    whole = torch.cuda.get_device_properties(world.device).total_memory if cuda else _machine()
+    whole = torch.cuda.get_device_properties(context.device).total_memory if cuda else _machine()
     return SHARE * whole / sharing
 
 
-def estimate(runs: Sequence[Run], world: "World") -> float:
+def estimate(runs: Sequence[Run], context: "TrainingContext") -> float:
     """Bytes at the peak of training runs beside each other: of the device on a GPU, of this process on a CPU.
 
     Weights and the optimizer's state are every member's own and stay. Gradients and activations live from a
     member's forward pass to its step: there is room for the largest. The data are there once, and so is the
     teacher. Held against measured peaks by tests/training/test_memory.py.
     """
-    needs = [_need(run, world) for run in runs]
+    needs = [_need(run, context) for run in runs]
     recipe, entry = runs[0].recipe, catalog.find("datasets", runs[0].dataset)
     padded = (entry.size + 2 * recipe.crop) ** 2
     images = 0 if recipe.size else (recipe.train_size or entry.train) * padded * PIXEL  # else read as needed
     teacher = runs[0].teacher
-    taught = _need(teacher.run, world).weights if teacher else 0
+    taught = _need(teacher.run, context).weights if teacher else 0
     own = sum(COPIES[run.recipe.optimizer] * need.weights for run, need in zip(runs, needs, strict=True))
     step = max(
         2 * need.weights + run.recipe.batch_size * need.activations
         for run, need in zip(runs, needs, strict=True)
     )
-    return float(_in_use(world.device) + images + taught + own + WORKSPACE * step)
+    return float(_in_use(context.device) + images + taught + own + WORKSPACE * step)
 
 
-def _need(run: Run, world: "World") -> Need:
+def _need(run: Run, context: "TrainingContext") -> Need:
     """What a run's network takes; nothing, where it cannot be made: that is found out when it is trained."""
     key = (run.student, run.dataset, run.recipe.classes, run.recipe.size)
-    if key not in world.needs:
+    if key not in context.needs:
         try:
-            world.needs[key] = count(world.network(replace(run, weights=None)), _probe(run, world))
+            context.needs[key] = count(context.network(replace(run, weights=None)), _probe(run, context))
         except Exception:  # noqa: BLE001 - a run's own failure is told in its turn
             return Need(0, 0.0)
-    return world.needs[key]
+    return context.needs[key]
 
 
-def _probe(run: Run, world: "World") -> Tensor:
+def _probe(run: Run, context: "TrainingContext") -> Tensor:
     entry = catalog.find("datasets", run.dataset)
     side = run.recipe.size or entry.size
-    return torch.zeros(PROBE, entry.channels, side, side, device=world.device)
+    return torch.zeros(PROBE, entry.channels, side, side, device=context.device)
 
 
 def _machine() -> float:

@@ -18,9 +18,9 @@ from kdbench.errors import DiedError, DivergedError
 from kdbench.machine import Machine
 from kdbench.spec.events import Job
 from kdbench.spec.results import Result
+from kdbench.training.context import TrainingContext, open_context
 from kdbench.training.group import TIMEOUT, Group, join
 from kdbench.training.run import Watch, train_cohort
-from kdbench.training.world import World, open_world
 from kdbench.workers.peer import GRACE, Other, Share, start
 from kdbench.workers.rendezvous import Called, divide
 
@@ -28,7 +28,9 @@ HERE = "127.0.0.1"
 Others = list[Other | Called]
 
 
-def train_together(job: Job, world: World, watch: Watch) -> Iterator[tuple[Job, Result | Exception]]:
+def train_together(
+    job: Job, context: TrainingContext, watch: Watch
+) -> Iterator[tuple[Job, Result | Exception]]:
     """Train a run in as many processes as there are for it; tell how it ends.
 
     Raises:
@@ -36,8 +38,8 @@ def train_together(job: Job, world: World, watch: Watch) -> Iterator[tuple[Job, 
     """
     others: Others = []
     try:
-        with gathered(job, world, others):
-            for _, end in train_cohort([job], world, watch):
+        with gathered(job, context, others):
+            for _, end in train_cohort([job], context, watch):
                 yield job, explained(end, others) if isinstance(end, Exception) else end
                 if isinstance(end, Exception):
                     stop(others)  # they wait for this process
@@ -51,54 +53,56 @@ def train_together(job: Job, world: World, watch: Watch) -> Iterator[tuple[Job, 
 
 
 @contextmanager
-def gathered(job: Job, world: World, others: Others) -> Iterator[None]:
+def gathered(job: Job, context: TrainingContext, others: Others) -> Iterator[None]:
     """Start the others of a run and make this process the first of the group."""
-    crews = world.door.gather() if world.door else []
-    host = world.door.address.host if world.door else HERE
-    store = TCPStore(host, 0, world.processes, is_master=True, wait_for_workers=False, timeout=TIMEOUT)
-    others += begin(shares(job, world, host, store.port), crews, world)
+    crews = context.door.gather() if context.door else []
+    host = context.door.address.host if context.door else HERE
+    store = TCPStore(host, 0, context.processes, is_master=True, wait_for_workers=False, timeout=TIMEOUT)
+    others += begin(shares(job, context, host, store.port), crews, context)
     for other in others:
         for _ in range(other.count):
             if (said := other.hear()) is not None:
                 raise failed(said)
-    world.group = join(0, world.processes, store, world.device, own_gpus=own_gpus(world))
+    context.group = join(0, context.processes, store, context.device, own_gpus=own_gpus(context))
     try:
         yield
         for other in others:
             other.finish()
     finally:
-        world.group = Group()
+        context.group = Group()
         torch.distributed.destroy_process_group()
 
 
-def shares(job: Job, world: World, host: str, port: int) -> list[Share]:
+def shares(job: Job, context: TrainingContext, host: str, port: int) -> list[Share]:
     """What the others do, by rank; on this machine each takes the next GPU."""
-    device = world.device
+    device = context.device
     return [
         Share(
             job=job,
             rank=rank,
-            size=world.processes,
+            size=context.processes,
             host=host,
             port=port,
             device=device.type,
-            own_gpus=own_gpus(world),
+            own_gpus=own_gpus(context),
             seat=(device.index or 0) + rank,
         )
-        for rank in range(1, world.processes)
+        for rank in range(1, context.processes)
     ]
 
 
-def own_gpus(world: World) -> bool:
+def own_gpus(context: TrainingContext) -> bool:
     """Whether each process of a run has a GPU to itself: nodes are taken to be alike."""
-    here = world.door.here if world.door else world.processes
-    return world.device.type == "cuda" and torch.cuda.device_count() >= here
+    here = context.door.here if context.door else context.processes
+    return context.device.type == "cuda" and torch.cuda.device_count() >= here
 
 
-def begin(shares: Sequence[Share], crews: Sequence[Called], world: World) -> Iterator[Other | Called]:
+def begin(
+    shares: Sequence[Share], crews: Sequence[Called], context: TrainingContext
+) -> Iterator[Other | Called]:
     """Start processes: the first ones here, the rest by crews."""
-    here = world.machine.local.processes - 1
-    yield from (start(world.machine, share) for share in shares[:here])
+    here = context.machine.local.processes - 1
+    yield from (start(context.machine, share) for share in shares[:here])
     for crew, some in divide(shares[here:], crews):
         with suppress(OSError):  # it is gone, which it says when it is listened to
             crew.start(some)
@@ -114,11 +118,11 @@ def stop(others: Others) -> None:
 def follow(pipe: Connection, machine: Machine, share: Share) -> None:
     """What another process does: its share of the run; says first that it is there, then what goes wrong."""
     try:
-        world = open_world(seated(machine, share))
+        context = open_context(seated(machine, share))
         store = TCPStore(share.host, share.port, share.size, is_master=False, timeout=TIMEOUT)
         pipe.send(None)
-        world.group = join(share.rank, share.size, store, world.device, own_gpus=share.own_gpus)
-        train_share(share.job, world)
+        context.group = join(share.rank, share.size, store, context.device, own_gpus=share.own_gpus)
+        train_share(share.job, context)
         torch.distributed.destroy_process_group()
     except Exception as error:  # noqa: BLE001 - whatever it is, the first process tells it
         with suppress(OSError):
@@ -134,9 +138,9 @@ def seated(machine: Machine, share: Share) -> Machine:
     return replace(machine, local=replace(machine.local, device=name))
 
 
-def train_share(job: Job, world: World) -> None:
+def train_share(job: Job, context: TrainingContext) -> None:
     """Do this process's share of a run; that it diverges is for the first process to tell."""
-    for _, end in train_cohort([job], world):
+    for _, end in train_cohort([job], context):
         if isinstance(end, Exception) and not isinstance(end, DivergedError):
             raise end
 

@@ -62,13 +62,13 @@ def _controller(profile: Profile) -> Iterator[Finding]:
     found = "sacct answers" if accounting.ok else f"{accounting.found}; kdbench finds its jobs without"
     yield Finding("accounting", found)
     if partition := profile.slurm.partition:
-        cure = f"no partition {partition}; `sinfo` lists them: mend [slurm] partition"
+        hint = f"no partition {partition}; `sinfo` lists them: mend [slurm] partition"
         shown = "--format=%P, %a, %D nodes, %l, %G"
-        yield _asked("partition", "sinfo", "--noheader", f"--partition={partition}", shown, nothing=cure)
+        yield _asked("partition", "sinfo", "--noheader", f"--partition={partition}", shown, nothing=hint)
     if account := profile.slurm.account:
-        cure = f"no account {account}; `sacctmgr show associations` lists them: mend [slurm] account"
+        hint = f"no account {account}; `sacctmgr show associations` lists them: mend [slurm] account"
         asked = ("sacctmgr", "--noheader", "--parsable2", "show", "associations", f"account={account}")
-        yield _asked("account", *asked, "format=account,user,qos", nothing=cure)
+        yield _asked("account", *asked, "format=account,user,qos", nothing=hint)
 
 
 def _asked(what: str, *command: str, nothing: str = "") -> Finding:
@@ -113,8 +113,8 @@ def _node(machine: Machine, profile: Profile) -> Iterator[Finding]:
             (folder / name).unlink(missing_ok=True)
     yield Finding("node", f"{seen['node']}, Python {seen['python']}")
     for folder, ok in seen["folders"].items():
-        cure = "" if ok else f": {seen['node']} cannot see or write it; use a folder that nodes share"
-        yield Finding("on the node", f"{folder}{cure}", ok)
+        hint = "" if ok else f": {seen['node']} cannot see or write it; use a folder that nodes share"
+        yield Finding("on the node", f"{folder}{hint}", ok)
     yield from _training(seen, profile)
     if profile.work.nodes > 1 and "lacks" not in seen:
         yield _meeting(machine, profile)
@@ -125,8 +125,8 @@ def _training(seen: dict[str, Any], profile: Profile) -> Iterator[Finding]:
         yield Finding("kdbench there", f"{seen['lacks']}: mend [node] python or setup", ok=False)
         return
     same = seen["kdbench"] == __version__
-    cure = "" if same else f", but {__version__} here: install the same on both"
-    yield Finding("kdbench there", f"{seen['kdbench']}, torch {seen['torch']}{cure}", same)
+    hint = "" if same else f", but {__version__} here: install the same on both"
+    yield Finding("kdbench there", f"{seen['kdbench']}, torch {seen['torch']}{hint}", same)
     yield _gpus(seen, profile.slurm.gpus_per_node)
 
 
@@ -138,8 +138,8 @@ def _gpus(seen: dict[str, Any], wanted: int) -> Finding:
     if len(seen["gpus"]) == wanted:
         return Finding("GPUs there", told)
     if seen["driver"] or not seen["visible"]:
-        cure = f"{wanted} were asked for: mend [slurm] gpus_per_node, or install a torch for these GPUs"
-        return Finding("GPUs there", f"{told}; {cure}", ok=False)
+        hint = f"{wanted} were asked for: mend [slurm] gpus_per_node, or install a torch for these GPUs"
+        return Finding("GPUs there", f"{told}; {hint}", ok=False)
     return Finding("GPUs there", f"{told}; the node has no GPU driver: runs are trained on its CPU")
 
 
@@ -163,8 +163,8 @@ def _meeting(machine: Machine, profile: Profile) -> Finding:
     if len(met) == profile.work.nodes:
         return Finding("nodes", f"{' and '.join(met[0])} find each other")
     lost = "; ".join(f"{each['node']}: {each['why']}" for each in told if "why" in each)
-    cure = "mend their host names, or [environment] GLOO_SOCKET_IFNAME"
-    return Finding("nodes", f"they do not find each other ({lost or 'they say nothing'}): {cure}", ok=False)
+    hint = "mend their host names, or [environment] GLOO_SOCKET_IFNAME"
+    return Finding("nodes", f"they do not find each other ({lost or 'they say nothing'}): {hint}", ok=False)
 
 
 def _on_nodes(profile: Profile, nodes: int, *words: str) -> list[str]:

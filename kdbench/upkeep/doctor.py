@@ -46,8 +46,8 @@ def _torch(machine: Machine) -> Iterator[Finding]:
     yield Finding("GPUs", ", ".join(names) or "none: runs are trained on the CPU")
     wanted = machine.local.device
     lacking = wanted.startswith("cuda") and not torch.cuda.is_available()
-    cure = "; there is no GPU: set [local] device = 'auto' in benchmark.toml" if lacking else ""
-    yield Finding("device", f"{wanted}{cure}", not lacking)
+    hint = "; there is no GPU: set [local] device = 'auto' in benchmark.toml" if lacking else ""
+    yield Finding("device", f"{wanted}{hint}", not lacking)
     slots = default_slots(machine)
     yield Finding(
         "slots", f"{slots} runs at a time, {machine.local.threads} threads each, {os.cpu_count()} cores"
@@ -69,5 +69,5 @@ def _data(machine: Machine) -> Iterator[Finding]:
     place = where(machine.data_folder)
     yield Finding("data", f"{place.path} ({place.by})")
     for row in list_datasets(place.path):
-        cure = "" if row.state != "missing" else f"; kdbench data fetch {row.name}"
-        yield Finding(row.name, f"{row.state}{cure}")
+        hint = "" if row.state != "missing" else f"; kdbench data fetch {row.name}"
+        yield Finding(row.name, f"{row.state}{hint}")

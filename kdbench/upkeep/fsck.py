@@ -130,11 +130,11 @@ class _Passport(Struct):
 
 def _imported(path: Path) -> str:
     try:
-        passport = msgspec.json.decode(path.with_suffix(".json").read_bytes(), type=_Passport)
+        provenance = msgspec.json.decode(path.with_suffix(".json").read_bytes(), type=_Passport)
         found = digest(path)
     except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         return f"without a valid passport: {error}"
-    said = passport.sha256
+    said = provenance.sha256
     return "" if found == said else f"damaged: its sha256 is {found[:12]}, its passport says {said[:12]!r}"
 
 

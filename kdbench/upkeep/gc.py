@@ -12,7 +12,7 @@ from msgspec import Struct
 from kdbench.errors import UserError
 from kdbench.machine import Machine
 from kdbench.plan.expand import expand, weights_needed
-from kdbench.spec.suites import Form, Suite
+from kdbench.spec.suites import Suite, Variant
 from kdbench.store import lease
 from kdbench.store.records import Index, index
 from kdbench.suite.load import load_suite
@@ -79,10 +79,10 @@ def needed(suites: Iterable[Suite], there: Index) -> dict[str, set[int | str]]:
     runs = [
         run
         for suite in suites
-        for form in get_args(Form)
+        for variant in get_args(Variant)
         for wanted in (None, seeds)
         if wanted is None or wanted
-        for cell in expand(suite, form=form, seeds=wanted)
+        for cell in expand(suite, variant=variant, seeds=wanted)
         for run in cell.runs
     ]
     return weights_needed(runs)

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from msgspec import Struct
 
 from kdbench.spec.results import Failure, Result
-from kdbench.spec.runs import Reading, Run
+from kdbench.spec.runs import ReportEpoch, Run
 from kdbench.spec.suites import Cell, Reference, Row
 from kdbench.spec.verdicts import Check, Verdict, Word
 from kdbench.verdict.counts import by_chance, counts, sentence, tally
@@ -43,9 +43,9 @@ class _Stored(Struct, frozen=True):
     repeats: Mapping[str, Sequence[Result]]
     levels: Mapping[str, Mapping[int, float]]
 
-    def value(self, of: str, reading: Reading) -> float | None:
+    def value(self, of: str, report_epoch: ReportEpoch) -> float | None:
         """The accuracy of a run at a reading; None without a result or if its curve is too short."""
-        return value_at(self.results.get(of), reading)
+        return value_at(self.results.get(of), report_epoch)
 
     def level(self, cell: Cell) -> Mapping[int, float] | None:
         """The levels of the plan of looks that a row's runs are in."""
@@ -197,7 +197,7 @@ def _so_far(have: int, asked: int, levels: Mapping[int, float] | None = None) ->
 
 
 def _check(cell: Cell, stored: _Stored, names: Sequence[str]) -> Check:
-    values = _values(cell, cell.row.reading, stored)
+    values = _values(cell, cell.row.report_epoch, stored)
     gains = _paired(cell, values, stored)
     return Check(
         row=cell.row,
@@ -206,24 +206,24 @@ def _check(cell: Cell, stored: _Stored, names: Sequence[str]) -> Check:
         gain=_gain(cell, values, gains, stored),
         values=values,
         gains=gains,
-        readings=dict(_readings(cell, stored)),
+        report_epochs=dict(_readings(cell, stored)),
         optimism=_optimism(cell, stored),
         same_as=tuple(name for name in names if name != cell.row.name),
         repeats=tuple(_differences(cell, stored)),
     )
 
 
-def _values(cell: Cell, reading: Reading, stored: _Stored) -> dict[int, float]:
+def _values(cell: Cell, report_epoch: ReportEpoch, stored: _Stored) -> dict[int, float]:
     """The accuracies at a reading, by seed."""
-    read = ((run.seed, stored.value(of, reading)) for run, of in _runs(cell))
+    read = ((run.seed, stored.value(of, report_epoch)) for run, of in _runs(cell))
     return {seed: value for seed, value in read if value is not None}
 
 
 def _readings(cell: Cell, stored: _Stored) -> Iterator[tuple[str, float]]:
     """The mean at each reading; a row's own epoch beside the last and the best."""
-    for reading in dict.fromkeys(("last", "best", cell.row.reading)):
-        if values := _values(cell, reading, stored):
-            yield str(reading), mean(list(values.values()))
+    for report_epoch in dict.fromkeys(("last", "best", cell.row.report_epoch)):
+        if values := _values(cell, report_epoch, stored):
+            yield str(report_epoch), mean(list(values.values()))
 
 
 def _differences(cell: Cell, stored: _Stored) -> Iterator[str]:
@@ -268,11 +268,11 @@ def _own_margin(row: Row) -> Iterator[str]:
         yield f"tolerance {row.tolerance.top1:g} (gain {row.tolerance.gain:g}): {row.tolerance.why}"
 
 
-def value_at(result: Result | None, reading: Reading) -> float | None:
+def value_at(result: Result | None, report_epoch: ReportEpoch) -> float | None:
     """The accuracy of a result at a reading; None without a result or if its curve is too short."""
-    if result is None or (isinstance(reading, int) and reading > len(result.curve.top1)):
+    if result is None or (isinstance(report_epoch, int) and report_epoch > len(result.curve.top1)):
         return None
-    return result.curve.at(reading)
+    return result.curve.at(report_epoch)
 
 
 def printed_spread(reference: Reference) -> Spread | None:
@@ -308,7 +308,7 @@ def _paired(cell: Cell, values: Mapping[int, float], stored: _Stored) -> dict[in
     if cell.row.is_baseline or cell.ids == cell.baselines:
         return {}
     pairs = zip(cell.runs, cell.baselines, strict=bool(cell.baselines))
-    read = ((run.seed, stored.value(of, cell.row.reading)) for run, of in pairs if run.seed in values)
+    read = ((run.seed, stored.value(of, cell.row.report_epoch)) for run, of in pairs if run.seed in values)
     return {seed: values[seed] - base for seed, base in read if base is not None}
 
 
@@ -346,7 +346,7 @@ def _absent(cell: Cell, printed: float | None, stored: _Stored) -> Verdict:
 
 
 def _not_run(row: Row, ran: bool) -> str:  # noqa: FBT001 - a sentence of a fact
-    return f"the curve ends before epoch {row.reading}" if ran else "not run yet"
+    return f"the curve ends before epoch {row.report_epoch}" if ran else "not run yet"
 
 
 def _failed_seeds(cell: Cell, stored: _Stored) -> Iterator[str]:

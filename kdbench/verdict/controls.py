@@ -79,7 +79,7 @@ def _check(cell: Cell, controls: Mapping[str, Cell], results: Mapping[str, Resul
 
 def _values(cell: Cell, results: Mapping[str, Result]) -> dict[int, float]:
     there = ((run.seed, results.get(of)) for run, of in zip(cell.runs, cell.ids, strict=True))
-    return {seed: result.curve.at(cell.row.reading) for seed, result in there if result is not None}
+    return {seed: result.curve.at(cell.row.report_epoch) for seed, result in there if result is not None}
 
 
 def _control(name: str, cell: Cell, values: Mapping[int, float], results: Mapping[str, Result]) -> Control:

@@ -72,7 +72,9 @@ def compare(suite: Suite, exact: Cell, inexact: Cell, results: Mapping[str, Resu
     """
     if missing := [name for name in (*exact.ids, *inexact.ids) if name not in results]:
         raise UserError(f"{exact.row.name}: no result of {', '.join(missing)}: see `kdbench check`")
-    a, b = ([results[name].curve.at(exact.row.reading) for name in cell.ids] for cell in (exact, inexact))
+    a, b = (
+        [results[name].curve.at(exact.row.report_epoch) for name in cell.ids] for cell in (exact, inexact)
+    )
     differences = [other - one for one, other in zip(a, b, strict=True)]
     scatter = spread(differences)
     if scatter is None:

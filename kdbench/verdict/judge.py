@@ -10,7 +10,7 @@ from kdbench.machine import Machine, load_machine
 from kdbench.plan.controls import control_cells, load_prober
 from kdbench.plan.selection import Selection, Suites
 from kdbench.spec.results import Result
-from kdbench.spec.runs import Reading, Run
+from kdbench.spec.runs import ReportEpoch, Run
 from kdbench.spec.suites import Cell, Suite
 from kdbench.spec.verdicts import Check
 from kdbench.store.records import Index, index, load_failures, load_repeats, load_results
@@ -43,8 +43,8 @@ def judge(chosen: Selection) -> Judged:
     suites, machine = chosen.load(), load_machine()
     if chosen.auto:
         suites = _as_far_as_stored(suites, machine)
-    if chosen.reading is not None:
-        suites = [(suite, _read_at(cells, chosen.reading)) for suite, cells in suites]
+    if chosen.report_epoch is not None:
+        suites = [(suite, _read_at(cells, chosen.report_epoch)) for suite, cells in suites]
     levels = levels_of(load_looks(machine.results))
     there = index(machine.results)
     checked, results = check_cells(suites, there, levels)
@@ -87,7 +87,7 @@ def check_cells(
     return checked, results
 
 
-def _read_at(cells: Iterable[Cell], reading: Reading) -> tuple[Cell, ...]:
+def _read_at(cells: Iterable[Cell], report_epoch: ReportEpoch) -> tuple[Cell, ...]:
     """The cells at another reading; what is printed of an epoch on the way stays there.
 
     Raises:
@@ -95,10 +95,12 @@ def _read_at(cells: Iterable[Cell], reading: Reading) -> tuple[Cell, ...]:
     """
     cells = tuple(cells)
     longest = max((cell.row.recipe.epochs for cell in cells), default=0)
-    if isinstance(reading, int) and reading > longest:
-        raise UserError(f"--reading {reading}: the rows train at most {longest} epochs")
+    if isinstance(report_epoch, int) and report_epoch > longest:
+        raise UserError(f"--report-epoch {report_epoch}: the rows train at most {longest} epochs")
     return tuple(
-        cell if isinstance(cell.row.reading, int) else replace(cell, row=replace(cell.row, reading=reading))
+        cell
+        if isinstance(cell.row.report_epoch, int)
+        else replace(cell, row=replace(cell.row, report_epoch=report_epoch))
         for cell in cells
     )
 

@@ -12,12 +12,12 @@ from kdbench.verdict.stats import power
 N = TypeVar("N", int, float)
 
 
-def power_table(*, margin: float, off: float, stds: str, seeds: str) -> str:
+def power_table(*, margin: float, difference: float, stds: str, seeds: str) -> str:
     """The probabilities of `reproduced`, in percent, as Markdown: a line for each number of seeds.
 
     Args:
         margin: the tolerance, in percentage points.
-        off: the true difference, in percentage points; the printed mean counts as exact.
+        difference: the true difference, in percentage points; the printed mean counts as exact.
         stds: the true standard deviations of one seed, in points, with commas between.
         seeds: the numbers of seeds, with commas between.
 
@@ -27,13 +27,13 @@ def power_table(*, margin: float, off: float, stds: str, seeds: str) -> str:
     problems: list[str] = []
     if not (isfinite(margin) and margin > 0):
         problems.append(f"--margin {margin}: a tolerance is above 0")
-    if not isfinite(off):
-        problems.append(f"--off {off}: a difference is a finite number")
+    if not isfinite(difference):
+        problems.append(f"--difference {difference}: a difference is a finite number")
     spreads = _numbers("--std", stds, float, 0.0, problems)
     counts = _numbers("--n", seeds, int, 1, problems)
     if problems:
         raise UserError(*problems)
-    body = [[str(n), *(f"{100 * power(off, margin, std, n):.1f}" for std in spreads)] for n in counts]
+    body = [[str(n), *(f"{100 * power(difference, margin, std, n):.1f}" for std in spreads)] for n in counts]
     heads = ["seeds", *(f"{std:g}" for std in spreads)]
     align = ("right",) * len(heads)
     return str(tabulate(body, heads, tablefmt="pipe", colalign=align, disable_numparse=True))

@@ -13,7 +13,8 @@ look to look by numerical integration (Armitage, McPherson and Rowe, J. R. Stati
 
 The levels are used for the p-values of t tests (the significance-level approach: Jennison and Turnbull,
 Group Sequential Methods, 2000, Sec. 4.4). With few seeds that loses something: of 5 % spent on the normal
-scale up to 6.2 % become wrong. So 4 % are spent, and at most 5 % are: tests/verdict/test_sequential.py draws them.
+scale up to 6.2 % become wrong. So 4 % are spent, and at most 5 % are:
+tests/verdict/test_sequential.py draws them.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -172,7 +173,8 @@ def record(results: Path, cells: Iterable[Cell], looks: Looks) -> None:
         name, plan = next(iter(other.items()))
         raise UserError(
             f"{name}{f' and {len(other) - 1} more rows' if len(other) > 1 else ''}: planned for at most "
-            f"{plan.most} seeds, and a plan cannot be changed after the first look; write --most {plan.most}"
+            f"{plan.most} seeds, and a plan cannot be changed after the first look; "
+            f"write --max-seeds {plan.most}"
         )
     for cell in cells:
         if cell.ids and cell.ids[0] not in there:

@@ -137,7 +137,7 @@ def serve(pipe: Connection, machine: Machine, side: str) -> None:
     from importlib import import_module
 
     sides = import_module(SIDES)
-    with sides.world_of(machine) as world:
+    with sides.world_of(machine) as context:
         act: Callable[[], float] | None = None
         while True:
             try:
@@ -145,8 +145,8 @@ def serve(pipe: Connection, machine: Machine, side: str) -> None:
             except EOFError:
                 return
             if case is not None:
-                act = getattr(sides, f"{side}_{case.sort}")(runs_of(case), world)
-            clock = process_time if world.device.type == "cpu" else perf_counter
+                act = getattr(sides, f"{side}_{case.sort}")(runs_of(case), context)
+            clock = process_time if context.device.type == "cpu" else perf_counter
             started = clock()
             value = act()  # type: ignore[misc]
             pipe.send((value, clock() - started))

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from kdbench.spec.runs import Run
-from kdbench.training.world import statistics
+from kdbench.training.context import statistics
 
 WORKERS = {"cpu": 0, "cuda": 4}
 """Of the DataLoader: none where both sides have one core."""

@@ -15,12 +15,12 @@ from kdbench.spec.events import Job
 from kdbench.spec.runs import Run
 from kdbench.training import checkpoint
 from kdbench.training.bench import Prepared, bench_world, lend_teacher
+from kdbench.training.context import TrainingContext
 from kdbench.training.evaluation import evaluate
 from kdbench.training.images import training_views
-from kdbench.training.member import Member
 from kdbench.training.run import train_cohort
-from kdbench.training.teaching import Teaching
-from kdbench.training.world import World
+from kdbench.training.student_run import StudentRun
+from kdbench.training.teacher_batches import TeacherBatches
 from tests.bench import reference_step as reference
 
 Act = Callable[[], float]
@@ -35,64 +35,66 @@ def cut(run: Run) -> Run:
     return replace(run, recipe=replace(run.recipe, train_size=VIEWED, test_size=TESTED))
 
 
-def first_batch(run: Run, world: World) -> tuple[Tensor, Tensor, Tensor]:
+def first_batch(run: Run, context: TrainingContext) -> tuple[Tensor, Tensor, Tensor]:
     """The first views of the run: both sides train on them."""
-    return next(iter(training_views(run, world.dataset(run.dataset), world).epoch(1)))
+    return next(iter(training_views(run, context.dataset(run.dataset), context).epoch(1)))
 
 
-def ours_views(runs: Sequence[Run], world: World) -> Act:
+def ours_views(runs: Sequence[Run], context: TrainingContext) -> Act:
     """An epoch of views."""
     run = cut(runs[0])
-    views = training_views(run, world.dataset(run.dataset), world)
+    views = training_views(run, context.dataset(run.dataset), context)
     return lambda: mean_square(x for x, *_ in views.epoch(1))
 
 
-def usual_views(runs: Sequence[Run], world: World) -> Act:
+def usual_views(runs: Sequence[Run], context: TrainingContext) -> Act:
     """An epoch of the DataLoader."""
-    data = world.dataset(runs[0].dataset)
+    data = context.dataset(runs[0].dataset)
     loader = reference.training_loader(runs[0], data.train_images[:VIEWED], data.train_labels[:VIEWED])
     return lambda: mean_square(x for x, _ in loader)
 
 
-def ours_step(runs: Sequence[Run], world: World) -> Act:
+def ours_step(runs: Sequence[Run], context: TrainingContext) -> Act:
     """One batch, by a cohort of all the runs; the first one's loss."""
-    return cohort_step(runs, world, [first_batch(runs[0], world)])
+    return cohort_step(runs, context, [first_batch(runs[0], context)])
 
 
-def ours_compiled(runs: Sequence[Run], world: World) -> Act:
+def ours_compiled(runs: Sequence[Run], context: TrainingContext) -> Act:
     """The same, compiled: student and teacher."""
-    return ours_step([replace(run, precision="float32-compiled") for run in runs], world)
+    return ours_step([replace(run, precision="float32-compiled") for run in runs], context)
 
 
-def cohort_step(runs: Sequence[Run], world: World, batches: list[tuple[Tensor, Tensor, Tensor]]) -> Act:
+def cohort_step(
+    runs: Sequence[Run], context: TrainingContext, batches: list[tuple[Tensor, Tensor, Tensor]]
+) -> Act:
     """A pass over batches by the members of a cohort."""
-    lend_teacher(runs[0], world)
-    members = [Member(Job(run), world, len(runs)) for run in runs]
-    teaching = Teaching(runs, Prepared(batches), world)
+    lend_teacher(runs[0], context)
+    student_runs = [StudentRun(Job(run), context, len(runs)) for run in runs]
+    teacher_batches = TeacherBatches(runs, Prepared(batches), context)
 
     def act() -> float:
-        for member in members:
-            member.begin(1)
-        for number, lesson in enumerate(teaching.epoch(1)):
-            for member in members:
-                member.step(number, len(teaching), lesson)
-        return float(members[0].losses[0])
+        for student_run in student_runs:
+            student_run.begin(1)
+        for number, batch in enumerate(teacher_batches.epoch(1)):
+            for student_run in student_runs:
+                student_run.step(number, len(teacher_batches), batch)
+        return float(student_runs[0].losses[0])
 
     return act
 
 
-def ours_cached(runs: Sequence[Run], world: World) -> Act:
+def ours_cached(runs: Sequence[Run], context: TrainingContext) -> Act:
     """One batch whose teacher's logits are kept: from the second time on, they are read."""
-    local = replace(world.machine.local, logits_gib=1.0)
-    keeping = dataclasses.replace(world, machine=replace(world.machine, local=local))
+    local = replace(context.machine.local, logits_gib=1.0)
+    keeping = dataclasses.replace(context, machine=replace(context.machine, local=local))
     return ours_step(runs, keeping)
 
 
-def usual_step(runs: Sequence[Run], world: World) -> Act:
+def usual_step(runs: Sequence[Run], context: TrainingContext) -> Act:
     """One batch, by the first run alone."""
     run = runs[0]
-    x, y, _ = first_batch(run, world)
-    student, teacher, optimizer = networks(run, world)
+    x, y, _ = first_batch(run, context)
+    student, teacher, optimizer = networks(run, context)
     student.train()
     loss = reference.kd_loss(run)
     return lambda: reference.step(student, teacher, x, y, loss, optimizer)
@@ -101,39 +103,41 @@ def usual_step(runs: Sequence[Run], world: World) -> Act:
 usual_cached = usual_step
 
 
-def networks(run: Run, world: World) -> tuple[torch.nn.Module, torch.nn.Module, torch.optim.Optimizer]:
+def networks(
+    run: Run, context: TrainingContext
+) -> tuple[torch.nn.Module, torch.nn.Module, torch.optim.Optimizer]:
     """A run's student and teacher with the weights that kdbench's have, and torch's optimizer."""
-    lend_teacher(run, world)
-    teacher = world.teacher(run)
+    lend_teacher(run, context)
+    teacher = context.teacher(run)
     if teacher is None:
         raise ValueError(f"{run.slug} has no teacher")
-    student = reference.usual(world.network(run))
+    student = reference.usual(context.network(run))
     return student, reference.usual(teacher).eval(), reference.sgd(run, student, LR)
 
 
-def ours_evaluate(runs: Sequence[Run], world: World) -> Act:
+def ours_evaluate(runs: Sequence[Run], context: TrainingContext) -> Act:
     """An evaluation."""
     run = cut(runs[0])
-    data, student = world.dataset(run.dataset), world.network(run)
-    return lambda: evaluate(run, student, data, world).loss
+    data, student = context.dataset(run.dataset), context.network(run)
+    return lambda: evaluate(run, student, data, context).loss
 
 
-def usual_evaluate(runs: Sequence[Run], world: World) -> Act:
+def usual_evaluate(runs: Sequence[Run], context: TrainingContext) -> Act:
     """An evaluation, loader and all."""
     run = runs[0]
-    data, student = world.dataset(run.dataset), reference.usual(world.network(run))
+    data, student = context.dataset(run.dataset), reference.usual(context.network(run))
     loader = reference.evaluation_loader(run, data.test_images[:TESTED], data.test_labels[:TESTED])
     return lambda: reference.evaluate(student, loader)[1]
 
 
-def ours_epoch(runs: Sequence[Run], world: World) -> Act:
+def ours_epoch(runs: Sequence[Run], context: TrainingContext) -> Act:
     """Runs of one epoch as a cohort, from nothing to results; the first one's mean loss."""
-    lend_teacher(runs[0], world)
+    lend_teacher(runs[0], context)
 
     def act() -> float:
         for run in runs:
-            checkpoint.forget(world.machine.scratch / "checkpoints" / run.id)
-        ends = {job.run.id: end for job, end in train_cohort([Job(run) for run in runs], world)}
+            checkpoint.forget(context.machine.scratch / "checkpoints" / run.id)
+        ends = {job.run.id: end for job, end in train_cohort([Job(run) for run in runs], context)}
         first = ends[runs[0].id]
         if isinstance(first, Exception):
             raise first
@@ -142,16 +146,16 @@ def ours_epoch(runs: Sequence[Run], world: World) -> Act:
     return act
 
 
-def usual_epoch(runs: Sequence[Run], world: World) -> Act:
+def usual_epoch(runs: Sequence[Run], context: TrainingContext) -> Act:
     """One run of one epoch."""
-    run, data = runs[0], world.dataset(runs[0].dataset)
+    run, data = runs[0], context.dataset(runs[0].dataset)
     train, test = run.recipe.train_size, run.recipe.test_size
-    device = world.device.type
+    device = context.device.type
     loader = reference.training_loader(run, *some(data.train_images, data.train_labels, train), device)
     tests = reference.evaluation_loader(run, *some(data.test_images, data.test_labels, test), device)
 
     def act() -> float:
-        student, teacher, optimizer = networks(run, world)
+        student, teacher, optimizer = networks(run, context)
         loss = reference.train_epoch(student, teacher, loader, reference.kd_loss(run), optimizer)
         reference.evaluate(student, tests)
         return loss

@@ -15,8 +15,9 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from kdbench.machine import Local, Machine
 from tests.bench import ratios
+from tests.support.places import ROOT
 
-ACCEPTED = ratios.ROOT / "results" / "bench" / "accepted.json"
+ACCEPTED = ROOT / "results" / "bench" / "accepted.json"
 LOSS = 0.15
 """How much of the accepted ratio may be lost."""
 ROUNDS = 5
@@ -26,10 +27,10 @@ TRACKED = [
 
 
 @pytest.fixture(scope="module")
-def world() -> Iterator[object]:
+def context() -> Iterator[object]:
     from tests.bench import sides
 
-    with sides.world_of(Machine(root=str(ratios.ROOT), local=Local(device="cpu"))) as opened:
+    with sides.world_of(Machine(root=str(ROOT), local=Local(device="cpu"))) as opened:
         yield opened
 
 
@@ -43,8 +44,8 @@ def test_speed_is_that_of_the_last_accepted_run(
         pytest.skip("a measurement: make bench")
     from tests.bench import sides
 
-    world, runs, usual = request.getfixturevalue("world"), ratios.runs_of(case), []
-    ours, theirs = (getattr(sides, f"{side}_{case.sort}")(runs, world) for side in ("ours", "usual"))
+    context, runs, usual = request.getfixturevalue("world"), ratios.runs_of(case), []
+    ours, theirs = (getattr(sides, f"{side}_{case.sort}")(runs, context) for side in ("ours", "usual"))
 
     def take_turns() -> None:
         started = process_time()

@@ -57,7 +57,7 @@ def test_option_that_sbatch_does_not_have(project: Path) -> None:
 
 
 def test_options_of_local_runs(project: Path) -> None:
-    assert "--on local" in refused("run", SUITE, "--on", "slurm:some", "--again")
+    assert "--on local" in refused("run", SUITE, "--on", "slurm:some", "--rerun")
     assert not (project / ".kdbench").exists()
 
 

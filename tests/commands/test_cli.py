@@ -479,27 +479,29 @@ def curve(project: Path, path: Path, values: Mapping[str, tuple[float, float, fl
 def test_reading_changes_the_verdict_and_trains_nothing(kdbench: Command, project: Path) -> None:
     curve(project, project / "suites" / "small.toml", {"1.base/digits_mlp": (80.0, 90.0, 70.0)})
     words = [
-        kdbench("check", "suites/small", "--json", *reading).json[0]["top1"]["word"]
-        for reading in ([], ["--reading", "best"], ["--reading", "2"], ["--reading", "1"])
+        kdbench("check", "suites/small", "--json", *report_epoch).json[0]["top1"]["word"]
+        for report_epoch in ([], ["--report-epoch", "best"], ["--report-epoch", "2"], ["--report-epoch", "1"])
     ]
     assert words == ["below", "reproduced", "reproduced", "below"]
 
 
 def test_reading_stands_in_the_command_of_the_report(kdbench: Command) -> None:
-    report = kdbench("report", "suites/small", "--reading", "best", "--holm").out
-    assert "kdbench run suites/small --reading best --holm" in report
+    report = kdbench("report", "suites/small", "--report-epoch", "best", "--holm").out
+    assert "kdbench run suites/small --report-epoch best --holm" in report
 
 
 def test_reading_leaves_an_epoch_that_is_printed(kdbench: Command, project: Path) -> None:
-    path = write_suite(project, change(("top1 = 90.0", "top1 = 80.0, reading = 1")))
+    path = write_suite(project, change(("top1 = 90.0", "top1 = 80.0, report_epoch = 1")))
     curve(project, path, {"1.base/digits_mlp@1": (80.0, 90.0, 70.0)})
-    check = kdbench("check", "suites/small", "--reading", "best", "--json", "--rows", "*@1").json[0]
+    check = kdbench("check", "suites/small", "--report-epoch", "best", "--json", "--rows", "*@1").json[0]
     assert check["top1"]["word"] == "reproduced"
 
 
-@pytest.mark.parametrize(("reading", "said"), [("0", "an epoch from 1"), ("4", "train at most 3 epochs")])
-def test_reading_that_no_curve_has_is_refused(kdbench: Command, reading: str, said: str) -> None:
-    done = kdbench("check", "suites/small", "--reading", reading)
+@pytest.mark.parametrize(
+    ("report_epoch", "said"), [("0", "an epoch from 1"), ("4", "train at most 3 epochs")]
+)
+def test_reading_that_no_curve_has_is_refused(kdbench: Command, report_epoch: str, said: str) -> None:
+    done = kdbench("check", "suites/small", "--report-epoch", report_epoch)
     assert (done.code, said in done.err) == (2, True)
 
 
@@ -521,7 +523,7 @@ def test_check_of_auto_seeds_takes_all_that_are_stored(kdbench: Command, project
     assert check["top1"]["n"] == 4
 
 
-@pytest.mark.parametrize("words", [["--on", "slurm"], ["--again"]])
+@pytest.mark.parametrize("words", [["--on", "slurm"], ["--rerun"]])
 def test_auto_seeds_are_refused_where_they_make_no_sense(kdbench: Command, words: list[str]) -> None:
     done = kdbench("run", "suites/small", "--seeds", "auto", *words)
     assert (done.code, "--seeds auto" in done.err) == (2, True)
@@ -530,8 +532,8 @@ def test_auto_seeds_are_refused_where_they_make_no_sense(kdbench: Command, words
 def test_attribute_says_what_is_missing_and_what_each_delta_explains(kdbench: Command, project: Path) -> None:
     assert "6 runs missing" in kdbench("attribute", f"small/{KD}").out
     path = project / "suites" / "small.toml"
-    for form, top1 in (("printed", 91.0), ("released", 92.5)):
-        for cell in expand(load_suite(path), form=form, rows=KD):  # type: ignore[arg-type]
+    for variant, top1 in (("printed", 91.0), ("released", 92.5)):
+        for cell in expand(load_suite(path), variant=variant, rows=KD):  # type: ignore[arg-type]
             for run in cell.runs:
                 save_result(project / "results", make_result(run, top1, top1, top1))
     done = kdbench("attribute", f"small/{KD}", "--json")

@@ -1,4 +1,4 @@
-"""compare, history and --part on a throw-away project."""
+"""compare, history and --shard on a throw-away project."""
 
 import subprocess
 from pathlib import Path
@@ -127,16 +127,16 @@ def test_history_of_nothing_says_so(kdbench: Command) -> None:
 
 
 def test_parts_are_all_rows_once(kdbench: Command) -> None:
-    parts = [kdbench("list", "rows", SMALL, "--part", f"{k}/2", "--json").json for k in (1, 2)]
+    parts = [kdbench("list", "rows", SMALL, "--shard", f"{k}/2", "--json").json for k in (1, 2)]
     assert sorted(row["name"] for rows in parts for row in rows) == sorted(AS_PRINTED)
     assert [len(rows) for rows in parts] == [2, 1]
 
 
 def test_part_stands_in_the_reports_command(kdbench: Command) -> None:
-    assert "kdbench run suites/small --part 2/3" in kdbench("report", SMALL, "--part", "2/3").out
+    assert "kdbench run suites/small --shard 2/3" in kdbench("report", SMALL, "--shard", "2/3").out
 
 
 @pytest.mark.parametrize("text", ["0/3", "4/3", "3", "a/b", "1/0", "1/999999"])
 def test_bad_part_is_one_error(kdbench: Command, text: str) -> None:
-    done = kdbench("plan", SMALL, "--part", text)
-    assert (done.code, done.out, done.err.startswith("error: --part ")) == (2, "", True)
+    done = kdbench("plan", SMALL, "--shard", text)
+    assert (done.code, done.out, done.err.startswith("error: --shard ")) == (2, "", True)

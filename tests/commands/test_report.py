@@ -50,8 +50,8 @@ def test_report_of_an_unknown_suffix_is_refused_before_anything_is_read(kdbench:
     [
         ["--format", "pdf"],
         ["--summary", "--format", "html"],
-        ["--into", "a", "-o", "b"],
-        ["--ages", "-o", "a.html"],
+        ["--update", "a", "-o", "b"],
+        ["--with-ages", "-o", "a.html"],
     ],
 )
 def test_report_of_contradicting_options_is_bad_usage(

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from kdbench.cost.bill import describe_bill, hours, make_bill, savings
 from kdbench.cost.counts import Work
+from kdbench.cost.estimate import describe_bill, hours, make_bill, savings
 from kdbench.cost.speeds import (
     Attainable,
     Measured,

@@ -114,11 +114,11 @@ def test_download_tells_what_each_mirror_gave(server: Server, tmp_path: Path) ->
     server.files["/wrong"] = b"another file"
     with pytest.raises(UserError) as error:
         bring(server, tmp_path / "a", "/missing", "/wrong")
-    first, missing, wrong, cure = error.value.problems
+    first, missing, wrong, hint = error.value.problems
     assert checksum(CONTENT) in first
     assert missing.endswith("/missing: HTTP 404 Not Found")
     assert f"sent 12 bytes with md5 {checksum(b'another file')}" in wrong
-    assert "by hand, or name a mirror" in cure
+    assert "by hand, or name a mirror" in hint
     assert list(tmp_path.iterdir()) == []
 
 

@@ -18,8 +18,8 @@ from kdbench.data.neighbours import CUB200
 from kdbench.data.packed import Dataset, open_dataset, source_digest
 from kdbench.data.shards import SIDE
 from kdbench.errors import UserError
-from tests import archives
 from tests.conftest import Command
+from tests.support import archives
 from tests.support.server import Server
 
 FETCHED = ("tinyimagenet", "cub200", "cars")
@@ -131,9 +131,9 @@ def test_packed_data_open_again_without_their_sources(published: Published, name
     for path in published.place.iterdir():
         if path.name in published.files.get(name, {}) or path.name == "imagenet":
             path.rename(path.with_name(f"gone {path.name}"))
-    again = open_dataset(name, published.place, offline=True)
-    assert (again.content, again.names) == (first.content, first.names)
-    assert all(map(np.array_equal, first.test_images, again.test_images))
+    rerun = open_dataset(name, published.place, offline=True)
+    assert (rerun.content, rerun.names) == (first.content, first.names)
+    assert all(map(np.array_equal, first.test_images, rerun.test_images))
 
 
 @pytest.mark.parametrize("name", ALL)

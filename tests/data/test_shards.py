@@ -79,17 +79,17 @@ def test_packing_goes_on_after_the_last_whole_shard(folder: Path) -> None:
     files[1].unlink()
     files[2].write_bytes(files[2].read_bytes()[:-1000])
     before = files[0].stat().st_mtime_ns
-    again = pack(folder)
+    rerun = pack(folder)
     assert files[0].stat().st_mtime_ns == before
-    assert all(np.array_equal(first[name], again[name]) for name in first)
+    assert all(np.array_equal(first[name], rerun[name]) for name in first)
 
 
 def test_shard_of_other_files_is_made_again(folder: Path) -> None:
     first = pack(folder)
     noise(300, 220, 9).save(folder / "1.png")
-    again = pack(folder)
-    assert first["train_sizes"][1].tolist() != again["train_sizes"][1].tolist() == [256, 349]
-    same = [np.array_equal(a, b) for a, b in zip(first["train_shards"], again["train_shards"], strict=True)]
+    rerun = pack(folder)
+    assert first["train_sizes"][1].tolist() != rerun["train_sizes"][1].tolist() == [256, 349]
+    same = [np.array_equal(a, b) for a, b in zip(first["train_shards"], rerun["train_shards"], strict=True)]
     assert same == [False, True, True]
 
 

@@ -27,17 +27,17 @@ SMALL = "suites/small"
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project whose runs were trained, seconds in all."""
+    from kdbench.training.context import open_context
     from kdbench.training.run import train
-    from kdbench.training.world import open_world
 
     folder = tmp_path_factory.mktemp("trained")
     suite = make_project(folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("KDBENCH_DATA", str(folder / "data"))
-        world = open_world(load_machine())
+        context = open_context(load_machine())
         for run in make_plan(expand(load_suite(suite), seeds=[0])):
-            save_result(world.machine.results, train(run, world))
+            save_result(context.machine.results, train(run, context))
     return folder
 
 
@@ -238,7 +238,7 @@ def test_bundle_of_nothing_is_an_error(kdbench: Command, tmp_path: Path) -> None
 
 def test_manifest_keeps_all_that_chooses_rows() -> None:
     chosen = Selection(
-        suites=(), rows="a*", seeds=(1,), form="printed", part=(2, 3), settings={"epochs": 2}, smoke=True,
+        suites=(), rows="a*", seeds=(1,), variant="printed", part=(2, 3), settings={"epochs": 2}, smoke=True,
         precision="bf16",
     )  # fmt: skip
     assert manifest_of(chosen, [], {}).selection(Path()) == chosen

@@ -81,7 +81,7 @@ def test_side_without_results_is_missing_or_new() -> None:
 
 
 def test_measured_side_takes_the_rows_reading() -> None:
-    cell = make_cell(make_row(reading=1), seeds=[0, 1])
+    cell = make_cell(make_row(report_epoch=1), seeds=[0, 1])
     results = {experiment(run): make_result(run, 50.0 + run.seed, 60.0) for run in cell.runs}
     assert measured_side(cell, results).values == {0: 50.0, 1: 51.0}
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from kdbench.training.world import World
-from tests.support.faults.project import make_world
+from kdbench.training.context import TrainingContext
+from tests.support.faults.project import make_context
 
 
 @pytest.fixture(scope="module")
@@ -16,7 +16,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def world(tmp_path: Path, data: Path) -> Iterator[World]:
+def context(tmp_path: Path, data: Path) -> Iterator[TrainingContext]:
     before = torch.get_deterministic_debug_mode()
-    yield make_world(tmp_path, data)
+    yield make_context(tmp_path, data)
     torch.set_deterministic_debug_mode(before)

@@ -26,9 +26,9 @@ def refused(archive: bytes, folder: Path) -> str:
 
 def header(name: str, size: int, kind: bytes = tarfile.REGTYPE) -> bytes:
     """The head of a member, whatever follows it."""
-    member = tarfile.TarInfo(name)
-    member.size, member.type = size, kind
-    return member.tobuf(tarfile.GNU_FORMAT)
+    student_run = tarfile.TarInfo(name)
+    student_run.size, student_run.type = size, kind
+    return student_run.tobuf(tarfile.GNU_FORMAT)
 
 
 @pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME])
@@ -64,18 +64,18 @@ def test_more_members_than_any_data_set_has_are_refused(
 
 def test_member_with_a_null_byte_in_its_name_is_refused(tmp_path: Path) -> None:
     """Found by fuzzing: an extended header may put one there."""
-    member = tarfile.TarInfo("train")
-    member.pax_headers = {"path": "tr\0ain"}
-    content = member.tobuf(tarfile.PAX_FORMAT)
+    student_run = tarfile.TarInfo("train")
+    student_run.pax_headers = {"path": "tr\0ain"}
+    content = student_run.tobuf(tarfile.PAX_FORMAT)
     assert "has a null byte in its name" in refused(gzip.compress(content + bytes(1024)), tmp_path)
 
 
 def test_archive_within_its_bound_is_unpacked(tmp_path: Path) -> None:
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w:gz") as tar:
-        member = tarfile.TarInfo("train")
-        member.size = LIMIT
-        tar.addfile(member, io.BytesIO(bytes(LIMIT)))
+        student_run = tarfile.TarInfo("train")
+        student_run.size = LIMIT
+        tar.addfile(student_run, io.BytesIO(bytes(LIMIT)))
     (tmp_path / "a.tar.gz").write_bytes(stream.getvalue())
     extract(tmp_path / "a.tar.gz", tmp_path, {"train": md5(bytes(LIMIT)).hexdigest()}, limit=LIMIT)  # noqa: S324
     assert (tmp_path / "train").stat().st_size == LIMIT

@@ -14,18 +14,18 @@ from kdbench.spec.events import Event, Update
 from kdbench.spec.results import RESULT_SCHEMA
 from kdbench.store import mounts
 from kdbench.store.records import check_writable, index, load_failure, load_result
-from kdbench.training.world import World
-from tests.support.faults.project import digits, epochs, events, failure, make_world, numbers
+from kdbench.training.context import TrainingContext
+from tests.support.faults.project import digits, epochs, events, failure, make_context, numbers
 
 FULL = "No space left on device; make room, and run it again: what is finished is kept"
 RUN = digits()
 
 
 @pytest.fixture
-def truth(tmp_path: Path, data: Path, world: World) -> tuple[object, ...]:
+def truth(tmp_path: Path, data: Path, context: TrainingContext) -> tuple[object, ...]:
     """What the run gives undisturbed."""
-    assert world.device.type == "cpu"
-    return numbers(events(make_world(tmp_path / "undisturbed", data), RUN))
+    assert context.device.type == "cpu"
+    return numbers(events(make_context(tmp_path / "undisturbed", data), RUN))
 
 
 @contextmanager
@@ -62,50 +62,50 @@ def at(epoch: int, act: Callable[[], object]) -> Callable[[Event], None]:
     return look
 
 
-def test_disk_full_while_writing_a_checkpoint(world: World, truth: tuple[object, ...]) -> None:
-    with small_disk(world.machine.scratch) as disk:
-        told = failure(events(world, RUN, at(2, lambda: fill(disk))))
+def test_disk_full_while_writing_a_checkpoint(context: TrainingContext, truth: tuple[object, ...]) -> None:
+    with small_disk(context.machine.scratch) as disk:
+        told = failure(events(context, RUN, at(2, lambda: fill(disk))))
         assert told.failure.cause.split(".safetensors: ")[1].startswith(f"cannot be written: {FULL}")
-        assert load_failure(index(world.machine.results).failures[RUN.id]).cause == told.failure.cause
+        assert load_failure(index(context.machine.results).failures[RUN.id]).cause == told.failure.cause
         (disk / "filler").unlink()
-        again = events(world, RUN)
-        assert (epochs(again), numbers(again)) == ([3, 4], truth)
+        rerun = events(context, RUN)
+        assert (epochs(rerun), numbers(rerun)) == ([3, 4], truth)
 
 
-def test_disk_full_while_writing_a_result(world: World, truth: tuple[object, ...]) -> None:
-    with small_disk(world.machine.results) as disk:
-        told = failure(events(world, RUN, at(4, lambda: fill(disk))))
+def test_disk_full_while_writing_a_result(context: TrainingContext, truth: tuple[object, ...]) -> None:
+    with small_disk(context.machine.results) as disk:
+        told = failure(events(context, RUN, at(4, lambda: fill(disk))))
         assert f"{RUN.id}.json: cannot be written: {FULL}" in told.failure.cause
         assert Path(told.failure.log).read_text("utf-8").startswith("Traceback")
         (disk / "filler").unlink()
-        again = events(world, RUN)
-        assert (epochs(again), numbers(again)) == ([], truth)
+        rerun = events(context, RUN)
+        assert (epochs(rerun), numbers(rerun)) == ([], truth)
 
 
-def test_disk_full_while_writing_a_log(world: World) -> None:
+def test_disk_full_while_writing_a_log(context: TrainingContext) -> None:
     """The cause is kept all the same, and names no log that is not there."""
-    logs = [world.machine.results / "digits" / "logs", world.machine.scratch / "logs"]
+    logs = [context.machine.results / "digits" / "logs", context.machine.scratch / "logs"]
     with small_disk(logs[0]) as beside, small_disk(logs[1]) as elsewhere:
         fill(beside)
         fill(elsewhere)
-        told = failure(events(world, digits(lr=1e30))).failure
+        told = failure(events(context, digits(lr=1e30))).failure
     assert told.cause == "diverged at epoch 1, step 2: the loss is nan (its log could be written nowhere)"
     assert told.log == ""
 
 
-def test_results_that_are_read_only(world: World, truth: tuple[object, ...]) -> None:
-    with small_disk(world.machine.results) as disk:
+def test_results_that_are_read_only(context: TrainingContext, truth: tuple[object, ...]) -> None:
+    with small_disk(context.machine.results) as disk:
 
         def turn(how: str) -> None:
             subprocess.run(["mount", "-o", f"remount,{how}", str(disk)], check=True)
 
-        told = failure(events(world, RUN, at(2, lambda: turn("ro"))))
+        told = failure(events(context, RUN, at(2, lambda: turn("ro"))))
         assert "cannot be written: Read-only file system" in told.failure.cause
         with pytest.raises(UserError, match="cannot be written: Read-only file system"):
-            check_writable(world.machine.results)
+            check_writable(context.machine.results)
         turn("rw")
-        again = events(world, RUN)
-        assert (epochs(again), numbers(again)) == ([], truth)
+        rerun = events(context, RUN)
+        assert (epochs(rerun), numbers(rerun)) == ([], truth)
 
 
 def away(folder: Path, seconds: float, *, hidden: bool) -> None:
@@ -127,29 +127,34 @@ def away(folder: Path, seconds: float, *, hidden: bool) -> None:
 @pytest.mark.parametrize("hidden", [False, True], ids=["gone", "hidden"])
 @pytest.mark.parametrize("what", ["results", "scratch"])
 def test_folder_that_is_gone_for_a_while(
-    world: World, truth: tuple[object, ...], monkeypatch: pytest.MonkeyPatch, what: str, *, hidden: bool
+    context: TrainingContext,
+    truth: tuple[object, ...],
+    monkeypatch: pytest.MonkeyPatch,
+    what: str,
+    *,
+    hidden: bool,
 ) -> None:
     monkeypatch.setattr(mounts, "LOOK", 0.02)
-    folder = Path(world.machine.root, what)
+    folder = Path(context.machine.root, what)
     epoch = 4 if what == "results" else 2
-    told = events(world, RUN, at(epoch, lambda: away(folder, 0.5, hidden=hidden)))
+    told = events(context, RUN, at(epoch, lambda: away(folder, 0.5, hidden=hidden)))
     assert (epochs(told), numbers(told)) == ([1, 2, 3, 4], truth)
-    assert load_result(index(world.machine.results).results[RUN.id]).schema == RESULT_SCHEMA
+    assert load_result(index(context.machine.results).results[RUN.id]).schema == RESULT_SCHEMA
 
 
-def test_folder_that_does_not_come_back(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folder_that_does_not_come_back(context: TrainingContext, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mounts, "LOOK", 0.02)
     monkeypatch.setattr(mounts, "PATIENCE", 0.2)
-    folder = world.machine.results
-    told = failure(events(world, RUN, at(4, lambda: folder.rename(folder.with_name("away")))))
+    folder = context.machine.results
+    told = failure(events(context, RUN, at(4, lambda: folder.rename(folder.with_name("away")))))
     assert told.failure.cause == f"{folder}: the folder has been gone for 0 seconds"
     folder.with_name("away").rename(folder)
-    assert epochs(events(world, RUN)) == []
+    assert epochs(events(context, RUN)) == []
 
 
 @pytest.mark.parametrize("jump", [-1e9, 1e9], ids=["back", "forward"])
 def test_clock_that_jumps(
-    world: World, truth: tuple[object, ...], monkeypatch: pytest.MonkeyPatch, jump: float
+    context: TrainingContext, truth: tuple[object, ...], monkeypatch: pytest.MonkeyPatch, jump: float
 ) -> None:
     """The time of day jumps at each look at it: no number, and no duration, comes from it."""
     import time
@@ -162,7 +167,7 @@ def test_clock_that_jumps(
         return now
 
     monkeypatch.setattr(time, "time", jumping)
-    told = events(world, RUN)
+    told = events(context, RUN)
     assert numbers(told) == truth
-    result = load_result(index(world.machine.results).results[RUN.id])
+    result = load_result(index(context.machine.results).results[RUN.id])
     assert 0 < result.seconds < 60

@@ -17,9 +17,9 @@ from kdbench.spec.results import RESULT_SCHEMA
 from kdbench.spec.runs import PROTOCOL, Teacher
 from kdbench.store.records import UPGRADES, Content, digest, index, load_result, save_result, weights_file
 from kdbench.training.checkpoint import checkpoints
+from kdbench.training.context import TrainingContext, environment, open_context
 from kdbench.training.fingerprint import compute
 from kdbench.training.job import do
-from kdbench.training.world import World, environment, open_world
 from tests.support.build import KD, make_result, make_run
 from tests.support.faults.pins import PINS, SUITES, ids
 from tests.support.faults.project import digits, epochs, events, failure, numbers
@@ -37,9 +37,9 @@ def flip(path: Path) -> None:
     path.write_bytes(content)
 
 
-def teacher_file(world: World) -> Path:
+def teacher_file(context: TrainingContext) -> Path:
     """The weights that teach."""
-    path = weights_file(world.machine.scratch, TEACHER.id, 4)
+    path = weights_file(context.machine.scratch, TEACHER.id, 4)
     assert path is not None
     return path
 
@@ -125,99 +125,101 @@ def test_ids_of_a_sample_of_every_suite_are_pinned(path: Path) -> None:
 # Teachers.
 
 
-def test_teacher_whose_weights_are_not_those_of_its_result_is_refused_by_name(world: World) -> None:
+def test_teacher_whose_weights_are_not_those_of_its_result_is_refused_by_name(
+    context: TrainingContext,
+) -> None:
     """Whole, with the digest of its content in its name, but not what was trained."""
-    events(world, TEACHER)
-    path = teacher_file(world)
+    events(context, TEACHER)
+    path = teacher_file(context)
     recorded = path.name.split(".")[1]
     flip(path)
     path = path.rename(path.with_name(f"4.{digest(path)}.safetensors"))
-    cause = failure(events(world, STUDENT)).failure.cause
+    cause = failure(events(context, STUDENT)).failure.cause
     assert cause.startswith(f"{path}: refused, the result of digits_mlp-ce (run {TEACHER.id}) records other ")
     assert recorded[:12] in cause
 
 
-def test_teacher_with_a_flipped_bit_is_refused_and_trained_again(world: World) -> None:
-    events(world, TEACHER)
-    before = teacher_file(world)
+def test_teacher_with_a_flipped_bit_is_refused_and_trained_again(context: TrainingContext) -> None:
+    events(context, TEACHER)
+    before = teacher_file(context)
     flip(before)
-    cause = failure(events(world, STUDENT)).failure.cause
+    cause = failure(events(context, STUDENT)).failure.cause
     assert cause.startswith(f"the weights of digits_mlp-ce (run {TEACHER.id}, epoch 4) are not in ")
     assert not before.exists()
-    do([Job(TEACHER, (4,))], world, lambda _: None)
-    assert teacher_file(world) == before
-    assert epochs(events(world, STUDENT)) == [1, 2, 3, 4]
+    do([Job(TEACHER, (4,))], context, lambda _: None)
+    assert teacher_file(context) == before
+    assert epochs(events(context, STUDENT)) == [1, 2, 3, 4]
 
 
 # Checkpoints.
 
 
-def test_checkpoint_of_another_run_is_not_gone_on_from(world: World) -> None:
+def test_checkpoint_of_another_run_is_not_gone_on_from(context: TrainingContext) -> None:
     """Of the same network, so that it would fit."""
     other, run = digits(lr=0.01), digits()
     with pytest.raises(Stop):
-        events(world, other, stop_after(2))
-    folder = world.machine.scratch / "checkpoints"
+        events(context, other, stop_after(2))
+    folder = context.machine.scratch / "checkpoints"
     shutil.copytree(folder / other.id, folder / run.id)
-    assert epochs(events(world, run)) == [1, 2, 3, 4]
+    assert epochs(events(context, run)) == [1, 2, 3, 4]
 
 
-def test_checkpoint_of_another_teacher_is_not_gone_on_from(world: World) -> None:
+def test_checkpoint_of_another_teacher_is_not_gone_on_from(context: TrainingContext) -> None:
     """A teacher that was trained again elsewhere may have other weights: no curve has two teachers."""
-    events(world, TEACHER)
+    events(context, TEACHER)
     with pytest.raises(Stop):
-        events(world, STUDENT, stop_after(2))
-    path, result = teacher_file(world), index(world.machine.results).results[TEACHER.id]
+        events(context, STUDENT, stop_after(2))
+    path, result = teacher_file(context), index(context.machine.results).results[TEACHER.id]
     before = path.name.split(".")[1]
     flip(path)
     after = digest(path)
     path.rename(path.with_name(f"4.{after}.safetensors"))
     result.write_text(result.read_text("utf-8").replace(before, after), encoding="utf-8")
-    told = events(world, STUDENT)
+    told = events(context, STUDENT)
     assert epochs(told) == [1, 2, 3, 4]
-    assert load_result(index(world.machine.results).results[STUDENT.id]).environment["teacher"] == after
+    assert load_result(index(context.machine.results).results[STUDENT.id]).environment["teacher"] == after
 
 
-def test_checkpoint_that_names_a_way_out_of_its_folder_is_not_gone_on_from(world: World) -> None:
+def test_checkpoint_that_names_a_way_out_of_its_folder_is_not_gone_on_from(context: TrainingContext) -> None:
     """Whole by its digest: a stranger's."""
     run = digits()
     with pytest.raises(Stop):
-        events(world, run, stop_after(2))
-    [newest, _] = checkpoints(world.machine.scratch / "checkpoints" / run.id)
+        events(context, run, stop_after(2))
+    [newest, _] = checkpoints(context.machine.scratch / "checkpoints" / run.id)
     content = newest.read_bytes().replace(b'\\"best\\"', b'\\"../b\\"')
     newest.unlink()
     newest.with_name(f"2.{sha256(content).hexdigest()}.safetensors").write_bytes(content)
-    assert epochs(events(world, run)) == [2, 3, 4]
+    assert epochs(events(context, run)) == [2, 3, 4]
 
 
 # Determinism on record.
 
 
-def test_fingerprint_is_the_same_twice_and_another_with_another_seed(world: World) -> None:
-    first, second = (compute(STUDENT, world.machine, 5, deterministic=False)[0] for _ in range(2))
-    other = compute(replace(STUDENT, seed=1), world.machine, 5, deterministic=False)[0]
+def test_fingerprint_is_the_same_twice_and_another_with_another_seed(context: TrainingContext) -> None:
+    first, second = (compute(STUDENT, context.machine, 5, deterministic=False)[0] for _ in range(2))
+    other = compute(replace(STUDENT, seed=1), context.machine, 5, deterministic=False)[0]
     assert first == second != other
 
 
-def test_fingerprint_goes_on_beyond_an_epoch(world: World) -> None:
+def test_fingerprint_goes_on_beyond_an_epoch(context: TrainingContext) -> None:
     """Two batches an epoch."""
-    found = {compute(TEACHER, world.machine, steps, deterministic=False)[0] for steps in (2, 3, 4, 5)}
+    found = {compute(TEACHER, context.machine, steps, deterministic=False)[0] for steps in (2, 3, 4, 5)}
     assert len(found) == 4
 
 
-def test_fingerprint_of_all_steps_is_the_run(world: World) -> None:
+def test_fingerprint_of_all_steps_is_the_run(context: TrainingContext) -> None:
     """The weights that the whole run ends with: it computes what training computes."""
-    told = events(world, TEACHER)
-    assert compute(TEACHER, world.machine, 8, deterministic=False)[0] == dict(numbers(told)[3])["4"]  # type: ignore[call-overload]
+    told = events(context, TEACHER)
+    assert compute(TEACHER, context.machine, 8, deterministic=False)[0] == dict(numbers(told)[3])["4"]  # type: ignore[call-overload]
 
 
-def test_fingerprint_leaves_no_trace(world: World) -> None:
-    compute(STUDENT, world.machine, 2, deterministic=False)
-    assert not Path(world.machine.root, "scratch").exists()
+def test_fingerprint_leaves_no_trace(context: TrainingContext) -> None:
+    compute(STUDENT, context.machine, 2, deterministic=False)
+    assert not Path(context.machine.root, "scratch").exists()
 
 
-def test_record_says_deterministic_on_the_cpu(world: World) -> None:
-    assert environment(world)["deterministic"] is True
+def test_record_says_deterministic_on_the_cpu(context: TrainingContext) -> None:
+    assert environment(context)["deterministic"] is True
 
 
 @pytest.mark.gpu
@@ -226,6 +228,6 @@ def test_record_says_whether_a_gpu_was_deterministic(tmp_path: Path, *, wanted: 
     before = torch.get_deterministic_debug_mode()
     torch.set_deterministic_debug_mode("default")
     local = Local(device="cuda", deterministic=wanted)
-    opened = open_world(Machine(local=local, folders=Folders(), root=str(tmp_path)))
+    opened = open_context(Machine(local=local, folders=Folders(), root=str(tmp_path)))
     assert environment(opened)["deterministic"] is wanted
     torch.set_deterministic_debug_mode(before)

@@ -174,8 +174,8 @@ def test_owner_that_was_thought_dead_notices(
         with pytest.raises(LostError, match="another process trains it now"):
             late.check()
     late.give_back()
-    with held(tmp_path) as again:
-        assert again.number == 3
+    with held(tmp_path) as rerun:
+        assert rerun.number == 3
 
 
 def test_owner_whose_folder_was_removed_notices(tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ import pytest
 from torch import Tensor
 
 from kdbench.data.boxes import Framing, centre
-from kdbench.training.world import World
-from tests.support.faults.project import digits, epochs, events, failure, make_world, numbers
+from kdbench.training.context import TrainingContext
+from tests.support.faults.project import digits, epochs, events, failure, make_context, numbers
 
 RUN = digits(size=8, flip=True)
 VIEWS = 64
@@ -16,7 +16,7 @@ VIEWS = 64
 
 
 def test_loader_that_dies_is_the_failure_of_its_run_and_the_next_try_goes_on(
-    world: World, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    context: TrainingContext, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looked = count(1)
 
@@ -26,9 +26,9 @@ def test_loader_that_dies_is_the_failure_of_its_run_and_the_next_try_goes_on(
         return centre(image, framing)
 
     monkeypatch.setattr("kdbench.data.crops.centre", breaks)
-    told = events(world, RUN)
+    told = events(context, RUN)
     assert "a bad disk" in failure(told).failure.cause
     monkeypatch.undo()
-    again = events(world, RUN)
-    assert (epochs(told), epochs(again)) == ([1], [2, 3, 4])
-    assert numbers(again) == numbers(events(make_world(tmp_path / "undisturbed", data), RUN))
+    rerun = events(context, RUN)
+    assert (epochs(told), epochs(rerun)) == ([1], [2, 3, 4])
+    assert numbers(rerun) == numbers(events(make_context(tmp_path / "undisturbed", data), RUN))

@@ -15,9 +15,8 @@ from kdbench.spec.runs import Run
 from kdbench.store import lease
 from kdbench.store.lease import Holder, owner
 from kdbench.store.records import index, load_result, newest_checkpoint
-from kdbench.training.world import World
+from kdbench.training.context import TrainingContext
 from tests.support.faults.project import (
-    ROOT,
     digits,
     epochs,
     events,
@@ -26,6 +25,7 @@ from tests.support.faults.project import (
     start,
     wait_for,
 )
+from tests.support.places import ROOT
 
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 LONG = digits(epochs=400)
@@ -87,10 +87,10 @@ def test_driver_that_is_killed_takes_its_workers_along_and_the_next_goes_on(tmp_
     process.communicate()
     wait_for(lambda: not any(map(alive, workers)))
     epoch = kept(tmp_path)
-    again = start(tmp_path)
-    wait_for(lambda: kept(tmp_path) > epoch or index(tmp_path / "results").results, again)
-    _, said = again.communicate(timeout=180)
-    assert again.returncode == 0, said
+    rerun = start(tmp_path)
+    wait_for(lambda: kept(tmp_path) > epoch or index(tmp_path / "results").results, rerun)
+    _, said = rerun.communicate(timeout=180)
+    assert rerun.returncode == 0, said
     [path] = index(tmp_path / "results").results.values()
     assert len(load_result(path).curve.top1) == 100
 
@@ -111,58 +111,58 @@ def test_two_drivers_at_once_share_the_work(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def other(world: World, data: Path) -> Iterator[subprocess.Popen[str]]:
+def other(context: TrainingContext, data: Path) -> Iterator[subprocess.Popen[str]]:
     """Another machine that trains `LONG` in the same folders, until it has a checkpoint."""
     process = subprocess.Popen(
-        [sys.executable, "-c", WORKER, world.machine.root, str(data)],
+        [sys.executable, "-c", WORKER, context.machine.root, str(data)],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         text=True,
     )
-    wait_for(lambda: newest_checkpoint(checkpoints(world, LONG)) >= 2, process)
+    wait_for(lambda: newest_checkpoint(checkpoints(context, LONG)) >= 2, process)
     yield process
     process.kill()
     process.communicate()
 
 
-def checkpoints(world: World, run: Run) -> Path:
-    return world.machine.scratch / "checkpoints" / run.id
+def checkpoints(context: TrainingContext, run: Run) -> Path:
+    return context.machine.scratch / "checkpoints" / run.id
 
 
 @pytest.mark.slow
 def test_run_of_a_machine_that_died_is_taken_over_after_the_time(
-    world: World, other: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
+    context: TrainingContext, other: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert events(world, LONG) == [Elsewhere(LONG.id)]
+    assert events(context, LONG) == [Elsewhere(LONG.id)]
     other.kill()
     other.wait()
-    kept = newest_checkpoint(checkpoints(world, LONG))
-    assert events(world, LONG) == [Elsewhere(LONG.id)]
+    kept = newest_checkpoint(checkpoints(context, LONG))
+    assert events(context, LONG) == [Elsewhere(LONG.id)]
     monkeypatch.setattr(lease, "PATIENCE", 0.0)
-    told = events(world, LONG)
+    told = events(context, LONG)
     assert epochs(told) == list(range(kept + 1, 401))
     assert numbers(told)
 
 
 @pytest.mark.slow
 def test_machine_that_was_thought_dead_comes_back_and_leaves_the_run(
-    world: World, other: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
+    context: TrainingContext, other: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Stopped as by a laptop's lid: it may write nothing into what is another's by now."""
     other.send_signal(signal.SIGSTOP)
-    assert events(world, LONG) == [Elsewhere(LONG.id)]
+    assert events(context, LONG) == [Elsewhere(LONG.id)]
     monkeypatch.setattr(lease, "PATIENCE", 0.0)
     came_back: list[Holder | None] = []
 
     def wake(_: object) -> None:
         if not came_back:
-            came_back.append(owner(world.machine.scratch / "locks" / LONG.id))
+            came_back.append(owner(context.machine.scratch / "locks" / LONG.id))
             other.send_signal(signal.SIGCONT)
 
-    told = events(world, LONG, wake)
+    told = events(context, LONG, wake)
     assert numbers(told)
     out, _ = other.communicate(timeout=60)
     assert out.split() == ["begins", "Elsewhere"]
-    assert index(world.machine.results).repeats == {}
-    assert not checkpoints(world, LONG).exists()
+    assert index(context.machine.results).repeats == {}
+    assert not checkpoints(context, LONG).exists()

@@ -30,11 +30,11 @@ from kdbench.models.digits import digits_mlp
 from kdbench.models.resnet_v2 import resnet20_v2
 from kdbench.spec.runs import Recipe
 from kdbench.store.label_spaces import Measured, check_label_space, guessing, label_spaces
-from kdbench.store.passport import Passport, describe, ranges
+from kdbench.store.provenance import Provenance, describe, ranges
 from kdbench.store.records import digest
+from kdbench.training.context import open_context
 from kdbench.training.run import train
-from kdbench.training.world import open_world
-from tests import mxnet
+from tests.support import mxnet
 from tests.support.build import CE, make_run
 from tests.support.places import ROOT
 
@@ -55,7 +55,7 @@ def state(machine: Machine) -> dict[str, Tensor]:
     run = replace(
         make_run("digits_mlp", 0, CE), dataset="digits", data=DATASETS["digits"].digest, recipe=recipe
     )
-    train(run, open_world(machine))
+    train(run, open_context(machine))
     (file,) = (machine.scratch / "weights" / run.id).glob("5.*.safetensors")
     return read_weights(file).tensors
 
@@ -71,25 +71,25 @@ def refused(*call: object) -> tuple[str, ...]:
     return tuple(caught.value.problems)
 
 
-@pytest.mark.parametrize("form", ["safetensors", "pt", "checkpoint"])
+@pytest.mark.parametrize("variant", ["safetensors", "pt", "checkpoint"])
 def test_import_keeps_the_weights_with_a_passport(
-    machine: Machine, state: dict[str, Tensor], tmp_path: Path, form: str
+    machine: Machine, state: dict[str, Tensor], tmp_path: Path, variant: str
 ) -> None:
-    file = tmp_path / ("teacher.safetensors" if form == "safetensors" else "teacher.pth.tar")
-    if form == "safetensors":
+    file = tmp_path / ("teacher.safetensors" if variant == "safetensors" else "teacher.pth.tar")
+    if variant == "safetensors":
         save_file(state, file)
     else:
         parallel = {f"module.{name}": each for name, each in state.items()}
-        torch.save({"state_dict": parallel, "epoch": 3} if form == "checkpoint" else state, file)
-    path, passport = import_teacher(ask(file, name=form, told="a test"), machine)
-    assert msgspec.json.decode(path.read_bytes(), type=Passport) == passport
-    assert passport.sha256 == digest(path.with_suffix(".safetensors"))
+        torch.save({"state_dict": parallel, "epoch": 3} if variant == "checkpoint" else state, file)
+    path, provenance = import_teacher(ask(file, name=variant, told="a test"), machine)
+    assert msgspec.json.decode(path.read_bytes(), type=Provenance) == provenance
+    assert provenance.sha256 == digest(path.with_suffix(".safetensors"))
     kept = read_weights(path.with_suffix(".safetensors")).tensors
     assert all(kept[name].equal(each) for name, each in state.items())
-    assert passport.top1["digits"] > 80
-    assert (passport.source.sha256, passport.lineage[0]) == (digest(file), "a test")
-    assert (passport.predicted, passport.images) == (tuple(range(10)), 1397)
-    assert "on digits (1,397 test images)" in describe(passport, str(path))
+    assert provenance.top1["digits"] > 80
+    assert (provenance.source.sha256, provenance.lineage[0]) == (digest(file), "a test")
+    assert (provenance.predicted, provenance.images) == (tuple(range(10)), 1397)
+    assert "on digits (1,397 test images)" in describe(provenance, str(path))
 
 
 def test_teacher_that_guesses_is_refused_with_the_evidence(machine: Machine, tmp_path: Path) -> None:
@@ -124,9 +124,9 @@ def test_released_teacher_of_fnkd_knows_superclasses(
         assert "1.83 % on cifar100, 81.73 % on cifar100_coarse" in problem
         assert "of its 100 outputs it only ever predicts 0 to 19" in problem
     else:
-        _, passport = import_teacher(request, machine)
-        assert passport.top1 == {"cifar100_coarse": 81.73, "cifar100": 1.83}
-        assert (passport.predicted, passport.parameters) == (tuple(range(20)), 861_428)
+        _, provenance = import_teacher(request, machine)
+        assert provenance.top1 == {"cifar100_coarse": 81.73, "cifar100": 1.83}
+        assert (provenance.predicted, provenance.parameters) == (tuple(range(20)), 861_428)
 
 
 def measured(**top1: float) -> Measured:

@@ -16,11 +16,11 @@ from kdbench.plan.expand import expand, make_plan, weights_needed
 from kdbench.spec.runs import Recipe, Run
 from kdbench.spec.weights import Imported
 from kdbench.store.imported import check_imported, find_imported
-from kdbench.store.passport import PASSPORT_SCHEMA, Normalisation, Passport, Source
+from kdbench.store.provenance import PASSPORT_SCHEMA, Normalisation, Provenance, Source
 from kdbench.store.records import index, load_results, save_result
 from kdbench.suite.load import load_suite
+from kdbench.training.context import open_context
 from kdbench.training.run import train
-from kdbench.training.world import open_world
 from tests.support.build import make_run
 from tests.support.project import change, make_project, write_suite
 
@@ -85,15 +85,15 @@ def test_mistake_about_an_imported_teacher_is_told(tmp_path: Path, edit: tuple[s
 
 
 def test_two_imported_teachers_of_one_name_are_refused(tmp_path: Path) -> None:
-    again = DECLARED.replace(SHA, OTHER).replace("1.base", "1.kd")
-    (problem,) = refused(write_suite(tmp_path, suite_text(('[[table]]\nid = "1.kd"', again))))
+    rerun = DECLARED.replace(SHA, OTHER).replace("1.base", "1.kd")
+    (problem,) = refused(write_suite(tmp_path, suite_text(('[[table]]\nid = "1.kd"', rerun))))
     assert "two [[imported]] are named 'friend'" in problem
 
 
 # Refused where it does not fit: the passport of a teacher of superclasses, as FNKD's released one.
 
 CIFAR = DATASETS["cifar100"]
-PASSPORT = Passport(
+PASSPORT = Provenance(
     schema=PASSPORT_SCHEMA,
     name="friend",
     model="resnet56_v2",
@@ -118,10 +118,10 @@ def taught(dataset: str = "cifar100_coarse", **recipe: object) -> Run:
     )
 
 
-def why_not(tmp_path: Path, run: Run, passport: Passport | None = PASSPORT) -> str:
-    if passport is not None:
+def why_not(tmp_path: Path, run: Run, provenance: Provenance | None = PASSPORT) -> str:
+    if provenance is not None:
         (tmp_path / "imported").mkdir(exist_ok=True)
-        (tmp_path / "imported" / "friend.json").write_bytes(msgspec.json.encode(passport))
+        (tmp_path / "imported" / "friend.json").write_bytes(msgspec.json.encode(provenance))
     with pytest.raises(UserError) as caught:
         check_imported([run, run], tmp_path)
     (problem,) = caught.value.problems
@@ -199,27 +199,27 @@ def test_imported_teachers_teach_as_the_checkpoints_that_they_were(tmp_path: Pat
     machine = Machine(
         local=Local(device="cpu"), data=Data(folder=str(tmp_path / "data"), offline=True), root=str(tmp_path)
     )
-    path, world = make_project(tmp_path, taught_suite((SHA, OTHER))), open_world(machine)
-    runs = make_plan(expand(load_suite(path), rows="1.kd/*:digits_cnn*", seeds=[0], form="printed"))
+    path, context = make_project(tmp_path, taught_suite((SHA, OTHER))), open_context(machine)
+    runs = make_plan(expand(load_suite(path), rows="1.kd/*:digits_cnn*", seeds=[0], variant="printed"))
     keep = weights_needed(runs)
     for run in runs:
-        save_result(machine.results, train(run, world, keep=keep.get(run.id, ())))
+        save_result(machine.results, train(run, context, keep=keep.get(run.id, ())))
     passports = []
     for name, epoch in zip(FRIENDS, (1, 3), strict=True):
         (file,) = (machine.scratch / "weights" / runs[0].id).glob(f"{epoch}.*.safetensors")
         request = Request(file=file, model="digits_cnn", dataset="digits", name=name)
         passports.append(import_teacher(request, machine)[1])
-    first, second = (passport.source.sha256 for passport in passports)
+    first, second = (provenance.source.sha256 for provenance in passports)
     path.write_text(taught_suite((first, second)), encoding="utf-8")
     command = [sys.executable, "-m", "kdbench", "run", str(path), "--rows", "*import:*", "--seeds", "0"]
     done = subprocess.run(
         [*command, "--as", "printed"], cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
     )
-    cells = expand(load_suite(path), rows="1.kd/*", seeds=[0], form="printed")
+    cells = expand(load_suite(path), rows="1.kd/*", seeds=[0], variant="printed")
     results = load_results(index(machine.results), [cell.ids[0] for cell in cells])
     assert len(results) == 4, done.stderr
     early, late, friend, colleague = (results[cell.ids[0]].curve.test_loss for cell in cells)
     assert (friend, colleague) == (early, late)
     assert early != late
     told = [results[cell.ids[0]].environment["teacher"] for cell in cells[2:]]
-    assert told == [passport.sha256 for passport in passports]
+    assert told == [provenance.sha256 for provenance in passports]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from kdbench.errors import UserError
 from kdbench.importing.mxnet import read_params
-from tests import mxnet
+from tests.support import mxnet
 
 SMALL = {
     "arg:net_conv0_weight": np.arange(6, dtype=np.float32).reshape(2, 3),
@@ -74,8 +74,8 @@ def one(change: Callable[[bytearray], None]) -> bytes:
     return bytes(content)
 
 
-def put(at: int, form: str, value: int) -> Callable[[bytearray], None]:
-    return lambda content: struct.pack_into("<" + form, content, at, value)
+def put(at: int, variant: str, value: int) -> Callable[[bytearray], None]:
+    return lambda content: struct.pack_into("<" + variant, content, at, value)
 
 
 @pytest.mark.parametrize(

@@ -68,8 +68,8 @@ def test_logits_are_those_of_timm(name: str) -> None:
 
 @pytest.mark.parametrize("name", SMALL)
 def test_start_is_the_seeds(name: str) -> None:
-    first, again = build(name).state_dict(), build(name).state_dict()
-    assert all(first[key].equal(again[key]) for key in first)
+    first, rerun = build(name).state_dict(), build(name).state_dict()
+    assert all(first[key].equal(rerun[key]) for key in first)
     torch.manual_seed(4)
     other = load(MODELS[name].code)(20, 3).state_dict()
     assert not other["classifier.weight"].equal(first["classifier.weight"])

@@ -13,8 +13,8 @@ from kdbench.catalog import MODELS, load
 from kdbench.models.output import Output
 from tests.support.places import GOLDEN
 
-GOLDEN: dict[str, dict[str, Any]] = json.loads((GOLDEN / "tfkd_models.json").read_text())["models"]
-ORDERED = [name for name, facts in GOLDEN.items() if facts["layers_in_call_order"]]
+FACTS: dict[str, dict[str, Any]] = json.loads((GOLDEN / "tfkd_models.json").read_text())["models"]
+ORDERED = [name for name, facts in FACTS.items() if facts["layers_in_call_order"]]
 FEATURES = {
     "resnet18": 512,
     "resnet50": 2048,
@@ -70,7 +70,7 @@ def images(name: str, n: int = 2, channels: int = 3) -> Tensor:
 
 def released_layers(name: str) -> list[Layer]:
     layers: list[Layer] = []
-    for index, layer in enumerate(GOLDEN[name]["layers_in_call_order"]):
+    for index, layer in enumerate(FACTS[name]["layers_in_call_order"]):
         layers += [extra for at, extra in UNLISTED.get(name, ()) if at == index]
         if index not in DISCARDED.get(name, ()):
             layers.append(layer)
@@ -112,25 +112,25 @@ def leaves_called(network: nn.Module, batch: Tensor) -> list[tuple[nn.Module, Te
 
 @pytest.mark.parametrize("name", ORDERED)
 def test_layers_in_call_order_as_released(name: str) -> None:
-    network = build(name, GOLDEN[name]["classes"]).eval()
+    network = build(name, FACTS[name]["classes"]).eval()
     calls = leaves_called(network, images(name, n=1))
     layers = [layer for module, _, output in calls if (layer := describe(module, output))]
     assert layers == released_layers(name)
 
 
-@pytest.mark.parametrize("name", GOLDEN)
+@pytest.mark.parametrize("name", FACTS)
 def test_parameters_as_released(name: str) -> None:
-    parameters = list(build(name, GOLDEN[name]["classes"]).parameters())
+    parameters = list(build(name, FACTS[name]["classes"]).parameters())
     shapes = Counter("x".join(map(str, p.shape)) for p in parameters)
-    assert shapes == GOLDEN[name]["parameter_shapes"]
-    assert sum(p.numel() for p in parameters) == GOLDEN[name]["parameters"]
+    assert shapes == FACTS[name]["parameter_shapes"]
+    assert sum(p.numel() for p in parameters) == FACTS[name]["parameters"]
 
 
 def test_every_released_network_has_golden_facts() -> None:
     elsewhere = {name for name in MODELS if name.endswith(("_v2", "_fnkd"))}  # test_models_fnkd.py
     ours = {name for name in MODELS if not name.endswith("_224")}  # test_models_imagenet.py
     own = {"resnext101", "digits_mlp", "digits_cnn", "blank"}
-    assert {*GOLDEN, *elsewhere, *own} == set(FEATURES) == ours
+    assert {*FACTS, *elsewhere, *own} == set(FEATURES) == ours
 
 
 @pytest.mark.parametrize("name", SMALL)

@@ -23,7 +23,7 @@ from kdbench.spec.runs import Run, Teacher
 from kdbench.spec.weights import Weights
 from kdbench.suite.load import load_suite
 from kdbench.training.checkpoint import save_weights
-from kdbench.training.world import World
+from kdbench.training.context import TrainingContext
 from tests.conftest import Command
 from tests.support.project import change, write_suite
 from tests.support.server import Server
@@ -187,12 +187,14 @@ def test_training_starts_from_them_and_its_students_need_them_not(
     tensors: dict[str, torch.Tensor], content: bytes, tmp_path: Path
 ) -> None:
     run = replace(run_with(f"{NAME}@{digest(content)}", tmp_path), dataset="cars")
-    world = World(Machine(data=Data(folder=str(tmp_path / "data")), root=str(tmp_path)), torch.device("cpu"))
-    start = world.network(run)
+    context = TrainingContext(
+        Machine(data=Data(folder=str(tmp_path / "data")), root=str(tmp_path)), torch.device("cpu")
+    )
+    start = context.network(run)
     assert start.state_dict()["body.conv_stem.weight"].equal(tensors["conv_stem.weight"])
-    save_weights(world.machine.scratch / "weights" / run.id, 1, start)
+    save_weights(context.machine.scratch / "weights" / run.id, 1, start)
     rmtree(tmp_path / "data")
-    world.machine = replace(world.machine, data=Data(offline=True))
-    teacher = world.teacher(replace(run, teacher=Teacher(run, 1)))
+    context.machine = replace(context.machine, data=Data(offline=True))
+    teacher = context.teacher(replace(run, teacher=Teacher(run, 1)))
     assert teacher is not None
     assert teacher.state_dict()["body.conv_stem.weight"].equal(tensors["conv_stem.weight"])

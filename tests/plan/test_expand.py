@@ -10,7 +10,7 @@ from kdbench.errors import UserError
 from kdbench.machine import Machine
 from kdbench.plan.expand import SMOKE, expand, make_plan, weights_needed
 from kdbench.plan.selection import Selection, find_work, parse_seeds, parse_settings
-from kdbench.spec.runs import Reading, Run
+from kdbench.spec.runs import ReportEpoch, Run
 from kdbench.spec.suites import Cell, Reference
 from kdbench.suite.load import load_suite
 from tests.support.places import SUITES
@@ -86,7 +86,7 @@ def test_plan_of_two_suites_shares_runs(tmp_path: Path) -> None:
 
 def test_released_and_printed_plans_of_the_paper_are_disjoint() -> None:
     suite = load_suite(TFKD)
-    released, printed = make_plan(expand(suite)), make_plan(expand(suite, form="printed"))
+    released, printed = make_plan(expand(suite)), make_plan(expand(suite, variant="printed"))
     assert len(released) == len(printed) == 150
     assert not {run.id for run in released} & {run.id for run in printed}
 
@@ -118,7 +118,7 @@ def test_self_is_the_students_baseline_of_the_same_seed() -> None:
         ("last", "digits_cnn@best", "best"),
     ],
 )
-def test_checkpoint_that_teaches(tmp_path: Path, suites: Reading, written: str, epoch: int | str) -> None:
+def test_checkpoint_that_teaches(tmp_path: Path, suites: ReportEpoch, written: str, epoch: int | str) -> None:
     head = ("seeds = 2", f"seeds = 2\nteacher = {suites!r}")
     teacher = kd(tmp_path, head, ('"digits_cnn", top1 = 92', f'"{written}", top1 = 92')).teacher
     assert teacher is not None
@@ -127,14 +127,17 @@ def test_checkpoint_that_teaches(tmp_path: Path, suites: Reading, written: str, 
 
 def test_checkpoint_that_teaches_may_come_from_a_delta(tmp_path: Path) -> None:
     edits = [delta('teacher = "best"')]
-    released, printed = (kd(tmp_path, *edits, form=form).teacher for form in ("released", "printed"))
+    released, printed = (kd(tmp_path, *edits, variant=variant).teacher for variant in ("released", "printed"))
     assert released is not None
     assert printed is not None
     assert (released.epoch, printed.epoch) == ("best", 3)
 
 
 def test_delta_changes_what_is_released_only(tmp_path: Path) -> None:
-    assert [kd(tmp_path, form=form).loss.name for form in ("released", "printed")] == ["kd_released", "kd"]
+    assert [kd(tmp_path, variant=variant).loss.name for variant in ("released", "printed")] == [
+        "kd_released",
+        "kd",
+    ]
 
 
 def test_delta_concerns_only_its_rows(tmp_path: Path) -> None:

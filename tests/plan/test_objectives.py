@@ -13,7 +13,7 @@ from kdbench.plan.objectives import Audit, Probed, audit_suite, classes
 from kdbench.report.audit import audit_lines
 from kdbench.report.formats import render
 from kdbench.spec.runs import Loss
-from kdbench.spec.suites import Form
+from kdbench.spec.suites import Variant
 from kdbench.suite.load import load_suite
 from kdbench.training.probe import probe
 from kdbench.verdict.check import check_suite
@@ -23,8 +23,8 @@ TFKD = load_suite(SUITES / "tfkd_cifar100")
 FNKD = load_suite(SUITES / "fnkd_cifar100")
 
 
-def audited(form: Form = "released") -> dict[str, Audit]:
-    return {each.row: each for each in audit_suite(TFKD, expand(TFKD, form=form), load_prober())}
+def audited(variant: Variant = "released") -> dict[str, Audit]:
+    return {each.row: each for each in audit_suite(TFKD, expand(TFKD, variant=variant), load_prober())}
 
 
 RELEASED, PRINTED = audited(), audited("printed")

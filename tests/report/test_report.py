@@ -62,7 +62,7 @@ measured minus printed. `reproduced` and `consistent` lie within the tolerance; 
 
 ## Table 1.ce
 
-Loss: ce. Epochs: 2. Reading: last. Tolerance: 0.5 (gain 0.5). Asked: 3 seeds.
+Loss: ce. Epochs: 2. Reported epoch: last. Tolerance: 0.5 (gain 0.5). Asked: 3 seeds.
 
 | student     | teacher   |   printed |         measured |   off | verdict    |   printed gain |   measured gain |   gain off | verdict of the gain   |
 |:------------|:----------|----------:|-----------------:|------:|:-----------|---------------:|----------------:|-----------:|:----------------------|
@@ -72,7 +72,7 @@ The printed means count as exact: their error is not printed.
 
 ## Table 1.kd
 
-Loss: kd (alpha 0.95, tau 20). Epochs: 2. Reading: last. Tolerance: 0.5 (gain 0.5). Asked: 3 seeds.
+Loss: kd (alpha 0.95, tau 20). Epochs: 2. Reported epoch: last. Tolerance: 0.5 (gain 0.5). Asked: 3 seeds.
 
 | student     | teacher   |          printed |         measured |   off | verdict    |   printed gain |    measured gain |   gain off | verdict of the gain   |
 |:------------|:----------|-----------------:|-----------------:|------:|:-----------|---------------:|-----------------:|-----------:|:----------------------|
@@ -82,7 +82,7 @@ Loss: kd (alpha 0.95, tau 20). Epochs: 2. Reading: last. Tolerance: 0.5 (gain 0.
 
 ## Table 4
 
-Loss: kd (alpha 0.95, tau 20). Epochs: 2. Reading: last. Tolerance: 0.5 (gain 0.5). Asked: 3 seeds.
+Loss: kd (alpha 0.95, tau 20). Epochs: 2. Reported epoch: last. Tolerance: 0.5 (gain 0.5). Asked: 3 seeds.
 
 | student      | teacher     |   printed |   measured |   off | verdict      |   printed gain |   measured gain |   gain off | verdict of the gain   |
 |:-------------|:------------|----------:|-----------:|------:|:-------------|---------------:|----------------:|-----------:|:----------------------|
@@ -151,7 +151,7 @@ def test_report_of_a_small_suite_whole() -> None:
         suite,
         checks,
         lint_suite(suite),
-        form="released",
+        variant="released",
         command="kdbench report suites/tfkd_cifar100.toml",
         environment={"torch": "2.6.0", "gpu": None},
     )
@@ -161,7 +161,7 @@ def test_report_of_a_small_suite_whole() -> None:
 def test_report_does_not_depend_on_the_order_of_the_checks() -> None:
     suite, checks = small()
     texts = {
-        render(suite, order, form="released", command="kdbench report")
+        render(suite, order, variant="released", command="kdbench report")
         for order in (checks, checks[::-1], checks[2:] + checks[:2])
     }
     assert len(texts) == 1
@@ -170,12 +170,12 @@ def test_report_does_not_depend_on_the_order_of_the_checks() -> None:
 def test_report_as_printed_leaves_out_what_the_code_does() -> None:
     suite, checks = small()
     suite = replace(suite, deltas=(DELTA,))
-    assert "Deltas" not in render(suite, checks, form="printed", command="kdbench report")
+    assert "Deltas" not in render(suite, checks, variant="printed", command="kdbench report")
 
 
 def test_report_without_anything_to_say_has_no_empty_sections() -> None:
     suite, checks = small()
-    text = render(suite, checks[3:], form="released", command="kdbench report")
+    text = render(suite, checks[3:], variant="released", command="kdbench report")
     headings = [line for line in text.splitlines() if line.startswith("#")]
     assert headings == ["# A paper", "## Table 4", "## Command"]
 
@@ -183,28 +183,28 @@ def test_report_without_anything_to_say_has_no_empty_sections() -> None:
 def test_report_of_a_delta_that_only_changes_a_formula() -> None:
     suite, checks = small()
     suite = replace(suite, deltas=(Delta(at="a.py:1", why="the *mean* is taken"),))
-    text = render(suite, checks, form="released", command="kdbench report")
+    text = render(suite, checks, variant="released", command="kdbench report")
     assert "\n- a.py:1: the \\*mean\\* is taken\n" in text
 
 
 def test_report_tells_rows_of_the_same_runs() -> None:
     rows = [make_row(table=table, reference=Reference(top1=71.0)) for table in ("1", "9")]
     checks = check_suite(map(make_cell, rows), {})
-    text = render(make_suite(*rows), checks, form="released", command="kdbench report")
+    text = render(make_suite(*rows), checks, variant="released", command="kdbench report")
     assert "- mobilenetv2: same runs as 9/mobilenetv2\n" in text
 
 
 def test_report_counts_the_optimism_of_shared_runs_once() -> None:
     rows = [make_row(name, table=table) for name, table in (("a", "1"), ("a", "9"), ("b", "1"))]
     checks = [replace(check, optimism=0.2) for check in check_suite(map(make_cell, rows), {})]
-    text = render(make_suite(*rows), checks, form="released", command="kdbench report")
+    text = render(make_suite(*rows), checks, variant="released", command="kdbench report")
     assert "+0.20 points above the last (mean over 2 trainings" in text
 
 
 def test_report_says_which_references_are_second_hand() -> None:
     row = make_row(reference=Reference(top1=71.0, kind="second-hand", source="a survey"))
     checks = check_suite([make_cell(row)], {})
-    text = render(make_suite(row), checks, form="released", command="kdbench report")
+    text = render(make_suite(row), checks, variant="released", command="kdbench report")
     assert "- mobilenetv2: reference second-hand: a survey\n" in text
 
 
@@ -214,7 +214,7 @@ def test_every_word_is_written_in_every_form(word: Word) -> None:
     check = Check(row=make_row(), ids=(), top1=verdict, gain=verdict)
     suite = make_suite(check.row)
     texts = (
-        render(suite, [check], form="released", command="kdbench report"),
+        render(suite, [check], variant="released", command="kdbench report"),
         summary([Report(suite=suite, checks=[check])]),
         "\n".join(lines([check])),
     )
@@ -264,7 +264,7 @@ def test_text_is_escaped_for_markdown(text: str, shown: str) -> None:
 def test_pipe_in_a_name_does_not_add_a_column() -> None:
     row = make_row("a|b", reference=Reference(top1=71.0))
     checks = check_suite([make_cell(row)], {})
-    text = render(make_suite(row), checks, form="released", command="kdbench report")
+    text = render(make_suite(row), checks, variant="released", command="kdbench report")
     [line] = [line for line in text.splitlines() if line.startswith(r"| a\|b")]
     assert line.replace(r"\|", "").count("|") == 11
 

@@ -63,8 +63,8 @@ GRANDCHILD = make_run("shufflenetv2", loss=KD, teacher=STUDENT)
 OTHER = make_run("googlenet", loss=CE, seed=9)
 
 
-def told(runs: Sequence[Run], executor: Executor, *, again: bool = False) -> list[News]:
-    return list(dispatch(runs, executor, keep={TEACHER.id: {1, "best"}}, again=again))
+def told(runs: Sequence[Run], executor: Executor, *, rerun: bool = False) -> list[News]:
+    return list(dispatch(runs, executor, keep={TEACHER.id: {1, "best"}}, rerun=rerun))
 
 
 def ends(events: Sequence[News]) -> dict[str, type[News]]:
@@ -130,13 +130,13 @@ def test_epochs_are_told_as_they_come() -> None:
     assert told([OTHER], Instant())[0] == Update(OTHER.id, 1, 10.0, 100.0)
 
 
-@pytest.mark.parametrize("again", [False, True])
-def test_job_carries_what_must_be_kept(*, again: bool) -> None:
+@pytest.mark.parametrize("rerun", [False, True])
+def test_job_carries_what_must_be_kept(*, rerun: bool) -> None:
     executor = Instant()
-    told([TEACHER, STUDENT], executor, again=again)
+    told([TEACHER, STUDENT], executor, rerun=rerun)
     first, second = executor.jobs
     assert (set(first.keep), set(second.keep)) == ({1, "best"}, set())
-    assert (first.again, second.again) == (again, again)
+    assert (first.rerun, second.rerun) == (rerun, rerun)
 
 
 def test_runs_start_only_when_somebody_listens() -> None:

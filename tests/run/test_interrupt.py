@@ -72,9 +72,9 @@ def test_interrupted_run_leaves_nothing_half_written_and_goes_on(tmp_path: Path)
     assert index(tmp_path / "results").results == {}
     assert list((tmp_path / "results").rglob("*.part")) == []
 
-    again = start(tmp_path)
-    _, said = again.communicate(timeout=120)
-    assert again.returncode == 0, said
+    rerun = start(tmp_path)
+    _, said = rerun.communicate(timeout=120)
+    assert rerun.returncode == 0, said
     [path] = index(tmp_path / "results").results.values()
     assert len(load_result(path).curve.top1) == 60
     assert list(tmp_path.glob(".kdbench/checkpoints/*")) == []

@@ -213,8 +213,8 @@ def test_teacher_that_is_missing_or_damaged_on_the_node_is_trained_there(project
     project.wait_for_results(4)
     there = index(Path("results"))
     for teacher in (missing.parent.name, damaged.parent.name):
-        (again,) = there.repeats[teacher]
-        assert load_result(again).weights == load_result(there.results[teacher]).weights
+        (rerun,) = there.repeats[teacher]
+        assert load_result(rerun).weights == load_result(there.results[teacher]).weights
     assert project.states() == {"done": 4}
 
 

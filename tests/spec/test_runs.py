@@ -228,9 +228,9 @@ def test_best_epoch_is_the_latest_of_the_best() -> None:
     assert Curve((50.0, 70.0, 70.0, 60.0), (), (), ()).best_epoch == 3
 
 
-@pytest.mark.parametrize(("reading", "value"), [("last", 60.0), ("best", 70.0), (1, 50.0), (4, 60.0)])
-def test_reading_picks_a_point_of_the_curve(reading: Any, value: float) -> None:  # noqa: ANN401 - a Reading
-    assert Curve((50.0, 70.0, 70.0, 60.0), (), (), ()).at(reading) == value
+@pytest.mark.parametrize(("report_epoch", "value"), [("last", 60.0), ("best", 70.0), (1, 50.0), (4, 60.0)])
+def test_reading_picks_a_point_of_the_curve(report_epoch: Any, value: float) -> None:  # noqa: ANN401 - a Reading
+    assert Curve((50.0, 70.0, 70.0, 60.0), (), (), ()).at(report_epoch) == value
 
 
 def test_epoch_that_a_curve_has_not_is_an_error() -> None:

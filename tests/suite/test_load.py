@@ -92,12 +92,12 @@ def test_seeds_of_a_row_override_the_tables_and_the_suites(tmp_path: Path) -> No
 def test_reading_of_a_row_overrides_the_tables_and_the_suites(tmp_path: Path) -> None:
     suite = ('dataset = "digits"', 'dataset = "digits"\nreading = "best"')
     table = ('id = "1.base"', 'id = "1.base"\nreading = 2')
-    rows = load(tmp_path, suite, table, ("top1 = 95.0", 'top1 = 95.0, reading = "last"')).rows
-    assert [row.reading for row in rows] == [2, "last", "best"]
+    rows = load(tmp_path, suite, table, ("top1 = 95.0", 'top1 = 95.0, report_epoch = "last"')).rows
+    assert [row.report_epoch for row in rows] == [2, "last", "best"]
 
 
 def test_row_read_at_an_epoch_says_so_in_its_name(tmp_path: Path) -> None:
-    extra = '{ student = "digits_mlp", top1 = 90.0 },\n  { student = "digits_mlp", reading = 1 },'
+    extra = '{ student = "digits_mlp", top1 = 90.0 },\n  { student = "digits_mlp", report_epoch = 1 },'
     rows = load(tmp_path, ('{ student = "digits_mlp", top1 = 90.0 },', extra)).rows
     assert rows[1].name == "1.base/digits_mlp@1"
 

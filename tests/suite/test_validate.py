@@ -87,10 +87,10 @@ CASES = [
     ("gain = 2.0", "gain = nan", "row 1 (digits_mlp): gain = nan: expected a finite number"),
     (
         "gain = 2.0",
-        'gain = 2.0, reading = "lst"',
+        'gain = 2.0, report_epoch = "lst"',
         "unknown value 'lst'. Did you mean 'last'? Valid: last, best",
     ),
-    ("gain = 2.0", "gain = 2.0, reading = 0", "reading = 0: expected a whole number >= 1"),
+    ("gain = 2.0", "gain = 2.0, report_epoch = 0", "report_epoch = 0: expected a whole number >= 1"),
     ("gain = 2.0", "gain = 2.5, sic = 1", "sic = 1: expected true or false"),
     ("seeds = 2", "seeds = 1000000000", "[suite]: seeds = 1000000000: expected a whole number <= 10000"),
     (
@@ -196,7 +196,7 @@ CASES = [
         f"{KD_ROW}: teacher digits_cnn@4: digits_cnn trains only 3 epochs",
     ),
     # rows and recipes
-    ("gain = 2.0", "gain = 2.0, reading = 4", "reading = 4, but it trains 3 epochs"),
+    ("gain = 2.0", "gain = 2.0, report_epoch = 4", "report_epoch = 4, but it trains 3 epochs"),
     (
         "lr = 0.1",
         "lr = 0.1\nclasses = 9",

@@ -36,19 +36,19 @@ def test_plain_cnn_is_trained_by_adam_as_released() -> None:
         (released,) = expand(TABLE_2, rows=row)
         recipe = released.runs[0].recipe
         assert (recipe.optimizer, recipe.lr, recipe.momentum, recipe.weight_decay) == ("adam", lr, 0, 0)
-        (as_printed,) = expand(TABLE_2, rows=row, form="printed")
+        (as_printed,) = expand(TABLE_2, rows=row, variant="printed")
         assert (as_printed.runs[0].recipe.optimizer, as_printed.runs[0].recipe.lr) == ("sgd", 0.1)
 
 
 def test_cifar10_is_normalised_as_cifar100_as_released_alone() -> None:
     assert {cell.runs[0].recipe.normalize for cell in expand(TABLE_2)} == {"cifar100"}
-    assert {cell.runs[0].recipe.normalize for cell in expand(TABLE_2, form="printed")} == {""}
+    assert {cell.runs[0].recipe.normalize for cell in expand(TABLE_2, variant="printed")} == {""}
 
 
 def test_coarse_labels_are_learned_under_a_hundred_outputs_as_released_alone() -> None:
     suite = FNKD["cifar100_coarse"]
     assert {cell.runs[0].recipe.classes for cell in expand(suite)} == {100}
-    assert {cell.runs[0].recipe.classes for cell in expand(suite, form="printed")} == {0}
+    assert {cell.runs[0].recipe.classes for cell in expand(suite, variant="printed")} == {0}
 
 
 @pytest.mark.parametrize("name", STUDENTS)

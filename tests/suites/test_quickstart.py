@@ -19,8 +19,8 @@ from kdbench.spec.verdicts import Check
 from kdbench.store.records import index, load_results
 from kdbench.suite.load import load_suite
 from kdbench.training import losses
+from kdbench.training.context import open_context
 from kdbench.training.run import train
-from kdbench.training.world import open_world
 from kdbench.verdict.check import check_suite, exit_code
 from tests.support.places import ROOT
 
@@ -50,9 +50,9 @@ def test_quickstart_trains_checks_and_reports(
 def test_quickstart_again_trains_nothing(trained: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
     folder, first = trained
     command = [sys.executable, "-m", "kdbench", "run", str(ROOT / "suites" / "quickstart"), "--offline"]
-    again = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
-    assert "24 runs stored, 0 to train" in again.stderr
-    assert (again.returncode, again.stdout) == (0, first.stdout)
+    rerun = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+    assert "24 runs stored, 0 to train" in rerun.stderr
+    assert (rerun.returncode, rerun.stdout) == (0, first.stdout)
 
 
 def misaligned_ce(s: Output, y: torch.Tensor) -> torch.Tensor:
@@ -114,9 +114,9 @@ def test_mistake_in_a_loss_turns_its_row_red(
     folder, _ = trained
     assert exit_code([judged(row, folder)]) == 0
     monkeypatch.setattr(losses, name, mistake)
-    world = open_world(Machine(root=str(folder), folders=Folders(results="broken")))
+    context = open_context(Machine(root=str(folder), folders=Folders(results="broken")))
     runs = [run for cell in expand(SUITE, rows=row) for run in cell.runs]
-    wrong = {run.id: replace(train(run, world), id=run.id) for run in runs}
+    wrong = {run.id: replace(train(run, context), id=run.id) for run in runs}
     assert exit_code([judged(row, folder, wrong)]) == 1
 
 

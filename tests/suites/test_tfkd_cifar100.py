@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from kdbench.plan.expand import expand
-from kdbench.spec.suites import Cell, Form, Suite
+from kdbench.spec.suites import Cell, Suite, Variant
 from kdbench.suite.load import load_suite
 from tests.support.places import GOLDEN, SUITES
 
@@ -60,8 +60,8 @@ def folder(line: dict[str, str]) -> str:
     return line["file"].removeprefix("experiments/").removesuffix("/params.json")
 
 
-def cells(form: Form = "released") -> tuple[Cell, ...]:
-    return expand(SUITE, form=form, seeds=[0])
+def cells(variant: Variant = "released") -> tuple[Cell, ...]:
+    return expand(SUITE, variant=variant, seeds=[0])
 
 
 def concerned(line: dict[str, str]) -> list[Cell]:
@@ -139,8 +139,8 @@ def test_every_printed_run_has_what_the_paper_says() -> None:
 
 
 def test_teachers_are_the_best_epoch_in_the_code_and_the_last_in_print() -> None:
-    def epochs(form: Form) -> set[int | str]:
-        found = [cell for cell in cells(form) if cell.row.printed_table != "4"]
+    def epochs(variant: Variant) -> set[int | str]:
+        found = [cell for cell in cells(variant) if cell.row.printed_table != "4"]
         return {run.teacher.epoch for cell in found for run in cell.runs if run.teacher}
 
     assert (epochs("released"), epochs("printed")) == ({"best"}, {200})
@@ -159,8 +159,8 @@ PINNED: dict[str, tuple[str, str]] = {
 
 @pytest.mark.parametrize("name", PINNED)
 def test_id_is_pinned(name: str) -> None:
-    forms: tuple[Form, Form] = ("released", "printed")
-    ids = [expand(SUITE, form=form, rows=name, seeds=[0])[0].ids[0] for form in forms]
+    forms: tuple[Variant, Variant] = ("released", "printed")
+    ids = [expand(SUITE, variant=variant, rows=name, seeds=[0])[0].ids[0] for variant in forms]
     assert tuple(ids) == PINNED[name]
 
 

@@ -19,16 +19,16 @@ from kdbench.machine import Local, Machine
 from kdbench.plan.expand import expand
 from kdbench.spec.events import Job
 from kdbench.spec.runs import Run
-from kdbench.spec.suites import Form
+from kdbench.spec.suites import Variant
 from kdbench.suite.load import load_suite
+from kdbench.training.context import TrainingContext, open_context
 from kdbench.training.images import training_views
-from kdbench.training.member import Member
-from kdbench.training.teaching import Teaching
-from kdbench.training.world import World, open_world
+from kdbench.training.student_run import StudentRun
+from kdbench.training.teacher_batches import TeacherBatches
 from tests.support.places import SUITES
 
 SUITE_FILES = sorted(SUITES.glob("*.toml"))
-FORMS: tuple[Form, Form] = ("released", "printed")
+VARIANTS: tuple[Variant, Variant] = ("released", "printed")
 SIZE, RESIZE = 64, 72
 """Instead of 224 and 256 pixels. Of 32, MobileNetV2 would keep one place: a batch norm of two values."""
 
@@ -40,19 +40,19 @@ def different() -> list[Run]:
     """
     found: list[Run] = []
     seen: set[object] = set()
-    for form in FORMS:
+    for variant in VARIANTS:
         for path in SUITE_FILES:
-            for cell in expand(load_suite(path), form=form, seeds=[0]):
+            for cell in expand(load_suite(path), variant=variant, seeds=[0]):
                 (run,) = cell.runs
-                if not traits(run, form) <= seen:
-                    seen |= traits(run, form) | {run.loss.name}
+                if not traits(run, variant) <= seen:
+                    seen |= traits(run, variant) | {run.loss.name}
                     found.append(run)
     return sorted(found, key=lambda run: (run.student, shape(run), taught_by(run), run.loss.name))
 
 
-def traits(run: Run, form: Form) -> set[object]:
+def traits(run: Run, variant: Variant) -> set[object]:
     """What two runs must share to be one case."""
-    if form == "printed":
+    if variant == "printed":
         return {run.loss.name}
     return {(run.student, taught_by(run), run.loss.name), (run.student, shape(run))}
 
@@ -82,7 +82,7 @@ def built(model: str, classes: int, channels: int) -> nn.Module:
     return network.to(memory_format=torch.channels_last)
 
 
-class Shared(World):
+class Shared(TrainingContext):
     """A world whose networks are built once, and whose teachers are as they are before training."""
 
     def network(self, run: Run) -> nn.Module:
@@ -98,10 +98,10 @@ class Shared(World):
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def context(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TrainingContext]:
     machine = Machine(local=Local(device="cpu", logits_gib=0), root=str(tmp_path_factory.mktemp("machine")))
     datasets = {name: random_data(name) for name in catalog.names("datasets")}
-    yield Shared(machine, open_world(machine).device, datasets)
+    yield Shared(machine, open_context(machine).device, datasets)
     built.cache_clear()
 
 
@@ -113,17 +113,17 @@ def small(run: Run) -> Run:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("run", different(), ids=lambda run: f"{run.dataset}-{run.slug}-{run.recipe.classes}")
-def test_row_trains_two_steps(world: World, run: Run) -> None:
+def test_row_trains_two_steps(context: TrainingContext, run: Run) -> None:
     run = small(run)
-    member = Member(Job(run), world)
-    before = [each.detach().clone() for each in member.student.parameters()]
-    teaching = Teaching([run], training_views(run, member.data, world), world)
-    assert len(teaching) == 2
-    member.begin(1)
-    for number, lesson in enumerate(teaching.epoch(1)):
-        member.step(number, 2, lesson)
-    member.mean_loss()  # raises where it is not finite
-    after = list(member.student.parameters())
+    student_run = StudentRun(Job(run), context)
+    before = [each.detach().clone() for each in student_run.student.parameters()]
+    teacher_batches = TeacherBatches([run], training_views(run, student_run.data, context), context)
+    assert len(teacher_batches) == 2
+    student_run.begin(1)
+    for number, batch in enumerate(teacher_batches.epoch(1)):
+        student_run.step(number, 2, batch)
+    student_run.mean_loss()  # raises where it is not finite
+    after = list(student_run.student.parameters())
     moved = [not old.equal(new) for old, new in zip(before, after, strict=True)]
     assert sum(moved) > 0.9 * len(moved)
     assert all(each.isfinite().all() for each in after)

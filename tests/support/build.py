@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from kdbench.spec.results import Curve, Failure, Result
-from kdbench.spec.runs import Loss, Reading, Recipe, Run, Teacher
+from kdbench.spec.runs import Loss, Recipe, ReportEpoch, Run, Teacher
 from kdbench.spec.suites import Cell, Reference, Row, Suite, TeacherName, Tolerance
 
 RECIPE = Recipe(epochs=2, batch_size=128, lr=0.1)
@@ -18,7 +18,7 @@ def make_row(  # noqa: PLR0913 - the fields that tests vary
     *,
     table: str = "1.kd",
     loss: Loss = KD,
-    reading: Reading = "last",
+    report_epoch: ReportEpoch = "last",
     seeds: int = 3,
     margin: float = 0.5,
     sic: bool = False,
@@ -34,7 +34,7 @@ def make_row(  # noqa: PLR0913 - the fields that tests vary
         recipe=RECIPE,
         loss=loss,
         seeds=seeds,
-        reading=reading,
+        report_epoch=report_epoch,
         tolerance=Tolerance(top1=margin, gain=margin),
         reference=reference or Reference(),
         teacher=TeacherName(name, int(epoch) if epoch else None) if teacher else None,

@@ -17,16 +17,16 @@ from kdbench.catalog import ModelEntry
 from kdbench.errors import DivergedError
 from kdbench.machine import Data, Folders, Local, Machine
 from kdbench.models.output import Network
-from kdbench.plan.cohorts import lessons, make_cohorts
+from kdbench.plan.cohorts import batch_stream_key, make_cohorts
 from kdbench.run.dispatch import dispatch
 from kdbench.spec.events import Done, Elsewhere, Event, Failed, Job, Update
 from kdbench.spec.results import Result
 from kdbench.spec.runs import Loss, Recipe, Run, Teacher
 from kdbench.store.lease import Watch, take
 from kdbench.store.records import index
+from kdbench.training.context import TrainingContext, open_context
 from kdbench.training.job import do
 from kdbench.training.run import train, train_cohort
-from kdbench.training.world import World, open_world
 from tests.run.test_dispatch import Instant
 from tests.support.build import CE, KD, make_run
 
@@ -38,7 +38,7 @@ DIVERGING = 1e30
 """A rate at which nothing is left after a step."""
 
 
-Opened = Callable[..., World]
+Opened = Callable[..., TrainingContext]
 
 
 class Interrupted(BaseException):
@@ -84,14 +84,14 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> str:
 def opened(data: str, tmp_path: Path) -> Iterator[Opened]:
     """Worlds that share the data and nothing else, in which the teacher is trained."""
 
-    def make(name: str, **local: Any) -> World:  # noqa: ANN401 - of benchmark.toml
+    def make(name: str, **local: Any) -> TrainingContext:  # noqa: ANN401 - of benchmark.toml
         place = Data(folder=data, offline=True)
         folders = Folders(results="results", scratch="scratch")
         settings = Local(device="cpu", **local)
         root = str(tmp_path / name)
-        world = open_world(Machine(local=settings, data=place, folders=folders, root=root))
-        train(TEACHER, world)
-        return world
+        context = open_context(Machine(local=settings, data=place, folders=folders, root=root))
+        train(TEACHER, context)
+        return context
 
     before = torch.get_deterministic_debug_mode()
     yield make
@@ -104,14 +104,14 @@ def numbers(result: object) -> tuple[object, ...]:
     return curve.top1, curve.test_loss, curve.train_loss, result.weights
 
 
-def together(runs: Sequence[Run], world: World, **options: Any) -> dict[str, Result | Exception]:  # noqa: ANN401 - train_cohort's
-    return {job.run.id: end for job, end in train_cohort([Job(run) for run in runs], world, **options)}
+def together(runs: Sequence[Run], context: TrainingContext, **options: Any) -> dict[str, Result | Exception]:  # noqa: ANN401 - train_cohort's
+    return {job.run.id: end for job, end in train_cohort([Job(run) for run in runs], context, **options)}
 
 
-def ends(world: World, runs: Sequence[Run]) -> dict[str, Event]:
+def ends(context: TrainingContext, runs: Sequence[Run]) -> dict[str, Event]:
     """How runs ended that a worker was given together, each exactly once."""
     told: list[Event] = []
-    do([Job(run) for run in runs], world, told.append)
+    do([Job(run) for run in runs], context, told.append)
     last = [event for event in told if not isinstance(event, Update)]
     assert len({event.id for event in last}) == len(last)
     return {event.id: event for event in last}
@@ -179,7 +179,7 @@ def test_cohorts_are_split_so_that_no_slot_idles(runs: int, slots: int, sizes: l
 def test_every_run_is_in_one_cohort_of_its_like(runs: list[Run], slots: int) -> None:
     cohorts = make_cohorts(runs, slots)
     assert sorted(run.id for cohort in cohorts for run in cohort) == sorted(run.id for run in runs)
-    assert all(len({lessons(run) for run in cohort}) == 1 for cohort in cohorts)
+    assert all(len({batch_stream_key(run) for run in cohort}) == 1 for cohort in cohorts)
     assert len(cohorts) >= min(slots, len(runs))
 
 
@@ -197,22 +197,22 @@ def test_dispatch_without_cohorts_hands_out_single_runs() -> None:
 
 def test_each_member_is_as_alone_bit_for_bit(opened: Opened) -> None:
     """With dropout, another optimizer, a network of its own and a loss of features among them."""
-    world = opened("alone")
-    alone = {run.id: numbers(train(run, world)) for run in STUDENTS}
+    context = opened("alone")
+    alone = {run.id: numbers(train(run, context)) for run in STUDENTS}
     beside = together(STUDENTS, opened("together"))
     assert {name: numbers(end) for name, end in beside.items()} == alone
 
 
 def test_runs_without_a_teacher_are_as_alone_too(opened: Opened) -> None:
-    runs, world = [digits("digits_dropout"), digits("digits_cnn", lr=0.01)], opened("alone")
-    alone = [numbers(train(run, world)) for run in runs]
+    runs, context = [digits("digits_dropout"), digits("digits_cnn", lr=0.01)], opened("alone")
+    alone = [numbers(train(run, context)) for run in runs]
     assert [numbers(end) for end in together(runs, opened("together")).values()] == alone
 
 
 def test_teacher_is_asked_once_for_all(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
-    world = opened("here")
+    context = opened("here")
     seen = forwards("digits_cnn", monkeypatch)
-    together(STUDENTS[:3], world)
+    together(STUDENTS[:3], context)
     assert seen == [False] * 3 * 3  # epochs, batches
 
 
@@ -232,11 +232,11 @@ def test_member_that_raises_takes_no_other_with_it(opened: Opened) -> None:
 
 
 def test_member_that_cannot_be_made_takes_no_other_with_it(opened: Opened) -> None:
-    bad, world = replace(STUDENTS[1], student="digits_mlq"), opened("here")
-    told = ends(world, [bad, STUDENTS[0]])
+    bad, context = replace(STUDENTS[1], student="digits_mlq"), opened("here")
+    told = ends(context, [bad, STUDENTS[0]])
     assert isinstance(told[bad.id], Failed)
     assert isinstance(told[STUDENTS[0].id], Done)
-    assert index(world.machine.results).failures.keys() == {bad.id}
+    assert index(context.machine.results).failures.keys() == {bad.id}
 
 
 def test_failure_is_told_before_the_others_end(opened: Opened) -> None:
@@ -248,63 +248,63 @@ def test_failure_is_told_before_the_others_end(opened: Opened) -> None:
 
 def test_interrupted_cohort_goes_on_as_never_interrupted(opened: Opened) -> None:
     """Interrupted when two members are an epoch further than the third."""
-    calls, world = count(1), opened("halved")
+    calls, context = count(1), opened("halved")
 
     def stop(*_: object) -> None:
         if next(calls) == 5:
             raise Interrupted
 
     with pytest.raises(Interrupted):
-        together(STUDENTS[:3], world, watch=stop)
+        together(STUDENTS[:3], context, watch=stop)
     whole = together(STUDENTS[:3], opened("whole"))
-    assert [numbers(end) for end in together(STUDENTS[:3], world).values()] == list(
+    assert [numbers(end) for end in together(STUDENTS[:3], context).values()] == list(
         map(numbers, whole.values())
     )
 
 
 def test_member_of_an_interrupted_cohort_goes_on_alone(opened: Opened) -> None:
-    seen, world = [], opened("halved")
+    seen, context = [], opened("halved")
 
     def stop(run: Run, _: object) -> None:
         if run == STUDENTS[1]:
             raise Interrupted
 
     with pytest.raises(Interrupted):
-        together(STUDENTS[:2], world, watch=stop)
-    result = train(STUDENTS[0], world, watch=lambda progress: seen.append(progress.epoch))
+        together(STUDENTS[:2], context, watch=stop)
+    result = train(STUDENTS[0], context, watch=lambda progress: seen.append(progress.epoch))
     assert seen == [2, 3]
     assert numbers(result) == numbers(train(STUDENTS[0], opened("whole")))
 
 
 def test_members_that_are_further_do_nothing_twice(opened: Opened) -> None:
-    world, seen = opened("here"), []
+    context, seen = opened("here"), []
 
     def stop(progress: Any) -> None:  # noqa: ANN401 - Progress
         if progress.epoch == 2:
             raise Interrupted
 
     with pytest.raises(Interrupted):
-        train(STUDENTS[0], world, watch=stop)
-    together(STUDENTS[:2], world, watch=lambda run, progress: seen.append((run.id, progress.epoch)))
+        train(STUDENTS[0], context, watch=stop)
+    together(STUDENTS[:2], context, watch=lambda run, progress: seen.append((run.id, progress.epoch)))
     first, second = STUDENTS[0].id, STUDENTS[1].id
     assert seen == [(second, 1), (second, 2), (first, 3), (second, 3)]
 
 
 def test_member_that_another_process_trains_leaves_the_cohort(opened: Opened) -> None:
-    world = opened("here")
+    context = opened("here")
     told: list[Event] = []
-    lease = take(world.machine.scratch / "locks" / STUDENTS[0].id, Watch())
+    lease = take(context.machine.scratch / "locks" / STUDENTS[0].id, Watch())
     assert lease is not None
     with lease:
-        do([Job(run) for run in STUDENTS[:2]], world, told.append)
+        do([Job(run) for run in STUDENTS[:2]], context, told.append)
     assert told[0] == Elsewhere(STUDENTS[0].id)
     assert [event.id for event in told if isinstance(event, Done)] == [STUDENTS[1].id]
 
 
 def test_member_that_is_stored_is_not_trained_again(opened: Opened) -> None:
-    world = opened("here")
-    ends(world, STUDENTS[:1])
-    told = ends(world, STUDENTS[:2])
+    context = opened("here")
+    ends(context, STUDENTS[:1])
+    told = ends(context, STUDENTS[:2])
     assert [event.trained for event in told.values() if isinstance(event, Done)] == [False, True]
 
 
@@ -316,34 +316,34 @@ def test_result_names_the_size_of_its_cohort(opened: Opened) -> None:
 def test_seconds_of_members_add_up_to_those_of_the_cohort(opened: Opened) -> None:
     from time import perf_counter
 
-    world, started = opened("here"), perf_counter()
-    results = together(STUDENTS[:3], world)
+    context, started = opened("here"), perf_counter()
+    results = together(STUDENTS[:3], context)
     whole = perf_counter() - started
     assert 0 < sum(end.seconds for end in results.values() if isinstance(end, Result)) <= whole
 
 
 def short_of_memory(monkeypatch: pytest.MonkeyPatch, most: int) -> list[int]:
     """Steps of more than `most` members beside each other fail for want of memory; the cohorts' sizes."""
-    from kdbench.training import member
+    from kdbench.training import student_run
 
     sizes: list[int] = []
-    begin = member.Member.begin
+    begin = student_run.StudentRun.begin
 
-    def limited(self: member.Member, epoch: int) -> None:
+    def limited(self: student_run.StudentRun, epoch: int) -> None:
         sizes.append(self.size)
         if self.size > most:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
         begin(self, epoch)
 
-    monkeypatch.setattr(member.Member, "begin", limited)
+    monkeypatch.setattr(student_run.StudentRun, "begin", limited)
     return sizes
 
 
 def test_cohort_that_runs_out_of_memory_is_halved(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
-    world, alone = opened("here"), opened("alone")
+    context, alone = opened("here"), opened("alone")
     wanted = [numbers(train(run, alone)) for run in STUDENTS]
     sizes = short_of_memory(monkeypatch, most=1)
-    told = ends(world, STUDENTS)
+    told = ends(context, STUDENTS)
     assert list(dict.fromkeys(sizes)) == [4, 2, 1]
     assert [numbers(told[run.id].result) for run in STUDENTS] == wanted  # type: ignore[union-attr]
 
@@ -351,9 +351,9 @@ def test_cohort_that_runs_out_of_memory_is_halved(opened: Opened, monkeypatch: p
 def test_run_that_runs_out_of_memory_alone_has_failed(
     opened: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    world = opened("here")
+    context = opened("here")
     short_of_memory(monkeypatch, most=0)
-    told = ends(world, STUDENTS[:2])
+    told = ends(context, STUDENTS[:2])
     causes = [event.failure.cause for event in told.values() if isinstance(event, Failed)]
     assert [cause.startswith("RuntimeError: DefaultCPUAllocator: can't allocate") for cause in causes] == [
         True

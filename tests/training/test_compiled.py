@@ -23,10 +23,10 @@ from kdbench.spec.runs import Loss, Precision, Run, Teacher
 from kdbench.store.records import weights_file
 from kdbench.training import precision as precisions
 from kdbench.training.checkpoint import Progress, load_weights
+from kdbench.training.context import TrainingContext, open_context
 from kdbench.training.evaluation import evaluate
 from kdbench.training.precision import arithmetic, check_precision, forward_of, set_compiler, why_not_compiled
 from kdbench.training.run import train
-from kdbench.training.world import World, open_world
 from tests.support.build import KD
 from tests.training.test_cohorts import digits, numbers, together
 
@@ -60,13 +60,13 @@ def _dropout(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def opened(tmp_path: Path) -> Iterator[Callable[[str], World]]:
+def opened(tmp_path: Path) -> Iterator[Callable[[str], TrainingContext]]:
     """Worlds that share the data and nothing else."""
 
-    def make(name: str) -> World:
+    def make(name: str) -> TrainingContext:
         data, local = Data(folder=str(tmp_path / "data"), offline=True), Local(device="cpu")
         folders = Folders(results="results", scratch="scratch")
-        return open_world(Machine(local=local, data=data, folders=folders, root=str(tmp_path / name)))
+        return open_context(Machine(local=local, data=data, folders=folders, root=str(tmp_path / name)))
 
     before = torch.get_deterministic_debug_mode()
     yield make
@@ -89,8 +89,8 @@ def several(number: int) -> list[Tensor]:
     return [forward_of(network, COMPILED)(torch.ones(2, 1, 4, 4)).logits for network in networks]
 
 
-def train_all(runs: list[Run], world: World) -> list[Result]:
-    return [train(run, world) for run in runs]
+def train_all(runs: list[Run], context: TrainingContext) -> list[Result]:
+    return [train(run, context) for run in runs]
 
 
 def interrupt(_: Progress) -> None:
@@ -154,37 +154,39 @@ def _steps(forward: Callable[[Tensor], object], network: nn.Module) -> list[Tens
 
 @pytest.mark.slow
 def test_compiled_runs_are_the_eager_ones_to_rounding_and_themselves_bit_for_bit(
-    opened: Callable[[str], World],
+    opened: Callable[[str], TrainingContext],
 ) -> None:
     """Alone, beside others, resumed: with a teacher that is compiled too, batch norm and dropout."""
     runs = [TEACHER, *STUDENTS]
     eager = train_all(runs, opened("eager"))
-    alone, beside, again = (opened(name) for name in ("alone", "beside", "again"))
+    alone, beside, rerun = (opened(name) for name in ("alone", "beside", "again"))
     wanted = train_all([compiled(run) for run in runs], alone)
     for one, other in zip(eager, wanted, strict=True):
         assert one.curve.train_loss != other.curve.train_loss
         assert other.curve.train_loss == pytest.approx(one.curve.train_loss, rel=1e-3)
-    for world in (beside, again):
-        assert numbers(train(compiled(TEACHER), world)) == numbers(wanted[0])
-    members = together([compiled(run) for run in STUDENTS], beside)
-    assert [numbers(end) for end in members.values()] == [numbers(each) for each in wanted[1:]]
+    for context in (beside, rerun):
+        assert numbers(train(compiled(TEACHER), context)) == numbers(wanted[0])
+    student_runs = together([compiled(run) for run in STUDENTS], beside)
+    assert [numbers(end) for end in student_runs.values()] == [numbers(each) for each in wanted[1:]]
     with pytest.raises(KeyboardInterrupt):
-        train(compiled(STUDENTS[0]), again, watch=interrupt)
-    assert numbers(train(compiled(STUDENTS[0]), again)) == numbers(wanted[1])
+        train(compiled(STUDENTS[0]), rerun, watch=interrupt)
+    assert numbers(train(compiled(STUDENTS[0]), rerun)) == numbers(wanted[1])
     assert_evaluated_eagerly(wanted[1], alone)
 
 
-def assert_evaluated_eagerly(result: Result, world: World) -> None:
+def assert_evaluated_eagerly(result: Result, context: TrainingContext) -> None:
     """The weights have the usual names, and the accuracy of record is that of the usual network."""
-    path, network = weights_file(world.machine.scratch, result.id, 2), world.network(result.run)
+    path, network = weights_file(context.machine.scratch, result.id, 2), context.network(result.run)
     assert path is not None
     load_weights(path, network)
-    top1, loss, _ = evaluate(result.run, network, world.dataset("digits"), world)
+    top1, loss, _ = evaluate(result.run, network, context.dataset("digits"), context)
     assert (top1, loss) == (result.last, result.curve.test_loss[-1])
 
 
 @pytest.mark.slow
-def test_compiled_batch_in_parts_is_the_eager_one_to_rounding(opened: Callable[[str], World]) -> None:
+def test_compiled_batch_in_parts_is_the_eager_one_to_rounding(
+    opened: Callable[[str], TrainingContext],
+) -> None:
     """With dropout, and batch-norm statistics that each part starts from."""
     run = digits("dropout_cnn", epochs=2, parts=4, train_size=90)
     eager, other = train(run, opened("eager")), train(compiled(run), opened("compiled"))

@@ -23,13 +23,13 @@ from kdbench.spec.results import Result
 from kdbench.spec.runs import Loss, Precision
 from kdbench.suite.load import load_suite
 from kdbench.training.bench import Prepared
+from kdbench.training.context import TrainingContext, open_context
 from kdbench.training.evaluation import evaluate
 from kdbench.training.fingerprint import compute
 from kdbench.training.images import training_views
-from kdbench.training.member import Member, loss_function
 from kdbench.training.run import train
-from kdbench.training.teaching import Teaching
-from kdbench.training.world import World, open_world
+from kdbench.training.student_run import StudentRun, loss_function
+from kdbench.training.teacher_batches import TeacherBatches
 from tests.support.build import CE, KD, make_run
 from tests.support.devices import DEVICES
 from tests.support.places import SUITES
@@ -42,7 +42,7 @@ ROUNDING = 1e-3
 """How far losses may be apart, relatively, after an epoch of four steps."""
 
 pytestmark = pytest.mark.parametrize("device", DEVICES)
-Opened = Callable[..., World]
+Opened = Callable[..., TrainingContext]
 
 
 @pytest.fixture(scope="module")
@@ -54,11 +54,11 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> str:
 def opened(data: str, tmp_path: Path) -> Iterator[Opened]:
     """Worlds on a device that share the data and nothing else."""
 
-    def make(device: str, name: str = "here", **local: Any) -> World:  # noqa: ANN401 - of benchmark.toml
+    def make(device: str, name: str = "here", **local: Any) -> TrainingContext:  # noqa: ANN401 - of benchmark.toml
         place, folders = Data(folder=data, offline=True), Folders(results="results", scratch="scratch")
         root = str(tmp_path / f"{device}-{name}")
         torch.set_deterministic_debug_mode("default")  # a world of the CPU sets it for the whole process
-        return open_world(
+        return open_context(
             Machine(local=Local(device=device, **local), data=place, folders=folders, root=root)
         )
 
@@ -72,8 +72,8 @@ def losses() -> list[Loss]:
     found: dict[str, Loss] = {}
     for path in SUITE_FILES:
         suite = load_suite(path)
-        for form in ("printed", "released"):
-            for cell in expand(suite, form=form, seeds=[0]):
+        for variant in ("printed", "released"):
+            for cell in expand(suite, variant=variant, seeds=[0]):
                 found.setdefault(cell.runs[0].loss.name, cell.runs[0].loss)
     return [found[name] for name in sorted(found)]
 
@@ -146,9 +146,9 @@ def test_loss_and_its_gradient_are_the_same(device: str, loss: Loss) -> None:
 
 def test_cohort_learns_as_on_the_cpu(device: str, opened: Opened) -> None:
     found = []
-    for world in (opened("cpu", "first"), opened(device, "second")):
-        train(TEACHER, world)
-        found.append(together(STUDENTS, world))
+    for context in (opened("cpu", "first"), opened(device, "second")):
+        train(TEACHER, context)
+        found.append(together(STUDENTS, context))
     for run in STUDENTS:
         one, other = (ends[run.id] for ends in found)
         assert isinstance(one, Result)
@@ -158,9 +158,9 @@ def test_cohort_learns_as_on_the_cpu(device: str, opened: Opened) -> None:
 
 
 def test_member_of_a_cohort_learns_as_alone(device: str, opened: Opened) -> None:
-    world = opened(device)
-    train(TEACHER, world)
-    beside = together(STUDENTS, world)[STUDENTS[0].id]
+    context = opened(device)
+    train(TEACHER, context)
+    beside = together(STUDENTS, context)[STUDENTS[0].id]
     assert isinstance(beside, Result)
     alone = opened(device, "alone")
     train(TEACHER, alone)
@@ -169,9 +169,9 @@ def test_member_of_a_cohort_learns_as_alone(device: str, opened: Opened) -> None
 
 def test_evaluation_predicts_as_on_the_cpu(device: str, opened: Opened) -> None:
     found = []
-    for world in (opened("cpu", "first"), opened(device, "second")):
-        network = world.network(TEACHER)
-        found.append(evaluate(TEACHER, network, world.dataset("digits"), world))
+    for context in (opened("cpu", "first"), opened(device, "second")):
+        network = context.network(TEACHER)
+        found.append(evaluate(TEACHER, network, context.dataset("digits"), context))
     assert found[1].loss == pytest.approx(found[0].loss, rel=ROUNDING)
     assert (found[1].predicted == found[0].predicted).float().mean() >= 0.99
 
@@ -181,20 +181,20 @@ def test_run_that_was_stopped_goes_on(device: str, opened: Opened) -> None:
         if progress.epoch == 2:
             raise Interrupted
 
-    world = opened(device)
+    context = opened(device)
     with pytest.raises(Interrupted):
-        train(TEACHER, world, watch=stop)
-    resumed, whole = train(TEACHER, world), train(TEACHER, opened(device, "whole"))
+        train(TEACHER, context, watch=stop)
+    resumed, whole = train(TEACHER, context), train(TEACHER, opened(device, "whole"))
     assert len(resumed.curve.train_loss) == TEACHER.recipe.epochs
     assert resumed.curve.train_loss == pytest.approx(whole.curve.train_loss, rel=ROUNDING)
 
 
 def test_kept_logits_spare_the_teacher(device: str, opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
-    world = opened(device)
-    train(TEACHER, world)
-    train(STUDENTS[0], world)
+    context = opened(device)
+    train(TEACHER, context)
+    train(STUDENTS[0], context)
     asked = forwards("digits_cnn", monkeypatch)
-    second = train(replace(STUDENTS[0], recipe=replace(STUDENTS[0].recipe, lr=0.01)), world)
+    second = train(replace(STUDENTS[0], recipe=replace(STUDENTS[0].recipe, lr=0.01)), context)
     assert asked == []
     assert second.curve.train_loss[0] > 0
 
@@ -219,19 +219,22 @@ def test_deterministic_run_has_the_same_fingerprint_twice(device: str, opened: O
 
 def test_steps_do_not_wait_for_the_device(device: str, opened: Opened) -> None:
     """The host only asks: nothing of a step is read back, nothing is copied to the device."""
-    world = opened(device)
-    train(TEACHER, world)
+    context = opened(device)
+    train(TEACHER, context)
     run = STUDENTS[1]
-    views = training_views(run, world.dataset(run.dataset), world)
-    member, teaching = Member(Job(run), world), Teaching([run], Prepared(list(views.epoch(1))), world)
+    views = training_views(run, context.dataset(run.dataset), context)
+    student_run, teacher_batches = (
+        StudentRun(Job(run), context),
+        TeacherBatches([run], Prepared(list(views.epoch(1))), context),
+    )
     for last in (False, True):
-        member.begin(1)
+        student_run.begin(1)
         if device == "cuda" and last:  # the first time libraries are loaded
             torch.cuda.set_sync_debug_mode("error")
         try:
-            for number, lesson in enumerate(teaching.epoch(1)):
-                member.step(number, len(teaching), lesson)
+            for number, distilled in enumerate(teacher_batches.epoch(1)):
+                student_run.step(number, len(teacher_batches), distilled)
         finally:
             if device == "cuda":
                 torch.cuda.set_sync_debug_mode("default")
-    assert member.mean_loss() > 0
+    assert student_run.mean_loss() > 0

@@ -17,9 +17,9 @@ from kdbench.machine import Data, Folders, Local, Machine
 from kdbench.spec.events import Job
 from kdbench.spec.results import Result
 from kdbench.spec.runs import Recipe, Run, Teacher
+from kdbench.training.context import TrainingContext, open_context
 from kdbench.training.images import workers
 from kdbench.training.run import train, train_cohort
-from kdbench.training.world import World, open_world
 from tests.support.build import CE, KD, make_run
 
 RECIPE = Recipe(
@@ -51,9 +51,9 @@ def _small(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(catalog.DATASETS, "imagenet", replace(entry, digest=source_digest(entry)))
 
 
-def world(place: Path, root: Path, workers: int | None = None) -> World:
+def context(place: Path, root: Path, workers: int | None = None) -> TrainingContext:
     data = Data(folder=str(place), offline=True, workers=workers)
-    return open_world(Machine(local=Local(device="cpu"), data=data, folders=Folders(), root=str(root)))
+    return open_context(Machine(local=Local(device="cpu"), data=data, folders=Folders(), root=str(root)))
 
 
 def small(student: str = "digits_cnn", **settings: object) -> Run:
@@ -62,7 +62,7 @@ def small(student: str = "digits_cnn", **settings: object) -> Run:
 
 
 def test_run_learns_and_is_the_same_whatever_the_number_of_workers(place: Path, tmp_path: Path) -> None:
-    one, three = (train(small(), world(place, tmp_path / str(n), n)) for n in (1, 3))
+    one, three = (train(small(), context(place, tmp_path / str(n), n)) for n in (1, 3))
     assert one.last > 90
     assert (one.curve.top1, one.weights) == (three.curve.top1, three.weights)
     assert one.environment["data"] == open_dataset("imagenet", place).content
@@ -71,7 +71,7 @@ def test_run_learns_and_is_the_same_whatever_the_number_of_workers(place: Path, 
 def test_network_of_timm_trains_and_teaches_at_reduced_resolution(place: Path, tmp_path: Path) -> None:
     recipe = {"size": 32, "resize": 36, "epochs": 1, "train_size": 8, "test_size": 5}
     teacher = small("resnet18_224", **recipe)
-    here = world(place, tmp_path)
+    here = context(place, tmp_path)
     train(teacher, here)
     student = replace(small("mobilenetv2_224", **recipe), loss=KD, teacher=Teacher(teacher, 1))
     assert train(student, here).last in {0.0, 20.0, 40.0, 60.0, 80.0, 100.0}
@@ -81,7 +81,7 @@ def test_students_beside_each_other_are_as_alone(place: Path, tmp_path: Path) ->
     """At a size too, whether the teacher is asked or was heard before."""
     teacher = small(epochs=1)
     taught = [replace(small(lr=lr), loss=KD, teacher=Teacher(teacher, 1)) for lr in (0.05, 0.02)]
-    alone, beside = world(place, tmp_path / "alone"), world(place, tmp_path / "beside", 2)
+    alone, beside = context(place, tmp_path / "alone"), context(place, tmp_path / "beside", 2)
     for here in (alone, beside):
         train(teacher, here)
     first = [train(run, alone) for run in taught]
@@ -90,25 +90,25 @@ def test_students_beside_each_other_are_as_alone(place: Path, tmp_path: Path) ->
 
 
 def test_imported_teacher_is_measured_at_its_size(place: Path, tmp_path: Path) -> None:
-    result = train(small(), world(place, tmp_path))
+    result = train(small(), context(place, tmp_path))
     file = next((tmp_path / ".kdbench" / "weights" / result.id).glob("3.*.safetensors"))
     asked = Request(file=file, model="digits_cnn", dataset="imagenet", name="t", size=8, resize=10)
-    _, passport = import_teacher(asked, world(place, tmp_path).machine)
-    assert passport.top1 == {"imagenet": result.last}
-    assert (passport.size, passport.resize) == (8, 10)
+    _, provenance = import_teacher(asked, context(place, tmp_path).machine)
+    assert provenance.top1 == {"imagenet": result.last}
+    assert (provenance.size, provenance.resize) == (8, 10)
 
 
 def test_imported_teacher_without_a_size_is_refused(place: Path, tmp_path: Path) -> None:
     asked = Request(file=tmp_path / "a.pt", model="digits_cnn", dataset="imagenet")
     with pytest.raises(UserError, match="its images have many sizes; add --size 224 --resize 256"):
-        import_teacher(asked, world(place, tmp_path).machine)
+        import_teacher(asked, context(place, tmp_path).machine)
 
 
 def test_workers_are_those_of_benchmark_toml_else_the_runs_share(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(12)))
-    here = world(place, tmp_path)
-    assert (workers(here), workers(world(place, tmp_path, 5))) == (1, 5)
+    here = context(place, tmp_path)
+    assert (workers(here), workers(context(place, tmp_path, 5))) == (1, 5)
     on_gpu = replace(here.machine, local=Local(slots=2))
-    assert workers(World(on_gpu, torch.device("cuda"))) == 6
+    assert workers(TrainingContext(on_gpu, torch.device("cuda"))) == 6

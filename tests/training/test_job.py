@@ -14,8 +14,8 @@ from kdbench.spec.events import Done, Elsewhere, Event, Failed, Job, Update
 from kdbench.spec.runs import Recipe, Run, Teacher
 from kdbench.store.lease import Watch, take
 from kdbench.store.records import index, load_failure, load_result, weights_there
+from kdbench.training.context import TrainingContext, open_context
 from kdbench.training.job import do
-from kdbench.training.world import World, open_world
 from tests.support.build import CE, KD, make_run
 
 RECIPE = Recipe(epochs=2, batch_size=32, lr=0.05, train_size=64, test_size=64)
@@ -28,11 +28,11 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture
-def world(data: str, tmp_path: Path) -> Iterator[World]:
+def context(data: str, tmp_path: Path) -> Iterator[TrainingContext]:
     before = torch.get_deterministic_debug_mode()
     folders = Folders(results="results", scratch="scratch")
     place = Data(folder=data, offline=True)
-    yield open_world(Machine(local=Local(device="cpu"), data=place, folders=folders, root=str(tmp_path)))
+    yield open_context(Machine(local=Local(device="cpu"), data=place, folders=folders, root=str(tmp_path)))
     torch.set_deterministic_debug_mode(before)
 
 
@@ -42,38 +42,38 @@ def digits(**settings: Any) -> Run:  # noqa: ANN401 - recipe fields
     return replace(make_run("digits_mlp", 0, CE), dataset="digits", data=content, recipe=recipe)
 
 
-def ends(world: World, *jobs: Job) -> list[Event]:
+def ends(context: TrainingContext, *jobs: Job) -> list[Event]:
     """How runs ended that were trained beside each other, in this order."""
     told: list[Event] = []
-    do(jobs, world, told.append)
+    do(jobs, context, told.append)
     return [event for event in told if not isinstance(event, Update)]
 
 
-def failing(world: World, run: Run) -> Failed:
-    [told] = ends(world, Job(run))
+def failing(context: TrainingContext, run: Run) -> Failed:
+    [told] = ends(context, Job(run))
     assert isinstance(told, Failed)
     return told
 
 
-def done(world: World, job: Job) -> Done:
-    [told] = ends(world, job)
+def done(context: TrainingContext, job: Job) -> Done:
+    [told] = ends(context, job)
     assert isinstance(told, Done)
     return told
 
 
-def test_job_keeps_its_result(world: World) -> None:
+def test_job_keeps_its_result(context: TrainingContext) -> None:
     run = digits()
-    told = done(world, Job(run))
+    told = done(context, Job(run))
     assert told.trained
-    assert load_result(index(world.machine.results).results[run.id]) == told.result
+    assert load_result(index(context.machine.results).results[run.id]) == told.result
     assert Path(told.path).name == f"digits_mlp-ce.s0.{run.id}.json"
 
 
-def test_job_tells_each_epoch(world: World) -> None:
+def test_job_tells_each_epoch(context: TrainingContext) -> None:
     told: list[Event] = []
     run = digits()
-    result = done(world, Job(run)).result
-    do([Job(run, again=True)], world, told.append)
+    result = done(context, Job(run)).result
+    do([Job(run, rerun=True)], context, told.append)
     updates = [each for each in told if isinstance(each, Update)]
     assert [(each.id, each.epoch, each.top1) for each in updates] == [
         (run.id, 1, result.curve.top1[0]),
@@ -82,111 +82,114 @@ def test_job_tells_each_epoch(world: World) -> None:
     assert all(each.images_per_second > 0 for each in updates)
 
 
-def test_job_leaves_no_checkpoint(world: World) -> None:
+def test_job_leaves_no_checkpoint(context: TrainingContext) -> None:
     run = digits()
-    done(world, Job(run))
-    assert not (world.machine.scratch / "checkpoints" / run.id).exists()
+    done(context, Job(run))
+    assert not (context.machine.scratch / "checkpoints" / run.id).exists()
 
 
-def test_run_with_a_result_is_not_trained_again(world: World) -> None:
-    first, second = (done(world, Job(digits())) for _ in range(2))
+def test_run_with_a_result_is_not_trained_again(context: TrainingContext) -> None:
+    first, second = (done(context, Job(digits())) for _ in range(2))
     assert (first.trained, second.trained) == (True, False)
     assert (second.result, second.path) == (first.result, first.path)
 
 
-def test_run_that_another_process_trains_is_left_to_it(world: World) -> None:
+def test_run_that_another_process_trains_is_left_to_it(context: TrainingContext) -> None:
     run = digits()
-    lease = take(world.machine.scratch / "locks" / run.id, Watch())
+    lease = take(context.machine.scratch / "locks" / run.id, Watch())
     assert lease is not None
     with lease:
-        assert ends(world, Job(run)) == [Elsewhere(run.id)]
-    assert done(world, Job(run)).trained
+        assert ends(context, Job(run)) == [Elsewhere(run.id)]
+    assert done(context, Job(run)).trained
 
 
-def test_run_whose_weights_are_gone_is_trained_again(world: World) -> None:
+def test_run_whose_weights_are_gone_is_trained_again(context: TrainingContext) -> None:
     run = digits()
-    done(world, Job(run))
-    assert done(world, Job(run, keep=(1,))).trained
-    assert weights_there(world.machine.scratch, run.id, [1])
+    done(context, Job(run))
+    assert done(context, Job(run, keep=(1,))).trained
+    assert weights_there(context.machine.scratch, run.id, [1])
 
 
-def test_again_keeps_a_repeat_beside_the_first(world: World) -> None:
+def test_again_keeps_a_repeat_beside_the_first(context: TrainingContext) -> None:
     run = digits()
-    first = done(world, Job(run))
+    first = done(context, Job(run))
     content = Path(first.path).read_bytes()
-    repeats = [done(world, Job(run, again=True)) for _ in range(2)]
-    there = index(world.machine.results)
+    repeats = [done(context, Job(run, rerun=True)) for _ in range(2)]
+    there = index(context.machine.results)
     assert Path(first.path).read_bytes() == content
     assert [str(path) for path in there.repeats[run.id]] == [each.path for each in repeats]
     assert {each.result.curve.top1 for each in repeats} == {first.result.curve.top1}
 
 
-def test_failure_is_stored_with_its_cause(world: World) -> None:
+def test_failure_is_stored_with_its_cause(context: TrainingContext) -> None:
     run = digits(**DIVERGING)
-    told = failing(world, run)
-    stored = load_failure(index(world.machine.results).failures[run.id])
+    told = failing(context, run)
+    stored = load_failure(index(context.machine.results).failures[run.id])
     assert stored == told.failure
     assert stored.cause.startswith("diverged at epoch 1, step 2: the loss is")
 
 
-def test_failure_leaves_the_traceback_in_its_log(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(world.machine.root)
+def test_failure_leaves_the_traceback_in_its_log(
+    context: TrainingContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(context.machine.root)
     run = digits(**DIVERGING)
-    failure = failing(world, run).failure
+    failure = failing(context, run).failure
     assert failure.log == f"results/digits/logs/digits_mlp-ce.s0.{run.id}.log"
     log = Path(failure.log).read_text("utf-8")
     assert log.startswith("Traceback")
     assert log.endswith(f"DivergedError: {failure.cause}\n")
 
 
-def test_failure_of_our_own_names_its_kind(world: World) -> None:
+def test_failure_of_our_own_names_its_kind(context: TrainingContext) -> None:
     """An error that no user is told how to mend."""
-    cause = failing(world, replace(digits(), loss=replace(CE, params={"alpha": 1.0}))).failure.cause
+    cause = failing(context, replace(digits(), loss=replace(CE, params={"alpha": 1.0}))).failure.cause
     assert cause.startswith("TypeError: ce() got an unexpected keyword argument")
 
 
-def test_failure_for_want_of_a_teacher_names_its_run(world: World) -> None:
+def test_failure_for_want_of_a_teacher_names_its_run(context: TrainingContext) -> None:
     teacher = digits()
     run = replace(digits(), loss=KD, teacher=Teacher(teacher, 2))
-    cause = failing(world, run).failure.cause
+    cause = failing(context, run).failure.cause
     assert cause.startswith(f"the weights of digits_mlp-ce (run {teacher.id}, epoch 2) are not in")
 
 
-def test_unknown_model_is_a_failure(world: World) -> None:
+def test_unknown_model_is_a_failure(context: TrainingContext) -> None:
     assert (
-        "unknown model 'digits_mlq'" in failing(world, replace(digits(), student="digits_mlq")).failure.cause
+        "unknown model 'digits_mlq'"
+        in failing(context, replace(digits(), student="digits_mlq")).failure.cause
     )
 
 
-def test_success_removes_an_earlier_failure(world: World) -> None:
+def test_success_removes_an_earlier_failure(context: TrainingContext) -> None:
     teacher = digits()
     student = replace(digits(), loss=KD, teacher=Teacher(teacher, 2))
-    failing(world, student)
-    done(world, Job(teacher, keep=(2,)))
-    done(world, Job(student))
-    there = index(world.machine.results)
+    failing(context, student)
+    done(context, Job(teacher, keep=(2,)))
+    done(context, Job(student))
+    there = index(context.machine.results)
     assert there.failures == {}
     assert there.results.keys() == {teacher.id, student.id}
 
 
-def test_failed_run_does_not_stop_the_next(world: World) -> None:
-    failing(world, digits(**DIVERGING))
-    assert done(world, Job(digits())).trained
+def test_failed_run_does_not_stop_the_next(context: TrainingContext) -> None:
+    failing(context, digits(**DIVERGING))
+    assert done(context, Job(digits())).trained
 
 
-def test_damaged_result_is_a_failure(world: World) -> None:
+def test_damaged_result_is_a_failure(context: TrainingContext) -> None:
     run = digits()
-    Path(done(world, Job(run)).path).write_text("{", "utf-8")
-    assert "no valid result" in failing(world, run).failure.cause
+    Path(done(context, Job(run)).path).write_text("{", "utf-8")
+    assert "no valid result" in failing(context, run).failure.cause
 
 
 @pytest.mark.parametrize("folder", ["results", "scratch"])
-def test_folder_that_cannot_be_written_is_a_failure(world: World, folder: str) -> None:
-    Path(world.machine.root, folder).write_text("a file where a folder should be", "utf-8")
-    failing(world, digits())
+def test_folder_that_cannot_be_written_is_a_failure(context: TrainingContext, folder: str) -> None:
+    Path(context.machine.root, folder).write_text("a file where a folder should be", "utf-8")
+    failing(context, digits())
 
 
-def test_interrupt_is_no_failure(world: World) -> None:
+def test_interrupt_is_no_failure(context: TrainingContext) -> None:
     """It ends the process: the run has neither result nor failure, but a checkpoint to go on from."""
 
     def stop(_: Event) -> None:
@@ -194,9 +197,9 @@ def test_interrupt_is_no_failure(world: World) -> None:
 
     run = digits()
     with pytest.raises(KeyboardInterrupt):
-        do([Job(run)], world, stop)
-    there = index(world.machine.results)
+        do([Job(run)], context, stop)
+    there = index(context.machine.results)
     assert not there.results
     assert not there.failures
-    assert list((world.machine.scratch / "checkpoints" / run.id).glob("1.*.safetensors"))
-    assert done(world, Job(run)).trained
+    assert list((context.machine.scratch / "checkpoints" / run.id).glob("1.*.safetensors"))
+    assert done(context, Job(run)).trained

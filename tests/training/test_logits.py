@@ -16,11 +16,11 @@ from kdbench.machine import Data, Folders, Local, Machine
 from kdbench.spec.results import Result
 from kdbench.spec.runs import Loss, Recipe, Run, Teacher
 from kdbench.training.bench import Prepared
+from kdbench.training.context import TrainingContext, open_context
 from kdbench.training.images import training_views
 from kdbench.training.logits import Logits, key
 from kdbench.training.run import train
-from kdbench.training.teaching import Teaching
-from kdbench.training.world import World, open_world
+from kdbench.training.teacher_batches import TeacherBatches
 from tests.support.build import CE, KD
 from tests.training.test_cohorts import Interrupted, digits, forwards, numbers, together
 
@@ -36,15 +36,15 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture
-def opened(data: str, tmp_path: Path) -> Iterator[Callable[..., World]]:
+def opened(data: str, tmp_path: Path) -> Iterator[Callable[..., TrainingContext]]:
     """Worlds that share the data and nothing else, in which the teacher is trained."""
 
-    def make(name: str, **local: Any) -> World:  # noqa: ANN401 - of benchmark.toml
+    def make(name: str, **local: Any) -> TrainingContext:  # noqa: ANN401 - of benchmark.toml
         place, folders = Data(folder=data, offline=True), Folders(results="results", scratch="scratch")
         settings, root = Local(device="cpu", **local), str(tmp_path / name)
-        world = open_world(Machine(local=settings, data=place, folders=folders, root=root))
-        train(TEACHER, world)
-        return world
+        context = open_context(Machine(local=settings, data=place, folders=folders, root=root))
+        train(TEACHER, context)
+        return context
 
     before = torch.get_deterministic_debug_mode()
     yield make
@@ -52,13 +52,13 @@ def opened(data: str, tmp_path: Path) -> Iterator[Callable[..., World]]:
 
 
 @pytest.fixture
-def world(opened: Callable[..., World]) -> World:
+def context(opened: Callable[..., TrainingContext]) -> TrainingContext:
     return opened("here")
 
 
-def files(world: World) -> list[Path]:
+def files(context: TrainingContext) -> list[Path]:
     """All that is kept, whole or not."""
-    return sorted(path for path in (world.machine.scratch / "logits").glob("*/*") if path.is_file())
+    return sorted(path for path in (context.machine.scratch / "logits").glob("*/*") if path.is_file())
 
 
 def keep(folder: Path, epoch: int, *batches: Tensor, most: int = 10**6, images: int = 4) -> None:
@@ -67,60 +67,66 @@ def keep(folder: Path, epoch: int, *batches: Tensor, most: int = 10**6, images: 
             add(batch)
 
 
-def test_second_run_asks_the_teacher_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    train(FIRST, world)
+def test_second_run_asks_the_teacher_nothing(
+    context: TrainingContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(FIRST, context)
     seen = forwards("digits_cnn", monkeypatch)
-    train(SECOND, world)
+    train(SECOND, context)
     assert seen == []
 
 
-def test_second_run_is_as_one_that_asks_bit_for_bit(opened: Callable[..., World]) -> None:
-    world, without = opened("here"), opened("without", logits_gib=0)
-    train(FIRST, world)
-    assert numbers(train(SECOND, world)) == numbers(train(SECOND, without))
+def test_second_run_is_as_one_that_asks_bit_for_bit(opened: Callable[..., TrainingContext]) -> None:
+    context, without = opened("here"), opened("without", logits_gib=0)
+    train(FIRST, context)
+    assert numbers(train(SECOND, context)) == numbers(train(SECOND, without))
     assert files(without) == []
 
 
-def test_cohort_of_a_later_day_asks_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    together([FIRST], world)
+def test_cohort_of_a_later_day_asks_nothing(
+    context: TrainingContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together([FIRST], context)
     seen = forwards("digits_cnn", monkeypatch)
-    together([SECOND, digits("digits_dropout", KD, TEACHER)], world)
+    together([SECOND, digits("digits_dropout", KD, TEACHER)], context)
     assert seen == []
 
 
-def test_longer_run_asks_only_for_what_is_new(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    train(FIRST, world)
+def test_longer_run_asks_only_for_what_is_new(
+    context: TrainingContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(FIRST, context)
     seen = forwards("digits_cnn", monkeypatch)
-    train(replace(FIRST, recipe=replace(FIRST.recipe, epochs=5)), world)
+    train(replace(FIRST, recipe=replace(FIRST.recipe, epochs=5)), context)
     assert len(seen) == 2 * 3  # epochs, batches
 
 
-def test_loss_of_features_asks_the_teacher(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_loss_of_features_asks_the_teacher(context: TrainingContext, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its logits are not all that it looks at."""
-    train(FIRST, world)
+    train(FIRST, context)
     seen = forwards("digits_cnn", monkeypatch)
-    together([SECOND, digits("digits_mlp", Loss("fnkd", {"lam": 3.0, "tau": 2.0}), TEACHER)], world)
+    together([SECOND, digits("digits_mlp", Loss("fnkd", {"lam": 3.0, "tau": 2.0}), TEACHER)], context)
     assert len(seen) == 3 * 3
 
 
 @pytest.mark.parametrize("name", [name for name, entry in catalog.LOSSES.items() if entry.logits_only])
-def test_losses_of_logits_look_at_nothing_else(world: World, name: str) -> None:
+def test_losses_of_logits_look_at_nothing_else(context: TrainingContext, name: str) -> None:
     params = {"alpha": 0.5, "tau": 4.0, "T": 3.0, "multiplier": 1.0}
     loss = Loss(name, {each: params[each] for each in catalog.LOSSES[name].params})
-    train(FIRST, world)
-    assert isinstance(train(digits("digits_mlp", loss, TEACHER), world), Result)
+    train(FIRST, context)
+    assert isinstance(train(digits("digits_mlp", loss, TEACHER), context), Result)
 
 
-def test_batches_that_are_fewer_than_the_data_are_an_epoch(world: World) -> None:
+def test_batches_that_are_fewer_than_the_data_are_an_epoch(context: TrainingContext) -> None:
     """As the benches have them: what is measured with kept logits must have kept them."""
-    views = training_views(FIRST, world.dataset("digits"), world)
+    views = training_views(FIRST, context.dataset("digits"), context)
     batches = list(islice(views.epoch(1), 2))
     for _ in range(2):
-        lessons = list(Teaching([FIRST], Prepared(batches), world).epoch(1))
-    assert [lesson.taught is not None and lesson.taught.features.numel() for lesson in lessons] == [0, 0]
+        given_batches = list(TeacherBatches([FIRST], Prepared(batches), context).epoch(1))
+    assert [batch.taught is not None and batch.taught.features.numel() for batch in given_batches] == [0, 0]
 
 
-def test_run_killed_within_an_epoch_leaves_only_whole_epochs(world: World) -> None:
+def test_run_killed_within_an_epoch_leaves_only_whole_epochs(context: TrainingContext) -> None:
     calls = []
 
     def stop(*_: object) -> None:
@@ -132,22 +138,22 @@ def test_run_killed_within_an_epoch_leaves_only_whole_epochs(world: World) -> No
         lambda module, _: stop() if type(module).__name__ == "Network" and module.training else None
     )
     with pytest.raises(Interrupted):
-        train(FIRST, world)
+        train(FIRST, context)
     handle.remove()
-    assert [path.name.split(".")[0] for path in files(world)] == ["1"]
+    assert [path.name.split(".")[0] for path in files(context)] == ["1"]
 
 
 @pytest.mark.parametrize("damage", [lambda text: text[:-4], lambda text: b"\x01" + text[1:], lambda _: b""])
 def test_damaged_logits_are_asked_for_again(
-    opened: Callable[..., World], monkeypatch: pytest.MonkeyPatch, damage: Callable[[bytes], bytes]
+    opened: Callable[..., TrainingContext], monkeypatch: pytest.MonkeyPatch, damage: Callable[[bytes], bytes]
 ) -> None:
-    world, other = opened("here"), opened("other")
-    train(FIRST, world)
-    (path,) = [path for path in files(world) if path.name.startswith("2.")]
+    context, other = opened("here"), opened("other")
+    train(FIRST, context)
+    (path,) = [path for path in files(context) if path.name.startswith("2.")]
     content = path.read_bytes()
     path.write_bytes(damage(content))
     seen = forwards("digits_cnn", monkeypatch)
-    result = train(SECOND, world)
+    result = train(SECOND, context)
     assert len(seen) == 3
     assert path.read_bytes() == content
     assert numbers(result) == numbers(train(SECOND, other))
@@ -167,35 +173,35 @@ def test_damaged_logits_are_asked_for_again(
     ],
     ids=lambda run: run.id,
 )
-def test_other_teacher_or_view_is_another_key(world: World, other: Run) -> None:
-    weights = world.machine.scratch / "weights" / TEACHER.id
+def test_other_teacher_or_view_is_another_key(context: TrainingContext, other: Run) -> None:
+    weights = context.machine.scratch / "weights" / TEACHER.id
     for path in weights.glob("best.*"):  # the same epoch may be the best one
         path.rename(weights / f"best.{'0' * 64}.safetensors")
-    assert key(other, world) != key(FIRST, world)
+    assert key(other, context) != key(FIRST, context)
 
 
 @pytest.mark.parametrize("other", [SECOND, digits("digits_cnn", KD, TEACHER, optimizer="adam", epochs=7)])
-def test_other_student_is_no_other_key(world: World, other: Run) -> None:
-    assert key(other, world) == key(FIRST, world)
+def test_other_student_is_no_other_key(context: TrainingContext, other: Run) -> None:
+    assert key(other, context) == key(FIRST, context)
 
 
-def test_retrained_teacher_is_another_key(world: World) -> None:
-    before = key(FIRST, world)
-    folder = world.machine.scratch / "weights" / TEACHER.id
+def test_retrained_teacher_is_another_key(context: TrainingContext) -> None:
+    before = key(FIRST, context)
+    folder = context.machine.scratch / "weights" / TEACHER.id
     (path,) = folder.glob("3.*")
     content = b"others" + path.read_bytes()
     from hashlib import sha256
 
     path.unlink()
     (folder / f"3.{sha256(content).hexdigest()}.safetensors").write_bytes(content)
-    assert key(FIRST, world) != before
+    assert key(FIRST, context) != before
 
 
-def test_more_than_benchmark_toml_allows_is_not_kept(opened: Callable[..., World]) -> None:
+def test_more_than_benchmark_toml_allows_is_not_kept(opened: Callable[..., TrainingContext]) -> None:
     """The epochs that came first stay: they are the next ones to be needed."""
-    world = opened("here", logits_gib=2.5 * EPOCH / 2**30)
-    train(FIRST, world)
-    assert [path.name.split(".")[0] for path in files(world)] == ["1", "2"]
+    context = opened("here", logits_gib=2.5 * EPOCH / 2**30)
+    train(FIRST, context)
+    assert [path.name.split(".")[0] for path in files(context)] == ["1", "2"]
 
 
 def test_keys_that_were_not_used_for_longest_make_room(tmp_path: Path) -> None:
@@ -261,11 +267,11 @@ def test_unfinished_file_of_a_dead_process_goes_after_a_day(tmp_path: Path) -> N
     assert (old.exists(), new.exists()) == (False, True)
 
 
-def test_folder_that_cannot_be_written_costs_no_training(world: World) -> None:
-    (world.machine.scratch / "logits").write_text("a file where a folder should be", encoding="utf-8")
-    assert isinstance(train(FIRST, world), Result)
+def test_folder_that_cannot_be_written_costs_no_training(context: TrainingContext) -> None:
+    (context.machine.scratch / "logits").write_text("a file where a folder should be", encoding="utf-8")
+    assert isinstance(train(FIRST, context), Result)
 
 
-def test_run_without_a_teacher_keeps_nothing(world: World) -> None:
-    train(replace(digits("digits_mlp"), loss=CE, recipe=Recipe(epochs=1, batch_size=32, lr=0.1)), world)
-    assert files(world) == []
+def test_run_without_a_teacher_keeps_nothing(context: TrainingContext) -> None:
+    train(replace(digits("digits_mlp"), loss=CE, recipe=Recipe(epochs=1, batch_size=32, lr=0.1)), context)
+    assert files(context) == []

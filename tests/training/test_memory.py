@@ -15,11 +15,11 @@ from kdbench.machine import Local, Machine
 from kdbench.jobs import Job
 from kdbench.spec import Recipe, Run, Loss
 from kdbench.training import memory
-from kdbench.training.member import Member
+from kdbench.training.student_run import Member
 from kdbench.training.run import train_cohort
-from kdbench.training.world import open_world
+from kdbench.training.context import open_context
 from tests.suites.test_train import random_data
-world = open_world(Machine(local=Local(device="cpu"), root=sys.argv[1]))
+world = open_context(Machine(local=Local(device="cpu"), root=sys.argv[1]))
 world.datasets["cifar100"] = random_data("cifar100", n=64)
 recipe = Recipe(epochs=1, batch_size=64, lr=0.1, momentum=0.9, train_size=64, test_size=64)
 runs = [Run(2, "cifar100", "0" * 64, student, recipe, Loss("ce"), 0) for student in sys.argv[2:]]
@@ -43,11 +43,11 @@ def test_estimate_is_near_the_measured_peak(tmp_path: Path, students: list[str])
 def test_memory_of_benchmark_toml_is_shared_by_the_slots(slots: int, gib: float) -> None:
     import torch
 
+    from kdbench.training.context import TrainingContext
     from kdbench.training.sizing import room
-    from kdbench.training.world import World
 
     machine = Machine(local=Local(memory_gib=8.0, slots=slots))
-    assert room(World(machine, torch.device("cpu"))) == gib * 2**30
+    assert room(TrainingContext(machine, torch.device("cpu"))) == gib * 2**30
 
 
 @pytest.mark.parametrize(

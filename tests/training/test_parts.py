@@ -28,12 +28,12 @@ from kdbench.spec.runs import Recipe, Run, Teacher
 from kdbench.store.records import index, load_result, weights_file
 from kdbench.suite.load import load_suite
 from kdbench.training import parts
+from kdbench.training.context import TrainingContext, open_context
 from kdbench.training.group import Group, cut
 from kdbench.training.job import do
-from kdbench.training.member import Member
 from kdbench.training.run import train
-from kdbench.training.teaching import Lesson
-from kdbench.training.world import World, open_world
+from kdbench.training.student_run import StudentRun
+from kdbench.training.teacher_batches import DistillationBatch
 from kdbench.workers.agent import assist
 from kdbench.workers.rendezvous import Address, Crew, Door
 from tests.conftest import Command
@@ -85,35 +85,35 @@ def _installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
 
 
 @pytest.fixture
-def opened(tmp_path: Path) -> Iterator[Callable[..., World]]:
+def opened(tmp_path: Path) -> Iterator[Callable[..., TrainingContext]]:
     """Worlds that share the data and nothing else, by name and processes."""
 
-    def make(name: str, processes: int = 1) -> World:
+    def make(name: str, processes: int = 1) -> TrainingContext:
         local = Local(device="cpu", processes=processes)
         data = Data(folder=str(tmp_path / "data"), offline=True)
         folders = Folders(results="results", scratch="scratch")
-        return open_world(Machine(local=local, data=data, folders=folders, root=str(tmp_path / name)))
+        return open_context(Machine(local=local, data=data, folders=folders, root=str(tmp_path / name)))
 
     before = torch.get_deterministic_debug_mode()
     yield make
     torch.set_deterministic_debug_mode(before)
 
 
-def done(world: World, run: Run) -> Result:
+def done(context: TrainingContext, run: Run) -> Result:
     """The result of a run as a worker trains it."""
     told: list[Event] = []
-    do([Job(run)], world, told.append)
+    do([Job(run)], context, told.append)
     assert isinstance(told[-1], Done), told[-1]
     return told[-1].result
 
 
-def weights(world: World, run: Run) -> dict[str, Tensor]:
-    path = weights_file(world.machine.scratch, run.id, run.recipe.epochs)
+def weights(context: TrainingContext, run: Run) -> dict[str, Tensor]:
+    path = weights_file(context.machine.scratch, run.id, run.recipe.epochs)
     assert path is not None
     return load_file(path)
 
 
-def assert_same(first: tuple[World, Result], second: tuple[World, Result]) -> None:
+def assert_same(first: tuple[TrainingContext, Result], second: tuple[TrainingContext, Result]) -> None:
     """To rounding: curves, weights and running statistics."""
     (a, one), (b, two) = first, second
     assert one.id == two.id
@@ -142,44 +142,48 @@ def test_processes_do_each_image_of_a_batch_once(images: int, size: int) -> None
     assert share == pytest.approx(1)
 
 
-def test_one_part_without_dropout_is_the_whole_batch_bit_for_bit(opened: Callable[..., World]) -> None:
+def test_one_part_without_dropout_is_the_whole_batch_bit_for_bit(
+    opened: Callable[..., TrainingContext],
+) -> None:
     whole = train(digits("digits_cnn", parts=0), opened("whole"))
     part = train(digits("digits_cnn", parts=1), opened("part"))
     assert (part.curve.train_loss, part.weights) == (whole.curve.train_loss, whole.weights)
 
 
-def lesson(images: int = 32) -> Lesson:
+def distilled(images: int = 32) -> DistillationBatch:
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(images, 1, 8, 8, generator=generator)
-    return Lesson(x, torch.randint(10, (images,), generator=generator), None, images)
+    return DistillationBatch(x, torch.randint(10, (images,), generator=generator), None, images)
 
 
-def learn(member: Member, given: Lesson) -> Tensor:
-    return parts.learn(member.run, (1, 0), member.student, member._loss, given, Group())  # noqa: SLF001
+def learn(student_run: StudentRun, given: DistillationBatch) -> Tensor:
+    return parts.learn(student_run.run, (1, 0), student_run.student, student_run._loss, given, Group())  # noqa: SLF001
 
 
 def test_gradient_is_the_mean_over_parts_that_know_nothing_of_each_other(
-    opened: Callable[..., World],
+    opened: Callable[..., TrainingContext],
 ) -> None:
-    given = lesson()
-    member, other = (Member(Job(TEACHER), opened(name)) for name in ("one", "other"))
-    member.begin(1)
+    given = distilled()
+    student_run, other = (StudentRun(Job(TEACHER), opened(name)) for name in ("one", "other"))
+    student_run.begin(1)
     other.begin(1)
-    loss = learn(member, given)
+    loss = learn(student_run, given)
     each = [other._loss(given.x[part], given.y[part], None) for part in cut(32, 4)]  # noqa: SLF001
     mean = torch.stack(each).mean()
     mean.backward()  # type: ignore[no-untyped-call]
     torch.testing.assert_close(loss, mean.detach())
-    for ours, theirs in zip(member.student.parameters(), other.student.parameters(), strict=True):
+    for ours, theirs in zip(student_run.student.parameters(), other.student.parameters(), strict=True):
         torch.testing.assert_close(ours.grad, theirs.grad)
 
 
-def test_running_statistics_are_the_mean_of_what_the_parts_make_of_them(opened: Callable[..., World]) -> None:
-    given, member = lesson(), Member(Job(TEACHER), opened("here"))
-    member.begin(1)
-    learn(member, given)
-    norm = next(each for each in member.student.modules() if isinstance(each, torch.nn.BatchNorm2d))
-    conv = next(each for each in member.student.modules() if isinstance(each, torch.nn.Conv2d))
+def test_running_statistics_are_the_mean_of_what_the_parts_make_of_them(
+    opened: Callable[..., TrainingContext],
+) -> None:
+    given, student_run = distilled(), StudentRun(Job(TEACHER), opened("here"))
+    student_run.begin(1)
+    learn(student_run, given)
+    norm = next(each for each in student_run.student.modules() if isinstance(each, torch.nn.BatchNorm2d))
+    conv = next(each for each in student_run.student.modules() if isinstance(each, torch.nn.Conv2d))
     seen = conv(given.x).detach()
     var = torch.stack([seen[part].var(dim=(0, 2, 3)) for part in cut(32, 4)]).mean(dim=0)
     torch.testing.assert_close(norm.running_mean, 0.1 * seen.mean(dim=(0, 2, 3)))
@@ -192,10 +196,10 @@ def test_number_of_parts_is_part_of_the_identity() -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_give_the_same_as_one(opened: Callable[..., World]) -> None:
+def test_two_processes_give_the_same_as_one(opened: Callable[..., TrainingContext]) -> None:
     """With batch norm, dropout, a teacher and a short last batch; the same files are written."""
     worlds = [opened("one"), opened("two", 2)]
-    results = [[done(world, run) for run in (TEACHER, STUDENT)] for world in worlds]
+    results = [[done(context, run) for run in (TEACHER, STUDENT)] for context in worlds]
     for one, two in zip(*results, strict=True):
         assert_same((worlds[0], one), (worlds[1], two))
         assert (one.environment["processes"], two.environment["processes"]) == (1, 2)
@@ -203,7 +207,7 @@ def test_two_processes_give_the_same_as_one(opened: Callable[..., World]) -> Non
 
 
 @pytest.mark.slow
-def test_two_processes_go_on_where_one_was_stopped(opened: Callable[..., World]) -> None:
+def test_two_processes_go_on_where_one_was_stopped(opened: Callable[..., TrainingContext]) -> None:
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
@@ -226,16 +230,16 @@ def kill_children() -> None:
 
 
 @pytest.mark.slow
-def test_process_that_dies_ends_the_run_and_no_other(opened: Callable[..., World]) -> None:
-    world, told = opened("here", 2), list[Event]()
+def test_process_that_dies_ends_the_run_and_no_other(opened: Callable[..., TrainingContext]) -> None:
+    context, told = opened("here", 2), list[Event]()
     long = digits(epochs=500)
 
-    def tell(event: Event) -> None:
+    def emit(event: Event) -> None:
         told.append(event)
         if isinstance(event, Update) and event.id == long.id and event.epoch == 1:
             kill_children()
 
-    do([Job(long), Job(digits(epochs=1))], world, tell)
+    do([Job(long), Job(digits(epochs=1))], context, emit)
     (died,) = [event for event in told if isinstance(event, Died)]
     assert died.id == long.id
     assert died.why.startswith("process 2 of the run died (SIGKILL")
@@ -244,39 +248,41 @@ def test_process_that_dies_ends_the_run_and_no_other(opened: Callable[..., World
 
 
 @pytest.mark.slow
-def test_process_that_fails_says_why(opened: Callable[..., World], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_process_that_fails_says_why(
+    opened: Callable[..., TrainingContext], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its environment has no such model: the first process's has."""
     monkeypatch.setitem(catalog.MODELS, "only_here", catalog.MODELS["digits_cnn"])
-    world, told = opened("here", 2), list[Event]()
-    do([Job(digits("only_here"))], world, told.append)
+    context, told = opened("here", 2), list[Event]()
+    do([Job(digits("only_here"))], context, told.append)
     assert isinstance(told[-1], Failed)
     assert "process 2 of the run failed: " in told[-1].failure.cause
     assert "only_here" in told[-1].failure.cause
 
 
 @contextmanager
-def crew_of(world: World) -> Iterator[None]:
+def crew_of(context: TrainingContext) -> Iterator[None]:
     """Another node's process of the world's runs, until they are over."""
-    world.door = Door(crews=1, each=1, here=1)
-    says: list[Address | None] = [world.door.address]
-    crew = Thread(target=assist, args=(Crew(1, (0,), "n2"), world.machine, lambda: says[0]))
+    context.door = Door(crews=1, each=1, here=1)
+    says: list[Address | None] = [context.door.address]
+    crew = Thread(target=assist, args=(Crew(1, (0,), "n2"), context.machine, lambda: says[0]))
     crew.start()
     try:
         yield
     finally:
         says[0] = None
-        for called in world.door.called:
+        for called in context.door.called:
             called.pipe.close()
-        world.door.socket.close()
+        context.door.socket.close()
         crew.join(20)
         assert not crew.is_alive()
 
 
 @pytest.mark.slow
-def test_process_of_another_node_gives_the_same_as_one(opened: Callable[..., World]) -> None:
+def test_process_of_another_node_gives_the_same_as_one(opened: Callable[..., TrainingContext]) -> None:
     one, two = opened("one"), opened("two")
     with crew_of(two):
-        results = [[done(world, run) for run in (TEACHER, STUDENT)] for world in (one, two)]
+        results = [[done(context, run) for run in (TEACHER, STUDENT)] for context in (one, two)]
     for alone, together in zip(*results, strict=True):
         assert_same((one, alone), (two, together))
         assert together.environment["processes"] == 2
@@ -284,17 +290,19 @@ def test_process_of_another_node_gives_the_same_as_one(opened: Callable[..., Wor
 
 
 @pytest.mark.slow
-def test_process_of_another_node_that_dies_ends_the_run_and_no_other(opened: Callable[..., World]) -> None:
-    world, told = opened("here"), list[Event]()
+def test_process_of_another_node_that_dies_ends_the_run_and_no_other(
+    opened: Callable[..., TrainingContext],
+) -> None:
+    context, told = opened("here"), list[Event]()
     long = digits(epochs=500)
 
-    def tell(event: Event) -> None:
+    def emit(event: Event) -> None:
         told.append(event)
         if isinstance(event, Update) and event.id == long.id and event.epoch == 1:
             kill_children()
 
-    with crew_of(world):
-        do([Job(long), Job(digits(epochs=1))], world, tell)
+    with crew_of(context):
+        do([Job(long), Job(digits(epochs=1))], context, emit)
     (died,) = [event for event in told if isinstance(event, Died)]
     assert died.id == long.id
     assert died.why.startswith("process 2 of the run died (SIGKILL")
@@ -302,7 +310,7 @@ def test_process_of_another_node_that_dies_ends_the_run_and_no_other(opened: Cal
 
 
 @pytest.mark.slow
-def test_divergence_of_a_shared_run_is_told_as_that_of_any(opened: Callable[..., World]) -> None:
+def test_divergence_of_a_shared_run_is_told_as_that_of_any(opened: Callable[..., TrainingContext]) -> None:
     told: list[Event] = []
     do([Job(digits(lr=1e30))], opened("here", 2), told.append)
     assert isinstance(told[-1], Failed)
@@ -329,14 +337,14 @@ def test_worker_of_several_processes_has_several_gpus(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.slow
-def test_job_on_a_node_shares_its_runs(opened: Callable[..., World]) -> None:
+def test_job_on_a_node_shares_its_runs(opened: Callable[..., TrainingContext]) -> None:
     from kdbench.cluster.node import Task, Work, supervise
 
-    world, run = opened("node", 2), digits(epochs=1)
-    world.dataset("digits")
-    work = Work(world.machine, (Task(Job(run), 2),), {}, 1, 10, 60)
-    assert supervise(work, "1", world.machine.scratch / "door") == 1
-    result = load_result(index(world.machine.results).results[run.id])
+    context, run = opened("node", 2), digits(epochs=1)
+    context.dataset("digits")
+    work = Work(context.machine, (Task(Job(run), 2),), {}, 1, 10, 60)
+    assert supervise(work, "1", context.machine.scratch / "door") == 1
+    result = load_result(index(context.machine.results).results[run.id])
     assert result.environment["processes"] == 2
 
 

@@ -19,10 +19,10 @@ from kdbench.plan.cohorts import make_cohorts
 from kdbench.spec.runs import Precision
 from kdbench.store.records import weights_file
 from kdbench.training.checkpoint import load_weights
+from kdbench.training.context import TrainingContext, open_context
 from kdbench.training.evaluation import evaluate
 from kdbench.training.precision import forward_of
 from kdbench.training.run import train
-from kdbench.training.world import World, open_world
 from tests.conftest import Command
 from tests.plan.test_expand import cells
 from tests.support.build import KD
@@ -34,12 +34,14 @@ STUDENT = replace(digits("digits_mlp", KD, HALF, epochs=2), precision="bf16")
 
 
 @pytest.fixture
-def opened(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> Iterator[Callable[[str], World]]:
+def opened(
+    tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
+) -> Iterator[Callable[[str], TrainingContext]]:
     data = Data(folder=str(tmp_path_factory.getbasetemp() / "precision"), offline=True)
 
-    def make(name: str) -> World:
+    def make(name: str) -> TrainingContext:
         folders, local = Folders(results="results", scratch="scratch"), Local(device="cpu")
-        return open_world(Machine(local=local, data=data, folders=folders, root=str(tmp_path / name)))
+        return open_context(Machine(local=local, data=data, folders=folders, root=str(tmp_path / name)))
 
     before = torch.get_deterministic_debug_mode()
     yield make
@@ -47,7 +49,7 @@ def opened(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> Iterator
 
 
 @pytest.fixture
-def world(opened: Callable[[str], World]) -> World:
+def context(opened: Callable[[str], TrainingContext]) -> TrainingContext:
     return opened("here")
 
 
@@ -87,53 +89,53 @@ def test_runs_of_two_precisions_are_no_cohort_and_of_no_kind() -> None:
 
 
 def test_bf16_trains_in_bf16_and_is_evaluated_in_float32(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    context: TrainingContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = seen_types(monkeypatch)
-    train(HALF, world)
+    train(HALF, context)
     assert set(seen) == {(True, torch.bfloat16, torch.float32), (False, torch.float32, torch.float32)}
 
 
 def test_bf16_hears_a_teacher_in_bf16_with_logits_in_float32(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    context: TrainingContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train(HALF, world)
+    train(HALF, context)
     seen = seen_types(monkeypatch)
-    train(STUDENT, world)
+    train(STUDENT, context)
     assert (False, torch.bfloat16, torch.float32) in seen
-    network = world.network(HALF)
+    network = context.network(HALF)
     x = torch.zeros(2, 1, 8, 8)
     out = forward_of(network, "bf16")(x)
     assert (out.logits.dtype, out.features.dtype) == (torch.float32, torch.float32)
 
 
-def test_accuracy_of_a_bf16_run_is_that_of_its_weights_in_float32(world: World) -> None:
-    result = train(HALF, world)
-    path, network = weights_file(world.machine.scratch, HALF.id, 2), world.network(HALF)
+def test_accuracy_of_a_bf16_run_is_that_of_its_weights_in_float32(context: TrainingContext) -> None:
+    result = train(HALF, context)
+    path, network = weights_file(context.machine.scratch, HALF.id, 2), context.network(HALF)
     assert path is not None
     load_weights(path, network)
-    top1, loss, _ = evaluate(FULL, network, world.dataset("digits"), world)
+    top1, loss, _ = evaluate(FULL, network, context.dataset("digits"), context)
     assert (top1, loss) == (result.last, result.curve.test_loss[-1])
 
 
-def test_bf16_learns_something_else_and_as_much(world: World) -> None:
-    full, half = train(FULL, world), train(HALF, world)
+def test_bf16_learns_something_else_and_as_much(context: TrainingContext) -> None:
+    full, half = train(FULL, context), train(HALF, context)
     assert set(full.curve.train_loss).isdisjoint(half.curve.train_loss)
     assert half.curve.train_loss[-1] == pytest.approx(full.curve.train_loss[-1], rel=0.05)
 
 
-def test_bf16_member_is_as_alone_bit_for_bit(opened: Callable[[str], World]) -> None:
+def test_bf16_member_is_as_alone_bit_for_bit(opened: Callable[[str], TrainingContext]) -> None:
     other = replace(STUDENT, recipe=replace(STUDENT.recipe, lr=0.01))
     alone, beside = opened("alone"), opened("beside")
-    for world in (alone, beside):
-        train(HALF, world)
+    for context in (alone, beside):
+        train(HALF, context)
     wanted = [numbers(train(run, alone)) for run in (STUDENT, other)]
     assert [numbers(end) for end in together([STUDENT, other], beside).values()] == wanted
 
 
-def test_tf32_is_refused_where_there_is_none(world: World) -> None:
+def test_tf32_is_refused_where_there_is_none(context: TrainingContext) -> None:
     with pytest.raises(UserError, match="precision tf32 is arithmetic of GPUs, and the device is cpu"):
-        train(replace(FULL, precision="tf32"), world)
+        train(replace(FULL, precision="tf32"), context)
 
 
 @pytest.mark.parametrize("name", ["mobilenetv2", "shufflenetv2", "resnet56_v2", "densenet121"])

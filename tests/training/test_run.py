@@ -21,10 +21,10 @@ from kdbench.spec.results import Curve, Result
 from kdbench.spec.runs import Recipe, Run, Teacher
 from kdbench.store.records import digest, load_result, save_result, weights_file, weights_there
 from kdbench.training.checkpoint import Progress, load_weights
+from kdbench.training.context import TrainingContext, open_context
 from kdbench.training.images import training_views
 from kdbench.training.losses import kd
 from kdbench.training.run import train
-from kdbench.training.world import World, open_world
 from tests.support.build import CE, KD, make_run
 
 RECIPE = Recipe(
@@ -54,13 +54,13 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture
-def opened(data: str, tmp_path: Path) -> Iterator[Callable[[str], World]]:
+def opened(data: str, tmp_path: Path) -> Iterator[Callable[[str], TrainingContext]]:
     """Worlds that share the data and nothing else, by the name of their folder."""
 
-    def make(name: str) -> World:
+    def make(name: str) -> TrainingContext:
         folders, local = Folders(results="results", scratch="scratch"), Local(device="cpu")
         root = str(tmp_path / name)
-        return open_world(
+        return open_context(
             Machine(local=local, data=Data(folder=data, offline=True), folders=folders, root=root)
         )
 
@@ -70,7 +70,7 @@ def opened(data: str, tmp_path: Path) -> Iterator[Callable[[str], World]]:
 
 
 @pytest.fixture
-def world(opened: Callable[[str], World]) -> World:
+def context(opened: Callable[[str], TrainingContext]) -> TrainingContext:
     return opened("here")
 
 
@@ -88,17 +88,17 @@ def stop_after(epoch: int) -> Callable[[Progress], None]:
     return watch
 
 
-def stop_and_go_on(run: Run, world: World, epoch: int, **options: Any) -> Result:  # noqa: ANN401 - train's own
+def stop_and_go_on(run: Run, context: TrainingContext, epoch: int, **options: Any) -> Result:  # noqa: ANN401 - train's own
     with pytest.raises(Interrupted):
-        train(run, world, watch=stop_after(epoch), **options)
-    return train(run, world, **options)
+        train(run, context, watch=stop_after(epoch), **options)
+    return train(run, context, **options)
 
 
-def tensors(world: World, run: Run, epoch: int | str) -> dict[str, Tensor]:
+def tensors(context: TrainingContext, run: Run, epoch: int | str) -> dict[str, Tensor]:
     """The weights that a run has left for its students."""
-    path = weights_file(world.machine.scratch, run.id, epoch)
+    path = weights_file(context.machine.scratch, run.id, epoch)
     assert path is not None
-    network = world.network(run)
+    network = context.network(run)
     load_weights(path, network)
     return network.state_dict()
 
@@ -115,18 +115,18 @@ def _dropout(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(catalog.MODELS, "digits_dropout", entry)
 
 
-def test_run_learns(world: World) -> None:
-    result = train(digits(epochs=10, train_size=400, crop=0, flip=False, rotation=0.0), world)
+def test_run_learns(context: TrainingContext) -> None:
+    result = train(digits(epochs=10, train_size=400, crop=0, flip=False, rotation=0.0), context)
     assert result.last > 80
     assert result.curve.train_loss[-1] < result.curve.train_loss[0] / 2
 
 
-def test_accuracy_is_that_of_the_kept_weights_on_plain_images(world: World) -> None:
+def test_accuracy_is_that_of_the_kept_weights_on_plain_images(context: TrainingContext) -> None:
     """With the statistics gathered in training, not those of a batch."""
-    run, entry, data = digits("digits_cnn"), catalog.DATASETS["digits"], world.dataset("digits")
-    curve = train(run, world).curve
-    network = world.network(run)
-    network.load_state_dict(tensors(world, run, 3))
+    run, entry, data = digits("digits_cnn"), catalog.DATASETS["digits"], context.dataset("digits")
+    curve = train(run, context).curve
+    network = context.network(run)
+    network.load_state_dict(tensors(context, run, 3))
     x, y = (data.test_images[:200] / 255 - entry.mean[0]) / entry.std[0], data.test_labels[:200]
     with torch.no_grad():
         logits = network.eval()(x).logits
@@ -134,49 +134,53 @@ def test_accuracy_is_that_of_the_kept_weights_on_plain_images(world: World) -> N
     assert curve.test_loss[-1] == pytest.approx(cross_entropy(logits, y).item(), rel=1e-5)
 
 
-def test_first_loss_is_that_of_the_untrained_student(world: World) -> None:
+def test_first_loss_is_that_of_the_untrained_student(context: TrainingContext) -> None:
     """One step with all images: the student as it starts, the teacher as it ended, the epoch's views."""
     teacher = digits("digits_cnn")
-    train(teacher, world)
+    train(teacher, context)
     run = taught(teacher, 3, batch_size=100, epochs=1)
-    ((x, y, _),) = training_views(run, world.dataset("digits"), world).epoch(1)
-    network = world.network(teacher)
-    network.load_state_dict(tensors(world, teacher, 3))
-    wanted = kd(world.network(run)(x), y, network.eval()(x), alpha=0.95, tau=20.0)
-    assert train(run, world).curve.train_loss[0] == pytest.approx(wanted.item(), rel=1e-6)
+    ((x, y, _),) = training_views(run, context.dataset("digits"), context).epoch(1)
+    network = context.network(teacher)
+    network.load_state_dict(tensors(context, teacher, 3))
+    wanted = kd(context.network(run)(x), y, network.eval()(x), alpha=0.95, tau=20.0)
+    assert train(run, context).curve.train_loss[0] == pytest.approx(wanted.item(), rel=1e-6)
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-def test_run_repeated_is_the_same_bit_for_bit(opened: Callable[[str], World], optimizer: str) -> None:
+def test_run_repeated_is_the_same_bit_for_bit(
+    opened: Callable[[str], TrainingContext], optimizer: str
+) -> None:
     run = digits("digits_cnn", optimizer=optimizer)
     assert numbers(train(run, opened("one"))) == numbers(train(run, opened("two")))
 
 
-def test_run_of_another_seed_differs(world: World) -> None:
-    one, other = (train(digits(seed=seed), world) for seed in (0, 1))
+def test_run_of_another_seed_differs(context: TrainingContext) -> None:
+    one, other = (train(digits(seed=seed), context) for seed in (0, 1))
     assert set(one.curve.train_loss).isdisjoint(other.curve.train_loss)
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 @pytest.mark.parametrize("epoch", [1, 2, 3])
 def test_resumed_run_is_as_never_interrupted(
-    opened: Callable[[str], World], epoch: int, optimizer: str
+    opened: Callable[[str], TrainingContext], epoch: int, optimizer: str
 ) -> None:
     run = digits("digits_cnn", optimizer=optimizer, milestones=(2,), gamma=0.1)
     whole = train(run, opened("whole"), keep=(1,))
     assert numbers(stop_and_go_on(run, opened("halved"), epoch, keep=(1,))) == numbers(whole)
 
 
-def test_resumed_run_does_not_train_what_it_has(world: World) -> None:
+def test_resumed_run_does_not_train_what_it_has(context: TrainingContext) -> None:
     seen: list[int] = []
     run = digits()
     with pytest.raises(Interrupted):
-        train(run, world, watch=stop_after(2))
-    train(run, world, watch=lambda progress: seen.append(progress.epoch))
+        train(run, context, watch=stop_after(2))
+    train(run, context, watch=lambda progress: seen.append(progress.epoch))
     assert seen == [3]
 
 
-def test_run_interrupted_within_an_epoch_is_as_never_interrupted(opened: Callable[[str], World]) -> None:
+def test_run_interrupted_within_an_epoch_is_as_never_interrupted(
+    opened: Callable[[str], TrainingContext],
+) -> None:
     """What the second epoch has already changed is lost: the run goes back to the end of the first."""
     run, halved = digits("digits_cnn"), opened("halved")
     whole = train(run, opened("whole"))
@@ -193,36 +197,38 @@ def test_run_interrupted_within_an_epoch_is_as_never_interrupted(opened: Callabl
     assert numbers(train(run, halved)) == numbers(whole)
 
 
-def test_resumed_run_keeps_weights_that_were_not_wanted_before(opened: Callable[[str], World]) -> None:
-    run, world = digits(), opened("halved")
+def test_resumed_run_keeps_weights_that_were_not_wanted_before(
+    opened: Callable[[str], TrainingContext],
+) -> None:
+    run, context = digits(), opened("halved")
     with pytest.raises(Interrupted):
-        train(run, world, watch=stop_after(2))
-    assert numbers(train(run, world, keep=(1,))) == numbers(train(run, opened("whole"), keep=(1,)))
+        train(run, context, watch=stop_after(2))
+    assert numbers(train(run, context, keep=(1,))) == numbers(train(run, opened("whole"), keep=(1,)))
 
 
 @pytest.mark.usefixtures("_dropout")
-def test_dropout_is_the_same_in_a_resumed_run(opened: Callable[[str], World]) -> None:
+def test_dropout_is_the_same_in_a_resumed_run(opened: Callable[[str], TrainingContext]) -> None:
     run = digits("digits_dropout")
     whole = numbers(train(run, opened("whole")))
     assert numbers(stop_and_go_on(run, opened("halved"), 1)) == whole
     assert numbers(train(replace(run, seed=1), opened("other"))) != whole
 
 
-def test_run_after_another_one_is_as_alone(opened: Callable[[str], World]) -> None:
-    world = opened("company")
-    train(digits("digits_cnn", seed=5), world)
-    assert numbers(train(digits(), world)) == numbers(train(digits(), opened("alone")))
+def test_run_after_another_one_is_as_alone(opened: Callable[[str], TrainingContext]) -> None:
+    context = opened("company")
+    train(digits("digits_cnn", seed=5), context)
+    assert numbers(train(digits(), context)) == numbers(train(digits(), opened("alone")))
 
 
-def test_student_is_taught_the_same_in_any_company(opened: Callable[[str], World]) -> None:
+def test_student_is_taught_the_same_in_any_company(opened: Callable[[str], TrainingContext]) -> None:
     """The teacher is made and asked before each step; it takes nothing from the student's randomness."""
     run = digits("digits_cnn")
     results = []
     for name in ("one", "two"):
-        world = opened(name)
-        train(run, world)
-        results.append(train(taught(run, "best"), world))
-        train(digits(seed=9), world)
+        context = opened(name)
+        train(run, context)
+        results.append(train(taught(run, "best"), context))
+        train(digits(seed=9), context)
     assert numbers(results[0]) == numbers(results[1])
 
 
@@ -231,95 +237,97 @@ def test_student_is_taught_the_same_in_any_company(opened: Callable[[str], World
     [((), {"best", "3"}), ((1,), {"best", "1", "3"}), (("best", 2, 3), {"best", "2", "3"})],
 )
 def test_kept_weights_are_the_last_the_best_and_the_wanted(
-    world: World, keep: tuple[int | str, ...], names: set[str]
+    context: TrainingContext, keep: tuple[int | str, ...], names: set[str]
 ) -> None:
     run = digits()
-    result = train(run, world, keep=keep)
-    files = {path.name for path in (world.machine.scratch / "weights" / run.id).iterdir()}
+    result = train(run, context, keep=keep)
+    files = {path.name for path in (context.machine.scratch / "weights" / run.id).iterdir()}
     assert result.weights.keys() == names
     assert files == {f"{name}.{sha}.safetensors" for name, sha in result.weights.items()}
 
 
-def test_best_weights_are_those_of_the_best_epoch(opened: Callable[[str], World]) -> None:
-    run, world = digits(lr=2.0, epochs=4), opened("here")
-    result = train(run, world, keep=(1, 2, 3, 4))
+def test_best_weights_are_those_of_the_best_epoch(opened: Callable[[str], TrainingContext]) -> None:
+    run, context = digits(lr=2.0, epochs=4), opened("here")
+    result = train(run, context, keep=(1, 2, 3, 4))
     assert result.best_epoch < 4
     assert result.weights["best"] == result.weights[str(result.best_epoch)]
 
 
-def test_weights_have_the_digest_of_their_name(world: World) -> None:
+def test_weights_have_the_digest_of_their_name(context: TrainingContext) -> None:
     run = digits()
-    result = train(run, world)
+    result = train(run, context)
     for name, sha in result.weights.items():
-        path = weights_file(world.machine.scratch, run.id, name)
+        path = weights_file(context.machine.scratch, run.id, name)
         assert path is not None
         assert digest(path) == sha
 
 
-def test_weights_change_with_every_epoch(world: World) -> None:
-    result = train(digits(), world, keep=(1, 2))
+def test_weights_change_with_every_epoch(context: TrainingContext) -> None:
+    result = train(digits(), context, keep=(1, 2))
     assert len({result.weights[name] for name in "123"}) == 3
 
 
-def test_first_step_that_is_not_finite_is_named(world: World) -> None:
+def test_first_step_that_is_not_finite_is_named(context: TrainingContext) -> None:
     """At this rate the first step leaves nothing that the second could be computed from."""
     with pytest.raises(DivergedError, match=r"diverged at epoch 1, step 2: the loss is (nan|inf)"):
-        train(digits(lr=1e30), world)
+        train(digits(lr=1e30), context)
 
 
-def test_run_that_diverges_in_its_last_step_is_no_result(world: World) -> None:
+def test_run_that_diverges_in_its_last_step_is_no_result(context: TrainingContext) -> None:
     """Its training loss is finite; a test loss of nan could not be stored."""
     with pytest.raises(DivergedError, match="diverged at epoch 1, in its last step: the test loss is"):
-        train(digits(lr=1e30, epochs=1, batch_size=100), world)
+        train(digits(lr=1e30, epochs=1, batch_size=100), context)
 
 
-def test_diverged_run_leaves_no_weights(world: World) -> None:
+def test_diverged_run_leaves_no_weights(context: TrainingContext) -> None:
     run = digits(lr=1e30)
     with pytest.raises(DivergedError):
-        train(run, world)
-    assert weights_file(world.machine.scratch, run.id, "best") is None
+        train(run, context)
+    assert weights_file(context.machine.scratch, run.id, "best") is None
 
 
-def test_teacher_has_the_weights_of_the_named_epoch(world: World) -> None:
+def test_teacher_has_the_weights_of_the_named_epoch(context: TrainingContext) -> None:
     run = digits("digits_cnn")
-    train(run, world, keep=(1,))
+    train(run, context, keep=(1,))
     for epoch in (1, 3):
-        teacher = world.teacher(replace(run, teacher=Teacher(run, epoch)))
+        teacher = context.teacher(replace(run, teacher=Teacher(run, epoch)))
         assert teacher is not None
-        kept = tensors(world, run, epoch)
+        kept = tensors(context, run, epoch)
         assert all(value.equal(kept[name]) for name, value in teacher.state_dict().items())
-    assert not tensors(world, run, 1)["classifier.weight"].equal(tensors(world, run, 3)["classifier.weight"])
+    assert not tensors(context, run, 1)["classifier.weight"].equal(
+        tensors(context, run, 3)["classifier.weight"]
+    )
 
 
-def test_student_depends_on_its_teachers_epoch(world: World) -> None:
+def test_student_depends_on_its_teachers_epoch(context: TrainingContext) -> None:
     run = digits("digits_cnn")
-    train(run, world, keep=(1,))
-    early, late = (train(taught(run, epoch), world) for epoch in (1, 3))
+    train(run, context, keep=(1,))
+    early, late = (train(taught(run, epoch), context) for epoch in (1, 3))
     assert set(early.curve.train_loss).isdisjoint(late.curve.train_loss)
 
 
-def test_student_of_a_teacher_without_weights_names_the_run(world: World) -> None:
+def test_student_of_a_teacher_without_weights_names_the_run(context: TrainingContext) -> None:
     run = digits("digits_cnn")
     with pytest.raises(UserError, match=rf"weights of digits_cnn-ce \(run {run.id}, epoch 3\) are not in"):
-        train(taught(run, 3), world)
+        train(taught(run, 3), context)
 
 
-def test_student_of_a_damaged_teacher_is_refused(world: World) -> None:
+def test_student_of_a_damaged_teacher_is_refused(context: TrainingContext) -> None:
     """The damaged file goes, or the next plan would count it and never train the teacher."""
     run = digits("digits_cnn")
-    train(run, world)
-    path = weights_file(world.machine.scratch, run.id, 3)
+    train(run, context)
+    path = weights_file(context.machine.scratch, run.id, 3)
     assert path is not None
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(UserError, match="or were damaged"):
-        train(taught(run, 3), world)
-    assert not weights_there(world.machine.scratch, run.id, [3])
-    assert weights_there(world.machine.scratch, run.id, ["best"])
+        train(taught(run, 3), context)
+    assert not weights_there(context.machine.scratch, run.id, [3])
+    assert weights_there(context.machine.scratch, run.id, ["best"])
 
 
-def test_result_is_what_the_curve_says(world: World) -> None:
+def test_result_is_what_the_curve_says(context: TrainingContext) -> None:
     run = digits()
-    result = train(run, world)
+    result = train(run, context)
     curve = result.curve
     assert (result.id, result.run) == (run.id, run)
     assert (result.last, result.best) == (curve.top1[-1], max(curve.top1))
@@ -327,40 +335,40 @@ def test_result_is_what_the_curve_says(world: World) -> None:
     assert result.peak_memory > 50_000_000
 
 
-def test_accuracy_is_a_share_of_the_test_images(world: World) -> None:
-    curve = train(digits(test_size=8), world).curve
+def test_accuracy_is_a_share_of_the_test_images(context: TrainingContext) -> None:
+    curve = train(digits(test_size=8), context).curve
     assert all((top1 * 8 / 100).is_integer() for top1 in curve.top1)
 
 
-def test_epochs_are_watched_as_they_end(world: World) -> None:
+def test_epochs_are_watched_as_they_end(context: TrainingContext) -> None:
     seen: list[Curve] = []
-    result = train(digits(), world, watch=lambda progress: seen.append(progress.curve))
+    result = train(digits(), context, watch=lambda progress: seen.append(progress.curve))
     assert [len(curve.top1) for curve in seen] == [1, 2, 3]
     assert seen[-1] == result.curve
 
 
-def test_result_comes_back_from_its_file(world: World) -> None:
-    result = train(digits(), world)
-    assert load_result(save_result(world.machine.results, result)) == result
+def test_result_comes_back_from_its_file(context: TrainingContext) -> None:
+    result = train(digits(), context)
+    assert load_result(save_result(context.machine.results, result)) == result
 
 
-def test_result_names_what_its_number_depends_on(world: World) -> None:
+def test_result_names_what_its_number_depends_on(context: TrainingContext) -> None:
     run = digits("digits_cnn")
-    sha = train(run, world).weights["best"]
-    environment = train(taught(run, "best"), world).environment
+    sha = train(run, context).weights["best"]
+    environment = train(taught(run, "best"), context).environment
     assert environment["teacher"] == sha
     assert (environment["device"], environment["threads"], environment["deterministic"]) == ("cpu", 1, True)
-    assert environment["data"] == world.dataset("digits").content
+    assert environment["data"] == context.dataset("digits").content
 
 
 ALONE = [name for name, entry in catalog.LOSSES.items() if not (entry.teacher or entry.neighbours)]
 
 
 @pytest.mark.parametrize("name", ALONE)
-def test_every_loss_without_a_teacher_trains(world: World, name: str) -> None:
+def test_every_loss_without_a_teacher_trains(context: TrainingContext, name: str) -> None:
     params = {"alpha": 0.1, "tau": 20.0, "a": 0.99, "epsilon": 0.1, "multiplier": 1.0}
     params |= {"epsilon1": 0.1, "scale": 8.0}
     loss = replace(CE, name=name, params={key: params[key] for key in catalog.LOSSES[name].params})
-    result = train(replace(digits(epochs=4, lr=0.02), loss=loss), world)
+    result = train(replace(digits(epochs=4, lr=0.02), loss=loss), context)
     assert all(isfinite(loss) for loss in result.curve.train_loss)
     assert result.curve.train_loss[-1] < result.curve.train_loss[0]

@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from kdbench.spec.results import Failure, Result
-from kdbench.spec.runs import Loss, Reading
+from kdbench.spec.runs import Loss, ReportEpoch
 from kdbench.spec.suites import Reference, Tolerance
 from kdbench.spec.verdicts import Check, Verdict, Word
 from kdbench.verdict.check import check_suite, exit_code, headline, judge
@@ -145,7 +145,7 @@ def test_gain_of_a_baseline_is_not_asked_for() -> None:
 
 
 def test_gain_of_a_point_on_the_way_of_the_baseline_is_not_asked_for() -> None:
-    row = make_row(reference=Reference(top1=15.0, gain=-53.0), loss=CE, reading=1)
+    row = make_row(reference=Reference(top1=15.0, gain=-53.0), loss=CE, report_epoch=1)
     cell = make_cell(row)
     check = check_suite([cell], make_results(cell, [68.0, 68.0, 68.0]))[0]
     assert check.gain == Verdict(word=Word.NO_REFERENCE)
@@ -237,15 +237,15 @@ def test_row_is_blocked_by_its_teachers_teacher_until_the_teacher_is_in() -> Non
     assert "resnet50" in before.top1.reason
 
 
-@pytest.mark.parametrize(("reading", "top1"), [("last", 70.0), ("best", 71.0), (1, 69.0), (2, 71.0)])
-def test_value_is_taken_at_the_reading(reading: Reading, top1: float) -> None:
-    cell = make_cell(make_row(reading=reading), seeds=[0])
+@pytest.mark.parametrize(("report_epoch", "top1"), [("last", 70.0), ("best", 71.0), (1, 69.0), (2, 71.0)])
+def test_value_is_taken_at_the_reading(report_epoch: ReportEpoch, top1: float) -> None:
+    cell = make_cell(make_row(report_epoch=report_epoch), seeds=[0])
     check = check_suite([cell], {cell.ids[0]: make_result(cell.runs[0], 69.0, 71.0, 70.0)})[0]
     assert check.values == {0: top1}
 
 
 def test_value_beyond_the_end_of_a_curve_is_missing() -> None:
-    cell = make_cell(make_row(reference=Reference(top1=71.0), reading=9))
+    cell = make_cell(make_row(reference=Reference(top1=71.0), report_epoch=9))
     verdict = check_suite([cell], make_results(cell, [71.0]))[0].top1
     assert (verdict.word, verdict.reason) == (Word.PENDING, "the curve ends before epoch 9")
 
@@ -326,13 +326,13 @@ def test_headline_counts_the_words_of_printed_numbers() -> None:
 
 
 def test_check_has_every_reading_and_the_gain_of_each_seed() -> None:
-    cell = make_cell(make_row(reading=1), seeds=[0, 1])
+    cell = make_cell(make_row(report_epoch=1), seeds=[0, 1])
     results = {
         of: make_result(run, 70.0, 72.0, 71.0, of=of) for run, of in zip(cell.runs, cell.ids, strict=True)
     }
     base = make_result(cell.runs[0], 69.0, 69.0, 69.0, of=cell.baselines[0])
     check = check_suite([cell], results | {cell.baselines[0]: base})[0]
-    assert check.readings == {"last": 71.0, "best": 72.0, "1": 70.0}
+    assert check.report_epochs == {"last": 71.0, "best": 72.0, "1": 70.0}
     assert (check.values, check.gains) == ({0: 70.0, 1: 70.0}, {0: 1.0})
 
 

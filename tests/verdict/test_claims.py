@@ -41,8 +41,8 @@ def checked(claim: Claim, *checks: Check) -> ClaimCheck:
     return check_claims(suite, checks)[0]
 
 
-def claim_of(**form: object) -> Claim:
-    return Claim(id="c", says="It is so", section="Sec. 1", **form)  # type: ignore[arg-type]
+def claim_of(**variant: object) -> Claim:
+    return Claim(id="c", says="It is so", section="Sec. 1", **variant)  # type: ignore[arg-type]
 
 
 BEATS = claim_of(order=("9.lsr", "9.reg"))
@@ -183,9 +183,9 @@ def test_claim_that_is_wrong_is_refused(tmp_path: Path, lines: list[str], said: 
 
 
 def test_all_mistakes_of_claims_are_said_at_once(tmp_path: Path) -> None:
-    again = '[[claim]]\nid = "c"\nsays = "So"\nsection = "Sec. 2"\nimproves = ["9.x"]'
+    rerun = '[[claim]]\nid = "c"\nsays = "So"\nsection = "Sec. 2"\nimproves = ["9.x"]'
     with pytest.raises(UserError) as error:
-        load_suite(write(tmp_path, 'order = ["1.kd"]', again))
+        load_suite(write(tmp_path, 'order = ["1.kd"]', rerun))
     assert len(error.value.problems) == 3
 
 

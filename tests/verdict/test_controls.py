@@ -20,9 +20,9 @@ from kdbench.spec.suites import Cell
 from kdbench.spec.verdicts import Outcome
 from kdbench.spec.weights import Imported
 from kdbench.suite.load import load_suite
+from kdbench.training.context import open_context
 from kdbench.training.job import do
 from kdbench.training.probe import probe
-from kdbench.training.world import open_world
 from kdbench.verdict.controls import Controlled, check_controls
 from tests.support.build import make_result
 from tests.support.project import make_project
@@ -36,7 +36,7 @@ FNKD = Loss("fnkd", {"lam": 3.0, "tau": 2.0})
 def cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cell:
     """The row of the small suite that has a teacher, as printed, with three seeds."""
     monkeypatch.chdir(tmp_path)
-    return expand(load_suite(make_project(tmp_path)), form="printed", rows=ROW, seeds=[0, 1, 2])[0]
+    return expand(load_suite(make_project(tmp_path)), variant="printed", rows=ROW, seeds=[0, 1, 2])[0]
 
 
 def controls_of(cell: Cell) -> dict[str, Cell]:
@@ -112,10 +112,10 @@ def test_every_control_trains_without_its_teacher_and_by_another_target(
     """The kept logits of one untrained teacher are not those of another."""
     monkeypatch.setenv("KDBENCH_DATA", str(Path.cwd() / "data"))
     before = torch.get_deterministic_debug_mode()
-    world = open_world(load_machine())
+    context = open_context(load_machine())
     told: list[Event] = []
     for control in controls_of(cell).values():
-        do([Job(control.runs[0], ())], world, told.append)
+        do([Job(control.runs[0], ())], context, told.append)
     torch.set_deterministic_debug_mode(before)
     assert not [event for event in told if isinstance(event, Failed)]
     losses = [event.result.curve.train_loss for event in told if isinstance(event, Done)]

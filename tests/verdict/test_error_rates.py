@@ -88,4 +88,4 @@ def test_power_is_what_is_drawn(n: int, sigma: float, off: float) -> None:
 
 def test_power_table_of_the_documentation_is_what_kdbench_prints() -> None:
     page = (ROOT / "docs" / "verdicts.md").read_text(encoding="utf-8")
-    assert power_table(margin=0.5, off=0.0, stds="0.1,0.2,0.3,0.5", seeds="2,3,5,10") in page
+    assert power_table(margin=0.5, difference=0.0, stds="0.1,0.2,0.3,0.5", seeds="2,3,5,10") in page

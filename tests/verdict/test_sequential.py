@@ -195,7 +195,7 @@ def cells_of(project: Path, most: int) -> tuple[Cell, ...]:
 def test_plan_of_looks_cannot_be_changed_after_the_first(project: Path) -> None:
     record(project / "results", cells_of(project, 10), Looks())
     record(project / "results", cells_of(project, 10), Looks())
-    with pytest.raises(UserError, match=r"planned for at most 10 seeds, .* write --most 10"):
+    with pytest.raises(UserError, match=r"planned for at most 10 seeds, .* write --max-seeds 10"):
         record(project / "results", cells_of(project, 5), Looks(most=5))
 
 

@@ -38,7 +38,7 @@ def test_what_is_wrong_comes_whole() -> None:
 
 
 def test_process_that_dies_is_told() -> None:
-    with pytest.raises(UserError, match=r"tests\.test_asking:said: its process died \(exit code 3\)"):
+    with pytest.raises(UserError, match=r"tests\.workers\.test_call:said: its process died \(exit code 3\)"):
         list(asked("end"))
 
 

@@ -114,11 +114,11 @@ def test_crew_calls_again_when_the_worker_has_died(door: Door) -> None:
         assert called.hear() is None
         called.pipe.close()
         door.called.clear()  # a new worker knows of no crew
-        (again,) = door.gather()
-        again.start([SHARE])
-        assert again.hear() is None
+        (rerun,) = door.gather()
+        rerun.start([SHARE])
+        assert rerun.hear() is None
         assert children() == 1
-        again.pipe.close()
+        rerun.pipe.close()
 
 
 def test_what_is_said_of_an_earlier_run_is_not_heard() -> None:

@@ -40,8 +40,8 @@ from kdbench.store.records import index, load_result
 from kdbench.training.checkpoint import Progress
 
 PHASES = {
-    "training": "kdbench.training.member:Member.step",
-    "evaluation": "kdbench.training.member:evaluate",
+    "training": "kdbench.training.student_run:StudentRun.step",
+    "evaluation": "kdbench.training.student_run:evaluate",
     "weights": "kdbench.training.checkpoint:save_weights",
     "checkpoint": "kdbench.training.checkpoint:save_progress",
     "handing over": "kdbench.training.checkpoint:publish",
@@ -156,8 +156,8 @@ def _work(machine: Machine, jobs: Sequence[Job], pipe: int) -> None:
     """What a life does, in a process of its own."""
     code = 1
     try:
+        from kdbench.training.context import open_context
         from kdbench.training.job import do
-        from kdbench.training.world import open_world
 
         def say(what: str, name: str, number: int = 0) -> None:
             os.write(pipe, json.dumps([what, name, number, time.perf_counter()]).encode() + b"\n")
@@ -165,7 +165,7 @@ def _work(machine: Machine, jobs: Sequence[Job], pipe: int) -> None:
         for phase, place in PHASES.items():
             _observe(place, phase, say)
         ends: list[Event] = []
-        do(jobs, open_world(machine), ends.append)
+        do(jobs, open_context(machine), ends.append)
         failures = [end.failure.cause for end in ends if isinstance(end, Failed)]
         for cause in failures:
             say("failed", cause)
@@ -313,7 +313,7 @@ def draw_aim(truth: Truth, draw: random.Random) -> Aim:
     return Aim(phase, occurrence, draw.uniform(0.0, truth.seconds[phase]))
 
 
-def kill(times: int, seed: int, tell: Callable[[Tally], None] = lambda _: None) -> Tally:
+def kill(times: int, seed: int, emit: Callable[[Tally], None] = lambda _: None) -> Tally:
     """Tell stories until so many kills were made."""
     draw, tally = random.Random(seed), Tally()  # noqa: S311 - no secret
     import_module("kdbench.training.job")  # once, before the first fork
@@ -329,7 +329,7 @@ def kill(times: int, seed: int, tell: Callable[[Tally], None] = lambda _: None) 
                 break
             machine = begin(root / str(number), root / "data", name)
             tell_story(name, machine, truths[name], most, tally, draw)
-            tell(tally)
+            emit(tally)
     return tally
 
 
@@ -348,12 +348,12 @@ def main() -> int:
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
 
-    def tell(tally: Tally) -> None:
+    def emit(tally: Tally) -> None:
         if not asked.json:
             print(f"\r{tally.kills} of {asked.times} kills", end="", file=sys.stderr, flush=True)  # noqa: T201
 
     with suppress(KeyboardInterrupt):
-        tally = kill(asked.times, asked.seed, tell)
+        tally = kill(asked.times, asked.seed, emit)
         content = tally.content()
         print(json.dumps(content) if asked.json else "\n" + json.dumps(content, indent=1))  # noqa: T201
         return int(not tally.kills == tally.resumed == tally.identical or tally.lost > 0)

@@ -39,9 +39,9 @@ def ids(path: Path) -> dict[str, str]:
     suite = load_suite(path)
     names = {row.name for row in sample(suite)}
     return {
-        f"{form} {cell.row.name}": cell.ids[0]
-        for form in ("released", "printed")
-        for cell in expand(suite, form=form, seeds=[0])
+        f"{variant} {cell.row.name}": cell.ids[0]
+        for variant in ("released", "printed")
+        for cell in expand(suite, variant=variant, seeds=[0])
         if cell.row.name in names
     }
 

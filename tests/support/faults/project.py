@@ -14,8 +14,8 @@ from kdbench import catalog
 from kdbench.machine import Data, Folders, Local, Machine
 from kdbench.spec.events import Done, Event, Failed, Job, Update
 from kdbench.spec.runs import Loss, Recipe, Run, Teacher
+from kdbench.training.context import TrainingContext, open_context
 from kdbench.training.job import do
-from kdbench.training.world import World, open_world
 from tests.support.build import CE, make_run
 from tests.support.places import ROOT
 
@@ -28,22 +28,22 @@ def digits(loss: Loss = CE, teacher: Teacher | None = None, **settings: Any) -> 
     return replace(run, recipe=replace(RECIPE, **settings), teacher=teacher)
 
 
-def make_world(root: Path, data: Path) -> World:
+def make_context(root: Path, data: Path) -> TrainingContext:
     """A world whose results and scratch lie in root."""
     folders = Folders(results="results", scratch="scratch")
     place = Data(folder=str(data), offline=True)
-    return open_world(Machine(local=Local(device="cpu"), data=place, folders=folders, root=str(root)))
+    return open_context(Machine(local=Local(device="cpu"), data=place, folders=folders, root=str(root)))
 
 
-def events(world: World, run: Run, look: Callable[[Event], None] = lambda _: None) -> list[Event]:
+def events(context: TrainingContext, run: Run, look: Callable[[Event], None] = lambda _: None) -> list[Event]:
     """All that is told of a run; `look` may make a fault happen."""
     told: list[Event] = []
 
-    def tell(event: Event) -> None:
+    def emit(event: Event) -> None:
         told.append(event)
         look(event)
 
-    do([Job(run)], world, tell)
+    do([Job(run)], context, emit)
     return told
 
 

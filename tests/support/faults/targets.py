@@ -26,7 +26,7 @@ from kdbench.spec.results import Failure
 from kdbench.store.records import load_failure, load_result
 from kdbench.suite.load import load_suite
 from kdbench.training.checkpoint import read_progress
-from tests import mxnet
+from tests.support import mxnet
 from tests.support.build import make_result, make_run
 from tests.support.project import SUITE
 
@@ -91,9 +91,9 @@ def _tar() -> bytes:
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as tar:
         for name, content in (("data/train", b"train"), (f"data/{'ü' * 120}", b"x")):
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            tar.addfile(member, io.BytesIO(content))
+            student_run = tarfile.TarInfo(name)
+            student_run.size = len(content)
+            tar.addfile(student_run, io.BytesIO(content))
     return stream.getvalue()
 
 

@@ -24,7 +24,7 @@ class Normalisation(Struct, frozen=True, kw_only=True):
     std: tuple[float, ...]
 
 
-class Passport(Struct, frozen=True, kw_only=True):
+class Provenance(Struct, frozen=True, kw_only=True):
     """A teacher's identity, descent and what it can do."""
 
     schema: int
@@ -65,32 +65,32 @@ def ranges(numbers: tuple[int, ...]) -> str:
     return ", ".join(f"{run[0]} to {run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
 
 
-def describe(passport: Passport, path: str) -> str:
+def describe(provenance: Provenance, path: str) -> str:
     """A passport for a terminal."""
     from kdbench.formatting import columns
 
-    scores = ", ".join(f"{value:.2f} % on {space}" for space, value in passport.top1.items())
+    scores = ", ".join(f"{value:.2f} % on {space}" for space, value in provenance.top1.items())
     facts = [
-        ("teacher", passport.name),
-        ("model", f"{passport.model}, {passport.parameters:,} parameters, {passport.classes} outputs"),
-        ("measured", f"{scores} ({passport.images:,} test images)"),
-        ("predicts", ranges(passport.predicted)),
-        ("normalised", f"as {passport.normalisation.dataset}"),
-        ("weights", passport.sha256),
-        *(("" if step else "lineage", text) for step, text in enumerate(passport.lineage)),
+        ("teacher", provenance.name),
+        ("model", f"{provenance.model}, {provenance.parameters:,} parameters, {provenance.classes} outputs"),
+        ("measured", f"{scores} ({provenance.images:,} test images)"),
+        ("predicts", ranges(provenance.predicted)),
+        ("normalised", f"as {provenance.normalisation.dataset}"),
+        ("weights", provenance.sha256),
+        *(("" if step else "lineage", text) for step, text in enumerate(provenance.lineage)),
         ("passport", path),
     ]
-    return f"{columns(facts, [])}\n\n{in_suite(passport)}"
+    return f"{columns(facts, [])}\n\n{in_suite(provenance)}"
 
 
-def in_suite(passport: Passport) -> str:
+def in_suite(provenance: Provenance) -> str:
     """The lines by which a suite names an imported teacher."""
     return f"""\
-To let it teach, add to a suite of {passport.dataset}
+To let it teach, add to a suite of {provenance.dataset}
 
     [[imported]]
-    name   = "{passport.name}"
-    model  = "{passport.model}"
-    sha256 = "{passport.source.sha256}"
+    name   = "{provenance.name}"
+    model  = "{provenance.model}"
+    sha256 = "{provenance.source.sha256}"
 
-and to its row   teacher = "import:{passport.name}\""""
+and to its row   teacher = "import:{provenance.name}\""""

@@ -22,50 +22,50 @@ from kdbench.spec.runs import Loss, Run
 from kdbench.store.predictions import LABELS, encode, save_predictions
 from kdbench.training import checkpoint, memory, parts
 from kdbench.training.checkpoint import Progress
+from kdbench.training.context import TrainingContext, environment, input_digests
 from kdbench.training.evaluation import evaluate, true_classes
 from kdbench.training.optim import lr_at, make_optimizer
 from kdbench.training.precision import arithmetic, check_precision, forward_of
-from kdbench.training.teaching import Lesson
-from kdbench.training.world import World, basis_of, environment
+from kdbench.training.teacher_batches import DistillationBatch
 
 Objective = Callable[[Output, Tensor, Output | None], Tensor]
 """Of a student's output, the classes (N,) and the teacher's output: the loss to go down."""
 
 
-class Member:
+class StudentRun:
     """A run, its student and how far it is.
 
     Args:
         job: the run, and the epochs whose weights others learn from; the last and the best are kept always.
-        world: this process's hold on its machine.
+        context: this process's hold on its machine.
         size: how many runs are trained beside each other, this one among them.
 
     Raises:
         UserError: the data are missing, or what the loss needs of them, or the device has no such precision.
     """
 
-    def __init__(self, job: Job, world: World, size: int = 1) -> None:
-        check_precision(job.run.precision, world.device)
-        self.job, self.run, self.world, self.size = job, job.run, world, size
-        self.data = world.dataset(self.run.dataset)
-        self.student = world.network(self.run)
+    def __init__(self, job: Job, context: TrainingContext, size: int = 1) -> None:
+        check_precision(job.run.precision, context.device)
+        self.job, self.run, self.context, self.size = job, job.run, context, size
+        self.data = context.dataset(self.run.dataset)
+        self.student = context.network(self.run)
         self.optimizer = make_optimizer(self.run.recipe, list(self.student.parameters()))
         self.forward = forward_of(self.student, self.run.precision)
-        self.loss = objective(self.run, world)
+        self.loss = objective(self.run, context)
         self.wanted: set[int | str] = {"best", self.run.recipe.epochs, *job.keep}
-        self.folder = world.machine.scratch / "checkpoints" / self.run.id
-        self.basis = basis_of(self.run, world)
+        self.folder = context.machine.scratch / "checkpoints" / self.run.id
+        self.basis = input_digests(self.run, context)
         self.progress = self._go_on()
 
     def _go_on(self) -> Progress:
         """From the newest checkpoint, which the first process of a group reads for all."""
-        group, progress = self.world.group, Progress()
+        group, progress = self.context.group, Progress()
         if group.leads:
             progress = checkpoint.load_progress(
                 self.folder, self.student, self.optimizer, self.basis, self.wanted
             )
         group.copy([*self.student.state_dict().values(), *self.optimizer.state])
-        return group.tell(progress)
+        return group.emit(progress)
 
     def begin(self, epoch: int) -> None:
         """Get ready for an epoch."""
@@ -74,27 +74,27 @@ class Member:
         self.sizes: list[int] = []
         self.student.train()
         torch.manual_seed(torch_seed(self.run.seed, "dropout", epoch))
-        self.random = random_state(self.world.device)
+        self.random = random_state(self.context.device)
 
-    def step(self, number: int, steps: int, lesson: Lesson) -> None:
+    def step(self, number: int, steps: int, batch: DistillationBatch) -> None:
         """Learn from a batch: the number-th, counted from 0, of so many."""
         started, at = perf_counter(), (self.epoch, number)
-        with arithmetic(self.run.precision, self.world.device):
+        with arithmetic(self.run.precision, self.context.device):
             if self.run.recipe.parts:
-                value = parts.learn(self.run, at, self.student, self._loss, lesson, self.world.group)
+                value = parts.learn(self.run, at, self.student, self._loss, batch, self.context.group)
             else:
-                value = self._learn(lesson)
+                value = self._learn(batch)
         self.optimizer.step(lr_at(self.run.recipe, self.epoch, number, steps))
         self.student.zero_grad(set_to_none=True)  # at once: members share the room for gradients
         self.losses.append(value)
-        self.sizes.append(lesson.images)
+        self.sizes.append(batch.images)
         self.seconds += perf_counter() - started
 
-    def _learn(self, lesson: Lesson) -> Tensor:
+    def _learn(self, batch: DistillationBatch) -> Tensor:
         """Leave the gradient of a batch in the parameters; its mean loss."""
-        set_random_state(self.world.device, self.random)
-        value = self._loss(lesson.x, lesson.y, lesson.taught)
-        self.random = random_state(self.world.device)
+        set_random_state(self.context.device, self.random)
+        value = self._loss(batch.x, batch.y, batch.taught)
+        self.random = random_state(self.context.device)
         value.backward()  # type: ignore[no-untyped-call]
         return value.detach()
 
@@ -109,13 +109,13 @@ class Member:
             UserError: the checkpoint cannot be written.
         """
         train_loss, started = self.mean_loss(), perf_counter()
-        top1, test_loss, predicted = evaluate(self.run, self.student, self.data, self.world)
+        top1, test_loss, predicted = evaluate(self.run, self.student, self.data, self.context)
         whole = seconds + perf_counter() - started
-        peak = torch.tensor(memory.peak(self.world.device))
-        self.world.group.sum([peak])
+        peak = torch.tensor(memory.peak(self.context.device))
+        self.context.group.sum([peak])
         self.progress.add(top1, test_loss, train_loss, whole, seconds, peak_memory=int(peak))
-        if self.world.group.leads:
-            self.world.write(self.run, lambda: self._keep(predicted))
+        if self.context.group.leads:
+            self.context.write(self.run, lambda: self._keep(predicted))
 
     def mean_loss(self) -> float:
         """The mean over the epoch's images.
@@ -144,7 +144,7 @@ class Member:
 
     def _publish(self) -> dict[str, str]:
         """Hand over weights and predictions; the digests of the latter."""
-        scratch, progress = self.world.machine.scratch, self.progress
+        scratch, progress = self.context.machine.scratch, self.progress
         checkpoint.publish(self.folder, scratch / "weights" / self.run.id, progress.weights)
         kept = {name: b64decode(text) for name, text in progress.predicted.items()}
         return save_predictions(
@@ -154,7 +154,7 @@ class Member:
     def result(self) -> Result:
         """The record of the finished run; its weights are handed over to those who learn from it."""
         run, progress, curve = self.run, self.progress, self.progress.curve
-        predictions = self.world.write(run, self._publish)
+        predictions = self.context.write(run, self._publish)
         images = (run.recipe.train_size or len(self.data.train_labels)) * run.recipe.epochs
         return Result(
             schema=RESULT_SCHEMA,
@@ -169,22 +169,22 @@ class Member:
             peak_memory=progress.peak_memory,
             weights=progress.weights,
             environment={
-                **environment(self.world),
+                **environment(self.context),
                 **self.basis,
                 "cohort": self.size,
-                "processes": self.world.group.size,
+                "processes": self.context.group.size,
             },
             predictions=predictions,
         )
 
 
-def objective(run: Run, world: World) -> Objective:
+def objective(run: Run, context: TrainingContext) -> Objective:
     """The run's loss with its parameters and its A(x) in place.
 
     Raises:
         UserError: the data set has no A(x), and the loss needs it.
     """
-    function, near = loss_function(run.loss), world.neighbours(run)
+    function, near = loss_function(run.loss), context.neighbours(run)
     fixed = [] if near is None else [near]
     if not run.taught:
         return lambda student, y, _: function(student, y, *fixed)

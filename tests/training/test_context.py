@@ -14,7 +14,7 @@ from kdbench import catalog
 from kdbench.errors import UserError
 from kdbench.machine import Data, Local, Machine
 from kdbench.spec.runs import Run
-from kdbench.training.world import World, open_world, statistics
+from kdbench.training.context import TrainingContext, open_context, statistics
 from tests.support.build import CE, make_run
 
 TRAIN = """
@@ -23,11 +23,11 @@ from msgspec.structs import replace
 from kdbench.machine import Data, Folders, Local, Machine
 from kdbench.spec import Loss, Recipe, Run
 from kdbench.training.run import train
-from kdbench.training.world import open_world
+from kdbench.training.context import open_context
 recipe = Recipe(epochs=1, batch_size=32, lr=0.1, momentum=0.9, train_size=64, test_size=64)
 run = Run(1, "digits", "0" * 64, "digits_cnn", recipe, Loss("lsr", {"epsilon": 0.1}), 0)
 machine = Machine(local=Local(device="cpu"), data=Data(folder=sys.argv[1]), root=sys.argv[1])
-train(run, open_world(machine))
+train(run, open_context(machine))
 slow = ("torch._dynamo", "torch._inductor", "sklearn", "torchvision", "timm")
 print([name for name in slow if name in sys.modules])
 """
@@ -46,9 +46,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(tmp_path_factory.mktemp("data"))
 
 
-def opened(data: str, **local: object) -> World:
+def opened(data: str, **local: object) -> TrainingContext:
     settings = Local(**{"device": "cpu", **local})  # type: ignore[arg-type]
-    return open_world(Machine(local=settings, data=Data(folder=data, offline=True), root=data))
+    return open_context(Machine(local=settings, data=Data(folder=data, offline=True), root=data))
 
 
 def digits(student: str = "digits_mlp", seed: int = 0) -> Run:
@@ -79,35 +79,35 @@ def test_world_on_the_cpu_is_deterministic(data: str) -> None:
 
 
 def test_dataset_stays_open(data: str) -> None:
-    world = opened(data)
-    assert world.dataset("digits") is world.dataset("digits")
+    context = opened(data)
+    assert context.dataset("digits") is context.dataset("digits")
 
 
 def test_network_starts_the_same_whatever_came_before(data: str) -> None:
-    world = opened(data)
-    first = weights(world.network(digits()))
+    context = opened(data)
+    first = weights(context.network(digits()))
     torch.rand(7)
-    assert all(a.equal(b) for a, b in zip(first, weights(world.network(digits())), strict=True))
+    assert all(a.equal(b) for a, b in zip(first, weights(context.network(digits())), strict=True))
 
 
 def test_network_starts_the_same_whatever_it_will_be_taught(data: str) -> None:
     """Rows of one seed differ in what is claimed, not in where they start: gains are paired."""
-    world = opened(data)
+    context = opened(data)
     other = replace(digits(), loss=replace(CE, name="lsr", params={"epsilon": 0.1}))
-    pairs = zip(weights(world.network(digits())), weights(world.network(other)), strict=True)
+    pairs = zip(weights(context.network(digits())), weights(context.network(other)), strict=True)
     assert all(a.equal(b) for a, b in pairs)
 
 
 def test_network_of_another_seed_starts_elsewhere(data: str) -> None:
-    world = opened(data)
-    pairs = zip(weights(world.network(digits())), weights(world.network(digits(seed=1))), strict=True)
+    context = opened(data)
+    pairs = zip(weights(context.network(digits())), weights(context.network(digits(seed=1))), strict=True)
     assert not any(a.equal(b) for a, b in pairs)
 
 
 def test_network_has_the_classes_of_the_recipe(data: str) -> None:
-    world, run = opened(data), digits()
+    context, run = opened(data), digits()
     wider = replace(run, recipe=replace(run.recipe, classes=100))
-    shapes = [world.network(each).state_dict()["classifier.weight"].shape for each in (run, wider)]
+    shapes = [context.network(each).state_dict()["classifier.weight"].shape for each in (run, wider)]
     assert [tuple(shape) for shape in shapes] == [(10, 32), (100, 32)]
 
 

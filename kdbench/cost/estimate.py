@@ -12,7 +12,7 @@ from kdbench.cost.speeds import Seconds, kind, timer
 from kdbench.device import Device, device_at_hand
 from kdbench.formatting import columns, plural
 from kdbench.machine import Machine
-from kdbench.plan.cohorts import lessons, make_cohorts
+from kdbench.plan.cohorts import batch_stream_key, make_cohorts
 from kdbench.plan.selection import Workload, describe_work
 from kdbench.spec.runs import Run
 
@@ -150,7 +150,7 @@ def _saved(bill: Bill, runs: Sequence[Run], ids: Collection[str], flops: float) 
 
 def _views(run: Run) -> object:
     """What the kept logits of a teacher depend on: all of a cohort's lessons but how many there are."""
-    return lessons(replace(run, recipe=replace(run.recipe, epochs=1)))
+    return batch_stream_key(replace(run, recipe=replace(run.recipe, epochs=1)))
 
 
 def _logits(runs: Sequence[Run]) -> float:

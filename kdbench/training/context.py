@@ -25,7 +25,7 @@ from kdbench.machine import Machine
 from kdbench.spec.runs import Precision, Recipe, Run, Teacher
 from kdbench.store.imported import find_imported
 from kdbench.store.lease import Lease, Watch, take
-from kdbench.store.mounts import Presence, patiently
+from kdbench.store.mounts import MountGuard, retry_until_mounted
 from kdbench.store.records import digest, index, load_result, weights_file
 from kdbench.training.checkpoint import load_weights
 from kdbench.training.group import Group
@@ -42,7 +42,7 @@ T = TypeVar("T")
 
 
 @dataclass
-class World:
+class TrainingContext:
     """One process's hold on its machine; data sets stay open from run to run."""
 
     machine: Machine
@@ -52,7 +52,7 @@ class World:
     """What was seen of the holds of other processes."""
     leases: dict[str, Lease] = field(default_factory=dict)
     """By run: what this process trains now."""
-    folders: list[Presence] = field(default_factory=list)
+    folders: list[MountGuard] = field(default_factory=list)
     """Results and scratch, as they were found before the first run."""
     needs: dict[tuple[str, str, int, int], Need] = field(default_factory=dict)
     """What networks were found to need of the memory, by student, data set and classes."""
@@ -82,7 +82,7 @@ class World:
             UserError: results or scratch cannot be written.
         """
         if not self.folders:
-            self.folders = [Presence(self.machine.results), Presence(self.machine.scratch)]
+            self.folders = [MountGuard(self.machine.results), MountGuard(self.machine.scratch)]
         lease = take(self.machine.scratch / "locks" / run.id, self.watch)
         if lease is not None:
             self.leases[run.id] = lease
@@ -101,7 +101,7 @@ class World:
                 self.leases[run.id].check()
             return write()
 
-        return patiently(checked, self.folders)
+        return retry_until_mounted(checked, self.folders)
 
     def fetcher(self) -> Fetcher:
         """Where data and published weights lie, and whether and whence they may be fetched."""
@@ -116,8 +116,8 @@ class World:
             UserError: its weights are not on this machine, damaged, or do not fit the run.
         """
         if (found := find_imported(run, self.machine.scratch)) is not None:
-            path, passport = found
-            network = self._built(passport.model, passport.classes, run.dataset)
+            path, provenance = found
+            network = self._built(provenance.model, provenance.classes, run.dataset)
         elif run.teacher is not None and not run.teacher.trained:
             return self.network(run.teacher.run).eval().requires_grad_(requires_grad=False)
         elif run.teacher is not None:
@@ -222,7 +222,7 @@ def check_device(machine: Machine, precisions: Iterable[Precision]) -> Iterator[
         yield precision
 
 
-def open_world(machine: Machine, door: "Door | None" = None) -> World:
+def open_context(machine: Machine, door: "Door | None" = None) -> TrainingContext:
     """Set up this process for training: threads, device, deterministic algorithms.
 
     They are always used on the CPU, and on a GPU if benchmark.toml or `--deterministic` asks for them.
@@ -238,7 +238,7 @@ def open_world(machine: Machine, door: "Door | None" = None) -> World:
     torch.set_num_threads(machine.local.threads)
     if device.type == "cpu" or machine.local.deterministic:
         torch.set_deterministic_debug_mode("error")  # use_deterministic_algorithms imports the compiler: 5 s
-    return World(machine, device, door=door)
+    return TrainingContext(machine, device, door=door)
 
 
 def statistics(run: Run) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -248,17 +248,17 @@ def statistics(run: Run) -> tuple[tuple[float, ...], tuple[float, ...]]:
     return entry.mean, entry.std
 
 
-def basis_of(run: Run, world: World) -> dict[str, str | None]:
+def input_digests(run: Run, context: TrainingContext) -> dict[str, str | None]:
     """What all epochs of a run must have in common, whenever they are trained."""
     return {
-        "data": world.dataset(run.dataset).content,
-        "teacher": _teacher_digest(run, world.machine.scratch),
+        "data": context.dataset(run.dataset).content,
+        "teacher": _teacher_digest(run, context.machine.scratch),
     }
 
 
-def environment(world: World) -> dict[str, str | int | float | bool | None]:
+def environment(context: TrainingContext) -> dict[str, str | int | float | bool | None]:
     """What a number may depend on beside the run and its basis: versions and the machine."""
-    cuda = world.device.type == "cuda"
+    cuda = context.device.type == "cuda"
     return {
         "kdbench": __version__,
         **_commit(),
@@ -267,8 +267,8 @@ def environment(world: World) -> dict[str, str | int | float | bool | None]:
         "numpy": version("numpy"),
         "system": platform.platform(terse=True),
         "cpu": cpu_name(),
-        "gpu": torch.cuda.get_device_name(world.device) if cuda else None,
-        "device": world.device.type,
+        "gpu": torch.cuda.get_device_name(context.device) if cuda else None,
+        "device": context.device.type,
         "threads": torch.get_num_threads(),
         "deterministic": torch.are_deterministic_algorithms_enabled(),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -12,12 +12,12 @@ from kdbench.data.views import Epochs
 from kdbench.models.folding import folded
 from kdbench.models.output import Output
 from kdbench.spec.runs import Run
+from kdbench.training.context import TrainingContext
 from kdbench.training.logits import open_logits
 from kdbench.training.precision import arithmetic, forward_of
-from kdbench.training.world import World
 
 
-class Lesson(NamedTuple):
+class DistillationBatch(NamedTuple):
     """A batch, or what this process has of it."""
 
     x: Tensor
@@ -30,20 +30,20 @@ class Lesson(NamedTuple):
     """Of the whole batch."""
 
 
-class Teaching:
+class TeacherBatches:
     """The batches of a cohort, each with the teacher's output: made once for all members.
 
     Args:
         runs: the members' runs; they agree in their teacher.
         views: the images as they see them.
-        world: this process's hold on its machine.
+        context: this process's hold on its machine.
 
     Raises:
         UserError: the teacher's weights are missing or damaged.
     """
 
-    def __init__(self, runs: Sequence[Run], views: Epochs, world: World) -> None:
-        teacher = world.teacher(runs[0])
+    def __init__(self, runs: Sequence[Run], views: Epochs, context: TrainingContext) -> None:
+        teacher = context.teacher(runs[0])
         self.views, self.precision = views, runs[0].precision
         self.teacher = teacher and forward_of(
             folded(teacher).to(memory_format=torch.channels_last), self.precision
@@ -51,14 +51,14 @@ class Teaching:
         logits_only = all(catalog.find("losses", run.loss.name).logits_only for run in runs)
         self.images = len(views.labels)
         self.batch_size = runs[0].recipe.batch_size
-        alone = world.group.size == 1  # of several, none hears all that the teacher says
-        self.logits = open_logits(runs[0], self.images, world) if logits_only and alone else None
+        alone = context.group.size == 1  # of several, none hears all that the teacher says
+        self.logits = open_logits(runs[0], self.images, context) if logits_only and alone else None
 
     def __len__(self) -> int:
         """Batches of an epoch."""
         return len(self.views)
 
-    def epoch(self, epoch: int) -> Iterator[Lesson]:
+    def epoch(self, epoch: int) -> Iterator[DistillationBatch]:
         """The batches of an epoch, counted from 1."""
         kept = self.logits.load(epoch) if self.logits else None
         if kept is not None:
@@ -69,15 +69,15 @@ class Teaching:
                 taught = self.ask(x)
                 if keep and taught:
                     keep(taught.logits)
-                yield Lesson(x, y, taught, self._size(number))
+                yield DistillationBatch(x, y, taught, self._size(number))
 
-    def _from(self, kept: Tensor, epoch: int) -> Iterator[Lesson]:
+    def _from(self, kept: Tensor, epoch: int) -> Iterator[DistillationBatch]:
         """The batches of an epoch, with what the teacher said of them to others: its logits alone."""
         nothing, start = kept.new_empty(0), 0
         for number, (x, y, _) in enumerate(self.views.epoch(epoch)):
             logits = kept[start : start + len(y)].to(x.device, non_blocking=True)
             start += len(y)
-            yield Lesson(x, y, Output(logits, nothing), self._size(number))
+            yield DistillationBatch(x, y, Output(logits, nothing), self._size(number))
 
     def _size(self, number: int) -> int:
         """The images of a whole batch, counted from 0."""
