@@ -1,17 +1,15 @@
 """What all tests share: hypothesis without a deadline, the command line on a throw-away project, a server."""
 
-import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import settings
-from msgspec import Struct
 
 from kdbench.cli import main
+from tests.support.command import Command, Outcome
 from tests.support.project import AS_PRINTED, make_project, store
 from tests.support.server import Server
 
@@ -35,22 +33,6 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.delenv("KDBENCH_MIRRORS", raising=False)
     with Server() as running:
         yield running
-
-
-class Outcome(Struct):
-    """What a command did."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:  # noqa: ANN401 - whatever it printed
-        """Standard output, parsed."""
-        return json.loads(self.out)
-
-
-Command = Callable[..., Outcome]
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ CLUSTER = "kdbench/cluster/sbatch.py"
 
 def test_imports_go_down_the_list_and_never_in_a_circle() -> None:
     imports = house.graph(ROOT)
+    assert {house.room(module) for module in imports} == {*house.ORDER}
     assert house.arrows_up(imports) == []
     assert house.circles(imports) == []
 

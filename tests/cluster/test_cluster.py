@@ -11,8 +11,8 @@ from kdbench.cluster.scheduler import COMMANDS
 from kdbench.cluster.submissions import load, new, save
 from kdbench.errors import UserError
 from kdbench.store.records import index
+from tests.support.large import large_project
 from tests.support.places import SUITES
-from tests.test_scale import large_project
 
 SUITE = str(SUITES / "quickstart")
 

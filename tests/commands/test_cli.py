@@ -16,8 +16,8 @@ from kdbench.spec.results import Failure
 from kdbench.store.records import save_failure, save_result
 from kdbench.suite.load import load_suite
 from kdbench.version import __version__
-from tests.conftest import Command, Outcome
 from tests.support.build import make_result
+from tests.support.command import Command, Outcome
 from tests.support.places import SUITES
 from tests.support.project import AS_PRINTED, SUITE, change, store, write_suite
 
@@ -640,3 +640,21 @@ def test_listener_that_left_is_no_error(project: Path) -> None:
         assert listing.stderr is not None
         listing.stdout.close()
         assert (listing.stderr.read(), listing.wait()) == (b"", 0)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (["--reading", "best"], ["--report-epoch", "best"]),
+        (["--reading=best"], ["--report-epoch=best"]),
+        (["--part", "1/2"], ["--shard", "1/2"]),
+        (["--seeds", "auto", "--most", "3"], ["--seeds", "auto", "--max-seeds", "3"]),
+    ],
+    ids=" ".join,
+)
+@pytest.mark.usefixtures("stored")
+def test_option_works_by_its_old_name(kdbench: Command, old: list[str], new: list[str]) -> None:
+    by_old = kdbench("check", "suites/small", *old)
+    assert by_old == kdbench("check", "suites/small", *new)
+    assert by_old.code in (0, 1)
+    assert old[-2 if len(old) > 1 else 0].partition("=")[0] not in kdbench("check", "--help").out

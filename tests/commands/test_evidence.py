@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from kdbench.store.records import save_result
-from tests.conftest import Command
 from tests.support.build import make_result
+from tests.support.command import Command
 from tests.support.project import AS_PRINTED, store
 
 SMALL = "suites/small"

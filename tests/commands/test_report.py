@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from kdbench.report.gather import page_of_job
-from tests.conftest import Command, Outcome
+from tests.support.command import Command, Outcome
 
 
 def line_of_bad_input(done: Outcome) -> str:

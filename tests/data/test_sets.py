@@ -18,8 +18,8 @@ from kdbench.data.neighbours import CUB200
 from kdbench.data.packed import Dataset, open_dataset, source_digest
 from kdbench.data.shards import SIDE
 from kdbench.errors import UserError
-from tests.conftest import Command
 from tests.support import archives
+from tests.support.command import Command
 from tests.support.server import Server
 
 FETCHED = ("tinyimagenet", "cub200", "cars")

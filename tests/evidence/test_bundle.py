@@ -18,7 +18,7 @@ from kdbench.store.predictions import accuracy, decode, encode
 from kdbench.store.records import save_result
 from kdbench.suite.load import load_suite
 from kdbench.verdict.sequential import Looks, record
-from tests.conftest import Command
+from tests.support.command import Command
 from tests.support.project import make_project
 
 SMALL = "suites/small"

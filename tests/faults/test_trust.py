@@ -16,7 +16,7 @@ from kdbench.plan.expand import expand
 from kdbench.spec.results import Failure
 from kdbench.store.records import index, save_failure
 from kdbench.suite.load import load_suite
-from tests.conftest import Command
+from tests.support.command import Command
 from tests.support.places import ROOT
 
 PROFILE = ROOT / "slurm" / "plain.toml"

@@ -24,7 +24,7 @@ from kdbench.spec.weights import Weights
 from kdbench.suite.load import load_suite
 from kdbench.training.checkpoint import save_weights
 from kdbench.training.context import TrainingContext
-from tests.conftest import Command
+from tests.support.command import Command
 from tests.support.project import change, write_suite
 from tests.support.server import Server
 

@@ -11,17 +11,13 @@ from kdbench.machine import Machine
 from kdbench.plan.expand import SMOKE, expand, make_plan, weights_needed
 from kdbench.plan.selection import Selection, find_work, parse_seeds, parse_settings
 from kdbench.spec.runs import ReportEpoch, Run
-from kdbench.spec.suites import Cell, Reference
+from kdbench.spec.suites import Reference
 from kdbench.suite.load import load_suite
 from tests.support.places import SUITES
-from tests.support.project import change, make_project, store, write_suite
+from tests.support.project import cells, change, make_project, store, write_suite
 
 KD = "1.kd/digits_mlp:digits_cnn"
 TFKD = SUITES / "tfkd_cifar100.toml"
-
-
-def cells(folder: Path, *edits: tuple[str, str], **options: Any) -> tuple[Cell, ...]:  # noqa: ANN401 - expand's
-    return expand(load_suite(write_suite(folder, change(*edits))), **options)
 
 
 def kd(folder: Path, *edits: tuple[str, str], **options: Any) -> Run:  # noqa: ANN401 - expand's

@@ -7,7 +7,7 @@ import pytest
 from kdbench.errors import UserError
 from kdbench.plan.expand import expand
 from kdbench.suite.load import load_suite
-from tests.conftest import Command
+from tests.support.command import Command
 from tests.support.project import AS_PRINTED, SUITE, change, store, write_suite
 
 KD = "1.kd/digits_mlp:digits_cnn"

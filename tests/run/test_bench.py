@@ -8,7 +8,7 @@ from kdbench.cost.speeds import Measured, Record, Speed, kind
 from kdbench.device import Device
 from kdbench.errors import UserError
 from kdbench.run.bench import describe, find_runs
-from tests.conftest import Command
+from tests.support.command import Command
 
 
 @pytest.mark.usefixtures("project")

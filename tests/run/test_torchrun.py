@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kdbench.store.records import index, load_result
-from tests.conftest import Command
+from tests.support.command import Command
 
 FEW = ("run", "suites/small", "--rows", "1.base/digits_mlp", "--seeds", "0", "--set", "epochs=2")
 

@@ -2,28 +2,18 @@
 
 import os
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.places import ROOT
-from tests.support.slurm import Project
-
-REPOSITORY = ROOT
-SCRIPT = REPOSITORY / "slurm" / "dev-cluster.sh"
+from tests.support.slurm import Project, script
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.slurm)
-
-
-def script(command: str) -> subprocess.CompletedProcess[str]:
-    """Run slurm/dev-cluster.sh."""
-    return subprocess.run([SCRIPT, command], capture_output=True, text=True, timeout=600, check=False)
 
 
 @pytest.fixture(scope="session")

@@ -14,8 +14,7 @@ import pytest
 
 from kdbench.cluster import submissions
 from kdbench.store.records import index, load_result
-from tests.slurm.conftest import script
-from tests.support.slurm import ALONE, TAUGHT, Project, curves, slurm
+from tests.support.slurm import ALONE, TAUGHT, Project, curves, script, slurm
 
 
 def requeued(_project: Project, job: str) -> None:

@@ -9,8 +9,7 @@ import pytest
 
 from kdbench.cluster import submissions
 from kdbench.store.records import index, load_result
-from tests.slurm.conftest import REPOSITORY
-from tests.support.slurm import ALONE, TAUGHT, Project, curves, slurm
+from tests.support.slurm import ALONE, REPOSITORY, TAUGHT, Project, curves, slurm
 
 QUICKSTART = REPOSITORY / "suites" / "quickstart.toml"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from kdbench.suite.load import load_suite
-from tests.conftest import Command
+from tests.support.command import Command
 from tests.support.project import SUITE, change, write_suite
 
 BARE = change(

@@ -159,10 +159,47 @@ def test_shipped_suite_loads(name: str) -> None:
     assert len(suite.rows) >= 8
 
 
+@pytest.mark.parametrize("place", ["[suite]", "[[table]]", "row"])
+def test_key_of_an_older_suite_is_read_as_todays(tmp_path: Path, place: str) -> None:
+    edits = {
+        "[suite]": ("seeds = 2\n", "seeds = 2\n{key} = 'best'\n"),
+        "[[table]]": ('id = "1.base"\n', 'id = "1.base"\n{key} = "best"\n'),
+        "row": ("top1 = 90.0 }", "top1 = 90.0, {key} = 'best' }"),
+    }
+    old, new = edits[place]
+    suites = []
+    for key in ("reading", "report_epoch"):
+        path = write_suite(tmp_path, change((old, new.replace("{key}", key))))
+        suites.append(load_suite(path))
+    assert suites[0] == suites[1]
+    assert suites[0].rows[0].report_epoch == "best"
+
+
+def test_old_and_new_key_together_are_refused(tmp_path: Path) -> None:
+    path = write_suite(
+        tmp_path, change(("seeds = 2\n", "seeds = 2\nreading = 'last'\nreport_epoch = 'best'\n"))
+    )
+    with pytest.raises(UserError, match="unknown key 'reading'"):
+        load_suite(path)
+
+
 KEYS = sorted(
     {"suite", "table", "delta", "rows", "recipe", "tolerance", "loss", "name", "at", "why", "where", "id"}
-    | {"student", "teacher", "top1", "gain", "std", "n", "sic", "seeds", "reading", "paper", "dataset"}
-    | {"epochs", "batch_size", "lr", "milestones", "gamma", "alpha", "tau", "params"}
+    | {
+        "student",
+        "teacher",
+        "top1",
+        "gain",
+        "std",
+        "n",
+        "sic",
+        "seeds",
+        "reading",
+        "report_epoch",
+        "paper",
+        "dataset",
+    }
+    | {"paper", "dataset", "epochs", "batch_size", "lr", "milestones", "gamma", "alpha", "tau", "params"}
 )
 WORDS = st.sampled_from(["digits", "digits_mlp", "self", "kd", "ce", "last", "1.kd", "a@1", "a@0", "\n", ""])
 VALUES = st.recursive(

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Command
+from tests.support.command import Command
 from tests.support.places import ROOT
 
 Line = dict[str, str]
@@ -83,7 +83,7 @@ def test_printed_baselines_and_teachers_of_tfkd_stand_in_their_tables(
     for name, row in rows.items():
         if name.startswith("tfkd") and row["loss"]["name"] == "ce":
             dataset, table = name.split()[1], row["table"].partition(".")[0]
-            epoch = f"@{row['reading']}" if isinstance(row["report_epoch"], int) else ""
+            epoch = f"@{row['report_epoch']}" if isinstance(row["report_epoch"], int) else ""
             plain[dataset, table, row["student"].removesuffix("_224") + epoch].add(
                 row["reference"].get("top1")
             )

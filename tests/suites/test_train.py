@@ -14,7 +14,6 @@ from msgspec.structs import replace
 from torch import nn
 
 from kdbench import catalog
-from kdbench.data.packed import Dataset
 from kdbench.machine import Local, Machine
 from kdbench.plan.expand import expand
 from kdbench.spec.events import Job
@@ -25,12 +24,11 @@ from kdbench.training.context import TrainingContext, open_context
 from kdbench.training.images import training_views
 from kdbench.training.student_run import StudentRun
 from kdbench.training.teacher_batches import TeacherBatches
+from tests.support.data import RESIZE, SIZE, random_data
 from tests.support.places import SUITES
 
 SUITE_FILES = sorted(SUITES.glob("*.toml"))
 VARIANTS: tuple[Variant, Variant] = ("released", "printed")
-SIZE, RESIZE = 64, 72
-"""Instead of 224 and 256 pixels. Of 32, MobileNetV2 would keep one place: a batch norm of two values."""
 
 
 def different() -> list[Run]:
@@ -65,14 +63,6 @@ def shape(run: Run) -> tuple[int, int]:
     """Channels and side of the images that the network sees."""
     entry = catalog.find("datasets", run.dataset)
     return entry.channels, run.recipe.size or entry.size
-
-
-def random_data(name: str, n: int = 4) -> Dataset:
-    entry, generator = catalog.find("datasets", name), torch.Generator().manual_seed(0)
-    sides = (RESIZE, RESIZE + 9) if entry.varied else (entry.size, entry.size)
-    images = torch.randint(256, (n, entry.channels, *sides), dtype=torch.uint8, generator=generator)
-    labels = torch.randint(entry.classes, (n,), generator=generator)
-    return Dataset(name, images, labels, images, labels, entry.classes, content="random")
 
 
 @lru_cache(maxsize=3)

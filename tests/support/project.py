@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from kdbench.plan.expand import expand
 from kdbench.spec.runs import Run
+from kdbench.spec.suites import Cell
 from kdbench.store.records import save_result
 from kdbench.suite.load import load_suite
 from tests.support.build import make_result
@@ -79,3 +81,7 @@ def store(folder: Path, path: Path, values: Mapping[str, float]) -> list[Run]:
     for run, top1 in runs.values():
         save_result(folder / "results", make_result(run, *[top1] * run.recipe.epochs))
     return [run for run, _ in runs.values()]
+
+
+def cells(folder: Path, *edits: tuple[str, str], **options: Any) -> tuple[Cell, ...]:  # noqa: ANN401 - expand's
+    return expand(load_suite(write_suite(folder, change(*edits))), **options)

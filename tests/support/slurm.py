@@ -19,6 +19,7 @@ from kdbench.cluster import attempts, submissions
 from kdbench.errors import UserError
 from kdbench.machine import load_machine
 from kdbench.store.records import index, load_result, newest_checkpoint
+from tests.support.places import ROOT
 
 KDBENCH = (sys.executable, "-c", "from kdbench.cli import main; main()")
 PATIENCE = 150.0
@@ -223,3 +224,12 @@ def curves(folder: Path) -> dict[str, dict[str, Any]]:
         del curve["seconds"]
         found[name] = {**curve, "weights": result.weights}
     return found
+
+
+REPOSITORY = ROOT
+SCRIPT = REPOSITORY / "slurm" / "dev-cluster.sh"
+
+
+def script(command: str) -> subprocess.CompletedProcess[str]:
+    """Run slurm/dev-cluster.sh."""
+    return subprocess.run([SCRIPT, command], capture_output=True, text=True, timeout=600, check=False)

@@ -1,6 +1,6 @@
 """Who is trained beside whom; that it changes no number; and that one member's end is no other's."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -21,34 +21,18 @@ from kdbench.plan.cohorts import batch_stream_key, make_cohorts
 from kdbench.run.dispatch import dispatch
 from kdbench.spec.events import Done, Elsewhere, Event, Failed, Job, Update
 from kdbench.spec.results import Result
-from kdbench.spec.runs import Loss, Recipe, Run, Teacher
+from kdbench.spec.runs import Loss, Run, Teacher
 from kdbench.store.lease import Watch, take
 from kdbench.store.records import index
 from kdbench.training.context import TrainingContext, open_context
 from kdbench.training.job import do
-from kdbench.training.run import train, train_cohort
-from tests.run.test_dispatch import Instant
-from tests.support.build import CE, KD, make_run
+from kdbench.training.run import train
+from tests.support.build import KD
+from tests.support.dispatch import Instant
+from tests.support.training import RECIPE, Interrupted, Opened, digits, forwards, numbers, together
 
-RECIPE = Recipe(
-    epochs=3, batch_size=32, lr=0.05, momentum=0.9, crop=1, flip=True, rotation=10.0,
-    train_size=96, test_size=100,
-)  # fmt: skip
 DIVERGING = 1e30
 """A rate at which nothing is left after a step."""
-
-
-Opened = Callable[..., TrainingContext]
-
-
-class Interrupted(BaseException):
-    """No Exception, as Ctrl-C is none."""
-
-
-def digits(student: str = "digits_mlp", loss: Loss = CE, teacher: Run | None = None, **settings: Any) -> Run:  # noqa: ANN401 - recipe fields
-    recipe = replace(RECIPE, **settings)
-    run = replace(make_run(student, 0, loss), dataset="digits", data=catalog.DATASETS["digits"].digest)
-    return replace(run, recipe=recipe, teacher=teacher and Teacher(teacher, teacher.recipe.epochs))
 
 
 def digits_dropout(classes: int, channels: int) -> nn.Module:
@@ -98,16 +82,6 @@ def opened(data: str, tmp_path: Path) -> Iterator[Opened]:
     torch.set_deterministic_debug_mode(before)
 
 
-def numbers(result: object) -> tuple[object, ...]:
-    assert isinstance(result, Result)
-    curve = result.curve
-    return curve.top1, curve.test_loss, curve.train_loss, result.weights
-
-
-def together(runs: Sequence[Run], context: TrainingContext, **options: Any) -> dict[str, Result | Exception]:  # noqa: ANN401 - train_cohort's
-    return {job.run.id: end for job, end in train_cohort([Job(run) for run in runs], context, **options)}
-
-
 def ends(context: TrainingContext, runs: Sequence[Run]) -> dict[str, Event]:
     """How runs ended that a worker was given together, each exactly once."""
     told: list[Event] = []
@@ -115,20 +89,6 @@ def ends(context: TrainingContext, runs: Sequence[Run]) -> dict[str, Event]:
     last = [event for event in told if not isinstance(event, Update)]
     assert len({event.id for event in last}) == len(last)
     return {event.id: event for event in last}
-
-
-def forwards(student: str, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """Each forward pass of this model from now on: whether it was in training."""
-    seen: list[bool] = []
-    build = catalog.load(catalog.MODELS[student].code)
-
-    def watched(classes: int, channels: int) -> nn.Module:
-        network: nn.Module = build(classes, channels)
-        network.register_forward_pre_hook(lambda module, _: seen.append(module.training))
-        return network
-
-    monkeypatch.setattr(build.__module__ + "." + build.__name__, watched)
-    return seen
 
 
 def test_students_of_one_teacher_are_a_cohort() -> None:

@@ -28,7 +28,7 @@ from kdbench.training.evaluation import evaluate
 from kdbench.training.precision import arithmetic, check_precision, forward_of, set_compiler, why_not_compiled
 from kdbench.training.run import train
 from tests.support.build import KD
-from tests.training.test_cohorts import digits, numbers, together
+from tests.support.training import digits, numbers, together
 
 CPU = torch.device("cpu")
 COMPILED: Precision = "float32-compiled"

@@ -33,7 +33,7 @@ from kdbench.training.teacher_batches import TeacherBatches
 from tests.support.build import CE, KD, make_run
 from tests.support.devices import DEVICES
 from tests.support.places import SUITES
-from tests.training.test_cohorts import Interrupted, digits, forwards, together
+from tests.support.training import Interrupted, digits, forwards, together
 
 SUITE_FILES = sorted(SUITES.glob("*.toml"))
 TEACHER = digits("digits_cnn")

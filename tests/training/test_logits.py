@@ -22,7 +22,7 @@ from kdbench.training.logits import Logits, key
 from kdbench.training.run import train
 from kdbench.training.teacher_batches import TeacherBatches
 from tests.support.build import CE, KD
-from tests.training.test_cohorts import Interrupted, digits, forwards, numbers, together
+from tests.support.training import Interrupted, digits, forwards, numbers, together
 
 TEACHER = digits("digits_cnn")
 FIRST, SECOND = digits("digits_mlp", KD, TEACHER), digits("digits_mlp", KD, TEACHER, lr=0.01)

@@ -18,7 +18,7 @@ from kdbench.training import memory
 from kdbench.training.student_run import Member
 from kdbench.training.run import train_cohort
 from kdbench.training.context import open_context
-from tests.suites.test_train import random_data
+from tests.support.data import random_data
 world = open_context(Machine(local=Local(device="cpu"), root=sys.argv[1]))
 world.datasets["cifar100"] = random_data("cifar100", n=64)
 recipe = Recipe(epochs=1, batch_size=64, lr=0.1, momentum=0.9, train_size=64, test_size=64)

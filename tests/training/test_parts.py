@@ -36,8 +36,8 @@ from kdbench.training.student_run import StudentRun
 from kdbench.training.teacher_batches import DistillationBatch
 from kdbench.workers.agent import assist
 from kdbench.workers.rendezvous import Address, Crew, Door
-from tests.conftest import Command
 from tests.support.build import CE, KD, make_run
+from tests.support.command import Command
 from tests.support.project import change, write_suite
 
 POINTS = "[kdbench.models]\nnormed = normed_cnn:ENTRY\n"

@@ -23,10 +23,10 @@ from kdbench.training.context import TrainingContext, open_context
 from kdbench.training.evaluation import evaluate
 from kdbench.training.precision import forward_of
 from kdbench.training.run import train
-from tests.conftest import Command
-from tests.plan.test_expand import cells
 from tests.support.build import KD
-from tests.training.test_cohorts import digits, numbers, together
+from tests.support.command import Command
+from tests.support.project import cells
+from tests.support.training import digits, numbers, together
 
 FULL = digits("digits_cnn", epochs=2)
 HALF = replace(FULL, precision="bf16")

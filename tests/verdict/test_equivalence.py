@@ -15,8 +15,8 @@ from kdbench.store.records import save_result
 from kdbench.suite.load import load_suite
 from kdbench.verdict import equivalence, judge
 from kdbench.verdict.equivalence import Equivalence, cited, compare, evidence
-from tests.conftest import Command
 from tests.support.build import make_result
+from tests.support.command import Command
 from tests.support.project import make_project
 
 ROW = "1.base/digits_mlp"

@@ -9,7 +9,7 @@ import pytest
 from kdbench.errors import UserError
 from kdbench.machine import Machine
 from kdbench.workers.call import ask
-from tests.conftest import Command
+from tests.support.command import Command
 
 
 def said(_: Machine, words: list[str]) -> Iterator[str]:

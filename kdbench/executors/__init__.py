@@ -1,1 +1,0 @@
-"""Where runs are trained: on this machine, on a cluster."""

@@ -1,0 +1,58 @@
+"""Runs on the digits, trained alone or beside each other, and what is compared of them."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+from torch import nn
+
+from kdbench import catalog
+from kdbench.spec.events import Job
+from kdbench.spec.results import Result
+from kdbench.spec.runs import Loss, Recipe, Run, Teacher
+from kdbench.training.context import TrainingContext
+from kdbench.training.run import train_cohort
+from tests.support.build import CE, make_run
+
+RECIPE = Recipe(
+    epochs=3, batch_size=32, lr=0.05, momentum=0.9, crop=1, flip=True, rotation=10.0,
+    train_size=96, test_size=100,
+)  # fmt: skip
+
+
+Opened = Callable[..., TrainingContext]
+
+
+class Interrupted(BaseException):
+    """No Exception, as Ctrl-C is none."""
+
+
+def digits(student: str = "digits_mlp", loss: Loss = CE, teacher: Run | None = None, **settings: Any) -> Run:  # noqa: ANN401 - recipe fields
+    recipe = replace(RECIPE, **settings)
+    run = replace(make_run(student, 0, loss), dataset="digits", data=catalog.DATASETS["digits"].digest)
+    return replace(run, recipe=recipe, teacher=teacher and Teacher(teacher, teacher.recipe.epochs))
+
+
+def numbers(result: object) -> tuple[object, ...]:
+    assert isinstance(result, Result)
+    curve = result.curve
+    return curve.top1, curve.test_loss, curve.train_loss, result.weights
+
+
+def together(runs: Sequence[Run], context: TrainingContext, **options: Any) -> dict[str, Result | Exception]:  # noqa: ANN401 - train_cohort's
+    return {job.run.id: end for job, end in train_cohort([Job(run) for run in runs], context, **options)}
+
+
+def forwards(student: str, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Each forward pass of this model from now on: whether it was in training."""
+    seen: list[bool] = []
+    build = catalog.load(catalog.MODELS[student].code)
+
+    def watched(classes: int, channels: int) -> nn.Module:
+        network: nn.Module = build(classes, channels)
+        network.register_forward_pre_hook(lambda module, _: seen.append(module.training))
+        return network
+
+    monkeypatch.setattr(build.__module__ + "." + build.__name__, watched)
+    return seen
