@@ -34,10 +34,10 @@ import sys
 from pathlib import Path
 from kdbench.store import lease
 lease.kernel = lambda: "another machine"
-from tests.support.faults.project import digits, events, make_world
-world = make_world(Path(sys.argv[1]), Path(sys.argv[2]))
+from tests.support.faults.project import digits, events, make_context
+context = make_context(Path(sys.argv[1]), Path(sys.argv[2]))
 print("begins", flush=True)
-print(type(events(world, digits(epochs=400))[-1]).__name__, flush=True)
+print(type(events(context, digits(epochs=400))[-1]).__name__, flush=True)
 """
 """A machine of its own that trains `LONG`."""
 

@@ -21,7 +21,7 @@ TRAIN = """
 import sys
 from msgspec.structs import replace
 from kdbench.machine import Data, Folders, Local, Machine
-from kdbench.spec import Loss, Recipe, Run
+from kdbench.spec.runs import Loss, Recipe, Run
 from kdbench.training.run import train
 from kdbench.training.context import open_context
 recipe = Recipe(epochs=1, batch_size=32, lr=0.1, momentum=0.9, train_size=64, test_size=64)

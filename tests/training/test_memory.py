@@ -12,10 +12,10 @@ from tests.support.places import ROOT
 MEASURE = """
 import sys, torch
 from kdbench.machine import Local, Machine
-from kdbench.jobs import Job
-from kdbench.spec import Recipe, Run, Loss
-from kdbench.training import memory
-from kdbench.training.student_run import Member
+from kdbench.spec.events import Job
+from kdbench.spec.runs import Loss, Recipe, Run
+from kdbench.training import sizing
+from kdbench.training.student_run import StudentRun
 from kdbench.training.run import train_cohort
 from kdbench.training.context import open_context
 from tests.support.data import random_data
@@ -23,7 +23,7 @@ world = open_context(Machine(local=Local(device="cpu"), root=sys.argv[1]))
 world.datasets["cifar100"] = random_data("cifar100", n=64)
 recipe = Recipe(epochs=1, batch_size=64, lr=0.1, momentum=0.9, train_size=64, test_size=64)
 runs = [Run(2, "cifar100", "0" * 64, student, recipe, Loss("ce"), 0) for student in sys.argv[2:]]
-estimate = memory.estimate(runs, world)
+estimate = sizing.estimate(runs, world)
 for _, result in train_cohort([Job(run) for run in runs], world):
     peak = result.peak_memory
 print(estimate / peak)
