@@ -4,7 +4,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from kdbench.cluster import attempts, submissions
-from kdbench.cluster.queue import Place, ask_scheduler, under_way
+from kdbench.cluster.queue import Place, ask_scheduler, dead_jobs, under_way
 from kdbench.cluster.scheduler import cancel, release
 from kdbench.machine import Machine, load_machine
 from kdbench.plan.selection import Selection, find_work
@@ -35,14 +35,14 @@ def cancel_runs(chosen: Selection) -> tuple[list[str], int]:
 
 
 def _write_down(machine: Machine, places: dict[tuple[str, int], Place]) -> None:
-    """Which jobs are cancelled, as Slurm shows them alive until their processes have ended."""
+    """Which jobs no longer count, as Slurm shows them alive until their processes have ended."""
     for one in submissions.load(machine.scratch):
         numbers = [number for token, number in places if token == one.token]
         if numbers:
             submissions.save(machine.scratch, replace(one, cancelled=(*one.cancelled, *numbers)))
 
 
-class Anew(Struct, frozen=True):
+class RetryResult(Struct, frozen=True):
     """What a retry has set free."""
 
     runs: list[str]
@@ -53,7 +53,7 @@ class Anew(Struct, frozen=True):
     """Runs that have failed in jobs which still train others."""
 
 
-def start_anew(chosen: Selection) -> Anew:
+def start_anew(chosen: Selection) -> RetryResult:
     """Forget why runs of a selection have no result, and release their jobs where Slurm holds them.
 
     Raises:
@@ -62,18 +62,21 @@ def start_anew(chosen: Selection) -> Anew:
     machine = load_machine()
     work = find_work(chosen, machine)
     missing = [run.id for run in work.runs]
-    view = ask_scheduler(machine, missing).view
+    known = ask_scheduler(machine.scratch, missing)
+    view = known.view
     places = under_way(machine, missing, view)
     held = sorted({place.job for place in places.values() if view[place.key].held})
     release(held)
     last = {name: attempts.load(machine.scratch, name).last for name in missing}
     free = [name for name in missing if name not in places]
+    dead = {name: dead_jobs(machine.scratch, name, known) for name in free}
+    _write_down(machine, {place.key: place for some in dead.values() for place in some})
     attempts.forget(machine.scratch, free)
     for name in free:
         if name in work.index.failures:
             work.index.failures[name].unlink(missing_ok=True)
-    return Anew(
-        [name for name in free if last[name] or name in work.index.failures],
+    return RetryResult(
+        [name for name in free if last[name] or dead[name] or name in work.index.failures],
         held,
         [name for name in places if attempts.failed_in(last[name], view[places[name].key].job)],
     )

@@ -26,8 +26,11 @@ def profile_of(on: str) -> str:
     return name
 
 
-def train(chosen: Selection, profile: str, *, wait: bool, offline: bool) -> None:
+def train(chosen: Selection, profile: str, *, wait: bool, offline: bool) -> int:
     """Submit what is missing; with `wait`, follow it to its end.
+
+    Returns:
+        How many runs failed while it was followed, or were blocked, or have died too often to be submitted.
 
     Raises:
         UserError: nothing could be submitted, or not all of it.
@@ -41,7 +44,9 @@ def train(chosen: Selection, profile: str, *, wait: bool, offline: bool) -> None
     click.echo("\n".join(describe_submitted(submitted)), err=True)
     if wait and submitted.work.runs:
         with viewer(submitted.work.runs) as view:
-            follow(events(submitted), view)
+            failed = follow(events(submitted), view)[1]
+        return failed + len(submitted.given_up)
+    return len(submitted.given_up)
 
 
 def describe_submitted(submitted: "Submitted") -> Iterator[str]:

@@ -137,7 +137,7 @@ def times(run: Run, minutes: int, need: Estimate) -> int:
     return 2 + 2 * ceil(need(run).seconds / (60 * minutes))
 
 
-def like_their_teachers(
+def align_to_teacher_array(
     chunks: Sequence[Sequence[Run]], where: Mapping[str, tuple[str, int]], sizes: Mapping[str, int]
 ) -> tuple[tuple[tuple[Run, ...], ...], str] | None:
     """Order students' jobs as their teachers' jobs lie in an array, so that job k waits for job k alone.

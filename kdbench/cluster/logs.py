@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator
 
 from kdbench.cluster import attempts, submissions
-from kdbench.cluster.queue import ask_scheduler
+from kdbench.cluster.queue import ask_scheduler, dead_jobs, error_tail, how_it_died
 from kdbench.machine import Machine, load_machine
 from kdbench.plan.lookup import find_row
 from kdbench.spec.suites import Cell, Variant
@@ -14,6 +14,8 @@ from kdbench.store.run_log import log_files
 
 LOOK = 0.5
 """Seconds between two looks at the files."""
+TAIL = 20
+"""Lines that are shown of what a job that never began wrote to standard error."""
 ASK = 10.0
 """Seconds between two questions to the scheduler."""
 
@@ -32,8 +34,9 @@ def read(address: str, variant: Variant) -> Iterator[str]:
         there = [file for file in files if file.is_file()]
         for file in there:
             yield file.read_text(encoding="utf-8", errors="replace").rstrip()
-        yield from _own_output(machine, name)
-        if not there:
+        own = list(_own_output(machine, name))
+        yield from own
+        if not there and not own:
             yield f"no job has written of it yet (in {files[0].parent})"
 
 
@@ -65,7 +68,7 @@ def _under_way(machine: Machine, cell: Cell) -> bool:
     missing = set(cell.ids) - index(machine.results).results.keys()
     if any(lease.owner(machine.scratch / "locks" / name) for name in missing):
         return True
-    known = ask_scheduler(machine, missing)
+    known = ask_scheduler(machine.scratch, missing)
     alive = {key for key, seen in known.view.items() if seen.alive}
     return any(
         (one.token, number) in alive and not missing.isdisjoint(ids)
@@ -75,7 +78,11 @@ def _under_way(machine: Machine, cell: Cell) -> bool:
 
 
 def _own_output(machine: Machine, name: str) -> Iterator[str]:
-    """Where the latest job of a run put its own output."""
+    """Where the latest job of a run put its own output, and how those ended that never began it."""
+    dead = dead_jobs(machine.scratch, name, ask_scheduler(machine.scratch, [name]))
+    for place in dead:
+        yield how_it_died(place)
+        yield from error_tail(place.submission.error_file(place.number), TAIL)
     last = attempts.load(machine.scratch, name).last
     for one in submissions.concerning(submissions.load(machine.scratch), [name]) if last else ():
         if last is not None and one.job == last.job.partition("_")[0]:

@@ -1,7 +1,7 @@
 """How far runs are, from what lies on disk and from the scheduler: what `status` and `--wait` tell."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from getpass import getuser
 from pathlib import Path
 
@@ -10,9 +10,9 @@ from msgspec.structs import replace
 
 from kdbench.cluster import attempts, submissions
 from kdbench.cluster.attempts import Attempt
-from kdbench.cluster.scheduler import Seen, View, cancel, look
+from kdbench.cluster.scheduler import JobStatus, View, cancel, look
 from kdbench.cluster.submissions import Submission
-from kdbench.errors import UserError
+from kdbench.errors import UserError, plain
 from kdbench.machine import Machine
 from kdbench.plan.selection import Workload
 from kdbench.run.status import State, find_states
@@ -35,7 +35,7 @@ class Place(Struct, frozen=True):
         return self.submission.element(self.number)
 
 
-class Known(Struct, frozen=True):
+class SchedulerSnapshot(Struct, frozen=True):
     """What the scheduler was asked, and said."""
 
     submissions: list[Submission]
@@ -50,38 +50,77 @@ def states_of(work: Workload, machine: Machine) -> tuple[list[State], str]:
     It is asked once, and only if a run without a result was ever submitted.
     """
     states = find_states(work, machine)
-    known = ask_scheduler(machine, [state.id for state in states if state.state != "done"])
+    known = ask_scheduler(machine.scratch, [state.id for state in states if state.state != "done"])
     return merge(states, known, machine), known.trouble
 
 
-def ask_scheduler(machine: Machine, runs: Iterable[str]) -> Known:
+def ask_scheduler(scratch: Path, runs: Iterable[str]) -> SchedulerSnapshot:
     """What the scheduler says on the jobs of these runs; one call, none where they have no jobs."""
-    found = submissions.concerning(submissions.load(machine.scratch), runs)
+    found = submissions.concerning(submissions.load(scratch), runs)
     try:
-        return Known(found, look(found))
+        return SchedulerSnapshot(found, look(found))
     except UserError as error:
-        return Known(found, {}, str(error))
+        return SchedulerSnapshot(found, {}, str(error))
 
 
-def merge(states: Iterable[State], known: Known, machine: Machine) -> list[State]:
+def merge(states: Iterable[State], known: SchedulerSnapshot, machine: Machine) -> list[State]:
     """Add what the scheduler knows to what the disk tells."""
     states = list(states)
     waiting = [state.id for state in states if state.state != "done"]
     places = under_way(machine, waiting, known.view)
+    left = [run for run in waiting if run not in places]
+    dead = {run: found for run in left if (found := dead_jobs(machine.scratch, run, known))}
     merged = []
     for state in states:
         place = places.get(state.id)
         if state.state == "done":
             merged.append(state)
         elif place is None:
-            merged.append(_off_the_queue(state, known, machine))
+            merged.append(_off_the_queue(state, known, machine, dead))
         else:
             merged.append(_in_the_queue(state, place, known.view[place.key], machine, places))
     return merged
 
 
+def dead_jobs(scratch: Path, run: str, known: SchedulerSnapshot) -> list[Place]:
+    """The jobs of a run that are over and never began it, the newest first.
+
+    kdbench has written nothing of them: Python was not there, the profile's setup failed, or somebody
+    ended them before. None where the scheduler does not answer, as a job may still be waiting then.
+    """
+    if known.trouble:
+        return []
+    begun = {attempt.job for attempt in attempts.load(scratch, run).attempts}
+    found = []
+    for submission in known.submissions:
+        for number, ids in enumerate(submission.elements):
+            job = known.view.get((submission.token, number))
+            alive = job is not None and job.alive
+            counts = submission.job != "" and number not in submission.cancelled
+            if run in ids and counts and not alive and submission.element(number) not in begun:
+                found.append(Place(submission, number))
+    return found
+
+
+def how_it_died(place: Place) -> str:
+    """Which job ended before kdbench began, the last line of its standard error, and where the rest is."""
+    file = place.submission.error_file(place.number)
+    lines = error_tail(file, 1)
+    why = f": {plain(lines[0].strip())} ({file})" if lines else ""
+    return f"job {place.job} ended before kdbench began{why}"
+
+
+def error_tail(file: Path, lines: int) -> list[str]:
+    """The last lines, without empty ones, that a job wrote to standard error; none where it wrote none."""
+    try:
+        written = file.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return []
+    return [line for line in written.splitlines() if line.strip()][-lines:]
+
+
 def _in_the_queue(
-    state: State, place: Place, seen: Seen, machine: Machine, places: dict[str, Place]
+    state: State, place: Place, seen: JobStatus, machine: Machine, places: dict[str, Place]
 ) -> State:
     last = attempts.load(machine.scratch, state.id).last if seen.state == "RUNNING" else None
     mine = last if last is not None and last.job == seen.job else None
@@ -111,7 +150,7 @@ def _running(state: State, attempt: Attempt | None) -> State:
     )
 
 
-def _why_queued(place: Place, seen: Seen) -> str:
+def _why_queued(place: Place, seen: JobStatus) -> str:
     if seen.state == "RUNNING":
         return f"in job {place.job}, which runs on {seen.node}"
     if seen.state != "PENDING":
@@ -122,7 +161,9 @@ def _why_queued(place: Place, seen: Seen) -> str:
     return f"job {place.job}, pending: {seen.reason}{start}"
 
 
-def _off_the_queue(state: State, known: Known, machine: Machine) -> State:
+def _off_the_queue(
+    state: State, known: SchedulerSnapshot, machine: Machine, dead: Mapping[str, list[Place]]
+) -> State:
     last = attempts.load(machine.scratch, state.id).last
     if state.state in ("failed", "blocked"):
         return state
@@ -130,11 +171,15 @@ def _off_the_queue(state: State, known: Known, machine: Machine) -> State:
         return _running(state, last if last and last.cause == "" else None)
     if last is not None and last.cause == "failed":
         return replace(state, state="failed", detail=last.why)
+    if state.teacher in dead:
+        return replace(state, state="blocked", detail=f"its teacher {state.teacher} failed")
+    if state.id in dead:
+        return replace(state, state="failed", detail=how_it_died(dead[state.id][0]))
     word = "stopped" if state.epoch else state.state
     return replace(state, state=word, detail=_how_it_ended(state.id, known, last))
 
 
-def _how_it_ended(run: str, known: Known, last: Attempt | None) -> str:
+def _how_it_ended(run: str, known: SchedulerSnapshot, last: Attempt | None) -> str:
     for submission in known.submissions:
         for number, ids in enumerate(submission.elements):
             seen = known.view.get((submission.token, number))

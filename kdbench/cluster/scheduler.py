@@ -10,7 +10,7 @@ from kdbench.cluster.submissions import Submission
 from kdbench.errors import UserError
 
 COMMANDS = ("sbatch", "srun", "squeue", "scancel", "scontrol", "sinfo")
-PATIENCE = 60
+COMMAND_TIMEOUT_S = 60
 """Seconds that one of Slurm's commands may take."""
 OVER = {
     "BOOT_FAIL",
@@ -28,7 +28,7 @@ OVER = {
 _FORMAT = "%i|%k|%T|%S|%N|%r"
 
 
-class Seen(Struct, frozen=True, kw_only=True):
+class JobStatus(Struct, frozen=True, kw_only=True):
     """A job as squeue shows it."""
 
     job: str
@@ -50,7 +50,7 @@ class Seen(Struct, frozen=True, kw_only=True):
         return self.state == "PENDING" and "requeued" in self.reason and "held" in self.reason
 
 
-View = dict[tuple[str, int], Seen]
+View = dict[tuple[str, int], JobStatus]
 """Jobs by their submission's token and their place in it."""
 
 
@@ -78,13 +78,15 @@ def look(submissions: Iterable[Submission]) -> View:
     if not wanted:
         return {}
     names = ",".join(sorted({one.name for one in wanted.values()}))
-    lines = ask("squeue", "--noheader", "--array", "--states=all", f"--name={names}", f"--format={_FORMAT}")
+    lines = run_command(
+        "squeue", "--noheader", "--array", "--states=all", f"--name={names}", f"--format={_FORMAT}"
+    )
     view = {}
     for line in lines.splitlines():
         job, token, state, start, node, reason = line.strip().split("|", 5)
         if token in wanted:
             place = int(job.partition("_")[2] or 0)
-            view[token, place] = Seen(job=job, state=state, reason=reason, start=start, node=node)
+            view[token, place] = JobStatus(job=job, state=state, reason=reason, start=start, node=node)
     return view
 
 
@@ -95,7 +97,7 @@ def cancel(jobs: Sequence[str]) -> None:
         UserError: the controller does not answer, or the jobs are another user's.
     """
     for first in range(0, len(jobs), 500):  # a command line has an end
-        ask("scancel", *jobs[first : first + 500])
+        run_command("scancel", *jobs[first : first + 500])
 
 
 def release(jobs: Iterable[str]) -> None:
@@ -105,10 +107,10 @@ def release(jobs: Iterable[str]) -> None:
         UserError: the controller does not answer, or the jobs are another user's.
     """
     for job in jobs:
-        ask("scontrol", "release", job)
+        run_command("scontrol", "release", job)
 
 
-def ask(command: str, *arguments: str, seconds: int = PATIENCE) -> str:
+def run_command(command: str, *arguments: str, seconds: int = COMMAND_TIMEOUT_S) -> str:
     """The output of one of Slurm's commands.
 
     Raises:

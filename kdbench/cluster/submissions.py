@@ -35,11 +35,16 @@ class Submission(Struct, frozen=True, kw_only=True):
     job: str = ""
     """The number that sbatch gave; "" until it is known."""
     cancelled: tuple[int, ...] = ()
-    """Jobs of it that `kdbench cancel` has ended; Slurm shows them as alive for some seconds more."""
+    """Jobs of it that no longer count: ended by `kdbench cancel`, though Slurm shows them as alive for some
+    seconds more, or set aside by `kdbench retry`."""
 
     def element(self, number: int) -> str:
         """A job of it as squeue prints it."""
         return f"{self.job}_{number}" if len(self.elements) > 1 else self.job
+
+    def error_file(self, number: int) -> Path:
+        """Where submitit keeps what a job of it, and its shell, wrote to standard error."""
+        return Path(self.logs, f"{self.element(number)}_0_log.err")
 
 
 def new(name: str, profile: str, elements: Sequence[Sequence[str]], logs: Path) -> Submission:

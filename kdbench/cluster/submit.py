@@ -7,10 +7,10 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from kdbench.cluster import attempts, submissions
-from kdbench.cluster.groups import Group, like_their_teachers, make_groups, times
+from kdbench.cluster.groups import Group, align_to_teacher_array, make_groups, times
 from kdbench.cluster.node import Task, Work
 from kdbench.cluster.profiles import Profile, check_shared, load_profile
-from kdbench.cluster.queue import Place, clear_broken_off, under_way
+from kdbench.cluster.queue import Place, ask_scheduler, clear_broken_off, dead_jobs, how_it_died, under_way
 from kdbench.cluster.sbatch import sbatch_options
 from kdbench.cluster.scheduler import check_commands
 from kdbench.cluster.submissions import Submission
@@ -77,7 +77,7 @@ def _submit(work: Workload, chosen: Selection, machine: Machine, profile: Profil
     clear_broken_off(machine.scratch)
     submissions.forget(machine.scratch, submissions.finished(machine.scratch, work.index.results.keys()))
     places = under_way(machine, (run.id for run in work.runs))
-    lost = given_up(machine.scratch, work.runs)
+    lost = given_up(machine.scratch, [run for run in work.runs if run.id not in places])
     runs = [run for run in work.runs if run.id not in places and run.id not in lost]
     before = frozenset(places)
     need = estimator(work.index, profile.work.images_per_second)
@@ -164,15 +164,23 @@ def wait_for_teachers(
         return group.chunks, f"afterok:{jobs[0]}"
     arrays = {place.submission.job: len(place.submission.elements) for place in parents.values()}
     numbers = {name: (place.submission.job, place.number) for name, place in parents.items()}
-    if found := like_their_teachers(group.chunks, numbers, arrays):
+    if found := align_to_teacher_array(group.chunks, numbers, arrays):
         return found[0], f"aftercorr:{found[1]}"
     return group.chunks, "afterany:" + ":".join(jobs if len(jobs) <= MANY else sorted(arrays))
 
 
 def given_up(scratch: Path, runs: Sequence[Run]) -> dict[str, str]:
-    """Runs that have died too often to be started again, and why."""
+    """Of runs that are not under way: those that have died too often to be started again, and why."""
     found = {}
+    known = ask_scheduler(scratch, [run.id for run in runs])
     for run in runs:
+        dead = dead_jobs(scratch, run.id, known)
+        if len(dead) >= attempts.DEATHS:
+            found[run.id] = (
+                f"{len(dead)} jobs of it ended before kdbench began, the last: {how_it_died(dead[0])}; "
+                f"`kdbench retry` starts it anew"
+            )
+            continue
         record = attempts.judged(attempts.load(scratch, run.id))
         if record.attempts:
             start = newest_checkpoint(scratch / "checkpoints" / run.id)

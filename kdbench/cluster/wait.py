@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from msgspec.structs import replace
 
-from kdbench.cluster.queue import Known, ask_scheduler, merge
+from kdbench.cluster.queue import SchedulerSnapshot, ask_scheduler, merge
 from kdbench.cluster.submit import Submitted
 from kdbench.run.status import State, find_states
 from kdbench.spec.events import Blocked, Done, Failed, News, Update
@@ -24,12 +24,12 @@ def events(submitted: Submitted) -> Iterator[News]:
     left = {run.id: run for run in submitted.work.runs if run.id not in submitted.given_up}
     told: dict[str, int] = {}
     asked = -ASK
-    known = Known([], {})
+    known = SchedulerSnapshot([], {})
     while left:
         fresh = time.monotonic() - asked >= ASK
         if fresh:  # first the scheduler, then the disk: what has left the queue has left its result
             asked = time.monotonic()
-            known = ask_scheduler(submitted.machine, left)
+            known = ask_scheduler(submitted.machine.scratch, left)
         there = index(submitted.machine.results)
         for state in _look(submitted, there, known, left):
             event = _event(state, left[state.id], there, gone=fresh and not known.trouble)
@@ -45,7 +45,7 @@ def events(submitted: Submitted) -> Iterator[News]:
             time.sleep(LOOK)
 
 
-def _look(submitted: Submitted, there: Index, known: Known, left: dict[str, Run]) -> list[State]:
+def _look(submitted: Submitted, there: Index, known: SchedulerSnapshot, left: dict[str, Run]) -> list[State]:
     now = replace(submitted.work, index=there)
     states = [state for state in find_states(now, submitted.machine) if state.id in left]
     return merge(states, known, submitted.machine)

@@ -12,6 +12,7 @@ from kdbench.errors import UserError
 
 if TYPE_CHECKING:
     from kdbench.plan.selection import Selection
+    from kdbench.run.local import Trained
 
 
 @click.command()
@@ -51,7 +52,7 @@ def run(  # noqa: PLR0913 - one per option
         work, machine = local.prepare(chosen, rerun=rerun, offline=offline)
         click.echo("\n".join(describe_plan(work, make_bill(work, machine))))
         return 0
-    over = train(
+    trained = train(
         chosen,
         on=on,
         wait=wait,
@@ -62,7 +63,7 @@ def run(  # noqa: PLR0913 - one per option
         offline=offline,
         processes=processes,
     )
-    return print_verdicts(chosen, strict=strict, as_json=as_json, report=True) if over else 0
+    return exit_code(trained, chosen, strict=strict, as_json=as_json)
 
 
 @click.command()
@@ -74,8 +75,19 @@ def retry(chosen: Selection, *, on: str, wait: bool) -> int:
     from kdbench.cluster import commands
 
     click.echo(commands.anew(chosen), err=True)
-    over = train(chosen, on=on, wait=wait)
-    return print_verdicts(chosen, strict=False, as_json=False, report=True) if over else 0
+    return exit_code(train(chosen, on=on, wait=wait), chosen, strict=False, as_json=False)
+
+
+def exit_code(trained: Trained, chosen: Selection, *, strict: bool, as_json: bool) -> int:
+    """Print the verdicts, if they are this process's to print.
+
+    Returns:
+        The exit code: that of the verdicts, and 1 where a run failed in this command, whatever they say.
+    """
+    code = int(trained.failed > 0)
+    if trained.over:
+        code = max(code, print_verdicts(chosen, strict=strict, as_json=as_json, report=True))
+    return code
 
 
 def train(
@@ -89,11 +101,8 @@ def train(
     deterministic: bool = False,
     offline: bool = False,
     processes: int | None = None,
-) -> bool:
+) -> Trained:
     """Train what is missing, here or on a cluster.
-
-    Returns:
-        Whether it is over and this process's to judge: jobs that are not waited for go on.
 
     Raises:
         UserError: a suite, benchmark.toml or the profile is wrong, or nothing can be trained or submitted.
@@ -103,6 +112,7 @@ def train(
 
         machine = preflight.this_machine(offline=offline, deterministic=deterministic, processes=processes)
         return local.train(chosen, machine, local.RunOptions(slots=slots, rerun=rerun, cohorts=cohorts))
+    from kdbench.run.local import Trained
     from kdbench.run.torchrun import launched
 
     if launched():
@@ -116,5 +126,5 @@ def train(
         )
     from kdbench.cluster import commands
 
-    commands.train(chosen, commands.profile_of(on), wait=wait, offline=offline)
-    return wait
+    failed = commands.train(chosen, commands.profile_of(on), wait=wait, offline=offline)
+    return Trained(over=wait, failed=failed)

@@ -32,6 +32,16 @@ class RunOptions(Struct, frozen=True):
     """Where the other processes of each run call."""
 
 
+class Trained(Struct, frozen=True):
+    """What came of a wish to train."""
+
+    over: bool
+    """Whether it has ended and is this process's to judge: jobs that are not waited for go on, and under
+    torchrun the first process judges."""
+    failed: int
+    """Runs that failed, or were blocked, in this command."""
+
+
 def prepare(chosen: Selection, *, rerun: bool, offline: bool) -> tuple[Workload, Machine]:
     """What there is to do, on this machine.
 
@@ -42,11 +52,8 @@ def prepare(chosen: Selection, *, rerun: bool, offline: bool) -> tuple[Workload,
     return find_work(chosen, machine, rerun=rerun), machine
 
 
-def train(chosen: Selection, machine: Machine, options: RunOptions) -> bool:
+def train(chosen: Selection, machine: Machine, options: RunOptions) -> Trained:
     """Train what is missing on this machine.
-
-    Returns:
-        Whether this process is to judge what comes out: under torchrun the first one alone.
 
     Raises:
         UserError: a suite or benchmark.toml is wrong, or nothing can be trained.
@@ -57,19 +64,19 @@ def train(chosen: Selection, machine: Machine, options: RunOptions) -> bool:
     return _train_here(chosen, machine, options)
 
 
-def _train_here(chosen: Selection, machine: Machine, way: RunOptions) -> bool:
+def _train_here(chosen: Selection, machine: Machine, way: RunOptions) -> Trained:
     if chosen.auto:
-        _train_auto(chosen, machine, way)
+        failed = _train_auto(chosen, machine, way)
     else:
-        train_missing(find_work(chosen, machine, rerun=way.rerun), machine, way)
-    return True
+        failed = train_missing(find_work(chosen, machine, rerun=way.rerun), machine, way)
+    return Trained(over=True, failed=failed)
 
 
-def _train_launched(chosen: Selection, machine: Machine, way: RunOptions, place: Launched) -> bool:
+def _train_launched(chosen: Selection, machine: Machine, way: RunOptions, place: Launched) -> Trained:
     """As one of the processes that torchrun has started: the first hands out the runs, all share each."""
     if place.rank:
         help_first(place, machine)
-        return False
+        return Trained(over=False, failed=0)
     with opened(place) as door:
         if way.slots is not None or machine.local.processes > 1:
             raise UserError(
@@ -79,8 +86,8 @@ def _train_launched(chosen: Selection, machine: Machine, way: RunOptions, place:
         return _train_here(chosen, machine, replace(way, door=door, slots=1))
 
 
-def _train_auto(chosen: Selection, machine: Machine, way: RunOptions) -> None:
-    """Train seed after seed until every row is decided or has its most."""
+def _train_auto(chosen: Selection, machine: Machine, way: RunOptions) -> int:
+    """Train seed after seed until every row is decided or has its most; how many runs failed."""
     from kdbench.run.auto_seeds import decide
 
     if way.rerun:
@@ -88,11 +95,21 @@ def _train_auto(chosen: Selection, machine: Machine, way: RunOptions) -> None:
     if chosen.controls:
         raise UserError("--seeds auto trains no controls; train them afterwards, with --seeds 0-4 or as many")
     check_writable(machine.results)
-    decide(chosen, machine, lambda work: train_missing(work, machine, way))
+    failed = 0
+
+    def train_seed(work: Workload) -> None:
+        nonlocal failed
+        failed += train_missing(work, machine, way)
+
+    decide(chosen, machine, train_seed)
+    return failed
 
 
-def train_missing(work: Workload, machine: Machine, way: RunOptions) -> None:
+def train_missing(work: Workload, machine: Machine, way: RunOptions) -> int:
     """Train what has no result, in as many processes as there are slots.
+
+    Returns:
+        How many runs failed or were blocked.
 
     Raises:
         UserError: results cannot be written, the device cannot train what is asked for, or a data set or an
@@ -102,7 +119,7 @@ def train_missing(work: Workload, machine: Machine, way: RunOptions) -> None:
 
     click.echo(describe_work(work), err=True)
     if not work.runs:
-        return
+        return 0
     check_parts(work.runs, machine.local.processes + (way.door.others if way.door else 0))
     check_device(work.runs, machine)
     check_writable(machine.results)
@@ -112,9 +129,10 @@ def train_missing(work: Workload, machine: Machine, way: RunOptions) -> None:
     try:
         with stoppable(), viewer(work.runs) as view:
             events = dispatch(work.runs, executor, keep=work.keep, rerun=way.rerun, cohorts=way.cohorts)
-            follow(events, view)
+            failed = follow(events, view)[1]
     finally:
         executor.close()
+    return failed
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import Any
 
 from kdbench.cluster.profiles import Profile, check_shared, load_profile
 from kdbench.cluster.sbatch import sbatch_options
-from kdbench.cluster.scheduler import COMMANDS, ask
+from kdbench.cluster.scheduler import COMMANDS, run_command
 from kdbench.cluster.submit import shared_machine
 from kdbench.errors import UserError
 from kdbench.machine import Machine
@@ -74,7 +74,7 @@ def _controller(profile: Profile) -> Iterator[Finding]:
 def _asked(what: str, *command: str, nothing: str = "") -> Finding:
     """What a command says, in a line; `nothing`: what is wrong if that is nothing."""
     try:
-        said = "; ".join(ask(*command).split("\n")).strip("; ")
+        said = "; ".join(run_command(*command).split("\n")).strip("; ")
     except UserError as error:
         return Finding(what, str(error), ok=False)
     return Finding(what, said or nothing, ok=bool(said or not nothing))
@@ -188,4 +188,4 @@ def _on_nodes(profile: Profile, nodes: int, *words: str) -> list[str]:
     lines = [*exports(profile), *profile.node.setup, f'exec {profile.node.python or sys.executable} "$@"']
     job = [f"--nodes={nodes}", f"--ntasks={nodes}", "--time=5", f"--immediate={PATIENCE - 30}", "--quiet"]
     shell = ["bash", "-c", "\n".join(lines), "bash"]
-    return ask("srun", *given, *job, *shell, *words, seconds=PATIENCE).strip().splitlines()
+    return run_command("srun", *given, *job, *shell, *words, seconds=PATIENCE).strip().splitlines()

@@ -238,6 +238,27 @@ def test_results_that_the_node_cannot_write(project: Project) -> None:
     project.wait_for_results(1)
 
 
+def test_job_that_dies_before_kdbench_begins(project: Project) -> None:
+    project.suite(ALONE)
+    project.profile(more='[node]\npython = "/nowhere/python"')
+    for death in (1, 2, 3):
+        code, said = project.kd("run", "suites/tiny", "--on", "slurm:dev", "--wait")
+        assert (code, "FAILED" in said) == (1, True)
+        (state,) = project.status()
+        assert state["state"] == "failed"
+        assert "ended before kdbench began" in state["detail"]
+        assert "/nowhere/python" in state["detail"]
+        assert len(project.jobs()) == death
+    code, said = project.kd("run", "suites/tiny", "--on", "slurm:dev", "--wait")
+    assert (code, len(project.jobs())) == (1, 3)
+    assert "is not submitted: 3 jobs of it ended before kdbench began" in said
+    assert project.kd("logs", "suites/tiny/alone/digits_cnn")[1].count("/nowhere/python") >= 3
+    project.profile()
+    code, said = project.kd("retry", "suites/tiny", "--on", "slurm:dev", "--wait")
+    assert (code, "1 run to start anew" in said) == (0, True)
+    assert project.states() == {"done": 1}
+
+
 def test_submitted_twice_at_once_and_a_driver_killed(project: Project) -> None:
     follows = project.driver("run", "suites/tiny", "--on", "slurm:dev", "--wait")
     other = project.driver("run", "suites/tiny", "--on", "slurm:dev")
