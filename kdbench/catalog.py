@@ -160,6 +160,20 @@ LOSSES = {
         teacher=True,
         formula="H(q, σ(z)) + λ² H(σ(c^t v^t + b^t), σ(c v + b)),  c = min(‖f‖, τ) / ‖f‖,  v = W f",
     ),
+    "hinton_kd": LossEntry(
+        code="kdbench.training.losses_logits:hinton_kd",
+        params=("alpha", "tau"),
+        teacher=True,
+        logits_only=True,
+        formula="(1 - α) H(q, p) + α τ² D_KL(p^t_τ, p_τ)",
+    ),
+    "kd_ls": LossEntry(
+        code="kdbench.training.losses_logits:kd_ls",
+        params=("alpha", "tau", "multiplier"),
+        teacher=True,
+        logits_only=True,
+        formula="(1 - α) H(q, p) + α m τ² D_KL(p^t_τ, p_τ),  p_τ in D_KL of z-scores of the logits",
+    ),
     "lsr_scaled": LossEntry(
         code="kdbench.training.losses_controls:lsr_scaled",
         params=("epsilon", "scale"),
