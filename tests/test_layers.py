@@ -1,6 +1,7 @@
 """The house: imports go down one ordered list, and commands that train nothing import nothing heavy."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,22 @@ def test_imports_go_down_the_list_and_never_in_a_circle() -> None:
     assert {house.room(module) for module in imports} == {*house.ORDER}
     assert house.arrows_up(imports) == []
     assert house.circles(imports) == []
+
+
+def test_documented_folders_are_those_of_the_list_in_its_order() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    named = re.findall(r"^\| `(\w+)(?:\.py|/)` \|", page, flags=re.MULTILINE)
+    assert named == [*house.ORDER]
+
+
+def test_functions_named_in_the_documentation_are_there() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    folders = "|".join(name for name in house.ORDER if (ROOT / "kdbench" / name).is_dir())
+    named = set(re.findall(rf"\b((?:{folders})\.\w+)\.(\w+)", page))
+    assert len(named) >= 10
+    for module, name in named:
+        text = (ROOT / "kdbench" / f"{module.replace('.', '/')}.py").read_text(encoding="utf-8")
+        assert re.search(rf"^(def|class) {name}\b", text, flags=re.MULTILINE), f"{module}.{name}"
 
 
 def test_arrows_up_and_circles_are_found() -> None:

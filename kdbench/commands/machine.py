@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def doctor(*, on: str) -> int:
     """Check that this machine, or a cluster, can train.
 
-    And say what to mend.
+    And say what to fix.
     """
     from kdbench.formatting import columns
     from kdbench.upkeep import doctor as local
@@ -30,7 +30,7 @@ def doctor(*, on: str) -> int:
         from kdbench.upkeep import cluster_doctor
 
         found = cluster_doctor.examine(commands.profile_of(on))
-    click.echo(columns([("ok" if each.ok else "MEND", each.what, each.found) for each in found], []))
+    click.echo(columns([("ok" if each.ok else "FAIL", each.what, each.found) for each in found], []))
     return int(not all(each.ok for each in found))
 
 
