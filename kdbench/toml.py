@@ -2,6 +2,7 @@
 
 import re
 import sys
+import tomllib
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from functools import cache
@@ -10,7 +11,6 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import msgspec
-import tomli
 from msgspec import Struct
 from msgspec.structs import FieldInfo, fields
 
@@ -30,12 +30,12 @@ def parse(file: Path) -> dict[str, Any]:
     try:
         if file.stat().st_size > LARGEST_FILE:
             raise UserError(f"{file}: larger than {LARGEST_FILE:,} bytes; split it")
-        return tomli.loads(file.read_text(encoding="utf-8"))
+        return tomllib.loads(file.read_text(encoding="utf-8-sig"))  # -sig: editors of Windows write a mark
     except OSError as error:
         raise UserError(f"{file}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{file}: not UTF-8 text: {error}") from error
-    except ValueError as error:  # tomli.TOMLDecodeError, or a number of thousands of digits
+    except ValueError as error:  # tomllib.TOMLDecodeError, or a number of thousands of digits
         raise UserError(f"{file}: not valid TOML: {error}") from error
     except RecursionError as error:
         raise UserError(f"{file}: not valid TOML: nested too deep") from error

@@ -61,7 +61,7 @@ def report(
     from kdbench.report.markers import put_between
     from kdbench.report.summary import LIMIT
     from kdbench.report.summary import summary as short
-    from kdbench.store.records import write
+    from kdbench.store.outputs import read_text, write_output
     from kdbench.verdict import judge
 
     brief = summary or into is not None
@@ -73,9 +73,9 @@ def report(
     rest, limit = rest or gather.page_of_job(), LIMIT - len(aged.encode())
     text = (short(reports, rest=rest, limit=limit) if brief else write_out(reports, name)) + aged
     if into is not None:
-        write(into, put_between(into.read_text(encoding="utf-8"), text, str(into)).encode())
+        write_output(into, put_between(read_text(into), text, str(into)).encode())
     elif output is not None:
-        write(output, text.encode())
+        write_output(output, text.encode())
     else:
         click.echo(text)
 
@@ -117,10 +117,10 @@ def plot(chosen: Selection, *, output: Path, kinds: tuple[str, ...]) -> None:
     """Draw a forest plot and the learning curves of each table."""
     from kdbench.report import gather
     from kdbench.report.plots import draw
-    from kdbench.store.records import write
+    from kdbench.store.outputs import write_output
     from kdbench.verdict import judge
 
     for report in gather.gather(judge.judge(chosen)):
         for name, picture in draw(report, dict.fromkeys(kinds)):
-            write(output / name, picture)
+            write_output(output / name, picture)
             click.echo(output / name)

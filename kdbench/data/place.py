@@ -47,8 +47,8 @@ def where(named: Path | None = None) -> Place:
     """The folder of the data: the one named (in benchmark.toml), else KDBENCH_DATA, else the user's cache."""
     if named is not None:
         return Place(named.expanduser(), "benchmark.toml")
-    if DATA in os.environ:
-        return Place(Path(os.environ[DATA]).expanduser(), DATA)
+    if named_by_variable := os.environ.get(DATA):  # an empty one is none, not the current folder
+        return Place(Path(named_by_variable).expanduser(), DATA)
     from platformdirs import user_cache_path
 
     return Place(user_cache_path("kdbench") / "data", "the user's cache folder")

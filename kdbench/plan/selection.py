@@ -1,9 +1,9 @@
 """What a command line asks for: suites, read in a form, with their rows, seeds and settings."""
 
+import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-import tomli
 from msgspec import Struct
 
 from kdbench.errors import UserError
@@ -212,7 +212,7 @@ def parse_settings(texts: tuple[str, ...]) -> dict[str, Any]:
         if not equals or not key.strip():
             raise UserError(f"--set {text!r:.80}: write key=value, for example --set epochs=5")
         try:
-            settings[key.strip()] = tomli.loads(f"value = {value}")["value"]
+            settings[key.strip()] = tomllib.loads(f"value = {value}")["value"]
         except (ValueError, RecursionError) as error:  # also of thousands of digits or brackets
             raise UserError(
                 f"--set {key.strip()}: {value!r:.80} is no value; text goes in quotes: 'key=\"adam\"'"

@@ -255,7 +255,9 @@ def _pretty(record: Result | Failure) -> bytes:
     return _NUMBERS.sub(lambda found: b"[" + b" ".join(found[0][1:-1].split()) + b"]", lines) + b"\n"
 
 
-def write(path: Path, content: bytes, *, hint: str = "", fresh: bool = False) -> bool:
+def write(
+    path: Path, content: bytes, *, hint: str = "", fresh: bool = False, like: os.stat_result | None = None
+) -> bool:
     """Write a whole file or nothing: another name, sync, rename.
 
     Args:
@@ -263,6 +265,7 @@ def write(path: Path, content: bytes, *, hint: str = "", fresh: bool = False) ->
         content: the whole of it.
         hint: what to do where this cannot be written, for the error.
         fresh: leave a file of this name as it is.
+        like: the mode and the owner that the file gets, those of the one that it replaces.
 
     Returns:
         Whether it was written: not so where a file had to be left.
@@ -277,6 +280,10 @@ def write(path: Path, content: bytes, *, hint: str = "", fresh: bool = False) ->
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+        if like is not None:
+            unfinished.chmod(like.st_mode & 0o7777)
+            with suppress(PermissionError):  # another user's file in a folder of ours
+                os.chown(unfinished, like.st_uid, like.st_gid)
         written = _rename(unfinished, path, fresh=fresh)
         _sync(path.parent)
     except OSError as error:

@@ -5,14 +5,13 @@ leaves the file as it was.
 """
 
 import re
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import tomli
-
 from kdbench.errors import UserError
-from kdbench.store.records import write
+from kdbench.store.outputs import read_text, write_output
 from kdbench.suite.load import read_suite
 
 KEYS = ("top1", "std", "n", "gain", "over", "sic", "kind", "source")
@@ -40,7 +39,9 @@ def add_reference(path: Path, row: str, given: Mapping[str, str], *, replace: bo
     values = {key: _as_toml(key, text) for key, text in given.items()}
     if not {"top1", "gain"} & values.keys():
         raise UserError("nothing to add: give --top1, --gain or both")
-    document = tomlkit.parse(path.read_bytes().decode())
+    text = read_text(path)
+    mark = "\ufeff" if text.startswith("\ufeff") else ""
+    document = tomlkit.parse(text.removeprefix(mark))
     at, number = _places(path, document.unwrap())[row]
     table: Any = document["table"][at]
     if not isinstance(table["rows"], tomlkit.items.Array):
@@ -55,8 +56,8 @@ def add_reference(path: Path, row: str, given: Mapping[str, str], *, replace: bo
     line = _line(there | values)
     table["rows"][number] = tomlkit.value(line)
     changed = tomlkit.dumps(document)
-    read_suite(path, tomli.loads(changed))
-    write(path, changed.encode())
+    read_suite(path, tomllib.loads(changed))
+    write_output(path, (mark + changed).encode())
     return line
 
 

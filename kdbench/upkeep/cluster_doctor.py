@@ -1,4 +1,4 @@
-"""`doctor --on slurm`: whether this cluster can train, and what to mend; one small job looks at a node."""
+"""`doctor --on slurm`: whether this cluster can train, and what to fix; one small job looks at a node."""
 
 import json
 import shutil

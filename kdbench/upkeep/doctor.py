@@ -1,4 +1,4 @@
-"""Whether this machine can train, and what to mend."""
+"""Whether this machine can train, and what to fix."""
 
 import os
 import platform

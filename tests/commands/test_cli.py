@@ -658,3 +658,15 @@ def test_option_works_by_its_old_name(kdbench: Command, old: list[str], new: lis
     assert by_old == kdbench("check", "suites/small", *new)
     assert by_old.code in (0, 1)
     assert old[-2 if len(old) > 1 else 0].partition("=")[0] not in kdbench("check", "--help").out
+
+
+@pytest.mark.parametrize("file", ["suites/small.toml", "benchmark.toml"])
+def test_byte_order_mark_is_no_part_of_a_file(kdbench: Command, stored: Path, file: str) -> None:
+    path = stored / file
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert kdbench("check", "suites/small").code == 0
+
+
+def test_empty_variable_names_no_data_folder(kdbench: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KDBENCH_DATA", "")
+    assert "the user's cache folder" in kdbench("data", "where").out

@@ -95,3 +95,20 @@ def test_plot_writes_pictures_and_says_where(kdbench: Command, project: Path) ->
 def test_plot_of_nothing_is_told(kdbench: Command) -> None:
     line = line_of_bad_input(kdbench("plot", "suites/small"))
     assert line.startswith("suites/small.toml: none of these rows has a result yet")
+
+
+def test_update_keeps_the_line_endings_of_the_text(kdbench: Command, stored: Path) -> None:
+    page = stored / "page.md"
+    page.write_bytes(b"before\r\n<!-- kdbench: begin -->\r\n<!-- kdbench: end -->\r\nafter\r\n")
+    assert kdbench("report", "suites/small", "--update", "page.md").code == 0
+    written = page.read_bytes()
+    assert written.startswith(b"before\r\n<!-- kdbench: begin -->\r\n")
+    assert written.endswith(b"<!-- kdbench: end -->\r\nafter\r\n")
+    assert written.count(b"\n") == written.count(b"\r\n") > 5
+
+
+def test_update_of_a_text_that_is_not_utf8_is_one_error(kdbench: Command, stored: Path) -> None:
+    (stored / "latin.md").write_bytes(b"\xff\xfe")
+    done = kdbench("report", "suites/small", "--update", "latin.md")
+    assert (done.code, "latin.md: not UTF-8 text" in done.err) == (2, True)
+    assert (stored / "latin.md").read_bytes() == b"\xff\xfe"

@@ -20,7 +20,7 @@ def main() -> None:
     """Run it from the command line."""
     import atheris
 
-    with atheris.instrument_imports(include=["kdbench", "tomli", "tarfile"]):
+    with atheris.instrument_imports(include=["kdbench", "tomllib", "tarfile"]):
         from tests.support.faults.targets import TARGETS, refused
 
     parser = argparse.ArgumentParser(
