@@ -20,9 +20,9 @@ from msgspec import Struct
 
 from kdbench.workers.peer import Said, Share
 
-PATIENCE = 600.0
+GATHER_TIMEOUT_S = 600.0
 """Seconds that the first run waits for the crews: nodes start at different times."""
-SILENCE = 10
+HANDSHAKE_TIMEOUT_S = 10
 """Seconds until who called and says nothing is no crew."""
 
 
@@ -118,7 +118,7 @@ class Door:
         Raises:
             ChildProcessError: not all of them have, for long enough.
         """
-        end = monotonic() + PATIENCE
+        end = monotonic() + GATHER_TIMEOUT_S
         while len(self.called) < self.crews:
             try:
                 self.called.append(self._let_in(end - monotonic()))
@@ -126,7 +126,8 @@ class Door:
                 there = ", ".join(each.crew.node for each in self.called) or "nobody"
                 where = f"{self.address.host}:{self.address.port}"
                 raise ChildProcessError(
-                    f"{len(self.called)} of {self.crews} have called {where} in {PATIENCE:.0f} s: {there}"
+                    f"{len(self.called)} of {self.crews} have called {where} "
+                    f"in {GATHER_TIMEOUT_S:.0f} s: {there}"
                 ) from None
             except (AuthenticationError, EOFError, OSError):
                 continue  # a stranger, or one that died meanwhile
@@ -139,7 +140,7 @@ class Door:
         with caller:
             caller.settimeout(None)
             pipe, key = Connection(dup(caller.fileno())), self.address.key.encode()
-            caller.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, pack("ll", SILENCE, 0))
+            caller.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, pack("ll", HANDSHAKE_TIMEOUT_S, 0))
             deliver_challenge(pipe, key)
             answer_challenge(pipe, key)
             crew = pipe.recv()

@@ -144,13 +144,13 @@ def test_stranger_without_the_key_is_no_crew(door: Door) -> None:
 
 
 def test_stranger_who_says_nothing_holds_nobody_up(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kdbench.workers.rendezvous.SILENCE", 1)
+    monkeypatch.setattr("kdbench.workers.rendezvous.HANDSHAKE_TIMEOUT_S", 1)
     with socket.create_connection((door.address.host, door.address.port)), crew_at(door) as called:
         assert called.crew == CREW
 
 
 def test_crew_that_does_not_come_is_missed(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kdbench.workers.rendezvous.PATIENCE", 0.1)
+    monkeypatch.setattr("kdbench.workers.rendezvous.GATHER_TIMEOUT_S", 0.1)
     with pytest.raises(ChildProcessError, match=r"0 of 1 have called 127.0.0.1:.* nobody"):
         door.gather()
 
