@@ -18,7 +18,7 @@ from time import monotonic
 
 from msgspec import Struct
 
-from kdbench.workers.peer import Said, Share
+from kdbench.workers.peer import Message, Share
 
 GATHER_TIMEOUT_S = 600.0
 """Seconds that the first run waits for the crews: nodes start at different times."""
@@ -67,13 +67,13 @@ class Called:
         self.order += 1
         self.pipe.send((self.order, tuple(shares)))
 
-    def hear(self) -> Said:
+    def receive(self) -> Message:
         """What one of its processes says next, or that it is gone itself."""
         try:
             while True:
-                order, said = self.pipe.recv()
+                order, message = self.pipe.recv()
                 if order == self.order:
-                    return said  # type: ignore[no-any-return]
+                    return message  # type: ignore[no-any-return]
         except (EOFError, OSError):
             return f"{self.crew.node}, which has {self.count} processes of the run, is gone", ""
 
