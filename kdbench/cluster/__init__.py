@@ -1,1 +1,1 @@
-"""Running on a cluster: what `--on slurm` means; executors/slurm.py alone speaks to submitit."""
+"""Running on a cluster: what `--on slurm` means; sbatch.py alone speaks to submitit."""

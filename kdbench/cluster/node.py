@@ -33,7 +33,7 @@ from kdbench.spec.events import Blocked, Cohort, Died, Done, Elsewhere, Event, F
 from kdbench.spec.runs import Run
 from kdbench.store.records import index, newest_checkpoint, weights_file, write
 from kdbench.workers.agent import assist
-from kdbench.workers.peer import Other, Share, start
+from kdbench.workers.peer import Peer, Share, start
 from kdbench.workers.process import Worker, prepare_worker
 from kdbench.workers.rendezvous import Address, Crew, Door
 
@@ -175,7 +175,7 @@ def help_first(work: Work, number: int, door_file: Path) -> None:
             time.sleep(LOOK)
         return msgspec.json.decode(door_file.read_bytes(), type=Address | None)
 
-    def begin(machine: Machine, share: Share) -> Other:
+    def begin(machine: Machine, share: Share) -> Peer:
         with masked():
             return start(machine, share)
 

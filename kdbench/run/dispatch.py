@@ -8,7 +8,7 @@ from kdbench.plan.cohorts import make_cohorts
 from kdbench.spec.events import Blocked, Cohort, Elsewhere, Failed, Job, News, Told, Update
 from kdbench.spec.runs import Run
 
-PATIENCE = 0.2
+EVENT_TIMEOUT_S = 0.2
 """Seconds to wait for an event before looking again."""
 LATER = 2.0
 """Seconds until a run that another process trains is asked for again."""
@@ -61,7 +61,7 @@ def dispatch(
         for group in _groups(ready, executor.free, cohorts=cohorts):
             executor.submit(tuple(Job(run, tuple(keep.get(run.id, ())), rerun) for run in group))
             running |= {run.id: waiting.pop(run.id) for run in group}
-        for event in executor.events(PATIENCE):
+        for event in executor.events(EVENT_TIMEOUT_S):
             if isinstance(event, Elsewhere):
                 waiting[event.id] = running.pop(event.id)
                 elsewhere[event.id] = monotonic() + LATER

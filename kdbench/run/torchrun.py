@@ -3,7 +3,7 @@
     torchrun --nnodes 2 --nproc-per-node 4 --rdzv-backend c10d --rdzv-endpoint HOST:29500 -m kdbench run ...
 
 starts this command once for each process of a run. The first one hands out the runs; each other one is a crew
-of one process (executors/crew.py), and finds the first one's door in the store that torchrun gives to all.
+of one process (workers/agent.py), and finds the first one's door in the store that torchrun gives to all.
 """
 
 import os
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from torch.distributed import Store  # type: ignore[attr-defined]
 
 
-PATIENCE = timedelta(minutes=30)
+STORE_TIMEOUT = timedelta(minutes=30)
 NUMBERS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_PORT")
 
 
@@ -93,7 +93,7 @@ def _store() -> "Store":
     from torch.distributed import rendezvous  # type: ignore[attr-defined]
 
     try:
-        store, _, _ = next(rendezvous("env://", timeout=PATIENCE))
+        store, _, _ = next(rendezvous("env://", timeout=STORE_TIMEOUT))
     except (RuntimeError, ValueError) as error:
         where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
         raise UserError(

@@ -4,7 +4,7 @@
 
 A hold is taken by creating the next number, which one process alone can do on any file system (O_EXCL). Its
 owner keeps it by writing another beat into it every few seconds. Whoever finds it taken watches it: a file
-that has not changed for `PATIENCE` seconds of the watcher's own clock has lost its owner. A watcher on the
+that has not changed for `LEASE_TIMEOUT_S` seconds of the watcher's own clock has lost its owner. A watcher on the
 same machine need not wait, since the kernel lifts a dead process's flock; between machines flock says
 nothing, as over NFS it may be local to each.
 
@@ -29,7 +29,7 @@ from kdbench.errors import UserError
 
 BEAT = 5.0
 """Seconds between two signs of life."""
-PATIENCE = 60.0
+LEASE_TIMEOUT_S = 60.0
 """Seconds without one after which an owner on another machine counts as dead."""
 SIZE = 400
 """Bytes of a hold: always the same, so that a beat needs no room on a full disk."""
@@ -72,7 +72,7 @@ class Watch:
         if content != before:
             self.seen[hold] = (content, monotonic())
             return True
-        if monotonic() - since < PATIENCE:
+        if monotonic() - since < LEASE_TIMEOUT_S:
             return True
         del self.seen[hold]
         return False
@@ -133,7 +133,7 @@ def take(folder: Path, watch: Watch) -> Lease | None:
     Args:
         folder: the run's own, where its holds lie; made if need be.
         watch: what this process has seen so far. A dead owner on another machine is found out by asking
-            again for `PATIENCE` seconds.
+            again for `LEASE_TIMEOUT_S` seconds.
 
     Returns:
         The hold; None where another process has it, or was faster.
@@ -185,7 +185,7 @@ def owner(folder: Path) -> Holder | None:
         return None
     if holder is None or holder.free:
         return None
-    alive = _locked(path) if holder.kernel == kernel() else age < 10 * PATIENCE
+    alive = _locked(path) if holder.kernel == kernel() else age < 10 * LEASE_TIMEOUT_S
     return holder if alive else None
 
 

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from kdbench.errors import UserError
 
-PATIENCE = 600.0
+MOUNT_TIMEOUT_S = 600.0
 """Seconds that a folder may be gone before a run that wants to write into it fails."""
 LOOK = 1.0
 """Seconds between two looks."""
@@ -41,8 +41,8 @@ class MountGuard:
         """
         since = monotonic()
         while not self.here:
-            if monotonic() - since > PATIENCE:
-                raise GoneError(f"{self.path}: the folder has been gone for {PATIENCE:.0f} seconds")
+            if monotonic() - since > MOUNT_TIMEOUT_S:
+                raise GoneError(f"{self.path}: the folder has been gone for {MOUNT_TIMEOUT_S:.0f} seconds")
             sleep(LOOK)
 
 

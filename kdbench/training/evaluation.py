@@ -44,7 +44,7 @@ def evaluate(run: Run, student: nn.Module, data: Dataset, context: TrainingConte
             found[index] = logits.argmax(dim=1)
             loss.append(cross_entropy(logits, y, reduction="sum").double())
     total = torch.stack(loss).sum() if loss else torch.zeros((), dtype=torch.float64, device=context.device)
-    context.group.sum([found, total])
+    context.group.all_reduce([found, total])
     predicted = found.cpu()
     right = int((predicted == labels).sum())
     return Evaluation(100 * right / size, float(total) / size, predicted)

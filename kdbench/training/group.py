@@ -1,4 +1,4 @@
-"""The processes that train one run: which of them this is, and how they speak with each other.
+"""The processes that train one run: which of them this is, and how they exchange tensors.
 
 A batch is cut into the recipe's parts; each process does some of them. What a step needs of all parts is
 summed over the processes, so that each of them takes the same step.
@@ -41,7 +41,7 @@ class Group:
     size: int = 1
 
     @property
-    def leads(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this process writes what the run gives."""
         return self.rank == 0
 
@@ -68,7 +68,7 @@ class Group:
             if first < last:
                 yield Part(number, slice(first - start, last - start), (last - first) / images)
 
-    def sum(self, tensors: Iterable[Tensor]) -> None:
+    def all_reduce(self, tensors: Iterable[Tensor]) -> None:
         """Replace each tensor by the sum of those that the processes have in its place."""
         if self.size == 1:
             return
@@ -76,7 +76,7 @@ class Group:
             torch.distributed.all_reduce(flat)
             _spread(flat, some)
 
-    def copy(self, tensors: Iterable[Tensor]) -> None:
+    def broadcast(self, tensors: Iterable[Tensor]) -> None:
         """Replace each tensor by the first process's."""
         if self.size == 1:
             return
@@ -84,13 +84,13 @@ class Group:
             torch.distributed.broadcast(flat, 0)
             _spread(flat, some)
 
-    def emit(self, value: T) -> T:
+    def broadcast_object(self, value: T) -> T:
         """The first process's value."""
         if self.size == 1:
             return value
-        said = [value]
-        torch.distributed.broadcast_object_list(said, 0, device=torch.device("cpu"))
-        return said[0]
+        message = [value]
+        torch.distributed.broadcast_object_list(message, 0, device=torch.device("cpu"))
+        return message[0]
 
 
 def cut(images: int, parts: int) -> list[slice]:
@@ -107,17 +107,17 @@ def join(
     device: torch.device,
     *,
     own_gpus: bool,
-    patience: timedelta = TIMEOUT,
+    timeout: timedelta = TIMEOUT,
 ) -> Group:
-    """Wait until all processes of a run are there, and speak with them from now on.
+    """Wait until all processes of a run are there, and exchange tensors with them from now on.
 
     Args:
         rank: this process's.
         size: how many they are.
         store: where they meet.
         device: this process's.
-        own_gpus: whether each of them has a GPU to itself, and they speak by NCCL.
-        patience: how long each waits for another one.
+        own_gpus: whether each of them has a GPU to itself, and they exchange tensors by NCCL.
+        timeout: how long each waits for another one.
 
     Raises:
         RuntimeError: they do not come, or cannot be reached.
@@ -129,7 +129,7 @@ def join(
     torch.distributed.distributed_c10d._world.group_count = 0  # noqa: SLF001 - torch has no other way
     torch.distributed.init_process_group(
         "cpu:gloo,cuda:nccl" if own_gpus else "gloo",
-        store=store, rank=rank, world_size=size, timeout=patience,
+        store=store, rank=rank, world_size=size, timeout=timeout,
     )  # fmt: skip
     return Group(rank, size)
 

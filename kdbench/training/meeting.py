@@ -20,11 +20,11 @@ from kdbench.store.records import write
 from kdbench.training.group import join
 from kdbench.workers.rendezvous import own_name
 
-PATIENCE = timedelta(seconds=30)
+MEETING_TIMEOUT = timedelta(seconds=30)
 """How long nodes look for each other."""
 
 
-def meet(file: Path, rank: int, size: int, node: str, patience: timedelta = PATIENCE) -> list[str]:
+def meet(file: Path, rank: int, size: int, node: str, timeout: timedelta = MEETING_TIMEOUT) -> list[str]:
     """The names of all nodes, by rank, once each has spoken with all others by gloo.
 
     Args:
@@ -32,27 +32,27 @@ def meet(file: Path, rank: int, size: int, node: str, patience: timedelta = PATI
         rank: this node's, counted from 0.
         size: how many they are.
         node: what this one is called.
-        patience: how long they look for each other.
+        timeout: how long they look for each other.
 
     Raises:
         RuntimeError: they do not find each other.
     """
     if rank == 0:
-        store = TCPStore(own_name(), 0, size, is_master=True, wait_for_workers=False, timeout=patience)
+        store = TCPStore(own_name(), 0, size, is_master=True, wait_for_workers=False, timeout=timeout)
         write(file, json.dumps([own_name(), store.port]).encode())
     else:
-        host, port = _found(file, patience)
-        store = TCPStore(host, port, size, is_master=False, timeout=patience)
-    join(rank, size, store, torch.device("cpu"), own_gpus=False, patience=patience)
+        host, port = _found(file, timeout)
+        store = TCPStore(host, port, size, is_master=False, timeout=timeout)
+    join(rank, size, store, torch.device("cpu"), own_gpus=False, timeout=timeout)
     nodes = [""] * size
     torch.distributed.all_gather_object(nodes, node)
     torch.distributed.destroy_process_group()
     return nodes
 
 
-def _found(file: Path, patience: timedelta) -> tuple[str, int]:
+def _found(file: Path, timeout: timedelta) -> tuple[str, int]:
     """Where the first node is."""
-    end = monotonic() + patience.total_seconds()
+    end = monotonic() + timeout.total_seconds()
     while not file.exists():
         if monotonic() > end:
             raise RuntimeError(f"the first node has not written {file}")

@@ -50,7 +50,7 @@ def learn(
         value.backward()  # type: ignore[no-untyped-call]
         statistics.add(part.share)
         total += value.detach()
-    group.sum([total, *statistics.after, *(gradients(student) if group.size > 1 else [])])
+    group.all_reduce([total, *statistics.after, *(gradients(student) if group.size > 1 else [])])
     statistics.set()
     return total
 

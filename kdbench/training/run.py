@@ -83,7 +83,7 @@ def train_cohort(
         for student_run, failure in train_epoch(epoch, student_runs, teacher_batches, watch):
             student_runs.remove(student_run)
             yield student_run.job, failure
-    for student_run in student_runs if context.group.leads else ():
+    for student_run in student_runs if context.group.is_main else ():
         try:
             yield student_run.job, student_run.result()
         except Exception as error:  # noqa: BLE001 - as above

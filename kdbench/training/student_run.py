@@ -60,12 +60,12 @@ class StudentRun:
     def _go_on(self) -> Progress:
         """From the newest checkpoint, which the first process of a group reads for all."""
         group, progress = self.context.group, Progress()
-        if group.leads:
+        if group.is_main:
             progress = checkpoint.load_progress(
                 self.folder, self.student, self.optimizer, self.basis, self.wanted
             )
-        group.copy([*self.student.state_dict().values(), *self.optimizer.state])
-        return group.emit(progress)
+        group.broadcast([*self.student.state_dict().values(), *self.optimizer.state])
+        return group.broadcast_object(progress)
 
     def begin(self, epoch: int) -> None:
         """Get ready for an epoch."""
@@ -112,9 +112,9 @@ class StudentRun:
         top1, test_loss, predicted = evaluate(self.run, self.student, self.data, self.context)
         whole = seconds + perf_counter() - started
         peak = torch.tensor(memory.peak(self.context.device))
-        self.context.group.sum([peak])
+        self.context.group.all_reduce([peak])
         self.progress.add(top1, test_loss, train_loss, whole, seconds, peak_memory=int(peak))
-        if self.context.group.leads:
+        if self.context.group.is_main:
             self.context.write(self.run, lambda: self._keep(predicted))
 
     def mean_loss(self) -> float:

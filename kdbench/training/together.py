@@ -1,7 +1,7 @@
 """One run in several processes: the worker is the first of them and lets the others be started.
 
-Those of its own machine it starts itself, those of others their crews (executors/door.py). They live as long
-as the run. Each sees its share of every batch, and all take the same steps; the first one alone writes. When
+Those of its own machine it starts itself, those of other machines are started there (workers/agent.py). They
+live as long as the run. Each sees its share of every batch, and all take the same steps; the first one alone writes. When
 one dies, the first one's next exchange with it fails; whether the run is tried again, the executor says.
 """
 
@@ -21,11 +21,11 @@ from kdbench.spec.results import Result
 from kdbench.training.context import TrainingContext, open_context
 from kdbench.training.group import TIMEOUT, Group, join
 from kdbench.training.run import Watch, train_cohort
-from kdbench.workers.peer import GRACE, Other, Share, start
+from kdbench.workers.peer import GRACE, Peer, Share, start
 from kdbench.workers.rendezvous import Called, divide
 
 HERE = "127.0.0.1"
-Others = list[Other | Called]
+Peers = list[Peer | Called]
 
 
 def train_together(
@@ -36,7 +36,7 @@ def train_together(
     Raises:
         Exception: it cannot begin.
     """
-    others: Others = []
+    others: Peers = []
     try:
         with gathered(job, context, others):
             for _, end in train_cohort([job], context, watch):
@@ -53,7 +53,7 @@ def train_together(
 
 
 @contextmanager
-def gathered(job: Job, context: TrainingContext, others: Others) -> Iterator[None]:
+def gathered(job: Job, context: TrainingContext, others: Peers) -> Iterator[None]:
     """Start the others of a run and make this process the first of the group."""
     crews = context.door.gather() if context.door else []
     host = context.door.address.host if context.door else HERE
@@ -61,8 +61,8 @@ def gathered(job: Job, context: TrainingContext, others: Others) -> Iterator[Non
     others += begin(shares(job, context, host, store.port), crews, context)
     for other in others:
         for _ in range(other.count):
-            if (said := other.hear()) is not None:
-                raise failed(said)
+            if (message := other.receive()) is not None:
+                raise failed(message)
     context.group = join(0, context.processes, store, context.device, own_gpus=own_gpus(context))
     try:
         yield
@@ -99,7 +99,7 @@ def own_gpus(context: TrainingContext) -> bool:
 
 def begin(
     shares: Sequence[Share], crews: Sequence[Called], context: TrainingContext
-) -> Iterator[Other | Called]:
+) -> Iterator[Peer | Called]:
     """Start processes: the first ones here, the rest by crews."""
     here = context.machine.local.processes - 1
     yield from (start(context.machine, share) for share in shares[:here])
@@ -109,7 +109,7 @@ def begin(
         yield crew
 
 
-def stop(others: Others) -> None:
+def stop(others: Peers) -> None:
     """End them, now."""
     for other in others:
         other.stop()
@@ -145,18 +145,18 @@ def train_share(job: Job, context: TrainingContext) -> None:
             raise end
 
 
-def explained(error: Exception, others: Others) -> Exception:
+def explained(error: Exception, others: Peers) -> Exception:
     """Why an exchange with the others failed: what the one that died has said, or how it ended."""
     if not isinstance(error, RuntimeError):
         return error
     dead = wait([other.pipe for other in others], GRACE)
-    causes = [other.hear() for other in others if other.pipe in dead]
-    return next((failed(said) for said in causes if said is not None), error)
+    causes = [other.receive() for other in others if other.pipe in dead]
+    return next((failed(message) for message in causes if message is not None), error)
 
 
-def failed(said: tuple[str, str]) -> Exception:
+def failed(message: tuple[str, str]) -> Exception:
     """What a process said as it failed; one that died could say nothing."""
-    line, whole = said
+    line, whole = message
     if not whole:
         return DiedError(line)
     error = ChildProcessError(line)

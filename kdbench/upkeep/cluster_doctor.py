@@ -18,7 +18,7 @@ from kdbench.store.records import check_writable
 from kdbench.upkeep.doctor import Finding
 from kdbench.version import __version__
 
-PATIENCE = 90
+SRUN_TIMEOUT_S = 90
 """Seconds that a node may take to answer; in a long queue doctor says so instead of waiting."""
 PROBE = """
 import json, os, sys
@@ -186,6 +186,12 @@ def _on_nodes(profile: Profile, nodes: int, *words: str) -> list[str]:
     }
     given = [f"--{key}={value}" for key, value in flags.items() if value]
     lines = [*exports(profile), *profile.node.setup, f'exec {profile.node.python or sys.executable} "$@"']
-    job = [f"--nodes={nodes}", f"--ntasks={nodes}", "--time=5", f"--immediate={PATIENCE - 30}", "--quiet"]
+    job = [
+        f"--nodes={nodes}",
+        f"--ntasks={nodes}",
+        "--time=5",
+        f"--immediate={SRUN_TIMEOUT_S - 30}",
+        "--quiet",
+    ]
     shell = ["bash", "-c", "\n".join(lines), "bash"]
-    return run_command("srun", *given, *job, *shell, *words, seconds=PATIENCE).strip().splitlines()
+    return run_command("srun", *given, *job, *shell, *words, seconds=SRUN_TIMEOUT_S).strip().splitlines()

@@ -1,6 +1,6 @@
 """What keeps the processes of runs on another node of a job, or for another process of torchrun: a crew.
 
-It calls at the door of who hands out the runs (executors/door.py), starts processes when it is told to,
+It calls at the door of who hands out the runs (workers/rendezvous.py), starts processes when it is told to,
 passes on what they say, and ends when all is over. No torch here.
 """
 
@@ -11,12 +11,12 @@ from multiprocessing import AuthenticationError
 from multiprocessing.connection import Client, Connection, wait
 
 from kdbench.machine import Machine
-from kdbench.workers.peer import Other, Share, start
+from kdbench.workers.peer import Peer, Share, start
 from kdbench.workers.rendezvous import Address, Crew
 
 AGAIN = 0.5
 """Seconds until a door where nobody answers is looked for again."""
-Start = Callable[[Machine, Share], Other]
+Start = Callable[[Machine, Share], Peer]
 
 
 def assist(crew: Crew, machine: Machine, find: Callable[[], Address | None], start: Start = start) -> None:
@@ -45,7 +45,7 @@ def serve(pipe: Connection, machine: Machine, start: Start) -> None:
     Raises:
         EOFError: it has.
     """
-    others: list[Other] = []
+    others: list[Peer] = []
     order = 0
     try:
         while True:
@@ -61,17 +61,17 @@ def serve(pipe: Connection, machine: Machine, start: Start) -> None:
         end(others, at_once=True)
 
 
-def pass_on(pipe: Connection, order: int, other: Other, others: list[Other]) -> None:
+def pass_on(pipe: Connection, order: int, other: Peer, others: list[Peer]) -> None:
     """Tell what a process says; one that has done its share has nothing to say."""
-    said = other.hear()
-    if said is not None:
+    message = other.receive()
+    if message is not None:
         others.remove(other)
         other.finish()
-    if said is None or other.process.exitcode != 0:
-        pipe.send((order, said))
+    if message is None or other.process.exitcode != 0:
+        pipe.send((order, message))
 
 
-def end(others: list[Other], *, at_once: bool) -> None:
+def end(others: list[Peer], *, at_once: bool) -> None:
     """End what is left of a run."""
     for other in others:
         if not at_once:

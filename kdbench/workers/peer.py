@@ -17,7 +17,7 @@ from kdbench.workers.process import ending, prepare_worker
 
 GRACE = 10.0
 """Seconds for the others to end when the run has, or to say why they have."""
-Said = tuple[str, str] | None
+Message = tuple[str, str] | None
 """What went wrong with a process, in a line and as a whole ("": it died); None: it is there and goes on."""
 
 
@@ -40,7 +40,7 @@ class Share(Struct, frozen=True):
 
 
 @dataclass(frozen=True)
-class Other:
+class Peer:
     """A process of a run on this machine that another one has started."""
 
     rank: int
@@ -49,15 +49,15 @@ class Other:
     count: int = 1
     """Processes that are heard here."""
 
-    def hear(self) -> Said:
+    def receive(self) -> Message:
         """What it says next, or how it died."""
         who = f"process {self.rank + 1} of the run"
         try:
-            said: Said = self.pipe.recv()
+            message: Message = self.pipe.recv()
         except (EOFError, OSError):
             self.process.join()
             return f"{who} died ({ending(self.process.exitcode)})", ""
-        return said and (f"{who} failed: {said[0]}", said[1])
+        return message and (f"{who} failed: {message[0]}", message[1])
 
     def finish(self) -> None:
         """Let it end, as the run has."""
@@ -69,14 +69,14 @@ class Other:
         self.process.join()
 
 
-def start(machine: Machine, share: Share) -> Other:
+def start(machine: Machine, share: Share) -> Peer:
     """Start a process of a run."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=take_part, args=(theirs, machine, share), daemon=True)
     process.start()
     theirs.close()
-    return Other(share.rank, process, ours)
+    return Peer(share.rank, process, ours)
 
 
 def take_part(pipe: Connection, machine: Machine, share: Share) -> None:

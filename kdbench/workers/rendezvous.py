@@ -1,7 +1,7 @@
 """How the first process of a run reaches those on other nodes, and those that torchrun has started.
 
 Who hands out runs has a door: an address, and a key. Its worker, which trains, stands behind it. Each *crew*
-calls there (executors/crew.py), says how many processes it can start, and starts them for each run that it is
+calls there (workers/agent.py), says how many processes it can start, and starts them for each run that it is
 told of. No torch here.
 """
 
@@ -18,11 +18,11 @@ from time import monotonic
 
 from msgspec import Struct
 
-from kdbench.workers.peer import Said, Share
+from kdbench.workers.peer import Message, Share
 
-PATIENCE = 600.0
+GATHER_TIMEOUT_S = 600.0
 """Seconds that the first run waits for the crews: nodes start at different times."""
-SILENCE = 10
+HANDSHAKE_TIMEOUT_S = 10
 """Seconds until who called and says nothing is no crew."""
 
 
@@ -67,13 +67,13 @@ class Called:
         self.order += 1
         self.pipe.send((self.order, tuple(shares)))
 
-    def hear(self) -> Said:
+    def receive(self) -> Message:
         """What one of its processes says next, or that it is gone itself."""
         try:
             while True:
-                order, said = self.pipe.recv()
+                order, message = self.pipe.recv()
                 if order == self.order:
-                    return said  # type: ignore[no-any-return]
+                    return message  # type: ignore[no-any-return]
         except (EOFError, OSError):
             return f"{self.crew.node}, which has {self.count} processes of the run, is gone", ""
 
@@ -118,7 +118,7 @@ class Door:
         Raises:
             ChildProcessError: not all of them have, for long enough.
         """
-        end = monotonic() + PATIENCE
+        end = monotonic() + GATHER_TIMEOUT_S
         while len(self.called) < self.crews:
             try:
                 self.called.append(self._let_in(end - monotonic()))
@@ -126,7 +126,8 @@ class Door:
                 there = ", ".join(each.crew.node for each in self.called) or "nobody"
                 where = f"{self.address.host}:{self.address.port}"
                 raise ChildProcessError(
-                    f"{len(self.called)} of {self.crews} have called {where} in {PATIENCE:.0f} s: {there}"
+                    f"{len(self.called)} of {self.crews} have called {where} "
+                    f"in {GATHER_TIMEOUT_S:.0f} s: {there}"
                 ) from None
             except (AuthenticationError, EOFError, OSError):
                 continue  # a stranger, or one that died meanwhile
@@ -139,7 +140,7 @@ class Door:
         with caller:
             caller.settimeout(None)
             pipe, key = Connection(dup(caller.fileno())), self.address.key.encode()
-            caller.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, pack("ll", SILENCE, 0))
+            caller.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, pack("ll", HANDSHAKE_TIMEOUT_S, 0))
             deliver_challenge(pipe, key)
             answer_challenge(pipe, key)
             crew = pipe.recv()

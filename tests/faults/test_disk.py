@@ -144,7 +144,7 @@ def test_folder_that_is_gone_for_a_while(
 
 def test_folder_that_does_not_come_back(context: TrainingContext, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mounts, "LOOK", 0.02)
-    monkeypatch.setattr(mounts, "PATIENCE", 0.2)
+    monkeypatch.setattr(mounts, "MOUNT_TIMEOUT_S", 0.2)
     folder = context.machine.results
     told = failure(events(context, RUN, at(4, lambda: folder.rename(folder.with_name("away")))))
     assert told.failure.cause == f"{folder}: the folder has been gone for 0 seconds"

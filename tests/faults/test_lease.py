@@ -110,9 +110,9 @@ def test_dead_owner_on_another_machine_is_found_out_after_the_time(
     with holding(tmp_path, "another machine") as process:
         process.kill()
         watch, start = Watch(), clock[0]
-        for clock[0] in (start, start + lease.PATIENCE - 0.1):
+        for clock[0] in (start, start + lease.LEASE_TIMEOUT_S - 0.1):
             assert take(tmp_path, watch) is None
-        clock[0] = start + lease.PATIENCE
+        clock[0] = start + lease.LEASE_TIMEOUT_S
         with held(tmp_path, watch) as found:
             assert found.number == 2
 
@@ -126,7 +126,7 @@ def test_beating_owner_on_another_machine_keeps_its_run(
         watch = Watch()
         for beat in range(1, 6):
             assert take(tmp_path, watch) is None
-            clock[0] += 0.9 * lease.PATIENCE
+            clock[0] += 0.9 * lease.LEASE_TIMEOUT_S
             found.write(beat=beat)
         assert take(tmp_path, watch) is None
 
@@ -168,7 +168,7 @@ def test_owner_that_was_thought_dead_notices(
     elsewhere(monkeypatch)
     watch = Watch()
     assert take(tmp_path, watch) is None
-    clock[0] += lease.PATIENCE
+    clock[0] += lease.LEASE_TIMEOUT_S
     with held(tmp_path, watch) as found:
         found.check()
         with pytest.raises(LostError, match="another process trains it now"):
@@ -189,7 +189,7 @@ def test_damaged_hold_is_waited_for_and_taken(tmp_path: Path, clock: list[float]
     (tmp_path / "4").write_bytes(b"\xff{")
     watch = Watch()
     assert take(tmp_path, watch) is None
-    clock[0] += lease.PATIENCE
+    clock[0] += lease.LEASE_TIMEOUT_S
     with held(tmp_path, watch) as found:
         assert found.number == 5
 

@@ -139,7 +139,7 @@ def test_run_of_a_machine_that_died_is_taken_over_after_the_time(
     other.wait()
     kept = newest_checkpoint(checkpoints(context, LONG))
     assert events(context, LONG) == [Elsewhere(LONG.id)]
-    monkeypatch.setattr(lease, "PATIENCE", 0.0)
+    monkeypatch.setattr(lease, "LEASE_TIMEOUT_S", 0.0)
     told = events(context, LONG)
     assert epochs(told) == list(range(kept + 1, 401))
     assert numbers(told)
@@ -152,7 +152,7 @@ def test_machine_that_was_thought_dead_comes_back_and_leaves_the_run(
     """Stopped as by a laptop's lid: it may write nothing into what is another's by now."""
     other.send_signal(signal.SIGSTOP)
     assert events(context, LONG) == [Elsewhere(LONG.id)]
-    monkeypatch.setattr(lease, "PATIENCE", 0.0)
+    monkeypatch.setattr(lease, "LEASE_TIMEOUT_S", 0.0)
     came_back: list[Holder | None] = []
 
     def wake(_: object) -> None:

@@ -22,8 +22,8 @@ from kdbench.store.records import index, load_result, newest_checkpoint
 from tests.support.places import ROOT
 
 KDBENCH = (sys.executable, "-c", "from kdbench.cli import main; main()")
-PATIENCE = 150.0
-"""Seconds until a test gives up waiting, on a slow machine that does other things too."""
+STANDSTILL_S = 150.0
+"""Seconds in which nothing of the runs has moved, after which a test gives up waiting."""
 SUITE = """
 [suite]
 paper = "A test"
@@ -164,11 +164,24 @@ class Project:
         return {word: words.count(word) for word in dict.fromkeys(words)}
 
     def wait(self, what: str, condition: Callable[[], object], every: float = 0.1) -> None:
-        """Until something is so."""
-        end = time.monotonic() + PATIENCE
+        """Until something is so, as long as something moves: on a slow machine that may take a while."""
+        seen, since = self.progress(), time.monotonic()
         while not condition():
-            assert time.monotonic() < end, f"{what} has not come about: {self.status()}\n{slurm('squeue')}"
+            now = self.progress()
+            if now != seen:
+                seen, since = now, time.monotonic()
+            still = time.monotonic() - since
+            assert still < STANDSTILL_S, f"{what} has not come about: {self.status()}\n{slurm('squeue')}"
             time.sleep(every)
+
+    def progress(self) -> list[tuple[str, int]]:
+        """What changes while anything is done: the files of results and scratch, and when they were written."""
+        files = [path for place in ("results", ".kdbench") for path in (self.folder / place).rglob("*")]
+        found = []
+        for path in files:
+            with suppress(OSError):  # it was renamed or removed meanwhile
+                found.append((str(path), path.stat().st_mtime_ns))
+        return sorted(found)
 
     def wait_for_results(self, number: int) -> None:
         """Until so many runs have a result and no job is left."""

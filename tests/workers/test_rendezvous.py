@@ -17,7 +17,7 @@ from kdbench.machine import Machine
 from kdbench.run.torchrun import Launched, launched
 from kdbench.spec.events import Job
 from kdbench.workers.agent import assist
-from kdbench.workers.peer import Other, Share
+from kdbench.workers.peer import Peer, Share
 from kdbench.workers.rendezvous import Address, Called, Crew, Door, divide
 from tests.support.build import CE, make_run
 from tests.support.places import ROOT
@@ -37,14 +37,14 @@ def obey(pipe: Connection, rank: int) -> None:
         pipe.recv()
 
 
-def begin(_: Machine, share: Share) -> Other:
+def begin(_: Machine, share: Share) -> Peer:
     """Start such a process."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=obey, args=(theirs, share.rank), daemon=True)
     process.start()
     theirs.close()
-    return Other(share.rank, process, ours)
+    return Peer(share.rank, process, ours)
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def test_crew_starts_processes_and_passes_on_what_they_say(door: Door) -> None:
     with crew_at(door) as called:
         assert called.crew == CREW
         called.start([SHARE, replace(SHARE, rank=2)])
-        said = [called.hear(), called.hear()]
+        said = [called.receive(), called.receive()]
         assert None in said
         assert ("process 3 of the run failed: RuntimeError: no room", "Traceback ...") in said
     assert children() == 0
@@ -89,21 +89,21 @@ def test_crew_starts_processes_and_passes_on_what_they_say(door: Door) -> None:
 def test_crew_ends_processes_when_told_to_and_starts_others(door: Door) -> None:
     with crew_at(door) as called:
         called.start([SHARE])
-        assert called.hear() is None
+        assert called.receive() is None
         called.stop()
         called.start([SHARE])
-        assert called.hear() is None
+        assert called.receive() is None
         assert children() == 1
 
 
 def test_process_of_a_crew_that_is_killed_is_told_of(door: Door) -> None:
     with crew_at(door) as called:
         called.start([SHARE])
-        assert called.hear() is None
+        assert called.receive() is None
         (child,) = multiprocessing.active_children()
         assert child.pid is not None
         os.kill(child.pid, signal.SIGKILL)
-        said = called.hear()
+        said = called.receive()
         assert said is not None
         assert said[0].startswith("process 2 of the run died (SIGKILL")
 
@@ -111,12 +111,12 @@ def test_process_of_a_crew_that_is_killed_is_told_of(door: Door) -> None:
 def test_crew_calls_again_when_the_worker_has_died(door: Door) -> None:
     with crew_at(door) as called:
         called.start([SHARE])
-        assert called.hear() is None
+        assert called.receive() is None
         called.pipe.close()
         door.called.clear()  # a new worker knows of no crew
         (rerun,) = door.gather()
         rerun.start([SHARE])
-        assert rerun.hear() is None
+        assert rerun.receive() is None
         assert children() == 1
         rerun.pipe.close()
 
@@ -126,9 +126,9 @@ def test_what_is_said_of_an_earlier_run_is_not_heard() -> None:
     called = Called(CREW, ours, order=2)
     theirs.send((1, ("process 2 of the run died", "")))
     theirs.send((2, None))
-    assert called.hear() is None
+    assert called.receive() is None
     theirs.close()
-    assert called.hear() == ("n2, which has 2 processes of the run, is gone", "")
+    assert called.receive() == ("n2, which has 2 processes of the run, is gone", "")
 
 
 def test_stranger_without_the_key_is_no_crew(door: Door) -> None:
@@ -144,13 +144,13 @@ def test_stranger_without_the_key_is_no_crew(door: Door) -> None:
 
 
 def test_stranger_who_says_nothing_holds_nobody_up(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kdbench.workers.rendezvous.SILENCE", 1)
+    monkeypatch.setattr("kdbench.workers.rendezvous.HANDSHAKE_TIMEOUT_S", 1)
     with socket.create_connection((door.address.host, door.address.port)), crew_at(door) as called:
         assert called.crew == CREW
 
 
 def test_crew_that_does_not_come_is_missed(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kdbench.workers.rendezvous.PATIENCE", 0.1)
+    monkeypatch.setattr("kdbench.workers.rendezvous.GATHER_TIMEOUT_S", 0.1)
     with pytest.raises(ChildProcessError, match=r"0 of 1 have called 127.0.0.1:.* nobody"):
         door.gather()
 
