@@ -4,7 +4,7 @@
 
 A hold is taken by creating the next number, which one process alone can do on any file system (O_EXCL). Its
 owner keeps it by writing another beat into it every few seconds. Whoever finds it taken watches it: a file
-that has not changed for `LEASE_TIMEOUT_S` seconds of the watcher's own clock has lost its owner. A watcher on the
+that has not changed for `LEASE_TIMEOUT_S` of the watcher's own clock has lost its owner. A watcher on the
 same machine need not wait, since the kernel lifts a dead process's flock; between machines flock says
 nothing, as over NFS it may be local to each.
 

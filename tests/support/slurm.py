@@ -175,8 +175,13 @@ class Project:
             time.sleep(every)
 
     def progress(self) -> list[tuple[str, int]]:
-        """What changes while anything is done: the files of results and scratch, and when they were written."""
-        files = [path for place in ("results", ".kdbench") for path in (self.folder / place).rglob("*")]
+        """What changes while something is done: when results and scratch were written.
+
+        But for leases: an owner that hangs goes on to write its beats.
+        """
+        locks = self.folder / ".kdbench" / "locks"
+        written = [*(self.folder / "results").rglob("*"), *(self.folder / ".kdbench").rglob("*")]
+        files = [path for path in written if not path.is_relative_to(locks)]
         found = []
         for path in files:
             with suppress(OSError):  # it was renamed or removed meanwhile
