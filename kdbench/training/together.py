@@ -2,7 +2,8 @@
 
 Those of its own machine it starts itself, those of other machines are started there (workers/agent.py). They
 live as long as the run. Each sees its share of every batch, and all take the same steps; the first one alone
-writes. When one dies, the first one's next exchange with it fails; whether the run is tried again, the executor says.
+writes. When one dies, the first one's next exchange with it fails; whether the run is tried again, the
+executor says.
 """
 
 import traceback

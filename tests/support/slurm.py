@@ -179,13 +179,13 @@ class Project:
 
         But for leases: an owner that hangs goes on to write its beats.
         """
-        locks = self.folder / ".kdbench" / "locks"
-        written = [*(self.folder / "results").rglob("*"), *(self.folder / ".kdbench").rglob("*")]
-        files = [path for path in written if not path.is_relative_to(locks)]
         found = []
-        for path in files:
-            with suppress(OSError):  # it was renamed or removed meanwhile
-                found.append((str(path), path.stat().st_mtime_ns))
+        for place in ("results", ".kdbench"):
+            for folder, inside, files in os.walk(self.folder / place):  # which bears folders that vanish
+                inside[:] = [name for name in inside if name != "locks"]
+                for name in files:
+                    with suppress(OSError):  # it was renamed or removed meanwhile
+                        found.append((name, Path(folder, name).stat().st_mtime_ns))
         return sorted(found)
 
     def wait_for_results(self, number: int) -> None:
