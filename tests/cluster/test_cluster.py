@@ -7,6 +7,8 @@ from click.testing import CliRunner
 from msgspec.structs import replace
 
 from kdbench.cli import cli
+from kdbench.cluster.attempts import Attempt, begin
+from kdbench.cluster.queue import ask_scheduler, dead_jobs
 from kdbench.cluster.scheduler import COMMANDS
 from kdbench.cluster.submissions import load, new, save
 from kdbench.errors import UserError
@@ -95,7 +97,13 @@ def test_finished_runs_cost_no_question_to_the_scheduler(finished: Path) -> None
     answer = CliRunner().invoke(cli, ["status", suite], standalone_mode=False)
     assert answer.output.strip() == "10080 done"
     assert not (finished / "calls").exists()
-    next((finished / "results" / "digits").glob("digits_cnn-ce.s0.*.json")).unlink()
+    result = next((finished / "results" / "digits").glob("digits_cnn-ce.s0.*.json"))
+    run = result.name.split(".")[2]
+    (place,) = dead_jobs(finished / ".kdbench", run, ask_scheduler(finished / ".kdbench", [run]))
+    began = Attempt(job=place.job, node="n1", gpu="", started=0.0, start=0)
+    begin(finished / ".kdbench", run, began, times=2)
+    (finished / "calls").unlink()
+    result.unlink()
     answer = CliRunner().invoke(cli, ["status", suite], standalone_mode=False)
     assert "1 waiting" in answer.output
     assert (finished / "calls").read_text() == "squeue\n"
