@@ -82,6 +82,10 @@ def merge(states: Iterable[State], known: SchedulerSnapshot, machine: Machine) -
     return merged
 
 
+SLURMS_OWN = ("srun:", "slurmstepd:")
+"""How lines begin in which Slurm tells the consequence: the cause stands before them."""
+
+
 def dead_jobs(scratch: Path, run: str, known: SchedulerSnapshot) -> list[Place]:
     """The jobs of a run that are over and never began it, the newest first.
 
@@ -103,10 +107,11 @@ def dead_jobs(scratch: Path, run: str, known: SchedulerSnapshot) -> list[Place]:
 
 
 def how_it_died(place: Place) -> str:
-    """Which job ended before kdbench began, the last line of its standard error, and where the rest is."""
+    """Which job ended before kdbench began, the cause that it wrote, and where the rest is."""
     file = place.submission.error_file(place.number)
-    lines = error_tail(file, 1)
-    why = f": {plain(lines[0].strip())} ({file})" if lines else ""
+    lines = error_tail(file, 20)
+    causes = [line for line in lines if not line.startswith(SLURMS_OWN)] or lines
+    why = f": {plain(causes[-1].strip())} ({file})" if causes else ""
     return f"job {place.job} ended before kdbench began{why}"
 
 
