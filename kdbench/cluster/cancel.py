@@ -69,14 +69,14 @@ def start_anew(chosen: Selection) -> RetryResult:
     release(held)
     last = {name: attempts.load(machine.scratch, name).last for name in missing}
     free = [name for name in missing if name not in places]
-    dead = {name: dead_jobs(machine.scratch, name, known) for name in free}
+    dead = dead_jobs(machine.scratch, free, known)
     _write_down(machine, {place.key: place for some in dead.values() for place in some})
     attempts.forget(machine.scratch, free)
     for name in free:
         if name in work.index.failures:
             work.index.failures[name].unlink(missing_ok=True)
     return RetryResult(
-        [name for name in free if last[name] or dead[name] or name in work.index.failures],
+        [name for name in free if last[name] or name in dead or name in work.index.failures],
         held,
         [name for name in places if attempts.failed_in(last[name], view[places[name].key].job)],
     )

@@ -1,10 +1,10 @@
 """`kdbench logs ROW`: what jobs wrote of a row's runs, and the traceback of those that failed."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from kdbench.cluster import attempts, submissions
-from kdbench.cluster.queue import ask_scheduler, dead_jobs, error_tail, how_it_died
+from kdbench.cluster.queue import Place, ask_scheduler, dead_jobs, error_tail, how_it_died
 from kdbench.machine import Machine, load_machine
 from kdbench.plan.lookup import find_row
 from kdbench.spec.suites import Cell, Variant
@@ -28,13 +28,14 @@ def read(address: str, variant: Variant) -> Iterator[str]:
     """
     machine = load_machine()
     cell = find_row(address, variant)[1]
+    dead = dead_jobs(machine.scratch, cell.ids, ask_scheduler(machine.scratch, cell.ids))
     for run, name in zip(cell.runs, cell.ids, strict=True):
         yield f"== {run.slug} seed {run.seed} (run {name})"
         files = [*log_files(machine, run, "jobs.log"), *log_files(machine, run, "log")]
         there = [file for file in files if file.is_file()]
         for file in there:
             yield file.read_text(encoding="utf-8", errors="replace").rstrip()
-        own = list(_own_output(machine, name))
+        own = list(_own_output(machine, name, dead.get(name, [])))
         yield from own
         if not there and not own:
             yield f"no job has written of it yet (in {files[0].parent})"
@@ -77,9 +78,8 @@ def _under_way(machine: Machine, cell: Cell) -> bool:
     )
 
 
-def _own_output(machine: Machine, name: str) -> Iterator[str]:
+def _own_output(machine: Machine, name: str, dead: Sequence[Place]) -> Iterator[str]:
     """Where the latest job of a run put its own output, and how those ended that never began it."""
-    dead = dead_jobs(machine.scratch, name, ask_scheduler(machine.scratch, [name]))
     for place in dead:
         yield how_it_died(place)
         yield from error_tail(place.submission.error_file(place.number), TAIL)

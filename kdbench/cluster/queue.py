@@ -69,7 +69,7 @@ def merge(states: Iterable[State], known: SchedulerSnapshot, machine: Machine) -
     waiting = [state.id for state in states if state.state != "done"]
     places = under_way(machine, waiting, known.view)
     left = [run for run in waiting if run not in places]
-    dead = {run: found for run in left if (found := dead_jobs(machine.scratch, run, known))}
+    dead = dead_jobs(machine.scratch, left, known)
     merged = []
     for state in states:
         place = places.get(state.id)
@@ -86,24 +86,29 @@ SLURMS_OWN = ("srun:", "slurmstepd:")
 """How lines begin in which Slurm tells the consequence: the cause stands before them."""
 
 
-def dead_jobs(scratch: Path, run: str, known: SchedulerSnapshot) -> list[Place]:
-    """The jobs of a run that are over and never began it, the newest first.
+def dead_jobs(scratch: Path, runs: Iterable[str], known: SchedulerSnapshot) -> dict[str, list[Place]]:
+    """By run: its jobs that are over and never began it, the newest first; runs without any are left out.
 
     kdbench has written nothing of them: Python was not there, the profile's setup failed, or somebody
-    ended them before. None where the scheduler does not answer, as a job may still be waiting then.
+    ended them before. Nothing where the scheduler does not answer, as a job may still be waiting then.
     """
     if known.trouble:
-        return []
-    begun = {attempt.job for attempt in attempts.load(scratch, run).attempts}
-    found = []
+        return {}
+    wanted = set(runs)
+    over: dict[str, list[Place]] = {}
     for submission in known.submissions:
         for number, ids in enumerate(submission.elements):
             job = known.view.get((submission.token, number))
             alive = job is not None and job.alive
-            counts = submission.job != "" and number not in submission.cancelled
-            if run in ids and counts and not alive and submission.element(number) not in begun:
-                found.append(Place(submission, number))
-    return found
+            if submission.job and number not in submission.cancelled and not alive:
+                for run in wanted.intersection(ids):
+                    over.setdefault(run, []).append(Place(submission, number))
+    dead = {}
+    for run, places in over.items():
+        begun = {attempt.job for attempt in attempts.load(scratch, run).attempts}
+        if never := [place for place in places if place.job not in begun]:
+            dead[run] = never
+    return dead
 
 
 def how_it_died(place: Place) -> str:

@@ -173,8 +173,9 @@ def given_up(scratch: Path, runs: Sequence[Run]) -> dict[str, str]:
     """Of runs that are not under way: those that have died too often to be started again, and why."""
     found = {}
     known = ask_scheduler(scratch, [run.id for run in runs])
+    died = dead_jobs(scratch, [run.id for run in runs], known)
     for run in runs:
-        dead = dead_jobs(scratch, run.id, known)
+        dead = died.get(run.id, [])
         if len(dead) >= attempts.DEATHS:
             found[run.id] = (
                 f"{len(dead)} jobs of it ended before kdbench began, the last: {how_it_died(dead[0])}; "

@@ -15,7 +15,6 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct, field
 
-from kdbench import catalog
 from kdbench.cost.counts import Work, images, teacher_of
 from kdbench.device import Device, device_of
 from kdbench.errors import UserError
@@ -222,15 +221,9 @@ def estimator(there: Index, images_per_second: float) -> Estimate:
             results = _readable(like.get(kind[:2], [])[-LOOKS_ALIKE:])
             needs[kind] = _speed(results) or images_per_second, _memory(results, run.recipe.batch_size)
         speed, memory = needs[kind]
-        return Need(trained_images(run) / speed, memory)
+        return Need(images(run)[0] / speed, memory)
 
     return need
-
-
-def trained_images(run: Run) -> int:
-    """How many images a run is trained on, counted each time."""
-    size = run.recipe.train_size or catalog.find("datasets", run.dataset).train
-    return run.recipe.epochs * size
 
 
 def _readable(paths: list[Path]) -> list[Result]:
@@ -246,8 +239,8 @@ def _readable(paths: list[Path]) -> list[Result]:
 
 def _speed(results: list[Result]) -> float | None:
     """Images per second, evaluation and all, of the longest."""
-    longest = max(results, key=lambda result: trained_images(result.run), default=None)
-    return trained_images(longest.run) / max(longest.seconds, 1e-3) if longest else None
+    longest = max(results, key=lambda result: images(result.run)[0], default=None)
+    return images(longest.run)[0] / max(longest.seconds, 1e-3) if longest else None
 
 
 def _memory(results: list[Result], batch_size: int) -> float | None:

@@ -99,7 +99,9 @@ def test_finished_runs_cost_no_question_to_the_scheduler(finished: Path) -> None
     assert not (finished / "calls").exists()
     result = next((finished / "results" / "digits").glob("digits_cnn-ce.s0.*.json"))
     run = result.name.split(".")[2]
-    (place,) = dead_jobs(finished / ".kdbench", run, ask_scheduler(finished / ".kdbench", [run]))
+    ((place,),) = dead_jobs(
+        finished / ".kdbench", [run], ask_scheduler(finished / ".kdbench", [run])
+    ).values()
     began = Attempt(job=place.job, node="n1", gpu="", started=0.0, start=0)
     begin(finished / ".kdbench", run, began, times=2)
     (finished / "calls").unlink()
