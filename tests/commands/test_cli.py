@@ -670,3 +670,11 @@ def test_byte_order_mark_is_no_part_of_a_file(kdbench: Command, stored: Path, fi
 def test_empty_variable_names_no_data_folder(kdbench: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KDBENCH_DATA", "")
     assert "the user's cache folder" in kdbench("data", "where").out
+
+
+@pytest.mark.slow
+def test_run_that_failed_in_this_command_makes_exit_code_1(kdbench: Command) -> None:
+    """What is trained with `--set` is held against nothing: no verdict says that it failed."""
+    words = ("run", "suites/small", "--rows", "1.base/digits_mlp", "--seeds", "0", "--set", "lr=1e30")
+    done = kdbench(*words)
+    assert (done.code, "FAILED" in done.err) == (1, True)
