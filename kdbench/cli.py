@@ -71,7 +71,7 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt) as error:
         click.echo("stopped; what is finished is kept, and the same command goes on from there", err=True)
         code = getattr(error.__cause__ or error, "code", STOPPED)  # click makes an Abort of what it was
-    except SystemExit:  # click's way with `kdbench list rows ... | head`: who listened has heard enough
+    except SystemExit:  # click exits so when its reader closes the pipe: `... | head`
         code = 0
     sys.exit(code)
 

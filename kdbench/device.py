@@ -61,11 +61,11 @@ def cpu_name() -> str:
 
 @cache
 def gpu_name(number: int) -> str | None:
-    """The model of a GPU as its driver tells it; None where there is no such GPU."""
+    """The model of a GPU as its driver names it; None where there is no such GPU."""
     asked = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
     try:
-        told = subprocess.run(asked, capture_output=True, text=True, check=True, timeout=10).stdout  # noqa: S603
+        output = subprocess.run(asked, capture_output=True, text=True, check=True, timeout=10).stdout  # noqa: S603
     except (OSError, subprocess.SubprocessError):
         return None
-    names = told.splitlines()
+    names = output.splitlines()
     return names[number].strip() if number < len(names) else None

@@ -1,4 +1,4 @@
-"""What goes wrong through no fault of kdbench: told in one message, without a traceback."""
+"""Errors that are no fault of kdbench: shown as one message, without a traceback."""
 
 from typing import Annotated
 

@@ -8,26 +8,28 @@ from msgspec import Struct, field
 from kdbench.catalog import unknown
 from kdbench.errors import UserError
 from kdbench.quantities import Positive, Rate, Weight
-from kdbench.toml import Place, parse, struct_at
+from kdbench.toml import Place, parse, struct_at, with_new_keys
 
 FILE = "benchmark.toml"
+RENAMED_KEYS = {"slots": "workers"}
+"""Keys of older files, of `slurm/` too, and what they are called today."""
 
 
 class Local(Struct, frozen=True, kw_only=True):
     """`[local]`: how this machine trains."""
 
-    slots: Positive | None = None
+    workers: Positive | None = None
     """Processes at a time, each with a cohort (absent: one per core on a CPU, `runs_per_gpu` per GPU)."""
     threads: Positive = 1
     """CPU threads of one process."""
     processes: Positive = 1
-    """Processes that share each run, each with a GPU where there are enough; it is computed in `parts`."""
+    """Processes that share each run and divide its `ghost_batches`; each has a GPU where there are enough."""
     runs_per_gpu: Positive = 1
     """Processes that share a GPU."""
     memory_gib: Rate | None = None
     """That all runs together may fill; on GPUs, of each one (absent: 80 % of what there is)."""
     logits_gib: Weight = 8.0
-    """What teachers said is kept in scratch up to so much, for runs to come (0: it is not)."""
+    """Teachers' logits are kept in scratch up to so much, for runs to come (0: they are not)."""
     deterministic: bool = False
     """Deterministic algorithms on GPUs too, where they are slower; a result records which were used."""
     device: str = "auto"
@@ -105,7 +107,10 @@ def load_machine(path: Path | None = None) -> Machine:
     content = parse(file)
     for key in content.keys() - _PARTS.keys():
         place.say(unknown("section", key, _PARTS))
-    parts = {key: struct_at(kind, content.get(key, {}), place.at(f"[{key}]")) for key, kind in _PARTS.items()}
+    parts = {
+        key: struct_at(kind, with_new_keys(content.get(key, {}), RENAMED_KEYS), place.at(f"[{key}]"))
+        for key, kind in _PARTS.items()
+    }
     if place.problems:
         raise UserError(*place.problems)
     return Machine(root=str(file.parent), **parts)  # type: ignore[arg-type]

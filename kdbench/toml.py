@@ -85,6 +85,19 @@ def _required(kind: type[Struct]) -> list[str]:
     return [name for name, info in _fields(kind).items() if info.required]
 
 
+def with_new_keys(written: Any, renamed: Mapping[str, str]) -> Any:  # noqa: ANN401 - as TOML has it
+    """A table with today's keys in the place of those of older files.
+
+    A key whose new name is there too stays, and is refused as any unknown key is.
+    What is no table stays as it is.
+    """
+    if not isinstance(written, Mapping):
+        return written
+    return {
+        key if renamed.get(key, key) in written else renamed[key]: value for key, value in written.items()
+    }
+
+
 def struct_at(
     kind: type[T], written: object, place: Place, stand_in: Mapping[str, Any] | None = None
 ) -> T | None:
@@ -125,10 +138,10 @@ def values_at(kind: type[Struct], written: object, place: Place) -> dict[str, An
 def make(
     kind: type[T], values: Mapping[str, Any], place: Place, stand_in: Mapping[str, Any] | None = None
 ) -> T | None:
-    """A struct of these values; None where a required one is missing, which is said, or one is `WRONG`.
+    """A struct of these values; None where a required one is missing, which is reported, or one is `WRONG`.
 
     With `stand_in` it is made all the same, so that the rest of the file can be checked: from these
-    values where others are lacking. No caller keeps it, since something was said.
+    values where others are lacking. No caller keeps it, since a problem was reported.
     """
     lacking = [name for name in _required(kind) if name not in values]
     for name in lacking:

@@ -20,19 +20,28 @@ def mistakes(folder: Path, text: str) -> list[str]:
     return [problem.removeprefix(place) for problem in error.value.problems]
 
 
+def test_slots_of_an_older_file_are_its_workers(tmp_path: Path) -> None:
+    file = tmp_path / "benchmark.toml"
+    file.write_text("[local]\nslots = 3\n", encoding="utf-8")
+    assert load_machine(file).local.workers == 3
+    file.write_text("[local]\nslots = 3\nworkers = 2\n", encoding="utf-8")
+    with pytest.raises(UserError, match="unknown key 'slots'"):
+        load_machine(file)
+
+
 def test_machine_is_found_in_a_parent_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "benchmark.toml").write_text("[local]\nslots = 7\n", encoding="utf-8")
     (tmp_path / "a" / "b").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "a" / "b")
-    assert (load_machine().local.slots, load_machine().results) == (7, tmp_path / "results")
+    assert (load_machine().local.workers, load_machine().results) == (7, tmp_path / "results")
 
 
 def test_machine_of_the_nearest_folder_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a").mkdir()
-    for folder, slots in ((tmp_path, 1), (tmp_path / "a", 2)):
-        (folder / "benchmark.toml").write_text(f"[local]\nslots = {slots}\n", encoding="utf-8")
+    for folder, workers in ((tmp_path, 1), (tmp_path / "a", 2)):
+        (folder / "benchmark.toml").write_text(f"[local]\nworkers = {workers}\n", encoding="utf-8")
     monkeypatch.chdir(tmp_path / "a")
-    assert load_machine().local.slots == 2
+    assert load_machine().local.workers == 2
 
 
 def test_relative_folders_start_at_the_file(tmp_path: Path) -> None:
@@ -72,10 +81,11 @@ def test_home_of_an_unknown_user_stands_as_written(tmp_path: Path) -> None:
     [
         ("[locale]", "unknown section 'locale'. Did you mean 'local'? Valid: local, data, folders, slurm"),
         (
-            "[local]\nslot = 1",
-            f"[local]: unknown key 'slot'. Did you mean 'slots'? Valid: {', '.join(Local.__struct_fields__)}",
+            "[local]\nworker = 1",
+            "[local]: unknown key 'worker'. Did you mean 'workers'? Valid: "
+            + ", ".join(Local.__struct_fields__),
         ),
-        ("[local]\nslots = 0", "[local]: slots = 0: expected a whole number >= 1"),
+        ("[local]\nworkers = 0", "[local]: workers = 0: expected a whole number >= 1"),
         ("[local]\nthreads = true", "[local]: threads = True: expected a whole number, got true or false"),
         ("[data]\nmirrors = 'x'", "[data]: mirrors = 'x': expected a list, got text"),
         ("local = 3", "[local]: 3 is no table of keys"),

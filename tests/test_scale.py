@@ -10,7 +10,7 @@ from time import perf_counter, process_time
 
 import pytest
 
-from kdbench.cost.estimate import describe_plan, make_bill
+from kdbench.cost.estimate import describe_plan, estimate_cost
 from kdbench.machine import Machine
 from kdbench.plan.selection import Selection, find_work
 from kdbench.report import gather, terminal
@@ -28,7 +28,7 @@ def seconds(work: Callable[[], object], clock: Callable[[], float] = perf_counte
 
 def _plan(chosen: Selection, machine: Machine) -> Iterator[str]:
     work = find_work(chosen, machine)
-    return describe_plan(work, make_bill(work, machine))
+    return describe_plan(work, estimate_cost(work, machine))
 
 
 def plan_check_and_report(path: Path) -> dict[str, float]:

@@ -39,7 +39,7 @@ class Attempt(Struct, frozen=True, kw_only=True):
     start: int
     """The epoch it went on from: that of its checkpoint."""
     epoch: int = 0
-    """The last one that was told."""
+    """The last one that was reported."""
     top1: float = 0.0
     images_per_second: float = 0.0
     cause: Cause = ""

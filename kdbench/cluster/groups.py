@@ -86,7 +86,7 @@ def size(seconds: float, profile: Profile) -> int:
 
 
 def memory(runs: Iterable[Run], profile: Profile, need: Estimate) -> float | None:
-    """The GiB on each of its nodes that a job asks for which trains any of these runs in each of its slots.
+    """The GiB on each of its nodes that a job asks for which trains any of these runs in each of its workers.
 
     What was measured of their like, with headroom, but not more than the profile says. What the profile says
     where one of them was never measured, or where GPUs are asked for: training on a GPU takes memory of the
@@ -97,7 +97,7 @@ def memory(runs: Iterable[Run], profile: Profile, need: Estimate) -> float | Non
     known = [one for one in needs if one is not None]
     if asked.gpus_per_node or asked.gres or len(known) < len(needs):
         return asked.memory
-    wanted = ceil(SUPERVISOR + HEADROOM * profile.slots * profile.work.processes * max(known))
+    wanted = ceil(SUPERVISOR + HEADROOM * profile.workers * profile.work.processes * max(known))
     return wanted if asked.memory is None else min(wanted, asked.memory)
 
 
@@ -107,14 +107,14 @@ def weight(memory: float | None, profile: Profile) -> float:
 
 
 def make_chunks(runs: Sequence[Run], profile: Profile, need: Estimate) -> list[tuple[Run, ...]]:
-    """Fill jobs in order: at least a run for each slot, and not more than [work] minutes of work."""
-    room, most = 60.0 * profile.work.minutes * profile.slots, profile.work.runs_per_job or len(runs)
+    """Fill jobs in order: at least a run for each worker, and not more than [work] minutes of work."""
+    room, most = 60.0 * profile.work.minutes * profile.workers, profile.work.runs_per_job or len(runs)
     while True:
         chunks: list[list[Run]] = []
         filled = 0.0
         for run in runs:
             seconds = need(run).seconds
-            full = len(chunks[-1]) >= profile.slots and filled + seconds > room if chunks else True
+            full = len(chunks[-1]) >= profile.workers and filled + seconds > room if chunks else True
             if full or len(chunks[-1]) >= most:
                 chunks.append([])
                 filled = 0.0
@@ -128,7 +128,7 @@ def make_chunks(runs: Sequence[Run], profile: Profile, need: Estimate) -> list[t
 def limit(chunks: Iterable[Sequence[Run]], profile: Profile, need: Estimate) -> int:
     """The minutes that jobs ask for: twice the estimate, but not more than the profile's time."""
     lengths = [[need(run).seconds for run in chunk] for chunk in chunks]
-    longest = max(max(sum(chunk) / profile.slots, *chunk) for chunk in lengths)
+    longest = max(max(sum(chunk) / profile.workers, *chunk) for chunk in lengths)
     return min(profile.slurm.time, STARTUP + ceil(2 * longest / 60))
 
 

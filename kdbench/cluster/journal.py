@@ -9,7 +9,7 @@ from kdbench.cluster.attempts import Cause
 from kdbench.errors import UserError
 from kdbench.machine import Machine
 from kdbench.run.progress import ending
-from kdbench.spec.events import Done, Elsewhere, Failed, Told, Update
+from kdbench.spec.events import Done, Elsewhere, ExecutorEvent, Failed, Update
 from kdbench.spec.runs import Run
 from kdbench.store.run_log import log
 
@@ -22,9 +22,9 @@ class Journal:
 
     def __init__(self, machine: Machine, job: str, runs: Mapping[str, Run]) -> None:
         self.machine, self.job, self.runs = machine, job, runs
-        self.told: dict[str, float] = {}
+        self.last_noted: dict[str, float] = {}
 
-    def note(self, event: Told) -> None:
+    def note(self, event: ExecutorEvent) -> None:
         """Something happened to a run."""
         if isinstance(event, Update):
             self._update(event)
@@ -42,8 +42,8 @@ class Journal:
             event.id,
             f"epoch {event.epoch}/{self.runs[event.id].recipe.epochs}, top1 {event.top1:.2f}, {speed}",
         )
-        if time.monotonic() - self.told.get(event.id, -SECONDS) >= SECONDS:
-            self.told[event.id] = time.monotonic()
+        if time.monotonic() - self.last_noted.get(event.id, -SECONDS) >= SECONDS:
+            self.last_noted[event.id] = time.monotonic()
             with suppress(UserError):  # a note that cannot be written costs no training
                 attempts.emit(
                     self.machine.scratch,

@@ -1,4 +1,4 @@
-"""Inside a Slurm job: one worker process per slot, its GPU, and what becomes of each run.
+"""Inside a Slurm job: worker processes, each with its GPU, and what becomes of each run.
 
 Of several nodes the first one supervises; each other one is a crew, and all of them share each run.
 
@@ -29,7 +29,18 @@ from kdbench.cluster.journal import Journal
 from kdbench.machine import Machine
 from kdbench.run.dispatch import dispatch
 from kdbench.run.executor import LocalExecutor
-from kdbench.spec.events import Blocked, Cohort, Died, Done, Elsewhere, Event, Failed, Job, Told, Update
+from kdbench.spec.events import (
+    Blocked,
+    Cohort,
+    Died,
+    Done,
+    Elsewhere,
+    Event,
+    ExecutorEvent,
+    Failed,
+    Task,
+    Update,
+)
 from kdbench.spec.runs import Run
 from kdbench.store.records import index, newest_checkpoint, weights_file, write
 from kdbench.workers.agent import assist
@@ -43,10 +54,10 @@ LOOK = 0.5
 """Seconds between two looks for the first node's door."""
 
 
-class Task(Struct, frozen=True):
+class Assignment(Struct, frozen=True):
     """A run in a job."""
 
-    job: Job
+    task: Task
     times: int
     """How often its jobs' time may be up before it has failed."""
 
@@ -55,10 +66,10 @@ class Work(Struct, frozen=True):
     """All that a job needs to know."""
 
     machine: Machine
-    tasks: tuple[Task, ...]
+    assignments: tuple[Assignment, ...]
     teachers: dict[str, tuple[int | str, ...]]
     """The epochs that each teacher's run must keep, should it have to be trained here."""
-    slots: int
+    workers: int
     minutes: int
     """The job's limit."""
     signal: int
@@ -83,10 +94,10 @@ class Here(Struct, frozen=True):
 
 
 class NodeExecutor(LocalExecutor):
-    """The slots of a job."""
+    """The worker processes of a job."""
 
     def __init__(self, here: Here, door: Door | None = None) -> None:
-        super().__init__(here.work.machine, here.work.slots, door)
+        super().__init__(here.work.machine, here.work.workers, door)
         self.here = here
         self.crashes: Counter[str] = Counter()
         self.journal = Journal(here.work.machine, here.job, all_runs(here.work))
@@ -96,7 +107,7 @@ class NodeExecutor(LocalExecutor):
         with masked():
             return Worker(self.machine, work, (self.here, gpu, self.door))
 
-    def events(self, seconds: float) -> Iterator[Told]:
+    def events(self, seconds: float) -> Iterator[ExecutorEvent]:
         """What the workers tell, written down as it comes."""
         for event in super().events(seconds):
             with undisturbed():
@@ -109,10 +120,10 @@ class NodeExecutor(LocalExecutor):
         Of a cohort nobody knows whose death it was: that counts for none, and the halves are tried.
         """
         alone = len(cohort) == 1
-        for job in cohort:
+        for task in cohort:
             with undisturbed():
-                self.journal.end(job.run.id, "crash" if alone else "stopped", how)
-            self.crashes[job.run.id] += alone
+                self.journal.end(task.run.id, "crash" if alone else "stopped", how)
+            self.crashes[task.run.id] += alone
         if not alone or self.crashes[cohort[0].run.id] > CRASHES:  # it may have left no attempt
             return super().died(cohort, how)
         self.halves.append(cohort)
@@ -149,8 +160,8 @@ def supervise(work: Work, job: str, door_file: Path) -> int:
     door = Door(work.nodes - 1, each, here=each) if work.nodes > 1 else None
     executor = _current = NodeExecutor(here, door)
     signal.signal(signal.SIGTERM, _told)
-    runs = [task.job.run for task in work.tasks]
-    keep = {task.job.run.id: task.job.keep for task in work.tasks}
+    runs = [assignment.task.run for assignment in work.assignments]
+    keep = {assignment.task.run.id: assignment.task.keep for assignment in work.assignments}
     done = failed = 0
     try:
         if door is not None:
@@ -204,15 +215,15 @@ def _told(_number: int, _frame: FrameType | None) -> None:
 
 def _mark(executor: NodeExecutor, cause: Cause) -> None:
     for worker in executor.workers:
-        for name in worker.jobs:
+        for name in worker.tasks:
             executor.journal.end(name, cause)
 
 
 def all_runs(work: Work) -> dict[str, Run]:
     """The runs of a job and their teachers, by id."""
     found = {}
-    for task in work.tasks:
-        run: Run | None = task.job.run
+    for assignment in work.assignments:
+        run: Run | None = assignment.task.run
         while run is not None:
             found[run.id] = run
             run = run.teacher.run if run.teacher else None
@@ -242,12 +253,12 @@ def work(pipe: Connection, machine: Machine, here: Here, gpu: str | None, door: 
     """What a worker does: a cohort at a time, on its own GPU, until the pipe closes."""
     prepare_worker(machine, gpu)
     from kdbench.training.context import open_context
-    from kdbench.training.job import do
+    from kdbench.training.task import do
 
     context = open_context(machine, door)
     starts = partial(begin, here, gpu)
 
-    def train(teacher: Job) -> Event:
+    def train(teacher: Task) -> Event:
         ends: list[Event] = []  # nobody waits for it: only its epochs are told
 
         def emit(event: Event) -> None:
@@ -261,10 +272,10 @@ def work(pipe: Connection, machine: Machine, here: Here, gpu: str | None, door: 
             cohort: Cohort = pipe.recv()
         except EOFError:
             return
-        reasons = {job.run.id: blocked(job, here.work, train) for job in cohort}
+        reasons = {task.run.id: blocked(task, here.work, train) for task in cohort}
         for reason in filter(None, reasons.values()):
             pipe.send(reason)
-        do([job for job in cohort if reasons[job.run.id] is None], context, pipe.send, starts)
+        do([task for task in cohort if reasons[task.run.id] is None], context, pipe.send, starts)
 
 
 def begin(here: Here, gpu: str | None, run: Run) -> None:
@@ -274,7 +285,7 @@ def begin(here: Here, gpu: str | None, run: Run) -> None:
         UserError: it has died too often.
     """
     scratch = here.work.machine.scratch
-    times = {task.job.run.id: task.times for task in here.work.tasks}
+    times = {assignment.task.run.id: assignment.times for assignment in here.work.assignments}
     epoch = newest_checkpoint(scratch / "checkpoints" / run.id)
     attempt = Attempt(
         job=here.job, node=here.node, gpu=gpu or "", started=time.time(), start=epoch, epoch=epoch
@@ -282,26 +293,26 @@ def begin(here: Here, gpu: str | None, run: Run) -> None:
     attempts.begin(scratch, run.id, attempt, times.get(run.id, max(times.values())))
 
 
-def blocked(job: Job, work: Work, train: Callable[[Job], Event]) -> Blocked | Elsewhere | None:
+def blocked(task: Task, work: Work, train: Callable[[Task], Event]) -> Blocked | Elsewhere | None:
     """Make sure of the teacher: a dependency may have been met without it.
 
     A teacher whose weights are missing or damaged is trained here; a student waits where another process
     trains its teacher; one that failed blocks its student.
     """
-    machine, teacher = work.machine, job.run.teacher
+    machine, teacher = work.machine, task.run.teacher
     there = index(machine.results)
-    if teacher is None or not teacher.trained or job.run.id in there.results:
+    if teacher is None or not teacher.trained or task.run.id in there.results:
         return None
     if weights_file(machine.scratch, teacher.run.id, teacher.epoch) is not None:
         return None
     if teacher.run.id in there.failures:
-        return Blocked(job.run.id, teacher.run.id)
+        return Blocked(task.run.id, teacher.run.id)
     remove_damaged(machine, teacher.run.id, teacher.epoch)
-    theirs = Job(teacher.run, work.teachers.get(teacher.run.id, (teacher.epoch,)))
+    theirs = Task(teacher.run, work.teachers.get(teacher.run.id, (teacher.epoch,)))
     end = blocked(theirs, work, train) or train(theirs)
     if isinstance(end, Elsewhere | Died):  # its attempts are counted: it is not tried for ever
-        return Elsewhere(job.run.id)
-    return Blocked(job.run.id, teacher.run.id) if isinstance(end, Failed | Blocked) else None
+        return Elsewhere(task.run.id)
+    return Blocked(task.run.id, teacher.run.id) if isinstance(end, Failed | Blocked) else None
 
 
 def remove_damaged(machine: Machine, run: str, epoch: int | str) -> None:

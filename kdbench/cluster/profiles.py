@@ -9,9 +9,9 @@ from msgspec import Meta, Struct, field
 
 from kdbench.catalog import unknown
 from kdbench.errors import UserError
-from kdbench.machine import Machine
+from kdbench.machine import RENAMED_KEYS, Machine
 from kdbench.quantities import Count, Positive, Rate
-from kdbench.toml import Place, parse, struct_at
+from kdbench.toml import Place, parse, struct_at, with_new_keys
 
 FOLDER = "slurm"
 Line = Annotated[str, Meta(max_length=1000, pattern=r"^[^\x00-\x1f\x7f]*$")]
@@ -34,13 +34,13 @@ class Ask(Struct, frozen=True, kw_only=True):
     time: Positive = 1440
     """Minutes that a job may have at most; longer runs go on in a requeued job."""
     signal: Positive = 120
-    """Seconds before its time is up that a job is told; in short jobs less."""
+    """Seconds before its time is up that a job is signalled; in short jobs less."""
 
 
 class Work(Struct, frozen=True, kw_only=True):
     """`[work]`: how runs are spread over jobs."""
 
-    slots: Positive | None = None
+    workers: Positive | None = None
     """Runs side by side in a job (absent: one for each GPU, or `processes` of them; one without GPUs)."""
     processes: Positive = 1
     """Processes that share each run, on each of its nodes; each has a GPU where there are enough."""
@@ -49,7 +49,7 @@ class Work(Struct, frozen=True, kw_only=True):
     parallel: Positive = 256
     """Jobs of an array that may run at the same time."""
     minutes: Positive = 60
-    """Short runs share a job up to so much estimated work in each slot."""
+    """Short runs share a job up to so much estimated work in each worker."""
     images_per_second: Rate = 500
     """Assumed of runs whose like has no result yet."""
     runs_per_job: Positive | None = None
@@ -83,11 +83,11 @@ class Profile(Struct, frozen=True, kw_only=True):
     """Those that submitit does not know: only sbatch itself checks them."""
 
     @property
-    def slots(self) -> int:
+    def workers(self) -> int:
         """Runs side by side in a job."""
         if self.work.nodes > 1:
             return 1
-        return self.work.slots or max(1, self.slurm.gpus_per_node // self.work.processes)
+        return self.work.workers or max(1, self.slurm.gpus_per_node // self.work.processes)
 
 
 class _Mappings(Struct, frozen=True):
@@ -157,16 +157,17 @@ def read_profile(file: Path, options: Collection[str]) -> Profile:
     for key in content.keys() - set(known):
         place.say(unknown("section", key, known))
     parts = {
-        key: struct_at(kind, _table(content, key, place), place.at(f"[{key}]"))
+        key: struct_at(kind, with_new_keys(_table(content, key, place), RENAMED_KEYS), place.at(f"[{key}]"))
         for key, kind in _PARTS.items()
     }
     rest = struct_at(
         _Mappings, {key: content[key] for key in _Mappings.__struct_fields__ if key in content}, place
     )
     work = parts["work"]
-    if isinstance(work, Work) and work.nodes > 1 and (work.slots or 1) > 1:
+    if isinstance(work, Work) and work.nodes > 1 and (work.workers or 1) > 1:
         place.at("[work]").say(
-            f"slots = {work.slots}; the {work.nodes} nodes of a job train one run at a time: leave slots out"
+            f"workers = {work.workers}; the {work.nodes} nodes of a job train one run at a time: leave "
+            f"workers out"
         )
     if rest is not None:
         _check_options(rest.sbatch, options, place.at("[sbatch]"))

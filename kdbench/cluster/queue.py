@@ -1,4 +1,4 @@
-"""How far runs are, from what lies on disk and from the scheduler: what `status` and `--wait` tell."""
+"""How far runs are, from what lies on disk and from the scheduler: what `status` and `--wait` print."""
 
 import time
 from collections.abc import Iterable, Mapping
@@ -36,12 +36,12 @@ class Place(Struct, frozen=True):
 
 
 class SchedulerSnapshot(Struct, frozen=True):
-    """What the scheduler was asked, and said."""
+    """What the scheduler answered."""
 
     submissions: list[Submission]
     view: View
     trouble: str = ""
-    """Why it said nothing."""
+    """Why it did not answer."""
 
 
 def states_of(work: Workload, machine: Machine) -> tuple[list[State], str]:
@@ -64,7 +64,7 @@ def ask_scheduler(scratch: Path, runs: Iterable[str]) -> SchedulerSnapshot:
 
 
 def merge(states: Iterable[State], known: SchedulerSnapshot, machine: Machine) -> list[State]:
-    """Add what the scheduler knows to what the disk tells."""
+    """Add what the scheduler knows to what lies on the disk."""
     states = list(states)
     waiting = [state.id for state in states if state.state != "done"]
     places = under_way(machine, waiting, known.view)
@@ -83,7 +83,7 @@ def merge(states: Iterable[State], known: SchedulerSnapshot, machine: Machine) -
 
 
 SLURMS_OWN = ("srun:", "slurmstepd:")
-"""How lines begin in which Slurm tells the consequence: the cause stands before them."""
+"""How lines begin in which Slurm reports the consequence: the cause stands before them."""
 
 
 def dead_jobs(scratch: Path, runs: Iterable[str], known: SchedulerSnapshot) -> dict[str, list[Place]]:

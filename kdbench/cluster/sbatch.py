@@ -1,7 +1,7 @@
 """Runs on a Slurm cluster, through submitit. The only file that imports it.
 
 A job holds some runs and is its own supervisor: submitit's process trains nothing, so that it answers a
-signal at once, and gives the runs to worker processes, one for each slot (cluster/node.py). A job that is
+signal at once, and gives the runs to its worker processes (cluster/node.py). A job that is
 told to end asks to be requeued; its next life goes on from kdbench's own checkpoints, not from submitit's
 pickle.
 """
@@ -119,7 +119,7 @@ def parameters(
         "name": submission.name,
         "timeout_min": group.minutes,
         "nodes": profile.work.nodes,
-        "cpus_per_task": asked.cpus or profile.slots * profile.work.processes * threads,
+        "cpus_per_task": asked.cpus or profile.workers * profile.work.processes * threads,
         "mem_gb": group.memory,
         "gpus_per_node": asked.gpus_per_node or None,
         "slurm_partition": asked.partition or None,

@@ -125,6 +125,6 @@ def run_command(command: str, *arguments: str, seconds: int = COMMAND_TIMEOUT_S)
     except subprocess.TimeoutExpired as error:
         raise UserError(f"{command} has not answered for {seconds} s; is the Slurm controller up?") from error
     except subprocess.CalledProcessError as error:
-        said = " ".join(error.stderr.split()) or f"exit code {error.returncode}"
-        raise UserError(f"{command}: {said}") from error
+        output = " ".join(error.stderr.split()) or f"exit code {error.returncode}"
+        raise UserError(f"{command}: {output}") from error
     return done.stdout

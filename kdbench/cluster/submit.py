@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from kdbench.cluster import attempts, submissions
 from kdbench.cluster.groups import Group, align_to_teacher_array, make_groups, times
-from kdbench.cluster.node import Task, Work
+from kdbench.cluster.node import Assignment, Work
 from kdbench.cluster.profiles import Profile, check_shared, load_profile
 from kdbench.cluster.queue import Place, ask_scheduler, clear_broken_off, dead_jobs, how_it_died, under_way
 from kdbench.cluster.sbatch import sbatch_options
@@ -20,8 +20,8 @@ from kdbench.errors import UserError
 from kdbench.machine import Machine, load_machine
 from kdbench.plan.expand import weights_needed
 from kdbench.plan.selection import Selection, Workload, find_work
-from kdbench.run.preflight import check_parts, fetch_missing
-from kdbench.spec.events import Job
+from kdbench.run.preflight import check_ghost_batches, fetch_missing
+from kdbench.spec.events import Task
 from kdbench.spec.runs import Run
 from kdbench.store.records import check_writable, newest_checkpoint
 
@@ -57,13 +57,13 @@ def submit_missing(chosen: Selection, profile_name: str, *, offline: bool) -> Su
     check_writable(machine.scratch)
     with submissions.one_at_a_time(machine.scratch):
         work = find_work(chosen, machine)
-        check_parts(work.runs, profile.work.nodes * profile.work.processes)
+        check_ghost_batches(work.runs, profile.work.nodes * profile.work.processes)
         fetch_missing(work.runs, machine)
         return _submit(work, chosen, machine, profile)
 
 
 def shared_machine(*, offline: bool = False) -> Machine:
-    """This machine as jobs are told of it: with whole paths, and the data folder that is used here."""
+    """This machine as jobs get it: with whole paths, and the data folder that is used here."""
     machine = load_machine()
     data = replace(
         machine.data,
@@ -125,16 +125,17 @@ class Submitter(Struct, frozen=True):
         return submission
 
     def work_of(self, runs: Sequence[Run], minutes: int) -> Work:
-        """What one job is told."""
+        """What one job gets."""
         keep, needed = self.work.keep, weights_needed(runs)
         local = replace(self.machine.local, processes=self.profile.work.processes)
         return Work(
             machine=replace(self.machine, local=local),
-            tasks=tuple(
-                Task(Job(run, tuple(keep.get(run.id, ()))), times(run, minutes, self.need)) for run in runs
+            assignments=tuple(
+                Assignment(Task(run, tuple(keep.get(run.id, ()))), times(run, minutes, self.need))
+                for run in runs
             ),
             teachers={name: tuple(keep.get(name, set()) | epochs) for name, epochs in needed.items()},
-            slots=self.profile.slots,
+            workers=self.profile.workers,
             nodes=self.profile.work.nodes,
             minutes=minutes,
             signal=min(self.profile.slurm.signal, 15 * minutes),

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from kdbench.cluster.queue import SchedulerSnapshot, ask_scheduler, merge
 from kdbench.cluster.submit import Submitted
 from kdbench.run.status import State, find_states
-from kdbench.spec.events import Blocked, Done, Failed, News, Update
+from kdbench.spec.events import Blocked, Done, Failed, RunEvent, Update
 from kdbench.spec.results import Failure
 from kdbench.spec.runs import Run
 from kdbench.store.records import Index, index, load_failure, load_result
@@ -19,10 +19,10 @@ LOOK = 1.0
 """Seconds between two looks at the disk."""
 
 
-def events(submitted: Submitted) -> Iterator[News]:
+def events(submitted: Submitted) -> Iterator[RunEvent]:
     """What happens to the runs of a submission; ends when nothing more can."""
     left = {run.id: run for run in submitted.work.runs if run.id not in submitted.given_up}
-    told: dict[str, int] = {}
+    reported: dict[str, int] = {}
     asked = -ASK
     known = SchedulerSnapshot([], {})
     while left:
@@ -33,10 +33,10 @@ def events(submitted: Submitted) -> Iterator[News]:
         there = index(submitted.machine.results)
         for state in _look(submitted, there, known, left):
             event = _event(state, left[state.id], there, gone=fresh and not known.trouble)
-            if isinstance(event, Update) and told.get(state.id) == event.epoch:
+            if isinstance(event, Update) and reported.get(state.id) == event.epoch:
                 continue
             if isinstance(event, Update):
-                told[state.id] = event.epoch
+                reported[state.id] = event.epoch
             elif event is not None:
                 del left[state.id]
             if event is not None:
@@ -51,7 +51,7 @@ def _look(submitted: Submitted, there: Index, known: SchedulerSnapshot, left: di
     return merge(states, known, submitted.machine)
 
 
-def _event(state: State, run: Run, there: Index, *, gone: bool) -> News | None:
+def _event(state: State, run: Run, there: Index, *, gone: bool) -> RunEvent | None:
     """What a state is news of; `gone`: a run that is nowhere will not come back."""
     if state.state == "done":
         path = there.results[run.id]

@@ -94,7 +94,7 @@ def data_neighbours(name: str, *, as_json: bool) -> None:
 @click.argument("name")
 @offline
 def data_weights(name: str, *, offline: bool) -> None:
-    """Fetch published weights, and tell how a row names them.
+    """Fetch published weights, and print how a row names them.
 
     For example timm/resnet50.a1_in1k.
     """

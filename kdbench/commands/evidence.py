@@ -119,7 +119,7 @@ def attribute(
     from kdbench.plan.selection import parse_seeds
 
     only = parse_seeds(seeds) if seeds is not None else None
-    found, missing = attribution(row, only, train=train, slots=jobs, offline=offline)
+    found, missing = attribution(row, only, train=train, workers=jobs, offline=offline)
     if as_json:
         say(found)
     else:

@@ -56,7 +56,7 @@ def completion(shell: str) -> None:
 def bench(target: tuple[str, ...], *, variant: Variant, precision: Precision, as_json: bool) -> None:
     """Measure how fast this machine trains rows.
 
-    Data path, step and evaluation, against the floor; `plan` then knows their hours.
+    Data path, step and evaluation, against the roofline; `plan` then knows their hours.
     """
     from kdbench.machine import load_machine
     from kdbench.run import bench as benching

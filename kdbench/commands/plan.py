@@ -21,7 +21,7 @@ def plan(chosen: Selection, *, budget: str | None, as_json: bool) -> None:
 
     With --budget or --seeds auto: which seeds decide the most.
     """
-    from kdbench.cost.estimate import describe_plan, make_bill
+    from kdbench.cost.estimate import describe_plan, estimate_cost
     from kdbench.machine import load_machine
     from kdbench.plan.selection import find_work
 
@@ -30,16 +30,21 @@ def plan(chosen: Selection, *, budget: str | None, as_json: bool) -> None:
         return
     machine = load_machine()
     work = find_work(chosen, machine)
-    bill = make_bill(work, machine)
+    estimate = estimate_cost(work, machine)
     if as_json:
         say(
             [
-                {"id": run.id, "retrained": run.id in work.retrained, "run": run, "alone": bill.items[run.id]}
+                {
+                    "id": run.id,
+                    "retrained": run.id in work.retrained,
+                    "run": run,
+                    "alone": estimate.items[run.id],
+                }
                 for run in work.runs
             ]
         )
     else:
-        click.echo("\n".join(describe_plan(work, bill)))
+        click.echo("\n".join(describe_plan(work, estimate)))
 
 
 def propose(chosen: Selection, budget: str | None, *, as_json: bool) -> None:

@@ -46,17 +46,17 @@ def run(  # noqa: PLR0913 - one per option
 ) -> int:
     """Train what is missing, check it, print the report."""
     if dry_run:
-        from kdbench.cost.estimate import describe_plan, make_bill
+        from kdbench.cost.estimate import describe_plan, estimate_cost
         from kdbench.run import local
 
         work, machine = local.prepare(chosen, rerun=rerun, offline=offline)
-        click.echo("\n".join(describe_plan(work, make_bill(work, machine))))
+        click.echo("\n".join(describe_plan(work, estimate_cost(work, machine))))
         return 0
     trained = train(
         chosen,
         on=on,
         wait=wait,
-        slots=jobs,
+        workers=jobs,
         rerun=rerun,
         cohorts=cohorts,
         deterministic=deterministic,
@@ -95,7 +95,7 @@ def train(
     *,
     on: str,
     wait: bool = True,
-    slots: int | None = None,
+    workers: int | None = None,
     rerun: bool = False,
     cohorts: bool = True,
     deterministic: bool = False,
@@ -111,7 +111,7 @@ def train(
         from kdbench.run import local, preflight
 
         machine = preflight.this_machine(offline=offline, deterministic=deterministic, processes=processes)
-        return local.train(chosen, machine, local.RunOptions(slots=slots, rerun=rerun, cohorts=cohorts))
+        return local.train(chosen, machine, local.RunOptions(workers=workers, rerun=rerun, cohorts=cohorts))
     from kdbench.run.local import Trained
     from kdbench.run.torchrun import launched
 
@@ -119,10 +119,10 @@ def train(
         raise UserError(f"--on {on} submits jobs of its own; torchrun is for --on local")
     if chosen.auto:
         raise UserError("--seeds auto looks after each seed, which is for --on local; give seeds, as 0-4")
-    if rerun or slots is not None or processes is not None or not cohorts or deterministic:
+    if rerun or workers is not None or processes is not None or not cohorts or deterministic:
         raise UserError(
             "--rerun, --jobs, --processes, --no-cohorts and --deterministic are for --on local; a profile "
-            "has [work] slots and processes, and [local] deterministic in benchmark.toml counts everywhere"
+            "has [work] workers and processes, and [local] deterministic in benchmark.toml counts everywhere"
         )
     from kdbench.cluster import commands
 

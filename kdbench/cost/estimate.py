@@ -17,7 +17,7 @@ from kdbench.plan.selection import Workload, describe_work
 from kdbench.spec.runs import Run
 
 
-class Item(Struct, frozen=True):
+class CostItem(Struct, frozen=True):
     """What a run costs when it is trained alone."""
 
     cost: Cost | None
@@ -26,11 +26,11 @@ class Item(Struct, frozen=True):
     """None: its kind was never measured on this device."""
 
 
-class Bill(Struct, frozen=True, kw_only=True):
+class CostEstimate(Struct, frozen=True, kw_only=True):
     """What a plan costs."""
 
     device: Device
-    items: Mapping[str, Item]
+    items: Mapping[str, CostItem]
     """By run."""
     shared: Collection[str]
     """Runs whose teacher another run of their cohort asks, too: they need not ask it again."""
@@ -42,7 +42,7 @@ class Bill(Struct, frozen=True, kw_only=True):
     """Bytes of teachers' logits that are kept, as far as benchmark.toml gives room."""
 
 
-def make_bill(work: Workload, machine: Machine) -> Bill:
+def estimate_cost(work: Workload, machine: Machine) -> CostEstimate:
     """What the runs of a plan cost on this machine.
 
     Raises:
@@ -57,7 +57,7 @@ def make_bill(work: Workload, machine: Machine) -> Bill:
         for run in work.runs
         if (each := items[run.id].cost)
     ]
-    return Bill(
+    return CostEstimate(
         device=device,
         items=items,
         shared=shared,
@@ -67,14 +67,14 @@ def make_bill(work: Workload, machine: Machine) -> Bill:
     )
 
 
-def _items(runs: Iterable[Run], seconds: Callable[[Run], Seconds | None]) -> dict[str, Item]:
+def _items(runs: Iterable[Run], seconds: Callable[[Run], Seconds | None]) -> dict[str, CostItem]:
     """Runs that differ in seed or loss alone cost the same."""
-    known: dict[object, Item] = {}
+    known: dict[object, CostItem] = {}
     items = {}
     for run in runs:
         like = (kind(run), run.recipe)
         if like not in known:
-            known[like] = Item(cost(run), seconds(run))
+            known[like] = CostItem(cost(run), seconds(run))
         items[run.id] = known[like]
     return items
 
@@ -93,54 +93,54 @@ def savings(runs: Sequence[Run]) -> tuple[frozenset[str], frozenset[str]]:
     return shared, frozenset(kept)
 
 
-def describe_bill(bill: Bill, runs: Sequence[Run], suites: Sequence[str]) -> Iterator[str]:
-    """The bill for a terminal.
+def describe_cost(estimate: CostEstimate, runs: Sequence[Run], suites: Sequence[str]) -> Iterator[str]:
+    """The estimate for a terminal.
 
     Args:
-        bill: of these runs.
+        estimate: of these runs.
         runs: in the order of the plan.
         suites: those asked for, for the command that measures what was not.
     """
-    costs = [item.cost for run in runs if (item := bill.items[run.id]).cost]
+    costs = [item.cost for run in runs if (item := estimate.items[run.id]).cost]
     if len(costs) < len(runs):
         yield f"not counted: {plural(len(runs) - len(costs), 'run')} of networks that kdbench does not know"
     flops = fsum(each.work.flops for each in costs)
     traffic = fsum(each.work.bytes for each in costs)
     read = figures(traffic / 1e12)
     yield f"arithmetic   {figures(flops / 1e15)} PFLOP, at least {read} TB read and written"
-    yield f"time         {'; '.join(_time(bill, runs, suites))}"
-    for what, ids in (("cohorts", bill.shared), ("kept logits", bill.kept)):
+    yield f"time         {'; '.join(_time(estimate, runs, suites))}"
+    for what, ids in (("cohorts", estimate.shared), ("kept logits", estimate.kept)):
         if ids:
-            yield f"{what:<12} {_saved(bill, runs, ids, flops)}"
+            yield f"{what:<12} {_saved(estimate, runs, ids, flops)}"
     most = max((each.memory for each in costs), default=0)
     yield f"memory       {most / 2**30:,.2f} GiB for the largest run alone: weights, gradients, activations"
-    logits = f", up to {bill.logits / 2**30:,.2f} GiB of teachers' logits" if bill.logits else ""
-    yield f"disk         {bill.disk / 2**30:,.2f} GiB of weights{logits}"
+    logits = f", up to {estimate.logits / 2**30:,.2f} GiB of teachers' logits" if estimate.logits else ""
+    yield f"disk         {estimate.disk / 2**30:,.2f} GiB of weights{logits}"
 
 
-def run_cost(bill: Bill, run: Run) -> tuple[str, str]:
+def run_cost(estimate: CostEstimate, run: Run) -> tuple[str, str]:
     """A run's PFLOP and time, `-` where it was not counted or measured."""
-    item = bill.items[run.id]
+    item = estimate.items[run.id]
     return (
         figures(item.cost.work.flops / 1e15) if item.cost else "-",
         hours(item.seconds.whole) if item.seconds else "-",
     )
 
 
-def _time(bill: Bill, runs: Sequence[Run], suites: Sequence[str]) -> Iterator[str]:
+def _time(estimate: CostEstimate, runs: Sequence[Run], suites: Sequence[str]) -> Iterator[str]:
     """The hours as far as they were measured; nothing is guessed."""
-    items = [bill.items[run.id].seconds for run in runs]
+    items = [estimate.items[run.id].seconds for run in runs]
     found = [each.whole for each in items if each]
     if found:
         part = "" if len(found) == len(runs) else f"{len(found)} of "
-        yield f"{hours(fsum(found))} on {bill.device} for {part}{plural(len(runs), 'run')}, each alone"
+        yield f"{hours(fsum(found))} on {estimate.device} for {part}{plural(len(runs), 'run')}, each alone"
     if len(found) < len(runs):
         left = plural(len(runs) - len(found), "run")
-        yield f"unmeasured on {bill.device}: {left}; `kdbench bench {' '.join(suites)}` measures"
+        yield f"unmeasured on {estimate.device}: {left}; `kdbench bench {' '.join(suites)}` measures"
 
 
-def _saved(bill: Bill, runs: Sequence[Run], ids: Collection[str], flops: float) -> str:
-    of = [bill.items[run.id] for run in runs if run.id in ids]
+def _saved(estimate: CostEstimate, runs: Sequence[Run], ids: Collection[str], flops: float) -> str:
+    of = [estimate.items[run.id] for run in runs if run.id in ids]
     share = fsum(item.cost.teaching.flops for item in of if item.cost) / flops if flops else 0
     who = plural(len(of), "run")
     text = f"save {who} their teacher's forward passes: {100 * share:.1f} % of the arithmetic"
@@ -176,18 +176,28 @@ def figures(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def describe_plan(work: Workload, bill: Bill) -> Iterator[str]:
+def describe_plan(work: Workload, estimate: CostEstimate) -> Iterator[str]:
     """What is stored, what would be trained, and what that costs."""
     yield describe_work(work)
     if not work.runs:
         return
     rows = [
-        (run.id, run.slug, run.seed, run.recipe.epochs, _taught(run), *run_cost(bill, run), _why(work, run))
+        (
+            run.id,
+            run.slug,
+            run.seed,
+            run.recipe.epochs,
+            _taught(run),
+            *run_cost(estimate, run),
+            _why(work, run),
+        )
         for run in work.runs
     ]
     yield columns(rows, ["run", "what", "seed", "epochs", "teacher", "PFLOP", "time", ""])
     yield ""
-    yield from describe_bill(bill, work.runs, [suite.path.removesuffix(".toml") for suite, _ in work.suites])
+    yield from describe_cost(
+        estimate, work.runs, [suite.path.removesuffix(".toml") for suite, _ in work.suites]
+    )
 
 
 def _taught(run: Run) -> str:

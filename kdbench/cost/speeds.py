@@ -206,8 +206,8 @@ def estimator(there: Index, images_per_second: float) -> Estimate:
 
     Args:
         there: the results that may have its like: the same student, loss and teacher, whatever the seed.
-            The longest of them tells the speed; the largest of those that were trained on a CPU with the same
-            batch size tells the memory. (A result from a GPU has measured the GPU's memory, not the node's.)
+            The longest of them gives the speed; the largest of those that were trained on a CPU with the same
+            batch size gives the memory. (A result from a GPU has measured the GPU's memory, not the node's.)
         images_per_second: what is assumed where there is none.
     """
     like: dict[tuple[str, str], list[Path]] = {}

@@ -33,7 +33,7 @@ class Official(Struct, frozen=True, kw_only=True):
 
     @property
     def named(self) -> str:
-        """What a person is told to get."""
+        """What a person has to get."""
         return self.url or f"{self.archive} (md5 {self.md5})"
 
 

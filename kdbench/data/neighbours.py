@@ -135,7 +135,7 @@ def named(dataset: str) -> dict[str, list[str]]:
 
 
 def described(dataset: str) -> dict[str, Any]:
-    """What `kdbench data neighbours` tells: `sha256` of the matrix, `neighbours` by name.
+    """What `kdbench data neighbours` prints: `sha256` of the matrix, `neighbours` by name.
 
     Raises:
         UserError: the data set has none.

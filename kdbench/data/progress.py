@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 Report = Callable[[int, int], None]
-"""Told (bytes so far, bytes in all; 0 where unknown)."""
+"""Called with (bytes so far, bytes in all; 0 where unknown)."""
 
 
 def silent(_done: int, _total: int) -> None:

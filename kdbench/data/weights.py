@@ -1,7 +1,7 @@
 """Files of published weights: timm's, as Hugging Face keeps them, each held by its sha256. Imports no torch.
 
 A row names them with their digest, `timm/resnet50.a1_in1k@SHA256`: it is part of the run's identity, and a
-file with another one is refused. `kdbench data weights timm/resnet50.a1_in1k` fetches a file and tells it.
+file with another one is refused. `kdbench data weights timm/resnet50.a1_in1k` fetches a file and prints it.
 """
 
 import os

@@ -46,7 +46,7 @@ class Switch(Struct, frozen=True):
 
 
 class Variants(Struct, frozen=True):
-    """All ways in which a row is trained to tell its deltas apart."""
+    """All ways in which a row is trained to separate its deltas."""
 
     printed: Cell
     released: Cell
@@ -104,7 +104,7 @@ class Attribution(Struct, frozen=True, kw_only=True):
 
 
 def variants(suite: Suite, row: str, seeds: Sequence[int]) -> Variants:
-    """The runs that tell the deltas of a row apart.
+    """The runs that separate the deltas of a row.
 
     Raises:
         UserError: there is no such row.
@@ -229,7 +229,7 @@ def _shown(effect: Effect) -> str:
 
 
 def attribution(
-    address: str, seeds: Sequence[int] | None, *, train: bool, slots: int | None, offline: bool
+    address: str, seeds: Sequence[int] | None, *, train: bool, workers: int | None, offline: bool
 ) -> tuple[Attribution, int]:
     """What the deltas of a row explain, and how many runs are missing for the whole answer.
 
@@ -237,7 +237,7 @@ def attribution(
         address: SUITE/ROW.
         seeds: None: the row's.
         train: what is missing, first.
-        slots: runs at a time; None: as many as this machine has room for.
+        workers: runs at a time; None: as many as this machine has room for.
         offline: never touch the network.
 
     Raises:
@@ -250,7 +250,7 @@ def attribution(
     machine = preflight.this_machine(offline=offline)
     work = compare([(suite, tuple(found.cells))], found.cells, machine)
     if train:
-        local.train_missing(work, machine, local.RunOptions(slots))
+        local.train_missing(work, machine, local.RunOptions(workers))
         work = compare([(suite, tuple(found.cells))], found.cells, machine)
     ids = [of for each in found.cells for of in each.ids]
     return attribute(found, load_results(index(machine.results), ids)), len(work.runs)

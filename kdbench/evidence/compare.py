@@ -258,8 +258,8 @@ def regressed(compared: Compared) -> bool:
 def headline(compared: Compared) -> str:
     """How many rows became what, in a line."""
     words = [row.change for row in compared.rows]
-    told = ", ".join(f"{words.count(change)} {change}" for change in Change if change in words)
-    return f"{compared.b} against {compared.a}, {len(words)} rows: {told or 'nothing to compare'}."
+    summary = ", ".join(f"{words.count(change)} {change}" for change in Change if change in words)
+    return f"{compared.b} against {compared.a}, {len(words)} rows: {summary or 'nothing to compare'}."
 
 
 HEADS = ("row", "change", "A", "B", "B - A", "90 % interval", "tolerance", "n")

@@ -19,7 +19,7 @@ from kdbench.spec.runs import ReportEpoch
 from kdbench.verdict.stats import mean
 
 LEVEL = 0.05
-"""How often a row that never changed is said to have changed, at most."""
+"""How often a row that never changed is marked as changed, at most."""
 BARS = "▁▂▃▄▅▆▇█"
 
 

@@ -35,8 +35,8 @@ def results_of(source: str, results: Path) -> Iterator[Index]:
         try:
             yield index(inside / where)
         except UserError as error:
-            told = [problem.replace(f"{inside}/", f"{source}:") for problem in error.problems]
-            raise UserError(*told) from error
+            problems = [problem.replace(f"{inside}/", f"{source}:") for problem in error.problems]
+            raise UserError(*problems) from error
 
 
 def _extract(commit: str, results: Path, into: Path) -> Path:

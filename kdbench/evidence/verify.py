@@ -72,8 +72,8 @@ def verify(path: Path) -> Verified:
         try:
             return _verify(path, folder)
         except UserError as error:
-            told = [problem.replace(f"{folder}/", f"{path}:") for problem in error.problems]
-            raise UserError(*told) from error
+            problems = [problem.replace(f"{folder}/", f"{path}:") for problem in error.problems]
+            raise UserError(*problems) from error
 
 
 def _verify(path: Path, folder: Path) -> Verified:

@@ -20,7 +20,7 @@ from kdbench.importing.measuring import measure
 from kdbench.importing.names import translate
 from kdbench.machine import Machine
 from kdbench.store.label_spaces import check_label_space
-from kdbench.store.provenance import PASSPORT_SCHEMA, Normalisation, Provenance, Source
+from kdbench.store.provenance import PROVENANCE_SCHEMA, Normalisation, Provenance, Source
 from kdbench.store.records import digest, write
 from kdbench.training.context import open_context
 from kdbench.version import __version__
@@ -47,7 +47,7 @@ class Request(Struct, frozen=True, kw_only=True):
 
 
 def import_teacher(asked: Request, machine: Machine) -> tuple[Path, Provenance]:
-    """Make a teacher of a file of weights: `NAME.safetensors` and, beside it, its passport `NAME.json`.
+    """Make a teacher of a file of weights: `NAME.safetensors`, beside it its provenance record `NAME.json`.
 
     Raises:
         UserError: the file is broken or for another network, or the teacher knows other labels.
@@ -63,7 +63,7 @@ def import_teacher(asked: Request, machine: Machine) -> tuple[Path, Provenance]:
     file = machine.scratch / "imported" / f"{name}.safetensors"
     write(file, save(state))
     provenance = Provenance(
-        schema=PASSPORT_SCHEMA,
+        schema=PROVENANCE_SCHEMA,
         name=name,
         model=asked.model,
         classes=measured.outputs,

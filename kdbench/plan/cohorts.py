@@ -1,6 +1,6 @@
 """Runs -> cohorts: which runs one process trains beside each other. Pure; no number depends on it.
 
-Members see the same batches and hear the same teacher, so a view is made and the teacher asked once for all
+Its runs see the same batches and the same teacher, so a view is made and the teacher computed once for all
 of them. Each member's result is the one that it has alone.
 """
 
@@ -9,18 +9,18 @@ from collections.abc import Hashable, Iterable
 from kdbench.spec.runs import Run
 
 
-def make_cohorts(runs: Iterable[Run], slots: int = 1) -> list[tuple[Run, ...]]:
+def make_cohorts(runs: Iterable[Run], workers: int = 1) -> list[tuple[Run, ...]]:
     """Put runs together that may be trained together, in the order of their first members.
 
     Args:
         runs: those whose teachers are there.
-        slots: cohorts are halved, the largest first, until there is one for each of so many slots.
+        workers: cohorts are halved, the largest first, until there is one for each of so many workers.
     """
     found: dict[Hashable, list[Run]] = {}
     for run in runs:
         found.setdefault(batch_stream_key(run), []).append(run)
     cohorts = [tuple(some) for some in found.values()]
-    while cohorts and len(cohorts) < slots:
+    while cohorts and len(cohorts) < workers:
         largest = max(cohorts, key=len)
         if len(largest) == 1:
             break
@@ -30,7 +30,7 @@ def make_cohorts(runs: Iterable[Run], slots: int = 1) -> list[tuple[Run, ...]]:
 
 
 def batch_stream_key(run: Run) -> Hashable:
-    """All that decides what a student sees and hears, batch by batch; members of a cohort agree in it."""
+    """What decides, batch by batch, images and teacher outputs; equal for all runs of a cohort."""
     recipe, teacher = run.recipe, run.teacher
     length = (run.seed, recipe.batch_size, recipe.epochs)
     taught = run.imported or (teacher and (teacher.run.id, teacher.epoch))

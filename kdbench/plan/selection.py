@@ -14,7 +14,7 @@ from kdbench.plan.expand import expand, make_plan, weights_needed
 from kdbench.spec.runs import Precision, ReportEpoch, Run
 from kdbench.spec.suites import Cell, Suite, Variant
 from kdbench.store.records import Index, index, weights_there
-from kdbench.suite.load import load_suite
+from kdbench.suite.load import RENAMED_KEYS, load_suite
 
 Suites = list[tuple[Suite, tuple[Cell, ...]]]
 
@@ -212,7 +212,7 @@ def parse_settings(texts: tuple[str, ...]) -> dict[str, Any]:
         if not equals or not key.strip():
             raise UserError(f"--set {text!r:.80}: write key=value, for example --set epochs=5")
         try:
-            settings[key.strip()] = tomllib.loads(f"value = {value}")["value"]
+            settings[RENAMED_KEYS.get(key.strip(), key.strip())] = tomllib.loads(f"value = {value}")["value"]
         except (ValueError, RecursionError) as error:  # also of thousands of digits or brackets
             raise UserError(
                 f"--set {key.strip()}: {value!r:.80} is no value; text goes in quotes: 'key=\"adam\"'"

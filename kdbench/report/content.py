@@ -13,7 +13,7 @@ from kdbench.verdict.controls import Controlled
 
 
 class Report(Struct, frozen=True, kw_only=True):
-    """A suite with its checked rows, and all that is told beside them."""
+    """A suite with its checked rows, and all that is shown beside them."""
 
     suite: Suite
     checks: Sequence[Check]

@@ -29,7 +29,7 @@ COLUMNS = (
 
 
 def as_json(reports: Sequence[Report]) -> str:
-    """All that a report tells, and where the records are."""
+    """The content of a report, and where the records are."""
     whole = {"kdbench": __version__, "reports": [_content(report) for report in reports]}
     return msgspec.json.format(msgspec.json.encode(whole), indent=2).decode() + "\n"
 

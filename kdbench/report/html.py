@@ -36,7 +36,7 @@ GLYPHS = {
     Word.PENDING: "…",
     Word.NO_REFERENCE: "–",
 }
-"""A verdict is told by its word and its sign; the colour only repeats them."""
+"""A verdict is shown by its word and its sign; the colour only repeats them."""
 
 
 class Quantity(msgspec.Struct, frozen=True):

@@ -25,7 +25,7 @@ def summary(reports: Sequence[Report], *, rest: str = "", limit: int = LIMIT) ->
 
     Args:
         reports: of the suites.
-        rest: where the whole report is, an address; told where rows had to go.
+        rest: where the whole report is, an address; shown where rows had to be left out.
         limit: bytes.
     """
     every = [check for report in reports for check in report.checks]

@@ -1,4 +1,4 @@
-"""What `kdbench bench` does: a row or a suite -> kinds of runs -> speeds, kept and told."""
+"""What `kdbench bench` does: a row or a suite -> kinds of runs -> speeds, stored and printed."""
 
 from collections.abc import Callable, Iterable, Iterator
 from glob import escape
@@ -82,18 +82,18 @@ def describe(record: Record) -> str:
         (name, *(_told(part) for part in (speed.data, speed.step, speed.teacher, speed.evaluation)))
         for name, speed in record.kinds.items()
     ]
-    return columns(rows, ["images/s (share of the floor)", "data", "step", "its teacher", "evaluation"])
+    return columns(rows, ["images/s (share of the roofline)", "data", "step", "its teacher", "evaluation"])
 
 
 def describe_device(record: Record) -> Iterator[str]:
-    """The device and the floor that its speeds are held against."""
+    """The device and the roofline that its speeds are held against."""
     yield f"{record.device}; torch {record.torch}"
     for precision, best in record.attainable.items():
         yield (
             f"{precision}: {best.flops / 1e9:,.0f} GFLOP/s in a product of matrices or a convolution, "
             f"{best.bytes / 1e9:,.1f} GB/s in a copy"
         )
-    yield "The floor: the arithmetic, or what convolutions and products read and write, at these speeds."
+    yield "The roofline: the arithmetic, or what convolutions and products read and write, at these speeds."
 
 
 def _told(part: Measured | None) -> str:

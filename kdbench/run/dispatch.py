@@ -5,7 +5,7 @@ from time import monotonic
 from typing import Protocol
 
 from kdbench.plan.cohorts import make_cohorts
-from kdbench.spec.events import Blocked, Cohort, Elsewhere, Failed, Job, News, Told, Update
+from kdbench.spec.events import Blocked, Cohort, Elsewhere, ExecutorEvent, Failed, RunEvent, Task, Update
 from kdbench.spec.runs import Run
 
 EVENT_TIMEOUT_S = 0.2
@@ -24,7 +24,7 @@ class Executor(Protocol):
     def submit(self, cohort: Cohort) -> None:
         """Start runs beside each other."""
 
-    def events(self, seconds: float) -> Iterator[Told]:
+    def events(self, seconds: float) -> Iterator[ExecutorEvent]:
         """What happened since last asked; waits up to so many seconds for the first thing."""
 
     def close(self) -> None:
@@ -38,8 +38,8 @@ def dispatch(
     keep: Mapping[str, Collection[int | str]],
     rerun: bool = False,
     cohorts: bool = True,
-) -> Iterator[News]:
-    """Train runs, teachers before students, what others train now at last; tell what happens.
+) -> Iterator[RunEvent]:
+    """Train runs, teachers before students, what others train now at last; yields what happens.
 
     Args:
         runs: what `make_plan` gave: teachers first. A teacher that is not among them must be stored.
@@ -59,7 +59,7 @@ def dispatch(
         due = [run for name, run in waiting.items() if elsewhere.get(name, 0.0) <= monotonic()]
         ready = [run for run in due if _taught(run, waiting, running)]
         for group in _groups(ready, executor.free, cohorts=cohorts):
-            executor.submit(tuple(Job(run, tuple(keep.get(run.id, ())), rerun) for run in group))
+            executor.submit(tuple(Task(run, tuple(keep.get(run.id, ())), rerun) for run in group))
             running |= {run.id: waiting.pop(run.id) for run in group}
         for event in executor.events(EVENT_TIMEOUT_S):
             if isinstance(event, Elsewhere):
@@ -74,7 +74,7 @@ def dispatch(
 
 
 def _groups(ready: Sequence[Run], free: int, *, cohorts: bool) -> Sequence[tuple[Run, ...]]:
-    """What is to be trained beside each other in the slots that are free."""
+    """What is to be trained beside each other in the workers that are free."""
     if not free:
         return ()
     return (make_cohorts(ready, free) if cohorts else [(run,) for run in ready])[:free]

@@ -1,4 +1,4 @@
-"""Runs on this machine: one worker process per slot, many runs per worker, since torch is slow to import.
+"""Runs on this machine: one worker process per place, many runs per worker, since torch is slow to import.
 
 A worker trains a cohort at a time. One that dies has run out of memory more often than not: the halves of its
 cohort are tried again by themselves, and only a run that dies alone has failed.
@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from kdbench.errors import UserError
 from kdbench.machine import Machine
-from kdbench.spec.events import Cohort, Died, Event, Failed, Told, Update
+from kdbench.spec.events import Cohort, Died, Event, ExecutorEvent, Failed, Update
 from kdbench.store.records import newest_checkpoint
 from kdbench.store.run_log import keep_failure
 
@@ -30,40 +30,43 @@ class LocalExecutor:
 
     Args:
         machine: this one.
-        slots: workers at most.
+        max_workers: at most.
         door: where those call who start processes of runs elsewhere; there is one worker then.
     """
 
-    def __init__(self, machine: Machine, slots: int, door: "Door | None" = None) -> None:
-        self.machine, self.slots = replace(machine, local=replace(machine.local, slots=slots)), slots
+    def __init__(self, machine: Machine, max_workers: int, door: "Door | None" = None) -> None:
+        self.machine, self.max_workers = (
+            replace(machine, local=replace(machine.local, workers=max_workers)),
+            max_workers,
+        )
         self.door = door
         self.workers: list[Worker] = []
         self.seats: dict[Worker, int] = {}
         self.gpus = gpu_sets(machine, machine.local.processes if door is None else door.here)
         self.halves: list[Cohort] = []
-        """What is to be tried again as soon as a slot is free."""
+        """What is to be tried again as soon as a worker is free."""
 
     @property
     def free(self) -> int:
-        """Slots without a run, and without one that is waiting for it."""
-        busy = sum(bool(worker.jobs) for worker in self.workers)
-        return max(0, self.slots - busy - len(self.halves))
+        """Workers without a run, and without one that is waiting for it."""
+        busy = sum(bool(worker.tasks) for worker in self.workers)
+        return max(0, self.max_workers - busy - len(self.halves))
 
     def submit(self, cohort: Cohort) -> None:
         """Give runs to an idle worker, or to a new one."""
-        self.workers = [worker for worker in self.workers if worker.jobs or worker.process.is_alive()]
-        worker = next((worker for worker in self.workers if not worker.jobs), None)
+        self.workers = [worker for worker in self.workers if worker.tasks or worker.process.is_alive()]
+        worker = next((worker for worker in self.workers if not worker.tasks), None)
         if worker is None:
             worker = self.start_worker()
             self.workers.append(worker)
-        worker.jobs = {job.run.id: job for job in cohort}
-        with suppress(OSError):  # it has just died: the next event tells
+        worker.tasks = {task.run.id: task for task in cohort}
+        with suppress(OSError):  # it has just died: the next event says so
             worker.pipe.send(cohort)
 
     def start_worker(self) -> Worker:
         """A new worker on the lowest free seat; seats share the GPUs in turn, `processes` of them each."""
         taken = {self.seats[worker] for worker in self.workers}
-        seat = next(number for number in range(self.slots) if number not in taken)
+        seat = next(number for number in range(self.max_workers) if number not in taken)
         worker = self.make_worker(self.gpus[seat % len(self.gpus)] if self.gpus else None)
         self.seats[worker] = seat
         return worker
@@ -72,28 +75,28 @@ class LocalExecutor:
         """A process, on this GPU."""
         return Worker(self.machine, work, (gpu, self.door))
 
-    def events(self, seconds: float) -> Iterator[Told]:
-        """What the workers tell; a worker that died is the failure of its run, if it had but one."""
-        busy = {worker.pipe: worker for worker in self.workers if worker.jobs}
+    def events(self, seconds: float) -> Iterator[ExecutorEvent]:
+        """What the workers send; a worker that died is the failure of its run, if it had but one."""
+        busy = {worker.pipe: worker for worker in self.workers if worker.tasks}
         for pipe in wait(list(busy), seconds):
             event = self._event(busy[pipe])  # type: ignore[index]
-            while self.halves and sum(bool(worker.jobs) for worker in self.workers) < self.slots:
+            while self.halves and sum(bool(worker.tasks) for worker in self.workers) < self.max_workers:
                 self.submit(self.halves.pop(0))
             if event is not None:
                 yield event
 
-    def _event(self, worker: Worker) -> Told | None:
+    def _event(self, worker: Worker) -> ExecutorEvent | None:
         try:
             event: Event = worker.pipe.recv()
         except (EOFError, OSError):
             self.workers.remove(worker)
             worker.process.join()
             how = f"the worker process died ({ending(worker.process.exitcode)})"
-            return self.died(tuple(worker.jobs.values()), how)
+            return self.died(tuple(worker.tasks.values()), how)
         if isinstance(event, Died):
-            return self.died((worker.jobs.pop(event.id),), event.why)
+            return self.died((worker.tasks.pop(event.id),), event.why)
         if not isinstance(event, Update):
-            worker.jobs.pop(event.id, None)
+            worker.tasks.pop(event.id, None)
         return event
 
     def died(self, cohort: Cohort, how: str) -> Failed | None:
@@ -101,11 +104,11 @@ class LocalExecutor:
         if len(cohort) > 1:
             self.halves += halves(cohort)
             return None
-        (job,) = cohort
-        kept = newest_checkpoint(self.machine.scratch / "checkpoints" / job.run.id)
-        cause = f"{how} in epoch {kept + 1} of {job.run.recipe.epochs}"
+        (task,) = cohort
+        kept = newest_checkpoint(self.machine.scratch / "checkpoints" / task.run.id)
+        cause = f"{how} in epoch {kept + 1} of {task.run.recipe.epochs}"
         whole = f"{cause}\n`kdbench run` goes on from epoch {kept}.\n"
-        return Failed(job.run.id, keep_failure(job.run, self.machine, cause, whole))
+        return Failed(task.run.id, keep_failure(task.run, self.machine, cause, whole))
 
     def close(self) -> None:
         """Stop all workers."""
@@ -125,7 +128,7 @@ def work(pipe: Connection, machine: Machine, gpu: str | None = None, door: "Door
     """What a worker process does: open its world once, then a cohort at a time until the pipe closes."""
     prepare_worker(machine, gpu)
     from kdbench.training.context import open_context
-    from kdbench.training.job import do, refuse
+    from kdbench.training.task import do, refuse
 
     def emit(event: Event) -> None:
         try:
@@ -136,7 +139,7 @@ def work(pipe: Connection, machine: Machine, gpu: str | None = None, door: "Door
     train: Callable[[Cohort], None]
     try:
         context = open_context(machine, door)
-    except UserError as error:  # a device that is not there: every run is told so
+    except UserError as error:  # a device that is not there: every run fails so
         train = partial(refuse, machine=machine, error=error, emit=emit)
     else:
         train = partial(do, context=context, emit=emit)
@@ -148,13 +151,14 @@ def work(pipe: Connection, machine: Machine, gpu: str | None = None, door: "Door
         train(cohort)
 
 
-def default_slots(machine: Machine) -> int:
+def default_workers(machine: Machine) -> int:
     """As many cohorts at a time as benchmark.toml says, else as GPUs, or else cores, have room for."""
     local = machine.local
     if local.device.startswith("cuda:"):
-        return local.slots or local.runs_per_gpu
+        return local.workers or local.runs_per_gpu
     on_gpus = len(gpu_sets(machine, local.processes)) * local.runs_per_gpu
-    return local.slots or on_gpus or max(1, len(os.sched_getaffinity(0)) // (local.threads * local.processes))
+    on_cores = max(1, len(os.sched_getaffinity(0)) // (local.threads * local.processes))
+    return local.workers or on_gpus or on_cores
 
 
 def gpu_sets(machine: Machine, each: int) -> list[str]:
@@ -168,7 +172,7 @@ def visible_gpus(machine: Machine) -> list[str]:
     """The GPUs to spread workers over, as CUDA_VISIBLE_DEVICES names them; none where a device is chosen."""
     if machine.local.device not in ("auto", "cuda"):
         return []
-    told = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if told is not None:
-        return [gpu for gpu in told.split(",") if gpu and gpu != "-1"]
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [gpu for gpu in visible.split(",") if gpu and gpu != "-1"]
     return [str(number) for number in range(len(list(Path("/dev").glob("nvidia[0-9]*"))))]

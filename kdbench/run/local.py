@@ -13,8 +13,8 @@ from kdbench.errors import StoppedError, UserError
 from kdbench.machine import Machine
 from kdbench.plan.selection import Selection, Workload, describe_work, find_work
 from kdbench.run.dispatch import dispatch
-from kdbench.run.executor import LocalExecutor, default_slots
-from kdbench.run.preflight import check_device, check_parts, fetch_missing, this_machine
+from kdbench.run.executor import LocalExecutor, default_workers
+from kdbench.run.preflight import check_device, check_ghost_batches, fetch_missing, this_machine
 from kdbench.run.progress import follow, viewer
 from kdbench.run.torchrun import Launched, help_first, launched, opened
 from kdbench.store.records import check_writable
@@ -24,7 +24,7 @@ from kdbench.workers.rendezvous import Door
 class RunOptions(Struct, frozen=True):
     """How runs are trained on this machine; no number depends on it."""
 
-    slots: int | None = None
+    workers: int | None = None
     """Cohorts at a time (None: as many as benchmark.toml says, else as there is room for)."""
     rerun: bool = False
     cohorts: bool = True
@@ -78,12 +78,12 @@ def _train_launched(chosen: Selection, machine: Machine, way: RunOptions, place:
         help_first(place, machine)
         return Trained(over=False, failed=0)
     with opened(place) as door:
-        if way.slots is not None or machine.local.processes > 1:
+        if way.workers is not None or machine.local.processes > 1:
             raise UserError(
                 f"torchrun has started {place.size} processes, and they share each run: leave out --jobs, "
                 f"--processes and [local] processes"
             )
-        return _train_here(chosen, machine, replace(way, door=door, slots=1))
+        return _train_here(chosen, machine, replace(way, door=door, workers=1))
 
 
 def _train_auto(chosen: Selection, machine: Machine, way: RunOptions) -> int:
@@ -106,7 +106,7 @@ def _train_auto(chosen: Selection, machine: Machine, way: RunOptions) -> int:
 
 
 def train_missing(work: Workload, machine: Machine, way: RunOptions) -> int:
-    """Train what has no result, in as many processes as there are slots.
+    """Train what has no result, in as many processes as there are workers.
 
     Returns:
         How many runs failed or were blocked.
@@ -120,12 +120,12 @@ def train_missing(work: Workload, machine: Machine, way: RunOptions) -> int:
     click.echo(describe_work(work), err=True)
     if not work.runs:
         return 0
-    check_parts(work.runs, machine.local.processes + (way.door.others if way.door else 0))
+    check_ghost_batches(work.runs, machine.local.processes + (way.door.others if way.door else 0))
     check_device(work.runs, machine)
     check_writable(machine.results)
     check_writable(machine.scratch)
     fetch_missing(work.runs, machine)
-    executor = LocalExecutor(machine, way.slots or default_slots(machine), way.door)
+    executor = LocalExecutor(machine, way.workers or default_workers(machine), way.door)
     try:
         with stoppable(), viewer(work.runs) as view:
             events = dispatch(work.runs, executor, keep=work.keep, rerun=way.rerun, cohorts=way.cohorts)

@@ -33,20 +33,27 @@ def this_machine(*, offline: bool, deterministic: bool = False, processes: int |
     )
 
 
-def check_parts(runs: Iterable[Run], processes: int) -> None:
+def check_ghost_batches(runs: Iterable[Run], processes: int) -> None:
     """Refuse runs that so many processes cannot share.
 
     Raises:
         UserError: one sentence for each kind of them.
     """
-    found = {run.recipe.parts: run for run in runs if not run.recipe.parts or run.recipe.parts % processes}
-    if processes == 1 or not found:
+    if processes == 1:
+        return
+    found = {}
+    for run in runs:
+        number = run.recipe.ghost_batches
+        if not number or number % processes:
+            found[number] = run
+    if not found:
         return
     raise UserError(
         *(
             f"processes = {processes} do not share {run.slug} (run {run.id}): its batches are in "
-            f"{parts or 'no'} parts; --set parts={processes}, or a multiple, makes it another run that can"
-            for parts, run in sorted(found.items())
+            f"{number or 'no'} ghost batches; --set ghost_batches={processes}, or a multiple, makes it "
+            f"another run that can"
+            for number, run in sorted(found.items())
         )
     )
 

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
-from kdbench.spec.events import Blocked, Done, Failed, News, Update
+from kdbench.spec.events import Blocked, Done, Failed, RunEvent, Update
 from kdbench.spec.runs import Run
 
 if TYPE_CHECKING:
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 
 class Viewer(Protocol):
-    """Something that is told each event."""
+    """Something that is called with each event."""
 
-    def show(self, event: News) -> None:
+    def show(self, event: RunEvent) -> None:
         """An event has happened."""
 
 
-def follow(events: Iterable[News], viewer: Viewer) -> tuple[int, int]:
+def follow(events: Iterable[RunEvent], viewer: Viewer) -> tuple[int, int]:
     """Show events until they end.
 
     Returns:
@@ -52,16 +52,16 @@ class Lines:
     """A line per run, and one a minute of those under way."""
 
     def __init__(self, runs: dict[str, Run]) -> None:
-        self.runs, self.over, self.told = runs, 0, monotonic()
+        self.runs, self.over, self.last_line = runs, 0, monotonic()
 
-    def show(self, event: News) -> None:
+    def show(self, event: RunEvent) -> None:
         """Print what is worth a line."""
         import click
 
         run = self.runs[event.id]
         if isinstance(event, Update):
-            if monotonic() - self.told > 60:
-                self.told = monotonic()
+            if monotonic() - self.last_line > 60:
+                self.last_line = monotonic()
                 click.echo(f"        {title(run)}: {_now(event, run.recipe.epochs)}", err=True)
             return
         self.over += 1
@@ -78,7 +78,7 @@ class Bars:
         self.tasks: dict[str, TaskID] = {}
         self.over = 0
 
-    def show(self, event: News) -> None:
+    def show(self, event: RunEvent) -> None:
         """Move the bars; what is over leaves a line above them."""
         run = self.runs[event.id]
         if isinstance(event, Update):

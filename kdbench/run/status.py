@@ -28,7 +28,7 @@ class State(Struct, frozen=True):
     """Of its newest checkpoint."""
     epochs: int = 0
     top1: float = 0.0
-    """After the last epoch that its job told of."""
+    """After the last epoch that its job reported."""
     images_per_second: float = 0.0
     detail: str = ""
     teacher: str = ""

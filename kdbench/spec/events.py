@@ -1,4 +1,4 @@
-"""What passes between the one who hands out runs and the one who trains them. No torch here."""
+"""The messages between who hands out runs and who trains them. No torch here."""
 
 from msgspec import Struct
 
@@ -6,17 +6,17 @@ from kdbench.spec.results import Failure, Result
 from kdbench.spec.runs import Run
 
 
-class Job(Struct, frozen=True):
+class Task(Struct, frozen=True):
     """A run to be trained."""
 
     run: Run
     keep: tuple[int | str, ...] = ()
-    """The epochs, or "best", whose weights others learn from."""
+    """The epochs, or "best", whose weights are kept for students."""
     rerun: bool = False
     """Train it although it has a result, which stays; the new one is kept beside it."""
 
 
-Cohort = tuple[Job, ...]
+Cohort = tuple[Task, ...]
 """Jobs that one process trains beside each other: see kdbench/plan/cohorts.py."""
 
 
@@ -61,17 +61,17 @@ class Elsewhere(Struct, frozen=True):
 
 
 class Died(Struct, frozen=True):
-    """A process of a run died, and not the worker: what becomes of the run is for the executor to say."""
+    """A process of a run died, and not the worker: the executor decides what becomes of the run."""
 
     id: str
     why: str
 
 
-News = Update | Done | Failed | Blocked
-"""What a person is told of runs."""
+RunEvent = Update | Done | Failed | Blocked
+"""What is shown to a person."""
 
-Told = News | Elsewhere
-"""What executors say of them."""
+ExecutorEvent = RunEvent | Elsewhere
+"""What an executor yields."""
 
-Event = Told | Died
-"""What those say who train them."""
+Event = ExecutorEvent | Died
+"""What a worker sends."""

@@ -5,6 +5,9 @@ from functools import cache
 from msgspec import NODEFAULT, Struct
 from msgspec.structs import fields
 
+HASHED_NAMES = {"ghost_batches": "parts"}
+"""Fields that were renamed are hashed by their first name, so that no run changes its id."""
+
 
 def identity(value: Struct) -> dict[str, object]:
     """A run, or a part of one, as it is hashed: every field by name but those that are off, a run by id.
@@ -15,7 +18,7 @@ def identity(value: Struct) -> dict[str, object]:
     for name, off in _fields(type(value)):
         part = getattr(value, name)
         if part != off:
-            hashed[name] = _hashed(part) if isinstance(part, Struct) else part
+            hashed[HASHED_NAMES.get(name, name)] = _hashed(part) if isinstance(part, Struct) else part
     return hashed
 
 

@@ -7,7 +7,7 @@ from kdbench.quantities import Percent, Positive
 from kdbench.spec.runs import ReportEpoch, Run
 from kdbench.spec.weights import Digest
 
-RESULT_SCHEMA = 1
+RESULT_SCHEMA = 2
 """The version of the JSON of a stored result."""
 
 

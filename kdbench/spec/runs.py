@@ -63,7 +63,7 @@ class Recipe(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unkno
     """The first so many training images (0: all)."""
     test_size: Count = 0
     """The first so many test images (0: all)."""
-    parts: Count = 0
+    ghost_batches: Count = 0
     """Parts of a batch with batch-norm statistics of their own, as on so many GPUs (0: it is whole)."""
     classes: Count = 0
     """Outputs of the classifier (0: as many as the data set has classes)."""

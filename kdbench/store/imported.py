@@ -10,7 +10,7 @@ from kdbench.errors import UserError
 from kdbench.spec.runs import Run
 from kdbench.spec.weights import Imported
 from kdbench.store.label_spaces import Measured, check_label_space
-from kdbench.store.provenance import PASSPORT_SCHEMA, Provenance
+from kdbench.store.provenance import PROVENANCE_SCHEMA, Provenance
 from kdbench.store.records import digest
 
 
@@ -31,7 +31,7 @@ def check_imported(runs: Iterable[Run], scratch: Path) -> None:
 
 
 def find_imported(run: Run, scratch: Path) -> tuple[Path, Provenance] | None:
-    """The weights of a run's imported teacher, with its passport; None where it has none.
+    """The weights of a run's imported teacher, with its provenance record; None where it has none.
 
     Raises:
         UserError: it is not imported here, or damaged, or knows other labels, has another number of outputs
@@ -39,7 +39,7 @@ def find_imported(run: Run, scratch: Path) -> tuple[Path, Provenance] | None:
     """
     if run.imported is None:
         return None
-    found = _passports(run.imported, scratch / "imported")
+    found = _provenance_records(run.imported, scratch / "imported")
     fits = [each for each in found.items() if run.dataset in each[1].top1]
     if not fits:
         raise UserError(_missing(run, run.imported, found, scratch))
@@ -51,16 +51,16 @@ def find_imported(run: Run, scratch: Path) -> tuple[Path, Provenance] | None:
     return weights, provenance
 
 
-def _passports(wanted: Imported, folder: Path) -> dict[Path, Provenance]:
-    """The passports of a file; several where it was imported for several data sets."""
+def _provenance_records(wanted: Imported, folder: Path) -> dict[Path, Provenance]:
+    """The provenance records of a file; several where it was imported for several data sets."""
     found = {}
     for path in sorted(folder.glob("*.json")):
         try:
             provenance = msgspec.json.decode(path.read_bytes(), type=Provenance)
         except (OSError, msgspec.DecodeError) as error:
-            raise UserError(f"{path}: no passport: {error}; import the teacher again") from error
+            raise UserError(f"{path}: no provenance record: {error}; import the teacher again") from error
         of = (provenance.schema, provenance.source.sha256, provenance.model)
-        if of == (PASSPORT_SCHEMA, wanted.sha256, wanted.model):
+        if of == (PROVENANCE_SCHEMA, wanted.sha256, wanted.model):
             found[path] = provenance
     return found
 

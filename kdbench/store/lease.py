@@ -58,7 +58,7 @@ class Watch:
         self.seen: dict[Path, tuple[bytes, float]] = {}
 
     def alive(self, hold: Path) -> bool:
-        """Whether a hold has an owner, as far as can be told by now."""
+        """Whether a hold has an owner, as far as is known by now."""
         try:
             content = hold.read_bytes()
         except OSError:
@@ -174,9 +174,9 @@ def _create(folder: Path, number: int) -> Lease | None:
 
 
 def owner(folder: Path) -> Holder | None:
-    """Who seems to hold a run, to be told to a person; takes no time and no part in deciding who does.
+    """Who seems to hold a run, for a message; takes no time and no part in deciding who does.
 
-    Of an owner on another machine, the age of its last beat is told by this machine's clock.
+    Of an owner on another machine, the age of its last beat is measured by this machine's clock.
     """
     path = folder / str(_newest(folder))
     try:
@@ -219,7 +219,7 @@ def _holder(content: bytes) -> Holder | None:
 
 
 def kernel() -> str:
-    """Which running kernel this is: flock can tell a dead process on this one from a live one."""
+    """Which running kernel this is: flock can distinguish a dead process on this one from a live one."""
     with suppress(OSError):
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     return platform.node()

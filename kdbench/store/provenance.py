@@ -2,7 +2,7 @@
 
 from msgspec import Struct
 
-PASSPORT_SCHEMA = 1
+PROVENANCE_SCHEMA = 1
 
 
 class Source(Struct, frozen=True, kw_only=True):
@@ -66,7 +66,7 @@ def ranges(numbers: tuple[int, ...]) -> str:
 
 
 def describe(provenance: Provenance, path: str) -> str:
-    """A passport for a terminal."""
+    """A provenance record for a terminal."""
     from kdbench.formatting import columns
 
     scores = ", ".join(f"{value:.2f} % on {space}" for space, value in provenance.top1.items())
@@ -78,7 +78,7 @@ def describe(provenance: Provenance, path: str) -> str:
         ("normalised", f"as {provenance.normalisation.dataset}"),
         ("weights", provenance.sha256),
         *(("" if step else "lineage", text) for step, text in enumerate(provenance.lineage)),
-        ("passport", path),
+        ("provenance record", path),
     ]
     return f"{columns(facts, [])}\n\n{in_suite(provenance)}"
 

@@ -141,7 +141,7 @@ def _upgraded(path: Path, content: bytes, broken: UserError | None) -> Result:
     """A result of an older schema in today's form.
 
     Raises:
-        UserError: of a newer schema, of one that was never written, or as broken as it was said to be.
+        UserError: of a newer schema, of one that was never written, or broken.
     """
     try:
         schema = msgspec.json.decode(content, type=_Schema).schema
@@ -289,10 +289,10 @@ def write(
     except OSError as error:
         with suppress(OSError):
             unfinished.unlink()
-        told = f"{path}: cannot be written: {error.strerror}"
+        text = f"{path}: cannot be written: {error.strerror}"
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             hint = hint or "make room, and run it again: what is finished is kept"
-        raise UserError(f"{told}; {hint}" if hint else told) from error
+        raise UserError(f"{text}; {hint}" if hint else text) from error
     return written
 
 
@@ -380,5 +380,18 @@ def newest_checkpoint(folder: Path) -> int:
 
 
 Content = dict[str, Any]
-UPGRADES: dict[int, Callable[[Content], Content]] = {}
+
+
+def _with_ghost_batches(content: Content) -> Content:
+    """Schema 1 called a recipe's ghost_batches `parts`, in the run and in the runs of its teachers."""
+    run = content["run"]
+    while run is not None:
+        recipe = run["recipe"]
+        if "parts" in recipe:
+            recipe["ghost_batches"] = recipe.pop("parts")
+        run = (run.get("teacher") or {}).get("run")
+    return content
+
+
+UPGRADES: dict[int, Callable[[Content], Content]] = {1: _with_ghost_batches}
 """By the schema that is upgraded. Schema 1 is the first that was ever written."""

@@ -15,12 +15,14 @@ from kdbench.spec.suites import Claim, Delta, Reference, Row, Suite, TeacherName
 from kdbench.spec.weights import Imported, Weights
 from kdbench.suite.schema import RowFile, SuiteFile, TableFile, read_suite_file
 from kdbench.suite.validate import find_claim_mistakes, find_mistakes
-from kdbench.toml import WRONG, Place, is_number, make, parse, values_at
+from kdbench.toml import WRONG, Place, is_number, make, parse, values_at, with_new_keys
 
-RENAMED_KEYS = {"reading": "report_epoch"}
+RENAMED_KEYS = {"reading": "report_epoch", "parts": "ghost_batches"}
 """Keys of older suites, and what they are called today."""
+NESTED = ("suite", "recipe", "table", "rows", "delta")
+"""The tables and lists in which such keys may stand, inside of each other too."""
 MOST_ROWS = 50_000
-"""Of a suite; each may be wrong in several ways, all of which are told."""
+"""Of a suite; each may be wrong in several ways, all of which are reported."""
 
 
 def load_suite(path: str | Path) -> Suite:
@@ -41,7 +43,7 @@ def read_suite(file: Path, content: Mapping[str, Any]) -> Suite:
     """
     _check_size(content, file)
     place = Place(str(file))
-    suite = build(file, read_suite_file(with_new_keys(content), place), place)
+    suite = build(file, read_suite_file(_with_new_keys(content), place), place)
     find_mistakes(suite, place)
     find_claim_mistakes(suite, place)
     if place.problems:
@@ -49,30 +51,24 @@ def read_suite(file: Path, content: Mapping[str, Any]) -> Suite:
     return suite
 
 
-def with_new_keys(content: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A suite with today's keys in the place of those of older suites (`RENAMED_KEYS`), at each level.
-
-    A key whose new name is there too stays, and is refused as any unknown key is.
-    """
+def _with_new_keys(content: Mapping[str, Any]) -> dict[str, Any]:
+    """A suite with today's keys in the place of older ones, at each level that a recipe may stand at."""
     renamed = {}
-    for key, value in content.items():
-        new = RENAMED_KEYS.get(key, key)
-        if new in content:
-            new = key
-        renamed[new] = _with_new_keys_inside(value) if key in ("suite", "table", "rows") else value
+    for key, value in with_new_keys(content, RENAMED_KEYS).items():
+        renamed[key] = _with_new_keys_inside(value) if key in NESTED else value
     return renamed
 
 
 def _with_new_keys_inside(value: object) -> object:
     if isinstance(value, dict):
-        return with_new_keys(value)
+        return _with_new_keys(value)
     if isinstance(value, list):
         return [_with_new_keys_inside(each) for each in value]
     return value
 
 
 def _check_size(content: Mapping[str, Any], file: Path) -> None:
-    """Before anything is said of each row."""
+    """Before each row is checked."""
     tables = content.get("table")
     lists = (
         [table.get("rows") for table in tables if isinstance(table, dict)] if isinstance(tables, list) else []

@@ -156,7 +156,7 @@ def read_suite_file(content: Mapping[str, Any], place: Place) -> SuiteFile:
 
 
 def _section(kind: type[Struct], name: str, content: Mapping[str, Any], place: Place) -> dict[str, Any]:
-    """The values of a section; of one that is missing, which was said, all are `WRONG`."""
+    """The values of a section; of a missing one, which was reported, all are `WRONG`."""
     if name not in content:
         return dict.fromkeys(_fields(kind), WRONG)
     return values_at(kind, content[name], place.at(f"[{name}]"))

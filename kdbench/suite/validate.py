@@ -18,7 +18,7 @@ from kdbench.toml import WRONG, Place, values_at
 def find_mistakes(suite: Suite, place: Place) -> None:
     """Say each mistake once, with the file, the first row that it concerns and the cure.
 
-    Nothing is said that could be but a consequence of a row that could not be read: see `Place.doubts`.
+    What may only be a consequence of a row that could not be read is not reported: see `Place.doubts`.
     """
     _find("datasets", suite.dataset, place.at("[suite]")) if suite.dataset else None
     _check_duplicates(suite, place)
@@ -145,8 +145,8 @@ def recipe_mistakes(recipe: Recipe) -> Iterator[str]:
     if list(recipe.milestones) != sorted(set(recipe.milestones)):
         yield f"milestones = {list(recipe.milestones)}; they must rise"
     yield from _size_mistakes(recipe)
-    if recipe.parts and recipe.batch_size % recipe.parts:
-        yield f"parts = {recipe.parts}; they must divide batch_size = {recipe.batch_size}"
+    if recipe.ghost_batches and recipe.batch_size % recipe.ghost_batches:
+        yield f"ghost_batches = {recipe.ghost_batches}; they must divide batch_size = {recipe.batch_size}"
     if recipe.normalize and _entry("datasets", recipe.normalize) is None:
         yield f"normalize: {catalog.unknown('data set', recipe.normalize, catalog.names('datasets'))}"
 
@@ -297,7 +297,7 @@ def _part(row: Row, key: str) -> str:
 
 
 def find_claim_mistakes(suite: Suite, place: Place) -> None:
-    """Say each mistake once. Nothing is said of a suite some of whose rows could not be read."""
+    """Report each mistake once; none of a suite some of whose rows could not be read."""
     for name, times in Counter(claim.id for claim in suite.claims).items():
         if times > 1:
             place.say(f"claim {name} stands {times} times")

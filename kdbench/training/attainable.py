@@ -1,4 +1,4 @@
-"""What a device attains at best: the floor that a step's speed is held against."""
+"""What a device attains at best: the roofline that a step's speed is held against."""
 
 from collections.abc import Callable
 from time import perf_counter

@@ -19,7 +19,7 @@ from kdbench.cost.speeds import Attainable, Measured, Record, Speed, kind
 from kdbench.data.views import Batch
 from kdbench.device import device_at_hand
 from kdbench.machine import Machine
-from kdbench.spec.events import Job
+from kdbench.spec.events import Task
 from kdbench.spec.runs import Run
 from kdbench.training.attainable import attainable, seconds
 from kdbench.training.checkpoint import save_weights
@@ -112,7 +112,7 @@ class Parts:
 
     def __init__(self, run: Run, context: TrainingContext, batches: list[Batch]) -> None:
         self.images = sum(len(y) for _, y, _ in batches)
-        self.student_run = StudentRun(Job(run), context)
+        self.student_run = StudentRun(Task(run), context)
         self.teacher_batches = TeacherBatches([run], Prepared(batches), context)
 
     def step(self) -> None:

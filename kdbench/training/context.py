@@ -179,10 +179,11 @@ def _check_recorded(results: Path, teacher: Teacher, path: Path) -> None:
     known = [load_result(record).weights.get(str(teacher.epoch)) for record in records if record]
     found = path.name.split(".")[1]
     if any(known) and found not in known:
-        told = ", ".join(sha[:12] for sha in known if sha)
+        known_text = ", ".join(sha[:12] for sha in known if sha)
         raise UserError(
             f"{path}: refused, the result of {teacher.run.slug} (run {teacher.run.id}) records other weights "
-            f"of epoch {teacher.epoch}: {told}; remove the file, and `kdbench run` trains the teacher again"
+            f"of epoch {teacher.epoch}: {known_text}; "
+            f"remove the file, and `kdbench run` trains the teacher again"
         )
 
 

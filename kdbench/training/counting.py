@@ -96,7 +96,7 @@ def count(network: nn.Module, images: Tensor) -> tuple[Counter, Counter, float]:
 
     def keep(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        kept[storage._cdata] = storage  # noqa: SLF001 - on the meta device nothing else tells them apart
+        kept[storage._cdata] = storage  # noqa: SLF001 - on the meta device nothing else distinguishes them
         return tensor
 
     weights = {each.untyped_storage()._cdata for each in network.parameters()}  # noqa: SLF001
@@ -108,7 +108,7 @@ def count(network: nn.Module, images: Tensor) -> tuple[Counter, Counter, float]:
 
 
 def counts_of(model: str, classes: int, channels: int, size: int) -> Counts:
-    """The counts of a model of the catalog: those of three images and of two, told apart."""
+    """The counts of a model of the catalog: from those of three images and of two."""
     with torch.device("meta"):
         network: nn.Module = catalog.load(catalog.find("models", model).code)(classes, channels)
         two, three = (count(network, torch.empty(n, channels, size, size)) for n in (2, 3))

@@ -12,7 +12,7 @@ from safetensors.torch import save
 from torch import nn
 
 from kdbench.machine import Machine
-from kdbench.spec.events import Job
+from kdbench.spec.events import Task
 from kdbench.spec.runs import Run
 from kdbench.training.context import TrainingContext, environment, open_context
 from kdbench.training.images import training_views
@@ -57,7 +57,7 @@ def compute(
 
 def after_steps(run: Run, context: Beginning) -> nn.Module:
     """A run's network after its first steps."""
-    student_run = StudentRun(Job(run), context)
+    student_run = StudentRun(Task(run), context)
     teacher_batches = TeacherBatches([run], training_views(run, student_run.data, context), context)
     left = context.steps
     for epoch in count(1):

@@ -27,7 +27,7 @@ def training_views(run: Run, data: Dataset, context: TrainingContext) -> Epochs:
     recipe = run.recipe
     images, labels, rest = _chosen(run, data, "train", recipe.train_size)
     rest |= {"seed": run.seed, "batch_size": recipe.batch_size, "device": context.device}
-    rest |= {"share": context.group.share(recipe.parts)}
+    rest |= {"share": context.group.share(recipe.ghost_batches)}
     if recipe.size:
         from kdbench.data.crops import Crops
 
@@ -91,7 +91,7 @@ def workers(context: TrainingContext) -> int:
         return machine.data.workers
     if context.device.type == "cpu":
         return machine.local.threads
-    share = len(os.sched_getaffinity(0)) // (machine.local.slots or 1)
+    share = len(os.sched_getaffinity(0)) // (machine.local.workers or 1)
     return max(machine.local.threads, min(share, MOST_WORKERS))
 
 

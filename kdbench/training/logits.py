@@ -1,4 +1,4 @@
-"""What a teacher said, kept: SCRATCH/logits/KEY/EPOCH.SHA256.f32, an epoch's logits in the epoch's order.
+"""A teacher's logits, stored: SCRATCH/logits/KEY/EPOCH.SHA256.f32, an epoch's logits in the epoch's order.
 
 A view is a pure function of (seed, epoch, index), so a teacher says the same to every student that sees the
 same views: whoever comes first writes it down, an epoch at a time, and all others read. A file has its name

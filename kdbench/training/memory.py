@@ -56,7 +56,7 @@ def _in_use(device: torch.device) -> float:
 
 
 def _status(key: str) -> int | None:
-    """A line of what Linux tells of this process, in bytes."""
+    """A line of /proc/self/status, in bytes."""
     if sys.platform == "linux":
         for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
             if line.startswith(key):
@@ -78,8 +78,8 @@ def peak(device: torch.device) -> int:
     """Bytes at the peak since the last reset: of the device on a GPU, of this process on a CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    told = _status("VmHWM:")
-    if told is not None:
-        return told
+    high_water = _status("VmHWM:")
+    if high_water is not None:
+        return high_water
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most if sys.platform == "darwin" else most * 1024

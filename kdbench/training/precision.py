@@ -20,7 +20,7 @@ from kdbench.spec.runs import Precision
 COMPILED = "-compiled"
 KINDS = 1000
 """Networks, shapes and modes that a process may compile (torch's own limits are 8, and 256 for all together).
-Beyond that a call fails; without `fullgraph` it would be done without compiling, and nobody told."""
+Beyond that a call fails; without `fullgraph` it would run uncompiled, without a word."""
 SWITCHED_OFF = "it is switched off, by TORCH_COMPILE_DISABLE or TORCHDYNAMO_DISABLE"
 Forward = Callable[[Tensor], Output]
 

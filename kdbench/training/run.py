@@ -1,7 +1,7 @@
 """The loop: a cohort from its first epoch, or its newest checkpoints, to its results.
 
-Members see the same views and hear the same teacher, both made once per batch. Each one's numbers are those
-that it has alone. A run alone is a cohort of one.
+Students of a cohort see the same views and the same teacher outputs, both computed once per batch. Each one's
+numbers are those that it has alone. A run alone is a cohort of one.
 
 On one thread of a 2-core machine the quickstart's runs take about a second each; what real rows attain,
 on what and in how long, stands in the README.
@@ -10,7 +10,7 @@ on what and in how long, stands in the README.
 from collections.abc import Callable, Collection, Iterator, Sequence
 from time import perf_counter
 
-from kdbench.spec.events import Job
+from kdbench.spec.events import Task
 from kdbench.spec.results import Result
 from kdbench.spec.runs import Run
 from kdbench.training import memory
@@ -43,22 +43,22 @@ def train(
         DivergedError: the loss became NaN or infinite.
         UserError: the data or the teacher's weights are missing or damaged.
     """
-    [(_, end)] = train_cohort([Job(run, tuple(keep))], context, lambda _, progress: watch(progress))
+    [(_, end)] = train_cohort([Task(run, tuple(keep))], context, lambda _, progress: watch(progress))
     if isinstance(end, Exception):
         raise end
     return end
 
 
 def train_cohort(
-    jobs: Sequence[Job], context: TrainingContext, watch: Watch = lambda *_: None
-) -> Iterator[tuple[Job, Result | Exception]]:
-    """Train runs beside each other, and tell how each one ends as soon as it does.
+    tasks: Sequence[Task], context: TrainingContext, watch: Watch = lambda *_: None
+) -> Iterator[tuple[Task, Result | Exception]]:
+    """Train runs beside each other; yields how each one ended as soon as it has.
 
     A member that fails takes no other with it. Members whose checkpoints are further wait for the others.
-    Of the processes of a group, the first one alone tells of results.
+    Of the processes of a group, the first one alone yields results.
 
     Args:
-        jobs: all of one cohort (`kdbench.plan.cohorts.lessons`).
+        tasks: all of one cohort (`kdbench.plan.cohorts.lessons`).
         context: this process's hold on its machine.
         watch: called after each epoch of each run.
 
@@ -67,12 +67,12 @@ def train_cohort(
     """
     memory.reset_peak(context.device)
     student_runs = []
-    for job in jobs:
+    for task in tasks:
         try:
-            student_runs.append(StudentRun(job, context, len(jobs)))
+            student_runs.append(StudentRun(task, context, len(tasks)))
         except Exception as error:  # noqa: BLE001 - whatever it is, it is this run's failure and no other's
-            _pass_on(error, len(jobs))
-            yield job, error
+            _pass_on(error, len(tasks))
+            yield task, error
     if not student_runs:
         return
     views = training_views(student_runs[0].run, student_runs[0].data, context)
@@ -82,12 +82,12 @@ def train_cohort(
     ):
         for student_run, failure in train_epoch(epoch, student_runs, teacher_batches, watch):
             student_runs.remove(student_run)
-            yield student_run.job, failure
+            yield student_run.task, failure
     for student_run in student_runs if context.group.is_main else ():
         try:
-            yield student_run.job, student_run.result()
+            yield student_run.task, student_run.result()
         except Exception as error:  # noqa: BLE001 - as above
-            yield student_run.job, error
+            yield student_run.task, error
 
 
 def epochs(student_runs: Sequence[StudentRun]) -> int:
@@ -98,7 +98,7 @@ def epochs(student_runs: Sequence[StudentRun]) -> int:
 def train_epoch(
     epoch: int, student_runs: Sequence[StudentRun], teacher_batches: TeacherBatches, watch: Watch
 ) -> Failures:
-    """One pass over the training images by those who have not done it yet; tells which of them fail.
+    """One pass over the training images by those who have not done it yet; yields those that fail.
 
     The epoch's seconds are divided among them by what their own steps took.
     """
@@ -122,7 +122,7 @@ def train_epoch(
 
 
 def _each(student_runs: list[StudentRun], act: Callable[[StudentRun], None]) -> Failures:
-    """Let each member do something; those that fail are told and leave."""
+    """Call something for each student; those that fail are yielded and dropped."""
     for student_run in list(student_runs):
         try:
             act(student_run)

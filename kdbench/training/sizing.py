@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from torch import Tensor
 
 from kdbench import catalog
-from kdbench.spec.events import Job
+from kdbench.spec.events import Task
 from kdbench.spec.runs import Run
 from kdbench.training.memory import GIB, Need, _in_use, count
 
@@ -31,23 +31,23 @@ PROBE = 4
 """Images of the step by which activations are counted; they grow with the batch."""
 
 
-def fitting(jobs: Sequence[Job], context: "TrainingContext") -> list[Sequence[Job]]:
+def fitting(tasks: Sequence[Task], context: "TrainingContext") -> list[Sequence[Task]]:
     """Cut a cohort so that each part fits; one that does not fit alone is tried all the same."""
-    if len(jobs) < 2:
-        return [jobs]
+    if len(tasks) < 2:
+        return [tasks]
     most = room(context)
-    parts: list[list[Job]] = [[]]
-    for job in jobs:
-        if parts[-1] and estimate([other.run for other in (*parts[-1], job)], context) > most:
+    parts: list[list[Task]] = [[]]
+    for task in tasks:
+        if parts[-1] and estimate([other.run for other in (*parts[-1], task)], context) > most:
             parts.append([])
-        parts[-1].append(job)
+        parts[-1].append(task)
     return list(parts)
 
 
 def room(context: "TrainingContext") -> float:
     """Bytes that one process may use: benchmark.toml's, else a share of the device's or the machine's."""
     local, cuda = context.machine.local, context.device.type == "cuda"
-    sharing = local.runs_per_gpu if cuda else local.slots or 1
+    sharing = local.runs_per_gpu if cuda else local.workers or 1
     if local.memory_gib is not None:
         return local.memory_gib * GIB / sharing
     whole = torch.cuda.get_device_properties(context.device).total_memory if cuda else _machine()
@@ -81,7 +81,7 @@ def _need(run: Run, context: "TrainingContext") -> Need:
     if key not in context.needs:
         try:
             context.needs[key] = count(context.network(replace(run, weights=None)), _probe(run, context))
-        except Exception:  # noqa: BLE001 - a run's own failure is told in its turn
+        except Exception:  # noqa: BLE001 - a run's own failure is reported when it is trained
             return Need(0, 0.0)
     return context.needs[key]
 

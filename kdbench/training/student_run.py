@@ -16,11 +16,11 @@ from kdbench import catalog
 from kdbench.data.random import torch_seed
 from kdbench.errors import DivergedError
 from kdbench.models.output import Output
-from kdbench.spec.events import Job
+from kdbench.spec.events import Task
 from kdbench.spec.results import RESULT_SCHEMA, Result
 from kdbench.spec.runs import Loss, Run
 from kdbench.store.predictions import LABELS, encode, save_predictions
-from kdbench.training import checkpoint, memory, parts
+from kdbench.training import checkpoint, ghost_batches, memory
 from kdbench.training.checkpoint import Progress
 from kdbench.training.context import TrainingContext, environment, input_digests
 from kdbench.training.evaluation import evaluate, true_classes
@@ -36,7 +36,7 @@ class StudentRun:
     """A run, its student and how far it is.
 
     Args:
-        job: the run, and the epochs whose weights others learn from; the last and the best are kept always.
+        task: the run, and the epochs whose weights others learn from; the last and the best are kept always.
         context: this process's hold on its machine.
         size: how many runs are trained beside each other, this one among them.
 
@@ -44,15 +44,15 @@ class StudentRun:
         UserError: the data are missing, or what the loss needs of them, or the device has no such precision.
     """
 
-    def __init__(self, job: Job, context: TrainingContext, size: int = 1) -> None:
-        check_precision(job.run.precision, context.device)
-        self.job, self.run, self.context, self.size = job, job.run, context, size
+    def __init__(self, task: Task, context: TrainingContext, size: int = 1) -> None:
+        check_precision(task.run.precision, context.device)
+        self.task, self.run, self.context, self.size = task, task.run, context, size
         self.data = context.dataset(self.run.dataset)
         self.student = context.network(self.run)
         self.optimizer = make_optimizer(self.run.recipe, list(self.student.parameters()))
         self.forward = forward_of(self.student, self.run.precision)
         self.loss = objective(self.run, context)
-        self.wanted: set[int | str] = {"best", self.run.recipe.epochs, *job.keep}
+        self.wanted: set[int | str] = {"best", self.run.recipe.epochs, *task.keep}
         self.folder = context.machine.scratch / "checkpoints" / self.run.id
         self.basis = input_digests(self.run, context)
         self.progress = self._go_on()
@@ -80,8 +80,8 @@ class StudentRun:
         """Learn from a batch: the number-th, counted from 0, of so many."""
         started, at = perf_counter(), (self.epoch, number)
         with arithmetic(self.run.precision, self.context.device):
-            if self.run.recipe.parts:
-                value = parts.learn(self.run, at, self.student, self._loss, batch, self.context.group)
+            if self.run.recipe.ghost_batches:
+                value = ghost_batches.learn(self.run, at, self.student, self._loss, batch, self.context.group)
             else:
                 value = self._learn(batch)
         self.optimizer.step(lr_at(self.run.recipe, self.epoch, number, steps))

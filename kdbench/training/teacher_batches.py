@@ -1,4 +1,4 @@
-"""What the members of a cohort see and hear of each batch: its images, its classes, its teacher's output."""
+"""What the students of a cohort get of each batch: its images, its classes, its teacher's output."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
@@ -51,7 +51,7 @@ class TeacherBatches:
         logits_only = all(catalog.find("losses", run.loss.name).logits_only for run in runs)
         self.images = len(views.labels)
         self.batch_size = runs[0].recipe.batch_size
-        alone = context.group.size == 1  # of several, none hears all that the teacher says
+        alone = context.group.size == 1  # of several, none has all of the outputs
         self.logits = open_logits(runs[0], self.images, context) if logits_only and alone else None
 
     def __len__(self) -> int:
@@ -72,7 +72,7 @@ class TeacherBatches:
                 yield DistillationBatch(x, y, taught, self._size(number))
 
     def _from(self, kept: Tensor, epoch: int) -> Iterator[DistillationBatch]:
-        """The batches of an epoch, with what the teacher said of them to others: its logits alone."""
+        """The batches of an epoch with the stored logits of the teacher, and nothing else of its output."""
         nothing, start = kept.new_empty(0), 0
         for number, (x, y, _) in enumerate(self.views.epoch(epoch)):
             logits = kept[start : start + len(y)].to(x.device, non_blocking=True)

@@ -17,7 +17,7 @@ from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from kdbench.errors import DiedError, DivergedError
 from kdbench.machine import Machine
-from kdbench.spec.events import Job
+from kdbench.spec.events import Task
 from kdbench.spec.results import Result
 from kdbench.training.context import TrainingContext, open_context
 from kdbench.training.group import TIMEOUT, Group, join
@@ -30,8 +30,8 @@ Peers = list[Peer | Called]
 
 
 def train_together(
-    job: Job, context: TrainingContext, watch: Watch
-) -> Iterator[tuple[Job, Result | Exception]]:
+    task: Task, context: TrainingContext, watch: Watch
+) -> Iterator[tuple[Task, Result | Exception]]:
     """Train a run in as many processes as there are for it; tell how it ends.
 
     Raises:
@@ -39,9 +39,9 @@ def train_together(
     """
     others: Peers = []
     try:
-        with gathered(job, context, others):
-            for _, end in train_cohort([job], context, watch):
-                yield job, explained(end, others) if isinstance(end, Exception) else end
+        with gathered(task, context, others):
+            for _, end in train_cohort([task], context, watch):
+                yield task, explained(end, others) if isinstance(end, Exception) else end
                 if isinstance(end, Exception):
                     stop(others)  # they wait for this process
     except Exception as error:
@@ -54,12 +54,12 @@ def train_together(
 
 
 @contextmanager
-def gathered(job: Job, context: TrainingContext, others: Peers) -> Iterator[None]:
+def gathered(task: Task, context: TrainingContext, others: Peers) -> Iterator[None]:
     """Start the others of a run and make this process the first of the group."""
     crews = context.door.gather() if context.door else []
     host = context.door.address.host if context.door else HERE
     store = TCPStore(host, 0, context.processes, is_master=True, wait_for_workers=False, timeout=TIMEOUT)
-    others += begin(shares(job, context, host, store.port), crews, context)
+    others += begin(shares(task, context, host, store.port), crews, context)
     for other in others:
         for _ in range(other.count):
             if (message := other.receive()) is not None:
@@ -74,12 +74,12 @@ def gathered(job: Job, context: TrainingContext, others: Peers) -> Iterator[None
         torch.distributed.destroy_process_group()
 
 
-def shares(job: Job, context: TrainingContext, host: str, port: int) -> list[Share]:
+def shares(task: Task, context: TrainingContext, host: str, port: int) -> list[Share]:
     """What the others do, by rank; on this machine each takes the next GPU."""
     device = context.device
     return [
         Share(
-            job=job,
+            task=task,
             rank=rank,
             size=context.processes,
             host=host,
@@ -123,7 +123,7 @@ def follow(pipe: Connection, machine: Machine, share: Share) -> None:
         store = TCPStore(share.host, share.port, share.size, is_master=False, timeout=TIMEOUT)
         pipe.send(None)
         context.group = join(share.rank, share.size, store, context.device, own_gpus=share.own_gpus)
-        train_share(share.job, context)
+        train_share(share.task, context)
         torch.distributed.destroy_process_group()
     except Exception as error:  # noqa: BLE001 - whatever it is, the first process tells it
         with suppress(OSError):
@@ -139,9 +139,9 @@ def seated(machine: Machine, share: Share) -> Machine:
     return replace(machine, local=replace(machine.local, device=name))
 
 
-def train_share(job: Job, context: TrainingContext) -> None:
+def train_share(task: Task, context: TrainingContext) -> None:
     """Do this process's share of a run; that it diverges is for the first process to tell."""
-    for _, end in train_cohort([job], context):
+    for _, end in train_cohort([task], context):
         if isinstance(end, Exception) and not isinstance(end, DivergedError):
             raise end
 

@@ -74,10 +74,10 @@ def _controller(profile: Profile) -> Iterator[Finding]:
 def _asked(what: str, *command: str, nothing: str = "") -> Finding:
     """What a command says, in a line; `nothing`: what is wrong if that is nothing."""
     try:
-        said = "; ".join(run_command(*command).split("\n")).strip("; ")
+        output = "; ".join(run_command(*command).split("\n")).strip("; ")
     except UserError as error:
         return Finding(what, str(error), ok=False)
-    return Finding(what, said or nothing, ok=bool(said or not nothing))
+    return Finding(what, output or nothing, ok=bool(output or not nothing))
 
 
 def _folders(machine: Machine, profile: Profile) -> Iterator[Finding]:
@@ -132,15 +132,15 @@ def _training(seen: dict[str, Any], profile: Profile) -> Iterator[Finding]:
 
 def _gpus(seen: dict[str, Any], wanted: int) -> Finding:
     names = ", ".join(seen["gpus"]) or "none"
-    told = f"torch sees {names}, CUDA_VISIBLE_DEVICES = {seen['visible'] or 'nothing'}"
+    seen_text = f"torch sees {names}, CUDA_VISIBLE_DEVICES = {seen['visible'] or 'nothing'}"
     if not wanted:
-        return Finding("GPUs there", f"none asked for; {told}")
+        return Finding("GPUs there", f"none asked for; {seen_text}")
     if len(seen["gpus"]) == wanted:
-        return Finding("GPUs there", told)
+        return Finding("GPUs there", seen_text)
     if seen["driver"] or not seen["visible"]:
         hint = f"{wanted} were asked for: mend [slurm] gpus_per_node, or install a torch for these GPUs"
-        return Finding("GPUs there", f"{told}; {hint}", ok=False)
-    return Finding("GPUs there", f"{told}; the node has no GPU driver: runs are trained on its CPU")
+        return Finding("GPUs there", f"{seen_text}; {hint}", ok=False)
+    return Finding("GPUs there", f"{seen_text}; the node has no GPU driver: runs are trained on its CPU")
 
 
 def _probe(profile: Profile, name: str, folders: list[Path]) -> dict[str, Any]:

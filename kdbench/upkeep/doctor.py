@@ -11,7 +11,7 @@ from msgspec import Struct
 from kdbench.data.place import list_datasets, where
 from kdbench.errors import UserError
 from kdbench.machine import Machine, load_machine
-from kdbench.run.executor import default_slots
+from kdbench.run.executor import default_workers
 from kdbench.store.records import check_writable
 
 
@@ -48,9 +48,9 @@ def _torch(machine: Machine) -> Iterator[Finding]:
     lacking = wanted.startswith("cuda") and not torch.cuda.is_available()
     hint = "; there is no GPU: set [local] device = 'auto' in benchmark.toml" if lacking else ""
     yield Finding("device", f"{wanted}{hint}", not lacking)
-    slots = default_slots(machine)
+    workers = default_workers(machine)
     yield Finding(
-        "slots", f"{slots} runs at a time, {machine.local.threads} threads each, {os.cpu_count()} cores"
+        "workers", f"{workers} runs at a time, {machine.local.threads} threads each, {os.cpu_count()} cores"
     )
 
 

@@ -124,18 +124,22 @@ def _checkpoint(path: Path) -> str:
     return "" if run == path.parent.name else f"it is a checkpoint of run {run!s:.80}"
 
 
-class _Passport(Struct):
+class _Provenance(Struct):
     sha256: str
 
 
 def _imported(path: Path) -> str:
     try:
-        provenance = msgspec.json.decode(path.with_suffix(".json").read_bytes(), type=_Passport)
+        provenance = msgspec.json.decode(path.with_suffix(".json").read_bytes(), type=_Provenance)
         found = digest(path)
     except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        return f"without a valid passport: {error}"
-    said = provenance.sha256
-    return "" if found == said else f"damaged: its sha256 is {found[:12]}, its passport says {said[:12]!r}"
+        return f"without a valid provenance record: {error}"
+    recorded = provenance.sha256
+    return (
+        ""
+        if found == recorded
+        else f"damaged: its sha256 is {found[:12]}, its provenance record says {recorded[:12]!r}"
+    )
 
 
 def _data(machine: Machine) -> Iterator[Finding]:

@@ -192,8 +192,8 @@ def _so_far(have: int, asked: int, levels: Mapping[int, float] | None = None) ->
     if levels is None:
         return f"{have} of {asked} seeds so far" if have < asked else ""
     level = _level(have, levels)
-    told = f"looked at after each of at most {max(levels)} seeds: tested at {100 * level:.2g} %"
-    return told + (f", an interval of {100 - 200 * level:.3g} %" if have > 1 else "")
+    text = f"looked at after each of at most {max(levels)} seeds: tested at {100 * level:.2g} %"
+    return text + (f", an interval of {100 - 200 * level:.3g} %" if have > 1 else "")
 
 
 def _check(cell: Cell, stored: _Stored, names: Sequence[str]) -> Check:
@@ -317,12 +317,12 @@ def _no_baseline(cell: Cell, stored: _Stored) -> str:
         return f"the suite has no baseline of {cell.row.student}"
     over = cell.row.over or "the baseline"
     failures = filter(None, map(stored.failure, cell.baselines))
-    said = (f"{over} of seed {f.run.seed} failed: {f.cause} ({f.log})" for f in failures)
-    return next(said, f"{over} has no result of these seeds yet")
+    causes = (f"{over} of seed {f.run.seed} failed: {f.cause} ({f.log})" for f in failures)
+    return next(causes, f"{over} has no result of these seeds yet")
 
 
 def _unreferenced(values: Sequence[float], reasons: Iterable[str]) -> Verdict:
-    """Nothing to be held against; what was measured is told all the same."""
+    """No reference to compare with; what was measured is shown all the same."""
     scatter = spread(values)
     return Verdict(
         word=Word.NO_REFERENCE,
@@ -361,8 +361,8 @@ def _blocked_seeds(cell: Cell, stored: _Stored) -> Iterator[str]:
         failure = _failed_teacher(run, stored) if of not in stored.results else None
         if failure:
             teacher = failure.run
-            told = f"{failure.cause} ({failure.log})"
-            yield f"its teacher {teacher.student} (seed {teacher.seed}) failed: {told}"
+            cause = f"{failure.cause} ({failure.log})"
+            yield f"its teacher {teacher.student} (seed {teacher.seed}) failed: {cause}"
 
 
 def _failed_teacher(run: Run, stored: _Stored) -> Failure | None:

@@ -152,5 +152,5 @@ def _reason(outcome: Outcome, parts: Sequence[Part], known: Sequence[Part]) -> s
     if len(known) < len(parts):
         return f"{len(known)} of {len(parts)} comparisons have the two shared seeds that a test takes"
     weakest = max(known, key=lambda part: part.p_for or 0.0)
-    told = f"{weakest.row} against {weakest.than}: {weakest.measured:+.2f} (n = {weakest.n})"
-    return f"the least certain: {told}" if len(parts) > 1 else told
+    text = f"{weakest.row} against {weakest.than}: {weakest.measured:+.2f} (n = {weakest.n})"
+    return f"the least certain: {text}" if len(parts) > 1 else text

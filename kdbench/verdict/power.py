@@ -40,7 +40,7 @@ def power_table(*, margin: float, difference: float, stds: str, seeds: str) -> s
 
 
 def _numbers(option: str, text: str, kind: Callable[[str], N], above: N, problems: list[str]) -> list[N]:
-    """The numbers of an option; a problem is said where one is none, or not above the least."""
+    """The numbers of an option; one that is no number, or not above the least, is a problem."""
     try:
         values = [kind(part.strip()) for part in text.split(",")]
     except ValueError:

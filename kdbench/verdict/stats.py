@@ -1,7 +1,7 @@
 """Small samples: intervals, equivalence within a margin, and how many more seeds that takes.
 
 All values and margins are in percentage points. An interval is two-sided, of 1 - 2 level: 90 % unless
-said otherwise, the one that belongs to two one-sided tests at 5 % (Schuirmann, J. Pharmacokinet. Biopharm.
+stated otherwise, the one that belongs to two one-sided tests at 5 % (Schuirmann, J. Pharmacokinet. Biopharm.
 15, 1987).
 scipy is imported inside the functions: `kdbench plan` and `kdbench --help` need none of this.
 """

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from kdbench import catalog
 from kdbench.machine import Machine
-from kdbench.spec.events import Job
+from kdbench.spec.events import Task
 from kdbench.workers.process import ending, prepare_worker
 
 GRACE = 10.0
@@ -24,7 +24,7 @@ Message = tuple[str, str] | None
 class Share(Struct, frozen=True):
     """A process's place in a run."""
 
-    job: Job
+    task: Task
     rank: int
     size: int
     """Processes of the run."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from kdbench.machine import Machine
 
 if TYPE_CHECKING:
-    from kdbench.spec.events import Job
+    from kdbench.spec.events import Task
 
 ALLOCATOR = ":".join(
     f"glibc.malloc.{name}={value}"
@@ -36,7 +36,7 @@ class Worker:
         self.process.daemon = machine.local.processes == 1  # a daemon could not start the others of a run
         self.process.start()
         theirs.close()
-        self.jobs: dict[str, Job] = {}
+        self.tasks: dict[str, Task] = {}
         """Its runs that have not ended, by id."""
 
     def stop(self) -> None:

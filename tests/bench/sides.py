@@ -11,7 +11,7 @@ import torch
 from msgspec.structs import replace
 from torch import Tensor
 
-from kdbench.spec.events import Job
+from kdbench.spec.events import Task
 from kdbench.spec.runs import Run
 from kdbench.training import checkpoint
 from kdbench.training.bench import Prepared, bench_world, lend_teacher
@@ -69,7 +69,7 @@ def cohort_step(
 ) -> Act:
     """A pass over batches by the members of a cohort."""
     lend_teacher(runs[0], context)
-    student_runs = [StudentRun(Job(run), context, len(runs)) for run in runs]
+    student_runs = [StudentRun(Task(run), context, len(runs)) for run in runs]
     teacher_batches = TeacherBatches(runs, Prepared(batches), context)
 
     def act() -> float:
@@ -137,7 +137,7 @@ def ours_epoch(runs: Sequence[Run], context: TrainingContext) -> Act:
     def act() -> float:
         for run in runs:
             checkpoint.forget(context.machine.scratch / "checkpoints" / run.id)
-        ends = {job.run.id: end for job, end in train_cohort([Job(run) for run in runs], context)}
+        ends = {task.run.id: end for task, end in train_cohort([Task(run) for run in runs], context)}
         first = ends[runs[0].id]
         if isinstance(first, Exception):
             raise first

@@ -75,7 +75,7 @@ def test_slots_are_filled_with_long_runs() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "slots", "measured", "gib"),
+    ("asked", "workers", "measured", "gib"),
     [
         (Ask(memory=16), 1, 2.0, 4),  # 0.25 + 1.5 * 2
         (Ask(memory=16), 4, 2.0, 13),
@@ -87,8 +87,8 @@ def test_slots_are_filled_with_long_runs() -> None:
         (Ask(gres="gpu:1"), 1, 2.0, None),
     ],
 )
-def test_memory_of_a_job(asked: Ask, slots: int, measured: float | None, gib: float | None) -> None:
-    profile = Profile(name="some", slurm=asked, work=Spread(slots=slots))
+def test_memory_of_a_job(asked: Ask, workers: int, measured: float | None, gib: float | None) -> None:
+    profile = Profile(name="some", slurm=asked, work=Spread(workers=workers))
     assert memory(TEACHERS, profile, lambda _: Need(60.0, measured)) == gib
 
 

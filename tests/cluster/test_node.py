@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 from msgspec.structs import replace
 
-from kdbench.cluster.node import Here, NodeExecutor, Task, Work, blocked
+from kdbench.cluster.node import Assignment, Here, NodeExecutor, Work, blocked
 from kdbench.machine import Folders, Machine
-from kdbench.spec.events import Blocked, Died, Event, Failed, Job, Update
+from kdbench.spec.events import Blocked, Died, Event, Failed, Task, Update
 from kdbench.spec.results import Failure
 from kdbench.store.records import save_failure
 from kdbench.workers.process import Worker
@@ -38,8 +38,8 @@ class Dying(NodeExecutor):
 def lose(pipe: Connection, _: Machine) -> None:
     """A worker each of whose runs loses another of its processes."""
     while True:
-        for job in pipe.recv():
-            pipe.send(Died(job.run.id, "process 2 of the run died (SIGKILL)"))
+        for task in pipe.recv():
+            pipe.send(Died(task.run.id, "process 2 of the run died (SIGKILL)"))
 
 
 class Losing(NodeExecutor):
@@ -55,13 +55,13 @@ class Losing(NodeExecutor):
 def work(tmp_path: Path) -> Work:
     """A job that trains one student."""
     machine = Machine(root=str(tmp_path), folders=Folders())
-    return Work(machine, (Task(Job(STUDENT), 2),), {TEACHER.id: (2,)}, 1, 10, 60)
+    return Work(machine, (Assignment(Task(STUDENT), 2),), {TEACHER.id: (2,)}, 1, 10, 60)
 
 
 def events(executor: NodeExecutor) -> Iterator[Event]:
     """What happens, until nothing more can."""
-    executor.submit((Job(STUDENT),))
-    while any(worker.jobs for worker in executor.workers):
+    executor.submit((Task(STUDENT),))
+    while any(worker.tasks for worker in executor.workers):
         yield from executor.events(1.0)
 
 
@@ -88,17 +88,17 @@ def test_run_that_loses_another_process_is_tried_again_as_one_whose_worker_died(
 
 def test_student_of_a_failed_teacher_is_blocked(work: Work) -> None:
     save_failure(work.machine.results, Failure(id=TEACHER.id, run=TEACHER, cause="diverged", log=""))
-    assert blocked(Job(STUDENT), work, never) == Blocked(STUDENT.id, TEACHER.id)
+    assert blocked(Task(STUDENT), work, never) == Blocked(STUDENT.id, TEACHER.id)
 
 
 def test_missing_teacher_is_trained_first(work: Work) -> None:
     trained: list[Run] = []
 
-    def train(job: Job) -> Event:
-        trained.append(job.run)
-        return Update(job.run.id, 2, 90.0, 1.0)
+    def train(task: Task) -> Event:
+        trained.append(task.run)
+        return Update(task.run.id, 2, 90.0, 1.0)
 
-    assert blocked(Job(STUDENT), work, train) is None
+    assert blocked(Task(STUDENT), work, train) is None
     assert trained == [TEACHER]
 
 
@@ -106,12 +106,12 @@ def test_damaged_weights_do_not_count(work: Work) -> None:
     damaged = work.machine.scratch / "weights" / TEACHER.id / f"2.{'0' * 64}.safetensors"
     damaged.parent.mkdir(parents=True)
     damaged.write_bytes(b"half of it")
-    assert blocked(Job(STUDENT), work, lambda job: Update(job.run.id, 2, 90.0, 1.0)) is None
+    assert blocked(Task(STUDENT), work, lambda task: Update(task.run.id, 2, 90.0, 1.0)) is None
     assert not damaged.exists()
 
 
 def test_run_without_a_teacher_waits_for_nobody(work: Work) -> None:
-    assert blocked(Job(TEACHER), work, never) is None
+    assert blocked(Task(TEACHER), work, never) is None
 
 
 @pytest.mark.parametrize(("spent", "cause"), [(60.0, "stopped"), (590.0, "time")])
@@ -120,6 +120,6 @@ def test_cause_of_a_signal(work: Work, monkeypatch: pytest.MonkeyPatch, spent: f
     assert Here(replace(work, minutes=10), "1", "n1", 0.0).cause == cause
 
 
-def never(job: Job) -> Event:
+def never(task: Task) -> Event:
     """Nothing may be trained."""
-    raise AssertionError(job)
+    raise AssertionError(task)

@@ -41,7 +41,7 @@ def test_example_is_valid(file: Path) -> None:
         ('[sbatch]\nlicenses = "a"', "[extra]"),
         ('[environment]\n"A B" = "c"', "environment"),
         ("[sbatch]\nnodes = 2", "[work] nodes"),
-        ("[work]\nnodes = 2\nslots = 4", "one run at a time: leave slots out"),
+        ("[work]\nnodes = 2\nworkers = 4", "one run at a time: leave workers out"),
         ('[node]\nsetup = ["a\\nb"]', "setup"),
     ],
 )
@@ -121,7 +121,7 @@ def test_nodes_of_a_job_share_its_runs(tmp_path: Path) -> None:
     submission = new("tiny-first", "some", [["a"]], tmp_path)
     work = Work(Machine(), (), {}, 1, 30, 60, nodes=2)
     asked = parameters(submission, work, profile, Group(generation=0, minutes=30, chunks=()), None)
-    assert profile.slots == 1
+    assert profile.workers == 1
     assert (asked["nodes"], asked["cpus_per_task"], asked["gpus_per_node"]) == (2, 4, 4)
     assert asked["slurm_srun_args"] == ["--kill-on-bad-exit=1"]
 

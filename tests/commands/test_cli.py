@@ -413,10 +413,10 @@ def test_report_that_cannot_be_written(kdbench: Command, project: Path) -> None:
 def test_results_of_another_schema_are_refused(kdbench: Command, stored: Path, command: str) -> None:
     for path in (stored / "results" / "digits").iterdir():
         text = path.read_text(encoding="utf-8")
-        path.write_text(text.replace('"schema": 1', '"schema": 2'), encoding="utf-8")
+        path.write_text(text.replace('"schema": 2', '"schema": 3'), encoding="utf-8")
     lines = lines_of_bad_input(kdbench(command, "suites/small"))
     assert len(lines) == 6
-    assert all("result of schema 2, which is newer; update kdbench" in line for line in lines)
+    assert all("result of schema 3, which is newer; update kdbench" in line for line in lines)
 
 
 # Exit codes of verdicts.

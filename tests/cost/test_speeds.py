@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from kdbench.cost.counts import Work
-from kdbench.cost.estimate import describe_bill, hours, make_bill, savings
+from kdbench.cost.estimate import describe_cost, estimate_cost, hours, savings
 from kdbench.cost.speeds import (
     Attainable,
     Measured,
@@ -127,8 +127,8 @@ def test_teacher_whose_features_matter_is_asked_by_each_cohort() -> None:
 
 def test_bill_of_what_was_not_measured_says_so(tmp_path: Path) -> None:
     work = find_work(Selection(suites=(str(make_project(tmp_path)),)), Machine(root=str(tmp_path)))
-    bill = make_bill(work, Machine(root=str(tmp_path), local=Local(device="cpu")))
-    lines = list(describe_bill(bill, work.runs, ["suites/small"]))
+    estimate = estimate_cost(work, Machine(root=str(tmp_path), local=Local(device="cpu")))
+    lines = list(describe_cost(estimate, work.runs, ["suites/small"]))
     unmeasured = f"unmeasured on {cpu_name()}, 1 thread: 6 runs; `kdbench bench suites/small` measures"
     assert lines[1] == f"time         {unmeasured}"
 
@@ -137,9 +137,9 @@ def test_bill_adds_up_what_was_measured(tmp_path: Path) -> None:
     machine = Machine(root=str(tmp_path), local=Local(device="cpu"))
     work = find_work(Selection(suites=(str(make_project(tmp_path)),), seeds=(0,)), machine)
     save_record(machine.results, record(work.runs[0], work.runs[-1], device=device_at_hand(machine)))
-    bill = make_bill(work, machine)
-    known = [item.seconds.whole for item in bill.items.values() if item.seconds]
-    line = list(describe_bill(bill, work.runs, ["suites/small"]))[1]
+    estimate = estimate_cost(work, machine)
+    known = [item.seconds.whole for item in estimate.items.values() if item.seconds]
+    line = list(describe_cost(estimate, work.runs, ["suites/small"]))[1]
     assert len(known) == 2
     assert f"{hours(sum(known))} on " in line
     assert "for 2 of 3 runs, each alone; unmeasured" in line
@@ -149,7 +149,7 @@ def test_flops_of_the_bill_are_those_of_the_runs(tmp_path: Path) -> None:
     machine = Machine(root=str(tmp_path))
     chosen = Selection(suites=(str(make_project(tmp_path)),), rows="1.base/digits_mlp", seeds=(0,))
     work = find_work(chosen, machine)
-    (item,) = make_bill(work, machine).items.values()
+    (item,) = estimate_cost(work, machine).items.values()
     forward, backward = 2 * (64 * 32 + 32 * 10), 2 * (64 * 32 + 2 * 32 * 10)
     assert item.cost is not None
     assert item.cost.work.flops == 3 * 400 * (forward + backward) + 3 * 1397 * forward

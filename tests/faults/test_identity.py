@@ -12,14 +12,15 @@ from msgspec.structs import replace
 
 from kdbench.errors import UserError
 from kdbench.machine import Folders, Local, Machine
-from kdbench.spec.events import Event, Job, Update
+from kdbench.spec.events import Event, Task, Update
+from kdbench.spec.identity import identity
 from kdbench.spec.results import RESULT_SCHEMA
-from kdbench.spec.runs import PROTOCOL, Teacher
+from kdbench.spec.runs import PROTOCOL, Recipe, Teacher
 from kdbench.store.records import UPGRADES, Content, digest, index, load_result, save_result, weights_file
 from kdbench.training.checkpoint import checkpoints
 from kdbench.training.context import TrainingContext, environment, open_context
 from kdbench.training.fingerprint import compute
-from kdbench.training.job import do
+from kdbench.training.task import do
 from tests.support.build import KD, make_result, make_run
 from tests.support.faults.pins import PINS, SUITES, ids
 from tests.support.faults.project import digits, epochs, events, failure, numbers
@@ -65,6 +66,19 @@ def test_result_of_each_schema_that_was_ever_written_is_read(schema: int) -> Non
     assert json.loads(path.read_bytes())["schema"] == schema
     result = load_result(path)
     assert (result.schema, result.run.id) == (RESULT_SCHEMA, path.name.split(".")[-2])
+
+
+def test_ghost_batches_of_schema_1_were_called_parts(tmp_path: Path) -> None:
+    """In a run and in its teachers' runs; the ids are those that the runs had then."""
+    recipe = Recipe(epochs=2, batch_size=4, lr=0.1, ghost_batches=2)
+    run = replace(make_run(), recipe=recipe, teacher=Teacher(replace(make_run(seed=1), recipe=recipe), 2))
+    path = save_result(tmp_path, make_result(run, 60.0, 70.0))
+    written = path.read_text(encoding="utf-8")
+    assert written.count('"ghost_batches": 2') == 2
+    older = written.replace('"ghost_batches": 2', '"parts": 2').replace('"schema": 2', '"schema": 1')
+    path.write_text(older, encoding="utf-8")
+    assert load_result(path).run == run
+    assert identity(recipe)["parts"] == 2
 
 
 def test_every_older_schema_has_its_upgrade() -> None:
@@ -146,7 +160,7 @@ def test_teacher_with_a_flipped_bit_is_refused_and_trained_again(context: Traini
     cause = failure(events(context, STUDENT)).failure.cause
     assert cause.startswith(f"the weights of digits_mlp-ce (run {TEACHER.id}, epoch 4) are not in ")
     assert not before.exists()
-    do([Job(TEACHER, (4,))], context, lambda _: None)
+    do([Task(TEACHER, (4,))], context, lambda _: None)
     assert teacher_file(context) == before
     assert epochs(events(context, STUDENT)) == [1, 2, 3, 4]
 

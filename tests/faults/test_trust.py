@@ -42,7 +42,7 @@ def test_folder_of_submitits_pickles_is_its_owners_alone(tmp_path: Path, before:
     if before is not None:
         folder.mkdir(parents=True)
         folder.chmod(before)
-    work = Work(Machine(root=str(tmp_path)), (), {}, slots=1, minutes=10, signal=60)
+    work = Work(Machine(root=str(tmp_path)), (), {}, workers=1, minutes=10, signal=60)
     umask = os.umask(0)
     try:
         submission = new("a", "plain", [["0" * 12]], folder)

@@ -72,7 +72,7 @@ def refused(*call: object) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize("variant", ["safetensors", "pt", "checkpoint"])
-def test_import_keeps_the_weights_with_a_passport(
+def test_import_keeps_the_weights_with_a_provenance_record(
     machine: Machine, state: dict[str, Tensor], tmp_path: Path, variant: str
 ) -> None:
     file = tmp_path / ("teacher.safetensors" if variant == "safetensors" else "teacher.pth.tar")

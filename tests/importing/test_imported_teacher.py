@@ -16,7 +16,7 @@ from kdbench.plan.expand import expand, make_plan, weights_needed
 from kdbench.spec.runs import Recipe, Run
 from kdbench.spec.weights import Imported
 from kdbench.store.imported import check_imported, find_imported
-from kdbench.store.provenance import PASSPORT_SCHEMA, Normalisation, Provenance, Source
+from kdbench.store.provenance import PROVENANCE_SCHEMA, Normalisation, Provenance, Source
 from kdbench.store.records import index, load_results, save_result
 from kdbench.suite.load import load_suite
 from kdbench.training.context import open_context
@@ -90,11 +90,11 @@ def test_two_imported_teachers_of_one_name_are_refused(tmp_path: Path) -> None:
     assert "two [[imported]] are named 'friend'" in problem
 
 
-# Refused where it does not fit: the passport of a teacher of superclasses, as FNKD's released one.
+# Refused where it does not fit: the provenance record of a teacher of superclasses, as FNKD's released one.
 
 CIFAR = DATASETS["cifar100"]
 PASSPORT = Provenance(
-    schema=PASSPORT_SCHEMA,
+    schema=PROVENANCE_SCHEMA,
     name="friend",
     model="resnet56_v2",
     classes=100,
@@ -167,10 +167,10 @@ def test_teacher_that_nobody_imported_is_refused_with_the_command(tmp_path: Path
     assert "`kdbench import FILE --model resnet56_v2 --dataset cifar100_coarse`" in told
 
 
-def test_broken_passport_is_told(tmp_path: Path) -> None:
+def test_broken_provenance_record_is_reported(tmp_path: Path) -> None:
     (tmp_path / "imported").mkdir()
     (tmp_path / "imported" / "friend.json").write_text("{}", encoding="utf-8")
-    assert "no passport" in why_not(tmp_path, taught(), None)
+    assert "no provenance record" in why_not(tmp_path, taught(), None)
 
 
 def test_run_without_an_imported_teacher_needs_none(tmp_path: Path) -> None:
@@ -204,12 +204,12 @@ def test_imported_teachers_teach_as_the_checkpoints_that_they_were(tmp_path: Pat
     keep = weights_needed(runs)
     for run in runs:
         save_result(machine.results, train(run, context, keep=keep.get(run.id, ())))
-    passports = []
+    records = []
     for name, epoch in zip(FRIENDS, (1, 3), strict=True):
         (file,) = (machine.scratch / "weights" / runs[0].id).glob(f"{epoch}.*.safetensors")
         request = Request(file=file, model="digits_cnn", dataset="digits", name=name)
-        passports.append(import_teacher(request, machine)[1])
-    first, second = (provenance.source.sha256 for provenance in passports)
+        records.append(import_teacher(request, machine)[1])
+    first, second = (provenance.source.sha256 for provenance in records)
     path.write_text(taught_suite((first, second)), encoding="utf-8")
     command = [sys.executable, "-m", "kdbench", "run", str(path), "--rows", "*import:*", "--seeds", "0"]
     done = subprocess.run(
@@ -222,4 +222,4 @@ def test_imported_teachers_teach_as_the_checkpoints_that_they_were(tmp_path: Pat
     assert (friend, colleague) == (early, late)
     assert early != late
     told = [results[cell.ids[0]].environment["teacher"] for cell in cells[2:]]
-    assert told == [provenance.sha256 for provenance in passports]
+    assert told == [provenance.sha256 for provenance in records]

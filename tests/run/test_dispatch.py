@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kdbench.run.dispatch import Executor, dispatch
-from kdbench.spec.events import Blocked, Done, Failed, News, Update
+from kdbench.spec.events import Blocked, Done, Failed, RunEvent, Update
 from kdbench.spec.runs import Run
 from tests.support.build import CE, KD, make_run
 from tests.support.dispatch import Instant
@@ -18,11 +18,11 @@ GRANDCHILD = make_run("shufflenetv2", loss=KD, teacher=STUDENT)
 OTHER = make_run("googlenet", loss=CE, seed=9)
 
 
-def told(runs: Sequence[Run], executor: Executor, *, rerun: bool = False) -> list[News]:
+def told(runs: Sequence[Run], executor: Executor, *, rerun: bool = False) -> list[RunEvent]:
     return list(dispatch(runs, executor, keep={TEACHER.id: {1, "best"}}, rerun=rerun))
 
 
-def ends(events: Sequence[News]) -> dict[str, type[News]]:
+def ends(events: Sequence[RunEvent]) -> dict[str, type[RunEvent]]:
     """How each run ended, if it did exactly once."""
     last = [(event.id, type(event)) for event in events if not isinstance(event, Update)]
     assert len(last) == len(dict(last))
@@ -34,7 +34,7 @@ def test_nothing_to_train_tells_nothing() -> None:
 
 
 def test_student_starts_when_its_teacher_has_ended() -> None:
-    executor = Instant(slots=3)
+    executor = Instant(workers=3)
     told([TEACHER, STUDENT, GRANDCHILD], executor)
     names = [TEACHER.id, STUDENT.id, GRANDCHILD.id]
     assert executor.diary == [(what, name) for name in names for what in ("start", "end")]
@@ -45,19 +45,19 @@ def test_student_of_a_stored_teacher_starts_at_once() -> None:
 
 
 def test_student_does_not_wait_for_runs_it_does_not_need() -> None:
-    executor = Instant(slots=2)
+    executor = Instant(workers=2)
     told([TEACHER, OTHER, STUDENT], executor)
     assert executor.diary.index(("start", STUDENT.id)) < executor.diary.index(("end", OTHER.id))
 
 
 def test_free_slot_is_used_by_a_later_run() -> None:
-    executor = Instant(slots=2)
+    executor = Instant(workers=2)
     told([TEACHER, STUDENT, OTHER], executor)
     assert executor.diary[:2] == [("start", TEACHER.id), ("start", OTHER.id)]
 
 
 def test_no_more_runs_than_slots() -> None:
-    executor = Instant(slots=2)
+    executor = Instant(workers=2)
     told([make_run(seed=seed, loss=CE) for seed in range(5)], executor)
     running = [sum(1 if what == "start" else -1 for what, _ in executor.diary[: n + 1]) for n in range(10)]
     assert max(running) == 2
@@ -76,9 +76,9 @@ def test_blocked_names_the_run_that_failed() -> None:
 
 
 def test_blocked_run_is_never_started() -> None:
-    executor = Instant(slots=3, failing=[TEACHER])
+    executor = Instant(workers=3, failing=[TEACHER])
     told([TEACHER, STUDENT], executor)
-    assert [job.run for job in executor.jobs] == [TEACHER]
+    assert [task.run for task in executor.tasks] == [TEACHER]
 
 
 def test_epochs_are_told_as_they_come() -> None:
@@ -86,20 +86,20 @@ def test_epochs_are_told_as_they_come() -> None:
 
 
 @pytest.mark.parametrize("rerun", [False, True])
-def test_job_carries_what_must_be_kept(*, rerun: bool) -> None:
+def test_task_carries_what_must_be_kept(*, rerun: bool) -> None:
     executor = Instant()
     told([TEACHER, STUDENT], executor, rerun=rerun)
-    first, second = executor.jobs
+    first, second = executor.tasks
     assert (set(first.keep), set(second.keep)) == ({1, "best"}, set())
     assert (first.rerun, second.rerun) == (rerun, rerun)
 
 
 def test_runs_start_only_when_somebody_listens() -> None:
-    executor = Instant(slots=2)
+    executor = Instant(workers=2)
     events = dispatch([TEACHER, OTHER], executor, keep={})
-    assert executor.jobs == []
+    assert executor.tasks == []
     next(events)
-    assert len(executor.jobs) == 2
+    assert len(executor.tasks) == 2
 
 
 @st.composite
@@ -118,9 +118,9 @@ def doomed(run: Run, failing: Collection[str]) -> bool:
 
 
 @given(st.data(), families(), st.integers(1, 4), st.sampled_from([0, -1]))
-def test_every_run_ends_as_it_must(data: st.DataObject, runs: list[Run], slots: int, ending: int) -> None:
+def test_every_run_ends_as_it_must(data: st.DataObject, runs: list[Run], workers: int, ending: int) -> None:
     failing = data.draw(st.lists(st.sampled_from(runs), unique_by=id)) if runs else []
-    executor, names = Instant(slots, failing, ending), {run.id for run in failing}
+    executor, names = Instant(workers, failing, ending), {run.id for run in failing}
     ended = ends(told(runs, executor))
     assert ended.keys() == {run.id for run in runs}
     for run in runs:
@@ -129,8 +129,8 @@ def test_every_run_ends_as_it_must(data: st.DataObject, runs: list[Run], slots: 
 
 
 @given(families(), st.integers(1, 4), st.sampled_from([0, -1]))
-def test_no_run_starts_before_its_teacher_has_ended(runs: list[Run], slots: int, ending: int) -> None:
-    executor = Instant(slots, (), ending)
+def test_no_run_starts_before_its_teacher_has_ended(runs: list[Run], workers: int, ending: int) -> None:
+    executor = Instant(workers, (), ending)
     told(runs, executor)
     for number, (what, name) in enumerate(executor.diary):
         teacher = next(run.teacher for run in runs if run.id == name)

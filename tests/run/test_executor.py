@@ -15,8 +15,8 @@ from kdbench import catalog
 from kdbench.machine import Data, Folders, Local, Machine
 from kdbench.plan.expand import weights_needed
 from kdbench.run.dispatch import dispatch
-from kdbench.run.executor import LocalExecutor, default_slots, work
-from kdbench.spec.events import Blocked, Done, Event, Failed, Job, Update
+from kdbench.run.executor import LocalExecutor, default_workers, work
+from kdbench.spec.events import Blocked, Done, Event, Failed, Task, Update
 from kdbench.spec.runs import Loss, Recipe, Run, Teacher
 from kdbench.store.records import index
 from kdbench.workers.process import Worker, ending
@@ -47,15 +47,15 @@ RUNS = [
 
 @pytest.fixture(scope="module")
 def make(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[int], LocalExecutor]]:
-    """Executors with so many slots, each with results of its own."""
+    """Executors with so many workers, each with results of its own."""
     made: list[LocalExecutor] = []
     data = Data(folder=str(tmp_path_factory.mktemp("data")), offline=True)
 
-    def new(slots: int) -> LocalExecutor:
+    def new(workers: int) -> LocalExecutor:
         root = str(tmp_path_factory.mktemp("root"))
         folders = Folders(results="results", scratch="scratch")
         machine = Machine(local=Local(device="cpu"), data=data, folders=folders, root=root)
-        made.append(LocalExecutor(machine, slots))
+        made.append(LocalExecutor(machine, workers))
         return made[-1]
 
     yield new
@@ -103,7 +103,7 @@ def kill_when_it_tells(executor: LocalExecutor, run: Run) -> Callable[[Event], N
 
     def look(event: Event) -> None:
         if isinstance(event, Update) and event.id == run.id and event.epoch == 1:
-            (pid,) = (worker.process.pid for worker in executor.workers if run.id in worker.jobs)
+            (pid,) = (worker.process.pid for worker in executor.workers if run.id in worker.tasks)
             assert pid is not None
             os.kill(pid, signal.SIGKILL)
 
@@ -175,7 +175,7 @@ def test_worker_whose_driver_is_gone_ends_without_a_failure(two: LocalExecutor) 
     process.start()
     theirs.close()
     run = digits("digits_cnn", epochs=LONG, lr=0.07)
-    ours.send((Job(run),))
+    ours.send((Task(run),))
     assert isinstance(ours.recv(), Update)
     ours.close()
     process.join(timeout=60)
@@ -187,7 +187,7 @@ def test_worker_whose_driver_is_gone_ends_without_a_failure(two: LocalExecutor) 
 @pytest.mark.slow
 def test_close_ends_workers_in_the_middle_of_a_run(one: LocalExecutor) -> None:
     run = digits("digits_cnn", epochs=1000)
-    one.submit((Job(run),))
+    one.submit((Task(run),))
     (worker,) = one.workers
     assert any(isinstance(event, Update) for event in one.events(60.0))
     one.close()
@@ -217,24 +217,24 @@ def test_end_of_a_process_in_words(code: int | None, words: str) -> None:
 
 
 def test_slots_are_those_of_benchmark_toml() -> None:
-    assert default_slots(Machine(local=Local(slots=7, threads=64))) == 7
+    assert default_workers(Machine(local=Local(workers=7, threads=64))) == 7
 
 
 def test_slots_leave_each_run_its_threads() -> None:
     cores = len(os.sched_getaffinity(0))
-    assert default_slots(Machine(local=Local(device="cpu", threads=1))) == cores
-    assert default_slots(Machine(local=Local(device="cpu", threads=1000 * cores))) == 1
+    assert default_workers(Machine(local=Local(device="cpu", threads=1))) == cores
+    assert default_workers(Machine(local=Local(device="cpu", threads=1000 * cores))) == 1
 
 
 @pytest.mark.parametrize(
-    ("device", "visible", "slots"),
+    ("device", "visible", "workers"),
     [("auto", "2,5", 4), ("cuda", "2", 2), ("cuda:1", "2,5", 2), ("auto", "MIG-7a", 2)],
 )
 def test_slots_are_the_gpus_times_the_runs_of_each(
-    monkeypatch: pytest.MonkeyPatch, device: str, visible: str, slots: int
+    monkeypatch: pytest.MonkeyPatch, device: str, visible: str, workers: int
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    assert default_slots(Machine(local=Local(device=device, runs_per_gpu=2))) == slots
+    assert default_workers(Machine(local=Local(device=device, runs_per_gpu=2))) == workers
 
 
 def test_workers_share_the_gpus_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,7 +34,7 @@ def torchrun(folder: Path, *words: str) -> "subprocess.CompletedProcess[str]":
 def test_processes_of_torchrun_share_a_run_as_those_of_kdbench(
     kdbench: Command, project: Path, tmp_path: Path
 ) -> None:
-    two = ("--set", "parts=2", "--json")
+    two = ("--set", "ghost_batches=2", "--json")
     assert torchrun(project, *FEW, *two).returncode == 0
     (path,) = index(project / "results").results.values()
     there = load_result(path)

@@ -7,7 +7,7 @@ from pathlib import Path
 from kdbench.store.records import index, load_result
 from tests.support.slurm import ALONE, Project, curves, slurm
 
-SHARED = ALONE.replace('"digits_cnn"', '"digits_cnn", recipe = { parts = 4 }')
+SHARED = ALONE.replace('"digits_cnn"', '"digits_cnn", recipe = { ghost_batches = 4 }')
 
 
 def test_run_of_two_nodes_is_that_of_one(project: Project, data: Path, tmp_path: Path) -> None:

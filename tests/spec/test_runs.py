@@ -48,7 +48,7 @@ DEFAULTS = {
     "lr_batch": 0,
     "warmup_epochs": 0,
     "milestones": (),
-    "parts": 0,
+    "ghost_batches": 0,
     "gamma": 1.0,
     "momentum": 0.0,
     "nesterov": False,
@@ -73,7 +73,7 @@ OTHER = {
     "optimizer": "adam",
     "lr_batch": 128,
     "warmup_epochs": 1,
-    "parts": 2,
+    "ghost_batches": 2,
     "milestones": (20,),
     "gamma": 0.2,
     "momentum": 0.9,
@@ -119,7 +119,7 @@ def test_defaults_of_a_recipe_are_pinned() -> None:
 
 
 def test_versions_are_pinned() -> None:
-    assert (PROTOCOL, RESULT_SCHEMA) == (2, 1)
+    assert (PROTOCOL, RESULT_SCHEMA) == (2, 2)
 
 
 @pytest.mark.parametrize("name", DEFAULTS)

@@ -110,8 +110,8 @@ def test_broken_results_are_told_all_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("schema", "said"),
     [
-        (0, "result of schema 0, which is older; this is 1"),
-        (2, "result of schema 2, which is newer; update kdbench; this is 1"),
+        (0, "result of schema 0, which is older; this is 2"),
+        (3, "result of schema 3, which is newer; update kdbench; this is 2"),
     ],
 )
 def test_another_schema_is_refused_by_name(tmp_path: Path, schema: int, said: str) -> None:

@@ -16,7 +16,7 @@ from torch import nn
 from kdbench import catalog
 from kdbench.machine import Local, Machine
 from kdbench.plan.expand import expand
-from kdbench.spec.events import Job
+from kdbench.spec.events import Task
 from kdbench.spec.runs import Run
 from kdbench.spec.suites import Variant
 from kdbench.suite.load import load_suite
@@ -105,7 +105,7 @@ def small(run: Run) -> Run:
 @pytest.mark.parametrize("run", different(), ids=lambda run: f"{run.dataset}-{run.slug}-{run.recipe.classes}")
 def test_row_trains_two_steps(context: TrainingContext, run: Run) -> None:
     run = small(run)
-    student_run = StudentRun(Job(run), context)
+    student_run = StudentRun(Task(run), context)
     before = [each.detach().clone() for each in student_run.student.parameters()]
     teacher_batches = TeacherBatches([run], training_views(run, student_run.data, context), context)
     assert len(teacher_batches) == 2

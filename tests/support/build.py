@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from kdbench.spec.results import Curve, Failure, Result
+from kdbench.spec.results import RESULT_SCHEMA, Curve, Failure, Result
 from kdbench.spec.runs import Loss, Recipe, ReportEpoch, Run, Teacher
 from kdbench.spec.suites import Cell, Reference, Row, Suite, TeacherName, Tolerance
 
@@ -74,7 +74,7 @@ def make_result(run: Run, *top1: float, of: str | None = None) -> Result:
     zeros = (0.0,) * len(top1)
     curve = Curve(top1, zeros, zeros, zeros)
     return Result(
-        schema=1,
+        schema=RESULT_SCHEMA,
         id=of or run.id,
         run=run,
         curve=curve,

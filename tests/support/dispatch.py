@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterator
 
-from kdbench.spec.events import Cohort, Done, Failed, Job, Told, Update
+from kdbench.spec.events import Cohort, Done, ExecutorEvent, Failed, Task, Update
 from kdbench.spec.results import Failure
 from kdbench.spec.runs import Run
 from tests.support.build import make_result
@@ -11,27 +11,27 @@ from tests.support.build import make_result
 class Instant:
     """Ends one run whenever it is asked, of the oldest cohort (0) or the newest (-1); keeps a diary."""
 
-    def __init__(self, slots: int = 1, failing: Collection[Run] = (), ending: int = 0) -> None:
-        self.slots, self.failing, self.ending = slots, [run.id for run in failing], ending
-        self.running: list[list[Job]] = []
+    def __init__(self, workers: int = 1, failing: Collection[Run] = (), ending: int = 0) -> None:
+        self.workers, self.failing, self.ending = workers, [run.id for run in failing], ending
+        self.running: list[list[Task]] = []
         self.cohorts: list[list[Run]] = []
-        self.jobs: list[Job] = []
+        self.tasks: list[Task] = []
         self.diary: list[tuple[str, str]] = []
 
     @property
     def free(self) -> int:
         """How many more runs it takes."""
-        return self.slots - len(self.running)
+        return self.workers - len(self.running)
 
     def submit(self, cohort: Cohort) -> None:
-        """Refuse runs beyond the slots."""
+        """Refuse runs beyond the workers."""
         assert self.free > 0
-        self.cohorts.append([job.run for job in cohort])
-        self.jobs.extend(cohort)
+        self.cohorts.append([task.run for task in cohort])
+        self.tasks.extend(cohort)
         self.running.append(list(cohort))
-        self.diary.extend(("start", job.run.id) for job in cohort)
+        self.diary.extend(("start", task.run.id) for task in cohort)
 
-    def events(self, seconds: float) -> Iterator[Told]:
+    def events(self, seconds: float) -> Iterator[ExecutorEvent]:
         """One run's epoch and end."""
         assert seconds > 0
         if not self.running:

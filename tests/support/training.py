@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from torch import nn
 
 from kdbench import catalog
-from kdbench.spec.events import Job
+from kdbench.spec.events import Task
 from kdbench.spec.results import Result
 from kdbench.spec.runs import Loss, Recipe, Run, Teacher
 from kdbench.training.context import TrainingContext
@@ -41,7 +41,7 @@ def numbers(result: object) -> tuple[object, ...]:
 
 
 def together(runs: Sequence[Run], context: TrainingContext, **options: Any) -> dict[str, Result | Exception]:  # noqa: ANN401 - train_cohort's
-    return {job.run.id: end for job, end in train_cohort([Job(run) for run in runs], context, **options)}
+    return {task.run.id: end for task, end in train_cohort([Task(run) for run in runs], context, **options)}
 
 
 def forwards(student: str, monkeypatch: pytest.MonkeyPatch) -> list[bool]:

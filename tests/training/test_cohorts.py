@@ -19,14 +19,14 @@ from kdbench.machine import Data, Folders, Local, Machine
 from kdbench.models.output import Network
 from kdbench.plan.cohorts import batch_stream_key, make_cohorts
 from kdbench.run.dispatch import dispatch
-from kdbench.spec.events import Done, Elsewhere, Event, Failed, Job, Update
+from kdbench.spec.events import Done, Elsewhere, Event, Failed, Task, Update
 from kdbench.spec.results import Result
 from kdbench.spec.runs import Loss, Run, Teacher
 from kdbench.store.lease import Watch, take
 from kdbench.store.records import index
 from kdbench.training.context import TrainingContext, open_context
-from kdbench.training.job import do
 from kdbench.training.run import train
+from kdbench.training.task import do
 from tests.support.build import KD
 from tests.support.dispatch import Instant
 from tests.support.training import RECIPE, Interrupted, Opened, digits, forwards, numbers, together
@@ -85,7 +85,7 @@ def opened(data: str, tmp_path: Path) -> Iterator[Opened]:
 def ends(context: TrainingContext, runs: Sequence[Run]) -> dict[str, Event]:
     """How runs ended that a worker was given together, each exactly once."""
     told: list[Event] = []
-    do([Job(run) for run in runs], context, told.append)
+    do([Task(run) for run in runs], context, told.append)
     last = [event for event in told if not isinstance(event, Update)]
     assert len({event.id for event in last}) == len(last)
     return {event.id: event for event in last}
@@ -124,33 +124,33 @@ def test_runs_that_learn_otherwise_are_a_cohort(settings: dict[str, Any]) -> Non
 
 
 @pytest.mark.parametrize(
-    ("runs", "slots", "sizes"),
+    ("runs", "workers", "sizes"),
     [(4, 1, [4]), (4, 2, [2, 2]), (5, 2, [3, 2]), (4, 3, [1, 1, 2]), (2, 8, [1, 1]), (0, 2, [])],
 )
-def test_cohorts_are_split_so_that_no_slot_idles(runs: int, slots: int, sizes: list[int]) -> None:
+def test_cohorts_are_split_so_that_no_worker_idles(runs: int, workers: int, sizes: list[int]) -> None:
     some = [digits(lr=0.01 * (1 + number)) for number in range(runs)]
-    assert [len(cohort) for cohort in make_cohorts(some, slots)] == sizes
+    assert [len(cohort) for cohort in make_cohorts(some, workers)] == sizes
 
 
 @given(
     st.lists(st.sampled_from(MANY), unique_by=id),
     st.integers(1, 6),
 )
-def test_every_run_is_in_one_cohort_of_its_like(runs: list[Run], slots: int) -> None:
-    cohorts = make_cohorts(runs, slots)
+def test_every_run_is_in_one_cohort_of_its_like(runs: list[Run], workers: int) -> None:
+    cohorts = make_cohorts(runs, workers)
     assert sorted(run.id for cohort in cohorts for run in cohort) == sorted(run.id for run in runs)
     assert all(len({batch_stream_key(run) for run in cohort}) == 1 for cohort in cohorts)
-    assert len(cohorts) >= min(slots, len(runs))
+    assert len(cohorts) >= min(workers, len(runs))
 
 
 def test_dispatch_hands_out_cohorts() -> None:
-    executor = Instant(slots=2)
+    executor = Instant(workers=2)
     list(dispatch([TEACHER, *STUDENTS], executor, keep={}))
     assert executor.cohorts == [[TEACHER], STUDENTS[:2], STUDENTS[2:]]
 
 
 def test_dispatch_without_cohorts_hands_out_single_runs() -> None:
-    executor = Instant(slots=2)
+    executor = Instant(workers=2)
     list(dispatch([TEACHER, *STUDENTS], executor, keep={}, cohorts=False))
     assert executor.cohorts == [[run] for run in [TEACHER, *STUDENTS]]
 
@@ -202,7 +202,7 @@ def test_member_that_cannot_be_made_takes_no_other_with_it(opened: Opened) -> No
 def test_failure_is_told_before_the_others_end(opened: Opened) -> None:
     told: list[Event] = []
     bad = replace(STUDENTS[1], recipe=replace(RECIPE, lr=DIVERGING))
-    do([Job(STUDENTS[0]), Job(bad)], opened("here"), told.append)
+    do([Task(STUDENTS[0]), Task(bad)], opened("here"), told.append)
     assert [type(event) for event in told] == [Update, Failed, Update, Update, Done]
 
 
@@ -256,7 +256,7 @@ def test_member_that_another_process_trains_leaves_the_cohort(opened: Opened) ->
     lease = take(context.machine.scratch / "locks" / STUDENTS[0].id, Watch())
     assert lease is not None
     with lease:
-        do([Job(run) for run in STUDENTS[:2]], context, told.append)
+        do([Task(run) for run in STUDENTS[:2]], context, told.append)
     assert told[0] == Elsewhere(STUDENTS[0].id)
     assert [event.id for event in told if isinstance(event, Done)] == [STUDENTS[1].id]
 

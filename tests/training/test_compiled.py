@@ -188,7 +188,7 @@ def test_compiled_batch_in_parts_is_the_eager_one_to_rounding(
     opened: Callable[[str], TrainingContext],
 ) -> None:
     """With dropout, and batch-norm statistics that each part starts from."""
-    run = digits("dropout_cnn", epochs=2, parts=4, train_size=90)
+    run = digits("dropout_cnn", epochs=2, ghost_batches=4, train_size=90)
     eager, other = train(run, opened("eager")), train(compiled(run), opened("compiled"))
     assert other.curve.train_loss == pytest.approx(eager.curve.train_loss, rel=1e-4)
     assert other.curve.test_loss == pytest.approx(eager.curve.test_loss, rel=1e-3)

@@ -18,7 +18,7 @@ from kdbench.data.views import Views
 from kdbench.machine import Data, Folders, Local, Machine
 from kdbench.models.output import Output
 from kdbench.plan.expand import expand
-from kdbench.spec.events import Job
+from kdbench.spec.events import Task
 from kdbench.spec.results import Result
 from kdbench.spec.runs import Loss, Precision
 from kdbench.suite.load import load_suite
@@ -224,7 +224,7 @@ def test_steps_do_not_wait_for_the_device(device: str, opened: Opened) -> None:
     run = STUDENTS[1]
     views = training_views(run, context.dataset(run.dataset), context)
     student_run, teacher_batches = (
-        StudentRun(Job(run), context),
+        StudentRun(Task(run), context),
         TeacherBatches([run], Prepared(list(views.epoch(1))), context),
     )
     for last in (False, True):

@@ -14,7 +14,7 @@ from kdbench.data.packed import open_dataset, source_digest
 from kdbench.errors import UserError
 from kdbench.importing.teacher import Request, import_teacher
 from kdbench.machine import Data, Folders, Local, Machine
-from kdbench.spec.events import Job
+from kdbench.spec.events import Task
 from kdbench.spec.results import Result
 from kdbench.spec.runs import Recipe, Run, Teacher
 from kdbench.training.context import TrainingContext, open_context
@@ -85,7 +85,7 @@ def test_students_beside_each_other_are_as_alone(place: Path, tmp_path: Path) ->
     for here in (alone, beside):
         train(teacher, here)
     first = [train(run, alone) for run in taught]
-    cohort = list(train_cohort([Job(run) for run in taught], beside))
+    cohort = list(train_cohort([Task(run) for run in taught], beside))
     assert [end.weights for _, end in cohort if isinstance(end, Result)] == [each.weights for each in first]
 
 
@@ -110,5 +110,5 @@ def test_workers_are_those_of_benchmark_toml_else_the_runs_share(
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(12)))
     here = context(place, tmp_path)
     assert (workers(here), workers(context(place, tmp_path, 5))) == (1, 5)
-    on_gpu = replace(here.machine, local=Local(slots=2))
+    on_gpu = replace(here.machine, local=Local(workers=2))
     assert workers(TrainingContext(on_gpu, torch.device("cuda"))) == 6

@@ -12,7 +12,7 @@ from tests.support.places import ROOT
 MEASURE = """
 import sys, torch
 from kdbench.machine import Local, Machine
-from kdbench.spec.events import Job
+from kdbench.spec.events import Task
 from kdbench.spec.runs import Loss, Recipe, Run
 from kdbench.training import sizing
 from kdbench.training.student_run import StudentRun
@@ -24,7 +24,7 @@ world.datasets["cifar100"] = random_data("cifar100", n=64)
 recipe = Recipe(epochs=1, batch_size=64, lr=0.1, momentum=0.9, train_size=64, test_size=64)
 runs = [Run(2, "cifar100", "0" * 64, student, recipe, Loss("ce"), 0) for student in sys.argv[2:]]
 estimate = sizing.estimate(runs, world)
-for _, result in train_cohort([Job(run) for run in runs], world):
+for _, result in train_cohort([Task(run) for run in runs], world):
     peak = result.peak_memory
 print(estimate / peak)
 """
@@ -33,28 +33,28 @@ print(estimate / peak)
 @pytest.mark.slow
 @pytest.mark.parametrize("students", [["resnet18"], ["mobilenetv2", "shufflenetv2", "resnet18"]], ids=len)
 def test_estimate_is_near_the_measured_peak(tmp_path: Path, students: list[str]) -> None:
-    """A third too much is a slot too few; too little is a run out of memory."""
+    """A third too much is a worker too few; too little is a run out of memory."""
     command = [sys.executable, "-c", MEASURE, str(tmp_path), *students]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
     assert 0.85 < float(done.stdout) < 1.35
 
 
-@pytest.mark.parametrize(("slots", "gib"), [(1, 8.0), (4, 2.0)])
-def test_memory_of_benchmark_toml_is_shared_by_the_slots(slots: int, gib: float) -> None:
+@pytest.mark.parametrize(("workers", "gib"), [(1, 8.0), (4, 2.0)])
+def test_memory_of_benchmark_toml_is_shared_by_the_workers(workers: int, gib: float) -> None:
     import torch
 
     from kdbench.training.context import TrainingContext
     from kdbench.training.sizing import room
 
-    machine = Machine(local=Local(memory_gib=8.0, slots=slots))
+    machine = Machine(local=Local(memory_gib=8.0, workers=workers))
     assert room(TrainingContext(machine, torch.device("cpu"))) == gib * 2**30
 
 
 @pytest.mark.parametrize(
     ("groups", "folder", "file"),
     [
-        ("0::/job/step\n", "job", "memory.max"),
-        ("4:memory:/job\n0::/\n", "memory/job", "memory.limit_in_bytes"),
+        ("0::/task/step\n", "task", "memory.max"),
+        ("4:memory:/task\n0::/\n", "memory/task", "memory.limit_in_bytes"),
     ],
 )
 def test_limit_of_a_control_group_counts(tmp_path: Path, groups: str, folder: str, file: str) -> None:

@@ -14,15 +14,15 @@ from kdbench.machine import load_machine
 from kdbench.plan.controls import control_cells, load_prober, strength
 from kdbench.plan.expand import expand, make_plan, weights_needed
 from kdbench.report.controls import control_lines, controls_section
-from kdbench.spec.events import Done, Event, Failed, Job
+from kdbench.spec.events import Done, Event, Failed, Task
 from kdbench.spec.runs import Loss
 from kdbench.spec.suites import Cell
 from kdbench.spec.verdicts import Outcome
 from kdbench.spec.weights import Imported
 from kdbench.suite.load import load_suite
 from kdbench.training.context import open_context
-from kdbench.training.job import do
 from kdbench.training.probe import probe
+from kdbench.training.task import do
 from kdbench.verdict.controls import Controlled, check_controls
 from tests.support.build import make_result
 from tests.support.project import make_project
@@ -115,7 +115,7 @@ def test_every_control_trains_without_its_teacher_and_by_another_target(
     context = open_context(load_machine())
     told: list[Event] = []
     for control in controls_of(cell).values():
-        do([Job(control.runs[0], ())], context, told.append)
+        do([Task(control.runs[0], ())], context, told.append)
     torch.set_deterministic_debug_mode(before)
     assert not [event for event in told if isinstance(event, Failed)]
     losses = [event.result.curve.train_loss for event in told if isinstance(event, Done)]

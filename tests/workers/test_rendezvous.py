@@ -15,14 +15,14 @@ from msgspec.structs import replace
 
 from kdbench.machine import Machine
 from kdbench.run.torchrun import Launched, launched
-from kdbench.spec.events import Job
+from kdbench.spec.events import Task
 from kdbench.workers.agent import assist
 from kdbench.workers.peer import Peer, Share
 from kdbench.workers.rendezvous import Address, Called, Crew, Door, divide
 from tests.support.build import CE, make_run
 from tests.support.places import ROOT
 
-SHARE = Share(Job(make_run("resnet18", 0, CE)), 1, 3, "127.0.0.1", 1, "cpu", own_gpus=False)
+SHARE = Share(Task(make_run("resnet18", 0, CE)), 1, 3, "127.0.0.1", 1, "cpu", own_gpus=False)
 CREW = Crew(1, (0, 1), "n2")
 
 

@@ -34,7 +34,7 @@ from msgspec.structs import replace
 
 from kdbench import catalog
 from kdbench.machine import Data, Folders, Local, Machine
-from kdbench.spec.events import Done, Event, Failed, Job
+from kdbench.spec.events import Done, Event, Failed, Task
 from kdbench.spec.runs import PROTOCOL, Loss, Recipe, Run, Teacher
 from kdbench.store.records import index, load_result
 from kdbench.training.checkpoint import Progress
@@ -45,7 +45,7 @@ PHASES = {
     "weights": "kdbench.training.checkpoint:save_weights",
     "checkpoint": "kdbench.training.checkpoint:save_progress",
     "handing over": "kdbench.training.checkpoint:publish",
-    "result": "kdbench.training.job:save_result",
+    "result": "kdbench.training.task:save_result",
     "cleaning up": "kdbench.training.checkpoint:forget",
 }
 """What is going on while which function runs."""
@@ -63,13 +63,13 @@ def make_run(student: str, loss: Loss, teacher: Teacher | None = None) -> Run:
 
 
 TEACHER = make_run("digits_cnn", Loss("ce"))
-STORIES: dict[str, tuple[Job, ...]] = {
-    "alone": (Job(make_run("digits_mlp", Loss("lsr", {"epsilon": 0.1}))),),
+STORIES: dict[str, tuple[Task, ...]] = {
+    "alone": (Task(make_run("digits_mlp", Loss("lsr", {"epsilon": 0.1}))),),
     "taught": (
-        Job(make_run("digits_mlp", Loss("kd", {"alpha": 0.9, "tau": 4.0}), Teacher(TEACHER, 5)), (1, 3)),
+        Task(make_run("digits_mlp", Loss("kd", {"alpha": 0.9, "tau": 4.0}), Teacher(TEACHER, 5)), (1, 3)),
     ),
     "cohort": tuple(
-        Job(make_run(student, loss))
+        Task(make_run(student, loss))
         for student, loss in (
             ("digits_mlp", Loss("ce")),
             ("digits_cnn", Loss("lsr", {"epsilon": 0.2})),
@@ -126,13 +126,13 @@ def make_machine(root: Path, data: Path) -> Machine:
     )
 
 
-def live(machine: Machine, jobs: Sequence[Job], aim: Aim | None) -> Life:
+def live(machine: Machine, tasks: Sequence[Task], aim: Aim | None) -> Life:
     """One life of a worker, killed where it is aimed at; it ends by itself if that never comes."""
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(read)
-        _work(machine, jobs, write)
+        _work(machine, tasks, write)
     os.close(write)
     words: list[Word] = []
     killed, seen = False, 0
@@ -152,12 +152,12 @@ def live(machine: Machine, jobs: Sequence[Job], aim: Aim | None) -> Life:
     return Life(words, died)
 
 
-def _work(machine: Machine, jobs: Sequence[Job], pipe: int) -> None:
+def _work(machine: Machine, tasks: Sequence[Task], pipe: int) -> None:
     """What a life does, in a process of its own."""
     code = 1
     try:
         from kdbench.training.context import open_context
-        from kdbench.training.job import do
+        from kdbench.training.task import do
 
         def say(what: str, name: str, number: int = 0) -> None:
             os.write(pipe, json.dumps([what, name, number, time.perf_counter()]).encode() + b"\n")
@@ -165,11 +165,11 @@ def _work(machine: Machine, jobs: Sequence[Job], pipe: int) -> None:
         for phase, place in PHASES.items():
             _observe(place, phase, say)
         ends: list[Event] = []
-        do(jobs, open_context(machine), ends.append)
+        do(tasks, open_context(machine), ends.append)
         failures = [end.failure.cause for end in ends if isinstance(end, Failed)]
         for cause in failures:
             say("failed", cause)
-        code = int(sum(isinstance(end, Done) for end in ends) != len(jobs) and not failures)
+        code = int(sum(isinstance(end, Done) for end in ends) != len(tasks) and not failures)
     finally:
         os._exit(code)
 
@@ -230,15 +230,15 @@ def numbers(machine: Machine) -> dict[str, object]:
 
 def teach(machine: Machine) -> None:
     """The teacher's weights, where a story's students look for them."""
-    live(machine, [Job(TEACHER)], None)
+    live(machine, [Task(TEACHER)], None)
 
 
 def find_truth(root: Path, data: Path) -> dict[str, Truth]:
     """Each story without a kill."""
     truths = {}
-    for name, jobs in STORIES.items():
+    for name, tasks in STORIES.items():
         machine = begin(root / f"truth-{name}", data, name)
-        words = live(machine, jobs, None).words
+        words = live(machine, tasks, None).words
         seconds: dict[str, float] = {}
         entered: dict[str, float] = {}
         for word in words:
@@ -316,11 +316,11 @@ def draw_aim(truth: Truth, draw: random.Random) -> Aim:
 def kill(times: int, seed: int, emit: Callable[[Tally], None] = lambda _: None) -> Tally:
     """Tell stories until so many kills were made."""
     draw, tally = random.Random(seed), Tally()  # noqa: S311 - no secret
-    import_module("kdbench.training.job")  # once, before the first fork
+    import_module("kdbench.training.task")  # once, before the first fork
     with TemporaryDirectory(prefix="kdbench-kill-") as folder:
         root = Path(folder)
         live(
-            make_machine(root / "first", root / "data"), [Job(replace(TEACHER, seed=9))], None
+            make_machine(root / "first", root / "data"), [Task(replace(TEACHER, seed=9))], None
         )  # packs the data
         truths = find_truth(root, root / "data")
         for number, name in enumerate(_names()):

@@ -1,7 +1,7 @@
 """Load: 20,000 runs in one results folder, and thousands of runs queued at once on the local executor.
 
     python tests/support/faults/load.py status [--runs 20000]
-    python tests/support/faults/load.py queue [--runs 2000] [--slots 2]
+    python tests/support/faults/load.py queue [--runs 2000] [--workers 2]
 
 `status` prints the seconds that `kdbench status` takes. `queue` trains runs of one epoch on 32 images and
 prints, for the driver and its workers together, the file handles, threads and memory when a tenth was done
@@ -98,14 +98,14 @@ def held(pids: list[int]) -> dict[str, float]:
     return {"handles": handles, "threads": total["Threads"], "megabytes": round(total["VmRSS"] / 1000, 1)}
 
 
-def queue(runs: int, slots: int) -> dict[str, object]:
+def queue(runs: int, workers: int) -> dict[str, object]:
     """What is held when a tenth of the runs is done, and when all are."""
     jobs = [digits(epochs=1, train_size=32, test_size=32, lr=0.001 * (1 + number)) for number in range(runs)]
     with TemporaryDirectory(prefix="kdbench-load-") as name:
         folders = Folders(results="results", scratch="scratch")
         local, data = Local(device="cpu"), Data(folder=f"{name}/data", offline=True)
         machine = Machine(local=local, data=data, folders=folders, root=name)
-        executor = LocalExecutor(machine, slots)
+        executor = LocalExecutor(machine, workers)
         done, failed, seen, start = 0, 0, [], perf_counter()
         try:
             for event in dispatch(jobs, executor, keep={}, cohorts=False):
@@ -133,12 +133,12 @@ def main() -> None:
     )
     parser.add_argument("what", choices=["status", "queue"])
     parser.add_argument("--runs", type=int)
-    parser.add_argument("--slots", type=int, default=2)
+    parser.add_argument("--workers", type=int, default=2)
     asked = parser.parse_args()
     found = (
         time_status(asked.runs or 20_000)
         if asked.what == "status"
-        else queue(asked.runs or 2000, asked.slots)
+        else queue(asked.runs or 2000, asked.workers)
     )
     print(json.dumps(found, indent=1))  # noqa: T201 - its answer
 

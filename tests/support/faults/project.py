@@ -12,10 +12,10 @@ from msgspec.structs import replace
 
 from kdbench import catalog
 from kdbench.machine import Data, Folders, Local, Machine
-from kdbench.spec.events import Done, Event, Failed, Job, Update
+from kdbench.spec.events import Done, Event, Failed, Task, Update
 from kdbench.spec.runs import Loss, Recipe, Run, Teacher
 from kdbench.training.context import TrainingContext, open_context
-from kdbench.training.job import do
+from kdbench.training.task import do
 from tests.support.build import CE, make_run
 from tests.support.places import ROOT
 
@@ -43,7 +43,7 @@ def events(context: TrainingContext, run: Run, look: Callable[[Event], None] = l
         told.append(event)
         look(event)
 
-    do([Job(run)], context, emit)
+    do([Task(run)], context, emit)
     return told
 
 

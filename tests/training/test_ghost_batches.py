@@ -20,19 +20,19 @@ from kdbench.cluster.profiles import Ask, Profile
 from kdbench.cluster.profiles import Work as WorkOfProfile
 from kdbench.errors import UserError
 from kdbench.machine import Data, Folders, Local, Machine
-from kdbench.run.executor import default_slots, gpu_sets
-from kdbench.run.preflight import check_parts
-from kdbench.spec.events import Died, Done, Event, Failed, Job, Update
+from kdbench.run.executor import default_workers, gpu_sets
+from kdbench.run.preflight import check_ghost_batches
+from kdbench.spec.events import Died, Done, Event, Failed, Task, Update
 from kdbench.spec.results import Result
 from kdbench.spec.runs import Recipe, Run, Teacher
 from kdbench.store.records import index, load_result, weights_file
 from kdbench.suite.load import load_suite
-from kdbench.training import parts
+from kdbench.training import ghost_batches
 from kdbench.training.context import TrainingContext, open_context
 from kdbench.training.group import Group, cut
-from kdbench.training.job import do
 from kdbench.training.run import train
 from kdbench.training.student_run import StudentRun
+from kdbench.training.task import do
 from kdbench.training.teacher_batches import DistillationBatch
 from kdbench.workers.agent import assist
 from kdbench.workers.rendezvous import Address, Crew, Door
@@ -57,7 +57,15 @@ def normed_cnn(classes, channels):
 """A model with batch norm and dropout, as other processes find it too: in an installed package."""
 
 RECIPE = Recipe(
-    epochs=2, batch_size=32, lr=0.02, momentum=0.9, crop=1, flip=True, train_size=98, test_size=101, parts=4
+    epochs=2,
+    batch_size=32,
+    lr=0.02,
+    momentum=0.9,
+    crop=1,
+    flip=True,
+    train_size=98,
+    test_size=101,
+    ghost_batches=4,
 )
 """The last batch has two images: two of its parts are empty, those of the second process."""
 
@@ -102,7 +110,7 @@ def opened(tmp_path: Path) -> Iterator[Callable[..., TrainingContext]]:
 def done(context: TrainingContext, run: Run) -> Result:
     """The result of a run as a worker trains it."""
     told: list[Event] = []
-    do([Job(run)], context, told.append)
+    do([Task(run)], context, told.append)
     assert isinstance(told[-1], Done), told[-1]
     return told[-1].result
 
@@ -145,8 +153,8 @@ def test_processes_do_each_image_of_a_batch_once(images: int, size: int) -> None
 def test_one_part_without_dropout_is_the_whole_batch_bit_for_bit(
     opened: Callable[..., TrainingContext],
 ) -> None:
-    whole = train(digits("digits_cnn", parts=0), opened("whole"))
-    part = train(digits("digits_cnn", parts=1), opened("part"))
+    whole = train(digits("digits_cnn", ghost_batches=0), opened("whole"))
+    part = train(digits("digits_cnn", ghost_batches=1), opened("part"))
     assert (part.curve.train_loss, part.weights) == (whole.curve.train_loss, whole.weights)
 
 
@@ -157,14 +165,15 @@ def distilled(images: int = 32) -> DistillationBatch:
 
 
 def learn(student_run: StudentRun, given: DistillationBatch) -> Tensor:
-    return parts.learn(student_run.run, (1, 0), student_run.student, student_run._loss, given, Group())  # noqa: SLF001
+    loss = student_run._loss  # noqa: SLF001
+    return ghost_batches.learn(student_run.run, (1, 0), student_run.student, loss, given, Group())
 
 
 def test_gradient_is_the_mean_over_parts_that_know_nothing_of_each_other(
     opened: Callable[..., TrainingContext],
 ) -> None:
     given = distilled()
-    student_run, other = (StudentRun(Job(TEACHER), opened(name)) for name in ("one", "other"))
+    student_run, other = (StudentRun(Task(TEACHER), opened(name)) for name in ("one", "other"))
     student_run.begin(1)
     other.begin(1)
     loss = learn(student_run, given)
@@ -179,7 +188,7 @@ def test_gradient_is_the_mean_over_parts_that_know_nothing_of_each_other(
 def test_running_statistics_are_the_mean_of_what_the_parts_make_of_them(
     opened: Callable[..., TrainingContext],
 ) -> None:
-    given, student_run = distilled(), StudentRun(Job(TEACHER), opened("here"))
+    given, student_run = distilled(), StudentRun(Task(TEACHER), opened("here"))
     student_run.begin(1)
     learn(student_run, given)
     norm = next(each for each in student_run.student.modules() if isinstance(each, torch.nn.BatchNorm2d))
@@ -192,7 +201,7 @@ def test_running_statistics_are_the_mean_of_what_the_parts_make_of_them(
 
 
 def test_number_of_parts_is_part_of_the_identity() -> None:
-    assert len({digits(parts=number).id for number in (0, 1, 2, 4)}) == 4
+    assert len({digits(ghost_batches=number).id for number in (0, 1, 2, 4)}) == 4
 
 
 @pytest.mark.slow
@@ -216,7 +225,7 @@ def test_two_processes_go_on_where_one_was_stopped(opened: Callable[..., Trainin
         train(digits(), here, watch=stop)
     here.machine = replace(here.machine, local=replace(here.machine.local, processes=2))
     told: list[Event] = []
-    do([Job(digits())], here, told.append)
+    do([Task(digits())], here, told.append)
     seen = [event.epoch for event in told if isinstance(event, Update)]
     assert seen == [2]
     assert isinstance(told[-1], Done)
@@ -239,7 +248,7 @@ def test_process_that_dies_ends_the_run_and_no_other(opened: Callable[..., Train
         if isinstance(event, Update) and event.id == long.id and event.epoch == 1:
             kill_children()
 
-    do([Job(long), Job(digits(epochs=1))], context, emit)
+    do([Task(long), Task(digits(epochs=1))], context, emit)
     (died,) = [event for event in told if isinstance(event, Died)]
     assert died.id == long.id
     assert died.why.startswith("process 2 of the run died (SIGKILL")
@@ -254,7 +263,7 @@ def test_process_that_fails_says_why(
     """Its environment has no such model: the first process's has."""
     monkeypatch.setitem(catalog.MODELS, "only_here", catalog.MODELS["digits_cnn"])
     context, told = opened("here", 2), list[Event]()
-    do([Job(digits("only_here"))], context, told.append)
+    do([Task(digits("only_here"))], context, told.append)
     assert isinstance(told[-1], Failed)
     assert "process 2 of the run failed: " in told[-1].failure.cause
     assert "only_here" in told[-1].failure.cause
@@ -302,7 +311,7 @@ def test_process_of_another_node_that_dies_ends_the_run_and_no_other(
             kill_children()
 
     with crew_of(context):
-        do([Job(long), Job(digits(epochs=1))], context, emit)
+        do([Task(long), Task(digits(epochs=1))], context, emit)
     (died,) = [event for event in told if isinstance(event, Died)]
     assert died.id == long.id
     assert died.why.startswith("process 2 of the run died (SIGKILL")
@@ -312,37 +321,37 @@ def test_process_of_another_node_that_dies_ends_the_run_and_no_other(
 @pytest.mark.slow
 def test_divergence_of_a_shared_run_is_told_as_that_of_any(opened: Callable[..., TrainingContext]) -> None:
     told: list[Event] = []
-    do([Job(digits(lr=1e30))], opened("here", 2), told.append)
+    do([Task(digits(lr=1e30))], opened("here", 2), told.append)
     assert isinstance(told[-1], Failed)
     assert told[-1].failure.cause.startswith("diverged at epoch 1, step 2")
 
 
 def test_processes_that_cannot_share_a_run_are_refused() -> None:
-    with pytest.raises(UserError, match="in no parts; --set parts=3") as refused:
-        check_parts([digits(parts=0), digits(), digits(parts=6)], 3)
+    with pytest.raises(UserError, match="in no ghost batches; --set ghost_batches=3") as refused:
+        check_ghost_batches([digits(ghost_batches=0), digits(), digits(ghost_batches=6)], 3)
     assert len(refused.value.problems) == 2
-    check_parts([digits(parts=0)], 1)
+    check_ghost_batches([digits(ghost_batches=0)], 1)
 
 
 def test_parts_that_do_not_divide_the_batch_are_refused(tmp_path: Path) -> None:
     path = write_suite(tmp_path, change(("batch_size = 32", "batch_size = 32\nparts = 5")))
-    with pytest.raises(UserError, match="parts = 5; they must divide batch_size = 32"):
+    with pytest.raises(UserError, match="ghost_batches = 5; they must divide batch_size = 32"):
         load_suite(path)
 
 
 def test_worker_of_several_processes_has_several_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3,4")
     machine = Machine(local=Local(processes=2))
-    assert (gpu_sets(machine, 2), default_slots(machine)) == (["0,1", "2,3"], 2)
+    assert (gpu_sets(machine, 2), default_workers(machine)) == (["0,1", "2,3"], 2)
 
 
 @pytest.mark.slow
-def test_job_on_a_node_shares_its_runs(opened: Callable[..., TrainingContext]) -> None:
-    from kdbench.cluster.node import Task, Work, supervise
+def test_task_on_a_node_shares_its_runs(opened: Callable[..., TrainingContext]) -> None:
+    from kdbench.cluster.node import Assignment, Work, supervise
 
     context, run = opened("node", 2), digits(epochs=1)
     context.dataset("digits")
-    work = Work(context.machine, (Task(Job(run), 2),), {}, 1, 10, 60)
+    work = Work(context.machine, (Assignment(Task(run), 2),), {}, 1, 10, 60)
     assert supervise(work, "1", context.machine.scratch / "door") == 1
     result = load_result(index(context.machine.results).results[run.id])
     assert result.environment["processes"] == 2
@@ -350,7 +359,7 @@ def test_job_on_a_node_shares_its_runs(opened: Callable[..., TrainingContext]) -
 
 @pytest.mark.slow
 def test_command_trains_with_several_processes(kdbench: Command, project: Path) -> None:
-    few = ("--rows", "1.base/digits_mlp", "--seeds", "0", "--set", "epochs=1", "--set", "parts=2")
+    few = ("--rows", "1.base/digits_mlp", "--seeds", "0", "--set", "epochs=1", "--set", "ghost_batches=2")
     done = kdbench("run", "suites/small", *few, "--processes", "2", "--json")
     assert done.code == 0, done.err
     (path,) = index(project / "results").results.values()
@@ -366,4 +375,4 @@ def test_command_refuses_runs_without_parts(kdbench: Command) -> None:
 
 def test_profile_leaves_a_slot_for_the_gpus_of_each_run() -> None:
     profile = Profile(name="x", slurm=Ask(gpus_per_node=8), work=WorkOfProfile(processes=4))
-    assert profile.slots == 2
+    assert profile.workers == 2

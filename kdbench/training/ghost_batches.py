@@ -42,7 +42,7 @@ def learn(
     epoch, step = at
     statistics = Statistics(student)
     total = torch.zeros((), device=batch.y.device)
-    for part in group.parts(run.recipe.parts, batch.images):
+    for part in group.parts(run.recipe.ghost_batches, batch.images):
         statistics.restore()
         torch.manual_seed(torch_seed(run.seed, f"dropout {step} {part.number}", epoch))
         x, y, taught = batch.x[part.here], batch.y[part.here], cut_output(batch.taught, part.here)

@@ -9,7 +9,7 @@ import torch
 
 from kdbench.errors import DiedError, DivergedError, UserError
 from kdbench.machine import Machine
-from kdbench.spec.events import Died, Done, Elsewhere, Event, Failed, Job, Update
+from kdbench.spec.events import Died, Done, Elsewhere, Event, Failed, Task, Update
 from kdbench.spec.results import Failure, Result
 from kdbench.spec.runs import Run
 from kdbench.store.lease import LostError
@@ -23,63 +23,66 @@ from kdbench.training.memory import is_short
 from kdbench.training.run import Watch, train_cohort
 from kdbench.training.sizing import fitting
 
-Tell = Callable[[Event], None]
+Emit = Callable[[Event], None]
 
 
 def do(
-    jobs: Sequence[Job], context: TrainingContext, emit: Tell, starts: Callable[[Run], None] = lambda _: None
+    tasks: Sequence[Task],
+    context: TrainingContext,
+    emit: Emit,
+    starts: Callable[[Run], None] = lambda _: None,
 ) -> None:
     """Train runs beside each other, as many at a time as memory holds; nothing raises but an interrupt.
 
     A run that another process trains is left to it: `Elsewhere`, and who hands out runs asks again later.
 
     Args:
-        jobs: what to train; all of one cohort (`kdbench.plan.cohorts.lessons`).
+        tasks: what to train; all of one cohort (`kdbench.plan.cohorts.lessons`).
         context: this process's hold on its machine.
-        emit: called with each event; with exactly one end for each job.
+        emit: called with each event; with exactly one end for each task.
         starts: called when a run's training is about to begin; what it raises is the run's failure.
     """
-    together = fitting(jobs, context) if context.processes == 1 else [(job,) for job in jobs]
+    together = fitting(tasks, context) if context.processes == 1 else [(task,) for task in tasks]
     for part in together:
         for some in _take(part, context, emit, starts):
             do(some, context, emit, starts)
 
 
 def _take(
-    jobs: Sequence[Job], context: TrainingContext, emit: Tell, starts: Callable[[Run], None]
-) -> list[Sequence[Job]]:
+    tasks: Sequence[Task], context: TrainingContext, emit: Emit, starts: Callable[[Run], None]
+) -> list[Sequence[Task]]:
     """Train those that nobody else trains; what is left to be done after that, in parts."""
-    ready: list[Job] = []
+    ready: list[Task] = []
     with ExitStack() as leases:
-        for job in jobs:
+        for task in tasks:
             try:
-                lease = context.take(job.run)
+                lease = context.take(task.run)
                 if lease is None:
-                    emit(Elsewhere(job.run.id))
+                    emit(Elsewhere(task.run.id))
                     continue
                 leases.enter_context(lease)
-                leases.callback(context.leases.pop, job.run.id)
-                done = _done_elsewhere(job, context)
+                leases.callback(context.leases.pop, task.run.id)
+                done = _done_elsewhere(task, context)
                 if done is None:
-                    starts(job.run)
-                    ready.append(job)
+                    starts(task.run)
+                    ready.append(task)
                 else:
                     emit(done)
             except Exception as error:  # noqa: BLE001 - whatever it is, it is this run's failure and no other's
-                emit(end(job, context.machine, error))
+                emit(end(task, context.machine, error))
         return _train(ready, context, emit)
 
 
-def _done_elsewhere(job: Job, context: TrainingContext) -> Done | None:
-    path = index(context.machine.results).results.get(job.run.id)
-    if job.rerun or path is None or not weights_there(context.machine.scratch, job.run.id, job.keep):
+def _done_elsewhere(task: Task, context: TrainingContext) -> Done | None:
+    path = index(context.machine.results).results.get(task.run.id)
+    if task.rerun or path is None or not weights_there(context.machine.scratch, task.run.id, task.keep):
         return None
-    return Done(job.run.id, load_result(path), str(path), trained=False)
+    return Done(task.run.id, load_result(path), str(path), trained=False)
 
 
-def _train(jobs: Sequence[Job], context: TrainingContext, emit: Tell) -> list[Sequence[Job]]:
+def _train(tasks: Sequence[Task], context: TrainingContext, emit: Emit) -> list[Sequence[Task]]:
     """Train a cohort; the halves of what is left of it, should memory run out."""
-    left = {job.run.id: job for job in jobs}
+    left = {task.run.id: task for task in tasks}
 
     def watch(run: Run, progress: Progress) -> None:
         images = run.recipe.train_size or len(context.dataset(run.dataset).train_labels)
@@ -87,12 +90,12 @@ def _train(jobs: Sequence[Job], context: TrainingContext, emit: Tell) -> list[Se
         emit(Update(run.id, progress.epoch, progress.top1[-1], speed))
 
     try:
-        for job, given in _ends(jobs, context, watch):
-            del left[job.run.id]
+        for task, given in _ends(tasks, context, watch):
+            del left[task.run.id]
             if isinstance(given, Exception):
-                emit(end(job, context.machine, given))
+                emit(end(task, context.machine, given))
                 continue
-            emit(_keep(job, context, given))
+            emit(_keep(task, context, given))
     except Exception as error:  # noqa: BLE001 - as above, but of all that are left
         if len(left) == 1 or not is_short(error):
             refuse(left.values(), context.machine, error, emit)
@@ -108,41 +111,41 @@ def _train(jobs: Sequence[Job], context: TrainingContext, emit: Tell) -> list[Se
 
 
 def _ends(
-    jobs: Sequence[Job], context: TrainingContext, watch: Watch
-) -> Iterator[tuple[Job, Result | Exception]]:
+    tasks: Sequence[Task], context: TrainingContext, watch: Watch
+) -> Iterator[tuple[Task, Result | Exception]]:
     """How a cohort ends, trained by as many processes as there are for each run."""
-    if context.processes == 1 or not jobs:
-        return train_cohort(jobs, context, watch)
+    if context.processes == 1 or not tasks:
+        return train_cohort(tasks, context, watch)
     from kdbench.training.together import train_together
 
-    (job,) = jobs
-    return train_together(job, context, watch)
+    (task,) = tasks
+    return train_together(task, context, watch)
 
 
-def _keep(job: Job, context: TrainingContext, result: Result) -> Done | Failed | Elsewhere | Died:
+def _keep(task: Task, context: TrainingContext, result: Result) -> Done | Failed | Elsewhere | Died:
     try:
-        path = context.write(job.run, lambda: save_result(context.machine.results, result))
-        checkpoint.forget(context.machine.scratch / "checkpoints" / job.run.id)
+        path = context.write(task.run, lambda: save_result(context.machine.results, result))
+        checkpoint.forget(context.machine.scratch / "checkpoints" / task.run.id)
     except Exception as error:  # noqa: BLE001 - as above
-        return end(job, context.machine, error)
-    return Done(job.run.id, result, str(path), trained=True)
+        return end(task, context.machine, error)
+    return Done(task.run.id, result, str(path), trained=True)
 
 
-def refuse(jobs: Iterable[Job], machine: Machine, error: Exception, emit: Tell) -> None:
-    """Tell each of these runs that it cannot be trained here."""
-    for job in jobs:
-        emit(end(job, machine, error))
+def refuse(tasks: Iterable[Task], machine: Machine, error: Exception, emit: Emit) -> None:
+    """Emit for each of these runs why it cannot be trained here."""
+    for task in tasks:
+        emit(end(task, machine, error))
 
 
-def end(job: Job, machine: Machine, error: Exception) -> Failed | Elsewhere | Died:
+def end(task: Task, machine: Machine, error: Exception) -> Failed | Elsewhere | Died:
     """What an exception means for its run: it failed, another process has it, or one of its own died."""
     if isinstance(error, LostError):
-        return Elsewhere(job.run.id)
+        return Elsewhere(task.run.id)
     if isinstance(error, DiedError):
-        return Died(job.run.id, str(error))
+        return Died(task.run.id, str(error))
     if isinstance(error, GoneError):
-        return Failed(job.run.id, Failure(id=job.run.id, run=job.run, cause=str(error), log=""))
-    told = isinstance(error, UserError | DivergedError)
-    cause = str(error) if told else f"{type(error).__name__}: {error}"
+        return Failed(task.run.id, Failure(id=task.run.id, run=task.run, cause=str(error), log=""))
+    expected = isinstance(error, UserError | DivergedError)
+    cause = str(error) if expected else f"{type(error).__name__}: {error}"
     whole = "".join(traceback.format_exception(error))
-    return Failed(job.run.id, keep_failure(job.run, machine, cause, whole))
+    return Failed(task.run.id, keep_failure(task.run, machine, cause, whole))

@@ -10,12 +10,12 @@ from msgspec.structs import replace
 
 from kdbench import catalog
 from kdbench.machine import Data, Folders, Local, Machine
-from kdbench.spec.events import Done, Elsewhere, Event, Failed, Job, Update
+from kdbench.spec.events import Done, Elsewhere, Event, Failed, Task, Update
 from kdbench.spec.runs import Recipe, Run, Teacher
 from kdbench.store.lease import Watch, take
 from kdbench.store.records import index, load_failure, load_result, weights_there
 from kdbench.training.context import TrainingContext, open_context
-from kdbench.training.job import do
+from kdbench.training.task import do
 from tests.support.build import CE, KD, make_run
 
 RECIPE = Recipe(epochs=2, batch_size=32, lr=0.05, train_size=64, test_size=64)
@@ -42,38 +42,38 @@ def digits(**settings: Any) -> Run:  # noqa: ANN401 - recipe fields
     return replace(make_run("digits_mlp", 0, CE), dataset="digits", data=content, recipe=recipe)
 
 
-def ends(context: TrainingContext, *jobs: Job) -> list[Event]:
+def ends(context: TrainingContext, *tasks: Task) -> list[Event]:
     """How runs ended that were trained beside each other, in this order."""
     told: list[Event] = []
-    do(jobs, context, told.append)
+    do(tasks, context, told.append)
     return [event for event in told if not isinstance(event, Update)]
 
 
 def failing(context: TrainingContext, run: Run) -> Failed:
-    [told] = ends(context, Job(run))
+    [told] = ends(context, Task(run))
     assert isinstance(told, Failed)
     return told
 
 
-def done(context: TrainingContext, job: Job) -> Done:
-    [told] = ends(context, job)
+def done(context: TrainingContext, task: Task) -> Done:
+    [told] = ends(context, task)
     assert isinstance(told, Done)
     return told
 
 
-def test_job_keeps_its_result(context: TrainingContext) -> None:
+def test_task_keeps_its_result(context: TrainingContext) -> None:
     run = digits()
-    told = done(context, Job(run))
+    told = done(context, Task(run))
     assert told.trained
     assert load_result(index(context.machine.results).results[run.id]) == told.result
     assert Path(told.path).name == f"digits_mlp-ce.s0.{run.id}.json"
 
 
-def test_job_tells_each_epoch(context: TrainingContext) -> None:
+def test_task_tells_each_epoch(context: TrainingContext) -> None:
     told: list[Event] = []
     run = digits()
-    result = done(context, Job(run)).result
-    do([Job(run, rerun=True)], context, told.append)
+    result = done(context, Task(run)).result
+    do([Task(run, rerun=True)], context, told.append)
     updates = [each for each in told if isinstance(each, Update)]
     assert [(each.id, each.epoch, each.top1) for each in updates] == [
         (run.id, 1, result.curve.top1[0]),
@@ -82,14 +82,14 @@ def test_job_tells_each_epoch(context: TrainingContext) -> None:
     assert all(each.images_per_second > 0 for each in updates)
 
 
-def test_job_leaves_no_checkpoint(context: TrainingContext) -> None:
+def test_task_leaves_no_checkpoint(context: TrainingContext) -> None:
     run = digits()
-    done(context, Job(run))
+    done(context, Task(run))
     assert not (context.machine.scratch / "checkpoints" / run.id).exists()
 
 
 def test_run_with_a_result_is_not_trained_again(context: TrainingContext) -> None:
-    first, second = (done(context, Job(digits())) for _ in range(2))
+    first, second = (done(context, Task(digits())) for _ in range(2))
     assert (first.trained, second.trained) == (True, False)
     assert (second.result, second.path) == (first.result, first.path)
 
@@ -99,22 +99,22 @@ def test_run_that_another_process_trains_is_left_to_it(context: TrainingContext)
     lease = take(context.machine.scratch / "locks" / run.id, Watch())
     assert lease is not None
     with lease:
-        assert ends(context, Job(run)) == [Elsewhere(run.id)]
-    assert done(context, Job(run)).trained
+        assert ends(context, Task(run)) == [Elsewhere(run.id)]
+    assert done(context, Task(run)).trained
 
 
 def test_run_whose_weights_are_gone_is_trained_again(context: TrainingContext) -> None:
     run = digits()
-    done(context, Job(run))
-    assert done(context, Job(run, keep=(1,))).trained
+    done(context, Task(run))
+    assert done(context, Task(run, keep=(1,))).trained
     assert weights_there(context.machine.scratch, run.id, [1])
 
 
 def test_again_keeps_a_repeat_beside_the_first(context: TrainingContext) -> None:
     run = digits()
-    first = done(context, Job(run))
+    first = done(context, Task(run))
     content = Path(first.path).read_bytes()
-    repeats = [done(context, Job(run, rerun=True)) for _ in range(2)]
+    repeats = [done(context, Task(run, rerun=True)) for _ in range(2)]
     there = index(context.machine.results)
     assert Path(first.path).read_bytes() == content
     assert [str(path) for path in there.repeats[run.id]] == [each.path for each in repeats]
@@ -165,8 +165,8 @@ def test_success_removes_an_earlier_failure(context: TrainingContext) -> None:
     teacher = digits()
     student = replace(digits(), loss=KD, teacher=Teacher(teacher, 2))
     failing(context, student)
-    done(context, Job(teacher, keep=(2,)))
-    done(context, Job(student))
+    done(context, Task(teacher, keep=(2,)))
+    done(context, Task(student))
     there = index(context.machine.results)
     assert there.failures == {}
     assert there.results.keys() == {teacher.id, student.id}
@@ -174,12 +174,12 @@ def test_success_removes_an_earlier_failure(context: TrainingContext) -> None:
 
 def test_failed_run_does_not_stop_the_next(context: TrainingContext) -> None:
     failing(context, digits(**DIVERGING))
-    assert done(context, Job(digits())).trained
+    assert done(context, Task(digits())).trained
 
 
 def test_damaged_result_is_a_failure(context: TrainingContext) -> None:
     run = digits()
-    Path(done(context, Job(run)).path).write_text("{", "utf-8")
+    Path(done(context, Task(run)).path).write_text("{", "utf-8")
     assert "no valid result" in failing(context, run).failure.cause
 
 
@@ -197,9 +197,9 @@ def test_interrupt_is_no_failure(context: TrainingContext) -> None:
 
     run = digits()
     with pytest.raises(KeyboardInterrupt):
-        do([Job(run)], context, stop)
+        do([Task(run)], context, stop)
     there = index(context.machine.results)
     assert not there.results
     assert not there.failures
     assert list((context.machine.scratch / "checkpoints" / run.id).glob("1.*.safetensors"))
-    assert done(context, Job(run)).trained
+    assert done(context, Task(run)).trained
