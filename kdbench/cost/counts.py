@@ -152,5 +152,4 @@ def evaluating(of: Counts) -> Work:
 
 
 def _memory(run: Run, of: Counts) -> float:
-    moments = 2 if run.recipe.optimizer == "adam" else 1
-    return FLOAT * (2 + moments) * of.parameters + run.recipe.batch_size * of.kept
+    return FLOAT * (2 + run.recipe.moments) * of.parameters + run.recipe.batch_size * of.kept

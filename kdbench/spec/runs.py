@@ -34,7 +34,7 @@ class Recipe(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unkno
     epochs: Positive
     batch_size: Positive
     lr: Rate
-    optimizer: Literal["sgd", "adam"] = "sgd"
+    optimizer: Literal["sgd", "adam", "adamw", "rmsprop"] = "sgd"
     lr_batch: Count = 0
     """The lr is multiplied by batch_size / lr_batch (0: it is not)."""
     warmup_epochs: Count = 0
@@ -45,6 +45,12 @@ class Recipe(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unkno
     momentum: Weight = 0.0
     nesterov: bool = False
     weight_decay: Weight = 0.0
+    rho: Weight = 0.0
+    """Of rmsprop's mean of squares (0: 0.99)."""
+    eps: Weight = 0.0
+    """What adam, adamw and rmsprop add to a root of squares (0: 1e-8)."""
+    eps_inside: bool = False
+    """rmsprop adds eps under the root, as Keras did until version 1."""
     crop: Count = 0
     """Zero padding, in pixels, before a random crop to the image's size."""
     flip: bool = False
@@ -72,6 +78,12 @@ class Recipe(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unkno
     def identity(self) -> dict[str, object]:
         """As it is hashed; rows share recipes, so this is made once."""
         return identity(self)
+
+    @property
+    def moments(self) -> int:
+        """Tensors of a parameter's size that the optimizer remembers for each."""
+        both = self.optimizer in ("adam", "adamw") or (self.optimizer == "rmsprop" and self.momentum > 0)
+        return 2 if both else 1
 
     @property
     def views(self) -> tuple[object, ...]:

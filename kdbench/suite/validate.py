@@ -144,11 +144,25 @@ def recipe_mistakes(recipe: Recipe) -> Iterator[str]:
         yield "milestones without gamma: the lr would never change; add gamma = ... to [recipe]"
     if list(recipe.milestones) != sorted(set(recipe.milestones)):
         yield f"milestones = {list(recipe.milestones)}; they must rise"
+    yield from _optimizer_mistakes(recipe)
     yield from _size_mistakes(recipe)
     if recipe.ghost_batches and recipe.batch_size % recipe.ghost_batches:
         yield f"ghost_batches = {recipe.ghost_batches}; they must divide batch_size = {recipe.batch_size}"
     if recipe.normalize and _entry("datasets", recipe.normalize) is None:
         yield f"normalize: {catalog.unknown('data set', recipe.normalize, catalog.names('datasets'))}"
+
+
+def _optimizer_mistakes(recipe: Recipe) -> Iterator[str]:
+    """Settings of another optimizer than the recipe's."""
+    for name in ("rho", "eps_inside"):
+        if getattr(recipe, name) and recipe.optimizer != "rmsprop":
+            yield f"{name} is a setting of rmsprop; optimizer is {recipe.optimizer!r}"
+    if recipe.eps and recipe.optimizer == "sgd":
+        yield "eps is a setting of adam, adamw and rmsprop; optimizer is 'sgd'"
+    if recipe.rho >= 1:
+        yield f"rho = {recipe.rho:g}; a mean of squares needs rho below 1"
+    if recipe.eps_inside and (recipe.momentum or recipe.weight_decay):
+        yield "eps_inside = true is Keras' rmsprop, which has neither momentum nor weight_decay"
 
 
 def _size_mistakes(recipe: Recipe) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """The optimizers and the learning rate.
 
-torch.optim is not used: making its first optimizer imports the compiler, 5 s in every worker. The tests
-hold these against it, bit for bit (SGD) and to rounding (Adam).
+The steps are torch.optim's functional forms: its classes import the compiler, 5 s in every worker. What an
+optimizer remembers is one list of tensors, which a checkpoint keeps.
 """
 
 from collections.abc import Sequence
@@ -9,8 +9,17 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
+from torch.optim.adam import adam
+from torch.optim.adamw import adamw
+from torch.optim.rmsprop import rmsprop
+from torch.optim.sgd import sgd
 
 from kdbench.spec.runs import Recipe
+
+EPS = 1e-8
+"""Of Adam, AdamW and RMSprop, unless the recipe says otherwise."""
+RHO = 0.99
+"""Of RMSprop's mean of squares, unless the recipe says otherwise."""
 
 
 class Optimizer(Protocol):
@@ -24,56 +33,131 @@ class Optimizer(Protocol):
 
 def make_optimizer(recipe: Recipe, parameters: Sequence[Tensor]) -> Optimizer:
     """The recipe's optimizer over these parameters."""
-    return (SGD if recipe.optimizer == "sgd" else Adam)(recipe, parameters)
+    if recipe.optimizer == "sgd":
+        return SGD(recipe, parameters)
+    if recipe.optimizer == "rmsprop":
+        return (KerasRMSprop if recipe.eps_inside else RMSprop)(recipe, parameters)
+    return Adam(recipe, parameters)
 
 
 class SGD:
-    """Stochastic gradient descent with momentum and L2 decay, as torch.optim.SGD computes it."""
+    """Stochastic gradient descent with momentum and L2 decay: torch.optim.SGD. State: v of each parameter."""
 
     def __init__(self, recipe: Recipe, parameters: Sequence[Tensor]) -> None:
-        self.parameters = list(parameters)
-        self.decay, self.momentum, self.nesterov = recipe.weight_decay, recipe.momentum, recipe.nesterov
+        self.parameters, self.recipe = list(parameters), recipe
         self.state = [torch.zeros_like(parameter) for parameter in self.parameters]
 
     @torch.no_grad()
     def step(self, lr: float) -> None:
         """v = μ v + g + λ w;  w = w - η v (Nesterov: w - η (g + λ w + μ v))."""
-        change = _gradients(self.parameters)
-        if self.decay:
-            change = list(torch._foreach_add(change, self.parameters, alpha=self.decay))  # noqa: SLF001
-        if self.momentum:
-            torch._foreach_mul_(self.state, self.momentum)
-            torch._foreach_add_(self.state, change)
-            ahead = torch._foreach_add(change, self.state, alpha=self.momentum)  # noqa: SLF001
-            change = list(ahead) if self.nesterov else self.state
-        torch._foreach_add_(self.parameters, change, alpha=-lr)
+        buffers: list[Tensor | None] = [*self.state]
+        sgd(
+            self.parameters,
+            _gradients(self.parameters),
+            buffers,
+            foreach=True,
+            weight_decay=self.recipe.weight_decay,
+            momentum=self.recipe.momentum,
+            lr=lr,
+            dampening=0,
+            nesterov=self.recipe.nesterov,
+            maximize=False,
+        )
 
 
 class Adam:
-    """Adam with L2 decay, β = (0.9, 0.999), ε = 1e-8, as torch.optim.Adam computes it."""
+    """Adam with L2 decay, or AdamW, β = (0.9, 0.999): torch.optim.Adam and AdamW.
+
+    State: the number of steps, a scalar of float64; then m of each parameter; then v of each.
+    """
 
     def __init__(self, recipe: Recipe, parameters: Sequence[Tensor]) -> None:
-        self.parameters = list(parameters)
-        self.decay = recipe.weight_decay
+        self.parameters, self.recipe = list(parameters), recipe
         steps = torch.zeros((), dtype=torch.float64)
         moments = [torch.zeros_like(parameter) for _ in range(2) for parameter in self.parameters]
         self.state = [steps, *moments]
 
     @torch.no_grad()
     def step(self, lr: float) -> None:
-        """m = β₁ m + (1 - β₁) g;  v = β₂ v + (1 - β₂) g²;  w = w - η m̂ / (√v̂ + ε)."""
-        beta1, beta2, epsilon = 0.9, 0.999, 1e-8
-        gradients = _gradients(self.parameters)
+        """m = β₁ m + (1 - β₁) g;  v = β₂ v + (1 - β₂) g²;  w = w - η m̂ / (√v̂ + ε).
+
+        The decay is part of g (adam), or w is first multiplied by 1 - η λ (adamw).
+        """
+        count = len(self.parameters)
+        # torch counts the steps of each parameter by itself, here all are alike: a copy for each
+        steps = list(self.state[0].float().repeat(count).unbind())
         self.state[0] += 1
-        steps, count = self.state[0].item(), len(self.parameters)
-        for w, g, m, v in zip(
-            self.parameters, gradients, self.state[1 : count + 1], self.state[count + 1 :], strict=True
-        ):
-            slope = g.add(w, alpha=self.decay) if self.decay else g
-            m.lerp_(slope, 1 - beta1)
-            v.mul_(beta2).addcmul_(slope, slope, value=1 - beta2)
-            scale = v.div(1 - beta2**steps).sqrt_().add_(epsilon)
-            w.addcdiv_(m, scale, value=-lr / (1 - beta1**steps))
+        function = adam if self.recipe.optimizer == "adam" else adamw
+        function(
+            self.parameters,
+            _gradients(self.parameters),
+            self.state[1 : count + 1],
+            self.state[count + 1 :],
+            [],
+            steps,
+            foreach=False,
+            amsgrad=False,
+            beta1=0.9,
+            beta2=0.999,
+            lr=lr,
+            weight_decay=self.recipe.weight_decay,
+            eps=self.recipe.eps or EPS,
+            maximize=False,
+        )
+
+
+class RMSprop:
+    """RMSprop with momentum and L2 decay: torch.optim.RMSprop, ε outside the root.
+
+    State: the mean of squares of each parameter; with momentum then v of each.
+    """
+
+    def __init__(self, recipe: Recipe, parameters: Sequence[Tensor]) -> None:
+        self.parameters, self.recipe = list(parameters), recipe
+        kinds = 2 if recipe.momentum else 1
+        self.state = [torch.zeros_like(parameter) for _ in range(kinds) for parameter in self.parameters]
+
+    @torch.no_grad()
+    def step(self, lr: float) -> None:
+        """a = ρ a + (1 - ρ) g²;  v = μ v + g / (√a + ε);  w = w - η v."""
+        count = len(self.parameters)
+        rmsprop(
+            self.parameters,
+            _gradients(self.parameters),
+            self.state[:count],
+            [],
+            self.state[count:],
+            [torch.zeros(()) for _ in self.parameters],  # counted by torch, read by nobody
+            foreach=False,
+            lr=lr,
+            alpha=self.recipe.rho or RHO,
+            eps=self.recipe.eps or EPS,
+            weight_decay=self.recipe.weight_decay,
+            momentum=self.recipe.momentum,
+            centered=False,
+        )
+
+
+class KerasRMSprop:
+    """RMSprop as Keras had it until version 1: ε inside the root, which torch does not have.
+
+    State: the mean of squares of each parameter.
+    """
+
+    def __init__(self, recipe: Recipe, parameters: Sequence[Tensor]) -> None:
+        self.parameters = list(parameters)
+        self.rho, self.eps = recipe.rho or RHO, recipe.eps or EPS
+        self.state = [torch.zeros_like(parameter) for parameter in self.parameters]
+
+    @torch.no_grad()
+    def step(self, lr: float) -> None:
+        """a = ρ a + (1 - ρ) g²;  w = w - η g / √(a + ε)."""
+        gradients = _gradients(self.parameters)
+        torch._foreach_mul_(self.state, self.rho)
+        torch._foreach_addcmul_(self.state, gradients, gradients, value=1 - self.rho)
+        scale = torch._foreach_add(self.state, self.eps)  # noqa: SLF001
+        torch._foreach_sqrt_(scale)
+        torch._foreach_addcdiv_(self.parameters, gradients, scale, value=-lr)
 
 
 def _gradients(parameters: Sequence[Tensor]) -> list[Tensor]:

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 SHARE = 0.8
 """Of the machine's memory, or the device's, that runs may fill."""
-COPIES = {"sgd": 2, "adam": 3}
-"""Of the weights, that a run keeps from step to step: themselves and the optimizer's state."""
 PIXEL = 4
 """Bytes of a padded training image's pixel, all channels (data/views.py)."""
 WORKSPACE = 1.25
@@ -67,7 +65,7 @@ def estimate(runs: Sequence[Run], context: "TrainingContext") -> float:
     images = 0 if recipe.size else (recipe.train_size or entry.train) * padded * PIXEL  # else read as needed
     teacher = runs[0].teacher
     taught = _need(teacher.run, context).weights if teacher else 0
-    own = sum(COPIES[run.recipe.optimizer] * need.weights for run, need in zip(runs, needs, strict=True))
+    own = sum((1 + run.recipe.moments) * need.weights for run, need in zip(runs, needs, strict=True))
     step = max(
         2 * need.weights + run.recipe.batch_size * need.activations
         for run, need in zip(runs, needs, strict=True)

@@ -300,6 +300,31 @@ CASES = [
         'why = "x"\nrecipe = { epoch = 2 }',
         "recipe: unknown key 'epoch'. Did you mean 'epochs'?",
     ),
+    (
+        "lr = 0.1",
+        "lr = 0.1\nrho = 0.9",
+        "1.base/digits_mlp and 2 more rows: rho is a setting of rmsprop; optimizer is 'sgd'",
+    ),
+    (
+        "lr = 0.1",
+        'lr = 0.1\noptimizer = "adam"\neps_inside = true',
+        "1.base/digits_mlp and 2 more rows: eps_inside is a setting of rmsprop; optimizer is 'adam'",
+    ),
+    (
+        "lr = 0.1",
+        "lr = 0.1\neps = 1e-6",
+        "1.base/digits_mlp and 2 more rows: eps is a setting of adam, adamw and rmsprop",
+    ),
+    (
+        "lr = 0.1",
+        'lr = 0.1\noptimizer = "rmsprop"\nrho = 1.0',
+        "1.base/digits_mlp and 2 more rows: rho = 1; a mean of squares needs rho below 1",
+    ),
+    (
+        "lr = 0.1",
+        'lr = 0.1\noptimizer = "rmsprop"\neps_inside = true\nmomentum = 0.9',
+        "1.base/digits_mlp and 2 more rows: eps_inside = true is Keras' rmsprop, which has neither momentum",
+    ),
     ('why = "another loss"', 'why = "x"\nrecipe = { milestones = [1] }', "recipe: milestones without gamma"),
 ]
 

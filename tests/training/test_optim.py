@@ -1,5 +1,7 @@
 """The optimizers against torch.optim's, and the learning rate's course against numbers made by hand."""
 
+import subprocess
+import sys
 from collections.abc import Sequence
 from itertools import product
 from typing import Any
@@ -65,14 +67,57 @@ def test_sgd_equals_torch_bit_for_bit(settings: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("decay", [0.0, 5e-4])
-def test_adam_equals_torch_to_rounding(decay: float) -> None:
+@pytest.mark.parametrize(("name", "kind"), [("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)])
+def test_adam_equals_torch_bit_for_bit(name: str, kind: type[torch.optim.Optimizer], decay: float) -> None:
     lrs = [0.01 * 0.9**step for step in range(STEPS)]
-    mine = ours(replace(RECIPE, optimizer="adam", weight_decay=decay), lrs)
-    for a, b in zip(mine, theirs(torch.optim.Adam, lrs, weight_decay=decay), strict=True):
-        torch.testing.assert_close(a, b, atol=1e-6, rtol=0)
+    mine = ours(replace(RECIPE, optimizer=name, weight_decay=decay), lrs)
+    assert all(a.equal(b) for a, b in zip(mine, theirs(kind, lrs, weight_decay=decay), strict=True))
 
 
-@pytest.mark.parametrize("name", ["sgd", "adam"])
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("decay", [0.0, 5e-4])
+def test_rmsprop_equals_torch_bit_for_bit(momentum: float, decay: float) -> None:
+    lrs = [0.01 * 0.9**step for step in range(STEPS)]
+    recipe = replace(RECIPE, optimizer="rmsprop", rho=0.9, eps=1e-6, momentum=momentum, weight_decay=decay)
+    settings = {"alpha": 0.9, "eps": 1e-6, "momentum": momentum, "weight_decay": decay}
+    pairs = zip(ours(recipe, lrs), theirs(torch.optim.RMSprop, lrs, **settings), strict=True)
+    assert all(a.equal(b) for a, b in pairs)
+
+
+def test_rmsprop_of_keras_has_its_epsilon_under_the_root() -> None:
+    """Two steps by hand: a = 0.1 g², then 0.9 a + 0.1 g²; each step goes lr g / √(a + ε)."""
+    weight = torch.tensor([1.0])
+    recipe = replace(RECIPE, optimizer="rmsprop", rho=0.9, eps=0.5, eps_inside=True)
+    optimizer = make_optimizer(recipe, [weight])
+    wanted, square = 1.0, 0.0
+    for gradient in (2.0, -1.0):
+        weight.grad = torch.tensor([gradient])
+        optimizer.step(0.1)
+        square = 0.9 * square + 0.1 * gradient**2
+        wanted -= 0.1 * gradient / (square + 0.5) ** 0.5
+    assert weight.item() == pytest.approx(wanted, rel=1e-6)
+
+
+def test_adam_goes_on_from_a_checkpoint_of_earlier_versions() -> None:
+    """Its state was one count of steps, a float64 scalar, then the means and the squares: it still is."""
+    optimizer = make_optimizer(replace(RECIPE, optimizer="adam"), noise(0))
+    shapes = [(), *SHAPES, *SHAPES]
+    assert [tuple(part.shape) for part in optimizer.state] == shapes
+    assert optimizer.state[0].dtype == torch.float64
+    optimizer.step(0.1)
+    assert optimizer.state[0] == 1
+
+
+def test_optimizers_import_no_compiler() -> None:
+    code = "import sys, kdbench.training.optim; print(*sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert "torch._dynamo" not in found.stdout.split()
+
+
+NAMES = ["sgd", "adam", "adamw", "rmsprop"]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_optimizer_goes_on_from_its_state(name: str) -> None:
     """The state holds all that the next step depends on, beside the parameters."""
     recipe = replace(RECIPE, optimizer=name, momentum=0.9, weight_decay=5e-4)
@@ -90,7 +135,7 @@ def test_optimizer_goes_on_from_its_state(name: str) -> None:
     assert all(a.equal(b) for a, b in zip(parameters, copies, strict=True))
 
 
-@pytest.mark.parametrize("name", ["sgd", "adam"])
+@pytest.mark.parametrize("name", NAMES)
 def test_optimizer_decays_a_parameter_without_gradient(name: str) -> None:
     weight = torch.ones(3)
     make_optimizer(replace(RECIPE, optimizer=name, weight_decay=0.5), [weight]).step(0.1)
