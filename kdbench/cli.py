@@ -24,6 +24,7 @@ from kdbench.commands.run import retry, run
 from kdbench.commands.teachers import import_
 from kdbench.commands.upkeep import fingerprint, fsck, gc
 from kdbench.errors import UserError, plain
+from kdbench.formatting import spell_on_terminal
 from kdbench.version import __version__
 
 STOPPED = 130
@@ -59,6 +60,7 @@ def main() -> None:
     memory.set_threshold(
         200_000, 20, 100
     )  # ten thousand rows are no garbage: looking costs a fifth of the time
+    spell_on_terminal()
     try:
         code = cli.main(standalone_mode=False, prog_name="kdbench")
     except UserError as error:

@@ -1,7 +1,11 @@
 """Plain text for the commands that look: list, show, plan, status."""
 
+import codecs
 import re
+import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
+from unicodedata import name, normalize
 
 
 def columns(rows: Sequence[Sequence[object]], heads: Sequence[str]) -> str:
@@ -50,3 +54,56 @@ def signed(value: float | None) -> str:
 def plural(count: int, one: str) -> str:
     """`1 seed`, `3 seeds`."""
     return f"{count} {one}" if count == 1 else f"{count} {one}s"
+
+
+_SPELLED = {
+    "→": "->",
+    "≤": "<=",
+    "≥": ">=",
+    "≈": "~",
+    "±": "+-",
+    "×": "x",
+    "·": "*",
+    "‖": "||",
+    "−": "-",
+    "…": "...",
+    "•": "*",
+    "–": "-",
+    "—": "-",
+    "‘": "'",
+    "’": "'",
+    "“": '"',
+    "”": '"',
+    "λ": "lambda",
+}
+
+
+def spell_unencodable(error: UnicodeError) -> tuple[str | bytes, int]:
+    """An error handler for `codecs`: what is written for characters that an encoding lacks.
+
+    A terminal of ISO-8859-1 gets `alpha` for α, `->` for an arrow, the letter for a letter with an accent,
+    and its number, as U+2603 is written in Python, for what has no such spelling.
+    """
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return "".join(map(_spelled, error.object[error.start : error.end])), error.end
+
+
+def _spelled(sign: str) -> str:
+    if sign in _SPELLED:
+        return _SPELLED[sign]
+    match name(sign, "").split():
+        case ["GREEK", "SMALL", "LETTER", letter]:
+            return letter.lower()
+        case ["GREEK", "CAPITAL", "LETTER", letter]:
+            return letter.capitalize()
+    plain = normalize("NFKD", sign).encode("ascii", "ignore").decode()
+    return plain or sign.encode("ascii", "backslashreplace").decode()
+
+
+def spell_on_terminal() -> None:
+    """Let no character that standard output or standard error cannot encode end a command."""
+    codecs.register_error("spell", spell_unencodable)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="spell")

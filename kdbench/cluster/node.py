@@ -26,6 +26,7 @@ from msgspec import Struct
 from kdbench.cluster import attempts
 from kdbench.cluster.attempts import CRASHES, Attempt, Cause
 from kdbench.cluster.journal import Journal
+from kdbench.formatting import spell_on_terminal
 from kdbench.machine import Machine
 from kdbench.run.dispatch import dispatch
 from kdbench.run.executor import LocalExecutor
@@ -155,6 +156,7 @@ def supervise(work: Work, job: str, door_file: Path) -> int:
         RuntimeError: none has: so that jobs which depend on this one do not start.
     """
     global _current  # noqa: PLW0603 - the signal's handler has no other way to it
+    spell_on_terminal()
     here = Here(work, job, node_name(work.nodes), time.time())
     each = work.machine.local.processes
     door = Door(work.nodes - 1, each, here=each) if work.nodes > 1 else None

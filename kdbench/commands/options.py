@@ -178,7 +178,7 @@ offline = click.option("--offline", is_flag=True, help="Never touch the network.
 
 
 def say(value: object) -> None:
-    """Print a value as JSON."""
+    """Print a value as JSON, which is UTF-8 whatever the terminal is."""
     import msgspec
 
     click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2))

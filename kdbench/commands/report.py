@@ -77,7 +77,7 @@ def report(
     elif output is not None:
         write_output(output, text.encode())
     else:
-        click.echo(text)
+        click.echo(text if name == "markdown" else text.encode())  # formats for programs are UTF-8 everywhere
 
 
 def _format(output: Path | None, kind: str | None, *, brief: bool, into: bool, ages: bool) -> str:

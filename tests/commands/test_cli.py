@@ -1,5 +1,7 @@
 """Every command on a throw-away project: what it prints, what it exits with, what it says of bad input."""
 
+import io
+import json
 import subprocess
 import sys
 import tomllib
@@ -10,7 +12,7 @@ from typing import Any
 import click
 import pytest
 
-from kdbench.cli import cli
+from kdbench.cli import cli, main
 from kdbench.plan.expand import expand
 from kdbench.spec.results import Failure
 from kdbench.store.records import save_failure, save_result
@@ -678,3 +680,50 @@ def test_run_that_failed_in_this_command_makes_exit_code_1(kdbench: Command) -> 
     words = ("run", "suites/small", "--rows", "1.base/digits_mlp", "--seeds", "0", "--set", "lr=1e30")
     done = kdbench(*words)
     assert (done.code, "FAILED" in done.err) == (1, True)
+
+
+# What a terminal of another encoding gets.
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "cp1252"])
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["list", "losses"], "D_KL(p^t_tau, p_tau)"),
+        (["lint", "suites/small"], "0 contradictions"),
+        (["show", f"suites/small/{KD}"], "alpha"),
+        (["audit", "suites/small"], "tau"),
+        (["report", "suites/small"], "# A paper"),
+        (["check", "suites/small"], "accuracies"),
+        (["plan", "suites/small"], "3 rows"),
+        (["lint", "suites/\N{GREEK SMALL LETTER ALPHA}"], "no such suite: suites/alpha"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+@pytest.mark.usefixtures("stored")
+def test_signs_that_a_terminal_lacks_are_spelled(
+    monkeypatch: pytest.MonkeyPatch, encoding: str, words: list[str], expected: str
+) -> None:
+    assert expected in run_in(encoding, monkeypatch, *words).decode(encoding)
+
+
+@pytest.mark.parametrize("words", ["list losses --json", "report suites/small --format json"])
+def test_what_is_for_programs_is_utf_8_on_any_terminal(
+    monkeypatch: pytest.MonkeyPatch, stored: Path, words: str
+) -> None:
+    write_suite(stored, change(("A paper", "A paper on \N{GREEK SMALL LETTER TAU}")))
+    said = run_in("latin-1", monkeypatch, *words.split()).decode("utf-8")
+    assert "\N{GREEK SMALL LETTER TAU}" in said
+    json.loads(said)
+
+
+def run_in(encoding: str, monkeypatch: pytest.MonkeyPatch, *words: str) -> bytes:
+    """All that a command prints on a terminal of this encoding."""
+    terminal = io.BytesIO()
+    stream = io.TextIOWrapper(terminal, encoding=encoding, write_through=True)
+    monkeypatch.setattr(sys, "stdout", stream)
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setattr(sys, "argv", ["kdbench", *words])
+    with pytest.raises(SystemExit):
+        main()
+    return terminal.getvalue()
