@@ -140,6 +140,7 @@ JUDGEMENT = (
         help="Rows with a teacher against controls: smoothing, uniform, untrained, plain. Imports torch.",
     ),
     click.option("--holm", is_flag=True, help="Verdicts adjusted for how many there are (Holm)."),
+    click.option("--single-seed", is_flag=True, help="One seed outside its tolerance is below or above."),
 )
 
 
@@ -154,6 +155,7 @@ def judgement(command: F) -> F:
         report_epoch: str | None,
         controls: bool,
         holm: bool,
+        single_seed: bool,
         **rest: Any,  # noqa: ANN401 - the command's own options
     ) -> Any:  # noqa: ANN401 - what the command returns
         from msgspec.structs import replace
@@ -161,7 +163,8 @@ def judgement(command: F) -> F:
         from kdbench.plan.selection import parse_report_epoch
 
         read = parse_report_epoch(report_epoch) if report_epoch is not None else None
-        return command(replace(chosen, report_epoch=read, controls=controls, holm=holm), **rest)
+        judged = replace(chosen, report_epoch=read, controls=controls, holm=holm, single_seed=single_seed)
+        return command(judged, **rest)
 
     wrapped: Any = with_judgement
     for option in reversed(JUDGEMENT):

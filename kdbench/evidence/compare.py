@@ -35,6 +35,7 @@ class Change(StrEnum):
     REGRESSION = "regression"
     MISSING = "missing in B"
     UNDECIDED = "undecided"
+    SINGLE_SEED = "single seed, outside"
     WITHIN = "within the tolerance"
     SAME = "same"
     IMPROVEMENT = "improvement"
@@ -42,9 +43,12 @@ class Change(StrEnum):
     NOTHING = "in neither"
 
 
+BAD = frozenset({Change.REGRESSION, Change.MISSING})
+"""What makes `kdbench compare` exit with 1."""
 _CHANGES = {
     Word.BELOW: Change.REGRESSION,
     Word.INCONCLUSIVE: Change.UNDECIDED,
+    Word.SINGLE_SEED: Change.SINGLE_SEED,
     Word.CONSISTENT: Change.WITHIN,
     Word.REPRODUCED: Change.SAME,
     Word.ABOVE: Change.IMPROVEMENT,
@@ -182,13 +186,14 @@ class Compared(Struct, frozen=True):
     """What the two sides were trained with, where they differ."""
 
 
-def compare_sources(a: str, b: str, chosen: Selection) -> Compared:
+def compare_sources(a: str, b: str, chosen: Selection, *, single_seed: bool = False) -> Compared:
     """Hold the rows of suites as B has them against the same rows as A has them.
 
     Args:
         a: a results folder, a commit, or `printed`.
         b: the same.
         chosen: suites and rows.
+        single_seed: whether one pair of values outside the tolerance counts as a regression or improvement.
 
     Raises:
         UserError: a suite is wrong, a source is none, or both print.
@@ -198,12 +203,21 @@ def compare_sources(a: str, b: str, chosen: Selection) -> Compared:
     cells = [cell for _, some in chosen.load() for cell in some]
     sides, known = zip(*(_side(source, cells) for source in (a, b)), strict=True)
     rows = [compare(cell.row, one, other) for cell, one, other in zip(cells, *sides, strict=True)]
+    if single_seed:
+        rows = [_counted(row) for row in rows]
     versions = {
         name: (known[0].get(name, "unknown"), known[1].get(name, "unknown"))
         for name in sorted({*known[0], *known[1]})
         if known[0].get(name) != known[1].get(name)
     }
     return Compared(a, b, sort(rows), {} if PRINTED in (a, b) else versions)
+
+
+def _counted(row: Comparison) -> Comparison:
+    """`single seed, outside` as a regression or an improvement."""
+    if row.change is not Change.SINGLE_SEED or row.off is None:
+        return row
+    return replace(row, change=Change.REGRESSION if row.off < 0 else Change.IMPROVEMENT)
 
 
 def _side(source: str, cells: Sequence[Cell]) -> tuple[list[Side], dict[str, str]]:
@@ -252,7 +266,7 @@ def _facts(results: Iterable[Result]) -> dict[str, str]:
 
 def regressed(compared: Compared) -> bool:
     """Whether any row became worse, or was lost."""
-    return any(row.change in (Change.REGRESSION, Change.MISSING) for row in compared.rows)
+    return any(row.change in BAD for row in compared.rows)
 
 
 def headline(compared: Compared) -> str:
@@ -292,11 +306,7 @@ def issue(compared: Compared) -> str:
 
     from kdbench.formatting import escape
 
-    bad = [
-        line
-        for line, row in zip(table(compared), compared.rows, strict=True)
-        if row.change in (Change.REGRESSION, Change.MISSING)
-    ]
+    bad = [line for line, row in zip(table(compared), compared.rows, strict=True) if row.change in BAD]
     if not bad:
         return ""
     cells = [[escape(cell) for cell in line] for line in bad]

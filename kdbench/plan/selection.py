@@ -38,6 +38,8 @@ class Selection(Struct, frozen=True, kw_only=True):
     """Whether rows that have a teacher are held against controls, which are further runs."""
     holm: bool = False
     """Whether the verdicts are adjusted for their number."""
+    single_seed: bool = False
+    """Whether a single seed outside its tolerance counts as a verdict, `below` or `above`."""
     part: tuple[int, int] = (1, 1)
     """The k-th of n parts of each suite's chosen rows: every n-th row, from the k-th on."""
 

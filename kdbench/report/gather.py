@@ -96,6 +96,8 @@ def _how_judged(chosen: Selection) -> Iterator[str]:
         yield "--controls"
     if chosen.holm:
         yield "--holm"
+    if chosen.single_seed:
+        yield "--single-seed"
 
 
 def page_of_job() -> str:

@@ -29,6 +29,7 @@ GLYPHS = {
     Word.REPRODUCED: "✓",
     Word.CONSISTENT: "≈",
     Word.INCONCLUSIVE: "?",
+    Word.SINGLE_SEED: "1",
     Word.BELOW: "↓",
     Word.ABOVE: "↑",
     Word.FAILED: "✕",

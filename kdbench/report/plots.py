@@ -36,6 +36,7 @@ _TONES = {
     Word.REPRODUCED: "#1b7a55",
     Word.CONSISTENT: "#2f7d8f",
     Word.INCONCLUSIVE: "#96700a",
+    Word.SINGLE_SEED: "#96700a",
     Word.BELOW: "#b8420f",
     Word.ABOVE: "#7a3fae",
 }

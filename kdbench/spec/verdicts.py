@@ -58,6 +58,7 @@ class Word(StrEnum):
     REPRODUCED = "reproduced"
     CONSISTENT = "consistent"
     INCONCLUSIVE = "inconclusive"
+    SINGLE_SEED = "single seed, outside"
     BELOW = "below"
     ABOVE = "above"
     FAILED = "failed"

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from kdbench.spec.results import Failure, Result
 from kdbench.spec.runs import ReportEpoch, Run
@@ -128,7 +129,7 @@ def judge(
     """
     off, scatter, level = mean(values) - printed, spread(values), _level(len(values), levels)
     half = half_width(scatter, error, level) if scatter else None
-    word = _word(off, half or 0.0, margin, known=scatter is not None)
+    word = _word(off, half, margin)
     so_far = _so_far(len(values), seeds, levels)
     reasons = [_needed(word, off, margin, scatter, error, levels), so_far, *notes]
     return Verdict(
@@ -152,16 +153,29 @@ def _level(n: int, levels: Mapping[int, float] | None) -> float:
     return LEVEL if levels is None else levels.get(n, min(levels.values()))
 
 
-def _word(off: float, half: float, margin: float, *, known: bool) -> Word:
-    """The verdict of an interval off +- half; `known`: it has a width, if only of 0."""
+def _word(off: float, half: float | None, margin: float) -> Word:
+    """The verdict of an interval off +- half; None: a single value, which has no interval and is no test."""
     limit = margin + SLACK
-    if known and abs(off) + half <= limit:
+    if half is None:
+        return Word.CONSISTENT if abs(off) <= limit else Word.SINGLE_SEED
+    if abs(off) + half <= limit:
         return Word.REPRODUCED
     if abs(off) <= limit:
         return Word.CONSISTENT
     if abs(off) - half <= limit:
         return Word.INCONCLUSIVE
     return Word.BELOW if off < 0 else Word.ABOVE
+
+
+def count_single_seeds(checks: Iterable[Check]) -> list[Check]:
+    """The checks with `single seed, outside` as `below` or `above`: `--single-seed`."""
+    return [replace(check, top1=_counted(check.top1), gain=_counted(check.gain)) for check in checks]
+
+
+def _counted(verdict: Verdict) -> Verdict:
+    if verdict.word is not Word.SINGLE_SEED or verdict.off is None:
+        return verdict
+    return replace(verdict, word=Word.BELOW if verdict.off < 0 else Word.ABOVE)
 
 
 def _needed(

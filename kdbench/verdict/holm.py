@@ -31,7 +31,7 @@ def adjust(checks: Iterable[Check]) -> list[Check]:
     """The checks with verdicts that hold for all of them at once.
 
     What is no longer shown is weaker by one: `reproduced` becomes `consistent`, `below` and `above` become
-    `inconclusive`. So does `below` or `above` of a single seed, for which there is no test.
+    `inconclusive`. A single seed has no test and stays what it is.
     """
     checks = list(checks)
     verdicts = [verdict for check in checks for verdict in (check.top1, check.gain) if _tested(verdict)]
@@ -61,17 +61,12 @@ def _scaled(p: float | None, verdict: Verdict) -> float:
 
 def _adjusted(verdict: Verdict, p: tuple[float, float] | None) -> Verdict:
     if p is None:
-        if verdict.word in (Word.BELOW, Word.ABOVE):
-            return _weaker(verdict, "a single seed is no test")
         return verdict
     inside, outside = p
     claimed = outside if verdict.word in (Word.BELOW, Word.ABOVE) else inside
     verdict = replace(verdict, p_adjusted=claimed)
     if verdict.word in _WEAKER and claimed > LEVEL:
-        return _weaker(verdict, f"p = {claimed:.2g} after Holm")
+        weaker = f"{verdict.word} by itself, but p = {claimed:.2g} after Holm"
+        reason = "; ".join(filter(None, [weaker, verdict.reason]))
+        return replace(verdict, word=_WEAKER[verdict.word], reason=reason)
     return verdict
-
-
-def _weaker(verdict: Verdict, because: str) -> Verdict:
-    reason = "; ".join(filter(None, [f"{verdict.word} by itself, but {because}", verdict.reason]))
-    return replace(verdict, word=_WEAKER[verdict.word], reason=reason)

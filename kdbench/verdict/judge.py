@@ -15,7 +15,7 @@ from kdbench.spec.suites import Cell, Suite
 from kdbench.spec.verdicts import Check
 from kdbench.store.records import Index, index, load_failures, load_repeats, load_results
 from kdbench.verdict import equivalence
-from kdbench.verdict.check import check_suite
+from kdbench.verdict.check import check_suite, count_single_seeds
 from kdbench.verdict.controls import Controlled, check_controls
 from kdbench.verdict.holm import adjust
 from kdbench.verdict.proposals import cut, prefix
@@ -51,7 +51,11 @@ def judge(chosen: Selection) -> Judged:
     if chosen.precision != "float32":
         checked = [(suite, _cited(suite, checks, chosen)) for suite, checks in checked]
     controls = _controlled(suites, there) if chosen.controls else {}
-    return Judged(chosen, _adjusted(checked) if chosen.holm else checked, results, there, controls)
+    if chosen.holm:
+        checked = _adjusted(checked)
+    if chosen.single_seed:
+        checked = [(suite, count_single_seeds(checks)) for suite, checks in checked]
+    return Judged(chosen, checked, results, there, controls)
 
 
 def _controlled(suites: Suites, there: Index) -> dict[str, list[Controlled]]:

@@ -6,12 +6,14 @@ from scipy.stats import ttest_ind
 
 from kdbench.evidence.compare import (
     Change,
+    Compared,
     Comparison,
     Side,
     compare,
     experiment,
     measured_side,
     printed_side,
+    regressed,
     sort,
 )
 from kdbench.spec.runs import Teacher
@@ -58,6 +60,12 @@ def test_only_the_shared_seeds_are_compared() -> None:
     found = compare(ROW, Side({0: 70.0, 1: 70.2, 2: 99.0}), Side({0: 70.0, 1: 70.2, 3: 1.0}))
     assert found.n == (2, 2)
     assert [found.a, found.b] == pytest.approx([70.1, 70.1])
+
+
+def test_one_pair_of_values_is_no_test() -> None:
+    far, near = (compare(ROW, side(70.0), side(b)) for b in (68.0, 70.2))
+    assert (far.change, near.change) == (Change.SINGLE_SEED, Change.WITHIN)
+    assert not regressed(Compared("a", "b", [far], {}))
 
 
 def test_one_value_against_several_keeps_its_sign() -> None:

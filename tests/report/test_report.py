@@ -57,8 +57,8 @@ data set cifar100, as released, suite tfkd_cifar100, arXiv 1909.11723, github.co
 
 Accuracies in percent, gains and differences in percentage points. Measured: the mean over the seeds, half
 the 90 % interval of its difference from the printed number, and in brackets the number of seeds. `off` is
-measured minus printed. `reproduced` and `consistent` lie within the tolerance; `inconclusive`, `below` and
-`above` do not.
+measured minus printed. `reproduced` and `consistent` lie within the tolerance; `inconclusive`, `below`,
+`above` and `single seed, outside` do not.
 
 ## Table 1.ce
 

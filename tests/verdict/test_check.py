@@ -11,7 +11,7 @@ from kdbench.spec.results import Failure, Result
 from kdbench.spec.runs import Loss, ReportEpoch
 from kdbench.spec.suites import Reference, Tolerance
 from kdbench.spec.verdicts import Check, Verdict, Word
-from kdbench.verdict.check import check_suite, exit_code, headline, judge
+from kdbench.verdict.check import check_suite, count_single_seeds, exit_code, headline, judge
 from kdbench.verdict.stats import Spread
 from tests.support.build import CE, make_cell, make_failures, make_result, make_results, make_row, make_run
 
@@ -46,8 +46,8 @@ def test_verdict_of_the_runs_of_the_issue(margin: float, word: Word) -> None:
         ([71.0], Word.CONSISTENT, True),
         ([71.5], Word.CONSISTENT, True),
         ([70.5], Word.CONSISTENT, True),
-        ([71.51], Word.ABOVE, False),
-        ([70.49], Word.BELOW, False),
+        ([71.51], Word.SINGLE_SEED, False),
+        ([70.49], Word.SINGLE_SEED, False),
     ],
 )
 def test_verdict_of_an_accuracy_printed_as_71(values: list[float], word: Word, *, within: bool) -> None:
@@ -62,7 +62,7 @@ def test_verdict_of_an_accuracy_printed_as_71(values: list[float], word: Word, *
         ([70.8, 71.1, 71.4], Word.CONSISTENT, True),
         ([70.2, 70.4, 70.6], Word.INCONCLUSIVE, False),
         ([69.9, 70.0, 70.1], Word.BELOW, False),
-        ([72.0], Word.ABOVE, False),
+        ([72.0], Word.SINGLE_SEED, False),
     ],
 )
 def test_verdict_of_a_gain_printed_as_2(values: list[float], word: Word, *, within: bool) -> None:
@@ -290,6 +290,7 @@ def check_of(top1: Word, gain: Word = Word.NO_REFERENCE, *, printed: bool = True
         (Word.REPRODUCED, 0, 0),
         (Word.CONSISTENT, 0, 1),
         (Word.INCONCLUSIVE, 0, 1),
+        (Word.SINGLE_SEED, 0, 1),
         (Word.PENDING, 0, 1),
         (Word.BELOW, 1, 1),
         (Word.ABOVE, 1, 1),
@@ -301,6 +302,13 @@ def test_exit_code_of_a_word_in_either_place(word: Word, code: int, strict: int)
     for check in (check_of(word), check_of(Word.REPRODUCED, word)):
         checks = [check_of(Word.REPRODUCED), check]
         assert (exit_code(checks), exit_code(checks, strict=True)) == (code, strict)
+
+
+@pytest.mark.parametrize(("value", "word"), [(70.0, Word.BELOW), (71.0, Word.CONSISTENT), (72.0, Word.ABOVE)])
+def test_single_seed_outside_is_a_verdict_only_where_asked_for(value: float, word: Word) -> None:
+    check = checked([value], Reference(top1=71.0))
+    assert exit_code([check]) == 0
+    assert count_single_seeds([check])[0].top1.word is word
 
 
 @pytest.mark.parametrize(("word", "code"), [(Word.NO_REFERENCE, 0), (Word.FAILED, 1)])
