@@ -3,7 +3,7 @@
 import codecs
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from io import TextIOWrapper
 from unicodedata import name, normalize
 
@@ -39,6 +39,11 @@ def clean(text: object) -> str:
 def escape(text: object) -> str:
     """Plain text as Markdown that shows exactly it, on one line and inside a table."""
     return _SPECIAL.sub(r"\\\1", clean(text))
+
+
+def escape_table(lines: Iterable[Sequence[object]]) -> list[list[str]]:
+    """A table's cells, each escaped."""
+    return [list(map(escape, line)) for line in lines]
 
 
 def number(value: float | None) -> str:

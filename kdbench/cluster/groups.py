@@ -127,8 +127,10 @@ def make_chunks(runs: Sequence[Run], profile: Profile, need: Estimate) -> list[t
 
 def limit(chunks: Iterable[Sequence[Run]], profile: Profile, need: Estimate) -> int:
     """The minutes that jobs ask for: twice the estimate, but not more than the profile's time."""
-    lengths = [[need(run).seconds for run in chunk] for chunk in chunks]
-    longest = max(max(sum(chunk) / profile.workers, *chunk) for chunk in lengths)
+    longest = 0.0
+    for chunk in chunks:
+        seconds = [need(run).seconds for run in chunk]
+        longest = max(longest, sum(seconds) / profile.workers, *seconds)
     return min(profile.slurm.time, STARTUP + ceil(2 * longest / 60))
 
 

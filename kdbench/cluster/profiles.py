@@ -215,12 +215,13 @@ def check_shared(profile: Profile, folders: Mapping[str, Path]) -> None:
         for folder in shared
         if not folder.is_dir()
     ]
-    problems += [
-        f"{what} is {folder}, which nodes do not see: profile {profile.name} says that they share "
-        f"{', '.join(map(str, shared))}; move it there in benchmark.toml"
-        for what, folder in folders.items()
-        if shared and not any(folder.resolve().is_relative_to(place) for place in shared)
-    ]
+    for what, folder in folders.items():
+        seen = any(folder.resolve().is_relative_to(place) for place in shared)
+        if shared and not seen:
+            problems.append(
+                f"{what} is {folder}, which nodes do not see: profile {profile.name} says that they share "
+                f"{', '.join(map(str, shared))}; move it there in benchmark.toml"
+            )
     if problems:
         raise UserError(*problems)
 

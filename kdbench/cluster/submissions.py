@@ -7,6 +7,7 @@ between leaves nothing that the next one could not find again.
 import getpass
 import time
 from collections.abc import Collection, Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 from secrets import token_hex
 
@@ -98,12 +99,13 @@ def forget(scratch: Path, submissions: Iterable[Submission]) -> None:
 def concerning(submissions: Iterable[Submission], runs: Iterable[str]) -> list[Submission]:
     """Those that hold any of these runs."""
     wanted = set(runs)
-    return [one for one in submissions if any(not wanted.isdisjoint(ids) for ids in one.elements)]
+    return [one for one in submissions if not wanted.isdisjoint(chain(*one.elements))]
 
 
 def finished(scratch: Path, done: Collection[str]) -> list[Submission]:
     """Those whose runs all have a result: nobody needs their records any more."""
-    return [one for one in load(scratch) if all(run in done for ids in one.elements for run in ids)]
+    results = frozenset(done)
+    return [one for one in load(scratch) if results.issuperset(chain(*one.elements))]
 
 
 def _folder(scratch: Path) -> Path:

@@ -1,6 +1,7 @@
 """`run --on slurm`: what is missing becomes jobs, once, whoever asks for it."""
 
 from collections.abc import Sequence
+from operator import attrgetter
 from pathlib import Path
 
 from msgspec import Struct
@@ -14,7 +15,7 @@ from kdbench.cluster.queue import Place, ask_scheduler, clear_broken_off, dead_j
 from kdbench.cluster.sbatch import sbatch_options
 from kdbench.cluster.scheduler import check_commands
 from kdbench.cluster.submissions import Submission
-from kdbench.cost.speeds import Estimate, estimator
+from kdbench.cost.speeds import Estimate, expected_need
 from kdbench.data.place import where
 from kdbench.errors import UserError
 from kdbench.machine import Machine, load_machine
@@ -80,7 +81,7 @@ def _submit(work: Workload, chosen: Selection, machine: Machine, profile: Profil
     lost = given_up(machine.scratch, [run for run in work.runs if run.id not in places])
     runs = [run for run in work.runs if run.id not in places and run.id not in lost]
     before = frozenset(places)
-    need = estimator(work.index, profile.work.images_per_second)
+    need = expected_need(work.index, profile.work.images_per_second)
     made: list[Submission] = []
     submitter = Submitter(machine, profile, work, chosen, need)
     for group in make_groups(runs, places.keys(), profile, need):
@@ -111,7 +112,7 @@ class Submitter(Struct, frozen=True):
         chunks, dependency = wait_for_teachers(group, places)
         name = f"{Path(self.chosen.suites[0]).stem}-{_what(group)}"
         scratch = self.machine.scratch
-        ids = [[run.id for run in chunk] for chunk in chunks]
+        ids = [list(map(attrgetter("id"), chunk)) for chunk in chunks]
         submission = submissions.new(name, self.profile.name, ids, sbatch.home(scratch))
         submissions.save(scratch, submission)
         works = [self.work_of(chunk, group.minutes) for chunk in chunks]

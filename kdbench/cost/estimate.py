@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from kdbench import catalog
 from kdbench.cost.counts import FLOAT, Cost, cost, images
-from kdbench.cost.speeds import Seconds, kind, timer
+from kdbench.cost.speeds import Seconds, kind, measured_seconds
 from kdbench.device import Device, device_at_hand
 from kdbench.formatting import columns, plural
 from kdbench.machine import Machine
@@ -49,7 +49,7 @@ def estimate_cost(work: Workload, machine: Machine) -> CostEstimate:
         UserError: the record of this device's speeds is broken.
     """
     device = device_at_hand(machine)
-    seconds = timer(machine.results, work.index, device)
+    seconds = measured_seconds(machine.results, work.index, device)
     items = _items(work.runs, seconds)
     shared, kept = savings(work.runs)
     weights = [

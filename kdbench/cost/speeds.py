@@ -9,7 +9,8 @@
 allows, at what the device attains in a product of large matrices or a convolution, and in a copy.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -22,8 +23,8 @@ from kdbench.spec.results import Result
 from kdbench.spec.runs import Run
 from kdbench.store.records import Index, load_result, write
 
-LOOKS = 5
-"""How many stored results of a kind are opened to find one of this device."""
+RECORDS = 8
+"""Stored results of a run's like that are read at most."""
 
 
 class Attainable(Struct, frozen=True):
@@ -122,8 +123,33 @@ def save_record(results: Path, record: Record) -> Path:
     return path
 
 
-def timer(results: Path, there: Index, device: Device) -> Callable[[Run], Seconds | None]:
-    """A function of a run: how long it takes on a device, by what was measured there; None: nothing was.
+class StoredResults:
+    """Finished runs as measurements of runs like them: same data set, student, loss and teacher, any seed.
+
+    Args:
+        there: the index of the results; nothing is read before it is needed, and no file twice.
+    """
+
+    def __init__(self, there: Index) -> None:
+        self.paths: dict[tuple[str, str], list[Path]] = {}
+        self.results: dict[tuple[str, str], list[Result]] = {}
+        for path in there.results.values():
+            slug = path.name.rpartition(".s")[0]
+            self.paths.setdefault((path.parent.name, slug), []).append(path)
+
+    def like(self, run: Run) -> list[Result]:
+        """The last few results of a run's like; a broken one measures nothing, `check` reports it."""
+        key = (run.dataset, run.slug)
+        if key not in self.results:
+            self.results[key] = []
+            for path in self.paths.get(key, [])[-RECORDS:]:
+                with suppress(UserError):
+                    self.results[key].append(load_result(path))
+        return self.results[key]
+
+
+def measured_seconds(results: Path, there: Index, device: Device) -> Callable[[Run], Seconds | None]:
+    """A function of a run: how long it takes alone on a device, as measured there; None: not measured.
 
     Args:
         results: the folder of results, in which `kdbench bench` keeps what it measures.
@@ -134,12 +160,13 @@ def timer(results: Path, there: Index, device: Device) -> Callable[[Run], Second
         UserError: the record is broken.
     """
     record = load_record(results, device)
+    stored = StoredResults(there)
     known: dict[str, Callable[[Run], Seconds] | None] = {}
 
     def seconds(run: Run) -> Seconds | None:
         name = kind(run)
         if name not in known:
-            known[name] = _by_bench(record, name) or _by_results(there, run, device)
+            known[name] = _by_bench(record, name) or _by_results(stored, run, device)
         found = known[name]
         return found and found(run)
 
@@ -160,13 +187,9 @@ def _by_bench(record: Record | None, name: str) -> Callable[[Run], Seconds] | No
     return seconds
 
 
-def _by_results(there: Index, run: Run, device: Device) -> Callable[[Run], Seconds] | None:
+def _by_results(stored: StoredResults, run: Run, device: Device) -> Callable[[Run], Seconds] | None:
     """Seconds per training image, evaluation included, of a stored run of the same kind and device."""
-    for path in _likely(there, run):
-        try:
-            result = load_result(path)
-        except UserError:  # broken: `check` says so; it measures nothing
-            continue
+    for result in stored.like(run):
         if kind(result.run) == kind(run) and device_of(result.environment) == device and _alone(result):
             each = result.seconds / images(result.run)[0]
             return lambda of: Seconds(each * images(of)[0], None if of.taught else 0.0)
@@ -174,24 +197,12 @@ def _by_results(there: Index, run: Run, device: Device) -> Callable[[Run], Secon
 
 
 def _alone(result: Result) -> bool:
-    """Whether one process trained it, and nothing else: a member's seconds are its share of a cohort's."""
+    """Whether one process trained it and nothing else: a cohort's seconds are shared by its runs."""
     return all(result.environment.get(name, 1) == 1 for name in ("cohort", "processes"))
 
 
-def _likely(there: Index, run: Run) -> Iterator[Path]:
-    """Stored results whose name is that of the run, but for the seed."""
-    for found, path in enumerate(p for p in there.results.values() if p.name.startswith(f"{run.slug}.s")):
-        if found == LOOKS:
-            return
-        yield path
-
-
-LOOKS_ALIKE = 8
-"""Results of a run's like that are read at most."""
-
-
 class Need(Struct, frozen=True):
-    """What a run will need."""
+    """What a run will need on a node of a cluster."""
 
     seconds: float
     memory: float | None = None
@@ -201,40 +212,23 @@ class Need(Struct, frozen=True):
 Estimate = Callable[[Run], Need]
 
 
-def estimator(there: Index, images_per_second: float) -> Estimate:
-    """A function of a run: what it will need.
+def expected_need(there: Index, images_per_second: float) -> Estimate:
+    """A function of a run: what it will need, on whichever device it is trained.
 
     Args:
-        there: the results that may have its like: the same student, loss and teacher, whatever the seed.
-            The longest of them gives the speed; the largest of those that were trained on a CPU with the same
-            batch size gives the memory. (A result from a GPU has measured the GPU's memory, not the node's.)
+        there: the results that may have its like. The longest of them gives the speed; the largest of
+            those that were trained on a CPU with the same batch size gives the memory. (A result from a
+            GPU has measured the GPU's memory, not the node's.)
         images_per_second: what is assumed where there is none.
     """
-    like: dict[tuple[str, str], list[Path]] = {}
-    for path in there.results.values():
-        like.setdefault((path.parent.name, path.name.rpartition(".s")[0]), []).append(path)
-    needs: dict[tuple[str, str, int], tuple[float, float | None]] = {}
+    stored = StoredResults(there)
 
     def need(run: Run) -> Need:
-        kind = (run.dataset, run.slug, run.recipe.batch_size)
-        if kind not in needs:
-            results = _readable(like.get(kind[:2], [])[-LOOKS_ALIKE:])
-            needs[kind] = _speed(results) or images_per_second, _memory(results, run.recipe.batch_size)
-        speed, memory = needs[kind]
-        return Need(images(run)[0] / speed, memory)
+        results = stored.like(run)
+        speed = _speed(results) or images_per_second
+        return Need(images(run)[0] / speed, _memory(results, run.recipe.batch_size))
 
     return need
-
-
-def _readable(paths: list[Path]) -> list[Result]:
-    """The results; one that is broken measures nothing."""
-    found = []
-    for path in paths:
-        try:
-            found.append(load_result(path))
-        except UserError:
-            continue
-    return found
 
 
 def _speed(results: list[Result]) -> float | None:

@@ -104,8 +104,8 @@ def _batches(pack: str, fetcher: Fetcher) -> list[dict[str, Any]]:
 
 def _split(split: str, batches: list[dict[str, Any]], **labels: str) -> "Arrays":
     images: NDArray[np.uint8] = np.concatenate([batch["data"] for batch in batches])
-    columns = {
-        f"{split}_{ours}": np.concatenate([np.asarray(batch[theirs], np.int64) for batch in batches])
-        for ours, theirs in labels.items()
-    }
-    return {f"{split}_images": images.reshape(-1, 3, 32, 32), **columns}
+    arrays: Arrays = {f"{split}_images": images.reshape(-1, 3, 32, 32)}
+    for ours, theirs in labels.items():
+        columns = [np.asarray(batch[theirs], np.int64) for batch in batches]
+        arrays[f"{split}_{ours}"] = np.concatenate(columns)
+    return arrays

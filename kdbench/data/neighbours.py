@@ -130,7 +130,10 @@ def named(dataset: str) -> dict[str, list[str]]:
     Raises:
         UserError: the data set has none.
     """
-    found = {name: [other for other in group if other != name] for group in groups(dataset) for name in group}
+    found = {}
+    for group in groups(dataset):
+        for name in group:
+            found[name] = [other for other in group if other != name]
     return dict(sorted(found.items()))
 
 

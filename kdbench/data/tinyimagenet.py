@@ -68,7 +68,8 @@ def _training(zipped: ZipFile, label: dict[str, int]) -> list[tuple[str, int]]:
     """`train/n01443537/images/n01443537_0.JPEG`, each with its class."""
     names = sorted(name for name in zipped.namelist() if _is_training_image(name))
     found = [(name, label[name.split("/")[2]]) for name in names]
-    return [found[i] for i in interleaved([of for _, of in found])]
+    labels = [of for _, of in found]
+    return [found[i] for i in interleaved(labels)]
 
 
 def _is_training_image(name: str) -> bool:

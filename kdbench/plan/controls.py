@@ -42,7 +42,9 @@ def _controls(cell: Cell, prober: Prober) -> dict[str, Cell]:
         within = hypot(*prober(_smoothed(epsilon, 1.0), run.dataset, classes).slope)
         plain = hypot(*prober(Loss("ce"), run.dataset, classes).slope)
         without["lsr"] = _smoothed(epsilon, _rounded(scale * plain / within))
-    found = {name: [_alone(run, loss) for run in cell.runs] for name, loss in without.items()}
+    found = {}
+    for name, loss in without.items():
+        found[name] = [_alone(run, loss) for run in cell.runs]
     found["uniform"] = [_untrained(run, BLANK) for run in cell.runs]
     found["untrained"] = [_untrained(run, _teacher(run)) for run in cell.runs]
     return {name: _derived(cell, name, tuple(runs)) for name, runs in found.items()}

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from tabulate import tabulate
 
-from kdbench.formatting import EMPTY, escape
+from kdbench.formatting import EMPTY, escape, escape_table
 from kdbench.plan.objectives import Audit, classes
 from kdbench.report.words import setting
 
@@ -39,7 +39,7 @@ def audit_lines(audits: Sequence[Audit]) -> list[str]:
 def audit_section(audits: Sequence[Audit]) -> Iterator[str]:
     """The report's section, nothing without audits."""
     if audits:
-        cells = [[escape(cell) for cell in line] for line in body(audits)]
+        cells = escape_table(body(audits))
         yield "## Audit"
         yield escape(LEGEND)
         yield tabulate(cells, HEADS, tablefmt="pipe", colalign=_ALIGN, disable_numparse=True)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from tabulate import tabulate
 
-from kdbench.formatting import EMPTY, escape, signed
+from kdbench.formatting import EMPTY, escape, escape_table, signed
 from kdbench.spec.verdicts import ClaimCheck, Part
 
 HEADS = ("claim", "where", "printed", "outcome", "p for", "p against", "why")
@@ -21,7 +21,7 @@ def claims_section(found: Sequence[ClaimCheck]) -> Iterator[str]:
     if found:
         yield "## Claims"
         yield LEGEND
-        body = [[escape(cell) for cell in line] for line in map(_line, found)]
+        body = escape_table(map(_line, found))
         yield tabulate(body, HEADS, tablefmt="pipe", colalign=_ALIGN, disable_numparse=True)
         yield "\n".join(f"- {escape(_details(each))}" for each in found)
 

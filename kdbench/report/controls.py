@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from tabulate import tabulate
 
-from kdbench.formatting import EMPTY, escape, signed
+from kdbench.formatting import EMPTY, escape, escape_table, signed
 from kdbench.report.words import setting
 from kdbench.verdict.controls import Controlled
 
@@ -32,7 +32,7 @@ def controls_section(found: Sequence[Controlled]) -> Iterator[str]:
     if found:
         yield "## Controls"
         yield LEGEND
-        cells = [[escape(cell) for cell in line] for line in body(found)]
+        cells = escape_table(body(found))
         yield tabulate(cells, HEADS, tablefmt="pipe", colalign=_ALIGN, disable_numparse=True)
         yield "\n".join(f"- {escape(line)}" for line in _losses(found))
 

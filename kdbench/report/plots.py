@@ -79,7 +79,7 @@ def _figures(report: Report) -> Iterator[tuple[str, Figure]]:
         known = [check for check in checks if check.top1.off is not None or check.gain.off is not None]
         for piece, some in _pieces(known, FOREST_ROWS):
             yield f"{name}.forest{piece}", _forest(title, some, scale_of(known))
-        trained = [check for check in checks if any(of in report.results for of in check.ids)]
+        trained = [check for check in checks if not report.results.keys().isdisjoint(check.ids)]
         for piece, some in _pieces(trained, CURVE_PANELS):
             yield f"{name}.curves{piece}", _panels(title, report, some)
 
@@ -169,7 +169,8 @@ def _panel(axes: Axes, check: Check, own: Sequence[Curve], base: Sequence[Curve]
         for curve in curves:
             axes.plot(range(1, len(curve.top1) + 1), curve.top1, color=tone, linewidth=0.7, alpha=0.35)
         if curves:
-            middle = [mean(values) for values in zip(*(curve.top1 for curve in curves), strict=True)]
+            accuracies = [curve.top1 for curve in curves]
+            middle = [mean(values) for values in zip(*accuracies, strict=True)]
             axes.plot(range(1, len(middle) + 1), middle, color=tone, linewidth=1.5)
     printed = check.top1.printed
     if printed is not None:

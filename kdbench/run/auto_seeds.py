@@ -5,7 +5,7 @@ from math import nan
 
 from msgspec import Struct
 
-from kdbench.cost.speeds import estimator
+from kdbench.cost.speeds import expected_need
 from kdbench.errors import UserError
 from kdbench.machine import Machine
 from kdbench.plan.selection import Selection, Suites, Workload, all_rows, compare
@@ -52,7 +52,7 @@ def look(suites: Suites, every: list[Cell], looks: Looks, machine: Machine) -> S
     checks = [check for _, some in check_cells(now, there, at)[0] for check in some]
     whole = Survey(suites, every, [], stored)
     cells = [cell for _, some in suites for cell in some]
-    need = estimator(there, nan)
+    need = expected_need(there, nan)
     found = propose(cells, checks, levels(looks), stored, lambda run: need(run).seconds, whole.known)
     return Survey(suites, every, found, stored)
 

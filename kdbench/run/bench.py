@@ -78,10 +78,10 @@ def describe(record: Record) -> str:
     """The speeds of a record, a line for each kind of run."""
     from kdbench.formatting import columns
 
-    rows = [
-        (name, *(_told(part) for part in (speed.data, speed.step, speed.teacher, speed.evaluation)))
-        for name, speed in record.kinds.items()
-    ]
+    rows = []
+    for name, speed in record.kinds.items():
+        parts = (speed.data, speed.step, speed.teacher, speed.evaluation)
+        rows.append((name, *map(_rate, parts)))
     return columns(rows, ["images/s (share of the roofline)", "data", "step", "its teacher", "evaluation"])
 
 
@@ -96,7 +96,7 @@ def describe_device(record: Record) -> Iterator[str]:
     yield "The roofline: the arithmetic, or what convolutions and products read and write, at these speeds."
 
 
-def _told(part: Measured | None) -> str:
+def _rate(part: Measured | None) -> str:
     if part is None:
         return "-"
     return f"{part.rate:,.0f}" + ("" if part.share is None else f" ({100 * part.share:.0f} %)")

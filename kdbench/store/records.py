@@ -83,8 +83,11 @@ def load_repeats(there: Index, ids: Iterable[str]) -> dict[str, list[Result]]:
     Raises:
         UserError: a file is broken or not what its name says.
     """
-    known = [run for run in dict.fromkeys(ids) if run in there.repeats and run in there.results]
-    return {run: [load_result(path) for path in there.repeats[run]] for run in known}
+    loaded = {}
+    for run in dict.fromkeys(ids):
+        if run in there.repeats and run in there.results:
+            loaded[run] = [load_result(path) for path in there.repeats[run]]
+    return loaded
 
 
 def load_failures(there: Index, ids: Iterable[str]) -> dict[str, Failure]:

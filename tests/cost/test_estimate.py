@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from kdbench.cost.speeds import Need, estimator
+from kdbench.cost.speeds import Need, expected_need
 from kdbench.spec.results import Result
 from kdbench.spec.runs import Run
 from kdbench.store.records import index, save_result
@@ -20,7 +20,7 @@ def needs(folder: Path, *stored: Result, of: Run = RUN) -> Need:
     """What a run needs by these results, where nothing is assumed to be 100 images/s."""
     for result in stored:
         save_result(folder, result)
-    return estimator(index(folder), 100.0)(of)
+    return expected_need(index(folder), 100.0)(of)
 
 
 def measured(run: Run, seconds: float, peak: int, device: str = "cpu") -> Result:

@@ -15,8 +15,8 @@ from kdbench.cost.speeds import (
     file_of,
     kind,
     load_record,
+    measured_seconds,
     save_record,
-    timer,
 )
 from kdbench.device import Device, cpu_name, device_at_hand
 from kdbench.errors import UserError
@@ -39,7 +39,7 @@ def record(*runs: Run, device: Device = HERE) -> Record:
 
 
 def seconds_of(results: Path, run: Run, device: Device = HERE) -> object:
-    return timer(results, index(results), device)(run)
+    return measured_seconds(results, index(results), device)(run)
 
 
 def test_floor_is_arithmetic_or_traffic_whichever_takes_longer() -> None:
@@ -70,7 +70,7 @@ def test_record_that_is_broken_is_refused(tmp_path: Path) -> None:
 
 def test_seconds_are_those_of_the_parts(tmp_path: Path) -> None:
     save_record(tmp_path, record(TAUGHT))
-    found = timer(tmp_path, index(tmp_path), HERE)(TAUGHT)
+    found = measured_seconds(tmp_path, index(tmp_path), HERE)(TAUGHT)
     assert found is not None
     assert found.whole == pytest.approx(100_000 / 50_000 + 100_000 / 100 + 20_000 / 500)
     assert found.teaching == pytest.approx(100_000 / 400)
@@ -80,7 +80,19 @@ def test_seconds_of_a_run_are_those_of_a_result_of_its_kind(tmp_path: Path) -> N
     environment = {"device": "cpu", "cpu": HERE.name, "threads": 1}
     result = make_result(make_run(seed=1), 10.0, 20.0)
     save_result(tmp_path, replace(result, seconds=30.0, environment=environment))
-    found = timer(tmp_path, index(tmp_path), HERE)(make_run(seed=2))
+    found = measured_seconds(tmp_path, index(tmp_path), HERE)(make_run(seed=2))
+    assert found is not None
+    assert found.whole == pytest.approx(30)
+
+
+def test_results_of_another_data_set_displace_no_measurement(tmp_path: Path) -> None:
+    environment = {"device": "cpu", "cpu": HERE.name, "threads": 1}
+    for seed in range(9):
+        elsewhere = replace(make_run(seed=seed), dataset="cifar10")
+        save_result(tmp_path, replace(make_result(elsewhere, 10.0, 20.0), environment=environment))
+    result = make_result(make_run(seed=1), 10.0, 20.0)
+    save_result(tmp_path, replace(result, seconds=30.0, environment=environment))
+    found = measured_seconds(tmp_path, index(tmp_path), HERE)(make_run(seed=2))
     assert found is not None
     assert found.whole == pytest.approx(30)
 
