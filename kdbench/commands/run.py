@@ -118,7 +118,7 @@ def train(
     if launched():
         raise UserError(f"--on {on} submits jobs of its own; torchrun is for --on local")
     if chosen.auto:
-        raise UserError("--seeds auto looks after each seed, which is for --on local; give seeds, as 0-4")
+        raise UserError("--seeds auto analyses after each seed, which is for --on local; give seeds, as 0-4")
     if rerun or workers is not None or processes is not None or not cohorts or deterministic:
         raise UserError(
             "--rerun, --jobs, --processes, --no-cohorts and --deterministic are for --on local; a profile "

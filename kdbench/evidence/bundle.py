@@ -31,7 +31,7 @@ from kdbench.spec.verdicts import Check
 from kdbench.store.predictions import predictions_file
 from kdbench.store.records import Index, index, load_result, write
 from kdbench.verdict.judge import check_cells
-from kdbench.verdict.sequential import Looks, files_of, levels_of, load_looks
+from kdbench.verdict.sequential import InterimPlan, files_of, levels_of, load_plans
 from kdbench.version import __version__
 
 FORMAT = 1
@@ -106,7 +106,7 @@ def bundle(chosen: Selection, path: Path) -> Bundled:
             files |= {f"results/{record.parent.name}/{record.name}": record.read_bytes(), **predicted}
             without += [] if predicted else [record.name]
     files |= files_of(machine.results, ids)
-    files["verdicts.json"] = verdicts(judge_again(suites, there, load_looks(machine.results)))
+    files["verdicts.json"] = verdicts(judge_again(suites, there, load_plans(machine.results)))
     content = pack(files, manifest_of(chosen, suites, files))
     write(path, content)
     return Bundled(len(ids), tuple(without), len(content))
@@ -119,8 +119,8 @@ def _predicted(record: Path, scratch: Path) -> dict[str, bytes]:
     return {f"predictions/{result.id}/{file.name}": file.read_bytes() for file in found if file}
 
 
-def judge_again(suites: Suites, there: Index, planned: Mapping[str, Looks]) -> list[list[Check]]:
-    """The checks of each suite, from the records alone and the plans of looks at them, by run.
+def judge_again(suites: Suites, there: Index, planned: Mapping[str, InterimPlan]) -> list[list[Check]]:
+    """The checks of each suite, from the records alone and the plans of their interim analyses, by run.
 
     Raises:
         UserError: a record is wrong.

@@ -84,10 +84,10 @@ class Comparison(Struct, frozen=True):
     change: Change
     a: float | None
     b: float | None
-    off: float | None = None
+    difference: float | None = None
     """B minus A, in percentage points."""
     interval: tuple[float, float] | None = None
-    """90 % confidence interval of `off`; None for one value each."""
+    """90 % confidence interval of `difference`; None for one value each."""
     n: tuple[int, int] = (0, 0)
     """How many values each side has."""
     paired: bool = False
@@ -129,13 +129,12 @@ def compare(row: Row, a: Side, b: Side) -> Comparison:
         verdict = judge([b.values[seed] - a.values[seed] for seed in shared], 0.0, margin)
     else:
         verdict = _unpaired(a, b, margin)
-    off = verdict.off
     return Comparison(
         row=row.name,
         change=_CHANGES[verdict.word],
         a=mean(a.values[seed] for seed in shared) if paired else a.mean,
         b=mean(b.values[seed] for seed in shared) if paired else b.mean,
-        off=off,
+        difference=verdict.difference,
         interval=verdict.interval,
         n=(len(shared), len(shared)) if paired else count,
         paired=paired,
@@ -172,7 +171,7 @@ def _spread(side: Side) -> Spread | None:
 def sort(comparisons: Sequence[Comparison]) -> list[Comparison]:
     """Regressions first; rows of the same change by how far they are off, then as the suite has them."""
     order = list(Change)
-    return sorted(comparisons, key=lambda each: (order.index(each.change), each.off or 0.0))
+    return sorted(comparisons, key=lambda each: (order.index(each.change), each.difference or 0.0))
 
 
 class Compared(Struct, frozen=True):
@@ -215,9 +214,9 @@ def compare_sources(a: str, b: str, chosen: Selection, *, single_seed: bool = Fa
 
 def _counted(row: Comparison) -> Comparison:
     """`single seed, outside` as a regression or an improvement."""
-    if row.change is not Change.SINGLE_SEED or row.off is None:
+    if row.change is not Change.SINGLE_SEED or row.difference is None:
         return row
-    return replace(row, change=Change.REGRESSION if row.off < 0 else Change.IMPROVEMENT)
+    return replace(row, change=Change.REGRESSION if row.difference < 0 else Change.IMPROVEMENT)
 
 
 def _side(source: str, cells: Sequence[Cell]) -> tuple[list[Side], dict[str, str]]:
@@ -287,9 +286,9 @@ def table(compared: Compared) -> list[tuple[str, ...]]:
             str(row.change),
             _number(row.a),
             _number(row.b),
-            _number(row.off, sign=True),
+            _number(row.difference, sign=True),
             f"{row.interval[0]:+.2f} to {row.interval[1]:+.2f}" if row.interval else "",
-            f"{row.tolerance:g}" if row.off is not None else "",
+            f"{row.tolerance:g}" if row.difference is not None else "",
             f"{row.n[0]} pairs" if row.paired else f"{row.n[0]}, {row.n[1]}",
         )
         for row in compared.rows

@@ -109,12 +109,12 @@ def _p(before: Sequence[Sequence[float]], after: Sequence[Sequence[float]]) -> f
     degrees = len(one) + len(other) - 1 - seeds
     if degrees < 1:
         return 1.0
-    off = abs(mean(one) - mean(other))
+    difference = abs(mean(one) - mean(other))
     squares = sum((value - mean(side)) ** 2 for side in (one, other) for value in side)
     error = sqrt(squares / degrees * (1 / len(one) + 1 / len(other)))
-    if off <= 1e-9:
+    if difference <= 1e-9:
         return 1.0
-    t = off / error if error > 1e-9 * off else inf
+    t = difference / error if error > 1e-9 * difference else inf
     return 2 * float(stdtr(degrees, -t))
 
 

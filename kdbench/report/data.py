@@ -16,7 +16,19 @@ from kdbench.verdict.check import headline
 from kdbench.version import __version__
 
 _ROW = ("suite", "data set", "variant", "table", "row", "student", "teacher", "loss", "report epoch")
-_VERDICT = ("verdict", "printed", "measured", "std", "n", "off", "low", "high", "tolerance", "within", "p")
+_VERDICT = (
+    "verdict",
+    "printed",
+    "measured",
+    "std",
+    "n",
+    "difference",
+    "low",
+    "high",
+    "tolerance",
+    "within",
+    "p",
+)
 COLUMNS = (
     *_ROW,
     *(f"{quantity} {name}" for quantity in ("top1", "gain") for name in _VERDICT),
@@ -83,7 +95,7 @@ def _figures(verdict: Verdict, tolerance: float) -> Iterator[object]:
     yield verdict.word
     yield from map(_number, (verdict.printed, verdict.measured, verdict.std))
     yield verdict.n
-    yield from map(_number, (verdict.off, low, high, tolerance))
+    yield from map(_number, (verdict.difference, low, high, tolerance))
     yield "" if verdict.within is None else str(verdict.within).lower()
     yield _number(verdict.p)
 

@@ -80,26 +80,26 @@ def strip_of(check: Check, scale: Scale) -> Strip:
 def _pairs(check: Check) -> list[tuple[Verdict, float]]:
     of, margins = (check.top1, check.gain), check.row.tolerance
     both = zip(of, (margins.top1, margins.gain), strict=True)
-    return [(verdict, margin) for verdict, margin in both if verdict.off is not None]
+    return [(verdict, margin) for verdict, margin in both if verdict.difference is not None]
 
 
 def _ends(verdict: Verdict) -> tuple[float, float]:
-    off = verdict.off or 0.0
-    return verdict.interval or (off, off)
+    difference = verdict.difference or 0.0
+    return verdict.interval or (difference, difference)
 
 
 def _mark(check: Check, pair: tuple[Verdict, float], y: float, scale: Scale) -> Mark:
     verdict, margin = pair
-    off = verdict.off or 0.0
+    difference = verdict.difference or 0.0
     low, high = map(scale.place, _ends(verdict))
     return Mark(
         what=_what(check, verdict),
         word=verdict.word,
         y=y,
         band=(scale.place(-margin), scale.place(margin)),
-        x=scale.place(off),
+        x=scale.place(difference),
         line=(low, high) if verdict.interval else None,
-        beyond="left" if off < -scale.limit else "right" if off > scale.limit else "",
+        beyond="left" if difference < -scale.limit else "right" if difference > scale.limit else "",
     )
 
 
@@ -107,7 +107,7 @@ def _said(check: Check, verdict: Verdict, margin: float) -> str:
     low, high = _ends(verdict)
     share = f"{100 - 200 * verdict.level:.3g} %"
     within = f", {share} interval {signed(low)} to {signed(high)}" if verdict.interval else ""
-    return f"{_what(check, verdict)} {signed(verdict.off)} off{within}, tolerance {margin:g}"
+    return f"{_what(check, verdict)} differs by {signed(verdict.difference)}{within}, tolerance {margin:g}"
 
 
 def _what(check: Check, verdict: Verdict) -> Literal["accuracy", "gain"]:

@@ -45,7 +45,7 @@ class Quantity(msgspec.Struct, frozen=True):
 
     printed: str
     measured: str
-    off: str
+    difference: str
     word: str
 
 
@@ -185,11 +185,11 @@ def _table(
 
 def _line(report: Report, check: Check, scale: Scale, baselines: tuple[str, ...]) -> Line:
     top1, gain = check.top1, check.gain
-    shown = Quantity(words.printed(check.row), words.measured(top1), signed(top1.off), top1.word)
+    shown = Quantity(words.printed(check.row), words.measured(top1), signed(top1.difference), top1.word)
     gained = Quantity(
         signed(gain.printed),
         words.measured(gain, sign=True),
-        signed(gain.off),
+        signed(gain.difference),
         sentences.gain_word(check),
     )
     return Line(

@@ -56,18 +56,22 @@ def _figures(check: Check) -> list[str]:
     """The verdicts with their figures, then what the row says, a line each."""
     top1, gain, row = check.top1, check.gain, check.row
     lines = [
-        _told(top1.word, f"accuracy {measured(top1)}", printed(row), signed(top1.off), row.tolerance.top1),
+        _told(
+            top1.word, f"accuracy {measured(top1)}", printed(row), signed(top1.difference), row.tolerance.top1
+        ),
     ]
     if gain_word(check) != EMPTY:
         told = f"gain {measured(gain, sign=True)}"
-        lines.append(_told(gain.word, told, signed(gain.printed), signed(gain.off), row.tolerance.gain))
+        lines.append(
+            _told(gain.word, told, signed(gain.printed), signed(gain.difference), row.tolerance.gain)
+        )
     if gain.word in BAD and top1.word not in BAD:
         lines.reverse()
     return [clean(line) for line in (*lines, *notes(check))]
 
 
-def _told(word: str, what: str, printed: str, off: str, tolerance: float) -> str:
-    return f"{word}: {what} against {printed} printed, off {off}, tolerance {tolerance:g}"
+def _told(word: str, what: str, printed: str, difference: str, tolerance: float) -> str:
+    return f"{word}: {what} against {printed} printed, difference {difference}, tolerance {tolerance:g}"
 
 
 def _count(element: ET.Element) -> None:

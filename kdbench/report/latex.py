@@ -21,7 +21,17 @@ _SPECIAL = {
     **{character: rf"\{character}" for character in "&%$#_{}"},
 }
 _ANY = re.compile("[" + re.escape("".join(_SPECIAL)) + "]")
-_HEADS = ("Student", "Teacher", "printed", "measured", "off", "verdict", "printed", "measured", "verdict")
+_HEADS = (
+    "Student",
+    "Teacher",
+    "printed",
+    "measured",
+    "difference",
+    "verdict",
+    "printed",
+    "measured",
+    "verdict",
+)
 
 _PREAMBLE = r"% The preamble needs \usepackage[T1]{fontenc} and \usepackage{booktabs}."
 
@@ -62,7 +72,7 @@ def _cells(check: Check) -> list[str]:
         escape(row.teacher or ""),
         _figure(printed(row)),
         _figure(measured(top1)),
-        _figure(signed(top1.off)),
+        _figure(signed(top1.difference)),
         top1.word,
         _figure(signed(gain.printed)),
         _figure(measured(gain, sign=True)),

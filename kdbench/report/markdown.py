@@ -21,11 +21,11 @@ HEADS = (
     "teacher",
     "printed",
     "measured",
-    "off",
+    "difference",
     "verdict",
     "printed gain",
     "measured gain",
-    "gain off",
+    "gain difference",
     "verdict of the gain",
 )
 _ALIGN = ("left", "left", "right", "right", "right", "left", "right", "right", "right", "left")
@@ -79,11 +79,11 @@ def _line(check: Check) -> list[str]:
         escape(row.teacher or ""),
         printed(row),
         measured(top1),
-        signed(top1.off),
+        signed(top1.difference),
         top1.word,
         signed(gain.printed),
         measured(gain, sign=True),
-        signed(gain.off),
+        signed(gain.difference),
         sentences.gain_word(check),
     ]
 

@@ -76,7 +76,11 @@ def _figures(report: Report) -> Iterator[tuple[str, Figure]]:
     for table, checks in report.tables.items():
         title = clean(f"{report.suite.name}, Table {table}, as {report.variant}")
         name = re.sub(r"[^\w.-]+", "-", f"{report.suite.name}.{table}")
-        known = [check for check in checks if check.top1.off is not None or check.gain.off is not None]
+        known = [
+            check
+            for check in checks
+            if check.top1.difference is not None or check.gain.difference is not None
+        ]
         for piece, some in _pieces(known, FOREST_ROWS):
             yield f"{name}.forest{piece}", _forest(title, some, scale_of(known))
         trained = [check for check in checks if not report.results.keys().isdisjoint(check.ids)]
@@ -104,7 +108,7 @@ def _forest(title: str, checks: Sequence[Check], scale: Scale) -> Figure:
     axes = figure.subplots()
     for place, check in enumerate(checks):
         pairs = ((check.top1, check.row.tolerance.top1), (check.gain, check.row.tolerance.gain))
-        held = [pair for pair in pairs if pair[0].off is not None]
+        held = [pair for pair in pairs if pair[0].difference is not None]
         for (verdict, margin), shift in zip(held, (-0.2, 0.2) if len(held) == 2 else (0.0,), strict=True):
             _mark(axes, verdict, margin, place + shift, scale, shape="o" if verdict is check.top1 else "D")
         axes.annotate(
@@ -120,22 +124,22 @@ def _forest(title: str, checks: Sequence[Check], scale: Scale) -> Figure:
 
 
 def _mark(axes: Axes, verdict: Verdict, margin: float, y: float, scale: Scale, *, shape: str) -> None:
-    off, tone = verdict.off or 0.0, _TONES.get(verdict.word, _SOFT)
+    difference, tone = verdict.difference or 0.0, _TONES.get(verdict.word, _SOFT)
     axes.barh(y, 2 * margin, left=-margin, height=0.34, color=_BAND, zorder=0)
     if verdict.interval:
         axes.plot(verdict.interval, (y, y), color=tone, linewidth=1.4, solid_capstyle="butt", zorder=2)
-    if abs(off) > scale.limit:  # an arrow at the edge: the row lies beyond
-        off, shape = (scale.limit, ">") if off > 0 else (-scale.limit, "<")
-    axes.plot(off, y, shape, color=tone, markersize=4.6, zorder=3)
+    if abs(difference) > scale.limit:  # an arrow at the edge: the row lies beyond
+        difference, shape = (scale.limit, ">") if difference > 0 else (-scale.limit, "<")
+    axes.plot(difference, y, shape, color=tone, markersize=4.6, zorder=3)
 
 
 def _told(check: Check) -> str:
     """What stands beside a row: its figures and words, of the accuracy and of the gain."""
     top1, gain = check.top1, check.gain
     lines = []
-    if top1.off is not None:
+    if top1.difference is not None:
         lines.append(f"{measured(top1)}, printed {number(top1.printed)}: {top1.word}")
-    if gain.off is not None:
+    if gain.difference is not None:
         lines.append(f"{measured(gain, sign=True)}, printed {signed(gain.printed)}: {gain.word}")
     return "\n".join(lines)
 

@@ -10,8 +10,8 @@ from kdbench.verdict.stats import mean
 
 LEGEND = """\
 Accuracies in percent, gains and differences in percentage points. Measured: the mean over the seeds, half
-the 90 % interval of its difference from the printed number, and in brackets the number of seeds. `off` is
-measured minus printed. `reproduced` and `consistent` lie within the tolerance; `inconclusive`, `below`,
+the 90 % interval of its difference from the printed number, and in brackets the number of seeds. `difference`
+is measured minus printed. `reproduced` and `consistent` lie within the tolerance; `inconclusive`, `below`,
 `above` and `single seed, outside` do not."""
 
 

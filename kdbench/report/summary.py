@@ -78,13 +78,13 @@ def _line(check: Check) -> list[str]:
 
 def lines(checks: Sequence[Check]) -> list[str]:
     """What a terminal shows: a plain table, the reasons that matter, the headline."""
-    heads = ["row", "printed", "measured", "off", "verdict", "gain", "verdict of the gain"]
+    heads = ["row", "printed", "measured", "difference", "verdict", "gain", "verdict of the gain"]
     body = [
         [
             clean(check.row.name),
             number(check.top1.printed),
             measured(check.top1),
-            signed(check.top1.off),
+            signed(check.top1.difference),
             check.top1.word,
             measured(check.gain, sign=True),
             gain_word(check),

@@ -1,4 +1,4 @@
-"""What `plan --budget` and `--seeds auto` do: survey what is stored, propose, train, look again."""
+"""What `plan --budget` and `--seeds auto` do: survey what is stored, propose, train, analyse again."""
 
 from collections.abc import Callable
 from math import nan
@@ -14,7 +14,7 @@ from kdbench.spec.suites import Cell
 from kdbench.store.records import index
 from kdbench.verdict.judge import check_cells
 from kdbench.verdict.proposals import Proposal, cut, prefix, propose, with_baselines
-from kdbench.verdict.sequential import Looks, levels, record
+from kdbench.verdict.sequential import InterimPlan, levels, record
 
 _UNITS = {"m": 60, "h": 3600, "d": 86_400}
 
@@ -40,27 +40,27 @@ def survey(chosen: Selection, machine: Machine) -> Survey:
         UserError: a suite or a stored result is wrong.
     """
     suites = chosen.load()
-    return look(suites, all_rows(chosen, suites), Looks(most=chosen.most), machine)
+    return survey_rows(suites, all_rows(chosen, suites), InterimPlan(most=chosen.most), machine)
 
 
-def look(suites: Suites, every: list[Cell], looks: Looks, machine: Machine) -> Survey:
-    """The same for rows at hand, which have the runs of `looks.most` seeds."""
+def survey_rows(suites: Suites, every: list[Cell], plan: InterimPlan, machine: Machine) -> Survey:
+    """The same for rows at hand, which have the runs of `plan.most` seeds."""
     there = index(machine.results)
     stored = frozenset(there.results)
     now = [(suite, tuple(cut(cell, prefix(cell, stored)) for cell in cells)) for suite, cells in suites]
-    at = dict.fromkeys((of for _, cells in suites for cell in cells for of in cell.ids), levels(looks))
+    at = dict.fromkeys((of for _, cells in suites for cell in cells for of in cell.ids), levels(plan))
     checks = [check for _, some in check_cells(now, there, at)[0] for check in some]
     whole = Survey(suites, every, [], stored)
     cells = [cell for _, some in suites for cell in some]
     need = expected_need(there, nan)
-    found = propose(cells, checks, levels(looks), stored, lambda run: need(run).seconds, whole.known)
+    found = propose(cells, checks, levels(plan), stored, lambda run: need(run).seconds, whole.known)
     return Survey(suites, every, found, stored)
 
 
 def decide(chosen: Selection, machine: Machine, train: Callable[[Workload], None]) -> None:
-    """Train one more seed of every row that is open, look, and go on until none is or has its most seeds.
+    """Train one more seed of every open row, analyse it, and go on until none is open or has its most seeds.
 
-    The plan of looks is written down before the first. A row whose next run fails stays as it is.
+    The plan of interim analyses is written down before the first. A row whose next run fails stays as it is.
 
     Args:
         chosen: the rows, and how many seeds at most.
@@ -70,14 +70,14 @@ def decide(chosen: Selection, machine: Machine, train: Callable[[Workload], None
     Raises:
         UserError: a suite or a stored result is wrong, or a row has another plan.
     """
-    looks = Looks(most=chosen.most)
+    plan = InterimPlan(most=chosen.most)
     suites = chosen.load()
     every = all_rows(chosen, suites)
     cells = [cell for _, some in suites for cell in some]
-    record(machine.results, [cell for cell in cells if _printed(cell)], looks)
+    record(machine.results, [cell for cell in cells if _printed(cell)], plan)
     before: frozenset[str] | None = None
     while True:
-        found = look(suites, every, looks, machine)
+        found = survey_rows(suites, every, plan, machine)
         if not found.proposals or found.stored == before:
             return
         before = found.stored

@@ -87,12 +87,12 @@ class Verdict(Struct, frozen=True, kw_only=True):
     p_outside: float | None = None  # of the opposite: small means a difference beyond the tolerance
     p_adjusted: float | None = None  # Holm's, of what the word claims, where asked for: `holm.adjust`
     level: float = 0.05
-    """The largest p-value that counts: less where the row is looked at after each seed (`sequential`)."""
+    """The largest p-value that counts: less where the row is analysed after each seed (`sequential`)."""
     exact: bool = True
     """The printed mean counted as exact: its std or number of runs is not printed."""
 
     @property
-    def off(self) -> float | None:
+    def difference(self) -> float | None:
         """Measured minus printed."""
         both = self.measured is not None and self.printed is not None
         return self.measured - self.printed if both else None  # type: ignore[operator]

@@ -49,7 +49,7 @@ class _Stored(Struct, frozen=True):
         return value_at(self.results.get(of), report_epoch)
 
     def level(self, cell: Cell) -> Mapping[int, float] | None:
-        """The levels of the plan of looks that a row's runs are in."""
+        """The levels of the interim analyses that a row's runs are planned for."""
         return next((self.levels[of] for of in cell.ids if of in self.levels), None)
 
     def failure(self, of: str) -> Failure | None:
@@ -73,7 +73,7 @@ def check_suite(
         results: what the runs gave.
         failures: why runs have no result.
         repeats: further trainings of the same run.
-        levels: of runs that were looked at after each seed, the levels by number of seeds: `sequential`.
+        levels: of runs that are analysed after each seed, the levels by number of seeds: `sequential`.
     """
     cells = list(cells)
     stored = _Stored(results, failures, repeats, levels)
@@ -127,11 +127,11 @@ def judge(
         notes: what else the reader must know, added to the reason.
         levels: the p-values that count, by number of values (`sequential`); None: 5 %.
     """
-    off, scatter, level = mean(values) - printed, spread(values), _level(len(values), levels)
+    difference, scatter, level = mean(values) - printed, spread(values), _level(len(values), levels)
     half = half_width(scatter, error, level) if scatter else None
-    word = _word(off, half, margin)
+    word = _word(difference, half, margin)
     so_far = _so_far(len(values), seeds, levels)
-    reasons = [_needed(word, off, margin, scatter, error, levels), so_far, *notes]
+    reasons = [_needed(word, difference, margin, scatter, error, levels), so_far, *notes]
     return Verdict(
         word=word,
         reason="; ".join(filter(None, reasons)),
@@ -139,32 +139,32 @@ def judge(
         measured=mean(values),
         std=scatter.std if scatter else None,
         n=len(values),
-        interval=None if half is None else (off - half, off + half),
-        within=abs(off) <= margin + SLACK,
-        p=equivalence_p(off, margin, scatter, error) if scatter else None,
-        p_outside=outside_p(off, margin, scatter, error) if scatter else None,
+        interval=None if half is None else (difference - half, difference + half),
+        within=abs(difference) <= margin + SLACK,
+        p=equivalence_p(difference, margin, scatter, error) if scatter else None,
+        p_outside=outside_p(difference, margin, scatter, error) if scatter else None,
         level=level,
         exact=error is None,
     )
 
 
 def _level(n: int, levels: Mapping[int, float] | None) -> float:
-    """The level of a look; beyond the last one that was planned, the smallest holds."""
+    """The level of an interim analysis; beyond the last one that was planned, the smallest holds."""
     return LEVEL if levels is None else levels.get(n, min(levels.values()))
 
 
-def _word(off: float, half: float | None, margin: float) -> Word:
-    """The verdict of an interval off +- half; None: a single value, which has no interval and is no test."""
+def _word(difference: float, half: float | None, margin: float) -> Word:
+    """The verdict of an interval difference +- half; None: a single value, no interval and no test."""
     limit = margin + SLACK
     if half is None:
-        return Word.CONSISTENT if abs(off) <= limit else Word.SINGLE_SEED
-    if abs(off) + half <= limit:
+        return Word.CONSISTENT if abs(difference) <= limit else Word.SINGLE_SEED
+    if abs(difference) + half <= limit:
         return Word.REPRODUCED
-    if abs(off) <= limit:
+    if abs(difference) <= limit:
         return Word.CONSISTENT
-    if abs(off) - half <= limit:
+    if abs(difference) - half <= limit:
         return Word.INCONCLUSIVE
-    return Word.BELOW if off < 0 else Word.ABOVE
+    return Word.BELOW if difference < 0 else Word.ABOVE
 
 
 def count_single_seeds(checks: Iterable[Check]) -> list[Check]:
@@ -173,14 +173,14 @@ def count_single_seeds(checks: Iterable[Check]) -> list[Check]:
 
 
 def _counted(verdict: Verdict) -> Verdict:
-    if verdict.word is not Word.SINGLE_SEED or verdict.off is None:
+    if verdict.word is not Word.SINGLE_SEED or verdict.difference is None:
         return verdict
-    return replace(verdict, word=Word.BELOW if verdict.off < 0 else Word.ABOVE)
+    return replace(verdict, word=Word.BELOW if verdict.difference < 0 else Word.ABOVE)
 
 
 def _needed(
     word: Word,
-    off: float,
+    difference: float,
     margin: float,
     scatter: Spread | None,
     error: Spread | None,
@@ -193,7 +193,7 @@ def _needed(
         return "the mean lies outside the tolerance, its interval reaches inside: more seeds are needed"
     if word is not Word.CONSISTENT:
         return ""
-    more = seeds_needed(off, margin, scatter, error, levels)
+    more = seeds_needed(difference, margin, scatter, error, levels)
     if more is None and levels is not None:
         return f"not decided within the {max(levels)} seeds planned, if mean and spread stay"
     if more is None:
@@ -202,11 +202,11 @@ def _needed(
 
 
 def _so_far(have: int, asked: int, levels: Mapping[int, float] | None = None) -> str:
-    """How many seeds of those asked for; of a plan of looks also what that makes of the 5 %."""
+    """How many seeds of those asked for; of planned interim analyses also what that makes of the 5 %."""
     if levels is None:
         return f"{have} of {asked} seeds so far" if have < asked else ""
     level = _level(have, levels)
-    text = f"looked at after each of at most {max(levels)} seeds: tested at {100 * level:.2g} %"
+    text = f"analysed after each of at most {max(levels)} seeds: tested at {100 * level:.2g} %"
     return text + (f", an interval of {100 - 200 * level:.3g} %" if have > 1 else "")
 
 

@@ -79,7 +79,7 @@ def compare(suite: Suite, exact: Cell, inexact: Cell, results: Mapping[str, Resu
     scatter = spread(differences)
     if scatter is None:
         raise UserError(f"{exact.row.name}: a paired test needs two seeds or more; write --seeds 0-2")
-    off, half, margin = mean(differences), half_width(scatter), exact.row.tolerance.top1
+    difference, half, margin = mean(differences), half_width(scatter), exact.row.tolerance.top1
     environment = results[inexact.ids[0]].environment
     return Equivalence(
         of=inexact.runs[0].precision,
@@ -92,9 +92,9 @@ def compare(suite: Suite, exact: Cell, inexact: Cell, results: Mapping[str, Resu
         exact=tuple(a),
         inexact=tuple(b),
         runs=(*exact.ids, *inexact.ids),
-        difference=off,
-        interval=(off - half, off + half),
-        p=equivalence_p(off, margin, scatter),
+        difference=difference,
+        interval=(difference - half, difference + half),
+        p=equivalence_p(difference, margin, scatter),
         device=str(environment.get("gpu") or environment.get("cpu")),
         torch=str(environment.get("torch")),
     )

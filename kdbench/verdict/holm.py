@@ -55,7 +55,7 @@ def _tested(verdict: Verdict) -> bool:
 
 
 def _scaled(p: float | None, verdict: Verdict) -> float:
-    """A p-value as one of a test at 5 %: where a row is looked at after each seed, less counts."""
+    """A p-value as one of a test at 5 %: where a row is analysed after each seed, less counts."""
     return min(1.0, (1.0 if p is None else p) * LEVEL / verdict.level)
 
 

@@ -19,7 +19,7 @@ from kdbench.verdict.check import check_suite, count_single_seeds
 from kdbench.verdict.controls import Controlled, check_controls
 from kdbench.verdict.holm import adjust
 from kdbench.verdict.proposals import cut, prefix
-from kdbench.verdict.sequential import levels_of, load_looks
+from kdbench.verdict.sequential import levels_of, load_plans
 
 
 class Judged(Struct, frozen=True):
@@ -45,7 +45,7 @@ def judge(chosen: Selection) -> Judged:
         suites = _as_far_as_stored(suites, machine)
     if chosen.report_epoch is not None:
         suites = [(suite, _read_at(cells, chosen.report_epoch)) for suite, cells in suites]
-    levels = levels_of(load_looks(machine.results))
+    levels = levels_of(load_plans(machine.results))
     there = index(machine.results)
     checked, results = check_cells(suites, there, levels)
     if chosen.precision != "float32":

@@ -138,15 +138,15 @@ def _settled(verdict: Verdict) -> bool:
 
 
 def _waits(verdict: Verdict, margin: float, error: Spread | None, have: int, levels: Levels) -> Iterator[int]:
-    """How many more seeds until the first look whose interval lies on one side, if mean and spread stay."""
-    if verdict.off is None or verdict.std is None:
+    """How many more seeds until the interval of an analysis lies on one side, if mean and spread stay."""
+    if verdict.difference is None or verdict.std is None:
         yield 1  # the gain of a row whose baseline has not run
         return
-    off = abs(verdict.off)
+    difference = abs(verdict.difference)
     for n, level in levels.items():
         if n > have:
             half = half_width(Spread(verdict.std, n), error, level)
-            if off + half <= margin + SLACK or off - half > margin + SLACK:
+            if difference + half <= margin + SLACK or difference - half > margin + SLACK:
                 yield n - have
                 return
 

@@ -1,15 +1,16 @@
-"""Looking after each seed, and staying honest: the levels of a group-sequential plan.
+"""Interim analyses after each seed: the levels of a group-sequential design.
 
-Who trains another seed until the verdict pleases has more than one chance in twenty to be wrong. A plan of
-looks is therefore made before the first: after `first` seeds, after each further one, at most after `most`.
-What each of the one-sided tests may be wrong is spent over the looks, after Lan and DeMets (Biometrika 70,
-1983), with the function that makes the levels almost equal: by the share x of the seeds,
+Who trains another seed until the verdict pleases has more than one chance in twenty to be wrong. The
+analyses are therefore planned before the first: after `first` seeds, after each further one, at most after
+`most`. What each of the one-sided tests may be wrong is spent over the analyses, after Lan and DeMets
+(Biometrika 70, 1983), with the function that makes the levels almost equal: by the share x of the seeds,
 
     SPENT ln(1 + (e - 1) x)
 
-may have been spent. The boundary b of a look is where the sum of normal increments, having crossed no earlier
-boundary, crosses it with just the chance that the look may spend: the density of that sum is carried from
-look to look by numerical integration (Armitage, McPherson and Rowe, J. R. Statist. Soc. A 132, 1969).
+may have been spent. The boundary b of an analysis is where the sum of normal increments, having crossed no
+earlier boundary, crosses it with just the chance that the analysis may spend: the density of that sum is
+carried from one to the next by numerical integration (Armitage, McPherson and Rowe, J. R. Statist. Soc. A
+132, 1969).
 
 The levels are used for the p-values of t tests (the significance-level approach: Jennison and Turnbull,
 Group Sequential Methods, 2000, Sec. 4.4). With few seeds that loses something: of 5 % spent on the normal
@@ -17,57 +18,55 @@ scale up to 6.2 % become wrong. So 4 % are spent, and at most 5 % are:
 tests/verdict/test_sequential.py draws them.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from itertools import pairwise
 from math import e, log, sqrt
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import msgspec
 from msgspec import Meta, Struct
+
+from kdbench.errors import UserError
+from kdbench.spec.suites import Cell
+from kdbench.store.records import write
 
 if TYPE_CHECKING:
     from numpy import float64
     from numpy.typing import NDArray
 
     Array = NDArray[float64]
-from collections.abc import Iterable
-from pathlib import Path
-
-import msgspec
-
-from kdbench.errors import UserError
-from kdbench.spec.suites import Cell
-from kdbench.store.records import write
 
 SPENT = 0.04
-"""By the last look, of each one-sided test, on the normal scale."""
+"""By the last analysis, of each one-sided test, on the normal scale."""
 NODES = 400
 """Of the integration over the density; 200 give the same levels to 1e-9."""
 FAR = 8.0
 """Standard deviations below which the density is nothing."""
 
 
-class Looks(Struct, frozen=True, kw_only=True):
-    """A plan of looks at a row: after `first` seeds, after each further one, at most after `most`."""
+class InterimPlan(Struct, frozen=True, kw_only=True):
+    """When a row is analysed: after `first` seeds, after each further one, at most after `most`."""
 
     first: Annotated[int, Meta(ge=2)] = 2
     most: Annotated[int, Meta(ge=2, le=50)] = 10
 
 
 @cache
-def levels(looks: Looks) -> Mapping[int, float]:
-    """By number of seeds: what the p-value of a one-sided test at this look must not exceed."""
-    counts = range(looks.first, looks.most + 1)
-    shares = [n / looks.most for n in counts]
+def levels(plan: InterimPlan) -> Mapping[int, float]:
+    """By number of seeds: what the p-value of a one-sided test of this analysis must not exceed."""
+    counts = range(plan.first, plan.most + 1)
+    shares = [n / plan.most for n in counts]
     return dict(zip(counts, nominal(shares, [SPENT * log(1 + (e - 1) * x) for x in shares]), strict=True))
 
 
 def nominal(shares: Sequence[float], spent: Sequence[float]) -> Iterator[float]:
-    """The levels of the looks.
+    """The levels of the analyses.
 
     Args:
-        shares: of the information at each look, rising to 1.
-        spent: how much may have been spent by each look, rising.
+        shares: of the information at each analysis, rising to 1.
+        spent: how much may have been spent by each analysis, rising.
     """
     import numpy as np
     from scipy.special import ndtri
@@ -108,76 +107,96 @@ def _upper(z: float) -> float:
     return float(ndtr(-z))
 
 
-FOLDER = "looks"
+FOLDER = "interim_analyses"
+_OLD_FOLDER = "looks"
+"""What it was called before; plans that lie there hold."""
 
 
-class Planned(msgspec.Struct, frozen=True, kw_only=True):
-    """A row that is looked at after each seed: its plan and its runs, the first `most` seeds'."""
+class PlannedRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A row that is analysed after each seed: its plan and its runs, the first `most` seeds'."""
 
     row: str
-    looks: Looks
+    plan: InterimPlan
     runs: tuple[str, ...]
 
 
-def load_looks(results: Path) -> dict[str, Looks]:
+class _OldPlannedRow(msgspec.Struct, frozen=True, kw_only=True):
+    """The same as it was written into `_OLD_FOLDER`."""
+
+    row: str
+    looks: InterimPlan
+    runs: tuple[str, ...]
+
+
+def load_plans(results: Path) -> dict[str, InterimPlan]:
     """The plans there are, by the id of each run that they concern.
 
     Raises:
         UserError: a file is broken; all of them at once.
     """
-    found: dict[str, Looks] = {}
+    return {run: planned.plan for planned in _planned_rows(results).values() for run in planned.runs}
+
+
+def _planned_rows(results: Path) -> dict[Path, PlannedRow]:
+    """Every stored plan by its file, those of the old folder too."""
+    found: dict[Path, PlannedRow] = {}
     problems = []
-    for path in sorted((results / FOLDER).glob("*.json")):
+    old, new = ((results / folder).glob("*.json") for folder in (_OLD_FOLDER, FOLDER))
+    for path in [*sorted(old), *sorted(new)]:
         try:
-            planned = msgspec.json.decode(path.read_bytes(), type=Planned)
-            found |= dict.fromkeys(planned.runs, planned.looks)
+            found[path] = _read(path)
         except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
-            problems.append(f"{path}: no valid plan of looks: {error}; take it from a backup")
+            problems.append(f"{path}: no valid plan of interim analyses: {error}; take it from a backup")
     if problems:
         raise UserError(*problems)
     return found
 
 
+def _read(path: Path) -> PlannedRow:
+    if path.parent.name == FOLDER:
+        return msgspec.json.decode(path.read_bytes(), type=PlannedRow)
+    old = msgspec.json.decode(path.read_bytes(), type=_OldPlannedRow)
+    return PlannedRow(row=old.row, plan=old.looks, runs=old.runs)
+
+
 def files_of(results: Path, runs: Iterable[str]) -> dict[str, bytes]:
     """The files of the plans that concern any of these runs, by their name in a bundle of evidence."""
-    load_looks(results)  # says which are broken
     asked = set(runs)
-    files = {path: path.read_bytes() for path in sorted((results / FOLDER).glob("*.json"))}
     return {
-        f"results/{FOLDER}/{path.name}": content
-        for path, content in files.items()
-        if asked & set(msgspec.json.decode(content, type=Planned).runs)
+        f"results/{path.parent.name}/{path.name}": path.read_bytes()
+        for path, planned in _planned_rows(results).items()
+        if asked & set(planned.runs)
     }
 
 
-def levels_of(planned: Mapping[str, Looks]) -> dict[str, Mapping[int, float]]:
-    """The levels of each run's looks, as `check_suite` takes them."""
-    return {run: levels(looks) for run, looks in planned.items()}
+def levels_of(planned: Mapping[str, InterimPlan]) -> dict[str, Mapping[int, float]]:
+    """The levels of each run's analyses, as `check_suite` takes them."""
+    return {run: levels(plan) for run, plan in planned.items()}
 
 
-def record(results: Path, cells: Iterable[Cell], looks: Looks) -> None:
-    """Write down, before the first look, how often these rows will be looked at; a plan there is stays.
+def record(results: Path, cells: Iterable[Cell], plan: InterimPlan) -> None:
+    """Write down, before the first analysis, when these rows will be analysed; a plan there is stays.
 
     Args:
         results: the folder of the results.
-        cells: the rows, with the runs of `looks.most` seeds.
-        looks: the plan.
+        cells: the rows, with the runs of `plan.most` seeds.
+        plan: when they are analysed.
 
     Raises:
-        UserError: a row has another plan, which cannot be changed once it was looked at.
+        UserError: a row has another plan, which cannot be changed after the first analysis.
     """
-    there = load_looks(results)
+    there = load_plans(results)
     cells = list(cells)
-    other = {cell.row.name: there[of] for cell in cells for of in cell.ids if there.get(of, looks) != looks}
+    other = {cell.row.name: there[of] for cell in cells for of in cell.ids if there.get(of, plan) != plan}
     if other:
-        name, plan = next(iter(other.items()))
+        name, made = next(iter(other.items()))
         raise UserError(
             f"{name}{f' and {len(other) - 1} more rows' if len(other) > 1 else ''}: planned for at most "
-            f"{plan.most} seeds, and a plan cannot be changed after the first look; "
-            f"write --max-seeds {plan.most}"
+            f"{made.most} seeds, and a plan cannot be changed after the first analysis; "
+            f"write --max-seeds {made.most}"
         )
     for cell in cells:
         if cell.ids and cell.ids[0] not in there:
-            planned = Planned(row=cell.row.name, looks=looks, runs=cell.ids)
+            planned = PlannedRow(row=cell.row.name, plan=plan, runs=cell.ids)
             content = msgspec.json.format(msgspec.json.encode(planned), indent=1) + b"\n"
             write(results / FOLDER / f"{cell.ids[0]}.json", content)

@@ -29,7 +29,7 @@ class Spread(Struct, frozen=True):
     n: int
 
     @property
-    def of_mean(self) -> float:
+    def var_of_mean(self) -> float:
         """The variance of the mean of the n values."""
         return self.std**2 / self.n
 
@@ -52,51 +52,51 @@ def spread(values: Sequence[float]) -> Spread | None:
     return Spread(sqrt(squares / (len(values) - 1)), len(values))
 
 
-def error(measured: Spread, printed: Spread | None = None) -> tuple[float, float]:
+def standard_error(measured: Spread, printed: Spread | None = None) -> tuple[float, float]:
     """The standard error of (measured mean - printed mean), and its degrees of freedom.
 
     Without a printed spread the printed mean counts as exact: s / sqrt(n) with n - 1 degrees. With one,
     Welch's sum of both variances and Satterthwaite's degrees (Welch, Biometrika 34, 1947). Both
     samples need at least two values.
     """
-    if printed is None or not printed.of_mean:
-        return sqrt(measured.of_mean), measured.n - 1
-    total = measured.of_mean + printed.of_mean
-    share = measured.of_mean / total  # a share, so that the square of a tiny spread does not underflow
+    if printed is None or not printed.var_of_mean:
+        return sqrt(measured.var_of_mean), measured.n - 1
+    total = measured.var_of_mean + printed.var_of_mean
+    share = measured.var_of_mean / total  # a share, so that the square of a tiny spread does not underflow
     inverse = share**2 / (measured.n - 1) + (1 - share) ** 2 / (printed.n - 1)
     return sqrt(total), 1 / inverse
 
 
 def half_width(measured: Spread, printed: Spread | None = None, level: float = LEVEL) -> float:
     """Half the interval of (measured mean - printed mean): t at 1 - level times the standard error."""
-    size, degrees = error(measured, printed)
+    size, degrees = standard_error(measured, printed)
     return t_quantile(degrees, level) * size
 
 
-def equivalence_p(off: float, margin: float, measured: Spread, printed: Spread | None = None) -> float:
-    """The p-value of two one-sided tests that |off| is less than the margin: the larger of the two.
+def equivalence_p(difference: float, margin: float, measured: Spread, printed: Spread | None = None) -> float:
+    """The p-value of two one-sided tests that |difference| is less than the margin: the larger of the two.
 
-    `off` is measured mean - printed mean. p <= 0.05 says the same as: the 90 % interval lies inside the
-    margin. Without any spread p is 0 inside the margin and 1 outside.
+    `difference` is measured mean - printed mean. p <= 0.05 says the same as: the 90 % interval lies inside
+    the margin. Without any spread p is 0 inside the margin and 1 outside.
     """
     from scipy.special import stdtr
 
-    size, degrees = error(measured, printed)
-    room = margin - abs(off)
+    size, degrees = standard_error(measured, printed)
+    room = margin - abs(difference)
     if not size:
         return 0.0 if room >= -SLACK else 1.0
     return float(stdtr(degrees, -room / size))
 
 
-def outside_p(off: float, margin: float, measured: Spread, printed: Spread | None = None) -> float:
-    """The p-value of the opposite, that |off| is more than the margin, on the side where it lies.
+def outside_p(difference: float, margin: float, measured: Spread, printed: Spread | None = None) -> float:
+    """The p-value of the opposite, that |difference| is more than the margin, on the side where it lies.
 
     p < 0.05 says the same as: the 90 % interval lies outside the margin.
     """
     from scipy.special import stdtr
 
-    size, degrees = error(measured, printed)
-    beyond = abs(off) - margin
+    size, degrees = standard_error(measured, printed)
+    beyond = abs(difference) - margin
     if not size:
         return 0.0 if beyond > SLACK else 1.0
     return float(stdtr(degrees, -beyond / size))
@@ -115,10 +115,10 @@ def greater_p(values: Sequence[float], margin: float = 0.0) -> float:
     above = mean(values) - margin
     if not scatter.std:
         return 0.0 if above > SLACK else 1.0
-    return float(stdtr(scatter.n - 1, -above / sqrt(scatter.of_mean)))
+    return float(stdtr(scatter.n - 1, -above / sqrt(scatter.var_of_mean)))
 
 
-def power(off: float, margin: float, std: float, n: int, level: float = LEVEL) -> float:
+def power(difference: float, margin: float, std: float, n: int, level: float = LEVEL) -> float:
     """The probability that the interval of n normal values lies inside the margin.
 
     The printed mean counts as exact. Given the sample's s, the mean must lie within
@@ -126,7 +126,7 @@ def power(off: float, margin: float, std: float, n: int, level: float = LEVEL) -
     std times the root of chi-squared over its degrees (Schuirmann 1987).
 
     Args:
-        off: the true difference, in percentage points.
+        difference: the true difference, in percentage points.
         margin: the tolerance.
         std: the true standard deviation of one value, above 0.
         n: how many values, at least two.
@@ -140,14 +140,14 @@ def power(off: float, margin: float, std: float, n: int, level: float = LEVEL) -
 
     def given(share: float) -> float:
         reach = margin - unit * scale * sqrt(chdtri(degrees, 1 - share) / degrees)
-        return float(ndtr((reach - off) / scale) - ndtr((-reach - off) / scale))
+        return float(ndtr((reach - difference) / scale) - ndtr((-reach - difference) / scale))
 
     most = float(chdtr(degrees, degrees * (margin / unit / scale) ** 2))
     return float(quad(given, 0, most, limit=200)[0])
 
 
 def seeds_needed(
-    off: float,
+    difference: float,
     margin: float,
     measured: Spread,
     printed: Spread | None = None,
@@ -156,29 +156,29 @@ def seeds_needed(
     """How many more seeds until the interval lies inside the margin, if mean and spread stay.
 
     Args:
-        off: measured mean - printed mean.
+        difference: measured mean - printed mean.
         margin: the tolerance.
         measured: the spread so far.
         printed: the printed number's; None: it counts as exact.
-        levels: by number of seeds, where the row is looked at after each; None: `LEVEL` throughout.
+        levels: by number of seeds, where the row is analysed after each; None: `LEVEL` throughout.
 
     Returns:
         0 if it does already; None if not even `MOST_SEEDS` more would do (or all of `levels`), as when
-        |off| >= margin or when the printed number's own error is too large.
+        |difference| >= margin or when the printed number's own error is too large.
     """
-    final, _ = error(Spread(measured.std, measured.n + MOST_SEEDS), printed)
-    if abs(off) + t_quantile(1e9) * final > margin + SLACK:
+    final, _ = standard_error(Spread(measured.std, measured.n + MOST_SEEDS), printed)
+    if abs(difference) + t_quantile(1e9) * final > margin + SLACK:
         return None  # not even with the normal's quantile, the smallest there is: most end here
     for more in range(MOST_SEEDS + 1):
         then = Spread(measured.std, measured.n + more)
         level = level_at(then.n, levels)
-        if level is not None and abs(off) + half_width(then, printed, level) <= margin + SLACK:
+        if level is not None and abs(difference) + half_width(then, printed, level) <= margin + SLACK:
             return more
     return None
 
 
 def level_at(n: int, levels: Mapping[int, float] | None) -> float | None:
-    """The level of a look at n seeds; None where the plan of looks has no such look."""
+    """The level of an analysis of n seeds; None where none is planned."""
     return LEVEL if levels is None else levels.get(n)
 
 

@@ -52,7 +52,7 @@ def test_compare_of_equals_is_well(kdbench: Command) -> None:
 def test_compare_with_printed_needs_no_git(kdbench: Command, stored: Path) -> None:
     worsen(stored)
     rows = kdbench("compare", "printed", "results", SMALL, "--json").json["rows"]
-    assert [(row["row"], row["off"]) for row in rows[:1]] == [(KD, -7.0)]
+    assert [(row["row"], row["difference"]) for row in rows[:1]] == [(KD, -7.0)]
 
 
 def test_compare_says_what_is_lost(kdbench: Command, committed: Path) -> None:

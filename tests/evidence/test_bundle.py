@@ -17,7 +17,7 @@ from kdbench.plan.selection import Selection
 from kdbench.store.predictions import accuracy, decode, encode
 from kdbench.store.records import save_result
 from kdbench.suite.load import load_suite
-from kdbench.verdict.sequential import Looks, record
+from kdbench.verdict.sequential import InterimPlan, record
 from tests.support.command import Command
 from tests.support.project import make_project
 
@@ -109,18 +109,18 @@ def test_verifying_imports_neither_torch_nor_numpy(bundle: Path, tmp_path: Path)
     assert done.stdout == "\n"
 
 
-def test_plan_of_looks_is_part_of_the_evidence(
+def test_plan_of_interim_analyses_is_part_of_the_evidence(
     kdbench: Command, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     planned = copytree(project, tmp_path / "planned")
     monkeypatch.chdir(planned)
-    record(planned / "results", expand(load_suite(f"{SMALL}.toml"), seeds=range(5)), Looks(most=5))
+    record(planned / "results", expand(load_suite(f"{SMALL}.toml"), seeds=range(5)), InterimPlan(most=5))
     path = tmp_path / "planned.zip"
     kdbench("bundle", SMALL, "--seeds", "0", "-o", str(path))
-    assert member(path, "verdicts.json").count(b"looked at after each of at most 5 seeds") == 4
+    assert member(path, "verdicts.json").count(b"analysed after each of at most 5 seeds") == 4
     assert kdbench("verify", str(path)).code == 0
     with zipfile.ZipFile(path) as archive:
-        members = {name: archive.read(name) for name in archive.namelist() if "looks" not in name}
+        members = {name: archive.read(name) for name in archive.namelist() if "interim_analyses" not in name}
     rewrite(path, members)
     assert kdbench("verify", str(path)).code == 1
 

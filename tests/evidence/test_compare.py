@@ -45,7 +45,7 @@ def test_change_is_that_of_the_interval(b: tuple[float, ...], change: Change) ->
 def test_pairs_are_judged_by_their_differences() -> None:
     found = compare(ROW, side(68.0, 70.0, 72.0), side(67.9, 69.9, 71.9))
     assert (found.paired, found.n, found.change) == (True, (3, 3), Change.SAME)
-    assert found.off == pytest.approx(-0.1)
+    assert found.difference == pytest.approx(-0.1)
     assert found.interval == pytest.approx((-0.1, -0.1))
 
 
@@ -72,7 +72,7 @@ def test_one_value_against_several_keeps_its_sign() -> None:
     several, one = Side({0: 70.0, 1: 70.2, 2: 70.1}), Side({7: 68.0})
     down, up = compare(ROW, several, one), compare(ROW, one, several)
     assert (down.change, up.change) == (Change.REGRESSION, Change.IMPROVEMENT)
-    assert [down.off, up.off] == pytest.approx([-2.1, 2.1])
+    assert [down.difference, up.difference] == pytest.approx([-2.1, 2.1])
     assert down.interval == pytest.approx((-up.interval[1], -up.interval[0]))  # type: ignore[index]
 
 

@@ -106,7 +106,7 @@ def test_junit_case_of_a_verdict(top1: Verdict, gain: Verdict, kind: str) -> Non
 
 def test_junit_failure_tells_the_verdict_with_its_figures() -> None:
     [case] = cases(rendered("junit", checked(BELOW)))
-    told = "below: accuracy 69.00 ± 0.40 (3) against - printed, off -2.00, tolerance 0.5"
+    told = "below: accuracy 69.00 ± 0.40 (3) against - printed, difference -2.00, tolerance 0.5"
     assert [failure.text for failure in case] == [told]
 
 
@@ -140,7 +140,9 @@ def test_page_tells_controls_where_they_are_asked_for() -> None:
 
 def test_csv_has_the_figures_of_a_row() -> None:
     [line] = csv.DictReader(StringIO(rendered("csv", checked(REPRODUCED))))
-    figures = [line[f"top1 {name}"] for name in ("verdict", "measured", "n", "off", "low", "high", "within")]
+    figures = [
+        line[f"top1 {name}"] for name in ("verdict", "measured", "n", "difference", "low", "high", "within")
+    ]
     assert figures == ["reproduced", "71.12", "3", "0.12", "-0.05", "0.29", "true"]
     assert (line["gain measured"], line["gain within"], line["gain n"]) == ("", "", "0")
 

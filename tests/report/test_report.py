@@ -56,17 +56,17 @@ data set cifar100, as released, suite tfkd_cifar100, arXiv 1909.11723, github.co
 1 of 3 accuracies reproduced, 1 consistent, 1 blocked (2 within the tolerance); 0 of 2 gains reproduced, 1 consistent, 1 blocked (1 within the tolerance); 1 without a printed accuracy. Of 3 tested verdicts at most 0.15 are wrong by chance, on average.
 
 Accuracies in percent, gains and differences in percentage points. Measured: the mean over the seeds, half
-the 90 % interval of its difference from the printed number, and in brackets the number of seeds. `off` is
-measured minus printed. `reproduced` and `consistent` lie within the tolerance; `inconclusive`, `below`,
+the 90 % interval of its difference from the printed number, and in brackets the number of seeds. `difference`
+is measured minus printed. `reproduced` and `consistent` lie within the tolerance; `inconclusive`, `below`,
 `above` and `single seed, outside` do not.
 
 ## Table 1.ce
 
 Loss: ce. Epochs: 2. Reported epoch: last. Tolerance: 0.5 (gain 0.5). Asked: 3 seeds.
 
-| student     | teacher   |   printed |         measured |   off | verdict    |   printed gain |   measured gain |   gain off | verdict of the gain   |
-|:------------|:----------|----------:|-----------------:|------:|:-----------|---------------:|----------------:|-----------:|:----------------------|
-| mobilenetv2 |           |     68.38 | 68.40 ± 0.17 (3) | +0.02 | reproduced |              - |               - |          - | -                     |
+| student     | teacher   |   printed |         measured |   difference | verdict    |   printed gain |   measured gain |   gain difference | verdict of the gain   |
+|:------------|:----------|----------:|-----------------:|-------------:|:-----------|---------------:|----------------:|------------------:|:----------------------|
+| mobilenetv2 |           |     68.38 | 68.40 ± 0.17 (3) |        +0.02 | reproduced |              - |               - |                 - | -                     |
 
 The printed means count as exact: their error is not printed.
 
@@ -74,9 +74,9 @@ The printed means count as exact: their error is not printed.
 
 Loss: kd (alpha 0.95, tau 20). Epochs: 2. Reported epoch: last. Tolerance: 0.5 (gain 0.5). Asked: 3 seeds.
 
-| student     | teacher   |          printed |         measured |   off | verdict    |   printed gain |    measured gain |   gain off | verdict of the gain   |
-|:------------|:----------|-----------------:|-----------------:|------:|:-----------|---------------:|-----------------:|-----------:|:----------------------|
-| mobilenetv2 | resnet18  | 71.05 ± 0.16 (3) | 71.20 ± 0.85 (2) | +0.15 | consistent |          +2.67 | +2.85 ± 0.95 (2) |      +0.18 | consistent            |
+| student     | teacher   |          printed |         measured |   difference | verdict    |   printed gain |    measured gain |   gain difference | verdict of the gain   |
+|:------------|:----------|-----------------:|-----------------:|-------------:|:-----------|---------------:|-----------------:|------------------:|:----------------------|
+| mobilenetv2 | resnet18  | 71.05 ± 0.16 (3) | 71.20 ± 0.85 (2) |        +0.15 | consistent |          +2.67 | +2.85 ± 0.95 (2) |             +0.18 | consistent            |
 
 - mobilenetv2 from resnet18: 2 more seeds are needed, if mean and spread stay; 2 of 3 seeds so far
 
@@ -84,10 +84,10 @@ Loss: kd (alpha 0.95, tau 20). Epochs: 2. Reported epoch: last. Tolerance: 0.5 (
 
 Loss: kd (alpha 0.95, tau 20). Epochs: 2. Reported epoch: last. Tolerance: 0.5 (gain 0.5). Asked: 3 seeds.
 
-| student      | teacher     |   printed |   measured |   off | verdict      |   printed gain |   measured gain |   gain off | verdict of the gain   |
-|:-------------|:------------|----------:|-----------:|------:|:-------------|---------------:|----------------:|-----------:|:----------------------|
-| mobilenetv2  | resnet50@50 |     71.45 |          - |     - | blocked      |          +3.09 |               - |          - | blocked               |
-| shufflenetv2 | resnet18    |         - |          - |     - | no reference |              - |               - |          - | -                     |
+| student      | teacher     |   printed |   measured |   difference | verdict      |   printed gain |   measured gain |   gain difference | verdict of the gain   |
+|:-------------|:------------|----------:|-----------:|-------------:|:-------------|---------------:|----------------:|------------------:|:----------------------|
+| mobilenetv2  | resnet50@50 |     71.45 |          - |            - | blocked      |          +3.09 |               - |                 - | blocked               |
+| shufflenetv2 | resnet18    |         - |          - |            - | no reference |              - |               - |                 - | -                     |
 
 The printed means count as exact: their error is not printed.
 
@@ -129,12 +129,12 @@ SUMMARY = r"""
 """  # noqa: E501 - as it is written
 
 LINES = """
-row                          printed          measured    off  verdict                   gain  verdict of the gain
--------------------------  ---------  ----------------  -----  ------------  ----------------  ---------------------
-1.ce/mobilenetv2               68.38  68.40 ± 0.17 (3)  +0.02  reproduced                   -  -
-1.kd/mobilenetv2:resnet18      71.05  71.20 ± 0.85 (2)  +0.15  consistent    +2.85 ± 0.95 (2)  consistent
-4/mobilenetv2:resnet50@50      71.45                 -      -  blocked                      -  blocked
-4/shufflenetv2:resnet18            -                 -      -  no reference                 -  -
+row                          printed          measured    difference  verdict                   gain  verdict of the gain
+-------------------------  ---------  ----------------  ------------  ------------  ----------------  ---------------------
+1.ce/mobilenetv2               68.38  68.40 ± 0.17 (3)         +0.02  reproduced                   -  -
+1.kd/mobilenetv2:resnet18      71.05  71.20 ± 0.85 (2)         +0.15  consistent    +2.85 ± 0.95 (2)  consistent
+4/mobilenetv2:resnet50@50      71.45                 -             -  blocked                      -  blocked
+4/shufflenetv2:resnet18            -                 -             -  no reference                 -  -
 
 1.kd/mobilenetv2:resnet18: 2 more seeds are needed, if mean and spread stay; 2 of 3 seeds so far
 4/mobilenetv2:resnet50@50: its teacher resnet50 (seed 0) failed: loss is NaN (logs/a.txt)

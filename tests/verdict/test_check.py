@@ -72,8 +72,8 @@ def test_verdict_of_a_gain_printed_as_2(values: list[float], word: Word, *, with
 
 def test_verdict_at_the_margin_forgives_the_noise_of_floats() -> None:
     verdict = judge([1.1], 0.6, 0.5)
-    assert verdict.off is not None
-    assert verdict.off > 0.5
+    assert verdict.difference is not None
+    assert verdict.difference > 0.5
     assert (verdict.word, verdict.within) == (Word.CONSISTENT, True)
 
 

@@ -23,23 +23,23 @@ WELCH = 0.058
 Values = NDArray[np.float64]
 
 
-def draw(n: int, sigma: float, off: float, *, rows: int = DRAWS) -> Values:
+def draw(n: int, sigma: float, difference: float, *, rows: int = DRAWS) -> Values:
     """Rows of n values, the same at each call."""
-    return np.random.default_rng([n, round(100 * sigma)]).normal(off, sigma, (rows, n))
+    return np.random.default_rng([n, round(100 * sigma)]).normal(difference, sigma, (rows, n))
 
 
 def words(values: Values, printed: Values | None = None) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Of each row: whether it is `reproduced`, and whether it is `below` or `above`, as `judge` has it."""
     n = values.shape[1]
-    off, variance = values.mean(1), values.var(1, ddof=1) / n
+    difference, variance = values.mean(1), values.var(1, ddof=1) / n
     error, degrees = variance, np.full(len(values), n - 1.0)
     if printed is not None:
         k = printed.shape[1]
         other = printed.var(1, ddof=1) / k
-        off, error = off - printed.mean(1), variance + other
+        difference, error = difference - printed.mean(1), variance + other
         degrees = error**2 / (variance**2 / (n - 1) + other**2 / (k - 1))
     half = stdtrit(degrees, 0.95) * np.sqrt(error)
-    return abs(off) + half <= MARGIN, abs(off) - half > MARGIN
+    return abs(difference) + half <= MARGIN, abs(difference) - half > MARGIN
 
 
 @pytest.mark.parametrize("runs", [None, 3])
@@ -81,9 +81,11 @@ def test_verdict_against_a_printed_spread_keeps_its_error_rate(n: int, sigma: fl
 
 @pytest.mark.parametrize("sigma", SIGMAS)
 @pytest.mark.parametrize("n", SEEDS)
-@pytest.mark.parametrize("off", [0.0, 0.3])
-def test_power_is_what_is_drawn(n: int, sigma: float, off: float) -> None:
-    assert words(draw(n, sigma, off))[0].mean() == pytest.approx(power(off, MARGIN, sigma, n), abs=0.006)
+@pytest.mark.parametrize("difference", [0.0, 0.3])
+def test_power_is_what_is_drawn(n: int, sigma: float, difference: float) -> None:
+    assert words(draw(n, sigma, difference))[0].mean() == pytest.approx(
+        power(difference, MARGIN, sigma, n), abs=0.006
+    )
 
 
 def test_power_table_of_the_documentation_is_what_kdbench_prints() -> None:

@@ -1,4 +1,4 @@
-"""Looking after each seed: the levels, their simulated error rates, plans of looks, what is proposed."""
+"""Interim analyses: the levels, their simulated error rates, stored plans, what is proposed."""
 
 from collections.abc import Mapping, Sequence
 from math import nan
@@ -21,7 +21,7 @@ from kdbench.store.records import save_result
 from kdbench.suite.load import load_suite
 from kdbench.verdict.check import check_suite
 from kdbench.verdict.proposals import Proposal, afford, prefix, propose
-from kdbench.verdict.sequential import Looks, levels, load_looks, nominal, record
+from kdbench.verdict.sequential import FOLDER, InterimPlan, files_of, levels, load_plans, nominal, record
 from tests.support.build import CE, make_cell, make_result, make_results, make_row, make_run
 from tests.support.places import ROOT
 from tests.support.project import make_project
@@ -33,12 +33,12 @@ if TYPE_CHECKING:
 MARGIN = 0.5
 
 
-def ever(off: float, sigma: float, looks: Looks, draws: int = 40_000) -> tuple[float, float]:
-    """How often some look finds a row reproduced, and how often one finds it below or above."""
-    values = np.random.default_rng(looks.most).normal(off, sigma, (draws, looks.most))
+def ever(difference: float, sigma: float, plan: InterimPlan, draws: int = 40_000) -> tuple[float, float]:
+    """How often some analysis finds a row reproduced, and how often one finds it below or above."""
+    values = np.random.default_rng(plan.most).normal(difference, sigma, (draws, plan.most))
     sums, squares = values.cumsum(1), (values**2).cumsum(1)
     inside, outside = np.zeros(draws, bool), np.zeros(draws, bool)
-    for n, level in levels(looks).items():
+    for n, level in levels(plan).items():
         mean = sums[:, n - 1] / n
         error = np.sqrt((squares[:, n - 1] - n * mean**2) / (n - 1) / n)
         inside |= stdtr(n - 1, (abs(mean) - MARGIN) / error) <= level
@@ -48,15 +48,15 @@ def ever(off: float, sigma: float, looks: Looks, draws: int = 40_000) -> tuple[f
 
 @pytest.mark.parametrize("most", [2, 5, 10, 20])
 @pytest.mark.parametrize("sigma", [0.1, 0.3, 0.5])
-def test_row_at_the_margin_is_found_wrong_at_some_look_in_at_most_one_case_in_twenty(
+def test_row_at_the_margin_is_found_wrong_at_some_analysis_in_at_most_one_case_in_twenty(
     most: int, sigma: float
 ) -> None:
-    inside, outside = ever(MARGIN, sigma, Looks(most=most))
+    inside, outside = ever(MARGIN, sigma, InterimPlan(most=most))
     assert inside <= 0.0535
     assert outside <= 0.0535
 
 
-def test_looking_without_a_plan_is_wrong_much_more_often() -> None:
+def test_analysing_without_a_plan_is_wrong_much_more_often() -> None:
     """What the levels are for: at 5 % after each seed, 13 % and more."""
     values = np.random.default_rng(0).normal(MARGIN, 0.1, (20_000, 10))
     found = [values[:, :n] for n in range(2, 11)]
@@ -65,11 +65,11 @@ def test_looking_without_a_plan_is_wrong_much_more_often() -> None:
 
 
 def test_levels_of_one_look_are_what_is_spent() -> None:
-    assert levels(Looks(most=2)) == pytest.approx({2: 0.04})
+    assert levels(InterimPlan(most=2)) == pytest.approx({2: 0.04})
 
 
-def test_levels_of_equal_looks_are_those_of_the_literature() -> None:
-    """O'Brien-Fleming-like spending of 2.5 %, five looks: boundaries 4.877, 3.357, 2.680, 2.290, 2.031."""
+def test_levels_of_equal_analyses_are_those_of_the_literature() -> None:
+    """O'Brien-Fleming-like spending of 2.5 %, five analyses: boundaries 4.877, 3.357, 2.680, 2.290, 2.031."""
     from scipy.special import ndtr, ndtri
 
     shares = [0.2, 0.4, 0.6, 0.8, 1.0]
@@ -79,13 +79,13 @@ def test_levels_of_equal_looks_are_those_of_the_literature() -> None:
 
 
 @pytest.mark.parametrize("most", [3, 10, 50])
-def test_what_is_spent_is_what_the_looks_of_normal_values_cross(most: int) -> None:
-    looks = Looks(most=most)
+def test_what_is_spent_is_what_the_analyses_of_normal_values_cross(most: int) -> None:
+    plan = InterimPlan(most=most)
     steps = np.random.default_rng(1).normal(size=(50_000, most)).cumsum(1)
-    z = [steps[:, n - 1] / n**0.5 for n in levels(looks)]
+    z = [steps[:, n - 1] / n**0.5 for n in levels(plan)]
     from scipy.special import ndtr
 
-    crossed = np.any([ndtr(-each) <= level for each, level in zip(z, levels(looks).values(), strict=True)], 0)
+    crossed = np.any([ndtr(-each) <= level for each, level in zip(z, levels(plan).values(), strict=True)], 0)
     assert crossed.mean() == pytest.approx(0.04, abs=0.003)
 
 
@@ -102,7 +102,7 @@ def proposals(
     for ids, given in ((cell.ids, values), (cell.baselines, baseline)):
         for of, run, value in zip(ids, cell.runs, given, strict=False):
             results[of] = make_result(run, value, value, of=of)
-    at = levels(Looks(most=most))
+    at = levels(InterimPlan(most=most))
     have = prefix(cell, frozenset(results))
     short = replace(cell, runs=cell.runs[:have], ids=cell.ids[:have], baselines=cell.baselines[:have])
     checks = check_suite([short], results, levels=dict.fromkeys(cell.ids, at))
@@ -169,13 +169,13 @@ def test_budget_that_is_none_is_refused(text: str) -> None:
         parse_budget(text)
 
 
-def test_verdict_of_a_planned_row_uses_the_level_of_its_look() -> None:
+def test_verdict_of_a_planned_row_uses_the_level_of_its_analysis() -> None:
     cell = make_cell(row_of(), seeds=range(3))
     results = make_results(cell, [70.8, 70.95, 71.2])
     plain = check_suite([cell], results)[0].top1
-    planned = check_suite([cell], results, levels={cell.ids[0]: levels(Looks())})[0].top1
+    planned = check_suite([cell], results, levels={cell.ids[0]: levels(InterimPlan())})[0].top1
     assert (plain.word, plain.level) == (Word.REPRODUCED, 0.05)
-    assert (planned.word, planned.level) == (Word.CONSISTENT, levels(Looks())[3])
+    assert (planned.word, planned.level) == (Word.CONSISTENT, levels(InterimPlan())[3])
     assert planned.p == plain.p
     assert "tested at 0.89 %, an interval of 98.2 %" in planned.reason
 
@@ -192,18 +192,26 @@ def cells_of(project: Path, most: int) -> tuple[Cell, ...]:
     return expand(load_suite(project / "suites" / "small.toml"), seeds=range(most))
 
 
-def test_plan_of_looks_cannot_be_changed_after_the_first(project: Path) -> None:
-    record(project / "results", cells_of(project, 10), Looks())
-    record(project / "results", cells_of(project, 10), Looks())
+def test_plan_of_interim_analyses_cannot_be_changed_after_the_first(project: Path) -> None:
+    record(project / "results", cells_of(project, 10), InterimPlan())
+    record(project / "results", cells_of(project, 10), InterimPlan())
     with pytest.raises(UserError, match=r"planned for at most 10 seeds, .* write --max-seeds 10"):
-        record(project / "results", cells_of(project, 5), Looks(most=5))
+        record(project / "results", cells_of(project, 5), InterimPlan(most=5))
 
 
-def test_plan_of_looks_that_is_broken_is_told(project: Path) -> None:
-    (project / "results" / "looks").mkdir(parents=True)
-    (project / "results" / "looks" / "a.json").write_text("{}")
-    with pytest.raises(UserError, match=r"a\.json: no valid plan of looks"):
-        load_looks(project / "results")
+def test_plan_of_interim_analyses_that_is_broken_is_told(project: Path) -> None:
+    (project / "results" / FOLDER).mkdir(parents=True)
+    (project / "results" / FOLDER / "a.json").write_text("{}")
+    with pytest.raises(UserError, match=r"a\.json: no valid plan of interim analyses"):
+        load_plans(project / "results")
+
+
+def test_plan_of_the_old_form_holds(project: Path) -> None:
+    old = project / "results" / "looks"
+    old.mkdir(parents=True)
+    (old / "a.json").write_text('{"row": "1.base/digits_mlp", "looks": {"most": 5}, "runs": ["a", "b"]}')
+    assert load_plans(project / "results") == dict.fromkeys("ab", InterimPlan(most=5))
+    assert list(files_of(project / "results", ["b", "c"])) == ["results/looks/a.json"]
 
 
 def decided(project: Path, spread: Mapping[str, float], chosen: Selection) -> list[int]:
@@ -224,7 +232,7 @@ BASELINES = Selection(suites=("suites/small",), rows="1.base/*", auto=True, most
 
 
 def test_row_is_trained_until_it_is_decided_or_has_its_most(project: Path) -> None:
-    """digits_mlp is reproduced after two seeds; digits_cnn, 5 points off, is below after two."""
+    """digits_mlp is reproduced after two seeds; digits_cnn, 5 points difference, is below after two."""
     assert decided(project, {"digits_mlp": 0.0, "digits_cnn": 0.0}, BASELINES) == [4]
 
 
@@ -240,7 +248,7 @@ def test_run_that_fails_does_not_go_on_for_ever(project: Path) -> None:
     rounds: list[Workload] = []
     decide(BASELINES, load_machine(), rounds.append)
     assert len(rounds) == 1
-    assert len(load_looks(project / "results")) == 12
+    assert len(load_plans(project / "results")) == 12
 
 
 def test_survey_of_what_is_decided_proposes_nothing(project: Path) -> None:
@@ -250,5 +258,5 @@ def test_survey_of_what_is_decided_proposes_nothing(project: Path) -> None:
 
 def test_levels_in_the_documentation_are_those_used() -> None:
     page = (ROOT / "docs" / "verdicts.md").read_text(encoding="utf-8")
-    line = " | ".join(f"{100 * level:.2f}" for level in levels(Looks()).values())
+    line = " | ".join(f"{100 * level:.2f}" for level in levels(InterimPlan()).values())
     assert f"| level, % | {line} |" in page

@@ -12,13 +12,13 @@ from kdbench.verdict.stats import (
     MOST_SEEDS,
     Spread,
     equivalence_p,
-    error,
     greater_p,
     half_width,
     mean,
     outside_p,
     seeds_needed,
     spread,
+    standard_error,
 )
 
 ISSUE = [76.20, 75.80, 75.89, 75.85, 76.15]
@@ -72,8 +72,10 @@ def test_equivalence_p_against_a_spread_is_two_welch_tests(margin: float) -> Non
     shifted = np.asarray(PRINTED)
     low = stats.ttest_ind(ISSUE, shifted - margin, equal_var=False, alternative="greater").pvalue
     high = stats.ttest_ind(ISSUE, shifted + margin, equal_var=False, alternative="less").pvalue
-    off = mean(ISSUE) - mean(PRINTED)
-    assert equivalence_p(off, margin, spread_of(ISSUE), spread_of(PRINTED)) == pytest.approx(max(low, high))
+    difference = mean(ISSUE) - mean(PRINTED)
+    assert equivalence_p(difference, margin, spread_of(ISSUE), spread_of(PRINTED)) == pytest.approx(
+        max(low, high)
+    )
 
 
 @pytest.mark.parametrize(("margin", "p"), [(0.5, 0.063), (1.0, 0.0007)])
@@ -84,17 +86,17 @@ def test_equivalence_p_of_the_runs_of_the_issue(margin: float, p: float) -> None
 
 @given(st.floats(-1, 1), st.floats(0.05, 1), Floats, Sizes, st.none() | st.builds(Spread, Floats, Sizes))
 def test_p_below_five_percent_means_the_interval_lies_inside(
-    off: float, margin: float, std: float, n: int, printed: Spread | None
+    difference: float, margin: float, std: float, n: int, printed: Spread | None
 ) -> None:
     measured = Spread(std, n)
-    reach = abs(off) + half_width(measured, printed)
-    p = equivalence_p(off, margin, measured, printed)
+    reach = abs(difference) + half_width(measured, printed)
+    p = equivalence_p(difference, margin, measured, printed)
     assert (p <= 0.05) == (reach <= margin) or p == pytest.approx(0.05, abs=1e-9)
 
 
-@pytest.mark.parametrize(("off", "p"), [(0.0, 0.0), (0.5, 0.0), (76.82 - 76.32, 0.0), (-0.51, 1.0)])
-def test_equivalence_p_without_any_spread_is_certain(off: float, p: float) -> None:
-    assert equivalence_p(off, 0.5, Spread(0.0, 3)) == p
+@pytest.mark.parametrize(("difference", "p"), [(0.0, 0.0), (0.5, 0.0), (76.82 - 76.32, 0.0), (-0.51, 1.0)])
+def test_equivalence_p_without_any_spread_is_certain(difference: float, p: float) -> None:
+    assert equivalence_p(difference, 0.5, Spread(0.0, 3)) == p
 
 
 def test_half_width_without_any_spread_is_zero() -> None:
@@ -114,11 +116,11 @@ def test_half_width_without_any_spread_is_zero() -> None:
 def test_degrees_of_freedom_by_which_mean_scatters(
     measured: Spread, printed: Spread | None, degrees: float
 ) -> None:
-    assert error(measured, printed)[1] == pytest.approx(degrees)
+    assert standard_error(measured, printed)[1] == pytest.approx(degrees)
 
 
 @pytest.mark.parametrize(
-    ("off", "std", "n", "more"),
+    ("difference", "std", "n", "more"),
     [
         (0.0, 0.1, 3, 0),
         (0.342, 0.184, 5, 1),
@@ -130,8 +132,10 @@ def test_degrees_of_freedom_by_which_mean_scatters(
         (0.2, 0.0, 2, 0),
     ],
 )
-def test_seeds_needed_against_an_exact_number(off: float, std: float, n: int, more: int | None) -> None:
-    assert seeds_needed(off, 0.5, Spread(std, n)) == more
+def test_seeds_needed_against_an_exact_number(
+    difference: float, std: float, n: int, more: int | None
+) -> None:
+    assert seeds_needed(difference, 0.5, Spread(std, n)) == more
 
 
 def test_seeds_needed_when_the_printed_error_alone_is_too_large() -> None:
@@ -140,11 +144,11 @@ def test_seeds_needed_when_the_printed_error_alone_is_too_large() -> None:
 
 @given(st.floats(-0.6, 0.6), Floats, Sizes, st.none() | st.builds(Spread, Floats, Sizes))
 def test_seeds_needed_is_the_first_count_whose_interval_lies_inside(
-    off: float, std: float, n: int, printed: Spread | None
+    difference: float, std: float, n: int, printed: Spread | None
 ) -> None:
-    reach = [abs(off) + half_width(Spread(std, n + more), printed) for more in range(MOST_SEEDS + 1)]
+    reach = [abs(difference) + half_width(Spread(std, n + more), printed) for more in range(MOST_SEEDS + 1)]
     first = next((more for more, far in enumerate(reach) if far <= 0.5 + 1e-9), None)
-    assert seeds_needed(off, 0.5, Spread(std, n), printed) == first
+    assert seeds_needed(difference, 0.5, Spread(std, n), printed) == first
 
 
 def test_half_width_of_many_values_is_that_of_the_normal() -> None:
@@ -165,15 +169,15 @@ def test_greater_p_without_any_spread_is_certain(values: list[float], p: float) 
 
 @given(st.floats(-2, 2), st.floats(0.05, 1), Floats, Sizes, st.none() | st.builds(Spread, Floats, Sizes))
 def test_outside_p_below_five_percent_means_the_interval_lies_outside(
-    off: float, margin: float, std: float, n: int, printed: Spread | None
+    difference: float, margin: float, std: float, n: int, printed: Spread | None
 ) -> None:
     measured = Spread(std, n)
-    nearest = abs(off) - half_width(measured, printed)
-    p = outside_p(off, margin, measured, printed)
+    nearest = abs(difference) - half_width(measured, printed)
+    p = outside_p(difference, margin, measured, printed)
     assert (p <= 0.05) == (nearest >= margin) or p == pytest.approx(0.05, abs=1e-9)
 
 
-def test_levels_of_planned_looks_ask_for_more_seeds() -> None:
+def test_levels_of_planned_analyses_ask_for_more_seeds() -> None:
     levels = {4: 0.001, 5: 0.01, 6: 0.05}
     assert seeds_needed(0.0, 0.5, Spread(0.3, 3)) == 1
     assert seeds_needed(0.0, 0.5, Spread(0.3, 3), None, levels) == 3
