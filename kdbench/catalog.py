@@ -5,12 +5,14 @@ group `kdbench.losses`, `kdbench.models` or `kdbench.datasets`; its value names 
 classes, and nothing here changes.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from functools import cache
 from typing import Any, Literal
 
 from msgspec import Struct
+
+from kdbench.quantities import ANY, FACTOR, FRACTION, TEMPERATURE, Range
 
 Kind = Literal["losses", "models", "datasets"]
 
@@ -19,7 +21,10 @@ class LossEntry(Struct, frozen=True, kw_only=True):
     """A loss: its code, its parameters, what else it needs, its objective in print."""
 
     code: str
-    params: tuple[str, ...] = ()
+    params: Mapping[str, Range] | tuple[str, ...] = {}
+    """Each parameter with the values that can be meant; names alone (in a plugin) may be any number."""
+    shares: tuple[str, ...] = ()
+    """Parameters that share out one whole: their sum is at most 1."""
     teacher: bool = False
     logits_only: bool = False
     """Looks at nothing of the teacher but its logits, so that kept ones will do."""
@@ -28,6 +33,11 @@ class LossEntry(Struct, frozen=True, kw_only=True):
     scores: str = ""
     """A function of (Output, **params) -> (N, K), by whose argmax a student is judged ("": its logits)."""
     formula: str
+
+    @property
+    def ranges(self) -> Mapping[str, Range]:
+        """By parameter: the values that can be meant."""
+        return self.params if isinstance(self.params, Mapping) else dict.fromkeys(self.params, ANY)
 
 
 class ModelEntry(Struct, frozen=True, kw_only=True):
@@ -75,113 +85,119 @@ class DatasetEntry(Struct, frozen=True, kw_only=True):
     """The sha256 of the test images' classes as `kdbench.store.predictions` keeps them ("": not measured)."""
 
 
+DESIGNED = Range("(0, 1)", usual="[0.5, 1)", why="the loss takes log a and log (1 - a)")
+"""What Tf-KD's designed teacher gives to the class."""
+
 LOSSES = {
     "ce": LossEntry(code="kdbench.training.losses:ce", formula="H(q, p)"),
     "lsr": LossEntry(
-        code="kdbench.training.losses:lsr", params=("epsilon",), formula="H(q', p),  q' = (1 - ε) q + ε u"
+        code="kdbench.training.losses:lsr",
+        params={"epsilon": FRACTION},
+        formula="H(q', p),  q' = (1 - ε) q + ε u",
     ),
     "lsr_released": LossEntry(
         code="kdbench.training.losses:lsr_released",
-        params=("epsilon",),
+        params={"epsilon": FRACTION},
         formula="H(q', p),  q' = 1 - ε on the class, ε / (K - 1) on the others",
     ),
     "kd": LossEntry(
         code="kdbench.training.losses:kd",
-        params=("alpha", "tau"),
+        params={"alpha": FRACTION, "tau": TEMPERATURE},
         teacher=True,
         logits_only=True,
         formula="(1 - α) H(q, p) + α D_KL(p^t_τ, p_τ)",
     ),
     "kd_released": LossEntry(
         code="kdbench.training.losses:kd_released",
-        params=("alpha", "tau"),
+        params={"alpha": FRACTION, "tau": TEMPERATURE},
         teacher=True,
         logits_only=True,
         formula="(1 - α) H(q, p) + α τ² / K · D_KL(p^t_τ, p_τ)",
     ),
     "tfkd_self": LossEntry(
         code="kdbench.training.losses:tfkd_self",
-        params=("alpha", "tau"),
+        params={"alpha": FRACTION, "tau": TEMPERATURE},
         teacher=True,
         logits_only=True,
         formula="(1 - α) H(q, p) + α D_KL(p^t_τ, p_τ),  the teacher is the student itself, pre-trained",
     ),
     "tfkd_self_released": LossEntry(
         code="kdbench.training.losses:tfkd_self_released",
-        params=("alpha", "tau", "multiplier"),
+        params={"alpha": FRACTION, "tau": TEMPERATURE, "multiplier": FACTOR},
         teacher=True,
         logits_only=True,
         formula="(1 - α) H(q, p) + α τ² m / K · D_KL(p^t_τ, p_τ)",
     ),
     "tfkd_reg": LossEntry(
         code="kdbench.training.losses:tfkd_reg",
-        params=("alpha", "tau", "a"),
+        params={"alpha": FRACTION, "tau": TEMPERATURE, "a": DESIGNED},
         formula="(1 - α) H(q, p) + α D_KL(p^d_τ, p_τ),  p^d = a on the class, (1 - a) / (K - 1) elsewhere",
     ),
     "tfkd_reg_released": LossEntry(
         code="kdbench.training.losses:tfkd_reg_released",
-        params=("alpha", "tau", "a", "multiplier"),
+        params={"alpha": FRACTION, "tau": TEMPERATURE, "a": FRACTION, "multiplier": FACTOR},
         formula="(1 - α) H(q, p) + α m / K · D_KL(softmax(p^d / τ), p)",
     ),
     "lsd": LossEntry(
         code="kdbench.training.losses_fnkd:lsd",
-        params=("epsilon1",),
+        params={"epsilon1": FRACTION},
         formula="H(q_lsd, p),  q_lsd = (1 - ε₁) q + ε₁ u",
     ),
     "alsd": LossEntry(
         code="kdbench.training.losses_fnkd:alsd",
-        params=("epsilon1", "epsilon2"),
+        params={"epsilon1": FRACTION, "epsilon2": FRACTION},
+        shares=("epsilon1", "epsilon2"),
         neighbours=True,
         formula="H(q_alsd, p),  q_alsd = (1 - ε₁ - ε₂) q + ε₁ u + ε₂ ρ,  ρ = 1 / |A(x)| on A(x)",
     ),
     "fnkd_kd": LossEntry(
         code="kdbench.training.losses_fnkd:fnkd_kd",
-        params=("alpha", "T"),
+        params={"alpha": FRACTION, "T": TEMPERATURE},
         teacher=True,
         logits_only=True,
         formula="(1 - α) H(q, σ(z)) + α H(q_kd, σ(z / T)),  q_kd = σ(z^t / T)",
     ),
     "fnkd_kd_released": LossEntry(
         code="kdbench.training.losses_fnkd:fnkd_kd_released",
-        params=("alpha", "T"),
+        params={"alpha": FRACTION, "T": TEMPERATURE},
         teacher=True,
         logits_only=True,
         formula="(1 - α) H(q, σ(z)) + α T² H(q_kd, σ(z / T)),  q_kd = σ(z^t / T)",
     ),
     "fnkd": LossEntry(
         code="kdbench.training.losses_fnkd:fnkd",
-        params=("lam", "tau"),
+        params={"lam": FACTOR, "tau": TEMPERATURE},
         teacher=True,
         formula="H(q, σ(z)) + λ² H(q_fn, σ(τ v / ‖f‖)),  q_fn = σ(τ v^t / ‖f^t‖),  v = W f",
     ),
     "fnkd_released": LossEntry(
         code="kdbench.training.losses_fnkd:fnkd_released",
-        params=("lam", "tau"),
+        params={"lam": FACTOR, "tau": TEMPERATURE},
         teacher=True,
         formula="H(q, σ(z)) + λ² H(σ(c^t v^t + b^t), σ(c v + b)),  c = min(‖f‖, τ) / ‖f‖,  v = W f",
     ),
     "hinton_kd": LossEntry(
         code="kdbench.training.losses_logits:hinton_kd",
-        params=("alpha", "tau"),
+        params={"alpha": FRACTION, "tau": TEMPERATURE},
         teacher=True,
         logits_only=True,
         formula="(1 - α) H(q, p) + α τ² D_KL(p^t_τ, p_τ)",
     ),
     "kd_ls": LossEntry(
         code="kdbench.training.losses_logits:kd_ls",
-        params=("alpha", "tau", "multiplier"),
+        params={"alpha": FRACTION, "tau": TEMPERATURE, "multiplier": FACTOR},
         teacher=True,
         logits_only=True,
         formula="(1 - α) H(q, p) + α m τ² D_KL(p^t_τ, p_τ),  p_τ in D_KL of z-scores of the logits",
     ),
     "lsr_scaled": LossEntry(
         code="kdbench.training.losses_controls:lsr_scaled",
-        params=("epsilon", "scale"),
+        params={"epsilon": FRACTION, "scale": FACTOR},
         formula="c H(q', p),  q' = (1 - ε) q + ε u,  c = scale",
     ),
     "he": LossEntry(
         code="kdbench.training.losses_fnkd:he",
-        params=("scale",),
+        params={"scale": FACTOR},
         scores="kdbench.training.losses_fnkd:he_scores",
         formula="H(q, σ(s cos θ)),  cos θ_k = W_k · f / (‖W_k‖ ‖f‖)",
     ),

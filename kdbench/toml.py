@@ -16,6 +16,7 @@ from msgspec.structs import FieldInfo, fields
 
 from kdbench.catalog import unknown
 from kdbench.errors import UserError, plain
+from kdbench.quantities import ranges_of
 
 LARGEST_FILE = 10_000_000
 """Bytes; a suite of 10,000 rows has about a million."""
@@ -114,10 +115,10 @@ def _at_once(kind: type[T], written: object) -> T | None:
         made = msgspec.convert(written, kind)
     except msgspec.ValidationError:
         return None
-    numbers = (
-        [part for part in written.values() if isinstance(part, float)] if isinstance(written, dict) else []
-    )
-    return made if all(map(isfinite, numbers)) else None
+    values: dict[str, object] = written if isinstance(written, dict) else {}
+    finite = all(isfinite(value) for value in values.values() if isinstance(value, float))
+    outside = any(each.mistake(name, values.get(name)) for name, each in ranges_of(kind).items())
+    return made if finite and not outside else None
 
 
 def values_at(kind: type[Struct], written: object, place: Place) -> dict[str, Any]:
@@ -126,7 +127,13 @@ def values_at(kind: type[Struct], written: object, place: Place) -> dict[str, An
         place.say(f"{written!r:.80} is no table of keys")
         return dict.fromkeys(_fields(kind), WRONG)
     known = _fields(kind)
+    ranges = ranges_of(kind)
     values = {key: _value(known[key], value, place) for key, value in written.items() if key in known}
+    for key in values.keys() & ranges.keys():
+        mistake = ranges[key].mistake(key, values[key])
+        if mistake is not None:
+            place.say(mistake)
+            values[key] = WRONG
     for key in written:
         if key not in known:
             place.say(unknown("key", key, known))

@@ -135,11 +135,16 @@ def entries(kind: catalog.Kind) -> dict[str, Any]:
     return {name: catalog.find(kind, name) for name in catalog.names(kind)}
 
 
+def _parameters(loss: catalog.LossEntry) -> str:
+    """`alpha [0, 1], tau [0.001, 10000]`."""
+    return ", ".join(f"{name} {each.valid}" for name, each in loss.ranges.items())
+
+
 def describe_names(kind: catalog.Kind) -> str:
     """The names of a kind, each with what it is."""
     found = entries(kind)
     if kind == "losses":
-        rows = [(name, ", ".join(entry.params), entry.formula) for name, entry in found.items()]
+        rows = [(name, _parameters(entry), entry.formula) for name, entry in found.items()]
         return columns(rows, ["loss", "parameters", "objective"])
     if kind == "models":
         rows = [(name, f"{entry.least_size} pixels and more", entry.about) for name, entry in found.items()]

@@ -7,11 +7,11 @@ off, so a new optional field never orphans a stored result; every other field ha
 
 from functools import cached_property
 from hashlib import sha256
-from typing import Literal
+from typing import Annotated, Literal
 
 from msgspec import Struct, json
 
-from kdbench.quantities import Count, Positive, Rate, Weight
+from kdbench.quantities import Count, Positive, Range, Rate, Weight
 from kdbench.spec.identity import identity
 from kdbench.spec.weights import Digest, Imported, Weights
 
@@ -31,31 +31,31 @@ ReportEpoch = Literal["last", "best"] | Positive
 class Recipe(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True, dict=True):
     """How a student is trained, whatever it is taught. The fields with defaults are off by default."""
 
-    epochs: Positive
-    batch_size: Positive
-    lr: Rate
+    epochs: Annotated[Positive, Range("[1, 1e6]", usual="[1, 3000]")]
+    batch_size: Annotated[Positive, Range("[1, 1e7]", usual="[1, 65536]")]
+    lr: Annotated[Rate, Range("(0, 1000]", usual="[1e-6, 10]")]
     optimizer: Literal["sgd", "adam", "adamw", "rmsprop"] = "sgd"
     lr_batch: Count = 0
     """The lr is multiplied by batch_size / lr_batch (0: it is not)."""
-    warmup_epochs: Count = 0
+    warmup_epochs: Annotated[Count, Range("[0, 1e6]", usual="[0, 100]")] = 0
     """Epochs over which the lr rises linearly, step by step, from 0."""
     milestones: tuple[Positive, ...] = ()
     """The lr is multiplied by gamma after each of these epochs."""
-    gamma: Rate = 1.0
-    momentum: Weight = 0.0
+    gamma: Annotated[Rate, Range("(0, 1]", why="the lr would rise")] = 1.0
+    momentum: Annotated[Weight, Range("[0, 1)", why="the weights would run away")] = 0.0
     nesterov: bool = False
-    weight_decay: Weight = 0.0
-    rho: Weight = 0.0
+    weight_decay: Annotated[Weight, Range("[0, 1]", usual="[0, 0.1]")] = 0.0
+    rho: Annotated[Weight, Range("[0, 1)", usual="[0, 0.9999]")] = 0.0
     """Of rmsprop's mean of squares (0: 0.99)."""
-    eps: Weight = 0.0
+    eps: Annotated[Weight, Range("[0, 1]", usual="[0, 0.1]")] = 0.0
     """What adam, adamw and rmsprop add to a root of squares (0: 1e-8)."""
     eps_inside: bool = False
     """rmsprop adds eps under the root, as Keras did until version 1."""
-    crop: Count = 0
+    crop: Annotated[Count, Range("[0, 10000]", usual="[0, 64]")] = 0
     """Zero padding, in pixels, before a random crop to the image's size."""
     flip: bool = False
     """Horizontal flip, half of the time."""
-    rotation: Weight = 0.0
+    rotation: Annotated[Weight, Range("[0, 180]", why="it is in degrees")] = 0.0
     """The largest angle, in degrees, of a random rotation (nearest neighbour, zero fill)."""
     size: Count = 0
     """Side of the images that the network sees, in pixels (0: the data set's own)."""

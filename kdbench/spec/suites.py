@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from kdbench.quantities import Percent, Positive, Rate, Weight
+from kdbench.quantities import Percent, Positive, Range, Rate, Weight
 from kdbench.spec.runs import Loss, Recipe, ReportEpoch, Run
 from kdbench.spec.weights import Imported, Weights
 
@@ -40,22 +40,30 @@ Variant = Literal["released", "printed"]
 """The two readings of a suite: what the authors' code does, or what the paper prints."""
 
 
+Spread = Annotated[Weight, Range("[0, 50]", usual="[0, 10]", why="it is in percentage points")]
+Times = Annotated[Positive, Range("[1, 1e6]", usual="[1, 1000]")]
+Points = Annotated[float, Range("[-100, 100]", usual="[-50, 50]")]
+
+
 class Reference(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A number to be held against: the accuracy, its spread, the gain, and where they were read."""
 
     top1: Percent | None = None
-    std: Weight | None = None
-    n: Positive | None = None
-    gain: float | None = None
+    std: Spread | None = None
+    n: Times | None = None
+    gain: Points | None = None
     kind: Literal["printed", "measured", "second-hand"] = "printed"
     source: str = ""
+
+
+MARGIN = Range("[0.05, 100]", usual="[0.1, 5]", why="it is in percentage points: 0.5 is half a point")
 
 
 class Tolerance(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The margins of a verdict, in percentage points."""
 
-    top1: Rate
-    gain: Rate
+    top1: Annotated[Rate, MARGIN]
+    gain: Annotated[Rate, MARGIN]
     why: str = ""  # why a row's margins are not the suite's
 
 

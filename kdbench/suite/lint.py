@@ -4,16 +4,33 @@ Needs no results: it reads the printed numbers of one suite.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Literal
 
 from msgspec import Struct
+from msgspec.structs import asdict
 
-from kdbench.spec.suites import Row, Suite
+from kdbench.catalog import find
+from kdbench.quantities import Range, ranges_of
+from kdbench.spec.runs import Recipe
+from kdbench.spec.suites import Reference, Row, Suite, Tolerance
 from kdbench.suite.arithmetic import gain_error, printed_baselines
 
-Rule = Literal["gain-differs", "baseline-differs", "number-differs", "no-reference", "second-hand", "assumed"]
+MANY = 2
+"""Rows that all fall below their baselines before they are taken for error rates."""
+MOSTLY_WRONG = 50.0
+"""Percent: a method whose accuracies are all below is rarely printed."""
+Rule = Literal[
+    "gain-differs",
+    "baseline-differs",
+    "number-differs",
+    "error-rates",
+    "no-reference",
+    "second-hand",
+    "assumed",
+    "unusual",
+]
 
 
 class Finding(Struct, frozen=True, kw_only=True):
@@ -21,7 +38,7 @@ class Finding(Struct, frozen=True, kw_only=True):
 
     rule: Rule
     level: Literal["warning", "info"]
-    """`warning`: two printed figures contradict each other; `info`: a number's standing."""
+    """`warning`: printed figures contradict each other; `info`: a number's standing, or an odd one."""
     table: str
     """The table of the paper; several as `5, 9`."""
     rows: tuple[str, ...]
@@ -35,8 +52,10 @@ def lint_suite(suite: Suite) -> list[Finding]:
         _gains(suite.rows),
         _differing(suite.rows, "baseline-differs", _student),
         _differing(suite.rows, "number-differs", _pairing),
+        _error_rates(suite.rows),
         _standing(suite.rows),
         _assumed(suite.rows),
+        _unusual(suite.rows),
     )
     return list(chain.from_iterable(rules))
 
@@ -121,6 +140,55 @@ def _assumed(rows: Iterable[Row]) -> Iterator[Finding]:
         names = tuple(row.name for row in group)
         said = f"{who}: assumed: {text}"
         yield Finding(rule="assumed", level="info", table=group[0].printed_table, rows=names, sentence=said)
+
+
+def _error_rates(rows: tuple[Row, ...]) -> Iterator[Finding]:
+    """Numbers below 50 that all fall where they should rise: error rates in the place of accuracies."""
+    printed = printed_baselines(rows)
+    taught = [row for row in rows if row.teacher and row.reference.kind == "printed"]
+    compared = [(row, row.reference.top1, printed(row)) for row in taught]
+    both = [(row, top1, base) for row, top1, base in compared if top1 is not None and base is not None]
+    if len(both) >= MANY and all(top1 < base < MOSTLY_WRONG for _, top1, base in both):
+        yield Finding(
+            rule="error-rates",
+            level="warning",
+            table=", ".join(dict.fromkeys(row.printed_table for row, _, _ in both)),
+            rows=tuple(row.name for row, _, _ in both),
+            sentence=f"all {len(both)} taught rows are below their baselines, and those below "
+            f"{MOSTLY_WRONG} %: are these error rates? An accuracy is 100 less that",
+        )
+
+
+def _unusual(rows: Iterable[Row]) -> Iterator[Finding]:
+    """Numbers that are possible and odd, each once for all the rows that have it."""
+    groups: defaultdict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        for sentence in _oddities(row):
+            groups[sentence].append(row)
+    for sentence, group in groups.items():
+        who = _who(group[0]) if len(group) == 1 else f"{len(group)} rows"
+        names = tuple(row.name for row in group)
+        tables = ", ".join(dict.fromkeys(row.printed_table for row in group))
+        yield Finding(rule="unusual", level="info", table=tables, rows=names, sentence=f"{who}: {sentence}")
+
+
+def _oddities(row: Row) -> Iterator[str]:
+    recipe, top1 = row.recipe, row.reference.top1
+    numbers: list[tuple[Mapping[str, Range], Mapping[str, object]]] = [
+        (ranges_of(Recipe), asdict(recipe)),
+        (ranges_of(Tolerance), asdict(row.tolerance)),
+        (ranges_of(Reference), asdict(row.reference)),
+        (find("losses", row.loss.name).ranges, row.loss.params),
+    ]
+    for ranges, values in numbers:
+        for name, each in ranges.items():
+            sentence = each.oddity(name, values.get(name))
+            if sentence is not None:
+                yield sentence
+    if top1 is not None and 0 < top1 <= 1:
+        yield f"top1 = {top1} is in percent; was {100 * top1:g} meant?"
+    if recipe.milestones and recipe.milestones[-1] == recipe.epochs:
+        yield f"milestones = {list(recipe.milestones)}: nothing is trained after the last epoch"
 
 
 def _numbers(row: Row) -> str:

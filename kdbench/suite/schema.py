@@ -10,9 +10,9 @@ from msgspec import Meta, Struct, field
 from msgspec.structs import replace
 
 from kdbench.catalog import unknown
-from kdbench.quantities import Percent, Positive, Weight
+from kdbench.quantities import Percent, Range, Weight, interval, ranges_of
 from kdbench.spec.runs import Recipe, ReportEpoch
-from kdbench.spec.suites import Tolerance
+from kdbench.spec.suites import Points, Spread, Times, Tolerance
 from kdbench.spec.weights import Digest
 from kdbench.toml import WRONG, Place, _fields, make, struct_at, values_at
 
@@ -47,9 +47,9 @@ class RowFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     teacher: TeacherText | None = None
     weights: WeightsText = ""
     top1: Percent | None = None
-    std: Weight | None = None
-    n: Positive | None = None
-    gain: float | None = None
+    std: Spread | None = None
+    n: Times | None = None
+    gain: Points | None = None
     over: Note = ""
     sic: bool = False
     kind: Kind | None = None
@@ -72,7 +72,7 @@ class TableFile(Struct, frozen=True, kw_only=True):
     source: Note = ""
     kind: Kind = "printed"
     seeds: Seeds | None = None
-    n: Positive | None = None
+    n: Times | None = None
     report_epoch: ReportEpoch | None = None
     recipe: Written = field(default_factory=dict)
     assumed: Note = ""
@@ -197,6 +197,9 @@ def json_schema() -> dict[str, Any]:
     """The JSON Schema of a suite file; a part of a recipe may stand at each level."""
     whole = msgspec.json.schema_components([SuiteFile, Recipe, Tolerance], ref_template="#/$defs/{name}")
     definitions: dict[str, Any] = whole[1]
+    for kind in (Recipe, Tolerance, RowFile):
+        for name, each in ranges_of(kind).items():
+            _bound(definitions[kind.__name__]["properties"][name], each)
     for part in ("Recipe", "Tolerance"):
         definitions[part].pop("required", None)
     where = definitions["DeltaFile"]["properties"]["where"]
@@ -211,3 +214,13 @@ def json_schema() -> dict[str, Any]:
         "$ref": "#/$defs/SuiteFile",
         "$defs": definitions,
     }
+
+
+def _bound(schema: dict[str, Any], given: Range) -> None:
+    """Write a range into the JSON Schema of its number, which may be one of several kinds."""
+    for each in schema.get("anyOf", [schema]):
+        if each["type"] in ("integer", "number"):
+            low, high, with_low, with_high = interval(given.valid)
+            each.pop("minimum", None)
+            each["minimum" if with_low else "exclusiveMinimum"] = low
+            each["maximum" if with_high else "exclusiveMaximum"] = high

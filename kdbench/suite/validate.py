@@ -10,8 +10,8 @@ from msgspec.structs import asdict
 from kdbench import catalog
 from kdbench.catalog import unknown
 from kdbench.spec.runs import Loss, Recipe, ReportEpoch
-from kdbench.spec.suites import Claim, Delta, Row, Suite, named
-from kdbench.suite.arithmetic import gain_error, printed_baselines
+from kdbench.spec.suites import Claim, Delta, Reference, Row, Suite, named
+from kdbench.suite.arithmetic import ROUNDING, gain_error, printed_baselines
 from kdbench.toml import WRONG, Place, values_at
 
 
@@ -79,6 +79,8 @@ def _row_mistakes(suite: Suite) -> Iterator[tuple[Row, str]]:
             recipe_mistakes(row.recipe),
             _weights_mistakes(row),
             _image_mistakes(row.recipe, dataset),
+            _schedule_mistakes(row.recipe),
+            _accuracy_mistakes(row, dataset),
         )
         yield from ((row, problem) for problem in chain.from_iterable(problems))
         if isinstance(row.report_epoch, int) and row.report_epoch > row.recipe.epochs:
@@ -115,6 +117,30 @@ def _image_mistakes(recipe: Recipe, dataset: catalog.DatasetEntry | None) -> Ite
         yield "its images have many sizes; add size = 224, or what the network sees, to [recipe]"
     if recipe.resize > dataset.size:
         yield f"resize = {recipe.resize}; images are stored with a shorter side of {dataset.size}"
+
+
+def _schedule_mistakes(recipe: Recipe) -> Iterator[str]:
+    """What a suite's schedule would do after the end; `--set epochs=2` may well cut a longer one."""
+    late = [epoch for epoch in recipe.milestones if epoch > recipe.epochs]
+    if late:
+        yield f"milestones = {list(recipe.milestones)}: {late[0]} is beyond the last epoch, {recipe.epochs}"
+    if recipe.warmup_epochs > recipe.epochs:
+        yield f"warmup_epochs = {recipe.warmup_epochs}: more than epochs = {recipe.epochs}"
+
+
+def _accuracy_mistakes(row: Row, dataset: catalog.DatasetEntry | None) -> Iterator[str]:
+    """An accuracy below that of guessing: mostly a fraction or an error rate."""
+    top1 = row.reference.top1
+    if top1 is None or dataset is None or row.sic or not _is_below_chance(row, dataset):
+        return
+    meant = f"{100 * top1:g} as a fraction?" if top1 <= 1 else f"{100 - top1:g} as an error rate?"
+    chance = f"chance, {100 / dataset.classes:g} % for {dataset.classes} classes"
+    yield f"top1 = {top1}: below {chance}; is it {meant} If the paper prints it so, add sic = true"
+
+
+def _is_below_chance(row: Row, dataset: catalog.DatasetEntry | None) -> bool:
+    top1 = row.reference.top1
+    return top1 is not None and dataset is not None and top1 * dataset.classes < 100
 
 
 def _loss_mistakes(row: Row) -> Iterator[str]:
@@ -179,11 +205,16 @@ def _size_mistakes(recipe: Recipe) -> Iterator[str]:
 
 
 def loss_mistakes(loss: Loss) -> Iterator[str]:
-    """Parameters that the loss does not take, or needs and has not."""
-    takes = catalog.find("losses", loss.name).params
-    for name in loss.params:
+    """Parameters that the loss does not take, needs and has not, or has with a value that cannot be meant."""
+    entry: catalog.LossEntry = catalog.find("losses", loss.name)
+    takes = entry.ranges
+    for name, value in loss.params.items():
         if name not in takes:
             yield f"loss {loss.name!r}: {catalog.unknown('parameter', name, takes or ('none',))}"
+        elif mistake := takes[name].mistake(name, value):
+            yield f"loss {loss.name!r}: {mistake}"
+    if sum(loss.params.get(name, 0.0) for name in entry.shares) > 1:
+        yield f"loss {loss.name!r}: {' + '.join(entry.shares)} must be at most 1"
     for name in takes:
         if name not in loss.params:
             yield f"loss {loss.name!r} needs the parameter {name!r}; it takes {', '.join(takes)}"
@@ -242,16 +273,24 @@ def _unsure(student: str, unsure: Collection[str]) -> bool:
 
 def _gain_mistakes(suite: Suite, unsure: Collection[str]) -> Iterator[tuple[Row, str]]:
     printed = printed_baselines(suite.rows)
+    dataset = _entry("datasets", suite.dataset)
     for row in suite.rows:
         if _unsure(row.student, unsure):
             continue
-        baseline, top1 = printed(row), row.reference.top1
-        error = gain_error(row, baseline)
-        if error is None and row.sic:
+        baseline, error = printed(row), gain_error(row, printed(row))
+        if error is None and row.sic and not _is_below_chance(row, dataset):
             yield row, "sic = true, but the printed gain adds up; remove it"
-        if error is not None and not row.sic and baseline is not None and top1 is not None:
-            is_ = f"{top1} - {baseline} is {top1 - baseline:.2f}"
-            yield row, f"gain = {row.reference.gain}, but {is_}; if the paper prints it so, add sic = true"
+        if error is not None and not row.sic and baseline is not None:
+            yield row, _gain_mistake(row.reference, baseline)
+
+
+def _gain_mistake(printed: Reference, baseline: float) -> str:
+    """The sentence on a gain that is not value minus baseline; both numbers are printed."""
+    top1, gain = printed.top1 or 0.0, printed.gain or 0.0
+    hint = "if the paper prints it so, add sic = true"
+    if abs(gain - (baseline - top1)) <= ROUNDING:
+        hint = f"are these error rates? The accuracy of {top1} is {100 - top1:g}; else {hint}"
+    return f"gain = {gain}, but {top1} - {baseline} is {top1 - baseline:.2f}; {hint}"
 
 
 def released(suite: Suite, row: Row) -> tuple[dict[str, Any], Loss, ReportEpoch]:

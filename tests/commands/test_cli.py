@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Mapping
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -262,10 +263,11 @@ def conforms(value: Any, schema: dict[str, Any], whole: dict[str, Any]) -> bool:
         "boolean": bool,
         "integer": int,
         "number": (int, float),
+        "null": type(None),
     }
     kind: Any = kinds.get(schema.get("type", ""), object)
-    if not isinstance(value, kind):
-        return schema.get("type") == "null" and value is None
+    if not isinstance(value, kind) or not within(value, schema):
+        return False
     if isinstance(value, dict):
         known, more = schema.get("properties", {}), schema.get("additionalProperties", {})
         inside = [conforms(each, known.get(key, more or {}), whole) for key, each in value.items()]
@@ -273,6 +275,15 @@ def conforms(value: Any, schema: dict[str, Any], whole: dict[str, Any]) -> bool:
         return allowed and all(inside) and set(schema.get("required", ())) <= value.keys()
     items = schema.get("items")
     return not isinstance(value, list) or not items or all(conforms(each, items, whole) for each in value)
+
+
+def within(value: object, schema: dict[str, Any]) -> bool:
+    """Whether a value, if it is a number, is within the bounds that a schema says."""
+    if not isinstance(value, int | float):
+        return True
+    inside: bool = schema.get("minimum", -inf) <= value <= schema.get("maximum", inf)
+    strictly: bool = schema.get("exclusiveMinimum", -inf) < value < schema.get("exclusiveMaximum", inf)
+    return inside and strictly
 
 
 SHIPPED = sorted(SUITES.glob("*.toml"))
@@ -288,6 +299,11 @@ def test_schema_accepts_the_shipped_suites(kdbench: Command, path: Path) -> None
     ("old", "new"),
     [
         ("epochs = 3", 'epochs = "3"'),
+        ("epochs = 3", "epochs = 0"),
+        ("lr = 0.1", "lr = 0.1\nmomentum = 1"),
+        ("lr = 0.1", "lr = 0"),
+        ("top1 = 0.5", "top1 = 0.005"),
+        ("gain = 2.0", "gain = 200"),
         ('paper = "A paper"\n', ""),
         ("seeds = 2", "seed = 2"),
         ("lr = 0.1", "lrs = 0.1"),
@@ -332,6 +348,11 @@ def test_no_such_suite(kdbench: Command, command: str) -> None:
         ),
         (["plan", "suites/small", "--set", "epoch=5"], "--set: unknown key 'epoch'. Did you mean 'epochs'?"),
         (["plan", "suites/small", "--set", "epochs=0"], "--set: epochs = 0: expected a whole number >= 1"),
+        (["plan", "suites/small", "--set", "momentum=9"], "--set: momentum = 9.0: must be in [0, 1)"),
+        (
+            ["plan", "suites/small", "--set", "tau=-4"],
+            f"suites/small.toml: {KD}: loss 'kd_released': tau = -4.0: must be in [0.001, 10000]",
+        ),
         (
             ["plan", "suites/small", "--set", "optimizer=adam"],
             "--set optimizer: 'adam' is no value; text goes in quotes",

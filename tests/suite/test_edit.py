@@ -83,10 +83,12 @@ def test_number_that_is_there_is_replaced_only_when_asked(add: Add, path: Path) 
         (("--top1", "91,5"), "--top1 '91,5': expected a number as the paper prints it"),
         (("--top1", "nan"), "--top1 'nan': expected a number"),
         (("--top1", "910"), "top1 = 910: expected"),
+        (("--top1", "0.85"), "top1 = 0.85: below chance, 10 % for 10 classes; is it 85 as a fraction?"),
+        (("--top1", "85", "--std", "85"), "std = 85.0: must be in [0, 50]"),
         (("--std", "0.1"), "nothing to add: give --top1, --gain or both"),
         (("--gain", "1.00", "--over", "1.base/nobody"), "unknown row '1.base/nobody'"),
     ],
-    ids=["comma", "nan", "range", "no number", "over"],
+    ids=["comma", "nan", "range", "fraction", "std", "no number", "over"],
 )
 def test_what_is_no_number_is_refused(add: Add, path: Path, words: tuple[str, ...], told: str) -> None:
     code, said = add(MLP, *words)

@@ -6,7 +6,7 @@ from msgspec.structs import replace
 from kdbench.spec.runs import Loss
 from kdbench.spec.suites import Reference, Row
 from kdbench.suite.lint import Finding, Rule, lint_suite
-from tests.support.build import CE, make_row, make_suite
+from tests.support.build import CE, RECIPE, make_row, make_suite
 
 FIGURES = """
 1.ce mobilenetv2  -           68.38 -
@@ -161,3 +161,49 @@ def test_assumption_of_several_rows_of_a_table_is_one_finding() -> None:
     [finding] = lint_suite(make_suite(*rows))
     assert finding.sentence == f"2 rows of {rows[0].table}: assumed: alpha"
     assert finding.rows == tuple(row.name for row in rows)
+
+
+KD = {"alpha": 0.9, "tau": 4.0}
+
+
+@pytest.mark.parametrize(
+    ("row", "sentence"),
+    [
+        (make_row(loss=Loss("kd", KD | {"tau": 1000.0})), "tau = 1000.0 is unusual: most are in [0.1, 100]"),
+        (make_row(loss=Loss("kd_ls", KD | {"multiplier": 1e4})), "multiplier = 10000.0 is unusual"),
+        (make_row(recipe=replace(RECIPE, epochs=5000)), "epochs = 5000 is unusual: most are in [1, 3000]"),
+        (make_row(recipe=replace(RECIPE, lr=100.0)), "lr = 100.0 is unusual"),
+        (make_row(recipe=replace(RECIPE, weight_decay=0.5)), "weight_decay = 0.5 is unusual"),
+        (
+            make_row(recipe=replace(RECIPE, epochs=2, milestones=(1, 2), gamma=0.1)),
+            "milestones = [1, 2]: nothing is trained after the last epoch",
+        ),
+        (make_row(reference=Reference(top1=0.9)), "top1 = 0.9 is in percent; was 90 meant?"),
+        (make_row(reference=Reference(top1=70.0, std=20.0)), "std = 20.0 is unusual"),
+    ],
+    ids=lambda value: value[:20] if isinstance(value, str) else "",
+)
+def test_number_that_is_possible_and_odd_is_a_remark(row: Row, sentence: str) -> None:
+    found = [finding for finding in lint_suite(make_suite(row)) if finding.rule == "unusual"]
+    assert [(finding.level, sentence in finding.sentence) for finding in found] == [("info", True)]
+
+
+def test_odd_number_of_several_rows_is_one_remark() -> None:
+    rows = [make_row(student, recipe=replace(RECIPE, lr=100.0)) for student in ("resnet18", "resnet50")]
+    [finding] = [each for each in lint_suite(make_suite(*rows)) if each.rule == "unusual"]
+    assert finding.sentence == "2 rows: lr = 100.0 is unusual: most are in [1e-6, 10]"
+    assert finding.rows == tuple(row.name for row in rows)
+
+
+def test_error_rates_are_noticed_where_all_numbers_fall() -> None:
+    def rows(*numbers: float) -> list[Row]:
+        students = ("resnet18", "mobilenetv2")
+        baselines = [make_row(each, reference=Reference(top1=25.0), loss=CE) for each in students]
+        taught = [
+            make_row(each, "resnet50", Reference(top1=top1))
+            for each, top1 in zip(students, numbers, strict=True)
+        ]
+        return [*baselines, *taught]
+
+    assert [rule for rule, _ in warnings_of(*rows(23.0, 24.0))] == ["error-rates"]
+    assert warnings_of(*rows(23.0, 26.0)) == []

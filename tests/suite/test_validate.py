@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from kdbench.errors import UserError
+from kdbench.spec.runs import Loss
 from kdbench.suite.load import load_suite
+from kdbench.suite.validate import loss_mistakes
 from kdbench.toml import LARGEST_FILE
 from tests.support.project import change, write_suite
 
@@ -329,7 +331,77 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("old", "new", "sentence"), CASES, ids=[case[2][:60] for case in CASES])
+def alone(loss: str, parameters: str) -> tuple[str, str]:
+    """An edit that adds a table of one row, which no other row depends on."""
+    there = '[[table]]\nid = "1.kd"'
+    loss = f'loss = {{ name = "{loss}", {parameters} }}'
+    return there, f'[[table]]\nid = "2"\n{loss}\nrows = [ {{ student = "digits_mlp" }} ]\n\n{there}'
+
+
+OUT_OF_RANGE = [
+    # parameters of losses
+    ("tau = 4", "tau = 0", "loss 'kd': tau = 0.0: must be in [0.001, 10000]; logits are divided by it"),
+    ("tau = 4", "tau = -4", "tau = -4.0: must be in [0.001, 10000]"),
+    ("alpha = 0.9", "alpha = 95", "alpha = 95.0: must be in [0, 1]; it is a share, not a percentage"),
+    ("alpha = 0.9", "alpha = -0.1", "alpha = -0.1: must be in [0, 1]"),
+    (*alone("lsr", "epsilon = 1.5"), "loss 'lsr': epsilon = 1.5: must be in [0, 1]"),
+    (*alone("lsr", "epsilon = -0.2"), "epsilon = -0.2: must be in [0, 1]"),
+    (*alone("tfkd_reg", "alpha = 0.1, tau = 20, a = 1.0"), "a = 1.0: must be in (0, 1); the loss takes log"),
+    (*alone("lsd", "epsilon1 = 95"), "loss 'lsd': epsilon1 = 95.0: must be in [0, 1]"),
+    (*alone("he", "scale = -16"), "scale = -16.0: must be in [0, 1e6]"),
+    # recipes
+    ("lr = 0.1", "lr = 1e9", "[recipe]: lr = 1000000000.0: must be in (0, 1000]"),
+    ("lr = 0.1", "lr = 0.1\nmomentum = 9", "[recipe]: momentum = 9.0: must be in [0, 1)"),
+    ("lr = 0.1", "lr = 0.1\nmomentum = 1", "momentum = 1.0: must be in [0, 1)"),
+    (
+        "lr = 0.1",
+        "lr = 0.1\nmilestones = [1]\ngamma = 5",
+        "gamma = 5.0: must be in (0, 1]; the lr would rise",
+    ),
+    ("lr = 0.1", "lr = 0.1\nweight_decay = 5", "weight_decay = 5.0: must be in [0, 1]"),
+    ("lr = 0.1", "lr = 0.1\nrotation = 360", "rotation = 360.0: must be in [0, 180]; it is in degrees"),
+    ("lr = 0.1", "lr = 0.1\nwarmup_epochs = 5", "warmup_epochs = 5: more than epochs = 3"),
+    (
+        "lr = 0.1",
+        "lr = 0.1\nmilestones = [60, 120]\ngamma = 0.1",
+        "milestones = [60, 120]: 60 is beyond the last epoch, 3",
+    ),
+    ("epochs = 3", "epochs = 1e20", "[recipe]: epochs = 1e+20: "),
+    ("epochs = 3", f"epochs = {10**18}", f"epochs = {10**18}: must be in [1, 1e6]"),
+    (ROW, f"{ROW}, recipe = {{ momentum = 2 }}", "row 1 (digits_mlp), recipe: momentum = 2.0: must be in"),
+    (
+        'why = "another loss"',
+        'why = "x"\nrecipe = { momentum = 2 }',
+        "delta 1 (code.py:1), recipe: momentum",
+    ),
+    (
+        'why = "another loss"',
+        'why = "x"\nparams = { tau = -1 }',
+        "as released: loss 'kd_released': tau =",
+    ),
+    # tolerances
+    ("top1 = 0.5", "top1 = 0.005", "[tolerance]: top1 = 0.005: must be in [0.05, 100]; it is in percentage"),
+    ("gain = 0.5", "gain = 0.01", "[tolerance]: gain = 0.01: must be in [0.05, 100]"),
+    # printed numbers
+    ("top1 = 95.0", "top1 = 0.95", "top1 = 0.95: below chance, 10 % for 10 classes; is it 95 as a fraction?"),
+    (
+        "top1 = 95.0",
+        "top1 = 5.0",
+        "top1 = 5.0: below chance, 10 % for 10 classes; is it 95 as an error rate?",
+    ),
+    ("top1 = 95.0", "top1 = 95.0, std = 95", "std = 95.0: must be in [0, 50]; it is in percentage points"),
+    ("top1 = 95.0", "top1 = 95.0, gain = 1e300", "gain = 1e+300: must be in [-100, 100]"),
+    (
+        "gain = 2.0",
+        "gain = -2.0",
+        "92.0 - 90.0 is 2.00; are these error rates? The accuracy of 92.0 is 8; else",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"), CASES + OUT_OF_RANGE, ids=[case[2][:60] for case in CASES + OUT_OF_RANGE]
+)
 def test_mistake_is_told_once_with_its_place_and_cure(
     tmp_path: Path, old: str, new: str, sentence: str
 ) -> None:
@@ -350,7 +422,7 @@ def test_mistakes_of_a_file_are_told_all_at_once(tmp_path: Path) -> None:
         ("gain = 2.0", "gain = 2.5"),
         (
             '{ student = "digits_cnn", top1 = 95.0 },',
-            '{ student = "digits_cnn", top1 = "95" },\n{ student = "resnet", top1 = 1 },',
+            '{ student = "digits_cnn", top1 = "95" },\n{ student = "resnet", top1 = 91 },',
         ),
     )
     words = [
@@ -441,3 +513,13 @@ def test_suite_in_another_folder_is_found_by_its_name(
 @pytest.mark.parametrize("name", ["", ".", "/", "a" * 300, "no/such/folder"])
 def test_suite_of_an_impossible_name_is_not_there(name: str) -> None:
     assert broken(Path(name)).startswith("no such suite: ")
+
+
+def test_number_below_chance_may_be_printed_so(tmp_path: Path) -> None:
+    suite = load_suite(write_suite(tmp_path, change(("top1 = 95.0", "top1 = 9.1, sic = true"))))
+    assert suite.rows[1].reference.top1 == 9.1
+
+
+def test_shares_of_one_whole_are_at_most_one() -> None:
+    loss = Loss("alsd", {"epsilon1": 0.6, "epsilon2": 0.6})
+    assert list(loss_mistakes(loss)) == ["loss 'alsd': epsilon1 + epsilon2 must be at most 1"]

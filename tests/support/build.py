@@ -24,6 +24,7 @@ def make_row(  # noqa: PLR0913 - the fields that tests vary
     sic: bool = False,
     assumed: str = "",
     note: str = "",
+    recipe: Recipe = RECIPE,
 ) -> Row:
     """A row; the teacher as a person writes it, with an epoch or without."""
     name, _, epoch = (teacher or "").partition("@")
@@ -31,7 +32,7 @@ def make_row(  # noqa: PLR0913 - the fields that tests vary
         name=f"{table}/{student}" + (f":{teacher}" if teacher else ""),
         table=table,
         student=student,
-        recipe=RECIPE,
+        recipe=recipe,
         loss=loss,
         seeds=seeds,
         report_epoch=report_epoch,

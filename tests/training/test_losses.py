@@ -333,6 +333,6 @@ def test_catalog_states_what_the_function_takes(name: str) -> None:
     takes = signature(catalog.load(entry.code)).parameters.values()
     named = [each for each in takes if each.kind is Parameter.KEYWORD_ONLY]
     given = [each.name for each in takes if each.kind is Parameter.POSITIONAL_OR_KEYWORD]
-    assert tuple(each.name for each in named) == entry.params
+    assert [each.name for each in named] == list(entry.params)
     assert given == ["s", "y", *(["t"] if entry.teacher else ["A"] if entry.neighbours else [])]
     assert all(each.default is Parameter.empty for each in takes)
