@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from kdbench.cluster import attempts, submissions
 from kdbench.cluster.queue import Place, ask_scheduler, dead_jobs, error_tail, how_it_died
 from kdbench.machine import Machine, load_machine
-from kdbench.plan.lookup import find_row
+from kdbench.plan.lookup import find_trained_row
 from kdbench.spec.suites import Cell, Variant
 from kdbench.store import lease
 from kdbench.store.records import index
@@ -27,7 +27,7 @@ def read(address: str, variant: Variant) -> Iterator[str]:
         UserError: no such row.
     """
     machine = load_machine()
-    cell = find_row(address, variant)[1]
+    cell = find_trained_row(address, variant)[1]
     dead = dead_jobs(machine.scratch, cell.ids, ask_scheduler(machine.scratch, cell.ids))
     for run, name in zip(cell.runs, cell.ids, strict=True):
         yield f"== {run.slug} seed {run.seed} (run {name})"
@@ -48,7 +48,7 @@ def follow(address: str, variant: Variant) -> Iterator[str]:
         UserError: no such row.
     """
     machine = load_machine()
-    cell = find_row(address, variant)[1]
+    cell = find_trained_row(address, variant)[1]
     files = {file: f"s{run.seed}" for run in cell.runs for file in log_files(machine, run, "jobs.log")}
     read_to = dict.fromkeys(files, 0)
     asked, over = -ASK, False

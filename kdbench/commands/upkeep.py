@@ -86,9 +86,9 @@ def fingerprint(
     from kdbench.formatting import columns
     from kdbench.machine import load_machine
     from kdbench.plan.expand import expand
-    from kdbench.plan.lookup import find_row
+    from kdbench.plan.lookup import find_trained_row
 
-    suite, cell = find_row(row, variant)
+    suite, cell = find_trained_row(row, variant)
     [cell] = expand(suite, variant=variant, rows=cell.row.name, seeds=[seed])
     compute = catalog.load("kdbench.training.fingerprint:compute")
     found = compute(cell.runs[0], load_machine(), steps, deterministic=deterministic)

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from kdbench.errors import UserError
 from kdbench.formatting import columns, plural
 from kdbench.plan.expand import expand
-from kdbench.plan.lookup import find_row
+from kdbench.plan.lookup import find_trained_row
 from kdbench.plan.selection import compare
 from kdbench.run import local, preflight
 from kdbench.spec.results import Result
@@ -243,7 +243,7 @@ def attribution(
     Raises:
         UserError: no such row, no delta concerns it, or a stored result is wrong.
     """
-    suite, cell = find_row(address, "released")
+    suite, cell = find_trained_row(address, "released")
     found = variants(suite, cell.row.name, seeds or range(cell.row.seeds))
     if not found.switches:
         raise UserError(f"{address}: no delta changes its runs; as printed and as released are the same")

@@ -18,7 +18,7 @@ from kdbench.evidence.history import Point, history, sparkline
 from kdbench.evidence.sources import PRINTED, results_of
 from kdbench.formatting import columns
 from kdbench.machine import load_machine
-from kdbench.plan.lookup import find_row
+from kdbench.plan.lookup import find_trained_row
 from kdbench.plan.selection import Selection
 from kdbench.spec.results import Result
 from kdbench.spec.runs import Run
@@ -326,7 +326,7 @@ def past(address: str, variant: Variant) -> list[Point]:
     Raises:
         UserError: no such row, or a record is broken.
     """
-    _, cell = find_row(address, variant)
+    _, cell = find_trained_row(address, variant)
     there = index(load_machine().results)
     trained = load_trainings(there, cell.runs, repeats=True)
     report_epoch = cell.row.report_epoch

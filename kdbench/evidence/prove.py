@@ -6,7 +6,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from kdbench.errors import UserError
-from kdbench.plan.lookup import find_row
+from kdbench.plan.lookup import find_trained_row
 from kdbench.plan.selection import Selection, parse_seeds, parse_settings
 from kdbench.run import local, preflight
 from kdbench.spec.runs import Precision
@@ -29,7 +29,7 @@ def prove(
     Raises:
         UserError: there is no such row, fewer than two seeds, or a run fails.
     """
-    suite, found = find_row(row, variant)
+    suite, found = find_trained_row(row, variant)
     chosen = Selection(
         suites=(suite.path,),
         rows=escape(found.row.name),

@@ -101,13 +101,16 @@ class Planner:
         self.digest = catalog.find("datasets", suite.dataset).digest
         self.baseline_rows: dict[str, list[Row]] = {}
         for row in suite.rows:
-            if row.is_baseline:
+            if row.is_baseline and not row.untrained:
                 self.baseline_rows.setdefault(row.student, []).append(row)
         self.named = {row.name: row for row in suite.rows}
         self.baseline_runs: dict[tuple[str, int], tuple[Run, str]] = {}
 
     def cell(self, row: Row, seeds: Iterable[int]) -> Cell:
-        """A row and its runs."""
+        """A row and its runs; none where it is not trained."""
+        if row.untrained:
+            bare = replace(row, reference=Reference()) if self.settings else row
+            return Cell(row=bare, runs=(), ids=(), baselines=())
         as_read, checkpoint = self.read(row)
         runs = tuple(self.run(as_read, checkpoint, seed) for seed in seeds)
         other = replace(as_read, reference=Reference(), seeds=len(runs))
@@ -120,6 +123,8 @@ class Planner:
 
     def gained_on(self, row: Row, seeds: Iterable[int]) -> Iterator[str]:
         """The ids of the runs over which a row gains; none where the suite has no baseline of its student."""
+        if row.over and self.named[row.over].untrained:
+            return
         if row.over:
             as_read, checkpoint = self.read(self.named[row.over])
             yield from (self.run(as_read, checkpoint, seed).id for seed in seeds)
@@ -186,7 +191,7 @@ class Planner:
         """
         place = Place("--set")
         settings, self.settings = self.settings, {}
-        takes = {name for row in rows for name in self.read(row)[0].loss.params}
+        takes = {name for row in rows if not row.untrained for name in self.read(row)[0].loss.params}
         for key, value in settings.items():
             if key in takes and not is_number(value):
                 place.say(f"{key} = {value!r:.80}: expected a finite number")

@@ -9,6 +9,20 @@ from kdbench.spec.suites import Cell, Suite, Variant
 from kdbench.suite.load import find_file, load_suite
 
 
+def find_trained_row(address: str, variant: Variant) -> tuple[Suite, Cell]:
+    """As `find_row`, for what needs a run.
+
+    Raises:
+        UserError: as `find_row`, or kdbench cannot train the row.
+    """
+    suite, cell = find_row(address, variant)
+    if not cell.runs:
+        raise UserError(
+            f"{suite.path}: {cell.row.name} has no run: kdbench cannot train it: {cell.row.untrained}"
+        )
+    return suite, cell
+
+
 def find_row(address: str, variant: Variant) -> tuple[Suite, Cell]:
     """The suite and the row that an address means; `suites/` may be left out.
 

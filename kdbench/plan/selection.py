@@ -227,4 +227,13 @@ def describe_work(work: Workload) -> str:
     rows, stored = plural(len(work.cells), "row"), plural(work.stored, "run")
     names = ", ".join(suite.name for suite, _ in work.suites)
     rerun = f", {len(work.retrained)} of them again" if work.retrained else ""
-    return f"{names}: {rows}; {stored} stored, {len(work.runs)} to train{rerun}"
+    return f"{names}: {rows}; {stored} stored, {len(work.runs)} to train{rerun}{_skipped(work)}"
+
+
+def _skipped(work: Workload) -> str:
+    """`; 14 rows skipped, which kdbench cannot train: no such network`, each reason once."""
+    reasons = [cell.row.untrained for cell in work.cells if cell.row.untrained]
+    if not reasons:
+        return ""
+    why = "; ".join(dict.fromkeys(reasons))
+    return f"; {plural(len(reasons), 'row')} skipped, which kdbench cannot train: {why}"

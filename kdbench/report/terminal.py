@@ -10,7 +10,7 @@ from kdbench.formatting import columns, plural
 from kdbench.report.claims import claim_lines
 from kdbench.report.controls import control_lines
 from kdbench.report.summary import lines
-from kdbench.spec.runs import Recipe, Run
+from kdbench.spec.runs import Loss, Recipe, Run
 from kdbench.spec.suites import Cell, Row, Suite
 from kdbench.spec.verdicts import Check
 from kdbench.suite.lint import Finding
@@ -34,22 +34,12 @@ def _table(judged: Judged, suite: Suite, checks: list[Check]) -> list[str]:
 
 def describe_row(suite: Suite, cell: Cell, variant: str) -> Iterator[str]:
     """All about a row: its run, its objective, its reference, its deltas."""
-    row, run = cell.row, cell.runs[0]
-    entry = catalog.find("losses", run.loss.name)
+    row = cell.row
     yield f"{suite.path.removesuffix('.toml')}/{row.name}  (as {variant})"
     yield ""
     facts = [
         ("paper", suite.paper),
-        ("data set", f"{run.dataset} ({run.data[:12]})"),
-        ("student", run.student),
-        ("teacher", _teacher(run)),
-        ("loss", f"{run.loss.name}{_params(run)}"),
-        ("objective", entry.formula),
-        ("recipe", _recipe(run.recipe)),
-        (
-            "runs",
-            ", ".join(f"seed {each.seed}: {name}" for each, name in zip(cell.runs, cell.ids, strict=True)),
-        ),
+        *(_trained_facts(cell) if cell.runs else _untrained_facts(suite, row)),
         ("report epoch", row.report_epoch),
         ("reference", _reference(cell)),
         ("source", row.reference.source or "none"),
@@ -61,6 +51,28 @@ def describe_row(suite: Suite, cell: Cell, variant: str) -> Iterator[str]:
     yield from _deltas(suite, row.name, variant)
 
 
+def _trained_facts(cell: Cell) -> Iterator[tuple[str, str]]:
+    run = cell.runs[0]
+    yield "data set", f"{run.dataset} ({run.data[:12]})"
+    yield "student", run.student
+    yield "teacher", _teacher(run)
+    yield "loss", _loss(run.loss)
+    yield "objective", catalog.find("losses", run.loss.name).formula
+    yield "recipe", _recipe(run.recipe)
+    seeds = [f"seed {each.seed}: {name}" for each, name in zip(cell.runs, cell.ids, strict=True)]
+    yield "runs", ", ".join(seeds)
+
+
+def _untrained_facts(suite: Suite, row: Row) -> Iterator[tuple[str, str]]:
+    """A row that kdbench cannot train, as it is printed."""
+    yield "data set", suite.dataset
+    yield "student", row.student
+    yield "teacher", str(row.teacher or "none")
+    yield "loss", _loss(row.loss)
+    yield "recipe", _recipe(row.recipe)
+    yield "runs", f"none: kdbench cannot train it: {row.untrained}"
+
+
 def _teacher(run: Run) -> str:
     if run.imported is not None:
         return f"{run.imported.model}, imported (sha256 {run.imported.sha256})"
@@ -69,9 +81,9 @@ def _teacher(run: Run) -> str:
     return f"{run.teacher.run.student}, epoch {run.teacher.epoch} of run {run.teacher.run.id}"
 
 
-def _params(run: Run) -> str:
-    inside = ", ".join(f"{key} = {value:g}" for key, value in run.loss.params.items())
-    return f"({inside})" if inside else ""
+def _loss(loss: Loss) -> str:
+    inside = ", ".join(f"{key} = {value:g}" for key, value in loss.params.items())
+    return f"{loss.name}({inside})" if inside else loss.name
 
 
 def _recipe(recipe: Recipe) -> str:
@@ -111,7 +123,7 @@ def describe_rows(suites: Iterable[tuple[Suite, tuple[Cell, ...]]]) -> str:
     rows = [
         (
             f"{suite.path.removesuffix('.toml')}/{cell.row.name}",
-            cell.runs[0].loss.name if cell.runs else "",
+            (cell.runs[0] if cell.runs else cell.row).loss.name,
             "" if cell.row.reference.top1 is None else f"{cell.row.reference.top1:.2f}",
             _gain(cell.row),
         )

@@ -10,7 +10,7 @@ from kdbench.cost.speeds import Measured, Record, kind, save_record
 from kdbench.errors import UserError
 from kdbench.machine import Machine
 from kdbench.plan.expand import expand
-from kdbench.plan.lookup import find_row
+from kdbench.plan.lookup import find_trained_row
 from kdbench.spec.runs import Precision, Run
 from kdbench.spec.suites import Cell, Variant
 from kdbench.store.records import check_writable
@@ -39,7 +39,7 @@ def _cells(target: str, variant: Variant, precision: Precision) -> tuple[Cell, .
     try:
         suite = load_suite(find_file(Path(target)))
     except UserError:
-        suite, cell = find_row(target, variant)
+        suite, cell = find_trained_row(target, variant)
         rows = escape(cell.row.name)
     return expand(suite, variant=variant, rows=rows, seeds=[0], precision=precision)
 

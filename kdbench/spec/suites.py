@@ -103,6 +103,8 @@ class Row(Struct, frozen=True, kw_only=True):
     """The printed gain is not value minus baseline, and this was checked against the source."""
     assumed: str = ""
     """What could not be sourced and stands here by assumption, with the reason."""
+    untrained: str = ""
+    """Why kdbench cannot train it; its student, teacher and loss may have names that the catalog lacks."""
     note: str = ""
     weights: Weights | None = None
     """Published weights that the student starts from."""
@@ -149,7 +151,10 @@ class Delta(Struct, frozen=True, kw_only=True):
 
 
 class Cell(Struct, frozen=True, kw_only=True):
-    """A row and what it asks for: one run per seed, and the baseline's run of the same seed."""
+    """A row and what it asks for: one run per seed, and the baseline's run of the same seed.
+
+    A row that is marked `untrained` asks for no run.
+    """
 
     row: Row
     runs: tuple[Run, ...]

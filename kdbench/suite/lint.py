@@ -26,9 +26,11 @@ Rule = Literal[
     "baseline-differs",
     "number-differs",
     "error-rates",
+    "protocol-differs",
     "no-reference",
     "second-hand",
     "assumed",
+    "untrained",
     "unusual",
 ]
 
@@ -38,7 +40,7 @@ class Finding(Struct, frozen=True, kw_only=True):
 
     rule: Rule
     level: Literal["warning", "info"]
-    """`warning`: printed figures contradict each other; `info`: a number's standing, or an odd one."""
+    """`warning`: figures contradict each other or cannot be compared; `info`: a standing, or an odd number."""
     table: str
     """The table of the paper; several as `5, 9`."""
     rows: tuple[str, ...]
@@ -53,8 +55,10 @@ def lint_suite(suite: Suite) -> list[Finding]:
         _differing(suite.rows, "baseline-differs", _student),
         _differing(suite.rows, "number-differs", _pairing),
         _error_rates(suite.rows),
+        _protocols(suite.rows),
         _standing(suite.rows),
-        _assumed(suite.rows),
+        _shared(suite.rows, "assumed"),
+        _shared(suite.rows, "untrained"),
         _unusual(suite.rows),
     )
     return list(chain.from_iterable(rules))
@@ -118,6 +122,29 @@ def _figures(group: Iterable[Row], quantity: Literal["top1", "gain"]) -> str:
     return f"{quantity} " + ", ".join(f"{figure} in Table {table}" for table, figure in figures.items())
 
 
+def _protocols(rows: Iterable[Row]) -> Iterator[Finding]:
+    """Printed tables whose rows train for different numbers of epochs: they compare more than methods."""
+    tables: defaultdict[str, dict[int, list[Row]]] = defaultdict(lambda: defaultdict(list))
+    for row in rows:
+        tables[row.printed_table][row.recipe.epochs].append(row)
+    for table, by_epochs in tables.items():
+        if len(by_epochs) < 2:
+            continue
+        usual = max(by_epochs, key=lambda epochs: len(by_epochs[epochs]))
+        others = {epochs: some for epochs, some in by_epochs.items() if epochs != usual}
+        parts = [
+            f"{epochs} epochs: {', '.join(dict.fromkeys(row.table for row in some))}"
+            for epochs, some in sorted(others.items())
+        ]
+        yield Finding(
+            rule="protocol-differs",
+            level="warning",
+            table=table,
+            rows=tuple(row.name for some in others.values() for row in some),
+            sentence=f"Table {table} mixes protocols: {usual} epochs, but {'; '.join(parts)}",
+        )
+
+
 def _standing(rows: Iterable[Row]) -> Iterator[Finding]:
     """Rows without a printed number, or with one read second-hand."""
     for row in rows:
@@ -129,17 +156,17 @@ def _standing(rows: Iterable[Row]) -> Iterator[Finding]:
             yield _finding("second-hand", row, f"{_who(row)}: {_numbers(row)} second-hand{said}", "info")
 
 
-def _assumed(rows: Iterable[Row]) -> Iterator[Finding]:
-    """Settings that stand by assumption, each assumption of a table once."""
+def _shared(rows: Iterable[Row], rule: Literal["assumed", "untrained"]) -> Iterator[Finding]:
+    """What stands by assumption, and what kdbench cannot train, with the reason: each of a table once."""
     groups: defaultdict[tuple[str, str], list[Row]] = defaultdict(list)
     for row in rows:
-        if row.assumed:
-            groups[row.table, row.assumed].append(row)
+        if text := getattr(row, rule):
+            groups[row.table, text].append(row)
     for (table, text), group in groups.items():
         who = _who(group[0]) if len(group) == 1 else f"{len(group)} rows of {table}"
         names = tuple(row.name for row in group)
-        said = f"{who}: assumed: {text}"
-        yield Finding(rule="assumed", level="info", table=group[0].printed_table, rows=names, sentence=said)
+        said = f"{who}: {rule}: {text}"
+        yield Finding(rule=rule, level="info", table=group[0].printed_table, rows=names, sentence=said)
 
 
 def _error_rates(rows: tuple[Row, ...]) -> Iterator[Finding]:
@@ -178,8 +205,9 @@ def _oddities(row: Row) -> Iterator[str]:
         (ranges_of(Recipe), asdict(recipe)),
         (ranges_of(Tolerance), asdict(row.tolerance)),
         (ranges_of(Reference), asdict(row.reference)),
-        (find("losses", row.loss.name).ranges, row.loss.params),
     ]
+    if not row.untrained:  # a loss that kdbench does not have declares nothing
+        numbers.append((find("losses", row.loss.name).ranges, row.loss.params))
     for ranges, values in numbers:
         for name, each in ranges.items():
             sentence = each.oddity(name, values.get(name))

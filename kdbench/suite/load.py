@@ -194,6 +194,7 @@ def _row(
         over=line.over,
         sic=line.sic,
         assumed="; ".join(text for text in (table.assumed, line.assumed) if text),
+        untrained=line.untrained or table.untrained,
         note=line.note,
         weights=_weights(line.weights),
     )

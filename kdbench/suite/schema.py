@@ -60,6 +60,7 @@ class RowFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     tolerance: Written = field(default_factory=dict)
     source: Note = ""
     assumed: Note = ""
+    untrained: Note = ""
     note: Note = ""
 
 
@@ -76,6 +77,7 @@ class TableFile(Struct, frozen=True, kw_only=True):
     report_epoch: ReportEpoch | None = None
     recipe: Written = field(default_factory=dict)
     assumed: Note = ""
+    untrained: Note = ""
 
 
 class DeltaFile(Struct, frozen=True, kw_only=True):

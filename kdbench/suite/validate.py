@@ -22,8 +22,9 @@ def find_mistakes(suite: Suite, place: Place) -> None:
     """
     _find("datasets", suite.dataset, place.at("[suite]")) if suite.dataset else None
     _check_duplicates(suite, place)
-    place.doubts.update(row.student for row in suite.rows if _takes_teacher(row) is None)
-    unsure = place.doubts | {row.student for row in suite.rows if row.teacher and not _takes_teacher(row)}
+    trained = [row for row in suite.rows if not row.untrained]
+    place.doubts.update(row.student for row in trained if _takes_teacher(row) is None)
+    unsure = place.doubts | {row.student for row in trained if row.teacher and not _takes_teacher(row)}
     checks = (
         _row_mistakes(suite),
         _teacher_mistakes(suite, unsure),
@@ -72,9 +73,10 @@ def _check_duplicates(suite: Suite, place: Place) -> None:
 def _row_mistakes(suite: Suite) -> Iterator[tuple[Row, str]]:
     dataset = _entry("datasets", suite.dataset)
     for row in suite.rows:
+        # A row that is not trained may name what the catalog lacks: only its recipe can be wrong.
+        names = () if row.untrained else (_model_mistakes(row, dataset), _loss_mistakes(row))
         problems = (
-            _model_mistakes(row, dataset),
-            _loss_mistakes(row),
+            *names,
             _neighbour_mistakes(row, dataset),
             recipe_mistakes(row.recipe),
             _weights_mistakes(row),
@@ -185,8 +187,6 @@ def _optimizer_mistakes(recipe: Recipe) -> Iterator[str]:
             yield f"{name} is a setting of rmsprop; optimizer is {recipe.optimizer!r}"
     if recipe.eps and recipe.optimizer == "sgd":
         yield "eps is a setting of adam, adamw and rmsprop; optimizer is 'sgd'"
-    if recipe.rho >= 1:
-        yield f"rho = {recipe.rho:g}; a mean of squares needs rho below 1"
     if recipe.eps_inside and (recipe.momentum or recipe.weight_decay):
         yield "eps_inside = true is Keras' rmsprop, which has neither momentum nor weight_decay"
 
@@ -223,11 +223,11 @@ def loss_mistakes(loss: Loss) -> Iterator[str]:
 def _teacher_mistakes(suite: Suite, unsure: Collection[str]) -> Iterator[tuple[Row, str]]:
     epochs: dict[str, int] = {}
     for row in suite.rows:
-        if row.is_baseline:
+        if row.is_baseline and not row.untrained:
             epochs.setdefault(row.student, row.recipe.epochs)
     for row in suite.rows:
         name = row.teacher_student
-        if name is None or row.teacher is None or _unsure(name, unsure):
+        if row.untrained or name is None or row.teacher is None or _unsure(name, unsure):
             continue
         epoch = row.teacher.epoch or suite.teacher
         if name not in epochs:
@@ -243,7 +243,7 @@ def _teacher_mistakes(suite: Suite, unsure: Collection[str]) -> Iterator[tuple[R
 def _imported_mistakes(suite: Suite, unsure: Collection[str]) -> Iterator[tuple[Row, str]]:
     for row in suite.rows:
         name = row.teacher.imported if row.teacher else ""
-        if not name or row.teacher is None or "*" in unsure:
+        if row.untrained or not name or row.teacher is None or "*" in unsure:
             continue
         if row.teacher.epoch is not None:
             yield row, f"teacher {str(row.teacher)!r}: an imported teacher has no epochs; leave out @"
@@ -311,7 +311,7 @@ def _released_mistakes(suite: Suite) -> Iterator[tuple[Row, str]]:
     """What only the deltas together make wrong."""
     for row in suite.rows if suite.deltas else ():
         _, loss, _ = released(suite, row)
-        known = _entry("losses", loss.name) and _entry("losses", row.loss.name)
+        known = _entry("losses", loss.name) and _entry("losses", row.loss.name) and not row.untrained
         if known and loss != row.loss and not list(loss_mistakes(row.loss)):
             yield from ((row, f"as released: {problem}") for problem in loss_mistakes(loss))
 

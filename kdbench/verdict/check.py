@@ -80,7 +80,7 @@ def check_suite(
     namesakes: defaultdict[tuple[str, ...], list[str]] = defaultdict(list)
     for cell in cells:
         namesakes[cell.ids].append(cell.row.name)
-    return [_check(cell, stored, namesakes[cell.ids]) for cell in cells]
+    return [_check(cell, stored, namesakes[cell.ids] if cell.ids else ()) for cell in cells]
 
 
 def exit_code(checks: Iterable[Check], *, strict: bool = False) -> int:
@@ -299,7 +299,7 @@ def printed_spread(reference: Reference) -> Spread | None:
 def _gain(cell: Cell, values: Mapping[int, float], gains: Mapping[int, float], stored: _Stored) -> Verdict:
     """Top1 minus the baseline's, or the named row's, of the same seed: the same views scatter less."""
     row, printed = cell.row, cell.row.reference.gain
-    if row.is_baseline or cell.ids == cell.baselines:
+    if row.is_baseline or (cell.ids and cell.ids == cell.baselines):
         return Verdict(word=Word.NO_REFERENCE)  # a baseline, or a point on its way, gains nothing on itself
     if not values and printed is not None:
         return _absent(cell, printed, stored)
@@ -360,6 +360,8 @@ def _absent(cell: Cell, printed: float | None, stored: _Stored) -> Verdict:
 
 
 def _not_run(row: Row, ran: bool) -> str:  # noqa: FBT001 - a sentence of a fact
+    if row.untrained:
+        return f"kdbench cannot train it: {row.untrained}"
     return f"the curve ends before epoch {row.report_epoch}" if ran else "not run yet"
 
 

@@ -320,7 +320,7 @@ CASES = [
     (
         "lr = 0.1",
         'lr = 0.1\noptimizer = "rmsprop"\nrho = 1.0',
-        "1.base/digits_mlp and 2 more rows: rho = 1; a mean of squares needs rho below 1",
+        "[recipe]: rho = 1.0: must be in [0, 1)",
     ),
     (
         "lr = 0.1",
