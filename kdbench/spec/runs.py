@@ -45,7 +45,7 @@ class Recipe(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unkno
     momentum: Annotated[Weight, Range("[0, 1)", why="the weights would run away")] = 0.0
     nesterov: bool = False
     weight_decay: Annotated[Weight, Range("[0, 1]", usual="[0, 0.1]")] = 0.0
-    rho: Annotated[Weight, Range("[0, 1)", usual="[0, 0.9999]")] = 0.0
+    rho: Annotated[Weight, Range("[0, 1)", why="it is of a mean of squares")] = 0.0
     """Of rmsprop's mean of squares (0: 0.99)."""
     eps: Annotated[Weight, Range("[0, 1]", usual="[0, 0.1]")] = 0.0
     """What adam, adamw and rmsprop add to a root of squares (0: 1e-8)."""

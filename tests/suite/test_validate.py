@@ -320,7 +320,7 @@ CASES = [
     (
         "lr = 0.1",
         'lr = 0.1\noptimizer = "rmsprop"\nrho = 1.0',
-        "[recipe]: rho = 1.0: must be in [0, 1)",
+        "[recipe]: rho = 1.0: must be in [0, 1); it is of a mean of squares",
     ),
     (
         "lr = 0.1",
