@@ -40,7 +40,7 @@ class Finding(Struct, frozen=True, kw_only=True):
 
     rule: Rule
     level: Literal["warning", "info"]
-    """`warning`: figures contradict each other or cannot be compared; `info`: a standing, or an odd number."""
+    """`warning`: figures contradict each other or cannot be compared; `info`: a standing, or odd number."""
     table: str
     """The table of the paper; several as `5, 9`."""
     rows: tuple[str, ...]
