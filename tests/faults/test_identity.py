@@ -133,7 +133,7 @@ def test_ids_of_a_sample_of_every_suite_are_pinned(path: Path) -> None:
     pins = json.loads(PINS.read_bytes())
     assert pins["protocol"] == PROTOCOL, "PROTOCOL was raised: run `python tests/support/faults/pins.py`"
     assert path.stem in pins["suites"], "a new suite: run `python tests/support/faults/pins.py`"
-    assert ids(path) == pins["suites"][path.stem]
+    assert ids(path) == pins["suites"][path.stem], "new rows: run `python tests/support/faults/pins.py`"
 
 
 # Teachers.

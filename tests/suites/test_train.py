@@ -41,6 +41,8 @@ def different() -> list[Run]:
     for variant in VARIANTS:
         for path in SUITE_FILES:
             for cell in expand(load_suite(path), variant=variant, seeds=[0]):
+                if cell.row.untrained:
+                    continue
                 (run,) = cell.runs
                 if not traits(run, variant) <= seen:
                     seen |= traits(run, variant) | {run.loss.name}

@@ -26,10 +26,11 @@ SUITES = sorted((ROOT / "suites").glob("*.toml"))
 
 
 def sample(suite: Suite) -> Iterator[Row]:
-    """The first row of each of its losses, and the last row."""
+    """The first row of each of its losses, and the last row, of those that are trained."""
+    trained = [row for row in suite.rows if not row.untrained]
     seen = set()
-    for row in suite.rows:
-        if row.loss.name not in seen or row is suite.rows[-1]:
+    for row in trained:
+        if row.loss.name not in seen or row is trained[-1]:
             seen.add(row.loss.name)
             yield row
 
@@ -47,12 +48,12 @@ def ids(path: Path) -> dict[str, str]:
 
 
 def main() -> None:
-    """Write pins.json."""
+    """Add to pins.json what it lacks; what is pinned stays."""
     pins = json.loads(PINS.read_bytes()) if PINS.exists() else {}
     if pins.get("protocol") != PROTOCOL:
         pins = {"protocol": PROTOCOL, "suites": {}}
     for path in SUITES:
-        pins["suites"].setdefault(path.stem, ids(path))
+        pins["suites"][path.stem] = ids(path) | pins["suites"].get(path.stem, {})
     PINS.write_text(json.dumps(pins, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
