@@ -1,7 +1,7 @@
 """The command line: `kdbench` and its commands, which lie in kdbench/commands/.
 
-Exit codes: 0 all well; 1 a verdict is below, above, failed or blocked; 2 the input is wrong; 130 stopped
-(143 by SIGTERM, 129 by SIGHUP).
+Exit codes: 0 all well; 1 a verdict is below, above, failed, blocked or unreadable; 2 the input is wrong;
+130 stopped (143 by SIGTERM, 129 by SIGHUP).
 """
 
 import gc as memory

@@ -38,3 +38,12 @@ class StoppedError(KeyboardInterrupt):
     def __init__(self, number: int) -> None:
         super().__init__()
         self.code = 128 + number
+
+
+def git_hint(content: bytes) -> str:
+    """What to do about a file that git has left unfinished, as a part of a sentence; "" of any other file."""
+    if content.startswith(b"version https://git-lfs.github.com/spec/"):
+        return "it is a pointer of Git LFS; `git lfs pull` fetches the file itself"
+    if content.startswith(b"<<<<<<< ") or b"\n<<<<<<< " in content:
+        return "it has git's conflict markers; choose a side with `git checkout --ours` or `--theirs`"
+    return ""

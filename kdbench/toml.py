@@ -15,7 +15,7 @@ from msgspec import Struct
 from msgspec.structs import FieldInfo, fields
 
 from kdbench.catalog import unknown
-from kdbench.errors import UserError, plain
+from kdbench.errors import UserError, git_hint, plain
 from kdbench.quantities import ranges_of
 
 LARGEST_FILE = 10_000_000
@@ -31,13 +31,14 @@ def parse(file: Path) -> dict[str, Any]:
     try:
         if file.stat().st_size > LARGEST_FILE:
             raise UserError(f"{file}: larger than {LARGEST_FILE:,} bytes; split it")
-        return tomllib.loads(file.read_text(encoding="utf-8-sig"))  # -sig: editors of Windows write a mark
+        content = file.read_bytes()
+        return tomllib.loads(content.decode("utf-8-sig"))  # -sig: editors of Windows write a mark
     except OSError as error:
         raise UserError(f"{file}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{file}: not UTF-8 text: {error}") from error
     except ValueError as error:  # tomllib.TOMLDecodeError, or a number of thousands of digits
-        raise UserError(f"{file}: not valid TOML: {error}") from error
+        raise UserError(f"{file}: not valid TOML: {git_hint(content) or error}") from error
     except RecursionError as error:
         raise UserError(f"{file}: not valid TOML: nested too deep") from error
 

@@ -34,6 +34,7 @@ GLYPHS = {
     Word.ABOVE: "↑",
     Word.FAILED: "✕",
     Word.BLOCKED: "⊘",
+    Word.UNREADABLE: "!",
     Word.PENDING: "…",
     Word.NO_REFERENCE: "–",
 }

@@ -10,12 +10,12 @@ from kdbench.report.words import measured, printed
 from kdbench.spec.verdicts import Check, Word
 from kdbench.verdict.check import BAD
 
-_BROKEN = frozenset({Word.FAILED, Word.BLOCKED})
+_BROKEN = frozenset({Word.FAILED, Word.BLOCKED, Word.UNREADABLE})
 _OPEN = frozenset({Word.PENDING, Word.NO_REFERENCE})
 
 
 def junit(reports: Sequence[Report]) -> str:
-    """Below and above are failures, failed and blocked are errors; what has no verdict yet is skipped."""
+    """Below and above are failures; failed, blocked and unreadable are errors; without a verdict: skipped."""
     root = ET.Element("testsuites", name="kdbench")
     for report in reports:
         for table, checks in report.tables.items():

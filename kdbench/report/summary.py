@@ -21,7 +21,7 @@ _ALIGN = ("left", "right", "right", "left", "right", "right", "left")
 def summary(reports: Sequence[Report], *, rest: str = "", limit: int = LIMIT) -> str:
     """A Markdown table per suite: printed, measured and verdict, of the accuracy and the gain.
 
-    Cut below the limit, in bytes: rows that are below, above, failed or blocked are kept first.
+    Cut below the limit, in bytes: rows that are below, above, failed, blocked or unreadable are kept first.
 
     Args:
         reports: of the suites.

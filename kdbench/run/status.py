@@ -11,7 +11,7 @@ from kdbench.machine import Machine
 from kdbench.plan.selection import Workload
 from kdbench.spec.runs import Run
 from kdbench.store import lease
-from kdbench.store.records import load_failures, newest_checkpoint
+from kdbench.store.records import newest_checkpoint, read_failures
 
 Word = Literal["done", "running", "queued", "stopped", "failed", "blocked", "waiting"]
 STATES = get_args(Word)
@@ -37,7 +37,9 @@ class State(Struct, frozen=True):
 
 def find_states(work: Workload, machine: Machine) -> list[State]:
     """The state of each run that the rows need."""
-    failures = load_failures(work.index, work.index.failures)
+    failures = read_failures(work.index)
+    causes = {of: f"{failure.cause} ({failure.log})" for of, failure in failures.records.items()}
+    causes |= failures.unreadable
     runs = {name: run for cell in work.cells for name, run in zip(cell.ids, cell.runs, strict=True)}
     runs |= {run.id: run for run in work.runs}
     states = []
@@ -49,10 +51,9 @@ def find_states(work: Workload, machine: Machine) -> list[State]:
         epoch = newest_checkpoint(machine.scratch / "checkpoints" / name)
         if (owner := lease.owner(machine.scratch / "locks" / name)) is not None:
             states.append(_state(name, run, "running", epoch, f"on {owner.host}"))
-        elif name in failures:
-            detail = f"{failures[name].cause} ({failures[name].log})"
-            states.append(_state(name, run, "failed", epoch, detail))
-        elif teacher in failures and teacher not in work.index.results:
+        elif name in causes:
+            states.append(_state(name, run, "failed", epoch, causes[name]))
+        elif teacher in causes:
             states.append(_state(name, run, "blocked", 0, f"its teacher {teacher} failed"))
         else:
             states.append(_state(name, run, "stopped" if epoch else "waiting", epoch))

@@ -63,6 +63,7 @@ class Word(StrEnum):
     ABOVE = "above"
     FAILED = "failed"
     BLOCKED = "blocked"
+    UNREADABLE = "unreadable"
     PENDING = "pending"
     NO_REFERENCE = "no reference"
 

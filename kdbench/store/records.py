@@ -17,12 +17,12 @@ from hashlib import file_digest
 from pathlib import Path
 from secrets import token_hex
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 from msgspec.structs import replace
 
-from kdbench.errors import UserError, plain
+from kdbench.errors import UserError, git_hint, plain
 from kdbench.spec.results import RESULT_SCHEMA, Failure, Result
 from kdbench.spec.runs import Run
 
@@ -63,54 +63,84 @@ def index(folder: Path) -> Index:
     return found
 
 
-def load_results(there: Index, ids: Iterable[str], known: Mapping[str, Run] = _NONE) -> dict[str, Result]:
+class Loaded(msgspec.Struct, Generic[R], frozen=True):
+    """Records by the id of their run: those that could be read, and what is wrong with the others."""
+
+    records: dict[str, R]
+    unreadable: dict[str, str]
+
+
+def read_results(there: Index, ids: Iterable[str], known: Mapping[str, Run] = _NONE) -> Loaded[Result]:
     """The results of these runs, as far as they are there.
 
     Args:
         there: the folder's index.
         ids: the runs.
         known: runs by id, as far as they are at hand: comparing is cheaper than hashing.
+    """
+    return _read_all(there.results, ids, lambda run, path: load_result(path, known.get(run)))
+
+
+def load_results(there: Index, ids: Iterable[str], known: Mapping[str, Run] = _NONE) -> dict[str, Result]:
+    """The results of these runs, as far as they are there; all of them must be whole.
+
+    Args:
+        there: the folder's index.
+        ids: the runs.
+        known: runs by id, as far as they are at hand.
 
     Raises:
         UserError: a file is broken, of another schema, or not what its name says; all of them at once.
     """
-    return _load_all(there.results, ids, lambda run, path: load_result(path, known.get(run)))
+    loaded = read_results(there, ids, known)
+    if loaded.unreadable:
+        raise UserError(*loaded.unreadable.values())
+    return loaded.records
 
 
-def load_repeats(there: Index, ids: Iterable[str]) -> dict[str, list[Result]]:
+def read_repeats(there: Index, ids: Iterable[str]) -> tuple[dict[str, list[Result]], dict[str, list[str]]]:
     """The further trainings of these runs that have a first result, in their order.
 
-    Raises:
-        UserError: a file is broken or not what its name says.
+    Returns:
+        By run, those that could be read; and the sentences on those that could not.
     """
-    loaded = {}
+    found: dict[str, list[Result]] = {}
+    unreadable: dict[str, list[str]] = {}
     for run in dict.fromkeys(ids):
-        if run in there.repeats and run in there.results:
-            loaded[run] = [load_result(path) for path in there.repeats[run]]
-    return loaded
+        for path in there.repeats.get(run, ()) if run in there.results else ():
+            try:
+                found.setdefault(run, []).append(load_result(path))
+            except UserError as error:
+                unreadable.setdefault(run, []).append(_sentence(error, path))
+    return found, unreadable
 
 
-def load_failures(there: Index, ids: Iterable[str]) -> dict[str, Failure]:
-    """The failures of these runs, as far as they are there.
-
-    Raises:
-        UserError: a file is broken or not what its name says; all of them at once.
-    """
-    return _load_all(there.failures, ids, lambda _, path: load_failure(path))
+def read_failures(there: Index) -> Loaded[Failure]:
+    """Why runs have no result. Those of runs that have one by now are not looked at."""
+    ids = [run for run in there.failures if run not in there.results]
+    return _read_all(there.failures, ids, lambda _, path: load_failure(path))
 
 
-def _load_all(paths: dict[str, Path], ids: Iterable[str], load: Callable[[str, Path], R]) -> dict[str, R]:
-    loaded: dict[str, R] = {}
-    problems: list[str] = []
+def _read_all(paths: dict[str, Path], ids: Iterable[str], load: Callable[[str, Path], R]) -> Loaded[R]:
+    loaded: Loaded[R] = Loaded({}, {})
     for run in dict.fromkeys(ids):
         if run in paths:
             try:
-                loaded[run] = load(run, paths[run])
+                loaded.records[run] = load(run, paths[run])
             except UserError as error:
-                problems.extend(error.problems)
-    if problems:
-        raise UserError(*problems)
+                loaded.unreadable[run] = _sentence(error, paths[run])
     return loaded
+
+
+def _sentence(error: UserError, path: Path) -> str:
+    """What is wrong with a record, for reports, which name no folder of this machine."""
+    return "; ".join(error.problems).replace(str(path), shown(path))
+
+
+def shown(path: Path) -> str:
+    """A path as a person at this machine would write it: from the current folder where it lies inside."""
+    inside = path.resolve().is_relative_to(Path.cwd())
+    return str(path.resolve().relative_to(Path.cwd()) if inside else path)
 
 
 class _Schema(msgspec.Struct):
@@ -127,7 +157,7 @@ def load_result(path: Path, known: Run | None = None) -> Result:
     try:
         result = msgspec.json.decode(content, type=Result)
     except _BROKEN as error:
-        result = _upgraded(path, content, _broken(path, error))
+        result = _upgraded(path, content, _broken(path, content, error))
     else:
         if result.schema != RESULT_SCHEMA:
             result = _upgraded(path, content, None)
@@ -136,8 +166,9 @@ def load_result(path: Path, known: Run | None = None) -> Result:
     return result
 
 
-def _broken(path: Path, error: Exception) -> UserError:
-    return UserError(f"{path}: no valid result: {error}; move it away to train the run again")
+def _broken(path: Path, content: bytes, error: Exception) -> UserError:
+    hint = git_hint(content) or f"{error}; move it away to train the run again"
+    return UserError(f"{path}: no valid result: {hint}")
 
 
 def _upgraded(path: Path, content: bytes, broken: UserError | None) -> Result:
@@ -161,7 +192,7 @@ def _upgraded(path: Path, content: bytes, broken: UserError | None) -> Result:
             values = {**UPGRADES[step](values), "schema": step + 1}
         return msgspec.convert(values, Result)
     except (*_BROKEN, LookupError, TypeError, ValueError) as error:
-        raise _broken(path, error) from error
+        raise _broken(path, content, error) from error
 
 
 def load_failure(path: Path) -> Failure:
@@ -170,10 +201,12 @@ def load_failure(path: Path) -> Failure:
     Raises:
         UserError: broken, or its content is not that of its id.
     """
+    content = _read(path)
     try:
-        failure = msgspec.json.decode(_read(path), type=Failure)
+        failure = msgspec.json.decode(content, type=Failure)
     except _BROKEN as error:
-        raise UserError(f"{path}: no valid record of a failure: {error}; remove it") from error
+        hint = git_hint(content) or f"{error}; remove it"
+        raise UserError(f"{path}: no valid record of a failure: {hint}") from error
     _check_identity(path, failure)
     return failure
 

@@ -12,7 +12,7 @@ from kdbench.errors import UserError
 from kdbench.machine import Machine
 from kdbench.spec.results import Failure
 from kdbench.spec.runs import Run
-from kdbench.store.records import save_failure
+from kdbench.store.records import save_failure, shown
 
 Kind = Literal["jobs.log", "log"]
 
@@ -56,13 +56,7 @@ def keep_failure(run: Run, machine: Machine, cause: str, whole: str) -> Failure:
     """
     trace = log(machine, run, "log", whole, anew=True)
     line = f"{' '.join(cause.split()):.500}" + ("" if trace else " (its log could be written nowhere)")
-    failure = Failure(id=run.id, run=run, cause=line, log=_shown(trace) if trace else "")
+    failure = Failure(id=run.id, run=run, cause=line, log=shown(trace) if trace else "")
     with suppress(UserError):
         save_failure(machine.results, failure)
     return failure
-
-
-def _shown(path: Path) -> str:
-    """A path as a person at this machine would write it: from the current folder where it lies inside."""
-    inside = path.resolve().is_relative_to(Path.cwd())
-    return str(path.resolve().relative_to(Path.cwd()) if inside else path)

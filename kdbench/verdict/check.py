@@ -28,12 +28,13 @@ from kdbench.verdict.stats import (
     spread,
 )
 
-BAD = frozenset({Word.BELOW, Word.ABOVE, Word.FAILED, Word.BLOCKED})
+BAD = frozenset({Word.BELOW, Word.ABOVE, Word.FAILED, Word.BLOCKED, Word.UNREADABLE})
 """The words that make `kdbench check` exit with 1."""
 
 _NO_FAILURES: Mapping[str, Failure] = MappingProxyType({})
 _NO_REPEATS: Mapping[str, Sequence[Result]] = MappingProxyType({})
 _NO_LEVELS: Mapping[str, Mapping[int, float]] = MappingProxyType({})
+_ALL_READABLE: Mapping[str, str] = MappingProxyType({})
 
 
 class _Stored(Struct, frozen=True):
@@ -43,6 +44,7 @@ class _Stored(Struct, frozen=True):
     failures: Mapping[str, Failure]
     repeats: Mapping[str, Sequence[Result]]
     levels: Mapping[str, Mapping[int, float]]
+    unreadable: Mapping[str, str]
 
     def value(self, of: str, report_epoch: ReportEpoch) -> float | None:
         """The accuracy of a run at a reading; None without a result or if its curve is too short."""
@@ -51,6 +53,10 @@ class _Stored(Struct, frozen=True):
     def level(self, cell: Cell) -> Mapping[int, float] | None:
         """The levels of the interim analyses that a row's runs are planned for."""
         return next((self.levels[of] for of in cell.ids if of in self.levels), None)
+
+    def damage(self, ids: Iterable[str]) -> Iterator[str]:
+        """What is wrong with the records of runs that could not be read."""
+        return (self.unreadable[of] for of in dict.fromkeys(ids) if of in self.unreadable)
 
     def failure(self, of: str) -> Failure | None:
         """Why a run has no result. A result stored since then outweighs an old failure."""
@@ -63,6 +69,7 @@ def check_suite(
     failures: Mapping[str, Failure] = _NO_FAILURES,
     repeats: Mapping[str, Sequence[Result]] = _NO_REPEATS,
     levels: Mapping[str, Mapping[int, float]] = _NO_LEVELS,
+    unreadable: Mapping[str, str] = _ALL_READABLE,
 ) -> list[Check]:
     """Hold every row against the results there are, in the order of the cells.
 
@@ -74,9 +81,10 @@ def check_suite(
         failures: why runs have no result.
         repeats: further trainings of the same run.
         levels: of runs that are analysed after each seed, the levels by number of seeds: `sequential`.
+        unreadable: what is wrong with the record of a run that could not be read.
     """
     cells = list(cells)
-    stored = _Stored(results, failures, repeats, levels)
+    stored = _Stored(results, failures, repeats, levels, unreadable)
     namesakes: defaultdict[tuple[str, ...], list[str]] = defaultdict(list)
     for cell in cells:
         namesakes[cell.ids].append(cell.row.name)
@@ -84,7 +92,7 @@ def check_suite(
 
 
 def exit_code(checks: Iterable[Check], *, strict: bool = False) -> int:
-    """0 when nothing is below, above, failed or blocked; 1 otherwise.
+    """0 when nothing is below, above, failed, blocked or unreadable; 1 otherwise.
 
     `strict` also wants `reproduced` wherever a number is printed, of the accuracy as of the gain.
     """
@@ -260,6 +268,8 @@ def _runs(cell: Cell) -> Iterator[tuple[Run, str]]:
 
 def _top1(cell: Cell, values: Mapping[int, float], stored: _Stored) -> Verdict:
     row, reference = cell.row, cell.row.reference
+    if damage := "; ".join(stored.damage(cell.ids)):
+        return Verdict(word=Word.UNREADABLE, reason=damage, printed=reference.top1)
     if not values:
         return _absent(cell, reference.top1, stored)
     notes = [*_own_margin(row), *_failed_seeds(cell, stored)]
@@ -301,6 +311,9 @@ def _gain(cell: Cell, values: Mapping[int, float], gains: Mapping[int, float], s
     row, printed = cell.row, cell.row.reference.gain
     if row.is_baseline or (cell.ids and cell.ids == cell.baselines):
         return Verdict(word=Word.NO_REFERENCE)  # a baseline, or a point on its way, gains nothing on itself
+    damage = "; ".join(stored.damage((*cell.ids, *cell.baselines)))
+    if damage and printed is not None:
+        return Verdict(word=Word.UNREADABLE, reason=damage, printed=printed)
     if not values and printed is not None:
         return _absent(cell, printed, stored)
     if printed is None:

@@ -13,7 +13,7 @@ from kdbench.spec.results import Result
 from kdbench.spec.runs import ReportEpoch, Run
 from kdbench.spec.suites import Cell, Suite
 from kdbench.spec.verdicts import Check
-from kdbench.store.records import Index, index, load_failures, load_repeats, load_results
+from kdbench.store.records import Index, index, load_results, read_failures, read_repeats, read_results
 from kdbench.verdict import equivalence
 from kdbench.verdict.check import check_suite, count_single_seeds
 from kdbench.verdict.controls import Controlled, check_controls
@@ -64,8 +64,10 @@ def _controlled(suites: Suites, there: Index) -> dict[str, list[Controlled]]:
     found = {}
     for suite, cells in suites:
         rows = control_cells(cells, prober)
-        ids = [of for cell, controls in rows for each in (cell, *controls.values()) for of in each.ids]
-        found[suite.path] = check_controls(rows, load_results(there, ids))
+        ids = [of for cell, _ in rows for of in cell.ids]
+        controls = [of for _, some in rows for each in some.values() for of in each.ids]
+        results = read_results(there, ids).records | load_results(there, controls)
+        found[suite.path] = check_controls(rows, results)
     return found
 
 
@@ -78,17 +80,23 @@ def _as_far_as_stored(suites: Suites, machine: Machine) -> Suites:
 def check_cells(
     suites: Suites, there: Index, levels: Mapping[str, Mapping[int, float]]
 ) -> tuple[list[tuple[Suite, list[Check]]], Mapping[str, Result]]:
-    """Hold rows against what is stored, and what that is by run.
-
-    Raises:
-        UserError: a stored result is broken.
-    """
+    """Hold rows against what is stored, and that by run; a row of a damaged record is `unreadable`."""
     ids = dict.fromkeys(name for _, cells in suites for cell in cells for name in _ids(cell))
     known = {name: run for _, cells in suites for cell in cells for name, run in _runs(cell)}
-    results, repeats = load_results(there, ids, known), load_repeats(there, ids)
-    failures = load_failures(there, there.failures)
-    checked = [(suite, check_suite(cells, results, failures, repeats, levels)) for suite, cells in suites]
-    return checked, results
+    results, failures = read_results(there, ids, known), read_failures(there)
+    repeats, damaged = read_repeats(there, results.records)
+    unreadable = results.unreadable | failures.unreadable
+    checked = []
+    for suite, cells in suites:
+        checks = check_suite(cells, results.records, failures.records, repeats, levels, unreadable)
+        checked.append((suite, [_with_damage(check, damaged) for check in checks]))
+    return checked, results.records
+
+
+def _with_damage(check: Check, damaged: Mapping[str, Sequence[str]]) -> Check:
+    """A check that also says which of its runs' repeats could not be read."""
+    found = [sentence for of in check.ids for sentence in damaged.get(of, ())]
+    return replace(check, repeats=(*check.repeats, *found)) if found else check
 
 
 def _read_at(cells: Iterable[Cell], report_epoch: ReportEpoch) -> tuple[Cell, ...]:

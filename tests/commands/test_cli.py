@@ -15,6 +15,7 @@ import pytest
 
 from kdbench.cli import cli, main
 from kdbench.plan.expand import expand
+from kdbench.report.formats import FORMATS
 from kdbench.spec.results import Failure
 from kdbench.store.records import save_failure, save_result
 from kdbench.suite.load import load_suite
@@ -432,16 +433,6 @@ def test_report_that_cannot_be_written(kdbench: Command, project: Path) -> None:
     assert line.startswith("a/report.md: cannot be written: ")
 
 
-@pytest.mark.parametrize("command", ["check", "report"])
-def test_results_of_another_schema_are_refused(kdbench: Command, stored: Path, command: str) -> None:
-    for path in (stored / "results" / "digits").iterdir():
-        text = path.read_text(encoding="utf-8")
-        path.write_text(text.replace('"schema": 2', '"schema": 3'), encoding="utf-8")
-    lines = lines_of_bad_input(kdbench(command, "suites/small"))
-    assert len(lines) == 6
-    assert all("result of schema 3, which is newer; update kdbench" in line for line in lines)
-
-
 # Exit codes of verdicts.
 
 
@@ -748,3 +739,67 @@ def run_in(encoding: str, monkeypatch: pytest.MonkeyPatch, *words: str) -> bytes
     with pytest.raises(SystemExit):
         main()
     return terminal.getvalue()
+
+
+# Damaged records.
+
+BASE = "1.base/digits_mlp"
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("{", "no valid result: Input data was truncated; move it away to train the run again"),
+        ("", "no valid result: Input data was truncated"),
+        ("<<<<<<< HEAD\n", "git's conflict markers; choose a side with `git checkout --ours` or `--theirs`"),
+        ("version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS; `git lfs pull` fetches"),
+        ('{"schema": 9}', "result of schema 9, which is newer; update kdbench"),
+    ],
+    ids=["cut", "empty", "conflict", "pointer", "newer"],
+)
+def test_damaged_result_makes_its_row_unreadable_and_leaves_the_others(
+    kdbench: Command, stored: Path, content: str, reason: str
+) -> None:
+    damaged = min((stored / "results" / "digits").glob("digits_mlp-ce.s0.*.json"))
+    damaged.write_text(content, encoding="utf-8")
+    checked = kdbench("check", "suites/small", "--json")
+    words = {check["row"]["name"]: check["top1"]["word"] for check in checked.json}
+    assert (checked.code, words) == (
+        1,
+        {BASE: "unreadable", "1.base/digits_cnn": "reproduced", KD: "reproduced"},
+    )
+    told = {check["row"]["name"]: check for check in checked.json}
+    assert told[BASE]["top1"]["reason"].startswith(f"{damaged.relative_to(stored)}: ")
+    assert reason in told[BASE]["top1"]["reason"]
+    assert told[KD]["gain"]["word"] == "unreadable"
+    for kind in FORMATS:
+        assert kdbench("report", "suites/small", "--format", kind).code == 0
+    assert damaged.name in kdbench("report", "suites/small").out
+    assert kdbench("status", "suites/small").code == 0
+
+
+@pytest.mark.usefixtures("stored")
+def test_damaged_failure_beside_a_result_stops_nothing(kdbench: Command, stored: Path) -> None:
+    for path in list((stored / "results" / "digits").glob("*.json")):
+        path.with_name(path.name.replace(".json", ".failed.json")).write_text("{", encoding="utf-8")
+    assert kdbench("check", "suites/small").code == 0
+    assert kdbench("report", "suites/small").code == 0
+    assert kdbench("status", "suites/small").out == "6 done\n"
+
+
+def test_damaged_failure_without_a_result_is_named(kdbench: Command, project: Path) -> None:
+    fail(project)
+    (damaged,) = (project / "results" / "digits").glob("*.failed.json")
+    damaged.write_text("{", encoding="utf-8")
+    done = kdbench("check", "suites/small")
+    assert (done.code, "unreadable" in done.out, damaged.name in done.out) == (1, True, True)
+    status = kdbench("status", "suites/small")
+    assert f"{damaged.relative_to(project)}: no valid record of a failure" in status.out
+
+
+def test_damaged_repeat_is_named_beside_the_verdict(kdbench: Command, stored: Path) -> None:
+    first = min((stored / "results" / "digits").glob("digits_mlp-ce.s0.*.json"))
+    first.with_name(first.name.replace(".json", ".repeat1.json")).write_text("{", encoding="utf-8")
+    check = kdbench("check", "suites/small", "--json").json[0]
+    assert check["top1"]["word"] == "reproduced"
+    assert ".repeat1.json: no valid result" in check["repeats"][0]

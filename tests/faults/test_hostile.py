@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from kdbench.errors import UserError
 from kdbench.spec.results import Failure
-from kdbench.store.records import index, load_failure, load_failures, load_result, save_failure, save_result
+from kdbench.store.records import index, load_failure, load_result, read_failures, save_failure, save_result
 from kdbench.suite.load import MOST_ROWS, load_suite
 from kdbench.toml import LARGEST_FILE, Place
 from tests.support.build import make_result, make_run
@@ -137,7 +137,7 @@ def test_failure_that_would_move_the_cursor_is_refused(tmp_path: Path, sign: str
 def test_cause_of_our_own_is_kept_without_control_characters(tmp_path: Path) -> None:
     """Whatever an exception says must be readable again."""
     save_failure(tmp_path, Failure(id=RUN.id, run=RUN, cause="a\x1b[2J\nb" + "c" * 9000, log="logs/\x07"))
-    [kept] = load_failures(index(tmp_path), [RUN.id]).values()
+    [kept] = read_failures(index(tmp_path)).records.values()
     assert (kept.cause[:10], len(kept.cause), kept.log) == ("a?[2J bccc", 4096, "logs/?")
 
 

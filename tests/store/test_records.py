@@ -1,6 +1,7 @@
 """results/: what is kept, what is refused, and that nothing is ever overwritten or half-written."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,12 @@ from kdbench.store.records import (
     check_writable,
     digest,
     index,
-    load_failures,
+    load_failure,
     load_result,
     load_results,
+    read_failures,
+    read_repeats,
+    read_results,
     save_failure,
     save_result,
     weights_file,
@@ -189,15 +193,14 @@ def test_file_that_is_a_folder_is_refused(tmp_path: Path) -> None:
 
 def test_failure_comes_back(tmp_path: Path) -> None:
     save_failure(tmp_path, FAILURE)
-    there = index(tmp_path)
-    assert load_failures(there, there.failures) == {RUN.id: FAILURE}
+    assert read_failures(index(tmp_path)).records == {RUN.id: FAILURE}
 
 
 def test_later_failure_replaces_the_first(tmp_path: Path) -> None:
     save_failure(tmp_path, FAILURE)
     path = save_failure(tmp_path, replace(FAILURE, cause="killed"))
     assert [file.name for file in path.parent.iterdir()] == [path.name]
-    assert load_failures(index(tmp_path), [RUN.id])[RUN.id].cause == "killed"
+    assert read_failures(index(tmp_path)).records[RUN.id].cause == "killed"
 
 
 def test_success_removes_the_failure(tmp_path: Path) -> None:
@@ -207,10 +210,56 @@ def test_success_removes_the_failure(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"{", DEEP, b'{"id": "\xff"}'])
-def test_broken_failure_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_broken_failure_is_named(tmp_path: Path, content: bytes) -> None:
     save_failure(tmp_path, FAILURE).write_bytes(content)
-    with pytest.raises(UserError, match=r"no valid record of a failure: .*; remove it"):
-        load_failures(index(tmp_path), [RUN.id])
+    found = read_failures(index(tmp_path))
+    assert found.records == {}
+    assert re.search(r"no valid record of a failure: .*; remove it", found.unreadable[RUN.id])
+
+
+def test_failure_beside_a_result_is_not_looked_at(tmp_path: Path) -> None:
+    path = save_result(tmp_path, RESULT)
+    path.with_name(path.name.replace(".json", ".failed.json")).write_bytes(b"{")
+    found = read_failures(index(tmp_path))
+    assert (found.records, found.unreadable) == ({}, {})
+
+
+def test_damaged_result_leaves_the_others(tmp_path: Path) -> None:
+    save_result(tmp_path, RESULT)
+    damaged = save_result(tmp_path, make_result(TAUGHT, 60.0, 70.0))
+    damaged.write_bytes(b"{")
+    found = read_results(index(tmp_path), [RUN.id, TAUGHT.id])
+    assert (found.records, list(found.unreadable)) == ({RUN.id: RESULT}, [TAUGHT.id])
+    assert found.unreadable[TAUGHT.id].startswith(f"{damaged}: no valid result: ")
+
+
+def test_damaged_repeat_leaves_the_others(tmp_path: Path) -> None:
+    for _ in range(3):
+        path = save_result(tmp_path, RESULT)
+    path.write_bytes(b"{")
+    found, unreadable = read_repeats(index(tmp_path), [RUN.id])
+    assert (len(found[RUN.id]), len(unreadable[RUN.id])) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("content", "hint"),
+    [
+        (b"{\n<<<<<<< HEAD\n", "git's conflict markers; choose a side with `git checkout --ours`"),
+        (b"<<<<<<< HEAD\n{", "git's conflict markers"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "`git lfs pull` fetches the file"),
+    ],
+)
+def test_what_git_left_is_named_so(tmp_path: Path, content: bytes, hint: str) -> None:
+    result, failure = (
+        save_result(tmp_path, RESULT),
+        save_failure(tmp_path, replace(FAILURE, run=TAUGHT, id=TAUGHT.id)),
+    )
+    for path in (result, failure):
+        path.write_bytes(content)
+        read = load_result if path is result else load_failure
+        with pytest.raises(UserError, match=re.escape(hint)) as error:
+            read(path)
+        assert "train the run again" not in str(error.value)
 
 
 @pytest.mark.parametrize("keep", [save_result, save_failure])
