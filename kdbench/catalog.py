@@ -46,6 +46,8 @@ class ModelEntry(Struct, frozen=True, kw_only=True):
     code: str
     least_size: int = 32
     about: str = ""
+    maps: bool = False
+    """Gives the maps of its stages when asked: `kdbench.models.output.Network`."""
     timm: str = ""
     """The architecture of timm that it is, whose published weights fit ("": none)."""
 
@@ -204,10 +206,12 @@ LOSSES = {
 }
 
 MODELS = {
-    "resnet18": ModelEntry(code="kdbench.models.resnet:resnet18"),
-    "resnet50": ModelEntry(code="kdbench.models.resnet:resnet50"),
-    "resnext29": ModelEntry(code="kdbench.models.resnet:resnext29", about="8 x 64d"),
-    "resnext101": ModelEntry(code="kdbench.models.resnet:resnext101", about="resnext29's rule at depth 101"),
+    "resnet18": ModelEntry(code="kdbench.models.resnet:resnet18", maps=True),
+    "resnet50": ModelEntry(code="kdbench.models.resnet:resnet50", maps=True),
+    "resnext29": ModelEntry(code="kdbench.models.resnet:resnext29", maps=True, about="8 x 64d"),
+    "resnext101": ModelEntry(
+        code="kdbench.models.resnet:resnext101", maps=True, about="resnext29's rule at depth 101"
+    ),
     "densenet121": ModelEntry(code="kdbench.models.densenet:densenet121"),
     "googlenet": ModelEntry(code="kdbench.models.googlenet:googlenet"),
     "mobilenetv2": ModelEntry(code="kdbench.models.mobilenetv2:mobilenetv2"),
@@ -218,6 +222,86 @@ MODELS = {
     "resnet110_v2": ModelEntry(code="kdbench.models.resnet_v2:resnet110_v2", about="pre-activation, FNKD's"),
     "mobilenetv2_fnkd": ModelEntry(
         code="kdbench.models.mobilenetv2_fnkd:mobilenetv2_fnkd", about="FNKD's: 32 pixels become 8, no bias"
+    ),
+    "resnet50_crd": ModelEntry(
+        code="kdbench.models.resnet:resnet50_crd", maps=True, about="CRD's initialisation"
+    ),
+    "resnet8": ModelEntry(
+        code="kdbench.models.resnet_v1:resnet8", maps=True, about="16-32-64 channels, CRD's"
+    ),
+    "resnet14": ModelEntry(
+        code="kdbench.models.resnet_v1:resnet14", maps=True, about="16-32-64 channels, CRD's"
+    ),
+    "resnet20": ModelEntry(
+        code="kdbench.models.resnet_v1:resnet20", maps=True, about="16-32-64 channels, CRD's"
+    ),
+    "resnet32": ModelEntry(
+        code="kdbench.models.resnet_v1:resnet32", maps=True, about="16-32-64 channels, CRD's"
+    ),
+    "resnet44": ModelEntry(
+        code="kdbench.models.resnet_v1:resnet44", maps=True, about="16-32-64 channels, CRD's"
+    ),
+    "resnet56": ModelEntry(
+        code="kdbench.models.resnet_v1:resnet56", maps=True, about="16-32-64 channels, CRD's"
+    ),
+    "resnet110": ModelEntry(
+        code="kdbench.models.resnet_v1:resnet110", maps=True, about="16-32-64 channels, CRD's"
+    ),
+    "resnet8x4": ModelEntry(
+        code="kdbench.models.resnet_v1:resnet8x4", maps=True, about="64-128-256 channels, CRD's"
+    ),
+    "resnet32x4": ModelEntry(
+        code="kdbench.models.resnet_v1:resnet32x4", maps=True, about="64-128-256 channels, CRD's"
+    ),
+    "wrn_16_1": ModelEntry(code="kdbench.models.wrn:wrn_16_1", maps=True, about="CRD's"),
+    "wrn_16_2": ModelEntry(code="kdbench.models.wrn:wrn_16_2", maps=True, about="CRD's"),
+    "wrn_40_1": ModelEntry(code="kdbench.models.wrn:wrn_40_1", maps=True, about="CRD's"),
+    "wrn_40_2": ModelEntry(code="kdbench.models.wrn:wrn_40_2", maps=True, about="CRD's"),
+    "vgg8": ModelEntry(code="kdbench.models.vgg:vgg8", maps=True, about="with batch norm, CRD's"),
+    "vgg11": ModelEntry(code="kdbench.models.vgg:vgg11", maps=True, about="with batch norm, CRD's"),
+    "vgg13": ModelEntry(code="kdbench.models.vgg:vgg13", maps=True, about="with batch norm, CRD's"),
+    "vgg16": ModelEntry(code="kdbench.models.vgg:vgg16", maps=True, about="with batch norm, CRD's"),
+    "vgg19": ModelEntry(code="kdbench.models.vgg:vgg19", maps=True, about="with batch norm, CRD's"),
+    "mobilenetv2_crd": ModelEntry(
+        code="kdbench.models.mobilenetv2_crd:mobilenetv2_crd",
+        maps=True,
+        about="CRD's: half the width, 32 pixels become 2",
+    ),
+    "shufflenetv1": ModelEntry(
+        code="kdbench.models.shufflenetv1:shufflenetv1", maps=True, about="three groups, CRD's"
+    ),
+    "shufflenetv2_crd": ModelEntry(
+        code="kdbench.models.shufflenetv2_crd:shufflenetv2_crd", maps=True, about="CRD's: no biases"
+    ),
+    "plane2_cifar10": ModelEntry(
+        code="kdbench.models.plane:plane2_cifar10", maps=True, about="TAKD's, for CIFAR-10"
+    ),
+    "plane4_cifar10": ModelEntry(
+        code="kdbench.models.plane:plane4_cifar10", maps=True, about="TAKD's, for CIFAR-10"
+    ),
+    "plane6_cifar10": ModelEntry(
+        code="kdbench.models.plane:plane6_cifar10", maps=True, about="TAKD's, for CIFAR-10"
+    ),
+    "plane8_cifar10": ModelEntry(
+        code="kdbench.models.plane:plane8_cifar10", maps=True, about="TAKD's, for CIFAR-10"
+    ),
+    "plane10_cifar10": ModelEntry(
+        code="kdbench.models.plane:plane10_cifar10", maps=True, about="TAKD's, for CIFAR-10"
+    ),
+    "plane2_cifar100": ModelEntry(
+        code="kdbench.models.plane:plane2_cifar100", maps=True, about="TAKD's, for CIFAR-100"
+    ),
+    "plane4_cifar100": ModelEntry(
+        code="kdbench.models.plane:plane4_cifar100", maps=True, about="TAKD's, for CIFAR-100"
+    ),
+    "plane6_cifar100": ModelEntry(
+        code="kdbench.models.plane:plane6_cifar100", maps=True, about="TAKD's, for CIFAR-100"
+    ),
+    "plane8_cifar100": ModelEntry(
+        code="kdbench.models.plane:plane8_cifar100", maps=True, about="TAKD's, for CIFAR-100"
+    ),
+    "plane10_cifar100": ModelEntry(
+        code="kdbench.models.plane:plane10_cifar100", maps=True, about="TAKD's, for CIFAR-100"
     ),
     "blank": ModelEntry(
         code="kdbench.models.blank:blank", least_size=1, about="zero at its start: uniform targets"
@@ -231,7 +315,7 @@ MODELS = {
     ),
     "mobilenetv2_224": ModelEntry(code="kdbench.models.imagenet:mobilenetv2", timm="mobilenetv2_100"),
     "digits_mlp": ModelEntry(code="kdbench.models.digits:digits_mlp", least_size=8),
-    "digits_cnn": ModelEntry(code="kdbench.models.digits:digits_cnn", least_size=8),
+    "digits_cnn": ModelEntry(code="kdbench.models.digits:digits_cnn", maps=True, least_size=8),
 }
 
 _CIFAR = {"channels": 3, "size": 32, "train": 50_000, "test": 10_000}

@@ -18,7 +18,7 @@ def digits_mlp(classes: int, channels: int) -> nn.Module:
 
 
 def digits_cnn(classes: int, channels: int) -> nn.Module:
-    """The teacher: (N, channels, 8, 8), this size only, to K = classes, D = 128. Three convolutions."""
+    """The teacher: (N, channels, 8, 8), this size only, to K = classes, D = 128. Three maps."""
     body = nn.Sequential(
         *unit(nn.Conv2d(channels, 16, 3, padding=1, bias=False)),
         *unit(nn.Conv2d(16, 32, 3, padding=1, bias=False)),
@@ -27,4 +27,4 @@ def digits_cnn(classes: int, channels: int) -> nn.Module:
         nn.MaxPool2d(2),
         nn.Flatten(),
     )
-    return Network(body, nn.Linear(32 * 2 * 2, classes))
+    return Network(body, nn.Linear(32 * 2 * 2, classes), taps=(2, 5, 9))

@@ -20,18 +20,37 @@ class Output(NamedTuple):
     """(K, D): W of the classifier, for losses that look into it; None: the network does not say."""
     bias: Tensor | None = None
     """(K,): b of logits = W f + b; None, where W is given: the classifier has none."""
+    maps: tuple[Tensor, ...] = ()
+    """(N, C, H, W) each: what the stages put out, the first one first; only if the network was asked."""
 
 
 class Network(nn.Module):
-    """A body, (N, C, H, W) to (N, D), and a classifier on top of it, (N, D) to (N, K)."""
+    """A body, (N, C, H, W) to (N, D), and a classifier on top of it, (N, D) to (N, K).
 
-    def __init__(self, body: nn.Module, classifier: nn.Module) -> None:
+    Args:
+        body: its last part puts out the features.
+        classifier: has one nn.Linear or nn.Conv2d.
+        taps: the places of the parts of the body, an nn.Sequential, whose outputs are the network's maps.
+    """
+
+    def __init__(self, body: nn.Module, classifier: nn.Module, taps: tuple[int, ...] = ()) -> None:
         super().__init__()
         self.body = body
         self.classifier = classifier
+        self.taps = taps
+        self.gives_maps = False
+        """Set it to get `Output.maps`; the maps then live as long as the output does."""
 
     def forward(self, images: Tensor) -> Output:
-        """The logits and features of a batch of images (N, C, H, W)."""
-        features = self.body(images)
+        """The logits and features of a batch of images (N, C, H, W), and its maps if they are asked for."""
+        features, maps = self._with_maps(images) if self.gives_maps else (self.body(images), ())
         layer = next(part for part in self.classifier.modules() if isinstance(part, nn.Linear | nn.Conv2d))
-        return Output(self.classifier(features), features, layer.weight.flatten(1), layer.bias)
+        return Output(self.classifier(features), features, layer.weight.flatten(1), layer.bias, maps)
+
+    def _with_maps(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        maps = []
+        for place, part in enumerate(self.body.children()):
+            x = part(x)
+            if place in self.taps:
+                maps.append(x)
+        return x, tuple(maps)

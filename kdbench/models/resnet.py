@@ -1,8 +1,9 @@
 """ResNets and ResNeXts for small images: a 3x3 stem of stride 1, no max-pool, two or three halvings.
 
 Sources: He et al., Deep Residual Learning (1512.03385); Xie et al., Aggregated Residual Transformations
-(1611.05431); as released for Tf-KD (1909.11723) in `model/resnet.py` and `model/resnext.py`. Apart from the
-stem and the initialisation they are torchvision's networks (tests/models/test_torchvision.py).
+(1611.05431); as released for Tf-KD (1909.11723) in `model/resnet.py` and `model/resnext.py`; ResNet50 also as
+released for CRD (1910.10699) in RepDistiller's `models/resnetv2.py` at b84f547. Apart from the stem and the
+initialisation they are torchvision's networks (tests/models/test_torchvision.py).
 """
 
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import relu
 
 from kdbench.models.output import Network
-from kdbench.models.unit import pool, unit
+from kdbench.models.unit import normal_by_fan_out, pool, unit
 
 
 class Residual(nn.Module):
@@ -36,12 +37,17 @@ Block = Callable[[int, int, int], Residual]
 
 def resnet18(classes: int, channels: int) -> nn.Module:
     """ResNet18: (N, channels, 32, 32) to K = classes, D = 512. PyTorch's default initialisation."""
-    return _resnet(_stem(channels), _basic, (64, 128, 256, 512), (2, 2, 2, 2), classes)
+    return resnet(stem(channels, 64), basic, (64, 128, 256, 512), (2, 2, 2, 2), classes)
 
 
 def resnet50(classes: int, channels: int) -> nn.Module:
     """ResNet50: (N, channels, 32, 32) to K = classes, D = 2048. PyTorch's default initialisation."""
-    return _resnet(_stem(channels), _bottleneck, (256, 512, 1024, 2048), (3, 4, 6, 3), classes)
+    return resnet(stem(channels, 64), _bottleneck, (256, 512, 1024, 2048), (3, 4, 6, 3), classes)
+
+
+def resnet50_crd(classes: int, channels: int) -> nn.Module:
+    """The same network with RepDistiller's initialisation: convolutions normal by fan-out."""
+    return resnet50(classes, channels).apply(normal_by_fan_out)
 
 
 def resnext29(classes: int, channels: int) -> nn.Module:
@@ -61,29 +67,41 @@ def resnext101(classes: int, channels: int) -> nn.Module:
 
 def _resnext(depth: int, classes: int, channels: int) -> nn.Module:
     block = partial(_bottleneck, groups=8)
-    network = _resnet(_stem(channels), block, (256, 512, 1024), (depth,) * 3, classes)
-    network.apply(_kaiming)
-    return network
+    network = resnet(stem(channels, 64), block, (256, 512, 1024), (depth,) * 3, classes)
+    return network.apply(_kaiming)
 
 
-def _resnet(
-    stem: tuple[nn.Module, ...], block: Block, widths: tuple[int, ...], depths: tuple[int, ...], classes: int
+def resnet(
+    first: tuple[nn.Conv2d, *tuple[nn.Module, ...]],
+    block: Block,
+    widths: tuple[int, ...],
+    depths: tuple[int, ...],
+    classes: int,
 ) -> nn.Module:
-    """Stages of `depths` blocks and `widths` channels on a stem of 64; all but the first halve the image."""
+    """Stages of `depths` blocks and `widths` channels on a stem; all but the first halve the image.
+
+    Its maps are what the stem and the stages put out.
+    """
     stages: list[nn.Module] = []
-    ins = 64
+    ins = first[0].out_channels
     for width, depth in zip(widths, depths, strict=True):
-        first = block(ins, width, 2 if stages else 1)
-        stages.append(nn.Sequential(first, *(block(width, width, 1) for _ in range(depth - 1))))
+        blocks = [block(ins, width, 2 if stages else 1)]
+        blocks += [block(width, width, 1) for _ in range(depth - 1)]
+        stages.append(nn.Sequential(*blocks))
         ins = width
-    return Network(nn.Sequential(*stem, *stages, *pool()), nn.Linear(ins, classes))
+    last = len(first) - 1
+    taps = tuple(range(last, last + len(stages) + 1))
+    return Network(nn.Sequential(*first, *stages, *pool()), nn.Linear(ins, classes), taps)
 
 
-def _stem(channels: int) -> tuple[nn.Module, ...]:
-    return unit(nn.Conv2d(channels, 64, 3, padding=1, bias=False))
+def stem(channels: int, width: int) -> tuple[nn.Conv2d, nn.Module, nn.Module]:
+    """A 3x3 convolution, its norm and its activation."""
+    conv = nn.Conv2d(channels, width, 3, padding=1, bias=False)
+    return conv, nn.BatchNorm2d(width), nn.ReLU(inplace=True)
 
 
-def _basic(ins: int, outs: int, stride: int) -> Residual:
+def basic(ins: int, outs: int, stride: int) -> Residual:
+    """Two 3x3 convolutions; the first carries the stride."""
     branch = nn.Sequential(
         *unit(nn.Conv2d(ins, outs, 3, stride, padding=1, bias=False)),
         *unit(nn.Conv2d(outs, outs, 3, padding=1, bias=False), relu=None),
@@ -104,8 +122,7 @@ def _bottleneck(ins: int, outs: int, stride: int, groups: int = 1) -> Residual:
 
 def _kaiming(module: nn.Module) -> None:
     """Draw a layer's weights as released for ResNeXt: var = 2 / fan_out (conv), 2 / fan_in (linear)."""
-    if isinstance(module, nn.Conv2d):
-        nn.init.kaiming_normal_(module.weight, mode="fan_out")
-    elif isinstance(module, nn.Linear):
+    normal_by_fan_out(module)
+    if isinstance(module, nn.Linear):
         nn.init.kaiming_normal_(module.weight)
         nn.init.zeros_(module.bias)

@@ -27,7 +27,7 @@ class ShuffleUnit(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, width, H, W) to the same shape."""
         kept, changed = x.chunk(2, dim=1)
-        return _interleave(kept, self.branch(changed))
+        return interleave(kept, self.branch(changed))
 
 
 class HalvingUnit(nn.Module):
@@ -40,7 +40,7 @@ class HalvingUnit(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, ins, H, W) to (N, outs, H / 2, W / 2)."""
-        return _interleave(self.short(x), self.long(x))
+        return interleave(self.short(x), self.long(x))
 
 
 def shufflenetv2(classes: int, channels: int) -> nn.Module:
@@ -66,7 +66,7 @@ def _depthwise(ins: int, outs: int, stride: int) -> tuple[nn.Module, ...]:
     )
 
 
-def _interleave(a: Tensor, b: Tensor) -> Tensor:
+def interleave(a: Tensor, b: Tensor) -> Tensor:
     """Channels a0 b0 a1 b1 ... of two tensors of one shape: what the paper calls a shuffle of two groups.
 
     Both functions keep the channels last where they are; stack and flatten would not.

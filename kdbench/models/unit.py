@@ -18,3 +18,22 @@ def unit(
 def pool() -> tuple[nn.Module, ...]:
     """The mean over the image, (N, D, H, W) to (N, D): to be spread into an nn.Sequential."""
     return nn.AdaptiveAvgPool2d(1), nn.Flatten()
+
+
+def normal_by_fan_out(module: nn.Module) -> None:
+    """Draw a convolution's weights from N(0, 2 / fan_out), and set its bias to 0; for `Module.apply`.
+
+    fan_out = k² · channels out, whatever the groups: He et al., 1502.01852, as torch counts it.
+    """
+    if isinstance(module, nn.Conv2d):
+        nn.init.kaiming_normal_(module.weight, mode="fan_out")
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+def normal_with_small_classifier(module: nn.Module) -> None:
+    """The same, and a linear layer's weights from N(0, 0.01²), its bias 0."""
+    normal_by_fan_out(module)
+    if isinstance(module, nn.Linear):
+        nn.init.normal_(module.weight, std=0.01)
+        nn.init.zeros_(module.bias)
