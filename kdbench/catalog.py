@@ -45,6 +45,8 @@ class ModelEntry(Struct, frozen=True, kw_only=True):
 
     code: str
     least_size: int = 32
+    test_batch: int = 0
+    """Test images of a batch on a CPU, for networks that do next to nothing with each (0: as any other)."""
     about: str = ""
     maps: bool = False
     """Gives the maps of its stages when asked: `kdbench.models.output.Network`."""
@@ -83,6 +85,8 @@ class DatasetEntry(Struct, frozen=True, kw_only=True):
     """A function of () -> its classes' names in groups of near ones ("": nothing says which are near)."""
     neighbours_digest: str = ""
     """The sha256 of the matrix that they make: `kdbench.data.neighbours`."""
+    generated: bool = False
+    """`code` is a function of the name and a run's seed instead; float32 values, packed nowhere."""
     test_labels_digest: str = ""
     """The sha256 of the test images' classes as `kdbench.store.predictions` keeps them ("": not measured)."""
 
@@ -191,6 +195,20 @@ LOSSES = {
         teacher=True,
         logits_only=True,
         formula="(1 - α) H(q, p) + α m τ² D_KL(p^t_τ, p_τ),  p_τ in D_KL of z-scores of the logits",
+    ),
+    "lopezpaz": LossEntry(
+        code="kdbench.training.losses_lopezpaz:lopezpaz",
+        params={"lam": FRACTION, "T": TEMPERATURE},
+        teacher=True,
+        logits_only=True,
+        formula="(1 - λ) H(q, p) + λ H(p^t_T, p)",
+    ),
+    "lopezpaz_released": LossEntry(
+        code="kdbench.training.losses_lopezpaz:lopezpaz_released",
+        params={"lam": FRACTION, "T": TEMPERATURE},
+        teacher=True,
+        logits_only=True,
+        formula="(1 - λ) H(q, p) + λ T² H(p^t_T, p)",
     ),
     "lsr_scaled": LossEntry(
         code="kdbench.training.losses_controls:lsr_scaled",
@@ -314,6 +332,24 @@ MODELS = {
         code="kdbench.models.imagenet:resnext101_32x8d", timm="resnext101_32x8d"
     ),
     "mobilenetv2_224": ModelEntry(code="kdbench.models.imagenet:mobilenetv2", timm="mobilenetv2_100"),
+    "mlp_784_20_20": ModelEntry(
+        code="kdbench.models.mlp:mlp_784_20_20",
+        test_batch=2000,
+        least_size=28,
+        about="28 pixels; Glorot-uniform",
+    ),
+    "mlp_49_20_20": ModelEntry(
+        code="kdbench.models.mlp:mlp_49_20_20",
+        test_batch=2000,
+        least_size=7,
+        about="7 pixels; Glorot-uniform",
+    ),
+    "logistic": ModelEntry(
+        code="kdbench.models.mlp:logistic",
+        test_batch=2000,
+        least_size=1,
+        about="logistic regression on values",
+    ),
     "digits_mlp": ModelEntry(code="kdbench.models.digits:digits_mlp", least_size=8),
     "digits_cnn": ModelEntry(code="kdbench.models.digits:digits_cnn", maps=True, least_size=8),
 }
@@ -334,6 +370,7 @@ _VARIED = {
     "mean": (0.485, 0.456, 0.406),
     "std": (0.229, 0.224, 0.225),
 }
+_MNIST = {"labels": "labels", "classes": 10, "channels": 1, "train": 60_000, "test": 10_000}
 DATASETS = {
     "digits": DatasetEntry(
         code="kdbench.data.digits:digits",
@@ -423,7 +460,64 @@ DATASETS = {
         about="ILSVRC 2012, tested on its validation images",
         **_VARIED,  # type: ignore[arg-type]
     ),
+    "mnist": DatasetEntry(
+        code="kdbench.data.mnist:mnist",
+        pack="mnist",
+        size=28,
+        mean=(0.1307,),
+        std=(0.3081,),
+        digest="f5e524922497ba86ca7ee3f806fe7b923a559ab2e866358751902fbd0ce7f92f",
+        about="handwritten digits",
+        **_MNIST,  # type: ignore[arg-type]
+    ),
+    "mnist_7x7": DatasetEntry(
+        code="kdbench.data.mnist:mnist_7x7",
+        pack="mnist_7x7",
+        size=7,
+        mean=(0.1317,),
+        std=(0.1981,),
+        digest="ac2a5d2a5ceb8da03fc4f4910a8d609a9c7d1f0492afeaa4f4a57be8460e117b",
+        about="MNIST at a quarter of the side",
+        **_MNIST,  # type: ignore[arg-type]
+    ),
 }
+
+
+_SYNTHETIC_VALUES = {
+    "synthetic1": 1,
+    "synthetic2": 50,
+    "synthetic3": 3,
+    "synthetic4": 3,
+    "synthetic4_released": 3,
+    "synthetic4_largest": 3,
+}
+"""Experiments of Lopez-Paz et al. (kdbench.data.synthetic), and how many values a teacher sees in each."""
+
+
+def _synthetic(pack: str, values: int, about: str) -> DatasetEntry:
+    return DatasetEntry(
+        code="kdbench.data.synthetic:generate",
+        pack=pack,
+        labels="labels",
+        classes=2,
+        channels=values,
+        size=1,
+        train=200,
+        test=10_000,
+        mean=(0.0,) * values,
+        std=(1.0,) * values,
+        digest="4711de0b977e1a1fad03b4319a003e5323eb206e1eb131e0a395f56769d85cd1",
+        generated=True,
+        held_by="seed",
+        about=about,
+    )
+
+
+for _name, _values in _SYNTHETIC_VALUES.items():
+    DATASETS[_name] = _synthetic(_name, 50, "points generated for each seed")
+    DATASETS[f"{_name}_privileged"] = _synthetic(
+        f"{_name}_privileged", _values, "what a teacher sees of the same points"
+    )
 
 _BUILT_IN: dict[Kind, dict[str, Any]] = {"losses": LOSSES, "models": MODELS, "datasets": DATASETS}
 _SINGULAR: dict[Kind, str] = {"losses": "loss", "models": "model", "datasets": "data set"}
@@ -442,6 +536,16 @@ def find(kind: Kind, name: str) -> Any:  # noqa: ANN401 - a LossEntry, ModelEntr
     if plugin is not None:
         return plugin.load()
     raise LookupError(unknown(_SINGULAR[kind], name, names(kind)))
+
+
+def statistics(dataset: str, normalize: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """The mean and std, per channel, by which a recipe's `normalize` has images of a data set normalised."""
+    entry = find("datasets", dataset)
+    if normalize == "none":
+        return (0.0,) * entry.channels, (1.0,) * entry.channels
+    if normalize:
+        entry = find("datasets", normalize)
+    return entry.mean, entry.std
 
 
 def names(kind: Kind) -> list[str]:

@@ -28,6 +28,8 @@ class Local(Struct, frozen=True, kw_only=True):
     """Processes that share a GPU."""
     memory_gib: Rate | None = None
     """That all runs together may fill; on GPUs, of each one (absent: 80 % of what there is)."""
+    checkpoint_seconds: Weight = 10.0
+    """Of its own training, after which a run keeps a checkpoint, at the end of an epoch (0: after each)."""
     logits_gib: Weight = 8.0
     """Teachers' logits are kept in scratch up to so much, for runs to come (0: they are not)."""
     deterministic: bool = False

@@ -104,7 +104,7 @@ def teacher_of(run: Run) -> str | None:
 def images(run: Run) -> tuple[int, int]:
     """How many images a run trains on and evaluates, each counted every time."""
     data, recipe = catalog.find("datasets", run.dataset), run.recipe
-    return recipe.epochs * (recipe.train_size or data.train), recipe.epochs * (recipe.test_size or data.test)
+    return recipe.epochs * recipe.seen(data.train), recipe.epochs * (recipe.test_size or data.test)
 
 
 def cost(run: Run) -> Cost | None:

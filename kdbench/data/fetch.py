@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import md5
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from shutil import rmtree
 
 from msgspec import Struct
@@ -26,6 +26,8 @@ class Official(Struct, frozen=True, kw_only=True):
     md5: str
     url: str = ""
     """Where it is published ("": nowhere any more)."""
+    others: tuple[str, ...] = ()
+    """Further addresses, tried after that one."""
     files: dict[str, str] = {}
     """The files inside that are kept: name in the archive -> md5."""
     limit: int = 1 << 29
@@ -147,7 +149,7 @@ class Fetcher(Struct, frozen=True, kw_only=True):
 
 def addresses(official: Official, mirrors: Sequence[str] = ()) -> tuple[str, ...]:
     """Where an archive is asked for, in turn: the given mirrors, the environment's, the official address."""
-    found = (*mirror_addresses(official.archive, mirrors), official.url)
+    found = (*mirror_addresses(PurePosixPath(official.archive).name, mirrors), official.url, *official.others)
     return tuple(dict.fromkeys(url for url in found if url))
 
 

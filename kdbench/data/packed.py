@@ -25,6 +25,8 @@ LAYOUT = 1
 """The version of the packed file's form. Raised whenever the form changes: part of every digest."""
 
 CONTENT = {
+    "mnist": "73550b3ab2f33b5f0a49e18965dd7d09187e8917101305b4189a3200350d17ad",
+    "mnist_7x7": "39da29cb8abc180358f0b5ee3ea672126e70f7f879ac3968304dff939da6f7b4",
     "digits": "17140c6de8859627c29aa989a871ff797c7f099bf19db2ef70174640ad4b55f6",
     "cifar100": "6aa2d9990d81e3363db3ac69b29171d2e4369b96359a9bcec4cdc07e0d3df764",
 }

@@ -34,7 +34,7 @@ class DatasetRow(Struct, frozen=True):
     classes: int
     train: int
     test: int
-    state: Literal["packed", "fetched", "missing"]
+    state: Literal["packed", "fetched", "missing", "generated"]
     bytes: int
     """On disk: of the packed file and its shards, or of the official files."""
     held_by: str
@@ -67,6 +67,7 @@ def fetch_dataset(
     Raises:
         UserError: it cannot be had, or a file is damaged or altered.
     """
+    _check_lies_somewhere(name)
     packed.open_dataset(name, place, offline=offline, progress=progress, mirrors=mirrors)
     return packed.paths(place, packed.entry(name).pack)[0]
 
@@ -91,6 +92,7 @@ def verify_dataset(name: str, place: Path) -> str:
     Raises:
         UserError: it is damaged or altered, or not here.
     """
+    _check_lies_somewhere(name)
     found = packed.entry(name)
     file = packed.paths(place, found.pack)[0]
     if not packed.is_packed(place, found.pack):
@@ -100,6 +102,11 @@ def verify_dataset(name: str, place: Path) -> str:
         _verify_shards(found.pack, place, tensors)
     pinned = "as pinned" if found.pack in packed.CONTENT else "as packed from the official files"
     return f"{name}: {file}: {found.train:,} + {found.test:,} images, content {content[:12]}, {pinned}"
+
+
+def _check_lies_somewhere(name: str) -> None:
+    if packed.entry(name).generated:
+        raise UserError(f"{name} is generated for each seed as it is trained on: nothing of it is fetched")
 
 
 def _verify_shards(pack: str, place: Path, tensors: "Mapping[str, Tensor]") -> None:
@@ -113,7 +120,9 @@ def _row(name: str, place: Path) -> DatasetRow:
     found = packed.entry(name)
     file, beside_it = packed.paths(place, found.pack)
     official = [place / part for part in packed.beside(found.code, "files")(found.pack)]
-    if packed.is_packed(place, found.pack):
+    if found.generated:
+        state, here = "generated", []
+    elif packed.is_packed(place, found.pack):
         state, here = "packed", [file, beside_it, *place.glob(f"{file.stem}/*.safetensors")]
     elif official and all(path.exists() for path in official):
         state, here = "fetched", official

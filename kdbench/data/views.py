@@ -174,6 +174,43 @@ class Views:
             yield x, self.labels.index_select(0, i), i
 
 
+class Values:
+    """Values of generated data, epoch by epoch, as they are: only their order is drawn.
+
+    Args:
+        values: float32 (N, C, H, W).
+        labels: int64 (N,).
+        seed: of the order, which is that of `Views`.
+        batch_size: the last batch may be short.
+        device: where they lie.
+        share: of each batch, what is wanted here.
+    """
+
+    def __init__(
+        self,
+        values: Tensor,
+        labels: Tensor,
+        *,
+        seed: int,
+        batch_size: int,
+        device: torch.device | str,
+        share: Share = whole,
+    ) -> None:
+        self.seed, self.batch_size, self.share = seed, batch_size, share
+        self.values, self.labels = values.to(device), labels.to(device)
+
+    def __len__(self) -> int:
+        """Batches of an epoch, the short last one included."""
+        return (len(self.labels) + self.batch_size - 1) // self.batch_size
+
+    def epoch(self, epoch: int) -> Iterator[Batch]:
+        """Every point once, in the epoch's own order. Epochs count from 1."""
+        order = torch.from_numpy(random.permutation(self.seed, epoch, len(self.labels)))
+        for index in torch.split(order.to(self.values.device), self.batch_size):
+            i = index[self.share(len(index))]
+            yield self.values.index_select(0, i), self.labels.index_select(0, i), i
+
+
 def plain_batches(
     images: Tensor,
     labels: Tensor,
@@ -184,11 +221,11 @@ def plain_batches(
     device: torch.device | str,
     share: Share = whole,
 ) -> Iterator[Batch]:
-    """Every image once, in the order of the data set, normalised and otherwise as it is.
+    """Every image once, in the order of the data set, normalised and otherwise as it is; values as they are.
 
     Of each batch, only this share.
     """
-    normalise = Normalise(mean, std, device)
+    normalise = Normalise(mean, std, device) if images.dtype == torch.uint8 else torch.Tensor.contiguous
     for index in torch.split(torch.arange(len(labels)), batch_size):
         first, last = int(index[0]), int(index[-1]) + 1
         here = share(len(index))

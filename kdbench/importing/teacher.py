@@ -109,12 +109,14 @@ def _framing(asked: Request) -> Framing | None:
 
 def _normalisation(asked: Request) -> Normalisation:
     dataset = asked.normalize or asked.dataset
-    found = entry(dataset)
-    if found.channels != entry(asked.dataset).channels:
+    channels = entry(asked.dataset).channels
+    if dataset != "none" and entry(dataset).channels != channels:
         raise UserError(
-            f"--normalize {dataset}: its images have {found.channels} channels, those of {asked.dataset} not"
+            f"--normalize {dataset}: its images have {entry(dataset).channels} channels, those of "
+            f"{asked.dataset} not"
         )
-    return Normalisation(dataset=dataset, mean=found.mean, std=found.std)
+    mean, std = catalog.statistics(asked.dataset, asked.normalize)
+    return Normalisation(dataset=dataset, mean=mean, std=std)
 
 
 def _lineage(weights: Weights, asked: Request) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """Suite -> runs: what has to be trained for its rows, each training once, teachers first."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from fnmatch import fnmatchcase
 from typing import Any
@@ -10,12 +10,15 @@ from msgspec.structs import asdict, fields, replace
 from kdbench import catalog
 from kdbench.errors import UserError
 from kdbench.spec.runs import PROTOCOL, Loss, Precision, Recipe, ReportEpoch, Run, Teacher
-from kdbench.spec.suites import Cell, Reference, Row, Suite, Variant
-from kdbench.suite.validate import loss_mistakes, recipe_mistakes, released
+from kdbench.spec.suites import Cell, Reference, Row, Suite, Variant, named
+from kdbench.suite.validate import loss_mistakes, recipe_mistakes, released, released_dataset
 from kdbench.toml import Place, is_number, struct_at, values_at
 
 SMOKE = {"epochs": 2, "train_size": 256, "test_size": 256}
 """What `--smoke` sets: enough to see that a row trains, too little to say anything about its number."""
+
+Seen = tuple[str, int]
+"""A data set, and the size of the subset of it (0: all of it)."""
 
 
 def expand(
@@ -98,28 +101,43 @@ class Planner:
     ) -> None:
         self.suite, self.variant, self.settings, self.cut = suite, variant, settings, cut
         self.precision = precision
-        self.digest = catalog.find("datasets", suite.dataset).digest
-        self.baseline_rows: dict[str, list[Row]] = {}
+        self.baseline_rows: dict[tuple[str, Seen], list[Row]] = {}
+        """By student and by what it sees, as printed."""
         for row in suite.rows:
             if row.is_baseline and not row.untrained:
-                self.baseline_rows.setdefault(row.student, []).append(row)
+                self.baseline_rows.setdefault((row.student, self._seen(row)), []).append(row)
         self.named = {row.name: row for row in suite.rows}
-        self.baseline_runs: dict[tuple[str, int], tuple[Run, str]] = {}
+        self.baseline_runs: dict[tuple[str, Seen, int], tuple[Run, str]] = {}
 
     def cell(self, row: Row, seeds: Iterable[int]) -> Cell:
         """A row and its runs; none where it is not trained."""
         if row.untrained:
             bare = replace(row, reference=Reference()) if self.settings else row
             return Cell(row=bare, runs=(), ids=(), baselines=())
+        if row.mean:
+            return self._mean(row, list(seeds))
         as_read, checkpoint = self.read(row)
         runs = tuple(self.run(as_read, checkpoint, seed) for seed in seeds)
-        other = replace(as_read, reference=Reference(), seeds=len(runs))
         return Cell(
-            row=other if self.settings else as_read,
+            row=self._judged(as_read, len(runs)),
             runs=runs,
             ids=tuple(run.id for run in runs),
             baselines=tuple(self.gained_on(row, [run.seed for run in runs])),
         )
+
+    def _mean(self, row: Row, seeds: Sequence[int]) -> Cell:
+        """The mean over rows, with the runs of all of them, seed by seed."""
+        rows = [each for entry in row.mean for each in named(self.suite.rows, entry)]
+        members = [self.cell(each, seeds) for each in {each.name: each for each in rows}.values()]
+        runs = tuple(member.runs[number] for number in range(len(seeds)) for member in members)
+        as_read = replace(row, report_epoch=members[0].row.report_epoch)
+        return Cell(
+            row=self._judged(as_read, len(seeds)), runs=runs, ids=tuple(run.id for run in runs), baselines=()
+        )
+
+    def _judged(self, row: Row, seeds: int) -> Row:
+        """The row as it is held against its reference: against none, where settings make it another one."""
+        return replace(row, reference=Reference(), seeds=seeds) if self.settings else row
 
     def gained_on(self, row: Row, seeds: Iterable[int]) -> Iterator[str]:
         """The ids of the runs over which a row gains; none where the suite has no baseline of its student."""
@@ -128,20 +146,22 @@ class Planner:
         if row.over:
             as_read, checkpoint = self.read(self.named[row.over])
             yield from (self.run(as_read, checkpoint, seed).id for seed in seeds)
-        elif row.student in self.baseline_rows:
-            yield from (self.baseline(row.student, seed)[1] for seed in seeds)
+        elif (row.student, self._seen(row)) in self.baseline_rows:
+            yield from (self.baseline(row.student, self._seen(row), seed)[1] for seed in seeds)
 
     def run(self, row: Row, checkpoint: ReportEpoch, seed: int) -> Run:
         """The run of a resolved row for one seed."""
-        teacher = None
-        named = row.teacher.imported if row.teacher else ""
+        teacher, dataset = None, self._sees(row)
+        imported = row.teacher.imported if row.teacher else ""
         if row.teacher is not None and row.teacher_student is not None:
-            taught_by = self.baseline(row.teacher_student, seed)[0]
+            printed = self.named[row.name]
+            seen = self._seen(printed, printed.teacher_dataset)
+            taught_by = self.baseline(row.teacher_student, seen, seed)[0]
             teacher = Teacher(taught_by, self._epoch(row, checkpoint, taught_by.recipe.epochs))
         return Run(
             protocol=PROTOCOL,
-            dataset=self.suite.dataset,
-            data=self.digest,
+            dataset=dataset,
+            data=catalog.find("datasets", dataset).digest,
             student=row.student,
             recipe=row.recipe,
             loss=row.loss,
@@ -149,24 +169,30 @@ class Planner:
             teacher=teacher,
             precision=self.precision,
             weights=row.weights,
-            imported=self.suite.imported[named] if named else None,
+            imported=self.suite.imported[imported] if imported else None,
         )
 
-    def baseline(self, student: str, seed: int) -> tuple[Run, str]:
+    def baseline(self, student: str, seen: Seen, seed: int) -> tuple[Run, str]:
         """The run, and its id, that trains a student alone: its teacher's self and its gain's measure.
+
+        Args:
+            student: the baseline's.
+            seen: what it sees, as printed: a teacher learns from as many images as its student.
+            seed: its own.
 
         Raises:
             UserError: the suite's baseline rows of this student are different runs.
         """
-        key = (student, seed)
+        key = (student, seen, seed)
         if key not in self.baseline_runs:
             found = {}
-            for row in self.baseline_rows[student]:
+            rows = self.baseline_rows[student, seen]
+            for row in rows:
                 as_read, checkpoint = self.read(row)
                 run = self.run(as_read, checkpoint, seed)
                 found[run.id] = run
             if len(found) > 1:
-                names = ", ".join(row.name for row in self.baseline_rows[student])
+                names = ", ".join(row.name for row in rows)
                 raise UserError(
                     f"{self.suite.path}: the baselines of {student} are different runs ({names}), so a "
                     f"teacher or a gain would have two meanings; give them one recipe"
@@ -181,7 +207,18 @@ class Planner:
         recipe |= {key: value for key, value in self.settings.items() if key in RECIPE_FIELDS}
         takes = catalog.find("losses", loss.name).params
         params = {key: value for key, value in self.settings.items() if key in takes}
-        return self._resolved(row, recipe, Loss(loss.name, {**loss.params, **params})), checkpoint
+        as_read = self._resolved(row, recipe, Loss(loss.name, {**loss.params, **params}))
+        if self.variant == "printed":
+            return as_read, checkpoint
+        return replace(as_read, dataset=released_dataset(self.suite, row, self._sees(row))), checkpoint
+
+    def _seen(self, row: Row, dataset: str = "") -> Seen:
+        """What tells a student's baselines from each other, of a row as printed."""
+        return dataset or self._sees(row), row.recipe.subset
+
+    def _sees(self, row: Row) -> str:
+        """The data set of a row's student."""
+        return row.dataset or self.suite.dataset
 
     def check_settings(self, rows: Iterable[Row]) -> None:
         """Refuse settings that no row can take.

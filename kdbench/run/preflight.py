@@ -90,5 +90,5 @@ def fetch_missing(runs: Sequence[Run], machine: Machine) -> None:
             mirrors=data.mirrors,
         )
     for row in list_datasets(place):
-        if row.name in datasets and row.state != "packed":
+        if row.name in datasets and row.state not in ("packed", "generated"):
             fetch_dataset(row.name, place, offline=data.offline, progress=True, mirrors=data.mirrors)

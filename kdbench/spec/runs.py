@@ -64,11 +64,17 @@ class Recipe(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unkno
     resize: Count = 0
     """With size: the shorter side that an image is resized to before its centre crop (0: size)."""
     normalize: str = ""
-    """The data set whose mean and std normalise the images ("": this one's)."""
+    """The data set whose mean and std normalise the images ("": this one's; "none": they stay 0 to 1)."""
     train_size: Count = 0
     """The first so many training images (0: all)."""
     test_size: Count = 0
     """The first so many test images (0: all)."""
+    subset: Count = 0
+    """So many of the training images, drawn at random for each seed (0: all)."""
+    passes: Count = 0
+    """Passes over the training images in an epoch, each in an order of its own (0: one)."""
+    draw: Count = 0
+    """Which draw of the initial weights: runs of one seed and model that differ in it start from others."""
     ghost_batches: Count = 0
     """Parts of a batch with batch-norm statistics of their own, as on so many GPUs (0: it is whole)."""
     classes: Count = 0
@@ -78,6 +84,15 @@ class Recipe(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unkno
     def identity(self) -> dict[str, object]:
         """As it is hashed; rows share recipes, so this is made once."""
         return identity(self)
+
+    def images(self, there: int) -> int:
+        """How many of the data set's training images, of which there are so many, are trained on."""
+        images = self.train_size or there
+        return min(self.subset, images) if self.subset else images
+
+    def seen(self, there: int) -> int:
+        """Training images of an epoch, each counted every time; `there` as of `images`."""
+        return self.images(there) * (self.passes or 1)
 
     @property
     def moments(self) -> int:
@@ -89,7 +104,16 @@ class Recipe(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unkno
     def views(self) -> tuple[object, ...]:
         """All that decides, with the seed, what is seen of the training images."""
         framing = (self.size, self.resized_crop, self.resize)
-        return self.crop, self.flip, self.rotation, *framing, self.normalize, self.train_size
+        return (
+            self.crop,
+            self.flip,
+            self.rotation,
+            *framing,
+            self.normalize,
+            self.train_size,
+            self.subset,
+            self.passes,
+        )
 
 
 class Loss(Struct, frozen=True):

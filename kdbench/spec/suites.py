@@ -87,7 +87,7 @@ class Row(Struct, frozen=True, kw_only=True):
     """One printed cell: who learns from whom with which loss, and the number that came out."""
 
     name: str
-    """Unique in its suite: `TABLE/STUDENT` or `TABLE/STUDENT:TEACHER`."""
+    """Unique in its suite: `TABLE/STUDENT` or `TABLE/STUDENT:TEACHER`, with `+LABEL` where it has one."""
     table: str
     student: str
     recipe: Recipe
@@ -108,6 +108,19 @@ class Row(Struct, frozen=True, kw_only=True):
     note: str = ""
     weights: Weights | None = None
     """Published weights that the student starts from."""
+    label: str = ""
+    """What tells it from rows of the same table, student and teacher."""
+    dataset: str = ""
+    """What its student sees ("": the suite's data set)."""
+    teacher_dataset: str = ""
+    """What its teacher sees of the same points ("": what the student sees)."""
+    mean: Globs = ()
+    """Rows of which it is the mean, seed by seed: it trains nothing itself."""
+
+    @property
+    def shown(self) -> str:
+        """The student as a table shows it, with the row's label."""
+        return f"{self.student} ({self.label})" if self.label else self.student
 
     @property
     def printed_table(self) -> str:
@@ -117,7 +130,8 @@ class Row(Struct, frozen=True, kw_only=True):
     @property
     def is_baseline(self) -> bool:
         """Plain cross-entropy, nobody teaches, and the accuracy at the end is meant."""
-        return self.teacher is None and self.loss.name == "ce" and not isinstance(self.report_epoch, int)
+        plain = self.teacher is None and self.loss.name == "ce" and not self.mean
+        return plain and not isinstance(self.report_epoch, int)
 
     @property
     def teacher_student(self) -> str | None:
@@ -137,6 +151,8 @@ class Delta(Struct, frozen=True, kw_only=True):
     recipe: dict[str, object] = {}
     loss: dict[str, str] = {}
     """Losses as printed -> what the code computes instead."""
+    dataset: dict[str, str] = {}
+    """Data sets as printed -> what the code takes instead, for students and teachers."""
     params: dict[str, float] = {}
     """Parameters of the loss, after renaming."""
     teacher: ReportEpoch | None = None
@@ -153,7 +169,7 @@ class Delta(Struct, frozen=True, kw_only=True):
 class Cell(Struct, frozen=True, kw_only=True):
     """A row and what it asks for: one run per seed, and the baseline's run of the same seed.
 
-    A row that is marked `untrained` asks for no run.
+    A row that is marked `untrained` asks for no run; a mean over rows for all of theirs, seed by seed.
     """
 
     row: Row

@@ -102,8 +102,8 @@ def _check(run: Run, provenance: Provenance, path: Path) -> None:
             f"{path}: refused, it was measured on images of {side} pixels and the student sees {seen}; "
             f"import it with --size {seen}"
         )
-    statistics = catalog.find("datasets", run.recipe.normalize or run.dataset)
-    if (provenance.normalisation.mean, provenance.normalisation.std) != (statistics.mean, statistics.std):
+    statistics = catalog.statistics(run.dataset, run.recipe.normalize)
+    if (provenance.normalisation.mean, provenance.normalisation.std) != statistics:
         as_student = run.recipe.normalize or run.dataset
         raise UserError(
             f"{path}: refused, it was measured on images normalised as {provenance.normalisation.dataset}, "

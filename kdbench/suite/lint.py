@@ -81,13 +81,19 @@ def _gains(rows: tuple[Row, ...]) -> Iterator[Finding]:
 
 
 def _student(row: Row) -> Hashable | None:
-    return row.student if row.is_baseline else None
+    return (row.student, *_protocol(row)) if row.is_baseline else None
 
 
 def _pairing(row: Row) -> Hashable | None:
-    if row.is_baseline:
+    if row.is_baseline or row.mean:
         return None
-    return row.student, row.teacher_student, str(row.teacher), row.loss.name, row.report_epoch, row.over
+    learning = (row.student, row.teacher_student, str(row.teacher), row.loss.name, row.report_epoch, row.over)
+    return *learning, *_protocol(row)
+
+
+def _protocol(row: Row) -> tuple[Hashable, ...]:
+    """What makes rows of one student different experiments, which may well print different numbers."""
+    return row.dataset, row.teacher_dataset, row.recipe.subset, row.recipe.draw, row.label
 
 
 def _differing(rows: Iterable[Row], rule: Rule, key: Callable[[Row], Hashable | None]) -> Iterator[Finding]:

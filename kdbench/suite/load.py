@@ -180,8 +180,9 @@ def _row(
     report_epoch = line.report_epoch or table.report_epoch or written.suite.report_epoch
     at = f"@{report_epoch}" if isinstance(report_epoch, int) else ""
     taught = f":{line.teacher}" if line.teacher else ""
+    label = f"+{line.label}" if line.label else ""
     return Row(
-        name=f"{table.id}/{line.student}{at}{taught}",
+        name=f"{table.id}/{line.student}{at}{taught}{label}",
         table=table.id,
         student=line.student,
         teacher=teacher,
@@ -197,6 +198,10 @@ def _row(
         untrained=line.untrained or table.untrained,
         note=line.note,
         weights=_weights(line.weights),
+        label=line.label,
+        dataset=table.dataset,
+        teacher_dataset=table.teacher_dataset,
+        mean=line.mean,
     )
 
 

@@ -20,6 +20,8 @@ Text = Annotated[str, Meta(min_length=1, max_length=2000, pattern=r"^[^\x00-\x08
 Note = Annotated[str, Meta(max_length=2000, pattern=r"^[^\x00-\x08\x0b-\x1f\x7f-\x9f]*$")]
 # (?!\n): Python's $ would let a newline follow.
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$(?!\n)")]
+Label = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.=-]{0,64}$(?!\n)")]
+DatasetName = Annotated[str, Meta(pattern=r"^([A-Za-z0-9][A-Za-z0-9_.-]{0,63})?$(?!\n)")]
 WeightsText = Annotated[str, Meta(pattern=r"^(timm/[A-Za-z0-9_.]{1,80}@[0-9a-f]{64})?$(?!\n)")]
 TeacherText = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.@:-]{0,79}$(?!\n)")]
 Seeds = Annotated[int, Meta(ge=1, le=10_000)]
@@ -62,6 +64,8 @@ class RowFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     assumed: Note = ""
     untrained: Note = ""
     note: Note = ""
+    label: Label = ""
+    mean: tuple[Text, ...] = ()
 
 
 class TableFile(Struct, frozen=True, kw_only=True):
@@ -78,6 +82,8 @@ class TableFile(Struct, frozen=True, kw_only=True):
     recipe: Written = field(default_factory=dict)
     assumed: Note = ""
     untrained: Note = ""
+    dataset: DatasetName = ""
+    teacher_dataset: DatasetName = ""
 
 
 class DeltaFile(Struct, frozen=True, kw_only=True):
@@ -88,6 +94,7 @@ class DeltaFile(Struct, frozen=True, kw_only=True):
     where: dict[Literal["table", "student", "teacher", "loss"], tuple[str, ...]] = field(default_factory=dict)
     recipe: Written = field(default_factory=dict)
     loss: dict[str, str] = field(default_factory=dict)
+    dataset: dict[str, str] = field(default_factory=dict)
     params: dict[str, float] = field(default_factory=dict)
     teacher: ReportEpoch | None = None
 

@@ -31,6 +31,7 @@ def find_mistakes(suite: Suite, place: Place) -> None:
         _imported_mistakes(suite, unsure),
         _over_mistakes(suite, unsure),
         _gain_mistakes(suite, unsure),
+        _mean_mistakes(suite, unsure),
         _released_mistakes(suite),
     )
     concerned: dict[str, list[str]] = {}
@@ -71,12 +72,13 @@ def _check_duplicates(suite: Suite, place: Place) -> None:
 
 
 def _row_mistakes(suite: Suite) -> Iterator[tuple[Row, str]]:
-    dataset = _entry("datasets", suite.dataset)
     for row in suite.rows:
+        dataset = _entry("datasets", row.dataset or suite.dataset)
         # A row that is not trained may name what the catalog lacks: only its recipe can be wrong.
         names = () if row.untrained else (_model_mistakes(row, dataset), _loss_mistakes(row))
         problems = (
             *names,
+            _dataset_mistakes(row),
             _neighbour_mistakes(row, dataset),
             recipe_mistakes(row.recipe),
             _weights_mistakes(row),
@@ -89,7 +91,13 @@ def _row_mistakes(suite: Suite) -> Iterator[tuple[Row, str]]:
             yield row, f"report_epoch = {row.report_epoch}, but it trains {row.recipe.epochs} epochs"
         classes = row.recipe.classes
         if dataset is not None and 0 < classes < dataset.classes:
-            yield row, f"classes = {classes}; {suite.dataset} has {dataset.classes} classes"
+            yield row, f"classes = {classes}; {row.dataset or suite.dataset} has {dataset.classes} classes"
+
+
+def _dataset_mistakes(row: Row) -> Iterator[str]:
+    for name in filter(None, (row.dataset, row.teacher_dataset)):
+        if _entry("datasets", name) is None:
+            yield catalog.unknown("data set", name, catalog.names("datasets"))
 
 
 def _model_mistakes(row: Row, dataset: catalog.DatasetEntry | None) -> Iterator[str]:
@@ -113,8 +121,16 @@ def _weights_mistakes(row: Row) -> Iterator[str]:
 
 
 def _image_mistakes(recipe: Recipe, dataset: catalog.DatasetEntry | None) -> Iterator[str]:
-    if dataset is None or not dataset.varied:
+    if dataset is None:
         return
+    if dataset.generated:
+        for name in ("crop", "flip", "rotation", "size", "normalize"):
+            if getattr(recipe, name):
+                yield f"{name} = {getattr(recipe, name)!r}: that is for images, not for generated values"
+    if not dataset.varied:
+        return
+    if recipe.subset:
+        yield "subset: of images of many sizes only the first so many can be had; use train_size"
     if not recipe.size:
         yield "its images have many sizes; add size = 224, or what the network sees, to [recipe]"
     if recipe.resize > dataset.size:
@@ -176,7 +192,7 @@ def recipe_mistakes(recipe: Recipe) -> Iterator[str]:
     yield from _size_mistakes(recipe)
     if recipe.ghost_batches and recipe.batch_size % recipe.ghost_batches:
         yield f"ghost_batches = {recipe.ghost_batches}; they must divide batch_size = {recipe.batch_size}"
-    if recipe.normalize and _entry("datasets", recipe.normalize) is None:
+    if recipe.normalize not in ("", "none") and _entry("datasets", recipe.normalize) is None:
         yield f"normalize: {catalog.unknown('data set', recipe.normalize, catalog.names('datasets'))}"
 
 
@@ -221,23 +237,28 @@ def loss_mistakes(loss: Loss) -> Iterator[str]:
 
 
 def _teacher_mistakes(suite: Suite, unsure: Collection[str]) -> Iterator[tuple[Row, str]]:
-    epochs: dict[str, int] = {}
+    epochs: dict[tuple[str, str, int], int] = {}
     for row in suite.rows:
         if row.is_baseline and not row.untrained:
-            epochs.setdefault(row.student, row.recipe.epochs)
+            seen = (row.student, row.dataset or suite.dataset, row.recipe.subset)
+            epochs.setdefault(seen, row.recipe.epochs)
     for row in suite.rows:
         name = row.teacher_student
         if row.untrained or name is None or row.teacher is None or _unsure(name, unsure):
             continue
         epoch = row.teacher.epoch or suite.teacher
-        if name not in epochs:
+        sees = (row.teacher_dataset or row.dataset or suite.dataset, row.recipe.subset)
+        trained = {student: most for (student, *of), most in epochs.items() if tuple(of) == sees}
+        on = f" on {sees[0]}" if sees[0] != suite.dataset else ""
+        on += f" with subset = {sees[1]}" if sees[1] else ""
+        if name not in trained:
             yield (
                 row,
-                f"no row trains the teacher {name!r}: it needs a row of loss ce without a teacher. "
-                + catalog.unknown("teacher", name, ["self", *epochs]),
+                f"no row trains the teacher {name!r}{on}: it needs a row of loss ce without a teacher. "
+                + catalog.unknown("teacher", name, ["self", *trained]),
             )
-        elif isinstance(epoch, int) and epoch > epochs[name]:
-            yield row, f"teacher {name}@{epoch}: {name} trains only {epochs[name]} epochs"
+        elif isinstance(epoch, int) and epoch > trained[name]:
+            yield row, f"teacher {name}@{epoch}: {name} trains only {trained[name]} epochs"
 
 
 def _imported_mistakes(suite: Suite, unsure: Collection[str]) -> Iterator[tuple[Row, str]]:
@@ -265,6 +286,23 @@ def _over_mistakes(suite: Suite, unsure: Collection[str]) -> Iterator[tuple[Row,
             yield row, "over: a row gains nothing over itself"
         elif students[row.over] != row.student:
             yield row, f"over: {row.over} trains {students[row.over]}; a gain is over the same student"
+
+
+def _mean_mistakes(suite: Suite, unsure: Collection[str]) -> Iterator[tuple[Row, str]]:
+    """What is wrong with means over rows; nothing is said where a row could not be read."""
+    tables = list(dict.fromkeys(row.table for row in suite.rows))
+    for row in (row for row in suite.rows if row.mean and not unsure):
+        members = [each for entry in row.mean for each in named(suite.rows, entry)]
+        for entry in row.mean:
+            if not named(suite.rows, entry):
+                yield row, f"mean: {unknown('table or rows', entry, tables)}"
+        if any(each.mean for each in members):
+            yield row, "mean: a mean is over rows that are trained, not over other means"
+        if row.teacher is not None or row.reference.gain is not None:
+            yield row, "mean: it has neither a teacher nor a gain; those are its rows'"
+        few = min((each.seeds for each in members), default=row.seeds)
+        if few < row.seeds:
+            yield row, f"mean: seeds = {row.seeds}, of which its rows train {few}"
 
 
 def _unsure(student: str, unsure: Collection[str]) -> bool:
@@ -307,6 +345,15 @@ def released(suite: Suite, row: Row) -> tuple[dict[str, Any], Loss, ReportEpoch]
     return recipe, Loss(name, {**row.loss.params, **params}), checkpoint
 
 
+def released_dataset(suite: Suite, row: Row, printed: str) -> str:
+    """The data set that the authors' code takes for the one that a row prints."""
+    dataset = printed
+    for delta in suite.deltas:
+        if delta.concerns(row):
+            dataset = delta.dataset.get(printed, dataset)
+    return dataset
+
+
 def _released_mistakes(suite: Suite) -> Iterator[tuple[Row, str]]:
     """What only the deltas together make wrong."""
     for row in suite.rows if suite.deltas else ():
@@ -322,6 +369,8 @@ def _check_delta(suite: Suite, delta: Delta, place: Place) -> None:
         _check_concerns(suite, delta, place)
     for name in delta.loss.values():
         _find("losses", name, place.at("loss"))
+    for name in chain(delta.dataset, delta.dataset.values()):
+        _find("datasets", name, place.at("dataset"))
     changed = values_at(Recipe, delta.recipe, place.at("recipe"))
     if concerned and changed and WRONG not in changed.values():
         before = concerned[0].recipe

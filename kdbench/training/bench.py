@@ -22,7 +22,7 @@ from kdbench.machine import Machine
 from kdbench.spec.events import Task
 from kdbench.spec.runs import Run
 from kdbench.training.attainable import attainable, seconds
-from kdbench.training.checkpoint import save_weights
+from kdbench.training.checkpoint import save_weights, weights_content
 from kdbench.training.context import TrainingContext, open_context
 from kdbench.training.evaluation import evaluate
 from kdbench.training.images import training_views
@@ -68,7 +68,7 @@ def lend_teacher(run: Run, context: TrainingContext) -> None:
     """Give a run a teacher: a network as initialised, in place of the trained one."""
     if run.teacher is not None:
         folder = context.machine.scratch / "weights" / run.teacher.run.id
-        save_weights(folder, run.teacher.epoch, context.network(run.teacher.run))
+        save_weights(folder, run.teacher.epoch, weights_content(context.network(run.teacher.run)))
 
 
 def measure(run: Run, context: TrainingContext, at_best: Attainable, least_seconds: float = 2.0) -> Speed:
@@ -84,10 +84,10 @@ def measure(run: Run, context: TrainingContext, at_best: Attainable, least_secon
         UserError: the run's data cannot be had.
     """
     lend_teacher(run, context)
-    data = context.dataset(run.dataset)
+    data = context.data_of(run)
     views = training_views(run, data, context)
     parts = Parts(run, context, list(islice(views.epoch(1), BATCHES.get(context.device.type, 1))))
-    size, passed = run.recipe.batch_size, run.recipe.train_size or len(data.train_labels)
+    size, passed = run.recipe.batch_size, run.recipe.images(len(data.train_labels))
     tests = min(TESTED, run.recipe.test_size or len(data.test_labels))
     tested = replace(run, recipe=replace(run.recipe, test_size=tests))
     own, taught = costs.learning(run), costs.teaching(run)

@@ -80,8 +80,13 @@ class Progress:
         return Curve(tuple(self.top1), tuple(self.test_loss), tuple(self.train_loss), tuple(self.seconds))
 
 
-def save_weights(folder: Path, name: int | str, model: nn.Module) -> str:
-    """Write a model's weights and statistics as NAME.SHA256.safetensors.
+def weights_content(model: nn.Module) -> bytes:
+    """A model's weights and statistics as safetensors has them."""
+    return save({key: value.contiguous() for key, value in model.state_dict().items()}, {})
+
+
+def save_weights(folder: Path, name: int | str, content: bytes) -> str:
+    """Write weights (`weights_content`) as NAME.SHA256.safetensors.
 
     Returns:
         The sha256.
@@ -89,7 +94,9 @@ def save_weights(folder: Path, name: int | str, model: nn.Module) -> str:
     Raises:
         UserError: the folder cannot be written.
     """
-    return _save(folder, name, {key: value.contiguous() for key, value in model.state_dict().items()}, {})
+    sha = sha256(content).hexdigest()
+    write(folder / f"{name}.{sha}.safetensors", content)
+    return sha
 
 
 def load_weights(path: Path, model: nn.Module) -> None:
@@ -162,10 +169,7 @@ def forget(folder: Path) -> None:
 
 
 def _save(folder: Path, name: int | str, tensors: Mapping[str, Tensor], note: Mapping[str, str]) -> str:
-    content = save(dict(tensors), dict(note))
-    sha = sha256(content).hexdigest()
-    write(folder / f"{name}.{sha}.safetensors", content)
-    return sha
+    return save_weights(folder, name, save(dict(tensors), dict(note)))
 
 
 def read_progress(path: Path, basis: Basis | None = None) -> Progress | None:

@@ -15,6 +15,7 @@ from torch import nn
 
 from kdbench import catalog
 from kdbench.data.fetch import Fetcher
+from kdbench.data.generated import generated, is_generated
 from kdbench.data.neighbours import neighbours
 from kdbench.data.packed import Dataset, open_dataset
 from kdbench.data.place import where
@@ -22,7 +23,7 @@ from kdbench.data.random import torch_seed
 from kdbench.device import cpu_name
 from kdbench.errors import UserError
 from kdbench.machine import Machine
-from kdbench.spec.runs import Precision, Recipe, Run, Teacher
+from kdbench.spec.runs import Precision, Run, Teacher
 from kdbench.store.imported import find_imported
 from kdbench.store.lease import Lease, Watch, take
 from kdbench.store.mounts import MountGuard, retry_until_mounted
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
+GENERATED = 4
+"""Generated data sets that stay open: a run's, its teacher's, and those of the runs before."""
 
 
 @dataclass
@@ -73,6 +76,22 @@ class TrainingContext:
             self.datasets[name] = open_dataset(
                 name, where(self.machine.data_folder).path, offline=data.offline, mirrors=data.mirrors
             )
+        return self.datasets[name]
+
+    def data_of(self, run: Run) -> Dataset:
+        """The data set of a run: one that is generated, for its seed.
+
+        Raises:
+            UserError: it cannot be had.
+        """
+        if not is_generated(run.dataset):
+            return self.dataset(run.dataset)
+        name = f"{run.dataset} of seed {run.seed}"
+        if name not in self.datasets:
+            old = [known for known in self.datasets if " of seed " in known]
+            for known in old[: len(old) - GENERATED + 1]:
+                del self.datasets[known]
+            self.datasets[name] = generated(run.dataset, run.seed)
         return self.datasets[name]
 
     def take(self, run: Run) -> Lease | None:
@@ -155,7 +174,8 @@ class TrainingContext:
         Raises:
             UserError: the published weights that it starts from cannot be had, or are others.
         """
-        torch.manual_seed(torch_seed(run.seed, f"init {run.student}"))
+        draw = f" {run.recipe.draw}" if run.recipe.draw else ""
+        torch.manual_seed(torch_seed(run.seed, f"init {run.student}{draw}"))
         network = self._built(run.student, run.recipe.classes, run.dataset)
         if run.weights is not None:
             from kdbench.models.pretrained import start_from
@@ -244,15 +264,13 @@ def open_context(machine: Machine, door: "Door | None" = None) -> TrainingContex
 
 def statistics(run: Run) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """The mean and std that normalise the run's images, per channel, of values from 0 to 1."""
-    recipe: Recipe = run.recipe
-    entry = catalog.find("datasets", recipe.normalize or run.dataset)
-    return entry.mean, entry.std
+    return catalog.statistics(run.dataset, run.recipe.normalize)
 
 
 def input_digests(run: Run, context: TrainingContext) -> dict[str, str | None]:
     """What all epochs of a run must have in common, whenever they are trained."""
     return {
-        "data": context.dataset(run.dataset).content,
+        "data": context.data_of(run).content,
         "teacher": _teacher_digest(run, context.machine.scratch),
     }
 

@@ -4,10 +4,13 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
+import torch
 from torch import Tensor
 
+from kdbench import catalog
+from kdbench.data import random
 from kdbench.data.packed import Dataset
-from kdbench.data.views import Batch, Epochs, Views, plain_batches
+from kdbench.data.views import Batch, Epochs, Values, Views, plain_batches
 from kdbench.spec.runs import Recipe, Run
 from kdbench.training.context import TrainingContext, statistics
 
@@ -28,6 +31,9 @@ def training_views(run: Run, data: Dataset, context: TrainingContext) -> Epochs:
     images, labels, rest = _chosen(run, data, "train", recipe.train_size)
     rest |= {"seed": run.seed, "batch_size": recipe.batch_size, "device": context.device}
     rest |= {"share": context.group.share(recipe.ghost_batches)}
+    if getattr(images, "dtype", None) == torch.float32:
+        del rest["mean"], rest["std"]  # values are standardised where they are generated
+        return Values(images, labels, **rest)
     if recipe.size:
         from kdbench.data.crops import Crops
 
@@ -39,6 +45,9 @@ def test_batches(run: Run, data: Dataset, context: TrainingContext) -> Iterator[
     """The run's test images, at the centre where the recipe has a size, else as they are."""
     recipe = run.recipe
     images, labels, rest = _chosen(run, data, "test", recipe.test_size)
+    most = catalog.find("models", run.student).test_batch
+    if most and context.device.type == "cpu":
+        rest["batch_size"] = most
     return batches_of(images, labels, framing(recipe) if recipe.size else None, context, **rest)
 
 
@@ -50,21 +59,24 @@ def batches_of(
     *,
     mean: Sequence[float],
     std: Sequence[float],
+    batch_size: int = 0,
 ) -> Iterator[Batch]:
-    """Every image once, in the order of the data set: its centre, or as it is (None)."""
+    """Every image once, in the order of the data set: its centre, or as it is (None).
+
+    As many at a time as batch_size says (0: as there is room for).
+    """
     rest: dict[str, Any] = {
         "mean": mean,
         "std": std,
         "device": context.device,
         "share": context.group.share(),
     }
+    rest["batch_size"] = batch_size or _room(framing.size if framing else images.shape[-1], context)
     if framing is None:
-        return plain_batches(images, labels, batch_size=_room(images.shape[-1], context), **rest)
+        return plain_batches(images, labels, **rest)
     from kdbench.data.crops import centre_batches
 
-    return centre_batches(
-        images, labels, framing, workers=workers(context), batch_size=_room(framing.size, context), **rest
-    )
+    return centre_batches(images, labels, framing, workers=workers(context), **rest)
 
 
 def _room(side: int, context: TrainingContext) -> int:
@@ -95,10 +107,26 @@ def workers(context: TrainingContext) -> int:
     return max(machine.local.threads, min(share, MOST_WORKERS))
 
 
+def subset(run: Run, there: int) -> Tensor | None:
+    """Which of the data set's training images a run's subset is, int64 (N,), rising; None: it has none.
+
+    A function of the seed alone: a teacher and a student of one seed are trained on the same ones.
+    """
+    recipe = run.recipe
+    if not recipe.subset:
+        return None
+    order = random.bits(run.seed, "subset", 0, recipe.train_size or there).argsort(kind="stable")
+    return torch.from_numpy(order[: recipe.images(there)]).sort().values
+
+
 def _chosen(run: Run, data: Dataset, split: str, size: int) -> tuple[Any, Tensor, dict[str, Any]]:
     """The first so many images of a split (0: all), their labels, and how they are normalised."""
     mean, std = statistics(run)
     labels = cast("Tensor", getattr(data, f"{split}_labels"))
+    images = getattr(data, f"{split}_images")
     size = size or len(labels)
-    images = getattr(data, f"{split}_images")[:size]
-    return images, labels[:size], {"mean": mean, "std": std}
+    chosen = subset(run, len(labels)) if split == "train" else None
+    rest = {"mean": mean, "std": std}
+    if chosen is None:
+        return images[:size], labels[:size], rest
+    return images[chosen], labels[chosen], rest

@@ -47,7 +47,7 @@ class StudentRun:
     def __init__(self, task: Task, context: TrainingContext, size: int = 1) -> None:
         check_precision(task.run.precision, context.device)
         self.task, self.run, self.context, self.size = task, task.run, context, size
-        self.data = context.dataset(self.run.dataset)
+        self.data = context.data_of(self.run)
         self.student = context.network(self.run)
         self.optimizer = make_optimizer(self.run.recipe, list(self.student.parameters()))
         self.forward = forward_of(self.student, self.run.precision)
@@ -56,6 +56,10 @@ class StudentRun:
         self.folder = context.machine.scratch / "checkpoints" / self.run.id
         self.basis = input_digests(self.run, context)
         self.progress = self._go_on()
+        self.held: dict[str, tuple[bytes, Tensor]] = {}
+        """By name: weights that the next checkpoint writes, and the classes that they predict."""
+        self.kept = sum(self.progress.seconds)
+        """Seconds of the run at its newest checkpoint."""
 
     def _go_on(self) -> Progress:
         """From the newest checkpoint, which the first process of a group reads for all."""
@@ -131,13 +135,25 @@ class StudentRun:
         return float((each * torch.tensor(self.sizes)).sum() / sum(self.sizes))
 
     def _keep(self, predicted: Tensor) -> None:
-        """Write the weights that teach and what they predict, of wanted epochs and the best; a checkpoint."""
+        """Hold the weights that teach and what they predict, of wanted epochs and the best; a checkpoint.
+
+        Writing takes longer than a short run's epoch: there is a checkpoint once in so many seconds, and at
+        the end, should the result not be written; then what is held is written too.
+        """
         epoch, progress = self.progress.epoch, self.progress
         best = progress.curve.best_epoch == epoch
         for name in self.wanted & {epoch, *(["best"] if best else [])}:
-            progress.weights[str(name)] = checkpoint.save_weights(self.folder / "weights", name, self.student)
-            progress.predicted[str(name)] = b64encode(self._classes(predicted)).decode()
+            self.held[str(name)] = (checkpoint.weights_content(self.student), predicted)
+        since = sum(progress.seconds) - self.kept
+        last = epoch == self.run.recipe.epochs
+        if since < self.context.machine.local.checkpoint_seconds and not last:
+            return
+        for name, (content, classes) in self.held.items():
+            progress.weights[name] = checkpoint.save_weights(self.folder / "weights", name, content)
+            progress.predicted[name] = b64encode(self._classes(classes)).decode()
+        self.held.clear()
         checkpoint.save_progress(self.folder, progress, self.student, self.optimizer, self.basis)
+        self.kept = sum(progress.seconds)
 
     def _classes(self, classes: Tensor) -> bytes:
         return encode(classes.tolist(), self.data.classes)
@@ -155,7 +171,7 @@ class StudentRun:
         """The record of the finished run; its weights are handed over to those who learn from it."""
         run, progress, curve = self.run, self.progress, self.progress.curve
         predictions = self.context.write(run, self._publish)
-        images = (run.recipe.train_size or len(self.data.train_labels)) * run.recipe.epochs
+        images = run.recipe.seen(len(self.data.train_labels)) * run.recipe.epochs
         return Result(
             schema=RESULT_SCHEMA,
             id=run.id,

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 
 import torch
 
+from kdbench import catalog
 from kdbench.errors import DiedError, DivergedError, UserError
 from kdbench.machine import Machine
 from kdbench.spec.events import Died, Done, Elsewhere, Event, Failed, Task, Update
@@ -85,7 +86,7 @@ def _train(tasks: Sequence[Task], context: TrainingContext, emit: Emit) -> list[
     left = {task.run.id: task for task in tasks}
 
     def watch(run: Run, progress: Progress) -> None:
-        images = run.recipe.train_size or len(context.dataset(run.dataset).train_labels)
+        images = run.recipe.seen(catalog.find("datasets", run.dataset).train)
         speed = images * progress.epoch / max(progress.training_seconds, 1e-9)
         emit(Update(run.id, progress.epoch, progress.top1[-1], speed))
 

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
+from itertools import repeat
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from msgspec.structs import replace
+from torch import Tensor, nn
 
 from kdbench import catalog
 from kdbench.data.views import Epochs
@@ -13,6 +15,7 @@ from kdbench.models.folding import folded
 from kdbench.models.output import Output
 from kdbench.spec.runs import Run
 from kdbench.training.context import TrainingContext
+from kdbench.training.images import training_views
 from kdbench.training.logits import open_logits
 from kdbench.training.precision import arithmetic, forward_of
 
@@ -30,6 +33,10 @@ class DistillationBatch(NamedTuple):
     """Of the whole batch."""
 
 
+QUICK = 100_000
+"""Weights up to which a teacher without convolutions is asked again: that is faster than the disk."""
+
+
 class TeacherBatches:
     """The batches of a cohort, each with the teacher's output: made once for all members.
 
@@ -45,6 +52,8 @@ class TeacherBatches:
     def __init__(self, runs: Sequence[Run], views: Epochs, context: TrainingContext) -> None:
         teacher = context.teacher(runs[0])
         self.views, self.precision = views, runs[0].precision
+        self.passes = runs[0].recipe.passes or 1
+        self.privileged = _privileged(runs[0], context)
         self.teacher = teacher and forward_of(
             folded(teacher).to(memory_format=torch.channels_last), self.precision
         )
@@ -52,21 +61,28 @@ class TeacherBatches:
         self.images = len(views.labels)
         self.batch_size = runs[0].recipe.batch_size
         alone = context.group.size == 1  # of several, none has all of the outputs
-        self.logits = open_logits(runs[0], self.images, context) if logits_only and alone else None
+        keep = logits_only and alone and not (teacher and _is_quick(teacher))
+        self.logits = open_logits(runs[0], self.images, context) if keep else None
 
     def __len__(self) -> int:
         """Batches of an epoch."""
-        return len(self.views)
+        return len(self.views) * self.passes
 
     def epoch(self, epoch: int) -> Iterator[DistillationBatch]:
-        """The batches of an epoch, counted from 1."""
+        """The batches of an epoch, counted from 1, pass by pass."""
+        for number in range(self.passes):
+            yield from self._pass((epoch - 1) * self.passes + number + 1)
+
+    def _pass(self, epoch: int) -> Iterator[DistillationBatch]:
+        """The batches of a pass over the images; passes are counted from 1 through all epochs."""
         kept = self.logits.load(epoch) if self.logits else None
         if kept is not None:
             yield from self._from(kept, epoch)
             return
         with self.logits.keeping(epoch) if self.logits else nullcontext() as keep:
-            for number, (x, y, _) in enumerate(self.views.epoch(epoch)):
-                taught = self.ask(x)
+            theirs = self.privileged.epoch(epoch) if self.privileged else repeat(None)
+            for number, ((x, y, _), seen) in enumerate(zip(self.views.epoch(epoch), theirs, strict=False)):
+                taught = self.ask(x if seen is None else seen[0])
                 if keep and taught:
                     keep(taught.logits)
                 yield DistillationBatch(x, y, taught, self._size(number))
@@ -90,3 +106,25 @@ class TeacherBatches:
             return None
         with arithmetic(self.precision, x.device):
             return self.teacher(x)
+
+
+def _privileged(run: Run, context: TrainingContext) -> Epochs | None:
+    """A teacher's own views of the same images in the same order, where it was trained on another data set.
+
+    They are prepared as the teacher's own recipe has it, and their batches are the student's.
+    """
+    teacher = run.teacher
+    if teacher is None or teacher.run.dataset == run.dataset:
+        return None
+    ours = run.recipe
+    recipe = replace(
+        teacher.run.recipe, batch_size=ours.batch_size, train_size=ours.train_size, subset=ours.subset
+    )
+    seen = replace(teacher.run, seed=run.seed, recipe=recipe)
+    return training_views(seen, context.data_of(seen), context)
+
+
+def _is_quick(teacher: nn.Module) -> bool:
+    """Whether a teacher answers faster than its logits could be read."""
+    convolutions = any(isinstance(part, nn.Conv2d) for part in teacher.modules())
+    return not convolutions and sum(each.numel() for each in teacher.parameters()) < QUICK

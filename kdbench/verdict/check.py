@@ -237,8 +237,22 @@ def _check(cell: Cell, stored: _Stored, names: Sequence[str]) -> Check:
 
 def _values(cell: Cell, report_epoch: ReportEpoch, stored: _Stored) -> dict[int, float]:
     """The accuracies at a reading, by seed."""
-    read = ((run.seed, stored.value(of, report_epoch)) for run, of in _runs(cell))
+    read = [(run.seed, stored.value(of, report_epoch)) for run, of in _runs(cell)]
+    if cell.row.mean:
+        return _means(read)
     return {seed: value for seed, value in read if value is not None}
+
+
+def _means(read: Iterable[tuple[int, float | None]]) -> dict[int, float]:
+    """The mean over the rows of a cell by seed: what one seed gave shares its data and its teacher.
+
+    A seed that lacks a row is left out: its mean would be one over other rows.
+    """
+    by_seed: defaultdict[int, list[float | None]] = defaultdict(list)
+    for seed, value in read:
+        by_seed[seed].append(value)
+    known = {seed: [value for value in values if value is not None] for seed, values in by_seed.items()}
+    return {seed: mean(values) for seed, values in known.items() if len(values) == len(by_seed[seed])}
 
 
 def _readings(cell: Cell, stored: _Stored) -> Iterator[tuple[str, float]]:

@@ -212,7 +212,7 @@ def test_list_tells_the_state_of_every_data_set(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(b"12345")
     rows = {row.name: row for row in place.list_datasets(tmp_path)}
     states = [row.state for row in rows.values()]
-    assert states == ["packed", "missing", "fetched", "fetched", *4 * ["missing"]]
+    assert states == ["packed", "missing", "fetched", "fetched", *6 * ["missing"], *12 * ["generated"]]
     coarse = place.DatasetRow("cifar100_coarse", 20, 50_000, 10_000, "fetched", 10, "md5")
     assert (rows["cifar100_coarse"], rows["digits"].content) == (coarse, packed.CONTENT["digits"][:12])
     assert [name for name, row in rows.items() if row.held_by == "number"] == ["imagenet"]

@@ -7,13 +7,21 @@ from torch import Tensor, nn
 from kdbench import catalog
 from kdbench.models.folding import folded
 
+SHAPES = {
+    "digits_mlp": (8, 1),
+    "digits_cnn": (8, 1),
+    "mlp_784_20_20": (28, 1),
+    "mlp_49_20_20": (7, 1),
+    "logistic": (1, 50),
+}
+"""Side and channels of the images of networks for one size."""
 PRE_ACTIVATED = {"resnet20_v2", "resnet56_v2", "resnet110_v2"}
 
 
 def trained(name: str) -> tuple[nn.Module, Tensor]:
     """A network whose norms have statistics and scales of their own, and images for it."""
     entry, generator = catalog.MODELS[name], torch.Generator().manual_seed(0)
-    size, channels = (8, 1) if name.startswith("digits") else (32, 3)
+    size, channels = SHAPES.get(name, (32, 3))
     torch.manual_seed(0)
     network = catalog.load(entry.code)(10, channels).eval()
     for norm in network.modules():

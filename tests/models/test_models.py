@@ -30,6 +30,9 @@ FEATURES = {
     "resnet56_v2": 64,
     "resnet110_v2": 64,
     "mobilenetv2_fnkd": 1280,
+    "mlp_784_20_20": 20,
+    "mlp_49_20_20": 20,
+    "logistic": 1,
     "digits_mlp": 32,
     "digits_cnn": 128,
     "blank": 1,  # as many as channels
@@ -84,7 +87,7 @@ def test_every_released_network_has_golden_facts() -> None:
     elsewhere = {name for name in MODELS if name.endswith(("_v2", "_fnkd"))}  # test_fnkd.py
     ours = {name for name in MODELS if not name.endswith("_224")}  # test_imagenet.py
     ours -= {name for name, entry in MODELS.items() if "CRD's" in entry.about or "TAKD's" in entry.about}
-    own = {"resnext101", "digits_mlp", "digits_cnn", "blank"}
+    own = {"resnext101", "digits_mlp", "digits_cnn", "blank", "mlp_784_20_20", "mlp_49_20_20", "logistic"}
     assert {*FACTS, *elsewhere, *own} == set(FEATURES) == ours
 
 

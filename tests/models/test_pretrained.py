@@ -22,7 +22,7 @@ from kdbench.plan.expand import expand
 from kdbench.spec.runs import Run, Teacher
 from kdbench.spec.weights import Weights
 from kdbench.suite.load import load_suite
-from kdbench.training.checkpoint import save_weights
+from kdbench.training.checkpoint import save_weights, weights_content
 from kdbench.training.context import TrainingContext
 from tests.support.command import Command
 from tests.support.project import change, write_suite
@@ -192,7 +192,7 @@ def test_training_starts_from_them_and_its_students_need_them_not(
     )
     start = context.network(run)
     assert start.state_dict()["body.conv_stem.weight"].equal(tensors["conv_stem.weight"])
-    save_weights(context.machine.scratch / "weights" / run.id, 1, start)
+    save_weights(context.machine.scratch / "weights" / run.id, 1, weights_content(start))
     rmtree(tmp_path / "data")
     context.machine = replace(context.machine, data=Data(offline=True))
     teacher = context.teacher(replace(run, teacher=Teacher(run, 1)))

@@ -54,7 +54,9 @@ def make(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[int], L
     def new(workers: int) -> LocalExecutor:
         root = str(tmp_path_factory.mktemp("root"))
         folders = Folders(results="results", scratch="scratch")
-        machine = Machine(local=Local(device="cpu"), data=data, folders=folders, root=root)
+        machine = Machine(
+            local=Local(device="cpu", checkpoint_seconds=0), data=data, folders=folders, root=root
+        )
         made.append(LocalExecutor(machine, workers))
         return made[-1]
 

@@ -65,6 +65,9 @@ DEFAULTS = {
     "normalize": "",
     "train_size": 0,
     "test_size": 0,
+    "subset": 0,
+    "passes": 0,
+    "draw": 0,
     "classes": 0,
 }
 """Every default is "off" and left out of the hash: changing one would change the meaning of stored ids."""
@@ -94,6 +97,9 @@ OTHER = {
     "normalize": "cifar100",
     "train_size": 256,
     "test_size": 256,
+    "subset": 300,
+    "passes": 100,
+    "draw": 7,
     "classes": 20,
 }
 
@@ -135,6 +141,7 @@ def test_explicit_default_gives_the_same_id(name: str) -> None:
 
 
 OF_THE_IMAGES = {"crop", "flip", "rotation", "size", "resized_crop", "resize", "normalize", "train_size"}
+OF_THE_IMAGES |= {"subset", "passes"}
 
 
 @pytest.mark.parametrize("name", OTHER)

@@ -74,7 +74,7 @@ class Project:
 
     def __init__(self, folder: Path, cluster: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.folder, self.cluster, self.monkeypatch = folder, cluster, monkeypatch
-        (folder / "benchmark.toml").write_text("[local]\nthreads = 1\n")
+        (folder / "benchmark.toml").write_text("[local]\nthreads = 1\ncheckpoint_seconds = 0\n")
         (folder / "suites").mkdir()
         (folder / "slurm").mkdir()
         self.children: list[subprocess.Popen[str]] = []
@@ -127,7 +127,9 @@ class Project:
     def local(self, folder: Path, suite: Path, data: Path, *words: str) -> "subprocess.Popen[str]":
         """Train a suite without the cluster, in another folder."""
         folder.mkdir()
-        (folder / "benchmark.toml").write_text("[local]\nthreads = 1\n")  # else it would be the one above
+        (folder / "benchmark.toml").write_text(
+            "[local]\nthreads = 1\ncheckpoint_seconds = 0\n"
+        )  # else it would be the one above
         return self._start(("run", str(suite), *words), folder, {"KDBENCH_DATA": str(data)})
 
     def _start(self, words: tuple[str, ...], folder: Path, more: dict[str, str]) -> "subprocess.Popen[str]":

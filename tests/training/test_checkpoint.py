@@ -19,6 +19,7 @@ from kdbench.training.checkpoint import (
     publish,
     save_progress,
     save_weights,
+    weights_content,
 )
 from kdbench.training.optim import Optimizer, make_optimizer
 
@@ -120,20 +121,20 @@ def test_unfinished_file_is_no_checkpoint(tmp_path: Path) -> None:
 
 def test_weights_come_back_as_they_were(tmp_path: Path) -> None:
     (model, _), (other, _) = make(1), make(2)
-    sha = save_weights(tmp_path, "best", model)
+    sha = save_weights(tmp_path, "best", weights_content(model))
     checkpoint.load_weights(tmp_path / f"best.{sha}.safetensors", other)
     assert same(model, other)
 
 
 def test_weights_are_named_by_their_content(tmp_path: Path) -> None:
-    sha = save_weights(tmp_path, 3, make(1)[0])
+    sha = save_weights(tmp_path, 3, weights_content(make(1)[0]))
     assert digest(tmp_path / f"3.{sha}.safetensors") == sha
-    assert save_weights(tmp_path, 3, make(2)[0]) != sha
+    assert save_weights(tmp_path, 3, weights_content(make(2)[0])) != sha
 
 
 def test_weights_that_nobody_needs_any_more_go(tmp_path: Path) -> None:
-    first = save_weights(tmp_path / "weights", "best", make(1)[0])
-    second = save_weights(tmp_path / "weights", "best", make(2)[0])
+    first = save_weights(tmp_path / "weights", "best", weights_content(make(1)[0]))
+    second = save_weights(tmp_path / "weights", "best", weights_content(make(2)[0]))
     save_progress(tmp_path, at(2, best=second), *make(2), BASIS)
     assert [path.name.split(".")[1] for path in (tmp_path / "weights").iterdir()] == [second]
     assert first != second
@@ -142,15 +143,15 @@ def test_weights_that_nobody_needs_any_more_go(tmp_path: Path) -> None:
 def test_publish_replaces_an_earlier_trainings_weights(tmp_path: Path) -> None:
     folder, weights = tmp_path / "checkpoint", tmp_path / "weights" / "run"
     for seed in (1, 2):
-        sha = save_weights(folder / "weights", "best", make(seed)[0])
+        sha = save_weights(folder / "weights", "best", weights_content(make(seed)[0]))
         publish(folder, weights, {"best": sha})
     assert weights_file(tmp_path, "run", "best") == weights / f"best.{sha}.safetensors"
     assert len(list(weights.iterdir())) == 1
 
 
 def test_publish_leaves_weights_of_other_epochs(tmp_path: Path) -> None:
-    early = save_weights(tmp_path / "weights" / "run", 1, make(1)[0])
-    late = save_weights(tmp_path / "weights", 10, make(2)[0])
+    early = save_weights(tmp_path / "weights" / "run", 1, weights_content(make(1)[0]))
+    late = save_weights(tmp_path / "weights", 10, weights_content(make(2)[0]))
     publish(tmp_path, tmp_path / "weights" / "run", {"10": late})
     kept = {path.name for path in (tmp_path / "weights" / "run").iterdir()}
     assert kept == {f"1.{early}.safetensors", f"10.{late}.safetensors"}
@@ -158,7 +159,7 @@ def test_publish_leaves_weights_of_other_epochs(tmp_path: Path) -> None:
 
 def test_publish_again_changes_nothing(tmp_path: Path) -> None:
     """A run that ended between handing over its weights and writing its result does it twice."""
-    kept = {"best": save_weights(tmp_path / "weights", "best", make(1)[0])}
+    kept = {"best": save_weights(tmp_path / "weights", "best", weights_content(make(1)[0]))}
     for _ in range(2):
         publish(tmp_path, tmp_path / "weights" / "run", kept)
     assert weights_file(tmp_path, "run", "best") is not None
@@ -166,7 +167,7 @@ def test_publish_again_changes_nothing(tmp_path: Path) -> None:
 
 def test_every_file_is_safetensors(tmp_path: Path) -> None:
     model, optimizer = make(1)
-    kept = {"best": save_weights(tmp_path / "weights", "best", model)}
+    kept = {"best": save_weights(tmp_path / "weights", "best", weights_content(model))}
     save_progress(tmp_path, at(1, **kept), model, optimizer, BASIS)
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert len(files) == 2

@@ -71,7 +71,7 @@ def opened(data: str, tmp_path: Path) -> Iterator[Opened]:
     def make(name: str, **local: Any) -> TrainingContext:  # noqa: ANN401 - of benchmark.toml
         place = Data(folder=data, offline=True)
         folders = Folders(results="results", scratch="scratch")
-        settings = Local(device="cpu", **local)
+        settings = Local(device="cpu", checkpoint_seconds=0, **local)
         root = str(tmp_path / name)
         context = open_context(Machine(local=settings, data=place, folders=folders, root=root))
         train(TEACHER, context)

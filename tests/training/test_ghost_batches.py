@@ -97,7 +97,7 @@ def opened(tmp_path: Path) -> Iterator[Callable[..., TrainingContext]]:
     """Worlds that share the data and nothing else, by name and processes."""
 
     def make(name: str, processes: int = 1) -> TrainingContext:
-        local = Local(device="cpu", processes=processes)
+        local = Local(device="cpu", processes=processes, checkpoint_seconds=0)
         data = Data(folder=str(tmp_path / "data"), offline=True)
         folders = Folders(results="results", scratch="scratch")
         return open_context(Machine(local=local, data=data, folders=folders, root=str(tmp_path / name)))

@@ -58,7 +58,10 @@ def opened(data: str, tmp_path: Path) -> Iterator[Callable[[str], TrainingContex
     """Worlds that share the data and nothing else, by the name of their folder."""
 
     def make(name: str) -> TrainingContext:
-        folders, local = Folders(results="results", scratch="scratch"), Local(device="cpu")
+        folders, local = (
+            Folders(results="results", scratch="scratch"),
+            Local(device="cpu", checkpoint_seconds=0),
+        )
         root = str(tmp_path / name)
         return open_context(
             Machine(local=local, data=Data(folder=data, offline=True), folders=folders, root=root)

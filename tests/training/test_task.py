@@ -32,7 +32,11 @@ def context(data: str, tmp_path: Path) -> Iterator[TrainingContext]:
     before = torch.get_deterministic_debug_mode()
     folders = Folders(results="results", scratch="scratch")
     place = Data(folder=data, offline=True)
-    yield open_context(Machine(local=Local(device="cpu"), data=place, folders=folders, root=str(tmp_path)))
+    yield open_context(
+        Machine(
+            local=Local(device="cpu", checkpoint_seconds=0), data=place, folders=folders, root=str(tmp_path)
+        )
+    )
     torch.set_deterministic_debug_mode(before)
 
 

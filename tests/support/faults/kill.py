@@ -122,7 +122,10 @@ def make_machine(root: Path, data: Path) -> Machine:
     """A machine whose results and scratch are a story's own."""
     folders = Folders(results="results", scratch="scratch")
     return Machine(
-        local=Local(device="cpu"), data=Data(folder=str(data), offline=True), folders=folders, root=str(root)
+        local=Local(device="cpu", checkpoint_seconds=0),
+        data=Data(folder=str(data), offline=True),
+        folders=folders,
+        root=str(root),
     )
 
 

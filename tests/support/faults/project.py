@@ -32,7 +32,9 @@ def make_context(root: Path, data: Path) -> TrainingContext:
     """A world whose results and scratch lie in root."""
     folders = Folders(results="results", scratch="scratch")
     place = Data(folder=str(data), offline=True)
-    return open_context(Machine(local=Local(device="cpu"), data=place, folders=folders, root=str(root)))
+    return open_context(
+        Machine(local=Local(device="cpu", checkpoint_seconds=0), data=place, folders=folders, root=str(root))
+    )
 
 
 def events(context: TrainingContext, run: Run, look: Callable[[Event], None] = lambda _: None) -> list[Event]:
@@ -97,7 +99,7 @@ def make_suite(folder: Path, *, seeds: int = 1, epochs: int = 60) -> None:
     """A suite of a single row, and a benchmark.toml."""
     (folder / "suite.toml").write_text(SUITE.format(seeds=seeds, epochs=epochs), encoding="utf-8")
     (folder / "benchmark.toml").write_text(
-        "[local]\ndevice = 'cpu'\n[data]\noffline = true\n", encoding="utf-8"
+        "[local]\ndevice = 'cpu'\ncheckpoint_seconds = 0\n[data]\noffline = true\n", encoding="utf-8"
     )
 
 
