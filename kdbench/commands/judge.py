@@ -45,18 +45,25 @@ def print_verdicts(chosen: Selection, *, strict: bool, as_json: bool, report: bo
 def claims(chosen: Selection, *, as_json: bool) -> int:
     """Hold what papers conclude against what is stored.
 
-    Exits with 1 where a conclusion does not hold.
+    Author runs are held apart. Exits with 1 where a conclusion does not hold in our runs.
     """
     from kdbench.report.claims import claim_lines
+    from kdbench.report.published import claims as claims_of_authors
     from kdbench.spec.verdicts import Outcome
     from kdbench.verdict.claims import check_claims
     from kdbench.verdict.judge import judge
+    from kdbench.verdict.published import of_authors
 
-    found = {suite.path: check_claims(suite, checks) for suite, checks in judge(chosen).suites}
+    judged = judge(chosen).suites
+    found = {suite.path: check_claims(suite, checks) for suite, checks in judged}
     if as_json:
-        say(found)
+        theirs = {
+            f"{suite.path}, author runs": check_claims(suite, of_authors(checks)) for suite, checks in judged
+        }
+        say(found | {name: each for name, each in theirs.items() if each})
     else:
         lines = [line for each in found.values() for line in claim_lines(each)]
+        lines += [line for suite, checks in judged for line in claims_of_authors(suite, checks)]
         click.echo("\n".join(lines or ["no claims on these rows"]))
     return int(any(one.outcome is Outcome.FAILS for each in found.values() for one in each))
 

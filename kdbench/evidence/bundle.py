@@ -5,6 +5,7 @@ A zip of
     manifest.json               the selection, versions, and the sha256 of every other file
     suites/NAME.toml            the suite, as it stands
     results/DATASET/*.json      the records, byte for byte
+    results/author_runs/*.json  what the authors published of their own runs, by suite
     predictions/ID/*.classes    what each run predicted, and the true classes (`kdbench.store.predictions`)
     verdicts.json               what `kdbench check --json` says of it
 
@@ -28,10 +29,11 @@ from kdbench.plan.selection import Selection, Suites
 from kdbench.spec.runs import PROTOCOL, Precision
 from kdbench.spec.suites import Variant
 from kdbench.spec.verdicts import Check
+from kdbench.store.author_runs import FOLDER, author_runs_file
 from kdbench.store.predictions import predictions_file
 from kdbench.store.records import Index, index, load_result, write
-from kdbench.verdict.judge import check_cells
-from kdbench.verdict.sequential import InterimPlan, files_of, levels_of, load_plans
+from kdbench.verdict.judge import beside_authors, check_cells
+from kdbench.verdict.sequential import files_of, levels_of, load_plans
 from kdbench.version import __version__
 
 FORMAT = 1
@@ -97,7 +99,9 @@ def bundle(chosen: Selection, path: Path) -> Bundled:
     if len(files) < len(suites):
         raise UserError("bundle: two of the suites have one file name; make a bundle of each")
     ids = sorted({name for cell in cells for name in (*cell.ids, *cell.baselines)} & there.results.keys())
-    if not ids:
+    authors = [author_runs_file(machine.results, suite.name) for suite, _ in suites]
+    files |= {f"results/{FOLDER}/{path.name}": path.read_bytes() for path in authors if path.is_file()}
+    if not ids and len(files) == len(suites):
         raise UserError("bundle: none of the chosen rows has a result; `kdbench run` trains them")
     without = []
     for name in ids:
@@ -106,7 +110,7 @@ def bundle(chosen: Selection, path: Path) -> Bundled:
             files |= {f"results/{record.parent.name}/{record.name}": record.read_bytes(), **predicted}
             without += [] if predicted else [record.name]
     files |= files_of(machine.results, ids)
-    files["verdicts.json"] = verdicts(judge_again(suites, there, load_plans(machine.results)))
+    files["verdicts.json"] = verdicts(judge_again(chosen, suites, there, machine.results))
     content = pack(files, manifest_of(chosen, suites, files))
     write(path, content)
     return Bundled(len(ids), tuple(without), len(content))
@@ -119,19 +123,25 @@ def _predicted(record: Path, scratch: Path) -> dict[str, bytes]:
     return {f"predictions/{result.id}/{file.name}": file.read_bytes() for file in found if file}
 
 
-def judge_again(suites: Suites, there: Index, planned: Mapping[str, InterimPlan]) -> list[list[Check]]:
-    """The checks of each suite, from the records alone and the plans of their interim analyses, by run.
+def judge_again(chosen: Selection, suites: Suites, there: Index, results: Path) -> list[list[Check]]:
+    """The checks of each suite, from the records of a results folder and the plans of interim analyses there.
 
     Raises:
         UserError: a record is wrong.
     """
-    checked, _ = check_cells(suites, replace(there, failures={}), levels_of(planned))
+    levels = levels_of(load_plans(results))
+    checked, _ = check_cells(suites, replace(there, failures={}), levels)
+    checked, _ = beside_authors(checked, chosen, results)
     return [checks for _, checks in checked]
 
 
 def verdicts(checks: list[list[Check]]) -> bytes:
-    """Checks as they stand in a bundle."""
-    return msgspec.json.format(msgspec.json.encode(checks), indent=1) + b"\n"
+    """Checks as they stand in a bundle; those of rows without author runs have no `published`, as before."""
+    lines: list[list[dict[str, Any]]] = msgspec.to_builtins(checks)
+    for check in (check for some in lines for check in some):
+        if check["published"] is None:
+            del check["published"]
+    return msgspec.json.format(msgspec.json.encode(lines), indent=1) + b"\n"
 
 
 def manifest_of(chosen: Selection, suites: Suites, files: Mapping[str, bytes]) -> Manifest:

@@ -22,7 +22,6 @@ from kdbench.spec.results import Result
 from kdbench.spec.runs import PROTOCOL
 from kdbench.store.predictions import LABELS, accuracy, decode
 from kdbench.store.records import Index, index, load_result
-from kdbench.verdict.sequential import load_plans
 from kdbench.version import __version__
 
 LARGEST = 4_000_000_000
@@ -82,7 +81,8 @@ def _verify(path: Path, folder: Path) -> Verified:
     records = [_record(each, folder) for each in _paths(there)]
     if any(record.wrong and not record.proven for record in records):
         return Verified(records, 0, [*wrong, "verdicts.json: not judged again, as records are broken"])
-    made = judge_again(manifest.selection(folder).load(), there, load_plans(folder / "results"))
+    chosen = manifest.selection(folder)
+    made = judge_again(chosen, chosen.load(), there, folder / "results")
     if verdicts(made) != (folder / "verdicts.json").read_bytes():
         wrong.append("verdicts.json: not the verdicts that its records give")
     return Verified(records, sum(map(len, made)), wrong)

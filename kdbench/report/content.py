@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from msgspec import Struct
 
 from kdbench.plan.objectives import Audit
+from kdbench.spec.author_runs import AuthorRun
 from kdbench.spec.results import Result
 from kdbench.spec.suites import Suite, Variant
 from kdbench.spec.verdicts import Check, ClaimCheck
@@ -33,6 +34,8 @@ class Report(Struct, frozen=True, kw_only=True):
     """The rows that have a teacher beside what they must beat, where asked for."""
     results: Mapping[str, Result] = {}
     """By the id of their run: the curves."""
+    authors: Mapping[str, Sequence[AuthorRun]] = {}
+    """What the authors published of their own runs, by the name of the row."""
     records: Mapping[str, str] = {}
     """Where the record of a run lies, by its id: an address relative to the report."""
 

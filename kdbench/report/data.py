@@ -11,8 +11,10 @@ from kdbench.formatting import clean
 from kdbench.report.content import Report
 from kdbench.report.sentences import notes
 from kdbench.report.words import setting
-from kdbench.spec.verdicts import Check, Verdict
+from kdbench.spec.verdicts import Check, Published, Verdict
 from kdbench.verdict.check import headline
+from kdbench.verdict.claims import check_claims
+from kdbench.verdict.published import last_or_best, of_authors, published_headline
 from kdbench.version import __version__
 
 _ROW = ("suite", "data set", "variant", "table", "row", "student", "teacher", "loss", "report epoch")
@@ -37,6 +39,14 @@ COLUMNS = (
     "optimism",
     "runs",
     "notes",
+    "other evidence",
+    "other n",
+    "other measured",
+    "other difference",
+    "other verdict",
+    "other last",
+    "other best",
+    "other epochs",
 )
 
 
@@ -59,10 +69,13 @@ def _content(report: Report) -> dict[str, Any]:
         },
         "variant": report.variant,
         "headline": headline(report.checks),
+        "author_headline": published_headline(report.checks),
+        "last_or_best": last_or_best(report.checks),
         "checks": report.checks,
         "deltas": suite.deltas if report.variant == "released" else (),
         "findings": report.findings,
         "claims": report.claims,
+        "author_claims": check_claims(suite, of_authors(report.checks)),
         "controls": report.controls,
         "audit": report.audit,
         "environment": report.environment,
@@ -88,6 +101,18 @@ def _line(report: Report, check: Check) -> Iterator[object]:
     yield from _figures(check.gain, row.tolerance.gain)
     yield from (_number(row.reference.std), row.reference.n, _number(check.optimism))
     yield from (" ".join(check.ids), clean("; ".join(notes(check))))
+    yield from _other_evidence(check.published)
+
+
+def _other_evidence(found: Published | None) -> Iterator[object]:
+    """What others published of the row; empty cells where they published nothing."""
+    if found is None:
+        yield from [""] * 8
+        return
+    top1 = found.top1
+    yield from (found.kind, top1.n, _number(top1.measured), _number(top1.difference), top1.word)
+    yield from (_number(found.report_epochs.get(name)) for name in ("last", "best"))
+    yield " ".join(map(str, found.epochs))
 
 
 def _figures(verdict: Verdict, tolerance: float) -> Iterator[object]:

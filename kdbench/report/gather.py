@@ -9,6 +9,7 @@ from kdbench.plan.controls import load_prober
 from kdbench.plan.objectives import audit_suite
 from kdbench.plan.selection import Selection
 from kdbench.report.content import Report, in_order
+from kdbench.spec.author_runs import AuthorRun, AuthorRuns
 from kdbench.spec.results import Result
 from kdbench.spec.suites import Suite
 from kdbench.spec.verdicts import Check
@@ -42,10 +43,18 @@ def gather(
             controls=judged.controls.get(suite.path, ()),
             audit=audit_suite(suite, chosen.cells(suite, chosen.rows), prober) if prober else (),
             results=judged.results,
+            authors=_by_row(judged.authors.get(suite.path)),
             records=dict(_records(checks, judged.there, beside or Path())),
         )
         for suite, checks in judged.suites
     ]
+
+
+def _by_row(authors: AuthorRuns | None) -> dict[str, list[AuthorRun]]:
+    found: dict[str, list[AuthorRun]] = {}
+    for run in authors.runs if authors else ():
+        found.setdefault(run.row, []).append(run)
+    return found
 
 
 def _records(checks: Iterable[Check], there: Index, beside: Path) -> Iterator[tuple[str, str]]:

@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from kdbench.formatting import clean, signed
-from kdbench.report import audit, claims, controls, sentences, words
+from kdbench.report import audit, claims, controls, published, sentences, words
 from kdbench.report.ages import trained
 from kdbench.report.content import Report
 from kdbench.report.forest import HEIGHT, WIDTH, Scale, Strip, scale_of, strip_of
-from kdbench.spec.results import Curve, Result
+from kdbench.spec.author_runs import AuthorRun
+from kdbench.spec.results import Result
 from kdbench.spec.verdicts import Check, Verdict, Word
 from kdbench.verdict.check import headline
+from kdbench.verdict.published import published_headline
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -72,6 +74,7 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
     runs: Sequence[Trained]
     baselines: Sequence[str]
     """The ids of the runs over which it gains, whose curve is drawn beside its own."""
+    authors: Sequence[AuthorRun] = ()
 
 
 class Table(msgspec.Struct, frozen=True):
@@ -97,6 +100,10 @@ class Part(msgspec.Struct, frozen=True):
     controls: Sequence[Sequence[str]]
     audit: Sequence[Sequence[str]]
     same: Sequence[str]
+    authors: Sequence[Sequence[str]] = ()
+    """The table of author runs, with ours beside them."""
+    authors_headline: str = ""
+    authors_sentences: Sequence[str] = ()
 
 
 def page(reports: Sequence[Report]) -> str:
@@ -111,6 +118,8 @@ def page(reports: Sequence[Report]) -> str:
         signed=signed,
         controls_heads=controls.HEADS,
         controls_legend=controls.LEGEND.replace("`", ""),
+        authors_heads=published.HEADS,
+        authors_legend=published.LEGEND.replace("`", ""),
         audit_heads=audit.HEADS,
         audit_legend=audit.LEGEND,
         height=HEIGHT,
@@ -132,6 +141,7 @@ def _template() -> "Template":
         finalize=_shown,
     )
     surroundings.filters["trained"] = trained
+    surroundings.filters["author_curve"] = author_curve
     return surroundings.get_template("page.html")
 
 
@@ -163,6 +173,13 @@ def _part(report: Report) -> Part:
         controls.body(report.controls),
         audit.body(report.audit),
         audit.same(report.audit) if report.audit else (),
+        list(published.body(report.checks)),
+        published_headline(report.checks),
+        [
+            *filter(None, [published.last_or_best_sentence(report.checks)]),
+            *published.notes(report.checks),
+            *published.claims(report.suite, report.checks),
+        ],
     )
 
 
@@ -202,6 +219,7 @@ def _line(report: Report, check: Check, scale: Scale, baselines: tuple[str, ...]
         notes=list(sentences.notes(check)),
         runs=[_trained(report, check, of) for of in check.ids],
         baselines=baselines,
+        authors=report.authors.get(check.row.name, ()) if check.published else (),
     )
 
 
@@ -209,6 +227,11 @@ def _trained(report: Report, check: Check, of: str) -> Trained:
     result = report.results.get(of)
     value = check.values.get(result.run.seed) if result else None
     return Trained(of, report.records.get(of, ""), result, value)
+
+
+def author_curve(run: AuthorRun) -> str:
+    """The name of an author run's curve on the page, which no run of kdbench has; "" without a curve."""
+    return f"author/{run.row}/{run.run}" if run.top1 and not run.epochs else ""
 
 
 def curves(reports: Iterable[Report]) -> str:
@@ -220,11 +243,17 @@ def curves(reports: Iterable[Report]) -> str:
         for of in check.ids
         if of in report.results
     )
-    text = msgspec.json.encode({of: _packed(curve) for of, curve in shown}).decode()
+    packed = {of: _packed(curve.top1) for of, curve in shown}
+    for report in reports:
+        for check in report.checks if report.authors else ():
+            for run in report.authors.get(check.row.name, ()):
+                if name := author_curve(run):
+                    packed[name] = _packed(run.top1)
+    text = msgspec.json.encode(packed).decode()
     return text.replace("<", "\\u003c")
 
 
-def _packed(curve: Curve) -> str:
+def _packed(top1s: Iterable[float]) -> str:
     """Hundredths of a percent, two bytes each: a CIFAR test set of 10,000 images has no finer ones."""
-    hundredths = [round(100 * top1) for top1 in curve.top1]
+    hundredths = [round(100 * top1) for top1 in top1s]
     return b64encode(pack(f"<{len(hundredths)}H", *hundredths)).decode()

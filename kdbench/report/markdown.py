@@ -12,6 +12,7 @@ from kdbench.report.audit import audit_section
 from kdbench.report.claims import claims_section
 from kdbench.report.content import Report
 from kdbench.report.controls import controls_section
+from kdbench.report.published import published_section
 from kdbench.report.words import measured, printed
 from kdbench.spec.verdicts import Check
 from kdbench.verdict.check import headline
@@ -48,6 +49,7 @@ def _report(report: Report) -> str:
         audit_section(report.audit),
         controls_section(report.controls),
         claims_section(report.claims),
+        published_section(report.suite, report.checks),
         _section("Environment", (f"- {escape(name)}: {escape(value)}" for name, value in environment)),
         _section("Command", [indent(report.command, "    ")] if report.command else ()),
     )

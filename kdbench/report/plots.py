@@ -15,6 +15,7 @@ from kdbench.report.forest import Scale, scale_of
 from kdbench.report.sentences import who
 from kdbench.report.words import measured
 from kdbench.spec.verdicts import Word
+from kdbench.verdict.published import of_authors
 from kdbench.verdict.stats import mean
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from kdbench.report.content import Report
+    from kdbench.spec.author_runs import AuthorRun
     from kdbench.spec.results import Curve
     from kdbench.spec.verdicts import Check, Verdict
 
@@ -41,6 +43,7 @@ _TONES = {
     Word.ABOVE: "#7a3fae",
 }
 _INK, _SOFT, _FAINT, _BAND, _ACCENT = "#1d1f23", "#5d636d", "#b4b9c1", "#e9edf2", "#2b5a9b"
+_AUTHOR = "#9a4d86"
 _STYLE = {
     "text.parse_math": False,  # a name may hold a dollar
     "svg.hashsalt": "kdbench",
@@ -63,7 +66,7 @@ def draw(report: Report, kinds: Iterable[str]) -> Iterator[tuple[str, bytes]]:
     """
     from matplotlib import rc_context
 
-    if not any(of in report.results for check in report.checks for of in check.ids):
+    if not any(_has_curves(report, check) for check in report.checks):
         raise UserError(f"{report.suite.path}: none of these rows has a result yet: there is nothing to draw")
     kinds = list(kinds)
     with rc_context(_STYLE):  # type: ignore[arg-type]  # matplotlib lists its own keys
@@ -76,16 +79,33 @@ def _figures(report: Report) -> Iterator[tuple[str, Figure]]:
     for table, checks in report.tables.items():
         title = clean(f"{report.suite.name}, Table {table}, as {report.variant}")
         name = re.sub(r"[^\w.-]+", "-", f"{report.suite.name}.{table}")
-        known = [
-            check
-            for check in checks
-            if check.top1.difference is not None or check.gain.difference is not None
-        ]
+        known = [check for check in checks if _marks(check)]
         for piece, some in _pieces(known, FOREST_ROWS):
-            yield f"{name}.forest{piece}", _forest(title, some, scale_of(known))
-        trained = [check for check in checks if not report.results.keys().isdisjoint(check.ids)]
-        for piece, some in _pieces(trained, CURVE_PANELS):
+            yield f"{name}.forest{piece}", _forest(title, some, scale_of([*known, *of_authors(known)]))
+        with_curves = [check for check in checks if _has_curves(report, check)]
+        for piece, some in _pieces(with_curves, CURVE_PANELS):
             yield f"{name}.curves{piece}", _panels(title, report, some)
+
+
+def _has_curves(report: Report, check: Check) -> bool:
+    return bool(_curves(report, check) or _author_curves(report, check))
+
+
+def _author_curves(report: Report, check: Check) -> list[AuthorRun]:
+    return [run for run in report.authors.get(check.row.name, ()) if run.top1]
+
+
+def _marks(check: Check) -> list[tuple[str, Verdict, float]]:
+    """What a forest plot shows of a row: shape, verdict, tolerance; the accuracy, the gain, author runs."""
+    margins = check.row.tolerance
+    marks = [("o", check.top1, margins.top1), ("D", check.gain, margins.gain)]
+    if check.published is not None:
+        marks.append(("s", check.published.top1, margins.top1))
+    return [mark for mark in marks if mark[1].difference is not None]
+
+
+_SHIFTS = {1: (0.0,), 2: (-0.2, 0.2), 3: (-0.27, 0.0, 0.27)}
+"""Where the marks of a row lie below each other, by their number."""
 
 
 def _pieces(checks: Sequence[Check], most: int) -> Iterator[tuple[str, Sequence[Check]]]:
@@ -107,10 +127,9 @@ def _forest(title: str, checks: Sequence[Check], scale: Scale) -> Figure:
     figure = Figure(figsize=(9.0, 1.3 + 0.42 * len(checks)), layout="constrained")
     axes = figure.subplots()
     for place, check in enumerate(checks):
-        pairs = ((check.top1, check.row.tolerance.top1), (check.gain, check.row.tolerance.gain))
-        held = [pair for pair in pairs if pair[0].difference is not None]
-        for (verdict, margin), shift in zip(held, (-0.2, 0.2) if len(held) == 2 else (0.0,), strict=True):
-            _mark(axes, verdict, margin, place + shift, scale, shape="o" if verdict is check.top1 else "D")
+        marks = _marks(check)
+        for (shape, verdict, margin), shift in zip(marks, _SHIFTS[len(marks)], strict=True):
+            _mark(axes, verdict, margin, place + shift, scale, shape=shape)
         axes.annotate(
             _told(check), (1.02, place), xycoords=("axes fraction", "data"), va="center", fontsize=7.5
         )
@@ -119,7 +138,8 @@ def _forest(title: str, checks: Sequence[Check], scale: Scale) -> Figure:
     axes.set_yticks(range(len(checks)), [clean(who(check.row)) for check in checks], color=_INK)
     axes.tick_params(axis="y", length=0)
     axes.set_xlabel("measured minus printed, percentage points; line: confidence interval, band: tolerance")
-    axes.set_title(f"{title}: accuracy (circle), gain (diamond)", loc="left", fontsize=10)
+    squares = ", author runs (square)" if any(check.published for check in checks) else ""
+    axes.set_title(f"{title}: accuracy (circle), gain (diamond){squares}", loc="left", fontsize=10)
     return figure
 
 
@@ -141,6 +161,11 @@ def _told(check: Check) -> str:
         lines.append(f"{measured(top1)}, printed {number(top1.printed)}: {top1.word}")
     if gain.difference is not None:
         lines.append(f"{measured(gain, sign=True)}, printed {signed(gain.printed)}: {gain.word}")
+    if check.published is not None and check.published.top1.difference is not None:
+        theirs = check.published.top1
+        lines.append(
+            f"{check.published.kind} {measured(theirs)}, printed {number(theirs.printed)}: {theirs.word}"
+        )
     return "\n".join(lines)
 
 
@@ -156,11 +181,13 @@ def _panels(title: str, report: Report, checks: Sequence[Check]) -> Figure:
     baselines = report.baselines
     for axes, check in zip(grid, checks, strict=False):
         base = _curves(report, baselines.get(check.row.name))
-        _panel(axes, check, _curves(report, check), base)
+        _panel(axes, check, _curves(report, check), base, _author_curves(report, check))
     for axes in grid[len(checks) :]:
         axes.remove()
     figure.suptitle(f"{title}: test accuracy, %", x=0.01, ha="left", fontsize=10)
-    figure.supxlabel("epoch; line: mean of the seeds, grey: the baseline, dashed: printed", fontsize=8.5)
+    dotted = ", dotted: author runs" if any(_author_curves(report, check) for check in checks) else ""
+    legend = f"epoch; line: mean of the seeds, grey: the baseline, dashed: printed{dotted}"
+    figure.supxlabel(legend, fontsize=8.5)
     return figure
 
 
@@ -168,7 +195,9 @@ def _curves(report: Report, check: Check | None) -> list[Curve]:
     return [report.results[of].curve for of in check.ids if of in report.results] if check else []
 
 
-def _panel(axes: Axes, check: Check, own: Sequence[Curve], base: Sequence[Curve]) -> None:
+def _panel(
+    axes: Axes, check: Check, own: Sequence[Curve], base: Sequence[Curve], authors: Sequence[AuthorRun]
+) -> None:
     for curves, tone in ((base, _FAINT), (own, _ACCENT)):
         for curve in curves:
             axes.plot(range(1, len(curve.top1) + 1), curve.top1, color=tone, linewidth=0.7, alpha=0.35)
@@ -176,14 +205,17 @@ def _panel(axes: Axes, check: Check, own: Sequence[Curve], base: Sequence[Curve]
             accuracies = [curve.top1 for curve in curves]
             middle = [mean(values) for values in zip(*accuracies, strict=True)]
             axes.plot(range(1, len(middle) + 1), middle, color=tone, linewidth=1.5)
+    for run in authors:
+        epochs = run.epochs or range(1, len(run.top1) + 1)
+        axes.plot(epochs, run.top1, color=_AUTHOR, linewidth=0.9, linestyle=(0, (1, 1)))
     printed = check.top1.printed
     if printed is not None:
         axes.axhline(printed, color=_INK, linewidth=0.9, linestyle=(0, (4, 3)))
-    axes.set_ylim(*extent([*own, *base], printed))
+    axes.set_ylim(*extent([*own, *base, *authors], printed))
     axes.set_title(clean(who(check.row)), fontsize=8.5, loc="left")
 
 
-def extent(curves: Iterable[Curve], printed: float | None) -> tuple[float, float]:
+def extent(curves: Iterable[Curve | AuthorRun], printed: float | None) -> tuple[float, float]:
     """From where to where accuracies are drawn.
 
     The first tenth of the epochs climbs from nothing: it may leave the picture, so that the end can be read.

@@ -10,6 +10,7 @@ from kdbench.report.sentences import gain_word, reasons
 from kdbench.report.words import measured
 from kdbench.spec.verdicts import Check
 from kdbench.verdict.check import BAD, headline
+from kdbench.verdict.published import published_headline
 
 LIMIT = 1_000_000
 """Bytes. GitHub refuses the summary of a job of 1 MiB or more, the whole of it."""
@@ -58,6 +59,8 @@ def _table(report: Report, shown: Sequence[Check], rest: str) -> str:
     if shown:
         body = list(map(_line, shown))
         parts.append(tabulate(body, _HEADS, tablefmt="pipe", colalign=_ALIGN, disable_numparse=True))
+    if theirs := published_headline(report.checks):
+        parts.append(escape(theirs))
     if left:
         where = f"see [the whole report]({rest})" if rest else "the whole report has them"
         parts.append(f"{plural(left, 'more row')}, left out to keep this short: {where}.")

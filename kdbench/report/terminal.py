@@ -9,6 +9,7 @@ from kdbench import catalog
 from kdbench.formatting import columns, plural
 from kdbench.report.claims import claim_lines
 from kdbench.report.controls import control_lines
+from kdbench.report.published import published_lines
 from kdbench.report.summary import lines
 from kdbench.spec.runs import Loss, Recipe, Run
 from kdbench.spec.suites import Cell, Row, Suite
@@ -28,6 +29,7 @@ def _table(judged: Judged, suite: Suite, checks: list[Check]) -> list[str]:
         lines(checks),
         control_lines(judged.controls.get(suite.path, [])),
         claim_lines(check_claims(suite, checks)),
+        published_lines(suite, checks),
     )
     return [line for part in parts if part for line in ("", *part)][1:]
 

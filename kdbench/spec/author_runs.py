@@ -26,10 +26,15 @@ class LogSource(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_un
     """Its place in the repository."""
 
     def __str__(self) -> str:
+        return self.place("")
+
+    def place(self, path: str) -> str:
+        """`github.com/OWNER/NAME@COMMIT:PATH` of a run's own log, or ("") of the file that was read."""
+        path = path or self.path
         if not self.repository:
-            return self.path or self.file
+            return path or self.file
         at = f"@{self.commit[:12]}" if self.commit else ""
-        return f"{self.repository}{at}" + (f":{self.path}" if self.path else "")
+        return f"{self.repository}{at}" + (f":{path}" if path else "")
 
 
 class AuthorRun(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):

@@ -1,6 +1,7 @@
 """The nouns of a judgement: verdicts, checks, outcomes of claims."""
 
 from enum import StrEnum
+from typing import Literal
 
 from msgspec import Struct, field
 
@@ -99,6 +100,28 @@ class Verdict(Struct, frozen=True, kw_only=True):
         return self.measured - self.printed if both else None  # type: ignore[operator]
 
 
+class Published(Struct, frozen=True, kw_only=True):
+    """A row held against what others published of their own trainings. Never mixed with runs of kdbench."""
+
+    kind: Literal["author run"]
+    """The kind of evidence."""
+    top1: Verdict
+    gain: Verdict
+    values: dict[int, float] = {}
+    """The accuracy at the row's reported epoch, by the number of the run."""
+    gains: dict[int, float] = {}
+    report_epochs: dict[str, float] = {}
+    """The mean over the runs at `last`, `best` and the row's epoch, as far as they are published."""
+    optimism: float | None = None
+    """Mean of (best on test minus last)."""
+    epochs: tuple[int, ...] = ()
+    """The last epochs of the runs' curves, each once."""
+    sources: tuple[str, ...] = ()
+    """Where the runs were published, in the order of their numbers."""
+    notes: tuple[str, ...] = ()
+    """Another protocol than the row's, and what was noticed about the logs."""
+
+
 class Check(Struct, frozen=True, kw_only=True):
     """A row held against its results."""
 
@@ -116,3 +139,5 @@ class Check(Struct, frozen=True, kw_only=True):
     """Other rows of the suite that are the same runs."""
     repeats: tuple[str, ...] = field(default_factory=tuple)
     """Differences found between a result and its repeats."""
+    published: Published | None = None
+    """What others published of the same row, held against the same reference."""

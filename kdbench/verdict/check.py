@@ -286,7 +286,7 @@ def _top1(cell: Cell, values: Mapping[int, float], stored: _Stored) -> Verdict:
         return Verdict(word=Word.UNREADABLE, reason=damage, printed=reference.top1)
     if not values:
         return _absent(cell, reference.top1, stored)
-    notes = [*_own_margin(row), *_failed_seeds(cell, stored)]
+    notes = [*own_margin(row), *_failed_seeds(cell, stored)]
     if reference.top1 is None:
         only = "only the gain is printed" if reference.gain is not None else "no reference accuracy"
         return _unreferenced(list(values.values()), [only, _so_far(len(values), row.seeds), *notes])
@@ -301,7 +301,8 @@ def _top1(cell: Cell, values: Mapping[int, float], stored: _Stored) -> Verdict:
     )
 
 
-def _own_margin(row: Row) -> Iterator[str]:
+def own_margin(row: Row) -> Iterator[str]:
+    """That a row has another tolerance than its suite, and why."""
     if row.tolerance.why:
         yield f"tolerance {row.tolerance.top1:g} (gain {row.tolerance.gain:g}): {row.tolerance.why}"
 
@@ -339,7 +340,7 @@ def _gain(cell: Cell, values: Mapping[int, float], gains: Mapping[int, float], s
         printed,
         row.tolerance.gain,
         seeds=row.seeds,
-        notes=list(_own_margin(row)),
+        notes=list(own_margin(row)),
         levels=stored.level(cell),
     )
 

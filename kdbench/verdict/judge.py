@@ -1,6 +1,7 @@
 """What `kdbench check` does, and `report` begins with: stored results -> checks."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -9,16 +10,19 @@ from kdbench.errors import UserError
 from kdbench.machine import Machine, load_machine
 from kdbench.plan.controls import control_cells, load_prober
 from kdbench.plan.selection import Selection, Suites
+from kdbench.spec.author_runs import AuthorRuns
 from kdbench.spec.results import Result
 from kdbench.spec.runs import ReportEpoch, Run
 from kdbench.spec.suites import Cell, Suite
 from kdbench.spec.verdicts import Check
+from kdbench.store.author_runs import load_author_runs
 from kdbench.store.records import Index, index, load_results, read_failures, read_repeats, read_results
 from kdbench.verdict import equivalence
 from kdbench.verdict.check import check_suite, count_single_seeds
 from kdbench.verdict.controls import Controlled, check_controls
 from kdbench.verdict.holm import adjust
 from kdbench.verdict.proposals import cut, prefix
+from kdbench.verdict.published import for_both, with_author_runs
 from kdbench.verdict.sequential import levels_of, load_plans
 
 
@@ -32,6 +36,8 @@ class Judged(Struct, frozen=True):
     """The records that are stored."""
     controls: Mapping[str, list[Controlled]] = {}
     """By the path of the suite, where they are asked for."""
+    authors: Mapping[str, AuthorRuns] = {}
+    """By the path of the suite: what the authors published of their own runs."""
 
 
 def judge(chosen: Selection) -> Judged:
@@ -51,11 +57,29 @@ def judge(chosen: Selection) -> Judged:
     if chosen.precision != "float32":
         checked = [(suite, _cited(suite, checks, chosen)) for suite, checks in checked]
     controls = _controlled(suites, there) if chosen.controls else {}
+    checked, authors = beside_authors(checked, chosen, machine.results)
     if chosen.holm:
         checked = _adjusted(checked)
     if chosen.single_seed:
-        checked = [(suite, count_single_seeds(checks)) for suite, checks in checked]
-    return Judged(chosen, checked, results, there, controls)
+        checked = [(suite, for_both(checks, count_single_seeds)) for suite, checks in checked]
+    return Judged(chosen, checked, results, there, controls, authors)
+
+
+def beside_authors(
+    checked: list[tuple[Suite, list[Check]]], chosen: Selection, results: Path
+) -> tuple[list[tuple[Suite, list[Check]]], dict[str, AuthorRuns]]:
+    """The checks with what the authors published of their rows, and that by the path of the suite.
+
+    Rows that are set otherwise than the paper has them have no reference, and no author runs either.
+
+    Raises:
+        UserError: a file of author runs is broken or names a row that its suite lacks.
+    """
+    if chosen.settings or chosen.smoke:
+        return checked, {}
+    authors = {suite.path: load_author_runs(results, suite.name) for suite, _ in checked}
+    both = [(suite, with_author_runs(suite, checks, authors[suite.path])) for suite, checks in checked]
+    return both, authors
 
 
 def _controlled(suites: Suites, there: Index) -> dict[str, list[Controlled]]:
@@ -119,7 +143,7 @@ def _read_at(cells: Iterable[Cell], report_epoch: ReportEpoch) -> tuple[Cell, ..
 
 def _adjusted(checked: Sequence[tuple[Suite, list[Check]]]) -> list[tuple[Suite, list[Check]]]:
     """All that is judged is one family, whichever suites it comes from."""
-    whole = iter(adjust(check for _, checks in checked for check in checks))
+    whole = iter(for_both([check for _, checks in checked for check in checks], adjust))
     return [(suite, [next(whole) for _ in checks]) for suite, checks in checked]
 
 

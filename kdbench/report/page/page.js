@@ -90,17 +90,17 @@ function extent(lines, printed) {
 
 function draw(figure) {
   const found = ids => (ids || "").split(" ").map(curve).filter(Boolean);
-  const own = found(figure.dataset.runs), base = found(figure.dataset.baseline);
+  const own = found(figure.dataset.runs), base = found(figure.dataset.baseline), theirs = found(figure.dataset.authors);
   const printed = figure.dataset.printed === undefined ? null : Number(figure.dataset.printed);
-  if (!own.length) { figure.textContent = "No run of this row has a result yet: there is no curve."; return; }
+  if (!own.length && !theirs.length) { figure.textContent = "No run of this row has a result yet: there is no curve."; return; }
   const W = Math.max(300, Math.min(680, figure.clientWidth)), H = Math.round(120 + W / 4), left = 44, right = 12, top = 12, bottom = 34;
-  const epochs = Math.max(...own.map(line => line.length), ...base.map(line => line.length));
-  const [low, high] = extent([...own, ...base], printed);
+  const epochs = Math.max(...own.map(line => line.length), ...base.map(line => line.length), ...theirs.map(line => line.length));
+  const [low, high] = extent([...own, ...base, ...theirs], printed);
   const x = epoch => left + (epochs === 1 ? 0.5 : (epoch - 1) / (epochs - 1)) * (W - left - right);
   const y = value => top + (high - value) / (high - low) * (H - top - bottom);
   const path = (line, name) => element("path", { class: name, d: "M" + line.map((v, at) => `${x(at + 1).toFixed(1)} ${y(v).toFixed(1)}`).join("L") });
   const clip = `clip${draw.count = (draw.count || 0) + 1}`;
-  const svg = element("svg", { viewBox: `0 0 ${W} ${H}`, role: "img", "aria-label": `Test accuracy after each of ${epochs} epochs, ${own.length} seeds` },
+  const svg = element("svg", { viewBox: `0 0 ${W} ${H}`, role: "img", "aria-label": `Test accuracy after each of ${epochs} epochs, ${own.length} seeds${theirs.length ? `, ${theirs.length} author runs` : ""}` },
     element("clipPath", { id: clip }, element("rect", { x: left, y: top, width: W - left - right, height: H - top - bottom })));
   for (const at of ticks(low, high)) svg.append(
     element("path", { class: "grid", d: `M${left} ${y(at)}H${W - right}` }),
@@ -114,12 +114,13 @@ function draw(figure) {
   if (printed !== null) inside.append(element("path", { class: "printed", d: `M${left} ${y(printed)}H${W - right}` }));
   base.forEach(line => inside.append(path(line, "seed base")));
   own.forEach(line => inside.append(path(line, "seed")));
+  theirs.forEach(line => inside.append(path(line, "author")));
   if (base.length) inside.append(path(mean(base), "mean base"));
-  inside.append(path(mean(own), "mean"));
+  if (own.length) inside.append(path(mean(own), "mean"));
   const cursor = element("path", { class: "cursor" });
   svg.append(inside, cursor);
   const caption = document.createElement("figcaption");
-  const rest = [["own", "mean and seeds"], base.length && ["base", "baseline"], printed !== null && ["print", "printed"]].filter(Boolean);
+  const rest = [own.length && ["own", "mean and seeds"], theirs.length && ["author", "author runs"], base.length && ["base", "baseline"], printed !== null && ["print", "printed"]].filter(Boolean);
   const told = () => rest.map(([name, text]) => { const item = document.createElement("span"); item.className = `key-${name}`; item.textContent = text; return item; });
   caption.append("Test accuracy, %: ", ...told());
   const readout = document.createElement("output");
@@ -130,7 +131,8 @@ function draw(figure) {
     const epoch = Math.min(epochs, Math.max(1, Math.round(1 + share * (epochs - 1))));
     const value = lines => lines.length && lines[0].length >= epoch ? (lines.reduce((sum, line) => sum + line[epoch - 1], 0) / lines.length).toFixed(2) : null;
     cursor.setAttribute("d", `M${x(epoch)} ${top}V${H - bottom}`);
-    readout.textContent = `epoch ${epoch}: ${value(own)}` + (base.length ? `, baseline ${value(base)}` : "");
+    const parts = [own.length && `${value(own)}`, base.length && `baseline ${value(base)}`, theirs.length && `author runs ${value(theirs)}`];
+    readout.textContent = `epoch ${epoch}: ${parts.filter(Boolean).join(", ")}`;
   });
   svg.addEventListener("pointerleave", () => { cursor.removeAttribute("d"); readout.textContent = ""; });
   figure.replaceChildren(svg, caption);

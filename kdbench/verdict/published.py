@@ -1,0 +1,240 @@
+"""Author runs held against the printed numbers, by the rules and the margins of our own runs.
+
+Pure: a suite's checks and its author runs in, the same checks with `published` out.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from kdbench.catalog import unknown
+from kdbench.errors import UserError
+from kdbench.formatting import plural
+from kdbench.spec.author_runs import AuthorRun, AuthorRuns
+from kdbench.spec.runs import ReportEpoch
+from kdbench.spec.suites import Row, Suite
+from kdbench.spec.verdicts import Check, Published, Verdict, Word
+from kdbench.verdict.check import judge, own_margin, printed_spread
+from kdbench.verdict.counts import by_chance, sentence, tally
+from kdbench.verdict.stats import SLACK, Spread, half_width, mean, spread
+
+Runs = Mapping[int, AuthorRun]
+"""The author runs of a row, by their number."""
+
+
+def with_author_runs(suite: Suite, checks: Iterable[Check], stored: AuthorRuns) -> list[Check]:
+    """The checks, each with what the authors published of its row.
+
+    Raises:
+        UserError: a run belongs to no row of the suite.
+    """
+    by_row: defaultdict[str, dict[int, AuthorRun]] = defaultdict(dict)
+    places: defaultdict[str, dict[int, str]] = defaultdict(dict)
+    for each in stored.published:
+        for run in each.runs:
+            by_row[run.row][run.run] = run
+            places[run.row][run.run] = each.source.place(run.path)
+    names = [row.name for row in suite.rows]
+    for name in by_row:
+        if name not in names:
+            raise UserError(
+                f"results/author_runs/{suite.name}.json: {unknown('row', name, names)}; import its log again"
+            )
+
+    def beside(check: Check) -> Check:
+        row, runs = check.row, by_row.get(check.row.name)
+        if not runs:
+            return check
+        published = _published(row, dict(sorted(runs.items())), by_row.get(_gained_over(suite, row), {}))
+        sources = dict.fromkeys(places[row.name][number] for number in sorted(runs))
+        return replace(check, published=replace(published, sources=tuple(sources)))
+
+    return [beside(check) for check in checks]
+
+
+def _gained_over(suite: Suite, row: Row) -> str:
+    """The row over which a row gains; "" of a baseline, and where there is none."""
+    if row.over or row.is_baseline:
+        return row.over
+    return next((each.name for each in suite.rows if each.is_baseline and each.student == row.student), "")
+
+
+def _published(row: Row, runs: Runs, baseline: Runs) -> Published:
+    values = _values(runs, row.report_epoch)
+    bases = _values(baseline, row.report_epoch)
+    gains = {number: value - bases[number] for number, value in values.items() if number in bases}
+    optimism = [run.best - run.last for run in runs.values() if run.last is not None and run.best is not None]
+    notes = [*_protocol(row, runs), *(run.note for run in runs.values() if run.note)]
+    reference = row.reference
+    return Published(
+        kind="author run",
+        top1=_verdict(
+            values, reference.top1, row.tolerance.top1, row, error=printed_spread(reference), notes=notes
+        ),
+        gain=_verdict(gains, reference.gain, row.tolerance.gain, row),
+        values=values,
+        gains=gains,
+        report_epochs=dict(_report_epochs(row, runs)),
+        optimism=mean(optimism) if optimism else None,
+        epochs=tuple(sorted({run.last_epoch for run in runs.values()} - {0})),
+        notes=tuple(dict.fromkeys(notes)),
+    )
+
+
+def _values(runs: Runs, report_epoch: ReportEpoch) -> dict[int, float]:
+    """The accuracies at a reported epoch; one that is published without an epoch stands for any."""
+    found = {}
+    for number, run in runs.items():
+        value = run.at(report_epoch)
+        value = run.value if value is None else value
+        if value is not None:
+            found[number] = value
+    return found
+
+
+def _report_epochs(row: Row, runs: Runs) -> Iterator[tuple[str, float]]:
+    for report_epoch in dict.fromkeys(("last", "best", row.report_epoch)):
+        values = [run.at(report_epoch) for run in runs.values()]
+        known = [value for value in values if value is not None]
+        if known:
+            yield str(report_epoch), mean(known)
+
+
+def _protocol(row: Row, runs: Runs) -> Iterator[str]:
+    """Where the authors trained for another number of epochs than the row says."""
+    epochs = sorted({run.last_epoch for run in runs.values()} - {0, row.recipe.epochs})
+    if epochs:
+        logged = " and ".join(map(str, epochs))
+        yield f"protocol: logged for {logged} epochs, the row trains {row.recipe.epochs}"
+
+
+def _verdict(
+    values: Mapping[int, float],
+    printed: float | None,
+    margin: float,
+    row: Row,
+    *,
+    error: Spread | None = None,
+    notes: Sequence[str] = (),
+) -> Verdict:
+    measured = list(values.values())
+    if printed is None:
+        scatter = spread(measured)
+        return Verdict(
+            word=Word.NO_REFERENCE,
+            measured=mean(measured) if measured else None,
+            std=scatter.std if scatter else None,
+            n=len(measured),
+        )
+    if not measured:
+        reason = f"nothing is published at the reported epoch {row.report_epoch}"
+        return Verdict(word=Word.PENDING, reason=reason, printed=printed)
+    return judge(measured, printed, margin, error=error, notes=[*own_margin(row), *notes])
+
+
+def of_authors(checks: Iterable[Check]) -> list[Check]:
+    """The rows that have author runs, as if these were the rows' own: for claims and tables of them alone."""
+    return [
+        replace(
+            check,
+            ids=(),
+            top1=check.published.top1,
+            gain=check.published.gain,
+            values=check.published.values,
+            gains=check.published.gains,
+            report_epochs=check.published.report_epochs,
+            optimism=check.published.optimism,
+            same_as=(),
+            repeats=(),
+        )
+        for check in checks
+        if check.published is not None
+    ]
+
+
+def for_both(checks: Sequence[Check], change: Callable[[Iterable[Check]], list[Check]]) -> list[Check]:
+    """The checks with a change of verdicts made to ours and, apart from these, to those of author runs."""
+    theirs = {check.row.name: check for check in change(of_authors(checks))}
+    changed = []
+    for check in change(checks):
+        published = check.published
+        if published is not None:
+            other = theirs[check.row.name]
+            published = replace(published, top1=other.top1, gain=other.gain)
+        changed.append(replace(check, published=published))
+    return changed
+
+
+def published_headline(checks: Iterable[Check]) -> str:
+    """How many printed numbers author runs bear out; "" without any. Ours are counted by `check.headline`."""
+    theirs = of_authors(checks)
+    if not theirs:
+        return ""
+    found = [tally(check.top1 for check in theirs), tally(check.gain for check in theirs)]
+    whats = ("accuracies", "gains")
+    parts = [sentence(each, what) for each, what in zip(found, whats, strict=True) if each.printed]
+    runs = sum(len(check.values) for check in theirs)
+    adjusted = any(check.top1.p_adjusted is not None for check in theirs)
+    counted = "; ".join(parts) or "none of them has a printed number"
+    chance = by_chance(found, adjusted=adjusted)
+    counts = f"{plural(runs, 'run')} of {plural(len(theirs), 'row')}"
+    return f"Author runs, not trained by kdbench ({counts}): {counted}.{chance}"
+
+
+class LastOrBest(Struct, frozen=True, kw_only=True):
+    """What author curves say of which epoch is printed. Differences are means over rows, in points."""
+
+    rows: int
+    """Rows with a printed number and the last and best accuracies of author runs."""
+    nearer_best: int
+    nearer_last: int
+    over_last: float
+    """Printed minus last."""
+    half_last: float
+    """Half the 90 % interval of `over_last`; 0 for a single row."""
+    over_best: float
+    """Printed minus best."""
+    half_best: float
+    single: int
+    """Rows with one run each."""
+    optimism: float | None
+    """Best minus last over these."""
+
+
+def last_or_best(checks: Iterable[Check]) -> LastOrBest | None:
+    """Hold the printed numbers against the last and the best epochs of author runs; None without any.
+
+    A row with several runs counts once, with their means. Rows that report an epoch on the way are left out.
+    """
+    found = []
+    single = []
+    for check in of_authors(checks):
+        printed, last = check.row.reference.top1, check.report_epochs.get("last")
+        best = check.report_epochs.get("best")
+        if printed is None or last is None or best is None or isinstance(check.row.report_epoch, int):
+            continue
+        found.append((printed - last, printed - best))
+        if len(check.values) == 1:
+            single.append(best - last)
+    if not found:
+        return None
+    over_last, over_best = [one for one, _ in found], [other for _, other in found]
+    nearer = [abs(one) - abs(other) for one, other in found]
+    return LastOrBest(
+        rows=len(found),
+        nearer_best=sum(each > SLACK for each in nearer),
+        nearer_last=sum(each < -SLACK for each in nearer),
+        over_last=mean(over_last),
+        half_last=_half(over_last),
+        over_best=mean(over_best),
+        half_best=_half(over_best),
+        single=len(single),
+        optimism=mean(single) if single else None,
+    )
+
+
+def _half(differences: Sequence[float]) -> float:
+    scatter = spread(differences)
+    return half_width(scatter) if scatter else 0.0
