@@ -16,10 +16,10 @@ from tests.support.project import cells, change, write_suite
 TABLE = """
 [[table]]
 id = "1.crd"
-untrained = "no loss crd yet"
-loss = { name = "crd", beta = 0.8 }
+untrained = "no loss nocrd yet"
+loss = { name = "nocrd", beta = 0.8 }
 rows = [
-  { student = "resnet8x4", teacher = "resnet32x4", top1 = 75.51, gain = 3.01 },
+  { student = "nonet4", teacher = "nonet32", top1 = 75.51, gain = 3.01 },
   { student = "digits_mlp", teacher = "digits_cnn", top1 = 93.0 },
 ]
 
@@ -27,7 +27,7 @@ rows = [
 id = "1.kd2"
 loss = { name = "kd", alpha = 0.9, tau = 4 }
 rows = [
-  { student = "vgg8", teacher = "vgg13", top1 = 72.98, untrained = "no network vgg8 yet" },
+  { student = "nonet8", teacher = "nonet13", top1 = 72.98, untrained = "no network nonet8 yet" },
 ]
 """
 EDIT = ("[[delta]]", f"{TABLE.strip()}\n\n[[delta]]")
@@ -38,17 +38,17 @@ def test_untrained_rows_have_no_runs_and_others_keep_theirs(tmp_path: Path) -> N
     after = {cell.row.name: cell.ids for cell in cells(tmp_path, EDIT)}
     assert {name: ids for name, ids in after.items() if ids} == before
     assert [name for name, ids in after.items() if not ids] == [
-        "1.crd/resnet8x4:resnet32x4",
+        "1.crd/nonet4:nonet32",
         "1.crd/digits_mlp:digits_cnn",
-        "1.kd2/vgg8:vgg13",
+        "1.kd2/nonet8:nonet13",
     ]
 
 
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('untrained = "no loss crd yet"\n', "", "unknown loss 'crd'"),
-        (', untrained = "no network vgg8 yet"', "", "unknown model 'vgg8'"),
+        ('untrained = "no loss nocrd yet"\n', "", "unknown loss 'nocrd'"),
+        (', untrained = "no network nonet8 yet"', "", "unknown model 'nonet8'"),
         ("beta = 0.8", 'beta = 0.8, name2 = "x"', "a parameter of a loss is a finite number"),
         ("top1 = 72.98", "top1 = 172.98", "172.98"),
         ("top1 = 72.98", "top1 = 72.98, recipe = { milestones = [1] }", "milestones without gamma"),
@@ -71,23 +71,23 @@ def test_an_untrained_baseline_teaches_nobody(tmp_path: Path) -> None:
 
 def test_untrained_rows_are_pending_with_the_reason_and_share_no_runs(tmp_path: Path) -> None:
     checks = {check.row.name: check for check in check_suite(cells(tmp_path, EDIT), {})}
-    check = checks["1.crd/resnet8x4:resnet32x4"]
+    check = checks["1.crd/nonet4:nonet32"]
     assert (check.top1.word, check.gain.word) == ("pending", "pending")
-    assert check.top1.reason == "kdbench cannot train it: no loss crd yet"
+    assert check.top1.reason == "kdbench cannot train it: no loss nocrd yet"
     assert check.same_as == ()
 
 
 def test_settings_fit_the_rows_that_are_trained(tmp_path: Path) -> None:
     found = {cell.row.name: cell.row for cell in cells(tmp_path, EDIT, settings={"tau": 8})}
     assert found["1.kd/digits_mlp:digits_cnn"].loss.params["tau"] == 8
-    assert found["1.kd2/vgg8:vgg13"].reference.top1 is None
+    assert found["1.kd2/nonet8:nonet13"].reference.top1 is None
 
 
 def test_an_untrained_row_is_found_but_not_where_a_run_is_needed(tmp_path: Path) -> None:
     write_suite(tmp_path, change(EDIT))
-    address = f"{tmp_path}/suites/small/1.kd2/vgg8:vgg13"
+    address = f"{tmp_path}/suites/small/1.kd2/nonet8:nonet13"
     assert find_row(address, "released")[1].runs == ()
-    with pytest.raises(UserError, match="has no run: kdbench cannot train it: no network vgg8 yet"):
+    with pytest.raises(UserError, match="has no run: kdbench cannot train it: no network nonet8 yet"):
         find_trained_row(address, "released")
 
 
@@ -96,8 +96,8 @@ def test_lint_lists_untrained_rows_once_for_each_reason(tmp_path: Path) -> None:
     found = [finding for finding in findings if finding.rule == "untrained"]
     assert [finding.level for finding in found] == ["info", "info"]
     assert [finding.sentence for finding in found] == [
-        "2 rows of 1.crd: untrained: no loss crd yet",
-        "vgg8 from vgg13, kd, Table 1: untrained: no network vgg8 yet",
+        "2 rows of 1.crd: untrained: no loss nocrd yet",
+        "nonet8 from nonet13, kd, Table 1: untrained: no network nonet8 yet",
     ]
 
 
@@ -118,12 +118,12 @@ def test_commands_say_in_a_line_what_is_skipped(project: Path, kdbench: Command)
     write_suite(project, change(EDIT))
     plan = kdbench("run", "suites/small", "--dry-run")
     assert plan.code == 0
-    assert "3 rows skipped, which kdbench cannot train: no loss crd yet; no network vgg8 yet" in (
+    assert "3 rows skipped, which kdbench cannot train: no loss nocrd yet; no network nonet8 yet" in (
         plan.out + plan.err
     )
-    shown = kdbench("show", "small/1.crd/resnet8x4:resnet32x4")
+    shown = kdbench("show", "small/1.crd/nonet4:nonet32")
     assert shown.code == 0
-    assert "none: kdbench cannot train it: no loss crd yet" in shown.out
+    assert "none: kdbench cannot train it: no loss nocrd yet" in shown.out
     listed = kdbench("list", "rows", "suites/small")
     assert "crd" in listed.out
     assert kdbench("check", "suites/small").code == 0
