@@ -1,7 +1,7 @@
 """The command line: `kdbench` and its commands, which lie in kdbench/commands/.
 
-Exit codes: 0 all well; 1 a verdict is below, above, failed, blocked or unreadable; 2 the input is wrong;
-130 stopped (143 by SIGTERM, 129 by SIGHUP).
+Exit codes: 0 all well; 1 a verdict is below, above, failed, blocked or unreadable; 2 the input is wrong, or a
+place cannot be read or written; 3 an error of kdbench itself; 130 stopped (143 by SIGTERM, 129 by SIGHUP).
 """
 
 import gc as memory
@@ -12,6 +12,7 @@ import click
 from kdbench.commands.audit import audit, lint
 from kdbench.commands.data import data
 from kdbench.commands.evidence import attribute, bundle, compare, equivalence, history, verify
+from kdbench.commands.failure import describe_place, discard_output, keep_traceback
 from kdbench.commands.jobs import cancel, logs, status
 from kdbench.commands.judge import check, claims, power
 from kdbench.commands.listing import list_, schema, show
@@ -27,6 +28,7 @@ from kdbench.errors import UserError, plain
 from kdbench.formatting import spell_on_terminal
 from kdbench.version import __version__
 
+BROKEN = 3
 STOPPED = 130
 COMMANDS = {
     "Train": (run, plan, status, cancel, retry, logs),
@@ -63,6 +65,7 @@ def main() -> None:
     spell_on_terminal()
     try:
         code = cli.main(standalone_mode=False, prog_name="kdbench")
+        sys.stdout.flush()
     except UserError as error:
         for problem in error.problems:
             click.echo(f"error: {plain(problem)}", err=True)
@@ -73,9 +76,26 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt) as error:
         click.echo("stopped; what is finished is kept, and the same command goes on from there", err=True)
         code = getattr(error.__cause__ or error, "code", STOPPED)  # click makes an Abort of what it was
-    except SystemExit:  # click exits so when its reader closes the pipe: `... | head`
+    except SystemExit:  # click's way with `kdbench list rows ... | head`: nobody reads the rest
         code = 0
+    except Exception as error:  # noqa: BLE001 - no traceback on the terminal, whatever went wrong
+        code = unexpected(error)
     sys.exit(code)
+
+
+def unexpected(error: Exception) -> int:
+    """Print one line on an error that no code expected, and give the exit code."""
+    place = describe_place(error) if isinstance(error, OSError) else None
+    if place is not None:
+        if getattr(error, "filename", None) is None:
+            discard_output()
+        click.echo(f"error: {plain(place)}", err=True)
+        return 2
+    path = keep_traceback(error)
+    where = f"the traceback is in {path}" if path else "its traceback could be written nowhere"
+    line = " ".join(f"{type(error).__name__}: {error}".split())
+    click.echo(f"error of kdbench itself: {plain(line):.500}; {where}, please report it", err=True)
+    return BROKEN
 
 
 @click.group(cls=Sections, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

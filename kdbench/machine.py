@@ -115,7 +115,13 @@ def load_machine(path: Path | None = None) -> Machine:
     }
     if place.problems:
         raise UserError(*place.problems)
-    return Machine(root=str(file.parent), **parts)  # type: ignore[arg-type]
+    machine = Machine(root=str(file.parent), **parts)  # type: ignore[arg-type]
+    for folder in (machine.results, machine.scratch, machine.data_folder):
+        if folder is not None and folder.is_symlink() and not folder.exists():
+            place.say(f"{folder} is a link to {folder.readlink()}, which is not there; is it not mounted?")
+    if place.problems:
+        raise UserError(*place.problems)
+    return machine
 
 
 def _nearest(folder: Path) -> Path | None:

@@ -45,11 +45,12 @@ def gc(suite: tuple[str, ...], *, dry_run: bool, as_json: bool) -> None:
 def fsck(*, as_json: bool) -> int:
     """Hold every stored file against its digest.
 
-    And against its identity; exit with 1 if one is wrong.
+    And against its identity; exit with 1 if one is wrong, or a folder could not be looked into.
     """
     from collections import Counter
 
     from kdbench.errors import plain
+    from kdbench.formatting import plural
     from kdbench.machine import load_machine
     from kdbench.upkeep.fsck import examine
 
@@ -60,9 +61,11 @@ def fsck(*, as_json: bool) -> int:
     else:
         for each in wrong:
             click.echo(plain(f"{each.kind} {each.path}: {each.problem}"))
-        counts = Counter(each.kind for each in found)
+        counts = Counter(each.kind for each in found if each.seen)
         what = ", ".join(f"{number} {kind}" for kind, number in counts.items()) or "nothing"
-        click.echo(f"looked at {what}; {len(wrong)} wrong")
+        unseen = sum(not each.seen for each in found)
+        rest = f"; could not look into {plural(unseen, 'folder')}" if unseen else ""
+        click.echo(f"looked at {what}; {len(wrong) - unseen} wrong{rest}")
     return int(bool(wrong))
 
 

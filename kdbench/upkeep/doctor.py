@@ -68,6 +68,11 @@ def _folders(machine: Machine) -> Iterator[Finding]:
 def _data(machine: Machine) -> Iterator[Finding]:
     place = where(machine.data_folder)
     yield Finding("data", f"{place.path} ({place.by})")
-    for row in list_datasets(place.path):
+    try:
+        rows = list_datasets(place.path)
+    except OSError as error:
+        yield Finding("data sets", f"{error.filename}: cannot be read: {error.strerror}", ok=False)
+        return
+    for row in rows:
         hint = "" if row.state != "missing" else f"; kdbench data fetch {row.name}"
         yield Finding(row.name, f"{row.state}{hint}")

@@ -1,5 +1,6 @@
 """Every stored file held against its digest and its identity: for `kdbench fsck`. Changes nothing."""
 
+import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,6 +26,8 @@ class Finding(Struct, frozen=True):
     kind: str
     path: str
     problem: str = ""
+    seen: bool = True
+    """False: a folder that could not be looked into; nothing is known of what lies there."""
 
 
 def examine(machine: Machine) -> Iterator[Finding]:
@@ -37,6 +40,7 @@ def examine(machine: Machine) -> Iterator[Finding]:
         yield Finding("result", str(path), found)
     for path in there.failures.values():
         yield Finding("failure", str(path), _loaded(load_failure, path)[1])
+    yield from _unseen(machine.scratch)
     for path in sorted((machine.scratch / "weights").glob("*/*")):
         yield Finding("weights", str(path), _digest(path) or records.handed_over(path))
     for path in sorted((machine.scratch / "predictions").glob("*/*")):
@@ -48,6 +52,28 @@ def examine(machine: Machine) -> Iterator[Finding]:
     for path in sorted((machine.scratch / "imported").glob("*.safetensors")):
         yield Finding("imported", str(path), _imported(path))
     yield from _data(machine)
+
+
+FOLDERS = {
+    "weights": "weights",
+    "predictions": "predictions",
+    "checkpoints": "checkpoint",
+    "imported": "imported",
+}
+"""Folders of scratch, and what lies in them."""
+
+
+def _unseen(scratch: Path) -> Iterator[Finding]:
+    """Folders that could not be looked into."""
+    for name, kind in FOLDERS.items():
+        errors: list[OSError] = []
+        for _ in os.walk(scratch / name, onerror=errors.append):
+            pass
+        for error in errors:
+            if not isinstance(error, FileNotFoundError):
+                yield Finding(
+                    kind, str(error.filename), f"cannot be looked into: {error.strerror}", seen=False
+                )
 
 
 class Records:

@@ -1,5 +1,6 @@
 """A question to the training side, in a process of its own: who asks imports no torch and holds no GPU."""
 
+import traceback
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from typing import Any
@@ -20,13 +21,15 @@ def ask(machine: Machine, code: str, *more: object) -> Iterator[Any]:
 
     Raises:
         UserError: the function did, or the process died.
+        OSError: the function did, for a place that cannot be read or written.
+        RuntimeError: the function raised another error; its traceback is a note of this one.
     """
     worker = Worker(machine, answer, (code, *more))
     try:
         while (told := worker.pipe.recv()) is not None:
-            said, problems = told
-            if problems:
-                raise UserError(*problems)
+            said, error = told
+            if error is not None:
+                raise error
             yield said
     except EOFError as error:
         worker.process.join()
@@ -40,8 +43,19 @@ def answer(pipe: Connection, machine: Machine, code: str, *more: object) -> None
     prepare_worker(machine, None)
     try:
         for said in catalog.load(code)(machine, *more):
-            pipe.send((said, ()))
-    except UserError as error:
-        pipe.send((None, error.problems))
+            pipe.send((said, None))
+    except Exception as error:  # noqa: BLE001 - the caller raises it, and no process prints a traceback
+        pipe.send((None, _sendable(error)))
     else:
         pipe.send(None)
+
+
+def _sendable(error: Exception) -> Exception:
+    """An error as the caller raises it: what the command line knows as it is, else with its traceback."""
+    if isinstance(error, UserError):
+        return UserError(*error.problems)
+    if isinstance(error, OSError):
+        return OSError(error.errno, error.strerror, error.filename)
+    whole = RuntimeError(f"{type(error).__name__}: {error}")
+    whole.add_note("".join(traceback.format_exception(error)))
+    return whole

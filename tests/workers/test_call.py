@@ -15,6 +15,10 @@ from tests.support.command import Command
 def said(_: Machine, words: list[str]) -> Iterator[str]:
     """Each word; `wrong` is wrong in two ways, and `end` is the end of the process."""
     for word in words:
+        if word == "broken":
+            raise ZeroDivisionError("by zero")
+        if word == "closed":
+            raise PermissionError(13, "Permission denied", "/data")
         if word == "wrong":
             raise UserError("one", "two")
         if word == "end":
@@ -35,6 +39,19 @@ def test_what_is_wrong_comes_whole() -> None:
     with pytest.raises(UserError) as error:
         list(asked("wrong"))
     assert error.value.problems == ("one", "two")
+
+
+def test_place_that_cannot_be_read_is_told_as_in_this_process() -> None:
+    with pytest.raises(PermissionError) as error:
+        list(asked("closed"))
+    assert (error.value.filename, error.value.strerror) == ("/data", "Permission denied")
+
+
+def test_error_that_nobody_expected_comes_with_its_traceback(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(RuntimeError, match="ZeroDivisionError: by zero") as error:
+        list(asked("broken"))
+    assert "in said\n" in error.value.__notes__[0]
+    assert capfd.readouterr().err == ""
 
 
 def test_process_that_dies_is_told() -> None:
