@@ -9,7 +9,11 @@ import click
 from kdbench.commands.options import as_json, say, selection
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from kdbench.machine import Machine
     from kdbench.plan.selection import Selection
+    from kdbench.spec.runs import Run
 
 
 @click.command()
@@ -45,6 +49,19 @@ def plan(chosen: Selection, *, budget: str | None, as_json: bool) -> None:
         )
     else:
         click.echo("\n".join(describe_plan(work, estimate)))
+    note_missing_teachers(work.runs, machine)
+
+
+def note_missing_teachers(runs: Iterable[Run], machine: Machine) -> None:
+    """Say of imported teachers that are not here, or do not fit, what a run would say."""
+    from kdbench.errors import UserError
+    from kdbench.store.imported import check_imported
+
+    try:
+        check_imported(runs, machine.scratch)
+    except UserError as error:
+        for problem in error.problems:
+            click.echo(f"note: {problem}", err=True)
 
 
 def propose(chosen: Selection, budget: str | None, *, as_json: bool) -> None:

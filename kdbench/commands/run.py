@@ -46,11 +46,13 @@ def run(  # noqa: PLR0913 - one per option
 ) -> int:
     """Train what is missing, check it, print the report."""
     if dry_run:
+        from kdbench.commands.plan import note_missing_teachers
         from kdbench.cost.estimate import describe_plan, estimate_cost
         from kdbench.run import local
 
         work, machine = local.prepare(chosen, rerun=rerun, offline=offline)
         click.echo("\n".join(describe_plan(work, estimate_cost(work, machine))))
+        note_missing_teachers(work.runs, machine)
         return 0
     trained = train(
         chosen,

@@ -37,7 +37,9 @@ def import_() -> None:
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--model", required=True, metavar="NAME", help="The network that the weights are for.")
 @click.option("--dataset", required=True, metavar="NAME", help="What it is to teach, with its label space.")
-@click.option("--name", default="", help="How it is called from now on; else as the file.")
+@click.option(
+    "--name", default="", help="How it is called from now on; else as the file, or with its sha256."
+)
 @click.option("--source", default="", metavar="TEXT", help="Where the file came from, for its record.")
 @click.option("--normalize", default="", metavar="NAME", help="The data set whose mean and std are used.")
 @click.option("--size", type=click.IntRange(min=0), default=0, help="The side of the images that it sees.")

@@ -4,10 +4,12 @@ Measuring FNKD's ResNet56-v2 on CIFAR-100's 10,000 test images takes 45 s on one
 """
 
 import re
+from hashlib import sha256
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 from safetensors.torch import save
 
 from kdbench import catalog
@@ -19,9 +21,10 @@ from kdbench.importing.loading import load
 from kdbench.importing.measuring import measure
 from kdbench.importing.names import translate
 from kdbench.machine import Machine
+from kdbench.store.imported import free_name
 from kdbench.store.label_spaces import check_label_space
 from kdbench.store.provenance import PROVENANCE_SCHEMA, Normalisation, Provenance, Source
-from kdbench.store.records import digest, write
+from kdbench.store.records import write
 from kdbench.training.context import open_context
 from kdbench.version import __version__
 
@@ -35,7 +38,7 @@ class Request(Struct, frozen=True, kw_only=True):
     dataset: str
     """The data set, with the label space, that it is to teach."""
     name: str = ""
-    """How the teacher is called from now on ("": as the file)."""
+    """How the teacher is called from now on ("": as the file, or so that it replaces no other)."""
     told: str = ""
     """Where the file came from."""
     normalize: str = ""
@@ -50,7 +53,8 @@ def import_teacher(asked: Request, machine: Machine) -> tuple[Path, Provenance]:
     """Make a teacher of a file of weights: `NAME.safetensors`, beside it its provenance record `NAME.json`.
 
     Raises:
-        UserError: the file is broken or for another network, or the teacher knows other labels.
+        UserError: the file is broken or for another network, the teacher knows other labels, or the name that
+            a person chose is another teacher's.
     """
     name, framing = teacher_name(asked), _framing(asked)
     weights = read_weights(asked.file)
@@ -59,9 +63,7 @@ def import_teacher(asked: Request, machine: Machine) -> tuple[Path, Provenance]:
     context = open_context(machine)
     measured = measure(network, asked.dataset, normalisation, context, framing)
     check_label_space(measured, asked.dataset, str(asked.file))
-    state = {key: value.cpu().contiguous() for key, value in network.state_dict().items()}
-    file = machine.scratch / "imported" / f"{name}.safetensors"
-    write(file, save(state))
+    content = save({key: value.cpu().contiguous() for key, value in network.state_dict().items()})
     provenance = Provenance(
         schema=PROVENANCE_SCHEMA,
         name=name,
@@ -69,7 +71,7 @@ def import_teacher(asked: Request, machine: Machine) -> tuple[Path, Provenance]:
         classes=measured.outputs,
         parameters=sum(each.numel() for each in network.parameters()),
         dataset=asked.dataset,
-        sha256=digest(file),
+        sha256=sha256(content).hexdigest(),
         lineage=_lineage(weights, asked),
         source=_source(weights, asked),
         normalisation=normalisation,
@@ -80,7 +82,10 @@ def import_teacher(asked: Request, machine: Machine) -> tuple[Path, Provenance]:
         top1=measured.top1,
         predicted=measured.predicted,
     )
-    beside = file.with_suffix(".json")
+    folder = machine.scratch / "imported"
+    provenance = replace(provenance, name=free_name(provenance, folder, chosen=bool(asked.name)))
+    beside = folder / f"{provenance.name}.json"
+    write(beside.with_suffix(".safetensors"), content)
     write(beside, msgspec.json.format(msgspec.json.encode(provenance), indent=1) + b"\n")
     return beside, provenance
 

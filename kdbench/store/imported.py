@@ -1,6 +1,7 @@
 """Imported teachers as runs need them: found by the digest of their file, refused where they do not fit."""
 
 from collections.abc import Iterable
+from itertools import chain, count
 from pathlib import Path
 
 import msgspec
@@ -43,12 +44,65 @@ def find_imported(run: Run, scratch: Path) -> tuple[Path, Provenance] | None:
     fits = [each for each in found.items() if run.dataset in each[1].top1]
     if not fits:
         raise UserError(_missing(run, run.imported, found, scratch))
-    path, provenance = fits[0]
-    _check(run, provenance, path)
+    path, provenance = _fitting(run, fits)
     weights = path.with_suffix(".safetensors")
     if not weights.is_file() or digest(weights) != provenance.sha256:
         raise UserError(f"{weights}: missing or damaged; import it again: {_command(run, run.imported)}")
     return weights, provenance
+
+
+def _fitting(run: Run, found: list[tuple[Path, Provenance]]) -> tuple[Path, Provenance]:
+    """The first record that fits the run's student; a file may have been imported in several ways.
+
+    Raises:
+        UserError: none does; why the first does not.
+    """
+    refusals = []
+    for path, provenance in found:
+        try:
+            _check(run, provenance, path)
+        except UserError as error:
+            refusals.append(error)
+        else:
+            return path, provenance
+    raise refusals[0]
+
+
+def free_name(wanted: Provenance, folder: Path, *, chosen: bool) -> str:
+    """A name under which a teacher can be kept without replacing another one.
+
+    Args:
+        wanted: what is to be kept, with the name that it would have.
+        folder: where imported teachers lie.
+        chosen: whether a person chose the name; else another one is found, `NAME-SHA256` or
+            `NAME-SHA256-2`.
+
+    Raises:
+        UserError: a person chose the name of another teacher.
+    """
+    name = wanted.name
+    others = (f"{name}-{wanted.source.sha256[:8]}-{number}" for number in count(2))
+    for candidate in chain([name, f"{name}-{wanted.source.sha256[:8]}"], others):
+        there = folder / f"{candidate}.json"
+        if not there.exists() or _is_same(there, wanted):
+            return candidate
+        if chosen:
+            raise UserError(f"--name {name}: {there} is another teacher; choose another name, or remove it")
+    raise AssertionError  # the numbers do not end
+
+
+def _is_same(path: Path, wanted: Provenance) -> bool:
+    """Whether a record is of the same file, imported in the same way: it may be replaced."""
+    try:
+        there = msgspec.json.decode(path.read_bytes(), type=Provenance)
+    except msgspec.DecodeError:
+        return False
+    return _way(there) == _way(wanted)
+
+
+def _way(provenance: Provenance) -> tuple[object, ...]:
+    images = (provenance.dataset, provenance.normalisation, provenance.size, provenance.resize)
+    return provenance.source.sha256, provenance.model, *images
 
 
 def _provenance_records(wanted: Imported, folder: Path) -> dict[Path, Provenance]:

@@ -15,13 +15,14 @@ from kdbench.machine import Data, Local, Machine
 from kdbench.plan.expand import expand, make_plan, weights_needed
 from kdbench.spec.runs import Recipe, Run
 from kdbench.spec.weights import Imported
-from kdbench.store.imported import check_imported, find_imported
+from kdbench.store.imported import check_imported, find_imported, free_name
 from kdbench.store.provenance import PROVENANCE_SCHEMA, Normalisation, Provenance, Source
 from kdbench.store.records import index, load_results, save_result
 from kdbench.suite.load import load_suite
 from kdbench.training.context import open_context
 from kdbench.training.run import train
 from tests.support.build import make_run
+from tests.support.command import Command
 from tests.support.project import change, make_project, write_suite
 
 SHA = "a" * 64
@@ -175,6 +176,74 @@ def test_broken_provenance_record_is_reported(tmp_path: Path) -> None:
 
 def test_run_without_an_imported_teacher_needs_none(tmp_path: Path) -> None:
     assert find_imported(make_run(), tmp_path) is None
+
+
+# Names: no teacher replaces another one.
+
+
+def keep(folder: Path, provenance: Provenance, *, chosen: bool = False) -> str:
+    """Keep a record under the name that is free for it."""
+    name = free_name(provenance, folder, chosen=chosen)
+    (folder / f"{name}.json").write_bytes(msgspec.json.encode(provenance))
+    return name
+
+
+FROM_OTHER_FILE = replace(PASSPORT, source=replace(PASSPORT.source, sha256=OTHER))
+
+
+@pytest.mark.parametrize(
+    ("second", "name"),
+    [
+        (PASSPORT, "friend"),
+        (replace(PASSPORT, sha256=OTHER, top1={}), "friend"),
+        (FROM_OTHER_FILE, f"friend-{OTHER[:8]}"),
+        (replace(PASSPORT, model="resnet110_v2"), f"friend-{SHA[:8]}"),
+        (replace(PASSPORT, dataset="cifar100"), f"friend-{SHA[:8]}"),
+        (replace(PASSPORT, size=64), f"friend-{SHA[:8]}"),
+    ],
+    ids=["the same", "again", "another file", "model", "data set", "size"],
+)
+def test_another_teacher_of_the_same_file_name_gets_another_name(
+    tmp_path: Path, second: Provenance, name: str
+) -> None:
+    assert [keep(tmp_path, PASSPORT), keep(tmp_path, second)] == ["friend", name]
+    assert keep(tmp_path, second) == name
+
+
+def test_third_way_to_import_a_file_has_a_number(tmp_path: Path) -> None:
+    ways = [replace(PASSPORT, size=size) for size in (0, 64, 96, 128)]
+    ending = SHA[:8]
+    names = ["friend", f"friend-{ending}", f"friend-{ending}-2", f"friend-{ending}-3"]
+    assert [keep(tmp_path, way) for way in ways] == names
+
+
+def test_name_of_another_teacher_that_a_person_chose_is_refused(tmp_path: Path) -> None:
+    keep(tmp_path, PASSPORT)
+    with pytest.raises(UserError, match=r"--name friend: .*friend.json is another teacher; choose another"):
+        keep(tmp_path, FROM_OTHER_FILE, chosen=True)
+    assert keep(tmp_path, PASSPORT, chosen=True) == "friend"
+
+
+def test_damaged_record_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "friend.json").write_text("{", encoding="utf-8")
+    assert keep(tmp_path, PASSPORT) == f"friend-{SHA[:8]}"
+
+
+def test_record_that_fits_is_found_among_several_of_one_file(tmp_path: Path) -> None:
+    (tmp_path / "imported").mkdir()
+    for provenance in (PASSPORT, replace(PASSPORT, size=24)):
+        name = keep(tmp_path / "imported", provenance)
+        (tmp_path / "imported" / f"{name}.safetensors").touch()
+    with pytest.raises(UserError, match=rf"friend-{SHA[:8]}.safetensors: missing or damaged"):
+        find_imported(taught(size=24), tmp_path)
+
+
+def test_plan_notes_a_teacher_that_is_not_imported(kdbench: Command, project: Path) -> None:
+    write_suite(project, suite_text())
+    for words in (["plan", "suites/small"], ["run", "suites/small", "--dry-run"]):
+        done = kdbench(*words)
+        assert done.code == 0
+        assert f"note: the teacher digits_cnn of sha256 {SHA} is not in " in done.err
 
 
 # End to end.
