@@ -20,9 +20,19 @@ if TYPE_CHECKING:
 @click.argument("b")
 @selection
 @click.option("--issue", "as_issue", is_flag=True, help="Print the regressions as the text of an issue.")
+@click.option("--margin", type=float, help="Percentage points, instead of each row's tolerance.")
 @click.option("--single-seed", is_flag=True, help="One seed outside its tolerance is a regression.")
 @as_json
-def compare(chosen: Selection, *, a: str, b: str, as_issue: bool, single_seed: bool, as_json: bool) -> int:
+def compare(
+    chosen: Selection,
+    *,
+    a: str,
+    b: str,
+    as_issue: bool,
+    margin: float | None,
+    single_seed: bool,
+    as_json: bool,
+) -> int:
     """Hold results against results, row by row.
 
     The rows of SUITE as B has them against the same rows as A has them, regressions first.
@@ -32,7 +42,7 @@ def compare(chosen: Selection, *, a: str, b: str, as_issue: bool, single_seed: b
     from kdbench.evidence import compare as comparing
     from kdbench.formatting import columns
 
-    found = comparing.compare_sources(a, b, chosen, single_seed=single_seed)
+    found = comparing.compare_sources(a, b, chosen, margin=margin, single_seed=single_seed)
     if as_json:
         say(found)
     elif as_issue:

@@ -17,12 +17,12 @@ from kdbench.plan.lookup import find_trained_row
 from kdbench.plan.selection import compare
 from kdbench.run import local, preflight
 from kdbench.spec.results import Result
-from kdbench.spec.runs import ReportEpoch
 from kdbench.spec.suites import Cell, Delta, Suite
 from kdbench.store.records import index, load_results
-from kdbench.verdict.stats import half_width, mean, spread
+from kdbench.verdict.check import values_of
+from kdbench.verdict.paired import Paired, Values, paired
+from kdbench.verdict.stats import mean
 
-Values = Mapping[int, float]
 Resolve = Callable[[Iterable[Delta]], Cell]
 """Of some of the deltas: the row with its runs. Raises UserError where they do not go together."""
 
@@ -159,21 +159,30 @@ def _fails(cell: Resolve, deltas: Sequence[Delta]) -> bool:
 def attribute(found: Variants, results: Mapping[str, Result]) -> Attribution:
     """What each switch explains, as far as results are there."""
     report_epoch = found.released.row.report_epoch
-    printed, released = (_values(cell, results, report_epoch) for cell in (found.printed, found.released))
-    explained, effects = [], []
+    printed, released = (values_of(cell, results, report_epoch) for cell in (found.printed, found.released))
+    explained: list[Explained] = []
+    effects: list[Paired] = []
     for switch in found.switches:
-        on = _minus(_values(switch.alone, results, report_epoch), printed)
-        off = _minus(released, _values(switch.without, results, report_epoch))
-        both = {seed: (on[seed] + off[seed]) / 2 for seed in on if seed in off}
-        effects.append(both)
+        alone = paired(values_of(switch.alone, results, report_epoch), printed)
+        without = paired(released, values_of(switch.without, results, report_epoch))
+        both = {
+            seed: (effect + without.by_seed[seed]) / 2
+            for seed, effect in alone.by_seed.items()
+            if seed in without.by_seed
+        }
+        effects.append(Paired(both))
         explained.append(
             Explained(
-                at=switch.at, why=switch.why, alone=_effect(on), without=_effect(off), explains=_effect(both)
+                at=switch.at,
+                why=switch.why,
+                alone=_effect(alone),
+                without=_effect(without),
+                explains=_effect(effects[-1]),
             )
         )
-    total = _minus(released, printed)
-    whole = {seed for seed in total if all(seed in effect for effect in effects)}
-    rest = {seed: total[seed] - sum(effect[seed] for effect in effects) for seed in sorted(whole)}
+    total = paired(released, printed)
+    whole = sorted(seed for seed in total.by_seed if all(seed in effect.by_seed for effect in effects))
+    rest = {seed: total.by_seed[seed] - sum(effect.by_seed[seed] for effect in effects) for seed in whole}
     return Attribution(
         row=found.released.row.name,
         reference=found.released.row.reference.top1,
@@ -181,33 +190,17 @@ def attribute(found: Variants, results: Mapping[str, Result]) -> Attribution:
         released=_mean(released),
         total=_effect(total),
         explained=tuple(explained),
-        rest=_effect(rest),
+        rest=_effect(Paired(rest)),
         stuck=tuple(f"{delta.at}: {why}" for delta, why in found.stuck),
     )
-
-
-def _values(cell: Cell, results: Mapping[str, Result], report_epoch: ReportEpoch) -> Values:
-    """The accuracies by seed."""
-    there = ((run.seed, results.get(of)) for run, of in zip(cell.runs, cell.ids, strict=True))
-    return {seed: result.curve.at(report_epoch) for seed, result in there if result is not None}
-
-
-def _minus(one: Values, other: Values) -> dict[int, float]:
-    return {seed: value - other[seed] for seed, value in one.items() if seed in other}
 
 
 def _mean(values: Values) -> float | None:
     return mean(list(values.values())) if values else None
 
 
-def _effect(differences: Values) -> Effect:
-    values = list(differences.values())
-    scatter = spread(values)
-    if not values:
-        return Effect()
-    center, half = mean(values), half_width(scatter) if scatter else None
-    interval = None if half is None else (center - half, center + half)
-    return Effect(points=center, interval=interval, n=len(values))
+def _effect(found: Paired) -> Effect:
+    return Effect(points=found.difference, interval=found.interval, n=found.n)
 
 
 def lines(found: Attribution) -> Iterator[list[str]]:

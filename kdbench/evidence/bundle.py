@@ -33,7 +33,7 @@ from kdbench.store.author_runs import FOLDER, author_runs_file
 from kdbench.store.predictions import predictions_file
 from kdbench.store.records import Index, index, load_result, write
 from kdbench.verdict.judge import beside_authors, check_cells
-from kdbench.verdict.sequential import files_of, levels_of, load_plans
+from kdbench.verdict.sequential import files_of, load_plans
 from kdbench.version import __version__
 
 FORMAT = 1
@@ -129,8 +129,7 @@ def judge_again(chosen: Selection, suites: Suites, there: Index, results: Path) 
     Raises:
         UserError: a record is wrong.
     """
-    levels = levels_of(load_plans(results))
-    checked, _ = check_cells(suites, replace(there, failures={}), levels)
+    checked, _ = check_cells(suites, replace(there, failures={}), load_plans(results))
     checked, _ = beside_authors(checked, chosen, results)
     return [checks for _, checks in checked]
 

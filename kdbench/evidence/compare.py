@@ -2,10 +2,11 @@
 
 The same tests as in a verdict (docs/verdicts.md), with the row's tolerance as the margin. Where both sides
 have results of the same seeds, the differences of each seed are judged: the views are the same, so pairs
-scatter less.
+scatter less. Beside the rows all of them are judged together, which sees a small shift that
+no row shows alone.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from statistics import mean
@@ -26,7 +27,9 @@ from kdbench.spec.suites import Cell, Row, Variant
 from kdbench.spec.verdicts import Verdict, Word
 from kdbench.store.records import Index, facts, index, load_result
 from kdbench.verdict.check import judge, printed_spread, value_at
-from kdbench.verdict.stats import Spread, spread
+from kdbench.verdict.paired import paired
+from kdbench.verdict.sequential import InterimPlan, levels, load_plans, plan_of
+from kdbench.verdict.stats import LOSS, Spread, detection_power, spread
 
 
 class Change(StrEnum):
@@ -92,6 +95,25 @@ class Comparison(Struct, frozen=True):
     """How many values each side has."""
     paired: bool = False
     tolerance: float = 0.0
+    std: float | None = None
+    """Of the paired differences, in percentage points; None for fewer than two pairs."""
+
+
+class Shift(Struct, frozen=True, kw_only=True):
+    """What became of all rows together: a t test on the rows' differences (random effects).
+
+    The rows are the sample, each of equal weight, so that what they differ by is the test's error. Rows that
+    are the same runs count once.
+    """
+
+    change: Change
+    rows: int
+    difference: float
+    """The mean of the rows' differences, in percentage points."""
+    interval: tuple[float, float]
+    """Its 90 % confidence interval."""
+    margin: float
+    """How large a shift is let pass; 0 unless one was asked for."""
 
 
 def measured_side(cell: Cell, results: Mapping[str, Result]) -> Side:
@@ -116,39 +138,82 @@ def _unversioned(run: Run) -> Run:
     return replace(run, protocol=0, teacher=teacher)
 
 
-def compare(row: Row, a: Side, b: Side) -> Comparison:
-    """Hold a row's B against its A."""
-    margin = row.tolerance.top1
+def compare(
+    row: Row, a: Side, b: Side, *, margin: float | None = None, plan: InterimPlan | None = None
+) -> Comparison:
+    """Hold a row's B against its A.
+
+    Args:
+        row: its tolerance is the margin.
+        a: before.
+        b: after.
+        margin: another one, in percentage points.
+        plan: of the interim analyses that chose the seeds, whose levels then count.
+    """
+    margin = row.tolerance.top1 if margin is None else margin
     count = (a.count, b.count)
     if a.mean is None or b.mean is None:
         kind = {(True, True): Change.NOTHING, (True, False): Change.NEW, (False, True): Change.MISSING}
         return Comparison(row.name, kind[a.mean is None, b.mean is None], a.mean, b.mean, n=count)
-    shared = sorted(a.values.keys() & b.values.keys())
-    paired = len(shared) > 1 or (count == (1, 1) and bool(shared))
-    if paired:
-        verdict = judge([b.values[seed] - a.values[seed] for seed in shared], 0.0, margin)
-    else:
-        verdict = _unpaired(a, b, margin)
+    pairs = paired(b.values, a.values)
+    if pairs.n > 1 or (count == (1, 1) and pairs.n):
+        shared = pairs.by_seed
+        verdict = judge(pairs.values, 0.0, margin, levels=levels(plan) if plan else None)
+        return Comparison(
+            row=row.name,
+            change=_CHANGES[verdict.word],
+            a=mean(a.values[seed] for seed in shared),
+            b=mean(b.values[seed] for seed in shared),
+            difference=verdict.difference,
+            interval=verdict.interval,
+            n=(pairs.n, pairs.n),
+            paired=True,
+            tolerance=margin,
+            std=verdict.std,
+        )
+    verdict = _unpaired(a, b, margin, plan)
     return Comparison(
         row=row.name,
         change=_CHANGES[verdict.word],
-        a=mean(a.values[seed] for seed in shared) if paired else a.mean,
-        b=mean(b.values[seed] for seed in shared) if paired else b.mean,
+        a=a.mean,
+        b=b.mean,
         difference=verdict.difference,
         interval=verdict.interval,
-        n=(len(shared), len(shared)) if paired else count,
-        paired=paired,
+        n=count,
         tolerance=margin,
     )
 
 
-def _unpaired(a: Side, b: Side, margin: float) -> Verdict:
+def _unpaired(a: Side, b: Side, margin: float, plan: InterimPlan | None) -> Verdict:
     """Welch's test of two means; a side of one value counts as exact."""
-    one, other = (side.mean or 0.0 for side in (a, b))
-    if len(b.values) > 1 or not a.values:
-        return judge(list(b.values.values()) or [other], one, margin, error=_spread(a))
-    flipped = judge(list(a.values.values()), other, margin, error=_spread(b))
-    return _mirrored(flipped)
+    flip = len(b.values) < 2 and bool(a.values)
+    one, other = (b, a) if flip else (a, b)
+    error = _spread(one)
+    at = levels(plan, error) if plan else None
+    values = list(other.values.values()) or [other.mean or 0.0]
+    verdict = judge(values, one.mean or 0.0, margin, error=error, levels=at)
+    return _mirrored(verdict) if flip else verdict
+
+
+def shift(rows: Iterable[Comparison], margin: float = 0.0) -> Shift | None:
+    """Hold all rows together: whether their mean difference lies beyond a margin.
+
+    Args:
+        rows: the same runs once.
+        margin: in percentage points.
+
+    Returns:
+        None for fewer than two rows that have a difference.
+    """
+    found = [row.difference for row in rows if row.difference is not None]
+    if len(found) < 2:
+        return None
+    verdict = judge(found, 0.0, margin)
+    assert verdict.interval is not None  # noqa: S101 - of two values and more
+    change = _CHANGES[verdict.word]
+    return Shift(
+        change=change, rows=len(found), difference=mean(found), interval=verdict.interval, margin=margin
+    )
 
 
 def _mirrored(verdict: Verdict) -> Verdict:
@@ -183,33 +248,50 @@ class Compared(Struct, frozen=True):
     """The worst first."""
     versions: dict[str, tuple[str, str]]
     """What the two sides were trained with, where they differ."""
+    together: Shift | None = None
+    """All rows at once."""
 
 
-def compare_sources(a: str, b: str, chosen: Selection, *, single_seed: bool = False) -> Compared:
+def compare_sources(
+    a: str, b: str, chosen: Selection, *, margin: float | None = None, single_seed: bool = False
+) -> Compared:
     """Hold the rows of suites as B has them against the same rows as A has them.
 
     Args:
         a: a results folder, a commit, or `printed`.
         b: the same.
         chosen: suites and rows.
+        margin: in percentage points, for every row instead of its tolerance, and for all rows together.
         single_seed: whether one pair of values outside the tolerance counts as a regression or improvement.
 
     Raises:
-        UserError: a suite is wrong, a source is none, or both print.
+        UserError: a suite is wrong, a source is none, both print, or the margin is none.
     """
+    if margin is not None and not 0 <= margin <= 100:
+        raise UserError(f"--margin {margin:g}: write percentage points from 0 to 100, for example 0.2")
     if a == b == PRINTED:
         raise UserError("compare: both sides are `printed`; one must be measured")
     cells = [cell for _, some in chosen.load() for cell in some]
     sides, known = zip(*(_side(source, cells) for source in (a, b)), strict=True)
-    rows = [compare(cell.row, one, other) for cell, one, other in zip(cells, *sides, strict=True)]
-    if single_seed:
-        rows = [_counted(row) for row in rows]
+    plans = _plans(a, b)
+    rows, distinct = [], {}
+    for cell, one, other in zip(cells, *sides, strict=True):
+        row = compare(cell.row, one, other, margin=margin, plan=plan_of(cell, plans))
+        rows.append(_counted(row) if single_seed else row)
+        distinct[cell.ids] = row
     versions = {
         name: (known[0].get(name, "unknown"), known[1].get(name, "unknown"))
         for name in sorted({*known[0], *known[1]})
         if known[0].get(name) != known[1].get(name)
     }
-    return Compared(a, b, sort(rows), {} if PRINTED in (a, b) else versions)
+    together = shift(distinct.values(), margin or 0.0)
+    return Compared(a, b, sort(rows), {} if PRINTED in (a, b) else versions, together)
+
+
+def _plans(*sources: str) -> dict[str, InterimPlan]:
+    """The plans of interim analyses of this machine's results and of the folders that are compared."""
+    folders = [load_machine().results, *(Path(source) for source in sources if Path(source).is_dir())]
+    return {run: plan for folder in folders for run, plan in load_plans(folder).items()}
 
 
 def _counted(row: Comparison) -> Comparison:
@@ -264,15 +346,39 @@ def _facts(results: Iterable[Result]) -> dict[str, str]:
 
 
 def regressed(compared: Compared) -> bool:
-    """Whether any row became worse, or was lost."""
+    """Whether any row became worse or was lost, or all rows together became worse."""
+    together = compared.together
+    if together is not None and together.change in BAD:
+        return True
     return any(row.change in BAD for row in compared.rows)
 
 
 def headline(compared: Compared) -> str:
-    """How many rows became what, in a line."""
+    """How many rows became what, what became of all together, and what would have been seen."""
     words = [row.change for row in compared.rows]
-    summary = ", ".join(f"{words.count(change)} {change}" for change in Change if change in words)
-    return f"{compared.b} against {compared.a}, {len(words)} rows: {summary or 'nothing to compare'}."
+    text = ", ".join(f"{words.count(change)} {change}" for change in Change if change in words)
+    first = f"{compared.b} against {compared.a}, {len(words)} rows: {text or 'nothing to compare'}."
+    return "\n".join([first, *_together(compared.together), *_power(compared.rows)])
+
+
+def _together(found: Shift | None) -> Iterator[str]:
+    """For example `All 71 rows together: -0.50, 90 % interval -0.53 to -0.47, margin 0: regression.`."""
+    if found is not None:
+        low, high = found.interval
+        yield (
+            f"All {found.rows} rows together: {found.difference:+.2f}, 90 % interval {low:+.2f} to "
+            f"{high:+.2f}, margin {found.margin:g}: {found.change}."
+        )
+
+
+def _power(rows: Iterable[Comparison]) -> Iterator[str]:
+    """How likely a loss of a point in one row is a regression, by the row's own scatter."""
+    powers = [
+        detection_power(LOSS, row.tolerance, Spread(row.std, row.n[0])) for row in rows if row.std is not None
+    ]
+    if powers:
+        share = " to ".join(dict.fromkeys(f"{100 * power:.0f}" for power in (min(powers), max(powers))))
+        yield f"A loss of {LOSS:g} point in one row is a regression in {share} %, as pairs scatter."
 
 
 HEADS = ("row", "change", "A", "B", "B - A", "90 % interval", "tolerance", "n")
@@ -306,14 +412,15 @@ def issue(compared: Compared) -> str:
     from kdbench.formatting import escape
 
     bad = [line for line, row in zip(table(compared), compared.rows, strict=True) if row.change in BAD]
-    if not bad:
+    if not regressed(compared):
         return ""
     cells = [[escape(cell) for cell in line] for line in bad]
     parts = [
         f"# {len(bad)} of {len(compared.rows)} rows regressed",
         escape(headline(compared)),
-        tabulate(cells, HEADS, tablefmt="pipe", disable_numparse=True),
     ]
+    if bad:
+        parts.append(tabulate(cells, HEADS, tablefmt="pipe", disable_numparse=True))
     if compared.versions:
         lines = [[escape(name), escape(a), escape(b)] for name, (a, b) in compared.versions.items()]
         parts.append(tabulate(lines, ("", "before", "after"), tablefmt="pipe", disable_numparse=True))

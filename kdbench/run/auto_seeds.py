@@ -14,7 +14,7 @@ from kdbench.spec.suites import Cell
 from kdbench.store.records import index
 from kdbench.verdict.judge import check_cells
 from kdbench.verdict.proposals import Proposal, cut, prefix, propose, with_baselines
-from kdbench.verdict.sequential import InterimPlan, levels, record
+from kdbench.verdict.sequential import InterimPlan, record
 
 _UNITS = {"m": 60, "h": 3600, "d": 86_400}
 
@@ -48,12 +48,12 @@ def survey_rows(suites: Suites, every: list[Cell], plan: InterimPlan, machine: M
     there = index(machine.results)
     stored = frozenset(there.results)
     now = [(suite, tuple(cut(cell, prefix(cell, stored)) for cell in cells)) for suite, cells in suites]
-    at = dict.fromkeys((of for _, cells in suites for cell in cells for of in cell.ids), levels(plan))
+    at = dict.fromkeys((of for _, cells in suites for cell in cells for of in cell.ids), plan)
     checks = [check for _, some in check_cells(now, there, at)[0] for check in some]
     whole = Survey(suites, every, [], stored)
     cells = [cell for _, some in suites for cell in some]
     need = expected_need(there, nan)
-    found = propose(cells, checks, levels(plan), stored, lambda run: need(run).seconds, whole.known)
+    found = propose(cells, checks, plan, stored, lambda run: need(run).seconds, whole.known)
     return Survey(suites, every, found, stored)
 
 

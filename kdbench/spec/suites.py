@@ -51,6 +51,11 @@ class Reference(Struct, frozen=True, kw_only=True, omit_defaults=True):
     top1: Percent | None = None
     std: Spread | None = None
     n: Times | None = None
+    """Of how many runs the number is the mean, where that is known."""
+    assumed_std: Spread | None = None
+    """Where no std is printed: what the spread of one run is taken to be, in points."""
+    assumed_std_source: str = ""
+    """After what."""
     gain: Points | None = None
     kind: Literal["printed", "measured", "second-hand"] = "printed"
     source: str = ""

@@ -27,12 +27,14 @@ class Part(Struct, frozen=True, kw_only=True):
     measured: float | None = None
     """The mean of the differences over the seeds that both have."""
     interval: tuple[float, float] | None = None
-    """90 % confidence interval of the difference; None for fewer than two shared seeds."""
+    """Confidence interval of the difference, of 1 - 2 `level`; None for fewer than two shared seeds."""
     n: int = 0
     p_for: float | None = None
     """The p-value of the test that this part of the claim is true."""
     p_against: float | None = None
     """The p-value of the test that it is not."""
+    level: float = 0.05
+    """What a test is made at: less where seeds were chosen by interim analyses; p-values are as if at 5 %."""
 
 
 class ClaimCheck(Struct, frozen=True, kw_only=True):
@@ -141,3 +143,5 @@ class Check(Struct, frozen=True, kw_only=True):
     """Differences found between a result and its repeats."""
     published: Published | None = None
     """What others published of the same row, held against the same reference."""
+    levels: dict[int, float] = {}
+    """Where its seeds were chosen by interim analyses: the levels of paired tests, by number of seeds."""

@@ -13,7 +13,7 @@ from kdbench.errors import UserError
 from kdbench.spec.runs import Loss, Recipe
 from kdbench.spec.suites import Claim, Delta, Reference, Row, Suite, TeacherName, Tolerance
 from kdbench.spec.weights import Imported, Weights
-from kdbench.suite.schema import RowFile, SuiteFile, TableFile, read_suite_file
+from kdbench.suite.schema import RowFile, SuiteFile, SuiteHead, TableFile, read_suite_file
 from kdbench.suite.validate import find_claim_mistakes, find_mistakes
 from kdbench.toml import WRONG, Place, is_number, make, parse, values_at, with_new_keys
 
@@ -103,6 +103,7 @@ def build(file: Path, written: SuiteFile, place: Place) -> Suite:
         for number, table in enumerate(written.table, 1)
         for row in _rows(written, table, place.at(f"table {number} ({table.id})"))
     )
+    _check_assumed_std(written, place)
     head = written.suite
     return Suite(
         name=file.stem,
@@ -117,6 +118,15 @@ def build(file: Path, written: SuiteFile, place: Place) -> Suite:
         claims=tuple(Claim(**asdict(claim)) for claim in written.claim),
         imported=_imported(written, place),
     )
+
+
+def _check_assumed_std(written: SuiteFile, place: Place) -> None:
+    """A spread that nobody printed is worth what it was taken from."""
+    levels: list[tuple[SuiteHead | TableFile, Place]] = [(written.suite, place.at("[suite]"))]
+    levels += [(table, place.at(f"table {n} ({table.id})")) for n, table in enumerate(written.table, 1)]
+    for level, at in levels:
+        if level.assumed_std is not None and not level.assumed_std_source:
+            at.say("assumed_std needs assumed_std_source: where the spread of one run is taken from")
 
 
 def _imported(written: SuiteFile, place: Place) -> dict[str, Imported]:
@@ -191,7 +201,7 @@ def _row(
         seeds=line.seeds or table.seeds or written.suite.seeds,
         report_epoch=report_epoch,
         tolerance=tolerance,
-        reference=_reference(table, line),
+        reference=_reference(written.suite, table, line),
         over=line.over,
         sic=line.sic,
         assumed="; ".join(text for text in (table.assumed, line.assumed) if text),
@@ -205,11 +215,17 @@ def _row(
     )
 
 
-def _reference(table: TableFile, line: RowFile) -> Reference:
+def _reference(head: SuiteHead, table: TableFile, line: RowFile) -> Reference:
+    """What is printed of a row, and where no std is: how many runs it is taken to be, of which spread."""
+    printed_n = table.printed_n or head.printed_n
+    assumed = table if table.assumed_std is not None else head
+    bare = line.std is None
     return Reference(
         top1=line.top1,
         std=line.std,
-        n=(line.n or table.n) if line.std is not None else None,
+        n=printed_n if bare else line.n or table.n or printed_n,
+        assumed_std=assumed.assumed_std if bare else None,
+        assumed_std_source=assumed.assumed_std_source if bare else "",
         gain=line.gain,
         kind=line.kind or table.kind,
         source=line.source or table.source,

@@ -40,6 +40,9 @@ class SuiteHead(Struct, frozen=True, kw_only=True):
     report_epoch: ReportEpoch = "last"
     teacher: ReportEpoch = "last"
     seeds: Seeds = 1
+    printed_n: Times | None = None
+    assumed_std: Spread | None = None
+    assumed_std_source: Note = ""
 
 
 class RowFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -78,6 +81,9 @@ class TableFile(Struct, frozen=True, kw_only=True):
     kind: Kind = "printed"
     seeds: Seeds | None = None
     n: Times | None = None
+    printed_n: Times | None = None
+    assumed_std: Spread | None = None
+    assumed_std_source: Note = ""
     report_epoch: ReportEpoch | None = None
     recipe: Written = field(default_factory=dict)
     assumed: Note = ""

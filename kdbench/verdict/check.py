@@ -15,11 +15,14 @@ from kdbench.spec.runs import ReportEpoch, Run
 from kdbench.spec.suites import Cell, Reference, Row
 from kdbench.spec.verdicts import Check, Verdict, Word
 from kdbench.verdict.counts import by_chance, counts, sentence, tally
+from kdbench.verdict.paired import level_of, paired
+from kdbench.verdict.sequential import InterimPlan, levels, levels_of, plan_of
 from kdbench.verdict.stats import (
-    LEVEL,
+    LOSS,
     MOST_SEEDS,
     SLACK,
     Spread,
+    detection_power,
     equivalence_p,
     half_width,
     mean,
@@ -33,7 +36,7 @@ BAD = frozenset({Word.BELOW, Word.ABOVE, Word.FAILED, Word.BLOCKED, Word.UNREADA
 
 _NO_FAILURES: Mapping[str, Failure] = MappingProxyType({})
 _NO_REPEATS: Mapping[str, Sequence[Result]] = MappingProxyType({})
-_NO_LEVELS: Mapping[str, Mapping[int, float]] = MappingProxyType({})
+_NO_PLANS: Mapping[str, InterimPlan] = MappingProxyType({})
 _ALL_READABLE: Mapping[str, str] = MappingProxyType({})
 
 
@@ -43,16 +46,17 @@ class _Stored(Struct, frozen=True):
     results: Mapping[str, Result]
     failures: Mapping[str, Failure]
     repeats: Mapping[str, Sequence[Result]]
-    levels: Mapping[str, Mapping[int, float]]
+    plans: Mapping[str, InterimPlan]
     unreadable: Mapping[str, str]
 
     def value(self, of: str, report_epoch: ReportEpoch) -> float | None:
         """The accuracy of a run at a reading; None without a result or if its curve is too short."""
         return value_at(self.results.get(of), report_epoch)
 
-    def level(self, cell: Cell) -> Mapping[int, float] | None:
+    def levels(self, cell: Cell, printed: Spread | None) -> Mapping[int, float] | None:
         """The levels of the interim analyses that a row's runs are planned for."""
-        return next((self.levels[of] for of in cell.ids if of in self.levels), None)
+        plan = plan_of(cell, self.plans)
+        return None if plan is None else levels(plan, printed)
 
     def damage(self, ids: Iterable[str]) -> Iterator[str]:
         """What is wrong with the records of runs that could not be read."""
@@ -68,7 +72,7 @@ def check_suite(
     results: Mapping[str, Result],
     failures: Mapping[str, Failure] = _NO_FAILURES,
     repeats: Mapping[str, Sequence[Result]] = _NO_REPEATS,
-    levels: Mapping[str, Mapping[int, float]] = _NO_LEVELS,
+    plans: Mapping[str, InterimPlan] = _NO_PLANS,
     unreadable: Mapping[str, str] = _ALL_READABLE,
 ) -> list[Check]:
     """Hold every row against the results there are, in the order of the cells.
@@ -80,11 +84,11 @@ def check_suite(
         results: what the runs gave.
         failures: why runs have no result.
         repeats: further trainings of the same run.
-        levels: of runs that are analysed after each seed, the levels by number of seeds: `sequential`.
+        plans: of runs that are analysed after each seed, when: `sequential`.
         unreadable: what is wrong with the record of a run that could not be read.
     """
     cells = list(cells)
-    stored = _Stored(results, failures, repeats, levels, unreadable)
+    stored = _Stored(results, failures, repeats, plans, unreadable)
     namesakes: defaultdict[tuple[str, ...], list[str]] = defaultdict(list)
     for cell in cells:
         namesakes[cell.ids].append(cell.row.name)
@@ -111,7 +115,25 @@ def headline(checks: Iterable[Check]) -> str:
         bad = Counter(word for word in bare if word in BAD)
         parts.append(", ".join([f"{len(bare)} without a printed accuracy", *counts(bad)]))
     adjusted = any(v.p_adjusted is not None for check in checks for v in (check.top1, check.gain))
-    return "; ".join(parts) + "." + by_chance(found, adjusted=adjusted)
+    return "; ".join(parts) + "." + by_chance(found, adjusted=adjusted) + _power(checks)
+
+
+def _power(checks: Iterable[Check]) -> str:
+    """Of references that kdbench measured itself: how likely a row that loses a point is `below`.
+
+    A nightly is such a suite. By the spreads of both sides and Welch's test, as the verdict.
+    """
+    powers = []
+    for check in checks:
+        reference, top1 = check.row.reference, check.top1
+        printed = printed_spread(reference)
+        if reference.kind == "measured" and printed is not None and top1.std is not None:
+            measured = Spread(top1.std, top1.n)
+            powers.append(detection_power(LOSS, check.row.tolerance.top1, measured, printed, top1.level))
+    if not powers:
+        return ""
+    share = " to ".join(dict.fromkeys(f"{100 * power:.0f}" for power in (min(powers), max(powers))))
+    return f" A row with a measured reference that loses {LOSS:g} point is `below` in {share} % of all cases."
 
 
 def judge(
@@ -135,7 +157,8 @@ def judge(
         notes: what else the reader must know, added to the reason.
         levels: the p-values that count, by number of values (`sequential`); None: 5 %.
     """
-    difference, scatter, level = mean(values) - printed, spread(values), _level(len(values), levels)
+    difference, scatter = mean(values) - printed, spread(values)
+    level = level_of(levels or {}, len(values))
     half = half_width(scatter, error, level) if scatter else None
     word = _word(difference, half, margin)
     so_far = _so_far(len(values), seeds, levels)
@@ -154,11 +177,6 @@ def judge(
         level=level,
         exact=error is None,
     )
-
-
-def _level(n: int, levels: Mapping[int, float] | None) -> float:
-    """The level of an interim analysis; beyond the last one that was planned, the smallest holds."""
-    return LEVEL if levels is None else levels.get(n, min(levels.values()))
 
 
 def _word(difference: float, half: float | None, margin: float) -> Word:
@@ -213,13 +231,13 @@ def _so_far(have: int, asked: int, levels: Mapping[int, float] | None = None) ->
     """How many seeds of those asked for; of planned interim analyses also what that makes of the 5 %."""
     if levels is None:
         return f"{have} of {asked} seeds so far" if have < asked else ""
-    level = _level(have, levels)
+    level = level_of(levels, have)
     text = f"analysed after each of at most {max(levels)} seeds: tested at {100 * level:.2g} %"
     return text + (f", an interval of {100 - 200 * level:.3g} %" if have > 1 else "")
 
 
 def _check(cell: Cell, stored: _Stored, names: Sequence[str]) -> Check:
-    values = _values(cell, cell.row.report_epoch, stored)
+    values = values_of(cell, stored.results)
     gains = _paired(cell, values, stored)
     return Check(
         row=cell.row,
@@ -232,15 +250,8 @@ def _check(cell: Cell, stored: _Stored, names: Sequence[str]) -> Check:
         optimism=_optimism(cell, stored),
         same_as=tuple(name for name in names if name != cell.row.name),
         repeats=tuple(_differences(cell, stored)),
+        levels=dict(levels_of(cell, stored.plans)),
     )
-
-
-def _values(cell: Cell, report_epoch: ReportEpoch, stored: _Stored) -> dict[int, float]:
-    """The accuracies at a reading, by seed."""
-    read = [(run.seed, stored.value(of, report_epoch)) for run, of in _runs(cell)]
-    if cell.row.mean:
-        return _means(read)
-    return {seed: value for seed, value in read if value is not None}
 
 
 def _means(read: Iterable[tuple[int, float | None]]) -> dict[int, float]:
@@ -258,7 +269,7 @@ def _means(read: Iterable[tuple[int, float | None]]) -> dict[int, float]:
 def _readings(cell: Cell, stored: _Stored) -> Iterator[tuple[str, float]]:
     """The mean at each reading; a row's own epoch beside the last and the best."""
     for report_epoch in dict.fromkeys(("last", "best", cell.row.report_epoch)):
-        if values := _values(cell, report_epoch, stored):
+        if values := values_of(cell, stored.results, report_epoch):
             yield str(report_epoch), mean(list(values.values()))
 
 
@@ -286,18 +297,19 @@ def _top1(cell: Cell, values: Mapping[int, float], stored: _Stored) -> Verdict:
         return Verdict(word=Word.UNREADABLE, reason=damage, printed=reference.top1)
     if not values:
         return _absent(cell, reference.top1, stored)
-    notes = [*own_margin(row), *_failed_seeds(cell, stored)]
+    notes = [*own_margin(row), *_assumed_std(reference), *_failed_seeds(cell, stored)]
     if reference.top1 is None:
         only = "only the gain is printed" if reference.gain is not None else "no reference accuracy"
         return _unreferenced(list(values.values()), [only, _so_far(len(values), row.seeds), *notes])
+    error = printed_spread(reference)
     return judge(
         list(values.values()),
         reference.top1,
         row.tolerance.top1,
-        error=printed_spread(reference),
+        error=error,
         seeds=row.seeds,
         notes=notes,
-        levels=stored.level(cell),
+        levels=stored.levels(cell, error),
     )
 
 
@@ -307,6 +319,15 @@ def own_margin(row: Row) -> Iterator[str]:
         yield f"tolerance {row.tolerance.top1:g} (gain {row.tolerance.gain:g}): {row.tolerance.why}"
 
 
+def _assumed_std(reference: Reference) -> Iterator[str]:
+    """That the printed number's spread is not printed but assumed, and after what."""
+    spread = printed_spread(reference)
+    if spread is not None and spread.assumed:
+        runs = "a single run" if spread.n == 1 else f"the mean of {spread.n} runs"
+        source = reference.assumed_std_source
+        yield f"the printed number is {runs}, its std assumed to be {spread.std:g}: {source}"
+
+
 def value_at(result: Result | None, report_epoch: ReportEpoch) -> float | None:
     """The accuracy of a result at a reading; None without a result or if its curve is too short."""
     if result is None or (isinstance(report_epoch, int) and report_epoch > len(result.curve.top1)):
@@ -314,11 +335,24 @@ def value_at(result: Result | None, report_epoch: ReportEpoch) -> float | None:
     return result.curve.at(report_epoch)
 
 
+def values_of(
+    cell: Cell, results: Mapping[str, Result], report_epoch: ReportEpoch | None = None
+) -> dict[int, float]:
+    """The accuracies of a row's runs by seed, as far as there are results: at its own or another epoch."""
+    at = cell.row.report_epoch if report_epoch is None else report_epoch
+    read = [(run.seed, value_at(results.get(of), at)) for run, of in _runs(cell)]
+    if cell.row.mean:
+        return _means(read)
+    return {seed: value for seed, value in read if value is not None}
+
+
 def printed_spread(reference: Reference) -> Spread | None:
-    """The printed std and n, where both are there and n lets a std be one."""
-    if reference.std is None or reference.n is None or reference.n < 2:
-        return None
-    return Spread(reference.std, reference.n)
+    """The printed std and n, where both are there and n lets a std be one; else the assumed std, if any."""
+    if reference.std is not None and reference.n is not None and reference.n > 1:
+        return Spread(reference.std, reference.n)
+    if reference.assumed_std is not None:
+        return Spread(reference.assumed_std, reference.n or 1, assumed=True)
+    return None
 
 
 def _gain(cell: Cell, values: Mapping[int, float], gains: Mapping[int, float], stored: _Stored) -> Verdict:
@@ -335,23 +369,25 @@ def _gain(cell: Cell, values: Mapping[int, float], gains: Mapping[int, float], s
         return _unreferenced(list(gains.values()), ["no reference gain"])
     if not gains:
         return Verdict(word=Word.PENDING, reason=_no_baseline(cell, stored), printed=printed)
+    error = printed_spread(row.reference)  # the student's; what the baseline's own adds is not known here
     return judge(
         list(gains.values()),
         printed,
         row.tolerance.gain,
+        error=error,
         seeds=row.seeds,
-        notes=list(own_margin(row)),
-        levels=stored.level(cell),
+        notes=[*own_margin(row), *_assumed_std(row.reference)],
+        levels=stored.levels(cell, error),
     )
 
 
 def _paired(cell: Cell, values: Mapping[int, float], stored: _Stored) -> dict[int, float]:
-    """The accuracy less the baseline's, by seed; of a baseline nothing."""
+    """The accuracy minus the baseline's, by seed; of a baseline nothing."""
     if cell.row.is_baseline or cell.ids == cell.baselines:
         return {}
     pairs = zip(cell.runs, cell.baselines, strict=bool(cell.baselines))
-    read = ((run.seed, stored.value(of, cell.row.report_epoch)) for run, of in pairs if run.seed in values)
-    return {seed: values[seed] - base for seed, base in read if base is not None}
+    read = ((run.seed, stored.value(of, cell.row.report_epoch)) for run, of in pairs)
+    return paired(values, {seed: base for seed, base in read if base is not None}).by_seed
 
 
 def _no_baseline(cell: Cell, stored: _Stored) -> str:

@@ -13,7 +13,8 @@ from itertools import pairwise
 
 from kdbench.spec.suites import Claim, Row, Suite, named
 from kdbench.spec.verdicts import Check, ClaimCheck, Outcome, Part
-from kdbench.verdict.stats import LEVEL, SLACK, equivalence_p, greater_p, half_width, mean, outside_p, spread
+from kdbench.verdict.paired import Paired, level_of, paired
+from kdbench.verdict.stats import LEVEL, SLACK
 
 BASELINE = "baseline"
 """What a row of `improves` is compared with."""
@@ -50,44 +51,30 @@ def check_claims(suite: Suite, checks: Iterable[Check]) -> list[ClaimCheck]:
 
 
 def _part(claim: Claim, check: Check, other: Check | None) -> Part:
-    differences = _differences(check, other)
-    scatter = spread(differences)
-    center = mean(differences) if differences else None
-    half = half_width(scatter) if scatter else 0.0
-    inside = scatter is not None and center is not None
+    found = _differences(check, other)
+    p_for, p_against = (
+        (found.p_within(claim.margin), found.p_outside(claim.margin))
+        if claim.alike
+        else (found.p_above(claim.margin), found.p_not_above(claim.margin))
+    )
     return Part(
         row=check.row.name,
         than=other.row.name if other else BASELINE,
         printed=_printed(check.row, other.row if other else None),
-        measured=center,
-        interval=(center - half, center + half) if inside else None,  # type: ignore[operator]
-        n=len(differences),
-        p_for=_p_for(claim, differences) if inside else None,
-        p_against=_p_against(claim, differences) if inside else None,
+        measured=found.difference,
+        interval=found.interval,
+        n=found.n,
+        p_for=p_for,
+        p_against=p_against,
+        level=found.level,
     )
 
 
-def _differences(check: Check, other: Check | None) -> list[float]:
-    """One per seed that both have: the same views, so that the pairs scatter less."""
+def _differences(check: Check, other: Check | None) -> Paired:
+    """One per seed that both have; of a row and its baseline, what is judged as its gain."""
     if other is None:
-        return list(check.gains.values())
-    return [value - other.values[seed] for seed, value in check.values.items() if seed in other.values]
-
-
-def _p_for(claim: Claim, differences: Sequence[float]) -> float:
-    scatter = spread(differences)
-    if claim.alike and scatter is not None:
-        return equivalence_p(mean(differences), claim.margin, scatter)
-    return greater_p(differences, claim.margin)
-
-
-def _p_against(claim: Claim, differences: Sequence[float]) -> float:
-    scatter = spread(differences)
-    if claim.alike and scatter is not None:
-        return outside_p(mean(differences), claim.margin, scatter)
-    if scatter is not None and not scatter.std and abs(mean(differences) - claim.margin) <= SLACK:
-        return 0.0  # the same run, or one that always gives the same: no better, and that is certain
-    return greater_p([-difference for difference in differences], -claim.margin)
+        return Paired(check.gains, level_of(check.levels, len(check.gains)))
+    return paired(check.values, other.values, check.levels, other.levels)
 
 
 def _printed(row: Row, other: Row | None) -> float | None:
@@ -111,7 +98,7 @@ def _check(claim: Claim, parts: Sequence[Part]) -> ClaimCheck:
         claim=claim,
         outcome=outcome,
         parts=tuple(parts),
-        test=_test(claim, len(parts)),
+        test=_test(claim, parts),
         p_for=p_for,
         p_against=p_against,
         printed=_borne_out(claim, parts),
@@ -127,12 +114,16 @@ def _outcome(p_for: float | None, p_against: float | None) -> Outcome:
     return Outcome.UNDECIDED
 
 
-def _test(claim: Claim, parts: int) -> str:
+def _test(claim: Claim, parts: Sequence[Part]) -> str:
     """How the comparisons are tested, and how their errors add up."""
     each = (ALIKE if claim.alike else BETTER).format(margin=claim.margin)
-    if parts == 1:
+    levels = sorted({part.level for part in parts})
+    if levels != [LEVEL]:
+        shown = " to ".join(f"{100 * level:.2g}" for level in dict.fromkeys((levels[0], levels[-1])))
+        each += f", at {shown} % in place of 5 % as the seeds were chosen by interim analyses"
+    if len(parts) == 1:
         return each
-    return f"{each}: all {parts} at 5 % for it, one at 5 % / {parts} against it"
+    return f"{each}: all {len(parts)} at 5 % for it, one at 5 % / {len(parts)} against it"
 
 
 def _borne_out(claim: Claim, parts: Sequence[Part]) -> bool | None:

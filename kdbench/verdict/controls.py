@@ -12,6 +12,7 @@ and a soft term has no share, and so no `lsr`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 from msgspec import Struct
 
@@ -19,7 +20,10 @@ from kdbench.spec.results import Result
 from kdbench.spec.runs import Loss
 from kdbench.spec.suites import Cell
 from kdbench.spec.verdicts import Outcome
-from kdbench.verdict.stats import LEVEL, greater_p, half_width, mean, spread
+from kdbench.verdict.check import values_of
+from kdbench.verdict.paired import Paired, paired
+from kdbench.verdict.sequential import InterimPlan, levels_of
+from kdbench.verdict.stats import LEVEL, mean
 
 
 class Control(Struct, frozen=True, kw_only=True):
@@ -56,15 +60,31 @@ class Controlled(Struct, frozen=True, kw_only=True):
 
 
 def check_controls(
-    controlled: Iterable[tuple[Cell, Mapping[str, Cell]]], results: Mapping[str, Result]
+    controlled: Iterable[tuple[Cell, Mapping[str, Cell]]],
+    results: Mapping[str, Result],
+    plans: Mapping[str, InterimPlan] = MappingProxyType({}),
 ) -> list[Controlled]:
-    """Hold each row against its controls, at the row's reading, over the seeds that both have."""
-    return [_check(cell, controls, results) for cell, controls in controlled]
+    """Hold each row against its controls, at the row's reading, over the seeds that both have.
+
+    Args:
+        controlled: each row with its controls by name.
+        results: by the id of the run.
+        plans: of rows whose seeds were chosen by interim analyses, by the id of the run.
+    """
+    return [_check(cell, controls, results, plans) for cell, controls in controlled]
 
 
-def _check(cell: Cell, controls: Mapping[str, Cell], results: Mapping[str, Result]) -> Controlled:
-    values = _values(cell, results)
-    found = [_control(name, control, values, results) for name, control in controls.items()]
+def _check(
+    cell: Cell,
+    controls: Mapping[str, Cell],
+    results: Mapping[str, Result],
+    plans: Mapping[str, InterimPlan],
+) -> Controlled:
+    values, levels = values_of(cell, results), levels_of(cell, plans)
+    found = []
+    for name, control in controls.items():
+        theirs = values_of(control, results, cell.row.report_epoch)
+        found.append(_control(name, control, theirs, paired(values, theirs, levels)))
     known = [control for control in found if control.gain is not None]
     best = min(known, key=lambda control: control.gain or 0.0) if known else None
     return Controlled(
@@ -77,26 +97,17 @@ def _check(cell: Cell, controls: Mapping[str, Cell], results: Mapping[str, Resul
     )
 
 
-def _values(cell: Cell, results: Mapping[str, Result]) -> dict[int, float]:
-    there = ((run.seed, results.get(of)) for run, of in zip(cell.runs, cell.ids, strict=True))
-    return {seed: result.curve.at(cell.row.report_epoch) for seed, result in there if result is not None}
-
-
-def _control(name: str, cell: Cell, values: Mapping[int, float], results: Mapping[str, Result]) -> Control:
-    theirs = _values(cell, results)
-    gains = [value - theirs[seed] for seed, value in values.items() if seed in theirs]
-    scatter = spread(gains)
-    center, half = (mean(gains) if gains else 0.0), half_width(scatter) if scatter else 0.0
+def _control(name: str, cell: Cell, values: Mapping[int, float], gain: Paired) -> Control:
     return Control(
         name=name,
         loss=cell.row.loss,
         ids=cell.ids,
-        measured=mean(list(theirs.values())) if theirs else None,
-        gain=center if gains else None,
-        interval=(center - half, center + half) if scatter else None,
-        n=len(gains),
-        p_better=greater_p(gains) if scatter else None,
-        p_worse=greater_p([-gain for gain in gains]) if scatter else None,
+        measured=mean(list(values.values())) if values else None,
+        gain=gain.difference,
+        interval=gain.interval,
+        n=gain.n,
+        p_better=gain.p_above(),
+        p_worse=gain.p_below(),
     )
 
 

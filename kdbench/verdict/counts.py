@@ -17,6 +17,8 @@ class Tally(Struct, frozen=True, kw_only=True):
     within: int
     tested: int
     """Those with at least two seeds, so that there is a test."""
+    exact: int
+    """Those of the tested whose printed number counts as exact."""
     chance: float
     """How many of the tested may be wrong by chance, if every true difference lies at its margin.
 
@@ -36,6 +38,7 @@ def tally(verdicts: Iterable[Verdict]) -> Tally:
         words=dict(Counter(verdict.word for verdict in printed)),
         within=sum(verdict.within is True for verdict in printed),
         tested=len(tested),
+        exact=sum(verdict.exact for verdict in tested),
         chance=round(LEVEL * (2 * bool(tested) if adjusted else len(tested)), 10),
     )
 
@@ -65,4 +68,9 @@ def by_chance(found: Sequence[Tally], *, adjusted: bool) -> str:
             f"that any `below` or `above` is."
         )
     wrong = sum(each.chance for each in found)
-    return f" Of {tested} tested verdicts at most {wrong:.2g} are wrong by chance, on average."
+    text = f" Of {tested} tested verdicts at most {wrong:.2g} are wrong by chance, on average."
+    if exact := sum(each.exact for each in found):
+        text += (
+            f" That does not cover the error of the printed number itself, which counts as exact in {exact}."
+        )
+    return text

@@ -21,9 +21,9 @@ from kdbench.spec.runs import Precision
 from kdbench.spec.suites import Cell, Suite
 from kdbench.spec.verdicts import Check
 from kdbench.store.records import write
-from kdbench.verdict.stats import equivalence_p, half_width, mean, spread
-
-LEVEL = 0.05
+from kdbench.verdict.check import values_of
+from kdbench.verdict.paired import paired
+from kdbench.verdict.stats import LEVEL
 
 
 class Equivalence(Struct, frozen=True, kw_only=True):
@@ -72,14 +72,11 @@ def compare(suite: Suite, exact: Cell, inexact: Cell, results: Mapping[str, Resu
     """
     if missing := [name for name in (*exact.ids, *inexact.ids) if name not in results]:
         raise UserError(f"{exact.row.name}: no result of {', '.join(missing)}: see `kdbench check`")
-    a, b = (
-        [results[name].curve.at(exact.row.report_epoch) for name in cell.ids] for cell in (exact, inexact)
-    )
-    differences = [other - one for one, other in zip(a, b, strict=True)]
-    scatter = spread(differences)
-    if scatter is None:
+    a, b = (values_of(cell, results, exact.row.report_epoch) for cell in (exact, inexact))
+    found, margin = paired(b, a), exact.row.tolerance.top1
+    difference, interval, p = found.difference, found.interval, found.p_within(margin)
+    if difference is None or interval is None or p is None:
         raise UserError(f"{exact.row.name}: a paired test needs two seeds or more; write --seeds 0-2")
-    difference, half, margin = mean(differences), half_width(scatter), exact.row.tolerance.top1
     environment = results[inexact.ids[0]].environment
     return Equivalence(
         of=inexact.runs[0].precision,
@@ -89,12 +86,12 @@ def compare(suite: Suite, exact: Cell, inexact: Cell, results: Mapping[str, Resu
         settings={},
         margin=margin,
         seeds=tuple(run.seed for run in exact.runs),
-        exact=tuple(a),
-        inexact=tuple(b),
+        exact=tuple(a.values()),
+        inexact=tuple(b.values()),
         runs=(*exact.ids, *inexact.ids),
         difference=difference,
-        interval=(difference - half, difference + half),
-        p=equivalence_p(difference, margin, scatter),
+        interval=interval,
+        p=p,
         device=str(environment.get("gpu") or environment.get("cpu")),
         torch=str(environment.get("torch")),
     )

@@ -23,7 +23,7 @@ from kdbench.verdict.controls import Controlled, check_controls
 from kdbench.verdict.holm import adjust
 from kdbench.verdict.proposals import cut, prefix
 from kdbench.verdict.published import for_both, with_author_runs
-from kdbench.verdict.sequential import levels_of, load_plans
+from kdbench.verdict.sequential import InterimPlan, load_plans
 
 
 class Judged(Struct, frozen=True):
@@ -51,12 +51,12 @@ def judge(chosen: Selection) -> Judged:
         suites = _as_far_as_stored(suites, machine)
     if chosen.report_epoch is not None:
         suites = [(suite, _read_at(cells, chosen.report_epoch)) for suite, cells in suites]
-    levels = levels_of(load_plans(machine.results))
+    plans = load_plans(machine.results)
     there = index(machine.results)
-    checked, results = check_cells(suites, there, levels)
+    checked, results = check_cells(suites, there, plans)
     if chosen.precision != "float32":
         checked = [(suite, _cited(suite, checks, chosen)) for suite, checks in checked]
-    controls = _controlled(suites, there) if chosen.controls else {}
+    controls = _controlled(suites, there, plans) if chosen.controls else {}
     checked, authors = beside_authors(checked, chosen, machine.results)
     if chosen.holm:
         checked = _adjusted(checked)
@@ -82,7 +82,9 @@ def beside_authors(
     return both, authors
 
 
-def _controlled(suites: Suites, there: Index) -> dict[str, list[Controlled]]:
+def _controlled(
+    suites: Suites, there: Index, plans: Mapping[str, InterimPlan]
+) -> dict[str, list[Controlled]]:
     """The rows that have a teacher, beside what is stored of their controls."""
     prober = load_prober()
     found = {}
@@ -91,7 +93,7 @@ def _controlled(suites: Suites, there: Index) -> dict[str, list[Controlled]]:
         ids = [of for cell, _ in rows for of in cell.ids]
         controls = [of for _, some in rows for each in some.values() for of in each.ids]
         results = read_results(there, ids).records | load_results(there, controls)
-        found[suite.path] = check_controls(rows, results)
+        found[suite.path] = check_controls(rows, results, plans)
     return found
 
 
@@ -102,7 +104,7 @@ def _as_far_as_stored(suites: Suites, machine: Machine) -> Suites:
 
 
 def check_cells(
-    suites: Suites, there: Index, levels: Mapping[str, Mapping[int, float]]
+    suites: Suites, there: Index, plans: Mapping[str, InterimPlan]
 ) -> tuple[list[tuple[Suite, list[Check]]], Mapping[str, Result]]:
     """Hold rows against what is stored, and that by run; a row of a damaged record is `unreadable`."""
     ids = dict.fromkeys(name for _, cells in suites for cell in cells for name in _ids(cell))
@@ -112,7 +114,7 @@ def check_cells(
     unreadable = results.unreadable | failures.unreadable
     checked = []
     for suite, cells in suites:
-        checks = check_suite(cells, results.records, failures.records, repeats, levels, unreadable)
+        checks = check_suite(cells, results.records, failures.records, repeats, plans, unreadable)
         checked.append((suite, [_with_damage(check, damaged) for check in checks]))
     return checked, results.records
 

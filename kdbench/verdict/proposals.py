@@ -12,12 +12,12 @@ from kdbench.spec.runs import Run
 from kdbench.spec.suites import Cell
 from kdbench.spec.verdicts import Check, Verdict, Word
 from kdbench.verdict.check import printed_spread
+from kdbench.verdict.sequential import InterimPlan, levels
 from kdbench.verdict.stats import SLACK, Spread, half_width
 
 DECIDED = frozenset({Word.REPRODUCED, Word.BELOW, Word.ABOVE})
 KNOWN = 4
 """So many seeds say enough of the spread to give a row up; two or three may scatter anyhow."""
-Levels = Mapping[int, float]
 
 
 class Proposal(Struct, frozen=True, kw_only=True):
@@ -39,7 +39,7 @@ class Proposal(Struct, frozen=True, kw_only=True):
 def propose(
     cells: Sequence[Cell],
     checks: Iterable[Check],
-    levels: Levels,
+    plan: InterimPlan,
     stored: frozenset[str],
     seconds: Callable[[Run], float],
     known: Mapping[str, Run],
@@ -48,8 +48,8 @@ def propose(
 
     Args:
         cells: the rows with the runs of as many seeds as they may get at most.
-        checks: of the same rows, in the same order, at the levels.
-        levels: by number of seeds.
+        checks: of the same rows, in the same order, at the levels of the plan.
+        plan: when they are analysed.
         stored: ids of the runs that have a result.
         seconds: of a run; NaN where nothing like it was trained.
         known: the baselines' runs, by id.
@@ -57,7 +57,7 @@ def propose(
     found = []
     for cell, check in zip(cells, checks, strict=True):
         have = prefix(cell, stored)
-        more = _more(cell, check, have, levels)
+        more = _more(cell, check, have, plan)
         if more is None:
             continue
         runs = make_plan([with_baselines(cell, have + more, known)], stored)
@@ -119,16 +119,16 @@ def with_baselines(cell: Cell, seeds: int, known: Mapping[str, Run]) -> Cell:
     )
 
 
-def _more(cell: Cell, check: Check, have: int, levels: Levels) -> int | None:
+def _more(cell: Cell, check: Check, have: int, plan: InterimPlan) -> int | None:
     """How many more seeds decide a row; None where it is decided, cannot be, or has nothing to decide."""
     margins, error = cell.row.tolerance, printed_spread(cell.row.reference)
-    both = ((check.top1, margins.top1, error), (check.gain, margins.gain, None))
+    both = ((check.top1, margins.top1), (check.gain, margins.gain))
     undecided = [each for each in both if not _settled(each[0])]
     if not undecided or have >= len(cell.ids):
         return None
     if have < 2:
         return 2 - have
-    waits = [wait for each in undecided for wait in _waits(*each, have, levels)]
+    waits = [wait for each in undecided for wait in _waits(*each, error, have, levels(plan, error))]
     return max(waits, default=1 if have < KNOWN else None)
 
 
@@ -137,13 +137,15 @@ def _settled(verdict: Verdict) -> bool:
     return verdict.printed is None or (verdict.word in DECIDED and verdict.n >= 2)
 
 
-def _waits(verdict: Verdict, margin: float, error: Spread | None, have: int, levels: Levels) -> Iterator[int]:
+def _waits(
+    verdict: Verdict, margin: float, error: Spread | None, have: int, at: Mapping[int, float]
+) -> Iterator[int]:
     """How many more seeds until the interval of an analysis lies on one side, if mean and spread stay."""
     if verdict.difference is None or verdict.std is None:
         yield 1  # the gain of a row whose baseline has not run
         return
     difference = abs(verdict.difference)
-    for n, level in levels.items():
+    for n, level in at.items():
         if n > have:
             half = half_width(Spread(verdict.std, n), error, level)
             if difference + half <= margin + SLACK or difference - half > margin + SLACK:

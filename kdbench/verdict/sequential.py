@@ -14,8 +14,9 @@ carried from one to the next by numerical integration (Armitage, McPherson and R
 
 The levels are used for the p-values of t tests (the significance-level approach: Jennison and Turnbull,
 Group Sequential Methods, 2000, Sec. 4.4). With few seeds that loses something: of 5 % spent on the normal
-scale up to 6.2 % become wrong. So 4 % are spent, and at most 5 % are:
-tests/verdict/test_sequential.py draws them.
+scale up to 6.2 % become wrong. So 4 % are spent, and at most 5 % are. Against a printed spread it loses more:
+its error is the same at every analysis, and Welch's degrees of freedom of two or three seeds are too many. So
+less is spent there, by the number of printed runs (`spent`). tests/verdict/test_sequential.py draws both.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -31,6 +32,7 @@ from msgspec import Meta, Struct
 from kdbench.errors import UserError
 from kdbench.spec.suites import Cell
 from kdbench.store.records import write
+from kdbench.verdict.stats import Spread
 
 if TYPE_CHECKING:
     from numpy import float64
@@ -39,7 +41,11 @@ if TYPE_CHECKING:
     Array = NDArray[float64]
 
 SPENT = 0.04
-"""By the last analysis, of each one-sided test, on the normal scale."""
+"""By the last analysis, of each one-sided test, on the normal scale, where the printed mean is exact."""
+SPENT_PRINTED = {2: 0.03, 3: 0.025, 4: 0.022, 5: 0.019, 10: 0.013}
+"""The same against the spread of at most so many printed runs."""
+SPENT_MANY = 0.009
+"""The same against a spread of more runs, or one that is assumed."""
 NODES = 400
 """Of the integration over the density; 200 give the same levels to 1e-9."""
 FAR = 8.0
@@ -53,12 +59,29 @@ class InterimPlan(Struct, frozen=True, kw_only=True):
     most: Annotated[int, Meta(ge=2, le=50)] = 10
 
 
+def levels(plan: InterimPlan, printed: Spread | None = None) -> Mapping[int, float]:
+    """By number of seeds: what the p-value of a one-sided test of this analysis must not exceed.
+
+    Args:
+        plan: when the row is analysed.
+        printed: the printed number's spread; None: it counts as exact, as in a paired comparison.
+    """
+    return _levels(plan, spent(printed))
+
+
+def spent(printed: Spread | None) -> float:
+    """What may be spent in all, such that at most 5 % of the rows at their margin are found wrong."""
+    if printed is None or not printed.var_of_mean:
+        return SPENT
+    fitting = [share for runs, share in SPENT_PRINTED.items() if printed.degrees < runs]
+    return max(fitting, default=SPENT_MANY)
+
+
 @cache
-def levels(plan: InterimPlan) -> Mapping[int, float]:
-    """By number of seeds: what the p-value of a one-sided test of this analysis must not exceed."""
+def _levels(plan: InterimPlan, whole: float) -> Mapping[int, float]:
     counts = range(plan.first, plan.most + 1)
     shares = [n / plan.most for n in counts]
-    return dict(zip(counts, nominal(shares, [SPENT * log(1 + (e - 1) * x) for x in shares]), strict=True))
+    return dict(zip(counts, nominal(shares, [whole * log(1 + (e - 1) * x) for x in shares]), strict=True))
 
 
 def nominal(shares: Sequence[float], spent: Sequence[float]) -> Iterator[float]:
@@ -169,9 +192,15 @@ def files_of(results: Path, runs: Iterable[str]) -> dict[str, bytes]:
     }
 
 
-def levels_of(planned: Mapping[str, InterimPlan]) -> dict[str, Mapping[int, float]]:
-    """The levels of each run's analyses, as `check_suite` takes them."""
-    return {run: levels(plan) for run, plan in planned.items()}
+def plan_of(cell: Cell, plans: Mapping[str, InterimPlan]) -> InterimPlan | None:
+    """The plan of a row's interim analyses, by the ids of its runs; None: none chose its seeds."""
+    return next((plans[of] for of in cell.ids if of in plans), None)
+
+
+def levels_of(cell: Cell, plans: Mapping[str, InterimPlan]) -> Mapping[int, float]:
+    """The levels of a row's paired comparisons, by number of seeds; empty without a plan: 5 %."""
+    plan = plan_of(cell, plans)
+    return levels(plan) if plan else {}
 
 
 def record(results: Path, cells: Iterable[Cell], plan: InterimPlan) -> None:

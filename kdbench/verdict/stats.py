@@ -8,7 +8,7 @@ scipy is imported inside the functions: `kdbench plan` and `kdbench --help` need
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from math import fsum, sqrt
+from math import fsum, inf, sqrt
 
 from msgspec import Struct
 
@@ -18,15 +18,27 @@ LEVEL = 0.05
 SLACK = 1e-9
 """Percentage points by which a margin may be missed: 76.82 - 76.32 is 0.5 and not a little more."""
 
+LOSS = 1.0
+"""Percentage points: the loss whose chance of being seen is printed."""
+
 MOST_SEEDS = 100
 """How many more seeds `seeds_needed` looks ahead."""
 
 
 class Spread(Struct, frozen=True):
-    """How far n values scatter: their sample standard deviation (n - 1 below), in percentage points."""
+    """How far n values scatter: their standard deviation, in percentage points.
+
+    That of the sample (n - 1 below), or one that is assumed: then it counts as known, and n may be 1.
+    """
 
     std: float
     n: int
+    assumed: bool = False
+
+    @property
+    def degrees(self) -> float:
+        """The degrees of freedom of the standard deviation; infinite where it is assumed."""
+        return inf if self.assumed else self.n - 1
 
     @property
     def var_of_mean(self) -> float:
@@ -57,13 +69,13 @@ def standard_error(measured: Spread, printed: Spread | None = None) -> tuple[flo
 
     Without a printed spread the printed mean counts as exact: s / sqrt(n) with n - 1 degrees. With one,
     Welch's sum of both variances and Satterthwaite's degrees (Welch, Biometrika 34, 1947). Both
-    samples need at least two values.
+    samples need at least two values, unless a spread is assumed.
     """
     if printed is None or not printed.var_of_mean:
         return sqrt(measured.var_of_mean), measured.n - 1
     total = measured.var_of_mean + printed.var_of_mean
     share = measured.var_of_mean / total  # a share, so that the square of a tiny spread does not underflow
-    inverse = share**2 / (measured.n - 1) + (1 - share) ** 2 / (printed.n - 1)
+    inverse = share**2 / measured.degrees + (1 - share) ** 2 / printed.degrees
     return sqrt(total), 1 / inverse
 
 
@@ -144,6 +156,28 @@ def power(difference: float, margin: float, std: float, n: int, level: float = L
 
     most = float(chdtr(degrees, degrees * (margin / unit / scale) ** 2))
     return float(quad(given, 0, most, limit=200)[0])
+
+
+def detection_power(
+    loss: float, margin: float, measured: Spread, printed: Spread | None = None, level: float = LEVEL
+) -> float:
+    """The probability that a true loss is found to lie below the margin, if the spreads are as given.
+
+    By the noncentral t distribution, with Welch's degrees against a printed spread.
+
+    Args:
+        loss: how far the true mean lies below, in percentage points.
+        margin: the tolerance.
+        measured: of at least two values.
+        printed: the printed number's; None: it counts as exact.
+        level: of the one-sided test.
+    """
+    from scipy.stats import nct
+
+    size, degrees = standard_error(measured, printed)
+    if not size:
+        return float(loss > margin + SLACK)
+    return float(nct.sf(t_quantile(degrees, level), degrees, (loss - margin) / size))
 
 
 def seeds_needed(

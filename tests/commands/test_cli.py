@@ -222,6 +222,8 @@ def test_data_where_says_who_named_the_folder(kdbench: Command, project: Path) -
 
 
 def test_data_list_names_every_data_set(kdbench: Command) -> None:
+    experiments = ("1", "2", "3", "4", "4_released", "4_largest")
+    generated = [f"synthetic{each}{view}" for each in experiments for view in ("", "_privileged")]
     assert [line.split()[0] for line in kdbench("data", "list").out.splitlines()[1:]] == [
         "digits",
         "cifar10",
@@ -231,6 +233,9 @@ def test_data_list_names_every_data_set(kdbench: Command) -> None:
         "cub200",
         "cars",
         "imagenet",
+        "mnist",
+        "mnist_7x7",
+        *generated,
     ]
     assert {row["state"] for row in kdbench("data", "list", "--json").json} == {"missing"}
 

@@ -1,5 +1,6 @@
 """Two sides of a row held against each other: the word, the interval, the order."""
 
+import numpy as np
 import pytest
 from msgspec.structs import replace
 from scipy.stats import ttest_ind
@@ -11,13 +12,16 @@ from kdbench.evidence.compare import (
     Side,
     compare,
     experiment,
+    headline,
     measured_side,
     printed_side,
     regressed,
+    shift,
     sort,
 )
 from kdbench.spec.runs import Teacher
 from kdbench.spec.suites import Reference
+from kdbench.verdict.sequential import InterimPlan
 from kdbench.verdict.stats import Spread
 from tests.support.build import make_cell, make_result, make_row, make_run
 
@@ -66,6 +70,66 @@ def test_one_pair_of_values_is_no_test() -> None:
     far, near = (compare(ROW, side(70.0), side(b)) for b in (68.0, 70.2))
     assert (far.change, near.change) == (Change.SINGLE_SEED, Change.WITHIN)
     assert not regressed(Compared("a", "b", [far], {}))
+
+
+def shifted(by: float, rows: int = 71) -> list[Comparison]:
+    """Rows of three seeds that all lie a little higher or lower, each with noise of its own."""
+    draw = np.random.default_rng(0)
+    return [
+        compare(ROW, side(*a), side(*b))
+        for a, b in zip(
+            draw.normal(70.0, 0.3, (rows, 3)), draw.normal(70.0 + by, 0.3, (rows, 3)), strict=True
+        )
+    ]
+
+
+@pytest.mark.parametrize(("by", "change"), [(-0.2, Change.REGRESSION), (0.2, Change.IMPROVEMENT)])
+def test_small_shift_of_all_rows_is_seen_though_no_row_shows_it(by: float, change: Change) -> None:
+    rows = shifted(by)
+    found = shift(rows)
+    assert found is not None
+    assert (found.change, found.rows) == (change, 71)
+    assert sum(row.change is change for row in rows) <= 1
+    assert regressed(Compared("a", "b", rows, {}, found)) is (by < 0)
+
+
+def test_shift_within_the_margin_that_was_asked_for_is_let_pass() -> None:
+    found = shift(shifted(-0.2), margin=0.5)
+    assert found is not None
+    assert found.change is Change.SAME
+
+
+def test_rows_that_did_not_shift_are_said_to_in_at_most_one_case_in_ten() -> None:
+    """5 % to either side; rows differ by their seeds' noise and by a noise of their own."""
+    draw, wrong = np.random.default_rng(1), 0
+    for _ in range(1000):
+        rows = [Comparison("a", Change.SAME, None, None, value) for value in draw.normal(0, 0.3, 10).tolist()]
+        found = shift(rows)
+        wrong += found is not None and found.change in (Change.REGRESSION, Change.IMPROVEMENT)
+    assert 0.08 < wrong / 1000 < 0.12
+
+
+def test_shift_of_a_single_row_is_that_row() -> None:
+    assert shift(shifted(-5.0, rows=1)) is None
+
+
+def test_margin_that_is_asked_for_replaces_the_tolerance() -> None:
+    one, other = side(70.0, 70.2, 70.1), side(69.6, 69.8, 69.7)
+    assert compare(ROW, one, other).change is Change.SAME
+    assert compare(ROW, one, other, margin=0.2).change is Change.REGRESSION
+
+
+def test_seeds_of_interim_analyses_are_compared_at_the_levels_of_their_plan() -> None:
+    one, other = side(70.0, 70.2, 70.1), side(69.2, 69.6, 69.3)
+    plain, planned = compare(ROW, one, other), compare(ROW, one, other, plan=InterimPlan())
+    assert (plain.change, planned.change) == (Change.REGRESSION, Change.UNDECIDED)
+
+
+def test_headline_has_the_shift_and_the_power() -> None:
+    rows = shifted(-0.2, rows=3)
+    text = headline(Compared("a", "b", rows, {}, shift(rows)))
+    assert "All 3 rows together: -0.51, 90 % interval -0.62 to -0.41, margin 0: regression." in text
+    assert "A loss of 1 point in one row is a regression in" in text
 
 
 def test_one_value_against_several_keeps_its_sign() -> None:

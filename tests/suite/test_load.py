@@ -268,3 +268,24 @@ def test_any_parsed_content_is_built_or_complained_of(content: dict[str, Any]) -
     place = Place("a.toml")
     suite = build(Path("a.toml"), read_suite_file(content, place), place)
     assert place.problems or suite.rows
+
+
+ASSUMED = 'seeds = 2\nprinted_n = 1\nassumed_std = 0.4\nassumed_std_source = "our own seeds"'
+
+
+def test_assumed_spread_of_the_suite_stands_for_rows_without_a_printed_one(tmp_path: Path) -> None:
+    rows = load(tmp_path, ("seeds = 2", ASSUMED), ("top1 = 95.0", "top1 = 95.0, std = 0.1, n = 3")).rows
+    found = [(row.reference.n, row.reference.std, row.reference.assumed_std) for row in rows]
+    assert found == [(1, None, 0.4), (3, 0.1, None), (1, None, 0.4)]
+    assert rows[0].reference.assumed_std_source == "our own seeds"
+
+
+def test_assumed_spread_of_a_table_overrides_the_suites(tmp_path: Path) -> None:
+    table = 'id = "1.kd"\nprinted_n = 3\nassumed_std = 0.2\nassumed_std_source = "Table 1"'
+    row = load(tmp_path, ("seeds = 2", ASSUMED), ('id = "1.kd"', table)).rows[-1]
+    assert (row.reference.n, row.reference.assumed_std) == (3, 0.2)
+
+
+def test_assumed_spread_without_its_source_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"\[suite\]: assumed_std needs assumed_std_source"):
+        load(tmp_path, ("seeds = 2", "seeds = 2\nassumed_std = 0.4"))

@@ -13,6 +13,7 @@ from kdbench.spec.suites import Claim, Reference
 from kdbench.spec.verdicts import Check, ClaimCheck, Outcome, Verdict, Word
 from kdbench.suite.load import load_suite
 from kdbench.verdict.claims import check_claims
+from kdbench.verdict.sequential import InterimPlan, levels
 from tests.support.build import CE, make_row, make_suite
 from tests.support.places import SUITES
 from tests.support.project import SUITE, write_suite
@@ -84,6 +85,33 @@ def test_differences_are_paired_by_seed() -> None:
     lsr, reg = check_of("9.lsr", "a", noisy), check_of("9.reg", "a", [value + 0.5 for value in noisy])
     part = checked(BEATS, lsr, reg).parts[0]
     assert (part.measured, part.interval, part.n) == (0.5, (0.5, 0.5), 3)
+
+
+def test_claim_over_seeds_of_interim_analyses_is_tested_at_their_levels() -> None:
+    """Differences of which p is 0.03: shown at 5 %, not at the 0.89 % of three of ten seeds."""
+    checks = two_students([1.0, 1.1, 0.9], [0.5, 0.3, 0.9])
+    planned = [replace(check, levels=dict(levels(InterimPlan()))) for check in checks]
+    plain, strict = checked(BEATS, *checks), checked(BEATS, *planned)
+    assert (plain.outcome, strict.outcome) == (Outcome.HOLDS, Outcome.UNDECIDED)
+    assert "at 0.89 % in place of 5 % as the seeds were chosen by interim analyses" in strict.test
+    assert strict.parts[0].level == levels(InterimPlan())[3]
+
+
+@pytest.mark.parametrize("most", [3, 10])
+def test_false_claim_after_interim_analyses_holds_in_at_most_one_case_in_twenty(most: int) -> None:
+    """Whenever the analyses stop: no count of seeds up to `most` shows a difference of 0 more often."""
+    draw, wrong, at = np.random.default_rng(most), 0, dict(levels(InterimPlan(most=most)))
+    for _ in range(1000):
+        values = draw.normal(70.0, 0.3, (2, most))
+        rows = [
+            [
+                replace(check_of(table, "a", some[:n]), levels=at)
+                for table, some in zip(("9.lsr", "9.reg"), values.tolist(), strict=True)
+            ]
+            for n in at
+        ]
+        wrong += any(checked(BEATS, *row).outcome is Outcome.HOLDS for row in rows)
+    assert wrong / 1000 <= 0.065
 
 
 def test_seeds_that_only_one_row_has_are_left_out() -> None:

@@ -24,6 +24,7 @@ from kdbench.training.context import open_context
 from kdbench.training.probe import probe
 from kdbench.training.task import do
 from kdbench.verdict.controls import Controlled, check_controls
+from kdbench.verdict.sequential import InterimPlan
 from tests.support.build import make_result
 from tests.support.project import make_project
 
@@ -130,7 +131,9 @@ def test_rows_of_an_imported_teacher_have_controls_too(cell: Cell) -> None:
     assert all(run.imported is None for control in found.values() for run in control.runs)
 
 
-def checked(cell: Cell, own: Sequence[float], **theirs: Sequence[float]) -> Controlled:
+def checked(
+    cell: Cell, own: Sequence[float], *, plan: InterimPlan | None = None, **theirs: Sequence[float]
+) -> Controlled:
     """The row with these values by seed, beside controls with these."""
     controls = controls_of(cell)
     pairs = [(cell, own), *((controls[name], values) for name, values in theirs.items())]
@@ -139,7 +142,8 @@ def checked(cell: Cell, own: Sequence[float], **theirs: Sequence[float]) -> Cont
         for each, values in pairs
         for of, run, value in zip(each.ids, each.runs, values, strict=False)
     }
-    return check_controls([(cell, controls)], results)[0]
+    plans = dict.fromkeys(cell.ids, plan) if plan else {}
+    return check_controls([(cell, controls)], results, plans)[0]
 
 
 LOW, NOISE = [80.0, 80.2, 80.1], [80.1, 80.0, 80.2]
@@ -149,6 +153,13 @@ def test_teacher_matters_where_the_row_beats_every_control(cell: Cell) -> None:
     found = checked(cell, [82.0, 82.1, 82.2], ce=LOW, lsr=NOISE, uniform=LOW, untrained=[81.0, 81.1, 81.2])
     assert (found.outcome, found.best) == (Outcome.HOLDS, "untrained")
     assert found.gain == pytest.approx(1.0)
+
+
+def test_controls_of_seeds_of_interim_analyses_are_tested_at_their_levels(cell: Cell) -> None:
+    """A gain of 0.6, 0.4 and 0.9: p = 0.025."""
+    values = dict.fromkeys(("ce", "lsr", "uniform", "untrained"), LOW)
+    found = [checked(cell, [80.6, 80.6, 81.0], plan=plan, **values) for plan in (None, InterimPlan())]
+    assert [each.outcome for each in found] == [Outcome.HOLDS, Outcome.UNDECIDED]
 
 
 def test_teacher_does_not_matter_where_a_control_beats_the_row(cell: Cell) -> None:

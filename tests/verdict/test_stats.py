@@ -11,6 +11,7 @@ from scipy import stats
 from kdbench.verdict.stats import (
     MOST_SEEDS,
     Spread,
+    detection_power,
     equivalence_p,
     greater_p,
     half_width,
@@ -36,6 +37,18 @@ def spread_of(values: list[float]) -> Spread:
     found = spread(values)
     assert found is not None
     return found
+
+
+@pytest.mark.parametrize(("loss", "margin", "n"), [(1.0, 0.0, 5), (1.0, 0.5, 3), (0.0, 0.0, 5)])
+def test_detection_power_is_what_is_drawn(loss: float, margin: float, n: int) -> None:
+    values = np.random.default_rng(0).normal(-loss, 0.5, (20_000, n))
+    half = stats.t.ppf(0.95, n - 1) * values.std(1, ddof=1) / sqrt(n)
+    drawn = (values.mean(1) + half < -margin).mean()
+    assert detection_power(loss, margin, Spread(0.5, n)) == pytest.approx(drawn, abs=0.01)
+
+
+def test_detection_power_without_spread_is_certain() -> None:
+    assert [detection_power(loss, 0.5, Spread(0.0, 3)) for loss in (0.5, 0.6)] == [0.0, 1.0]
 
 
 def test_mean_and_std_of_hand_made_numbers() -> None:

@@ -1,0 +1,117 @@
+"""The one paired comparison: two sets of accuracies by seed, and the tests on their differences.
+
+Claims, controls, attribute, compare, equivalence and the gain over a baseline all ask it. Rows of one seed
+see the same views in the same order, so their difference scatters less than either.
+"""
+
+from collections.abc import Mapping
+from functools import cached_property
+
+from msgspec import Struct
+
+from kdbench.verdict.stats import (
+    LEVEL,
+    SLACK,
+    Spread,
+    equivalence_p,
+    greater_p,
+    half_width,
+    mean,
+    outside_p,
+    spread,
+)
+
+Values = Mapping[int, float]
+"""Accuracies in percent, or differences in percentage points, by seed."""
+Levels = Mapping[int, float]
+"""The p-values that count, by number of seeds (`sequential`); empty: 5 % at any."""
+
+
+class Paired(Struct, frozen=True, dict=True):
+    """One minus the other, for each seed that both have.
+
+    For example: `paired({0: 71.0, 1: 72.0}, {1: 70.5, 2: 70.0})` has the one difference 1.5, of seed 1.
+    """
+
+    by_seed: dict[int, float]
+    level: float = LEVEL
+    """The largest p-value that counts: less where the seeds were chosen by interim analyses."""
+
+    @cached_property
+    def values(self) -> list[float]:
+        """The differences, in percentage points."""
+        return list(self.by_seed.values())
+
+    @property
+    def n(self) -> int:
+        """How many seeds both have."""
+        return len(self.by_seed)
+
+    @property
+    def difference(self) -> float | None:
+        """The mean difference, in percentage points; None without a shared seed."""
+        return mean(self.values) if self.values else None
+
+    @cached_property
+    def spread(self) -> Spread | None:
+        """How far the differences scatter; None for fewer than two, where there is no test."""
+        return spread(self.values)
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The confidence interval of the mean difference, of 1 - 2 `level`; None without a test."""
+        if self.spread is None:
+            return None
+        half = half_width(self.spread, level=self.level)
+        center = mean(self.values)
+        return center - half, center + half
+
+    def p_above(self, margin: float = 0.0) -> float | None:
+        """The p-value of the test that the mean difference is above the margin."""
+        return None if self.spread is None else self._scaled(greater_p(self.values, margin))
+
+    def p_below(self, margin: float = 0.0) -> float | None:
+        """The p-value of the test that it is below the margin."""
+        return None if self.spread is None else self._scaled(greater_p([-v for v in self.values], -margin))
+
+    def p_not_above(self, margin: float = 0.0) -> float | None:
+        """The same, but 0 where every difference is the margin itself, as of a row and the same run."""
+        certain = self.spread is not None and not self.spread.std
+        if certain and abs(mean(self.values) - margin) <= SLACK:
+            return 0.0
+        return self.p_below(margin)
+
+    def p_within(self, margin: float) -> float | None:
+        """The p-value of the two one-sided tests that it lies within +- margin."""
+        return (
+            None
+            if self.spread is None
+            else self._scaled(equivalence_p(mean(self.values), margin, self.spread))
+        )
+
+    def p_outside(self, margin: float) -> float | None:
+        """The p-value of the test that it lies outside +- margin."""
+        return (
+            None if self.spread is None else self._scaled(outside_p(mean(self.values), margin, self.spread))
+        )
+
+    def _scaled(self, p: float) -> float:
+        """A p-value as one of a test at 5 %: where the level is lower, it counts for more."""
+        return min(1.0, p * LEVEL / self.level)
+
+
+def paired(one: Values, other: Values, *levels: Levels) -> Paired:
+    """The differences of one minus the other over the seeds that both have.
+
+    Args:
+        one: by seed.
+        other: by seed.
+        levels: of the interim analyses of either side; the strictest counts.
+    """
+    by_seed = {seed: value - other[seed] for seed, value in one.items() if seed in other}
+    return Paired(by_seed, min((level_of(some, len(by_seed)) for some in levels), default=LEVEL))
+
+
+def level_of(levels: Levels, n: int) -> float:
+    """The level of an analysis of n seeds; where none is planned for so many, the smallest holds."""
+    return levels.get(n, min(levels.values())) if levels else LEVEL
