@@ -5,7 +5,7 @@ in the paper's Eq. 3, the student's own softmax has temperature 1 whatever T is:
 """
 
 from torch import Tensor
-from torch.nn.functional import log_softmax, softmax
+from torch.nn.functional import cross_entropy, softmax
 
 from kdbench.models.output import Output
 from kdbench.training.losses import ce
@@ -13,19 +13,17 @@ from kdbench.training.losses import ce
 
 def lopezpaz(s: Output, y: Tensor, t: Output, *, lam: float, T: float) -> Tensor:
     """(1 - λ) H(q, p) + λ H(p^t_T, p): the paper's Eq. 3."""
-    return (1 - lam) * ce(s, y) + lam * soft_cross_entropy(t.logits, s.logits, T)
+    return _weighed(1 - lam, lam, s, y, t, T)
 
 
 def lopezpaz_released(s: Output, y: Tensor, t: Output, *, lam: float, T: float) -> Tensor:
     """(1 - λ) H(q, p) + λ T² H(p^t_T, p): the code weighs the soft term by T² (mnist.py:53)."""
-    return (1 - lam) * ce(s, y) + lam * T**2 * soft_cross_entropy(t.logits, s.logits, T)
+    return _weighed(1 - lam, lam * T**2, s, y, t, T)
 
 
-def lopezpaz_tempered(s: Output, y: Tensor, t: Output, *, lam: float, T: float) -> Tensor:
-    """(1 - λ) H(q, p) + λ T² H(p^t_T, p_T): with the student at T too, which neither paper nor code has."""
-    return (1 - lam) * ce(s, y) + lam * T**2 * soft_cross_entropy(t.logits, s.logits / T, T)
-
-
-def soft_cross_entropy(t: Tensor, s: Tensor, T: float) -> Tensor:
-    """H(softmax(t / T), softmax(s)) of logits (N, K), mean over the batch."""
-    return -(softmax(t.detach() / T, dim=1) * log_softmax(s, dim=1)).sum(dim=1).mean()
+def _weighed(hard: float, soft: float, s: Output, y: Tensor, t: Output, T: float) -> Tensor:
+    """The sum of both terms; one that has no weight is not computed."""
+    if not soft:
+        return hard * ce(s, y)
+    softened = soft * cross_entropy(s.logits, softmax(t.logits.detach() / T, dim=1))
+    return hard * ce(s, y) + softened if hard else softened

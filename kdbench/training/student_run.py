@@ -49,7 +49,8 @@ class StudentRun:
         self.task, self.run, self.context, self.size = task, task.run, context, size
         self.data = context.data_of(self.run)
         self.student = context.network(self.run)
-        self.optimizer = make_optimizer(self.run.recipe, list(self.student.parameters()))
+        self.parameters = list(self.student.parameters())
+        self.optimizer = make_optimizer(self.run.recipe, self.parameters)
         self.forward = forward_of(self.student, self.run.precision)
         self.loss = objective(self.run, context)
         self.wanted: set[int | str] = {"best", self.run.recipe.epochs, *task.keep}
@@ -89,16 +90,20 @@ class StudentRun:
             else:
                 value = self._learn(batch)
         self.optimizer.step(lr_at(self.run.recipe, self.epoch, number, steps))
-        self.student.zero_grad(set_to_none=True)  # at once: members share the room for gradients
+        for parameter in self.parameters:  # at once: members share the room for gradients
+            parameter.grad = None
         self.losses.append(value)
         self.sizes.append(batch.images)
         self.seconds += perf_counter() - started
 
     def _learn(self, batch: DistillationBatch) -> Tensor:
         """Leave the gradient of a batch in the parameters; its mean loss."""
-        set_random_state(self.context.device, self.random)
+        shared = self.size > 1  # alone, nobody else draws from torch's generator
+        if shared:
+            set_random_state(self.context.device, self.random)
         value = self._loss(batch.x, batch.y, batch.taught)
-        self.random = random_state(self.context.device)
+        if shared:
+            self.random = random_state(self.context.device)
         value.backward()  # type: ignore[no-untyped-call]
         return value.detach()
 

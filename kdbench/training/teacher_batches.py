@@ -61,8 +61,11 @@ class TeacherBatches:
         self.images = len(views.labels)
         self.batch_size = runs[0].recipe.batch_size
         alone = context.group.size == 1  # of several, none has all of the outputs
-        keep = logits_only and alone and not (teacher and _is_quick(teacher))
-        self.logits = open_logits(runs[0], self.images, context) if keep else None
+        quick = teacher is not None and _is_quick(teacher)
+        self.logits = (
+            open_logits(runs[0], self.images, context) if logits_only and alone and not quick else None
+        )
+        self.answers = self._all_answers() if quick and logits_only and alone and _is_fixed(runs[0]) else None
 
     def __len__(self) -> int:
         """Batches of an epoch."""
@@ -79,6 +82,12 @@ class TeacherBatches:
         if kept is not None:
             yield from self._from(kept, epoch)
             return
+        if self.answers is not None:
+            nothing = self.answers.new_empty(0)
+            for number, (x, y, index) in enumerate(self.views.epoch(epoch)):
+                taught = Output(self.answers.index_select(0, index), nothing)
+                yield DistillationBatch(x, y, taught, self._size(number))
+            return
         with self.logits.keeping(epoch) if self.logits else nullcontext() as keep:
             theirs = self.privileged.epoch(epoch) if self.privileged else repeat(None)
             for number, ((x, y, _), seen) in enumerate(zip(self.views.epoch(epoch), theirs, strict=False)):
@@ -86,6 +95,15 @@ class TeacherBatches:
                 if keep and taught:
                     keep(taught.logits)
                 yield DistillationBatch(x, y, taught, self._size(number))
+
+    def _all_answers(self) -> Tensor | None:
+        """The logits of a teacher whose own views never change, (N, K) by index: asked for once."""
+        if self.privileged is None:
+            return None
+        batches = list(self.privileged.epoch(1))
+        logits = [taught.logits for x, _, _ in batches if (taught := self.ask(x))]
+        order = torch.cat([index for _, _, index in batches]).argsort()
+        return torch.cat(logits).index_select(0, order)
 
     def _from(self, kept: Tensor, epoch: int) -> Iterator[DistillationBatch]:
         """The batches of an epoch with the stored logits of the teacher, and nothing else of its output."""
@@ -122,6 +140,14 @@ def _privileged(run: Run, context: TrainingContext) -> Epochs | None:
     )
     seen = replace(teacher.run, seed=run.seed, recipe=recipe)
     return training_views(seen, context.data_of(seen), context)
+
+
+def _is_fixed(run: Run) -> bool:
+    """Whether a teacher sees the same of each image in every epoch."""
+    if run.teacher is None:
+        return False
+    recipe = run.teacher.run.recipe
+    return not (recipe.crop or recipe.flip or recipe.rotation or recipe.resized_crop)
 
 
 def _is_quick(teacher: nn.Module) -> bool:
