@@ -6,6 +6,7 @@ A zip of
     suites/NAME.toml            the suite, as it stands
     results/DATASET/*.json      the records, byte for byte
     results/author_runs/*.json  what the authors published of their own runs, by suite
+    results/released_weights/*  what released weights gave when kdbench evaluated them
     predictions/ID/*.classes    what each run predicted, and the true classes (`kdbench.store.predictions`)
     verdicts.json               what `kdbench check --json` says of it
 
@@ -29,9 +30,10 @@ from kdbench.plan.selection import Selection, Suites
 from kdbench.spec.runs import PROTOCOL, Precision
 from kdbench.spec.suites import Variant
 from kdbench.spec.verdicts import Check
-from kdbench.store.author_runs import FOLDER, author_runs_file
+from kdbench.store.author_runs import author_runs_file
 from kdbench.store.predictions import predictions_file
 from kdbench.store.records import Index, index, load_result, write
+from kdbench.store.released import evaluation_of, load_evaluations
 from kdbench.verdict.judge import beside_authors, check_cells
 from kdbench.verdict.sequential import files_of, load_plans
 from kdbench.version import __version__
@@ -99,8 +101,8 @@ def bundle(chosen: Selection, path: Path) -> Bundled:
     if len(files) < len(suites):
         raise UserError("bundle: two of the suites have one file name; make a bundle of each")
     ids = sorted({name for cell in cells for name in (*cell.ids, *cell.baselines)} & there.results.keys())
-    authors = [author_runs_file(machine.results, suite.name) for suite, _ in suites]
-    files |= {f"results/{FOLDER}/{path.name}": path.read_bytes() for path in authors if path.is_file()}
+    published = _published_files(suites, machine.results)
+    files |= {f"results/{path.parent.name}/{path.name}": path.read_bytes() for path in published}
     if not ids and len(files) == len(suites):
         raise UserError("bundle: none of the chosen rows has a result; `kdbench run` trains them")
     without = []
@@ -114,6 +116,19 @@ def bundle(chosen: Selection, path: Path) -> Bundled:
     content = pack(files, manifest_of(chosen, suites, files))
     write(path, content)
     return Bundled(len(ids), tuple(without), len(content))
+
+
+def _published_files(suites: Suites, results: Path) -> Iterator[Path]:
+    """The author runs of suites, and the evaluations of the released weights that their rows name."""
+    evaluations = load_evaluations(results)
+    for suite, cells in suites:
+        path = author_runs_file(results, suite.name)
+        if path.is_file():
+            yield path
+        for row in (cell.row for cell in cells if cell.row.released):
+            found = evaluation_of(suite.imported[row.released], suite.dataset, evaluations)
+            if found is not None:
+                yield found[0]
 
 
 def _predicted(record: Path, scratch: Path) -> dict[str, bytes]:

@@ -7,7 +7,6 @@ import re
 from hashlib import sha256
 from pathlib import Path
 
-import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 from safetensors.torch import save
@@ -25,6 +24,7 @@ from kdbench.store.imported import free_name
 from kdbench.store.label_spaces import check_label_space
 from kdbench.store.provenance import PROVENANCE_SCHEMA, Normalisation, Provenance, Source
 from kdbench.store.records import write
+from kdbench.store.released import as_json, save_evaluation
 from kdbench.training.context import open_context
 from kdbench.version import __version__
 
@@ -51,6 +51,8 @@ class Request(Struct, frozen=True, kw_only=True):
 
 def import_teacher(asked: Request, machine: Machine) -> tuple[Path, Provenance]:
     """Make a teacher of a file of weights: `NAME.safetensors`, beside it its provenance record `NAME.json`.
+
+    The record is kept with the results too: a row of these released weights is judged by it.
 
     Raises:
         UserError: the file is broken or for another network, the teacher knows other labels, or the name that
@@ -86,7 +88,8 @@ def import_teacher(asked: Request, machine: Machine) -> tuple[Path, Provenance]:
     provenance = replace(provenance, name=free_name(provenance, folder, chosen=bool(asked.name)))
     beside = folder / f"{provenance.name}.json"
     write(beside.with_suffix(".safetensors"), content)
-    write(beside, msgspec.json.format(msgspec.json.encode(provenance), indent=1) + b"\n")
+    write(beside, as_json(provenance))
+    save_evaluation(machine.results, provenance)
     return beside, provenance
 
 

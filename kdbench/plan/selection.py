@@ -231,9 +231,9 @@ def describe_work(work: Workload) -> str:
 
 
 def _skipped(work: Workload) -> str:
-    """`; 14 rows skipped, which kdbench cannot train: no such network`, each reason once."""
+    """`; 14 rows skipped, not to be trained: no such network`, each reason once."""
     reasons = [cell.row.untrained for cell in work.cells if cell.row.untrained]
     if not reasons:
         return ""
     why = "; ".join(dict.fromkeys(reasons))
-    return f"; {plural(len(reasons), 'row')} skipped, which kdbench cannot train: {why}"
+    return f"; {plural(len(reasons), 'row')} skipped, not to be trained: {why}"

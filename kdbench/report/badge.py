@@ -6,7 +6,7 @@ import msgspec
 
 from kdbench.report.content import Report
 from kdbench.spec.verdicts import Word
-from kdbench.verdict.check import BAD
+from kdbench.verdict.check import BAD, to_train
 
 LABEL = "kdbench"
 _COLOURS = {"brightgreen": "#2c8a4b", "green": "#4f8a10", "orange": "#b8560f", "lightgrey": "#6c7380"}
@@ -44,7 +44,7 @@ def svg(reports: Sequence[Report]) -> str:
 
 def _message(reports: Sequence[Report]) -> tuple[str, str]:
     """What the badge says of the printed accuracies, and its colour: orange where the exit code is 1."""
-    checks = [check for report in reports for check in report.checks]
+    checks = to_train(check for report in reports for check in report.checks)
     words = [check.top1.word for check in checks if check.top1.printed is not None]
     reproduced = words.count(Word.REPRODUCED)
     bad = sum(check.top1.word in BAD or check.gain.word in BAD for check in checks)

@@ -18,7 +18,7 @@ from kdbench.report.forest import HEIGHT, WIDTH, Scale, Strip, scale_of, strip_o
 from kdbench.spec.author_runs import AuthorRun
 from kdbench.spec.results import Result
 from kdbench.spec.verdicts import Check, Verdict, Word
-from kdbench.verdict.check import headline
+from kdbench.verdict.check import headline, to_train
 from kdbench.verdict.published import published_headline
 
 if TYPE_CHECKING:
@@ -102,6 +102,7 @@ class Part(msgspec.Struct, frozen=True):
     same: Sequence[str]
     authors: Sequence[Sequence[str]] = ()
     """The table of author runs, with ours beside them."""
+    authors_title: str = ""
     authors_headline: str = ""
     authors_sentences: Sequence[str] = ()
 
@@ -164,8 +165,8 @@ def _part(report: Report) -> Part:
         report,
         headline(report.checks),
         [
-            ("accuracies", _counts(check.top1 for check in report.checks)),
-            ("gains", _counts(check.gain for check in report.checks)),
+            ("accuracies", _counts(check.top1 for check in to_train(report.checks))),
+            ("gains", _counts(check.gain for check in to_train(report.checks))),
         ],
         [_table(report, table, checks, baselines) for table, checks in report.tables.items()],
         sentences.optimism(report.checks),
@@ -174,6 +175,7 @@ def _part(report: Report) -> Part:
         audit.body(report.audit),
         audit.same(report.audit) if report.audit else (),
         list(published.body(report.checks)),
+        published.title(report.checks),
         published_headline(report.checks),
         [
             *filter(None, [published.last_or_best_sentence(report.checks)]),

@@ -28,7 +28,8 @@ HEADS = (
 )
 _ALIGN = ("left", "left", "right", "right", "right", "left", "right", "left", "right", "right", "right")
 LEGEND = """\
-Runs that the authors published, held against the same printed numbers by the same rules. kdbench trained
+What the authors published, held against the same printed numbers by the same rules: an `author run` is a
+log or a value of theirs, `released weights` are a network of theirs that kdbench evaluated. kdbench trained
 none of them, and none is counted above. `our run` stands beside them where there is one."""
 
 
@@ -36,7 +37,7 @@ def published_section(suite: Suite, checks: Sequence[Check]) -> Iterator[str]:
     """The section of a report in Markdown; nothing without author runs."""
     if not of_authors(checks):
         return
-    yield "## Author runs"
+    yield f"## {title(checks)}"
     yield published_headline(checks)
     yield LEGEND
     lines = escape_table(body(checks))
@@ -45,6 +46,13 @@ def published_section(suite: Suite, checks: Sequence[Check]) -> Iterator[str]:
     yield "\n".join(
         f"- {escape(text)}" for text in [*notes(checks), *claims(suite, checks), *sources(checks)]
     )
+
+
+def title(checks: Iterable[Check]) -> str:
+    """`Author runs`, `Released weights` or both, as there are."""
+    titles = {"author run": "Author runs", "released weights": "Released weights"}
+    kinds = [check.published.kind for check in checks if check.published]
+    return " and ".join(titles[kind] for kind in titles if kind in kinds).replace("and R", "and r")
 
 
 def published_lines(suite: Suite, checks: Sequence[Check]) -> list[str]:

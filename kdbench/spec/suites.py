@@ -110,6 +110,8 @@ class Row(Struct, frozen=True, kw_only=True):
     """What could not be sourced and stands here by assumption, with the reason."""
     untrained: str = ""
     """Why kdbench cannot train it; its student, teacher and loss may have names that the catalog lacks."""
+    released: str = ""
+    """The imported weights whose own accuracy is printed: nothing is trained, they are evaluated."""
     note: str = ""
     weights: Weights | None = None
     """Published weights that the student starts from."""
@@ -135,7 +137,7 @@ class Row(Struct, frozen=True, kw_only=True):
     @property
     def is_baseline(self) -> bool:
         """Plain cross-entropy, nobody teaches, and the accuracy at the end is meant."""
-        plain = self.teacher is None and self.loss.name == "ce" and not self.mean
+        plain = self.teacher is None and self.loss.name == "ce" and not (self.mean or self.released)
         return plain and not isinstance(self.report_epoch, int)
 
     @property

@@ -105,8 +105,8 @@ class Verdict(Struct, frozen=True, kw_only=True):
 class Published(Struct, frozen=True, kw_only=True):
     """A row held against what others published of their own trainings. Never mixed with runs of kdbench."""
 
-    kind: Literal["author run"]
-    """The kind of evidence."""
+    kind: Literal["author run", "released weights"]
+    """The kind of evidence: what the authors logged, or their weights, evaluated by kdbench."""
     top1: Verdict
     gain: Verdict
     values: dict[int, float] = {}

@@ -21,6 +21,8 @@ RENAMED_KEYS = {"reading": "report_epoch", "parts": "ghost_batches"}
 """Keys of older suites, and what they are called today."""
 NESTED = ("suite", "recipe", "table", "rows", "delta")
 """The tables and lists in which such keys may stand, inside of each other too."""
+RELEASED = "released weights are evaluated, not trained"
+"""Why a row of released weights has no run."""
 MOST_ROWS = 50_000
 """Of a suite; each may be wrong in several ways, all of which are reported."""
 
@@ -205,7 +207,8 @@ def _row(
         over=line.over,
         sic=line.sic,
         assumed="; ".join(text for text in (table.assumed, line.assumed) if text),
-        untrained=line.untrained or table.untrained,
+        untrained=RELEASED if line.released else line.untrained or table.untrained,
+        released=line.released or "",
         note=line.note,
         weights=_weights(line.weights),
         label=line.label,

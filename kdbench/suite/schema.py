@@ -51,6 +51,7 @@ class RowFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     student: Name
     teacher: TeacherText | None = None
     weights: WeightsText = ""
+    released: Name | None = None
     top1: Percent | None = None
     std: Spread | None = None
     n: Times | None = None

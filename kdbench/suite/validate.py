@@ -29,6 +29,7 @@ def find_mistakes(suite: Suite, place: Place) -> None:
         _row_mistakes(suite),
         _teacher_mistakes(suite, unsure),
         _imported_mistakes(suite, unsure),
+        _released_weights_mistakes(suite),
         _over_mistakes(suite, unsure),
         _gain_mistakes(suite, unsure),
         _mean_mistakes(suite, unsure),
@@ -272,6 +273,22 @@ def _imported_mistakes(suite: Suite, unsure: Collection[str]) -> Iterator[tuple[
             yield row, catalog.unknown("imported teacher", name, suite.imported or ["none: add [[imported]]"])
         elif _entry("models", suite.imported[name].model) is None:
             yield row, catalog.unknown("model", suite.imported[name].model, catalog.names("models"))
+
+
+def _released_weights_mistakes(suite: Suite) -> Iterator[tuple[Row, str]]:
+    for row in suite.rows:
+        if not row.released:
+            continue
+        if row.released not in suite.imported:
+            names = suite.imported or ["none: add [[imported]]"]
+            yield row, catalog.unknown("imported weights", row.released, names)
+        elif (model := suite.imported[row.released].model) != row.student:
+            yield row, f"released = {row.released!r}: these weights are of {model}, not of {row.student}"
+        if row.teacher is not None:
+            yield (
+                row,
+                f"released = {row.released!r}: nothing is trained, so nobody teaches; leave out teacher",
+            )
 
 
 def _over_mistakes(suite: Suite, unsure: Collection[str]) -> Iterator[tuple[Row, str]]:

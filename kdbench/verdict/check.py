@@ -95,12 +95,17 @@ def check_suite(
     return [_check(cell, stored, namesakes[cell.ids] if cell.ids else ()) for cell in cells]
 
 
+def to_train(checks: Iterable[Check]) -> list[Check]:
+    """The checks of rows that runs of ours stand for: all but those of released weights."""
+    return [check for check in checks if not check.row.released]
+
+
 def exit_code(checks: Iterable[Check], *, strict: bool = False) -> int:
     """0 when nothing is below, above, failed, blocked or unreadable; 1 otherwise.
 
     `strict` also wants `reproduced` wherever a number is printed, of the accuracy as of the gain.
     """
-    verdicts = [verdict for check in checks for verdict in (check.top1, check.gain)]
+    verdicts = [verdict for check in to_train(checks) for verdict in (check.top1, check.gain)]
     bad = any(verdict.word in BAD for verdict in verdicts)
     short = any(v.printed is not None and v.word is not Word.REPRODUCED for v in verdicts)
     return int(bad or (strict and short))
@@ -108,7 +113,7 @@ def exit_code(checks: Iterable[Check], *, strict: bool = False) -> int:
 
 def headline(checks: Iterable[Check]) -> str:
     """How many of the printed accuracies and gains have which verdict, and how many of them by chance."""
-    checks = list(checks)
+    checks = to_train(checks)
     found = [tally(check.top1 for check in checks), tally(check.gain for check in checks)]
     parts = [sentence(each, what) for each, what in zip(found, ("accuracies", "gains"), strict=True)]
     if bare := [check.top1.word for check in checks if check.top1.printed is None]:
@@ -425,7 +430,7 @@ def _absent(cell: Cell, printed: float | None, stored: _Stored) -> Verdict:
 
 def _not_run(row: Row, ran: bool) -> str:  # noqa: FBT001 - a sentence of a fact
     if row.untrained:
-        return f"kdbench cannot train it: {row.untrained}"
+        return row.untrained if row.released else f"kdbench cannot train it: {row.untrained}"
     return f"the curve ends before epoch {row.report_epoch}" if ran else "not run yet"
 
 

@@ -17,12 +17,13 @@ from kdbench.spec.suites import Cell, Suite
 from kdbench.spec.verdicts import Check
 from kdbench.store.author_runs import load_author_runs
 from kdbench.store.records import Index, index, load_results, read_failures, read_repeats, read_results
+from kdbench.store.released import load_evaluations
 from kdbench.verdict import equivalence
 from kdbench.verdict.check import check_suite, count_single_seeds
 from kdbench.verdict.controls import Controlled, check_controls
 from kdbench.verdict.holm import adjust
 from kdbench.verdict.proposals import cut, prefix
-from kdbench.verdict.published import for_both, with_author_runs
+from kdbench.verdict.published import for_both, with_author_runs, with_released_weights
 from kdbench.verdict.sequential import InterimPlan, load_plans
 
 
@@ -68,17 +69,22 @@ def judge(chosen: Selection) -> Judged:
 def beside_authors(
     checked: list[tuple[Suite, list[Check]]], chosen: Selection, results: Path
 ) -> tuple[list[tuple[Suite, list[Check]]], dict[str, AuthorRuns]]:
-    """The checks with what the authors published of their rows, and that by the path of the suite.
+    """The checks with what the authors published of their rows, and their runs by the path of the suite.
 
     Rows that are set otherwise than the paper has them have no reference, and no author runs either.
 
     Raises:
-        UserError: a file of author runs is broken or names a row that its suite lacks.
+        UserError: a file of author runs, or an evaluation of released weights, is broken or names a row that
+            its suite lacks.
     """
     if chosen.settings or chosen.smoke:
         return checked, {}
     authors = {suite.path: load_author_runs(results, suite.name) for suite, _ in checked}
-    both = [(suite, with_author_runs(suite, checks, authors[suite.path])) for suite, checks in checked]
+    evaluations = load_evaluations(results)
+    both = []
+    for suite, checks in checked:
+        with_runs = with_author_runs(suite, checks, authors[suite.path])
+        both.append((suite, with_released_weights(suite, with_runs, evaluations)))
     return both, authors
 
 

@@ -1,10 +1,11 @@
-"""Author runs held against the printed numbers, by the rules and the margins of our own runs.
+"""Author runs and released weights held against the printed numbers, by the rules of our own runs.
 
-Pure: a suite's checks and its author runs in, the same checks with `published` out.
+Pure: a suite's checks and what is stored beside our runs in, the same checks with `published` out.
 """
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -16,6 +17,8 @@ from kdbench.spec.author_runs import AuthorRun, AuthorRuns
 from kdbench.spec.runs import ReportEpoch
 from kdbench.spec.suites import Row, Suite
 from kdbench.spec.verdicts import Check, Published, Verdict, Word
+from kdbench.store.provenance import Provenance
+from kdbench.store.released import evaluation_of
 from kdbench.verdict.check import judge, own_margin, printed_spread
 from kdbench.verdict.counts import by_chance, sentence, tally
 from kdbench.verdict.stats import SLACK, Spread, half_width, mean, spread
@@ -52,6 +55,52 @@ def with_author_runs(suite: Suite, checks: Iterable[Check], stored: AuthorRuns) 
         return replace(check, published=replace(published, sources=tuple(sources)))
 
     return [beside(check) for check in checks]
+
+
+def with_released_weights(
+    suite: Suite, checks: Iterable[Check], stored: dict[Path, Provenance]
+) -> list[Check]:
+    """The checks, each row of released weights with what they gave when kdbench evaluated them."""
+
+    def beside(check: Check) -> Check:
+        row = check.row
+        found = evaluation_of(suite.imported[row.released], suite.dataset, stored) if row.released else None
+        if found is None:
+            return check
+        _, evaluation = found
+        value = evaluation.top1[suite.dataset]
+        published = Published(
+            kind="released weights",
+            top1=_evaluated(value, row),
+            gain=Verdict(word=Word.NO_REFERENCE),
+            values={0: value},
+            sources=(evaluation.source.told or evaluation.source.file,),
+            notes=(f"{evaluation.images:,} test images, sha256 {evaluation.source.sha256[:12]}",),
+        )
+        return replace(check, published=published)
+
+    return [beside(check) for check in checks]
+
+
+def _evaluated(value: float, row: Row) -> Verdict:
+    """The verdict of an evaluation: the same weights and images give the same number, so one value is all.
+
+    There is no spread to test: within the tolerance it is reproduced, outside it is not.
+    """
+    printed = row.reference.top1
+    if printed is None:
+        return Verdict(word=Word.NO_REFERENCE, measured=value, n=1)
+    difference = value - printed
+    within = abs(difference) <= row.tolerance.top1 + SLACK
+    outside = Word.BELOW if difference < 0 else Word.ABOVE
+    return Verdict(
+        word=Word.REPRODUCED if within else outside,
+        reason="; ".join(["an evaluation has no seed: nothing in it is random", *own_margin(row)]),
+        printed=printed,
+        measured=value,
+        n=1,
+        within=within,
+    )
 
 
 def _gained_over(suite: Suite, row: Row) -> str:
@@ -168,8 +217,23 @@ def for_both(checks: Sequence[Check], change: Callable[[Iterable[Check]], list[C
 
 
 def published_headline(checks: Iterable[Check]) -> str:
-    """How many printed numbers author runs bear out; "" without any. Ours are counted by `check.headline`."""
-    theirs = of_authors(checks)
+    """How many printed numbers each kind of evidence bears out; "" without any.
+
+    Ours are counted by `check.headline`, apart from these.
+    """
+    checks = list(checks)
+    return " ".join(filter(None, (_headline(kind, checks) for kind in NAMES)))
+
+
+NAMES = {
+    "author run": "Author runs, not trained by kdbench",
+    "released weights": "Released weights, evaluated by kdbench",
+}
+"""The kinds of evidence beside our own runs, as a headline has them."""
+
+
+def _headline(kind: str, checks: Iterable[Check]) -> str:
+    theirs = of_authors(check for check in checks if check.published and check.published.kind == kind)
     if not theirs:
         return ""
     found = [tally(check.top1 for check in theirs), tally(check.gain for check in theirs)]
@@ -179,8 +243,9 @@ def published_headline(checks: Iterable[Check]) -> str:
     adjusted = any(check.top1.p_adjusted is not None for check in theirs)
     counted = "; ".join(parts) or "none of them has a printed number"
     chance = by_chance(found, adjusted=adjusted)
-    counts = f"{plural(runs, 'run')} of {plural(len(theirs), 'row')}"
-    return f"Author runs, not trained by kdbench ({counts}): {counted}.{chance}"
+    what = "run" if kind == "author run" else "evaluation"
+    counts = f"{plural(runs, what)} of {plural(len(theirs), 'row')}"
+    return f"{NAMES[kind]} ({counts}): {counted}.{chance}"
 
 
 class LastOrBest(Struct, frozen=True, kw_only=True):

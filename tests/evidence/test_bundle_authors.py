@@ -3,8 +3,10 @@
 import zipfile
 from pathlib import Path
 
-from tests.support.authors import store_curves
+from kdbench.store.released import save_evaluation
+from tests.support.authors import evaluation, store_curves
 from tests.support.command import Command
+from tests.support.project import SUITE, write_suite
 
 
 def test_bundle_of_author_runs_alone_is_judged_again(project: Path, kdbench: Command) -> None:
@@ -13,6 +15,18 @@ def test_bundle_of_author_runs_alone_is_judged_again(project: Path, kdbench: Com
     with zipfile.ZipFile(project / "a.zip") as archive:
         assert "results/author_runs/small.json" in archive.namelist()
         assert b'"kind": "author run"' in archive.read("verdicts.json")
+    assert kdbench("verify", "a.zip").code == 0
+
+
+def test_bundle_takes_evaluations_of_released_weights(project: Path, kdbench: Command) -> None:
+    row = '{ student = "digits_cnn", released = "friend", top1 = 92.5 }'
+    imported = f'[[imported]]\nname = "friend"\nmodel = "digits_cnn"\nsha256 = "{"a" * 64}"\n'
+    table = f'[[table]]\nid = "released"\nloss = {{ name = "ce" }}\nrows = [ {row} ]\n'
+    write_suite(project, f"{SUITE}\n{imported}\n{table}")
+    save_evaluation(project / "results", evaluation(digits=92.5))
+    assert kdbench("bundle", "suites/small", "-o", "a.zip").code == 0
+    with zipfile.ZipFile(project / "a.zip") as archive:
+        assert f"results/released_weights/friend.{12 * 'a'}.json" in archive.namelist()
     assert kdbench("verify", "a.zip").code == 0
 
 

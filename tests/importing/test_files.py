@@ -32,6 +32,7 @@ from kdbench.spec.runs import Recipe
 from kdbench.store.label_spaces import Measured, check_label_space, guessing, label_spaces
 from kdbench.store.provenance import Provenance, describe, ranges
 from kdbench.store.records import digest
+from kdbench.store.released import load_evaluations
 from kdbench.training.context import open_context
 from kdbench.training.run import train
 from tests.support import mxnet
@@ -84,6 +85,7 @@ def test_import_keeps_the_weights_with_a_provenance_record(
     path, provenance = import_teacher(ask(file, name=variant, told="a test"), machine)
     assert msgspec.json.decode(path.read_bytes(), type=Provenance) == provenance
     assert provenance.sha256 == digest(path.with_suffix(".safetensors"))
+    assert provenance in load_evaluations(machine.results).values()
     kept = read_weights(path.with_suffix(".safetensors")).tensors
     assert all(kept[name].equal(each) for name, each in state.items())
     assert provenance.top1["digits"] > 80
@@ -127,6 +129,8 @@ def test_released_teacher_of_fnkd_knows_superclasses(
         _, provenance = import_teacher(request, machine)
         assert provenance.top1 == {"cifar100_coarse": 81.73, "cifar100": 1.83}
         assert (provenance.predicted, provenance.parameters) == (tuple(range(20)), 861_428)
+        (kept,) = load_evaluations(ROOT / "results").values()
+        assert (kept.source.sha256, kept.top1) == (provenance.source.sha256, provenance.top1)
 
 
 def measured(**top1: float) -> Measured:

@@ -118,7 +118,7 @@ def test_commands_say_in_a_line_what_is_skipped(project: Path, kdbench: Command)
     write_suite(project, change(EDIT))
     plan = kdbench("run", "suites/small", "--dry-run")
     assert plan.code == 0
-    assert "3 rows skipped, which kdbench cannot train: no loss nocrd yet; no network nonet8 yet" in (
+    assert "3 rows skipped, not to be trained: no loss nocrd yet; no network nonet8 yet" in (
         plan.out + plan.err
     )
     shown = kdbench("show", "small/1.crd/nonet4:nonet32")

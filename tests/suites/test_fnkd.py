@@ -47,13 +47,13 @@ def test_cifar10_is_normalised_as_cifar100_as_released_alone() -> None:
 
 def test_coarse_labels_are_learned_under_a_hundred_outputs_as_released_alone() -> None:
     suite = FNKD["cifar100_coarse"]
-    assert {cell.runs[0].recipe.classes for cell in expand(suite)} == {100}
-    assert {cell.runs[0].recipe.classes for cell in expand(suite, variant="printed")} == {0}
+    assert {run.recipe.classes for cell in expand(suite) for run in cell.runs} == {100}
+    assert {run.recipe.classes for cell in expand(suite, variant="printed") for run in cell.runs} == {0}
 
 
 @pytest.mark.parametrize("name", STUDENTS)
 def test_everything_of_fnkd_that_is_assumed_says_so(name: str) -> None:
-    assert all("the paper is not at hand" in row.assumed for row in FNKD[name].rows)
+    assert all("the paper is not at hand" in row.assumed for row in FNKD[name].rows if not row.released)
 
 
 def test_kd_of_table_1_has_the_printed_temperature() -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from kdbench.spec.author_runs import AuthorRun, AuthorRuns, LogSource, PublishedRuns
 from kdbench.store.author_runs import save_author_runs
+from kdbench.store.provenance import PROVENANCE_SCHEMA, Normalisation, Provenance, Source
 
 SOURCE = LogSource(
     file="logs.csv",
@@ -35,3 +36,23 @@ def store_curves(folder: Path, curves: Mapping[str, Sequence[Sequence[float]]]) 
     )
     save_author_runs(folder / "results", runs)
     return runs
+
+
+def evaluation(**top1: float) -> Provenance:
+    """What somebody's digits_cnn gave on data sets, in percent."""
+    return Provenance(
+        schema=PROVENANCE_SCHEMA,
+        name="friend",
+        model="digits_cnn",
+        classes=10,
+        parameters=1,
+        dataset=next(iter(top1)),
+        sha256="1" * 64,
+        lineage=(),
+        source=Source(file="friend.pt", format="pytorch", sha256="a" * 64, bytes=1, told="github.com/a/b"),
+        normalisation=Normalisation(dataset="digits", mean=(0.5,), std=(0.5,)),
+        data="2" * 64,
+        images=1397,
+        top1=top1,
+        predicted=tuple(range(10)),
+    )
