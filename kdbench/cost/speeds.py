@@ -197,8 +197,13 @@ def _by_results(stored: StoredResults, run: Run, device: Device) -> Callable[[Ru
 
 
 def _alone(result: Result) -> bool:
-    """Whether one process trained it and nothing else: a cohort's seconds are shared by its runs."""
-    return all(result.environment.get(name, 1) == 1 for name in ("cohort", "processes"))
+    """Whether one process at a time, on one device, trained it and nothing else.
+
+    A cohort's seconds are shared by its runs.
+    """
+    parts = [result.environment, *(each.environment for each in result.segments)]
+    shared = any(part.get(name, 1) != 1 for part in parts for name in ("cohort", "processes"))
+    return not shared and len(set(map(device_of, parts))) == 1
 
 
 class Need(Struct, frozen=True):

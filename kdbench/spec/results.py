@@ -35,6 +35,19 @@ class Curve(Struct, frozen=True):
         return self.top1[(self.best_epoch if report_epoch == "best" else report_epoch) - 1]
 
 
+Environment = dict[Line, Line | int | float | bool | None]
+"""What a number may depend on beside its run: versions, commit, device, threads."""
+
+
+class Segment(Struct, frozen=True):
+    """The epochs of a run that one process trained."""
+
+    first_epoch: Positive
+    last_epoch: Positive
+    environment: Environment
+    """Empty where a checkpoint of an older kdbench does not say."""
+
+
 class Result(Struct, frozen=True, kw_only=True):
     """What one run gave, with all that is needed to judge or repeat it."""
 
@@ -52,7 +65,10 @@ class Result(Struct, frozen=True, kw_only=True):
     peak_memory: int
     weights: dict[str, Digest]
     """The sha256 of the weights kept, by epoch."""
-    environment: dict[Line, Line | int | float | bool | None]
+    environment: Environment
+    """Of the process that trained the last epoch."""
+    segments: tuple[Segment, ...] = ()
+    """Of a run that was resumed: each process's epochs. Empty where one process trained them all."""
     predictions: dict[str, Digest] = {}
     """The sha256 of the classes predicted, by epoch, and of the true ones (`kdbench.store.predictions`)."""
 

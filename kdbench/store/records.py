@@ -389,17 +389,21 @@ def digest(path: Path) -> str:
         return file_digest(file, "sha256").hexdigest()
 
 
-FACTS_LEFT_OUT = ("teacher", "commit", "dirty", "finished", "cohort", "processes")
+FACTS_LEFT_OUT = ("teacher", "commit", "dirty", "started", "finished", "cohort", "processes")
 """Facts of a record that differ from run to run of one training campaign, or never change a number."""
 
 
 def facts(results: Iterable[Result]) -> dict[str, str]:
-    """What results were trained with: each fact, with all its values where they differ."""
+    """What results were trained with: each fact, with all its values where they differ.
+
+    A run that was resumed counts with each of its processes.
+    """
     found: dict[str, dict[str, None]] = {}
     for result in results:
-        for key, value in result.environment.items():
-            if key not in FACTS_LEFT_OUT and value is not None:
-                found.setdefault(key, {})[str(value)] = None
+        for environment in (result.environment, *(each.environment for each in result.segments)):
+            for key, value in environment.items():
+                if key not in FACTS_LEFT_OUT and value is not None:
+                    found.setdefault(key, {})[str(value)] = None
     return {key: ", ".join(sorted(values)) for key, values in found.items()}
 
 

@@ -16,8 +16,8 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from kdbench.errors import DivergedError
-from kdbench.quantities import Count
-from kdbench.spec.results import Curve
+from kdbench.quantities import Count, Positive
+from kdbench.spec.results import Curve, Environment, Segment
 from kdbench.spec.weights import Digest
 from kdbench.store.records import digest, write
 from kdbench.training.optim import Optimizer
@@ -46,6 +46,21 @@ class Progress:
     """The sha256 of each checkpoint kept for a student, by epoch."""
     predicted: dict[Epoch, Base64] = field(default_factory=dict)
     """What was predicted after the epochs that are kept: `kdbench.store.predictions.encode`, in base64."""
+    starts: list[tuple[Positive, Environment]] = field(default_factory=list)
+    """Of each process that trained some epochs: its first one, and its environment."""
+
+    def start(self, environment: Environment) -> None:
+        """Note that a process goes on from here."""
+        if self.epoch and not self.starts:  # a checkpoint of before this was noted
+            self.starts.append((1, {}))
+        self.starts.append((self.epoch + 1, environment))
+
+    @property
+    def segments(self) -> tuple[Segment, ...]:
+        """The epochs of each process that finished one."""
+        ends = [first - 1 for first, _ in self.starts[1:]] + [self.epoch]
+        found = (Segment(first, end, of) for (first, of), end in zip(self.starts, ends, strict=True))
+        return tuple(each for each in found if each.first_epoch <= each.last_epoch)
 
     def add(
         self,

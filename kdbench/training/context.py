@@ -23,6 +23,7 @@ from kdbench.data.random import torch_seed
 from kdbench.device import cpu_name
 from kdbench.errors import UserError
 from kdbench.machine import Machine
+from kdbench.spec.results import Environment
 from kdbench.spec.runs import Precision, Run, Teacher
 from kdbench.store.imported import find_imported
 from kdbench.store.lease import Lease, Watch, take
@@ -275,7 +276,7 @@ def input_digests(run: Run, context: TrainingContext) -> dict[str, str | None]:
     }
 
 
-def environment(context: TrainingContext) -> dict[str, str | int | float | bool | None]:
+def environment(context: TrainingContext) -> Environment:
     """What a number may depend on beside the run and its basis: versions and the machine."""
     cuda = context.device.type == "cuda"
     return {
@@ -290,8 +291,13 @@ def environment(context: TrainingContext) -> dict[str, str | int | float | bool 
         "device": context.device.type,
         "threads": torch.get_num_threads(),
         "deterministic": torch.are_deterministic_algorithms_enabled(),
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "started": now(),
     }
+
+
+def now() -> str:
+    """The time of day as results have it, in UTC."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _teacher_digest(run: Run, scratch: Path) -> str | None:

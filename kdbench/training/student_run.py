@@ -22,7 +22,7 @@ from kdbench.spec.runs import Loss, Run
 from kdbench.store.predictions import LABELS, encode, save_predictions
 from kdbench.training import checkpoint, ghost_batches, memory
 from kdbench.training.checkpoint import Progress
-from kdbench.training.context import TrainingContext, environment, input_digests
+from kdbench.training.context import TrainingContext, environment, input_digests, now
 from kdbench.training.evaluation import evaluate, true_classes
 from kdbench.training.optim import lr_at, make_optimizer
 from kdbench.training.precision import arithmetic, check_precision, forward_of
@@ -57,6 +57,8 @@ class StudentRun:
         self.folder = context.machine.scratch / "checkpoints" / self.run.id
         self.basis = input_digests(self.run, context)
         self.progress = self._go_on()
+        own = {"cohort": size, "processes": context.group.size}
+        self.progress.start({**environment(context), **self.basis, **own})
         self.held: dict[str, tuple[bytes, Tensor]] = {}
         """By name: weights that the next checkpoint writes, and the classes that they predict."""
         self.kept = sum(self.progress.seconds)
@@ -175,6 +177,7 @@ class StudentRun:
     def result(self) -> Result:
         """The record of the finished run; its weights are handed over to those who learn from it."""
         run, progress, curve = self.run, self.progress, self.progress.curve
+        segments = progress.segments
         predictions = self.context.write(run, self._publish)
         images = run.recipe.seen(len(self.data.train_labels)) * run.recipe.epochs
         return Result(
@@ -189,12 +192,8 @@ class StudentRun:
             images_per_second=round(images / progress.training_seconds, 1),
             peak_memory=progress.peak_memory,
             weights=progress.weights,
-            environment={
-                **environment(self.context),
-                **self.basis,
-                "cohort": self.size,
-                "processes": self.context.group.size,
-            },
+            environment={**segments[-1].environment, "finished": now()},
+            segments=segments if len(segments) > 1 else (),
             predictions=predictions,
         )
 

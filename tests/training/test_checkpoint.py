@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from kdbench.errors import UserError
+from kdbench.spec.results import Segment
 from kdbench.spec.runs import Recipe
 from kdbench.store.records import digest, weights_file
 from kdbench.training import checkpoint
@@ -184,3 +185,32 @@ def test_checkpoint_that_cannot_be_written_names_the_file(tmp_path: Path) -> Non
     (tmp_path / "run").write_text("a file where a folder should be", "utf-8")
     with pytest.raises(UserError, match=r"run/1\..*: cannot be written"):
         save(tmp_path / "run", 1)
+
+
+# Who trained which epochs.
+
+
+@pytest.mark.parametrize(
+    ("ends", "found"),
+    [
+        ((3,), [(1, 3, 0)]),
+        ((2, 3), [(1, 2, 0), (3, 3, 1)]),
+        ((2, 2, 3), [(1, 2, 0), (3, 3, 2)]),
+        ((3, 3), [(1, 3, 0)]),
+    ],
+    ids=["one", "two", "one without an epoch", "one after the last epoch"],
+)
+def test_segments_are_the_epochs_of_each_process(ends: tuple[int, ...], found: list[tuple[int, ...]]) -> None:
+    progress = Progress()
+    for process, end in enumerate(ends):
+        progress.start({"threads": process})
+        progress.epoch = end
+    read = [(each.first_epoch, each.last_epoch, each.environment["threads"]) for each in progress.segments]
+    assert read == found
+
+
+def test_checkpoint_that_does_not_say_who_trained_it_is_a_segment_of_nobody() -> None:
+    progress = at(2)
+    progress.start({"threads": 1})
+    progress.epoch = 3
+    assert progress.segments == (Segment(1, 2, {}), Segment(3, 3, {"threads": 1}))

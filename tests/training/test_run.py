@@ -19,7 +19,7 @@ from kdbench.machine import Data, Folders, Local, Machine
 from kdbench.models.output import Network
 from kdbench.spec.results import Curve, Result
 from kdbench.spec.runs import Recipe, Run, Teacher
-from kdbench.store.records import digest, load_result, save_result, weights_file, weights_there
+from kdbench.store.records import digest, facts, load_result, save_result, weights_file, weights_there
 from kdbench.training.checkpoint import Progress, load_weights
 from kdbench.training.context import TrainingContext, open_context
 from kdbench.training.images import training_views
@@ -170,6 +170,28 @@ def test_resumed_run_is_as_never_interrupted(
     run = digits("digits_cnn", optimizer=optimizer, milestones=(2,), gamma=0.1)
     whole = train(run, opened("whole"), keep=(1,))
     assert numbers(stop_and_go_on(run, opened("halved"), epoch, keep=(1,))) == numbers(whole)
+
+
+def test_resumed_run_says_who_trained_which_epochs(
+    context: TrainingContext, request: pytest.FixtureRequest
+) -> None:
+    before, run = torch.get_num_threads(), digits()
+    request.addfinalizer(lambda: torch.set_num_threads(before))
+    torch.set_num_threads(1)
+    with pytest.raises(Interrupted):
+        train(run, context, watch=stop_after(2))
+    torch.set_num_threads(2)
+    result = load_result(save_result(context.machine.results, train(run, context)))
+    first, second = result.segments
+    assert (first.first_epoch, first.last_epoch, first.environment["threads"]) == (1, 2, 1)
+    assert (second.first_epoch, second.last_epoch, second.environment["threads"]) == (3, 3, 2)
+    assert result.environment["threads"] == 2
+    assert {"kdbench", "commit", "torch", "device", "deterministic", "cohort"} <= first.environment.keys()
+    assert facts([result])["threads"] == "1, 2"
+
+
+def test_run_that_one_process_trained_has_no_segments(context: TrainingContext) -> None:
+    assert train(digits(), context).segments == ()
 
 
 def test_resumed_run_does_not_train_what_it_has(context: TrainingContext) -> None:
