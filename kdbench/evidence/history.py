@@ -1,25 +1,31 @@
 """A row over the versions of kdbench that trained it, and where its value changed.
 
-A seed's values are compared with each other alone: its mean over the versions is taken off, so that the
-seeds' own scatter hides no change. A cut in the sequence is a change point if the means before and after
-differ by a t test on what is left (pooled variance; N - 1 - seeds degrees of freedom), at 5 % over all cuts
-together (Bonferroni); the surest is taken and both halves are searched again (binary segmentation). Where
-training is bit-equal, what is left has no scatter and any difference is a change.
+Where training is bit-equal, any difference is a change: that is tested first. It is so if some seed gave the
+same curve twice, in two versions in a row or in a repeat of one version, and no repeat gave another.
+
+Else versions are compared by a linear model: an accuracy is the sum of its seed's effect, its version's
+effect and noise. The versions' effects, one each, are what is tested, so that noise common to a version's
+seeds counts as noise. A cut in the sequence is a change point if the effects before and after it differ by a
+t test at 5 % over all cuts together (Bonferroni); the surest is taken and both halves are searched again
+(binary segmentation). Versions that share no seed, not even through others, cannot be told from their seeds:
+each such group has a mean of its own, which costs a degree of freedom: versions - groups - 1.
 """
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from math import inf, sqrt
+from typing import NamedTuple
 
 from msgspec import Struct
 
-from kdbench.spec.results import Result
+from kdbench.spec.results import Curve, Result
 from kdbench.spec.runs import ReportEpoch
 from kdbench.verdict.stats import mean
 
 LEVEL = 0.05
 """How often a row that never changed is marked as changed, at most."""
+TINY = 1e-9
 BARS = "▁▂▃▄▅▆▇█"
 
 
@@ -46,10 +52,11 @@ def history(results: Iterable[Result], report_epoch: ReportEpoch) -> list[Point]
     trained: defaultdict[str, list[Result]] = defaultdict(list)
     for result in results:
         trained[version(result)].append(result)
-    points = sorted(
-        (_point(name, some, report_epoch) for name, some in trained.items()), key=lambda p: p.finished
-    )
-    return _marked(points)
+    ordered = sorted(trained.items(), key=lambda each: _finished(each[1]))
+    points = [_point(name, some, report_epoch) for name, some in ordered]
+    curves = [_curves(some) for _, some in ordered]
+    changes = _differences(points, curves) if _bit_equal(curves) else steps(points)
+    return [Point(p.version, p.finished, p.values, changes.get(at)) for at, p in enumerate(points)]
 
 
 def version(result: Result) -> str:
@@ -59,63 +66,142 @@ def version(result: Result) -> str:
     return f"{commit}+changes" if known.get("dirty") else commit
 
 
+def _finished(results: Iterable[Result]) -> str:
+    return max(str(result.environment.get("finished") or "") for result in results)
+
+
 def _point(name: str, results: Sequence[Result], report_epoch: ReportEpoch) -> Point:
     by_seed: defaultdict[int, list[float]] = defaultdict(list)
     for result in results:
         by_seed[result.run.seed].append(result.curve.at(report_epoch))
-    finished = max(str(result.environment.get("finished") or "") for result in results)
-    return Point(name, finished, {seed: mean(values) for seed, values in sorted(by_seed.items())})
+    return Point(name, _finished(results), {seed: mean(values) for seed, values in sorted(by_seed.items())})
 
 
-def _marked(points: list[Point]) -> list[Point]:
-    left = _without_seeds(points)
-    cuts = sorted(_cuts(left, 0, len(left)))
-    ends = [0, *cuts, len(left)]
-    levels = (
-        [mean([value for part in left[a:b] for value in part]) for a, b in pairwise(ends)] if left else []
+Curves = dict[int, list[Curve]]
+"""What a version gave, by seed: a curve of each training."""
+
+
+def _curves(results: Iterable[Result]) -> Curves:
+    found: defaultdict[int, list[Curve]] = defaultdict(list)
+    for result in results:
+        found[result.run.seed].append(result.curve)
+    return found
+
+
+def _bit_equal(versions: Sequence[Curves]) -> bool:
+    """Whether equal trainings give equal curves, as far as any seed was trained twice."""
+    repeats = [same for curves in versions for same in curves.values() if len(same) > 1]
+    if any(curve != same[0] for same in repeats for curve in same):
+        return False
+    return bool(repeats) or any(
+        curves[0] == after[seed][0]
+        for before, after in pairwise(versions)
+        for seed, curves in before.items()
+        if seed in after
     )
-    jumps = {cut: after - before for cut, (before, after) in zip(cuts, pairwise(levels), strict=True)}
-    return [Point(p.version, p.finished, p.values, jumps.get(at)) for at, p in enumerate(points)]
 
 
-def _without_seeds(points: Sequence[Point]) -> list[list[float]]:
-    """Each value minus the mean of its seed over all versions that have it."""
-    seeds: defaultdict[int, list[float]] = defaultdict(list)
-    for point in points:
-        for seed, value in point.values.items():
-            seeds[seed].append(value)
-    usual = {seed: mean(values) for seed, values in seeds.items()}
-    return [[value - usual[seed] for seed, value in point.values.items()] for point in points]
+def _differences(points: Sequence[Point], versions: Sequence[Curves]) -> dict[int, float]:
+    """By place of the version: the mean difference from what its seeds gave before, where any differs."""
+    changes: dict[int, float] = {}
+    last: dict[int, tuple[float, Curve]] = {}
+    for at, (point, curves) in enumerate(zip(points, versions, strict=True)):
+        shared = [seed for seed in point.values if seed in last]
+        if any(curves[seed][0] != last[seed][1] for seed in shared):
+            changes[at] = mean([point.values[seed] - last[seed][0] for seed in shared])
+        last |= {seed: (value, curves[seed][0]) for seed, value in point.values.items()}
+    return changes
 
 
-def _cuts(left: Sequence[Sequence[float]], first: int, last: int) -> list[int]:
+class Effect(NamedTuple):
+    """What a version adds to its seeds' values, in percentage points, up to its group's mean."""
+
+    points: float
+    group: int
+    """Of versions that share seeds, directly or through others."""
+
+
+def steps(points: Sequence[Point]) -> dict[int, float]:
+    """By place of the version: how large the change is, at the change points that a t test finds."""
+    effects = _effects(points)
+    cuts = sorted(_cuts(effects, 0, len(effects)))
+    ends = [0, *cuts, len(effects)]
+    sizes = {}
+    for place, cut in enumerate(cuts, 1):
+        step, _ = _step(effects[ends[place - 1] : cut], effects[cut : ends[place + 1]])
+        sizes[cut] = step
+    return sizes
+
+
+def _effects(points: Sequence[Point]) -> list[Effect]:
+    """The versions' effects by least squares, beside one for each seed."""
+    import numpy as np
+
+    groups = _groups(points)
+    seeds = sorted({seed for point in points for seed in point.values})
+    values = [(at, seed, value) for at, point in enumerate(points) for seed, value in point.values.items()]
+    design = np.zeros((len(values), len(points) + len(seeds)))
+    for line, (at, seed, _) in enumerate(values):
+        design[line, at] = 1
+        design[line, len(points) + seeds.index(seed)] = 1
+    # Only differences within a group are determined; of all solutions lstsq takes the shortest.
+    found = np.linalg.lstsq(design, np.array([value for _, _, value in values]), rcond=None)[0]
+    return [Effect(float(found[at]), group) for at, group in enumerate(groups)]
+
+
+def _groups(points: Sequence[Point]) -> list[int]:
+    """For each version, the first one that it is connected with by seeds in common."""
+    groups: list[int] = []
+    for at, point in enumerate(points):
+        met = {groups[before] for before in range(at) if points[before].values.keys() & point.values.keys()}
+        first = min(met, default=at)
+        groups = [first if group in met else group for group in groups]
+        groups.append(first)
+    return groups
+
+
+def _cuts(effects: Sequence[Effect], first: int, last: int) -> list[int]:
     """The change points between two places: the surest, then those of its halves."""
     places = range(first + 1, last)
-    found = [(_p(left[first:cut], left[cut:last]), cut) for cut in places]
+    found = [(_step(effects[first:cut], effects[cut:last])[1], cut) for cut in places]
     if not found:
         return []
     p, cut = min(found)
     if p * len(places) > LEVEL:
         return []
-    return [*_cuts(left, first, cut), cut, *_cuts(left, cut, last)]
+    return [*_cuts(effects, first, cut), cut, *_cuts(effects, cut, last)]
 
 
-def _p(before: Sequence[Sequence[float]], after: Sequence[Sequence[float]]) -> float:
-    """The p-value of equal means, two-sided."""
+def _step(before: Sequence[Effect], after: Sequence[Effect]) -> tuple[float, float]:
+    """How much higher the effects after a cut are, and the p-value of no step, two-sided.
+
+    Least squares of a step and a mean for each group: with one group the t test of two means.
+    """
     from scipy.special import stdtr
 
-    one, other = ([value for part in side for value in part] for side in (before, after))
-    seeds = max(len(part) for part in (*before, *after))
-    degrees = len(one) + len(other) - 1 - seeds
-    if degrees < 1:
-        return 1.0
-    difference = abs(mean(one) - mean(other))
-    squares = sum((value - mean(side)) ** 2 for side in (one, other) for value in side)
-    error = sqrt(squares / degrees * (1 / len(one) + 1 / len(other)))
-    if difference <= 1e-9:
-        return 1.0
-    t = difference / error if error > 1e-9 * difference else inf
-    return 2 * float(stdtr(degrees, -t))
+    both = [*before, *after]
+    points = [effect.points for effect in both]
+    late = [0.0] * len(before) + [1.0] * len(after)
+    groups: defaultdict[int, list[int]] = defaultdict(list)
+    for at, effect in enumerate(both):
+        groups[effect.group].append(at)
+    y, z = [0.0] * len(both), [0.0] * len(both)  # effects and step, less their group's mean
+    for places in groups.values():
+        for values, centred in ((points, y), (late, z)):
+            center = mean([values[at] for at in places])
+            for at in places:
+                centred[at] = values[at] - center
+    weight = sum(each**2 for each in z)
+    degrees = len(both) - len(groups) - 1
+    if weight < TINY:
+        return 0.0, 1.0  # no group has versions on both sides
+    step = sum(one * other for one, other in zip(y, z, strict=True)) / weight
+    if degrees < 1 or abs(step) <= TINY:
+        return step, 1.0
+    squares = sum((one - step * other) ** 2 for one, other in zip(y, z, strict=True))
+    error = sqrt(squares / degrees / weight)
+    t = abs(step) / error if error > TINY * abs(step) else inf
+    return step, 2 * float(stdtr(degrees, -t))
 
 
 def sparkline(values: Sequence[float]) -> str:
