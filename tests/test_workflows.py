@@ -48,7 +48,14 @@ class Night(Struct):
     def step(self, command: str) -> Step:
         """What GitHub does with a step's commands."""
         workflow = read("nightly")
-        own = {"SUITE": "suites/small", "FULL": "suites/small", "DAYS": "2"}
+        own = {
+            "SUITE": "suites/small",
+            "FULL": "suites/small",
+            "DAYS": "2",
+            "SEEDS": "0",
+            "MARGIN": "0.1",
+            "NIGHTS": "1",
+        }
         assert own.keys() == workflow["env"].keys()
         environment = os.environ | own | {
             "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}",
@@ -124,8 +131,13 @@ def test_night_passes_and_the_next_one_finds_a_regression(night: Night) -> None:
     assert all(path.stat().st_size > 100 for path in written)
     assert "Age of the evidence" in (night.folder / "summary.md").read_text(encoding="utf-8")
     assert (short / "issue.md").read_text(encoding="utf-8") == ""
+    assert len(list((short / "nights").iterdir())) == 1
+    assert "not trained yet" not in (short / "history.txt").read_text(encoding="utf-8")
 
     raise_all(short / "results", 5.0)
-    codes = {name: step.code for name, step in night.run().items()}
+    second = night.run()
+    codes = {name: step.code for name, step in second.items()}
     assert codes == dict.fromkeys(first, 0) | {"Compare with last night": 1}
+    assert "All 3 rows together: -" in second["Compare with last night"].out
+    assert len(list((short / "nights").iterdir())) == 1
     assert (short / "issue.md").read_text(encoding="utf-8").startswith("# 3 of 3 rows regressed\n")

@@ -55,20 +55,30 @@ def compare(
 
 @click.command()
 @click.argument("row")
+@click.argument("folders", nargs=-1, type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--seeds", metavar="SEEDS", help="For example 0-2 or 0,3; instead of the suite's.")
 @as_variant
 @as_json
-def history(row: str, *, variant: Variant, as_json: bool) -> None:
+def history(
+    row: str, *, folders: tuple[Path, ...], seeds: str | None, variant: Variant, as_json: bool
+) -> None:
     """What a ROW gave with each version of kdbench.
 
-    And where that changed.
+    And where that changed. A SUITE instead of a row: each of its rows. FOLDERS are further results, as of
+    other nights.
     """
     from kdbench.evidence import compare
+    from kdbench.plan.selection import parse_seeds
 
-    points = compare.past(row, variant)
-    if as_json:
-        say([{"mean": point.mean, "point": point} for point in points])
-    else:
-        click.echo(compare.describe_past(row, points))
+    only = parse_seeds(seeds) if seeds is not None else None
+    found = compare.past(row, variant, seeds=only, folders=folders)
+    if not as_json:
+        click.echo("\n".join(compare.describe_past(name, points) for name, points in found.items()))
+        return
+    versions = {
+        name: [{"mean": point.mean, "point": point} for point in points] for name, points in found.items()
+    }
+    say(versions.get(row, versions))
 
 
 @click.command()

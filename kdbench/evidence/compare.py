@@ -8,6 +8,7 @@ no row shows alone.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
+from glob import escape as escape_glob
 from pathlib import Path
 from statistics import mean
 
@@ -19,13 +20,15 @@ from kdbench.evidence.history import Point, history, sparkline
 from kdbench.evidence.sources import PRINTED, results_of
 from kdbench.formatting import columns
 from kdbench.machine import load_machine
-from kdbench.plan.lookup import find_trained_row
+from kdbench.plan.expand import expand
+from kdbench.plan.lookup import find_trained_row, is_suite
 from kdbench.plan.selection import Selection
 from kdbench.spec.results import Result
 from kdbench.spec.runs import Run
 from kdbench.spec.suites import Cell, Row, Variant
 from kdbench.spec.verdicts import Verdict, Word
 from kdbench.store.records import Index, facts, index, load_result
+from kdbench.suite.load import load_suite
 from kdbench.verdict.check import judge, printed_spread, value_at
 from kdbench.verdict.paired import paired
 from kdbench.verdict.sequential import InterimPlan, levels, load_plans, plan_of
@@ -427,17 +430,46 @@ def issue(compared: Compared) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def past(address: str, variant: Variant) -> list[Point]:
-    """A row over the versions of kdbench that trained it, the oldest first.
+def past(
+    address: str, variant: Variant, *, seeds: Sequence[int] | None = None, folders: Sequence[Path] = ()
+) -> dict[str, list[Point]]:
+    """A row, or each row of a suite that has a run, over the versions of kdbench that trained it.
+
+    Args:
+        address: SUITE/ROW, or SUITE.
+        variant: as printed or as released.
+        seeds: instead of the suite's.
+        folders: further results folders, as of other nights, beside this machine's.
+
+    Returns:
+        By the row's address: the versions, the oldest first.
 
     Raises:
-        UserError: no such row, or a record is broken.
+        UserError: no such row or suite, or a record is broken.
     """
-    _, cell = find_trained_row(address, variant)
-    there = index(load_machine().results)
-    trained = load_trainings(there, cell.runs, repeats=True)
-    report_epoch = cell.row.report_epoch
-    return history([each for each in trained if value_at(each, report_epoch) is not None], report_epoch)
+    folders = [load_machine().results, *folders]
+    found = {}
+    for name, cell in _rows(address, variant, seeds):
+        trained = []
+        for folder in folders:
+            # A record that lies in two folders is one training, and no sign that training is bit-equal.
+            results = load_trainings(index(folder), cell.runs, repeats=True)
+            trained += [result for result in results if result not in trained]
+        report_epoch = cell.row.report_epoch
+        read = [each for each in trained if value_at(each, report_epoch) is not None]
+        found[name] = history(read, report_epoch)
+    return found
+
+
+def _rows(address: str, variant: Variant, seeds: Sequence[int] | None) -> Iterator[tuple[str, Cell]]:
+    if not is_suite(address):
+        suite, cell = find_trained_row(address, variant)
+        yield address, expand(suite, variant=variant, rows=escape_glob(cell.row.name), seeds=seeds)[0]
+        return
+    suite = load_suite(address)
+    for cell in expand(suite, variant=variant, seeds=seeds):
+        if cell.runs:
+            yield f"{address.removesuffix('.toml')}/{cell.row.name}", cell
 
 
 def describe_past(address: str, points: Sequence[Point]) -> str:

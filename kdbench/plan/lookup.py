@@ -41,6 +41,11 @@ def find_row(address: str, variant: Variant) -> tuple[Suite, Cell]:
     raise UserError(f"no such row: {address}; write SUITE/ROW as `kdbench list rows SUITE` prints it")
 
 
+def is_suite(address: str) -> bool:
+    """Whether an address means a whole suite."""
+    return any(_is_file(Path(name)) for name in (address, f"{address}.toml"))
+
+
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()

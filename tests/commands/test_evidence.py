@@ -2,6 +2,7 @@
 
 import subprocess
 from pathlib import Path
+from shutil import copytree
 
 import pytest
 
@@ -120,6 +121,13 @@ def test_history_counts_repeats(kdbench: Command, project: Path) -> None:
     save_result(project / "results", make_result(run, 80.0, 80.0, 80.0))
     point = kdbench("history", f"{SMALL}/1.base/digits_mlp", "--json").json[0]["point"]
     assert point["values"] == {"0": 85.0, "1": 90.0}
+
+
+def test_history_of_a_suite_has_each_row_and_other_folders(kdbench: Command, stored: Path) -> None:
+    copytree(stored / "results", stored / "last")
+    done = kdbench("history", SMALL, "last", "--seeds", "0", "--json").json
+    assert [name.removeprefix(f"{SMALL}/") for name in done] == ["1.base/digits_mlp", "1.base/digits_cnn", KD]
+    assert [len(points) for points in done.values()] == [1, 1, 1]
 
 
 def test_history_of_nothing_says_so(kdbench: Command) -> None:
