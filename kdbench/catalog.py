@@ -2,16 +2,17 @@
 
 A user's own loss, model or data set joins from an installed package through an entry point of the
 group `kdbench.losses`, `kdbench.models` or `kdbench.datasets`; its value names an entry of this file's
-classes, and nothing here changes.
+classes, and nothing here changes (docs/your-method.md).
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from difflib import get_close_matches
-from functools import cache
 from typing import Any, Literal
 
 from msgspec import Struct
 
+from kdbench import plugins
 from kdbench.quantities import ANY, FACTOR, FRACTION, TEMPERATURE, Range
 
 Kind = Literal["losses", "models", "datasets"]
@@ -520,6 +521,7 @@ for _name, _values in _SYNTHETIC_VALUES.items():
     )
 
 _BUILT_IN: dict[Kind, dict[str, Any]] = {"losses": LOSSES, "models": MODELS, "datasets": DATASETS}
+_ENTRIES: dict[Kind, type] = {"losses": LossEntry, "models": ModelEntry, "datasets": DatasetEntry}
 _SINGULAR: dict[Kind, str] = {"losses": "loss", "models": "model", "datasets": "data set"}
 
 
@@ -528,13 +530,14 @@ def find(kind: Kind, name: str) -> Any:  # noqa: ANN401 - a LossEntry, ModelEntr
 
     Raises:
         LookupError: nothing has this name; the message gives the nearest ones.
+        BrokenPluginError: an installed package has it, and it cannot be used.
     """
     built_in = _BUILT_IN[kind].get(name)
     if built_in is not None:
         return built_in
-    plugin = _plugins(kind).get(name)
+    plugin = plugins.entry_of(kind, name, _ENTRIES[kind])
     if plugin is not None:
-        return plugin.load()
+        return plugin
     raise LookupError(unknown(_SINGULAR[kind], name, names(kind)))
 
 
@@ -549,8 +552,33 @@ def statistics(dataset: str, normalize: str) -> tuple[tuple[float, ...], tuple[f
 
 
 def names(kind: Kind) -> list[str]:
-    """Every name of a kind, the built-in ones first."""
-    return [*_BUILT_IN[kind], *sorted(_plugins(kind))]
+    """Every name of a kind, the built-in ones first; those of packages may turn out to be broken."""
+    return [*_BUILT_IN[kind], *sorted(plugins.offered(kind).keys() - _BUILT_IN[kind].keys())]
+
+
+def entries(kind: Kind) -> dict[str, Any]:
+    """Every entry of a kind that can be used, by name; imports all packages that offer one."""
+    found = {}
+    for name in names(kind):
+        with suppress(plugins.BrokenPluginError):
+            found[name] = find(kind, name)
+    return found
+
+
+def plugin_problems(kind: Kind) -> Iterator[str]:
+    """What is wrong with what installed packages offer, a sentence for each."""
+    for name, points in sorted(plugins.offered(kind).items()):
+        if name in _BUILT_IN[kind]:
+            owners = " and ".join(map(plugins.owner, points))
+            yield (
+                f"{owners}: the {_SINGULAR[kind]} {name!r} has the name of one of kdbench's own, which is "
+                f"used; give it another name in the package's entry points"
+            )
+            continue
+        try:
+            find(kind, name)
+        except plugins.BrokenPluginError as error:
+            yield str(error)
 
 
 def load(code: str) -> Callable[..., Any]:
@@ -561,6 +589,33 @@ def load(code: str) -> Callable[..., Any]:
     return getattr(import_module(module), function)  # type: ignore[no-any-return]
 
 
+def code_of(kind: Kind, name: str) -> Callable[..., Any]:
+    """The function of a name's entry; imports torch.
+
+    Raises:
+        LookupError: as `find`.
+    """
+    return plugins.code_of(kind, name, find(kind, name).code)
+
+
+def package_of(kind: Kind, name: str) -> str:
+    """`wkd 0.1.0`, the package that a name is of; "" where it is kdbench's own."""
+    found = () if name in _BUILT_IN[kind] else plugins.offered(kind).get(name, ())
+    return plugins.owner(found[0]) if found else ""
+
+
+def plugins_of(*used: tuple[Kind, str]) -> tuple[plugins.Plugin, ...]:
+    """The packages, as installed now, whose code stands behind any of these names: each once, in order.
+
+    Names that nothing has are left out: suites that use them are refused elsewhere.
+    """
+    found = set()
+    for kind, name in used:
+        if name not in _BUILT_IN[kind] and name in plugins.offered(kind):
+            found.add(plugins.plugin_of(kind, name, find(kind, name).code))
+    return tuple(sorted(each for each in found if each is not None))
+
+
 def unknown(what: str, name: str, valid: Iterable[str]) -> str:
     """One sentence on a name that nothing has, with the nearest valid name and all of them."""
     known = list(valid)
@@ -568,10 +623,3 @@ def unknown(what: str, name: str, valid: Iterable[str]) -> str:
     guess = f" Did you mean {near[0]!r}?" if near else ""
     more = f" and {len(known) - 40} more" if len(known) > 40 else ""
     return f"unknown {what} {name!r:.80}.{guess} Valid: {', '.join(known[:40])}{more}"
-
-
-@cache
-def _plugins(kind: Kind) -> dict[str, Any]:
-    from importlib.metadata import entry_points
-
-    return {point.name: point for point in entry_points(group=f"kdbench.{kind}")}

@@ -6,6 +6,8 @@ place cannot be read or written; 3 an error of kdbench itself; 130 stopped (143 
 
 import gc as memory
 import sys
+import warnings
+from typing import Any
 
 import click
 
@@ -26,6 +28,7 @@ from kdbench.commands.teachers import import_
 from kdbench.commands.upkeep import fingerprint, fsck, gc
 from kdbench.errors import UserError, plain
 from kdbench.formatting import spell_on_terminal
+from kdbench.plugins import PluginWarning
 from kdbench.version import __version__
 
 BROKEN = 3
@@ -63,6 +66,7 @@ def main() -> None:
         200_000, 20, 100
     )  # ten thousand rows are no garbage: looking costs a fifth of the time
     spell_on_terminal()
+    show_notes()
     try:
         code = cli.main(standalone_mode=False, prog_name="kdbench")
         sys.stdout.flush()
@@ -96,6 +100,22 @@ def unexpected(error: Exception) -> int:
     line = " ".join(f"{type(error).__name__}: {error}".split())
     click.echo(f"error of kdbench itself: {plain(line):.500}; {where}, please report it", err=True)
     return BROKEN
+
+
+def show_notes() -> None:
+    """Print what there is to know about installed packages as notes, each once."""
+    usual: Any = warnings.showwarning
+    shown: set[str] = set()
+
+    def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:  # noqa: ANN401
+        if not issubclass(category, PluginWarning):
+            usual(message, category, *place, **more)
+        elif str(message) not in shown:
+            shown.add(str(message))
+            click.echo(f"note: {plain(str(message))}", err=True)
+
+    warnings.simplefilter("always", PluginWarning)
+    warnings.showwarning = show
 
 
 @click.group(cls=Sections, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

@@ -1,49 +1,73 @@
-"""A user's own loss and model, from an installed package: no fork of kdbench."""
+"""A user's own loss and model, from an installed package: no fork of kdbench, and no number of other code."""
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from kdbench import catalog
+from kdbench.errors import UserError
 from kdbench.machine import Machine
 from kdbench.plan.expand import expand, make_plan
+from kdbench.plugins import PluginWarning
+from kdbench.spec.runs import Run
 from kdbench.suite.load import load_suite
 from kdbench.training.context import open_context
 from kdbench.training.run import train
+from tests.support.command import Command
+from tests.support.plugins import install, plugin, uninstall
+from tests.support.project import store
 
 POINTS = """
 [kdbench.losses]
 focal = mine:FOCAL
+wrong = mine:WRONG
 
 [kdbench.models]
 linear = mine:LINEAR
+bare = mine:BARE
 """
 
 MODULE = """
-from torch import nn
-from torch.nn.functional import cross_entropy
-
 from kdbench.catalog import LossEntry, ModelEntry
-from kdbench.models.output import Network
 
 FOCAL = LossEntry(code="mine:focal", params=("gamma",), formula="(1 - p)^γ H(q, p)")
+WRONG = LossEntry(code="mine:wrong", teacher=True, formula="?")
 LINEAR = ModelEntry(code="mine:linear", least_size=8)
+BARE = ModelEntry(code="mine:bare", least_size=8)
 
 
 def focal(s, y, *, gamma):
+    from torch.nn.functional import cross_entropy
+
     each = cross_entropy(s.logits, y, reduction="none")
     return ((1 - (-each).exp()) ** gamma * each).mean()
 
 
+def wrong(s, y, t):
+    return s.attention.sum()
+
+
 def linear(classes, channels):
+    from torch import nn
+
+    from kdbench.models.output import Network
+
     return Network(nn.Sequential(nn.Flatten()), nn.Linear(channels * 64, classes))
+
+
+def bare(classes, channels):
+    from torch import nn
+
+    return nn.Sequential(nn.Flatten(), nn.Linear(channels * 64, classes))
 """
 
 SUITE = """
 [suite]
 paper = "A paper"
 dataset = "digits"
+seeds = 2
 [tolerance]
 top1 = 1
 gain = 1
@@ -56,37 +80,198 @@ id = "1"
 loss = { name = "focal", gamma = 2 }
 rows = [{ student = "linear" }]
 """
+BASELINE = '[[table]]\nid = "0"\nloss = { name = "ce" }\nrows = [{ student = "digits_mlp" }]\n'
+WRONG_LOSS = """
+[[table]]
+id = "2"
+loss = { name = "wrong" }
+rows = [{ student = "linear", teacher = "digits_mlp" }]
+"""
+WRONG_MODEL = '[[table]]\nid = "3"\nloss = { name = "ce" }\nrows = [{ student = "bare" }]\n'
+
+Install = Callable[..., None]
 
 
 @pytest.fixture
-def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A package beside kdbench that offers a loss and a model."""
-    (tmp_path / "mine.py").write_text(MODULE, encoding="utf-8")
-    info = tmp_path / "mine-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: mine\nVersion: 1.0\n", encoding="utf-8")
-    (info / "entry_points.txt").write_text(POINTS, encoding="utf-8")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    catalog._plugins.cache_clear()  # noqa: SLF001 - installed while the process runs, as pip never does
-    yield
-    catalog._plugins.cache_clear()  # noqa: SLF001
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
+    """A package beside kdbench that offers losses and models; called again, it is another version of it."""
+    folder = tmp_path / "site"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(str(folder))
+
+    def again(module: str = MODULE, points: str = POINTS, version: str = "1.0", name: str = "mine") -> None:
+        install(folder, name, module, points, version)
+
+    again()
+    yield again
+    uninstall("mine", "other")
+
+
+def planned(folder: Path, suite: str = SUITE) -> tuple[Run, ...]:
+    (folder / "mine_digits.toml").write_text(suite, encoding="utf-8")
+    return make_plan(expand(load_suite(folder / "mine_digits")))
 
 
 @pytest.mark.usefixtures("installed")
 def test_installed_loss_and_model_are_listed_after_the_built_in_ones() -> None:
-    assert catalog.names("losses")[-1] == "focal"
+    assert catalog.names("losses")[-2:] == ["focal", "wrong"]
     assert catalog.names("models")[-1] == "linear"
 
 
-@pytest.mark.usefixtures("installed")
-def test_row_of_an_installed_loss_and_model_trains(tmp_path: Path) -> None:
-    (tmp_path / "suite.toml").write_text(SUITE, encoding="utf-8")
-    [run] = make_plan(expand(load_suite(tmp_path / "suite")))
+def test_row_of_an_installed_loss_and_model_trains_and_records_its_package(
+    installed: Install, tmp_path: Path
+) -> None:
+    del installed
+    run = planned(tmp_path)[0]
     result = train(run, open_context(Machine(root=str(tmp_path))))
     assert result.last > 70
     assert result.run.loss.params == {"gamma": 2.0}
+    assert result.run.plugins == (plugin("mine", MODULE),)
+    assert result.environment["plugins"] == f"mine 1.0 (source {result.run.plugins[0].source[:8]})"
 
 
 def test_name_of_a_package_that_is_not_installed_is_unknown() -> None:
     with pytest.raises(LookupError, match="unknown loss 'focal'"):
+        catalog.find("losses", "focal")
+
+
+@pytest.mark.parametrize("changed", [{"version": "1.1"}, {"module": MODULE + "# another source\n"}])
+def test_run_of_another_version_or_source_is_another_run(
+    installed: Install, tmp_path: Path, changed: dict[str, str]
+) -> None:
+    before = planned(tmp_path, SUITE + BASELINE)
+    installed(**changed)
+    after = planned(tmp_path, SUITE + BASELINE)
+    assert [old.id == new.id for old, new in zip(before, after, strict=True)] == [False, False, True, True]
+
+
+def test_run_taught_by_a_plugins_model_is_another_run_too(installed: Install, tmp_path: Path) -> None:
+    taught = SUITE + (
+        '[[table]]\nid = "2"\nloss = { name = "kd", alpha = 0.5, tau = 4 }\n'
+        'rows = [{ student = "digits_mlp", teacher = "linear" }]\n'
+        '[[table]]\nid = "0"\nloss = { name = "ce" }\nrows = [{ student = "linear" }]\n'
+    )
+    before = planned(tmp_path, taught)[-1]
+    installed(version="1.1")
+    after = planned(tmp_path, taught)[-1]
+    assert before.student == "digits_mlp"
+    assert before.plugins == after.plugins == ()
+    assert before.id != after.id
+
+
+def test_worker_with_another_version_than_the_plans_refuses(installed: Install, tmp_path: Path) -> None:
+    run = planned(tmp_path)[0]
+    installed(version="1.1")
+    with pytest.raises(UserError, match=r"is of mine 1\.0 \(source \w{8}\); installed here is mine 1\.1"):
+        train(run, open_context(Machine(root=str(tmp_path))))
+
+
+def test_plan_says_that_stored_runs_are_of_another_version(
+    installed: Install, project: Path, kdbench: Command
+) -> None:
+    planned(project / "suites")
+    store(project, project / "suites" / "mine_digits.toml", {"1/linear": 80.0})
+    assert "2 runs stored, 0 to train" in kdbench("plan", "suites/mine_digits").out
+    installed(version="1.1")
+    out = kdbench("plan", "suites/mine_digits").out
+    assert "0 runs stored, 2 to train" in out
+    assert "2 runs were made with mine 1.0, installed is 1.1" in out
+    installed(module=MODULE + "# changed\n")
+    assert "2 runs were made with mine 1.0 of another source" in kdbench("plan", "suites/mine_digits").out
+
+
+def test_bundle_of_a_package_that_is_not_here_says_which_to_install(
+    installed: Install, project: Path, kdbench: Command
+) -> None:
+    planned(project / "suites")
+    store(project, project / "suites" / "mine_digits.toml", {"1/linear": 80.0})
+    assert kdbench("bundle", "suites/mine_digits", "-o", "mine.zip").code == 0
+    assert kdbench("verify", "mine.zip").code == 0
+    installed(version="1.1")
+    other = kdbench("verify", "mine.zip")
+    assert other.code == 2
+    assert "mine.zip: made with mine 1.0 (source" in other.err
+    assert "installed here is mine 1.1 (source" in other.err
+    installed(points="")
+    assert "installed here is none of it; install mine 1.0 (pip install mine==1.0)" in (
+        kdbench("verify", "mine.zip").err
+    )
+
+
+def test_package_that_cannot_be_imported_is_named_and_stops_nothing_else(
+    installed: Install, project: Path, kdbench: Command
+) -> None:
+    planned(project / "suites")
+    installed(module="import nothing_of_this_name\n")
+    listed = kdbench("list", "models")
+    assert listed.code == 0
+    assert "digits_mlp" in listed.out
+    assert "note: mine 1.0: the entry point 'linear' of kdbench.models (mine:LINEAR) cannot be imported" in (
+        listed.err
+    )
+    assert "ModuleNotFoundError: No module named 'nothing_of_this_name'" in listed.err
+    assert kdbench("plan", "suites/small").code == 0
+    refused = kdbench("plan", "suites/mine_digits")
+    assert refused.code == 2
+    assert (
+        "mine 1.0: the entry point 'focal' of kdbench.losses (mine:FOCAL) cannot be imported" in refused.err
+    )
+
+
+def test_name_of_a_built_in_stays_kdbenchs_and_this_is_said(installed: Install, kdbench: Command) -> None:
+    installed(points="[kdbench.models]\ndigits_mlp = mine:LINEAR\n")
+    listed = kdbench("list", "models")
+    assert "note: mine 1.0: the model 'digits_mlp' has the name of one of kdbench's own, which is used" in (
+        listed.err
+    )
+    assert catalog.find("models", "digits_mlp").code == "kdbench.models.digits:digits_mlp"
+
+
+def test_entry_point_of_something_else_than_an_entry_says_what_it_must_be(installed: Install) -> None:
+    installed(points="[kdbench.losses]\nfocal = mine:focal\n")
+    with pytest.raises(UserError, match=r"is a function; it must be a kdbench\.catalog\.LossEntry"):
+        catalog.find("losses", "focal")
+
+
+def test_name_that_two_packages_offer_is_neither_ones(installed: Install) -> None:
+    installed(name="other", points="[kdbench.losses]\nfocal = other:FOCAL\n")
+    with pytest.raises(UserError, match=r"both offer 'focal' as kdbench\.losses; uninstall one of them"):
+        catalog.find("losses", "focal")
+
+
+@pytest.mark.filterwarnings("always::kdbench.plugins.PluginWarning")
+def test_wrong_loss_and_wrong_model_are_named_and_stop_neither_audit_nor_run(
+    installed: Install, project: Path, kdbench: Command
+) -> None:
+    del installed
+    planned(project / "suites", SUITE + BASELINE + WRONG_LOSS + WRONG_MODEL)
+    audit = kdbench("audit", "suites/mine_digits")
+    assert audit.code == 0
+    attribute = "AttributeError: 'Output' object has no attribute 'attention'"
+    fails = f"mine 1.0: the loss 'wrong' fails with {attribute}"
+    assert f"2/linear:digits_mlp: not found out: {fails}" in audit.out
+    run = kdbench("run", "suites/mine_digits", "--seeds", "0", "--controls")
+    text = run.out + run.err
+    assert run.code == 1
+    assert "Traceback" not in text
+    assert f"note: 2/linear:digits_mlp has no controls: {fails}" in run.err
+    returns = "must return a kdbench.models.output.Output(logits, features)"
+    assert f"mine 1.0: the model 'bare' returns a Tensor; it {returns}" in text
+    assert "2 runs stored, 2 to train" in kdbench("plan", "suites/mine_digits", "--seeds", "0").out
+
+
+def test_loss_that_returns_one_value_an_image_says_to_take_the_mean(
+    installed: Install, tmp_path: Path
+) -> None:
+    installed(module=MODULE.replace("each).mean()", "each)"))
+    with pytest.raises(UserError, match=r"returns a tensor of shape \(32,\); it must return its mean"):
+        train(planned(tmp_path)[0], open_context(Machine(root=str(tmp_path))))
+
+
+def test_package_that_imports_torch_at_its_top_is_told_that_plan_is_slow(
+    installed: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed(module="import sys\nsys.modules['torch'] = sys\n" + MODULE)
+    monkeypatch.delitem(sys.modules, "torch")
+    with pytest.warns(PluginWarning, match=r"mine 1\.0: mine imports torch, so that commands which"):
         catalog.find("losses", "focal")

@@ -26,7 +26,7 @@ ORDER = (
         "importing",
     ),
     *("verdict", "training", "cost", "plan", "models", "data", "suite", "workers", "store", "spec"),
-    *("device", "machine", "toml", "formatting", "catalog", "quantities", "errors", "version"),
+    *("device", "machine", "toml", "formatting", "catalog", "plugins", "quantities", "errors", "version"),
 )
 """The folders of kdbench/, and the files beside them, in the order in which the data pass them."""
 PACKAGE = "kdbench"

@@ -57,12 +57,15 @@ def _list_names(kind: Kind, what: str) -> None:
     @list_.command(kind, help=f"The {what} that a suite may name.")
     @as_json
     def list_names(*, as_json: bool) -> None:
+        from kdbench.catalog import plugin_problems
         from kdbench.report.terminal import describe_names, entries
 
         if as_json:
             say(entries(kind))
         else:
             click.echo(describe_names(kind))
+        for problem in plugin_problems(kind):
+            click.echo(f"note: {problem}", err=True)
 
 
 _list_names("losses", "losses")

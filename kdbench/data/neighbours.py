@@ -169,4 +169,4 @@ def _entry(dataset: str) -> catalog.DatasetEntry:
 
 
 def _having() -> list[str]:
-    return [name for name in catalog.names("datasets") if _entry(name).neighbours]
+    return [name for name, each in catalog.entries("datasets").items() if each.neighbours]

@@ -56,7 +56,7 @@ def where(named: Path | None = None) -> Place:
 
 def list_datasets(place: Path) -> list[DatasetRow]:
     """Every data set of the catalog, in its order."""
-    return [_row(name, place) for name in catalog.names("datasets")]
+    return [_row(name, place) for name in catalog.entries("datasets")]
 
 
 def fetch_dataset(

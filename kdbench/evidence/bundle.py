@@ -26,7 +26,9 @@ from msgspec.structs import replace
 
 from kdbench.errors import UserError
 from kdbench.machine import load_machine
+from kdbench.plan.plugin_runs import packages
 from kdbench.plan.selection import Selection, Suites
+from kdbench.plugins import Plugin
 from kdbench.spec.runs import PROTOCOL, Precision
 from kdbench.spec.suites import Variant
 from kdbench.spec.verdicts import Check
@@ -59,6 +61,8 @@ class Manifest(Struct, frozen=True, kw_only=True):
     settings: dict[str, Any]
     smoke: bool
     precision: Precision = "float32"
+    plugins: tuple[Plugin, ...] = ()
+    """Packages other than kdbench whose code stands behind the runs."""
     files: dict[str, str]
     """The sha256 of every other member."""
 
@@ -159,7 +163,11 @@ def verdicts(checks: list[list[Check]]) -> bytes:
 
 
 def manifest_of(chosen: Selection, suites: Suites, files: Mapping[str, bytes]) -> Manifest:
-    """What says which rows a bundle is about, and which files it has."""
+    """What says which rows a bundle is about, of which packages they are, and which files it has."""
+    found: set[Plugin] = set()
+    for _, cells in suites:
+        for run in (run for cell in cells for run in cell.runs):
+            found.update(packages(run).values())
     return Manifest(
         format=FORMAT,
         kdbench=__version__,
@@ -172,6 +180,7 @@ def manifest_of(chosen: Selection, suites: Suites, files: Mapping[str, bytes]) -
         settings=dict(chosen.settings),
         smoke=chosen.smoke,
         precision=chosen.precision,
+        plugins=tuple(sorted(found)),
         files={name: sha256(content).hexdigest() for name, content in sorted(files.items())},
     )
 

@@ -132,13 +132,13 @@ def printed_side(row: Row) -> Side:
 
 
 def experiment(run: Run) -> str:
-    """A run's id but for the version of kdbench's arithmetic: by it two versions are compared."""
+    """A run's id but for the versions of kdbench's arithmetic and of packages, so as to compare them."""
     return _unversioned(run).id
 
 
 def _unversioned(run: Run) -> Run:
     teacher = run.teacher and replace(run.teacher, run=_unversioned(run.teacher.run))
-    return replace(run, protocol=0, teacher=teacher)
+    return replace(run, protocol=0, teacher=teacher, plugins=())
 
 
 def compare(

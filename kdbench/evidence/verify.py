@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 import msgspec
 from msgspec import Struct
 
-from kdbench import catalog
+from kdbench import catalog, plugins
 from kdbench.errors import UserError
 from kdbench.evidence.bundle import FORMAT, Manifest, judge_again, verdicts
 from kdbench.spec.results import Result
@@ -81,11 +81,28 @@ def _verify(path: Path, folder: Path) -> Verified:
     records = [_record(each, folder) for each in _paths(there)]
     if any(record.wrong and not record.proven for record in records):
         return Verified(records, 0, [*wrong, "verdicts.json: not judged again, as records are broken"])
+    _check_plugins(path, manifest)
     chosen = manifest.selection(folder)
     made = judge_again(chosen, chosen.load(), there, folder / "results")
     if verdicts(made) != (folder / "verdicts.json").read_bytes():
         wrong.append("verdicts.json: not the verdicts that its records give")
     return Verified(records, sum(map(len, made)), wrong)
+
+
+def _check_plugins(path: Path, manifest: Manifest) -> None:
+    """A plan with other code would be of other runs than the bundle has.
+
+    Raises:
+        UserError: a package is not installed, or in another version or of another source.
+    """
+    for plugin in manifest.plugins:
+        here = plugins.installed(plugin.package)
+        if plugin not in here:
+            found = " and ".join(f"{each} (source {each.source[:8]})" for each in here) or "none of it"
+            raise UserError(
+                f"{path}: made with {plugin} (source {plugin.source[:8]}); installed here is {found}; "
+                f"install {plugin} (pip install {plugin.package}=={plugin.version}), and verify it again"
+            )
 
 
 def _paths(there: Index) -> list[Path]:

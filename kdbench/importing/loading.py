@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from kdbench import catalog
 from kdbench.errors import UserError
+from kdbench.models.build import build_network
 
 COUNTERS = "num_batches_tracked"
 """PyTorch's batch norms count their steps; no number depends on it."""
@@ -28,7 +29,7 @@ def load(tensors: dict[str, Tensor], model: str, dataset: catalog.DatasetEntry, 
         raise UserError(
             f"{path}: its classifier has {classes} outputs; the data set has {dataset.classes} classes"
         )
-    network: nn.Module = catalog.load(_entry(model).code)(classes, dataset.channels)
+    network = build_network(model, classes, dataset.channels)
     wanted = {name: each for name, each in network.state_dict().items() if not name.endswith(COUNTERS)}
     given = {name: each for name, each in tensors.items() if not name.endswith(COUNTERS)}
     if problems := mismatches(wanted, given):

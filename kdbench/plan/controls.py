@@ -1,12 +1,16 @@
 """Runs that control a row: the same student, taught by nothing that knows anything (`--controls`)."""
 
+import warnings
 from collections.abc import Iterable
 from math import hypot
 
 from msgspec.structs import replace
 
 from kdbench import catalog
+from kdbench.errors import UserError
+from kdbench.plan.expand import with_plugins
 from kdbench.plan.objectives import Prober
+from kdbench.plugins import PluginWarning
 from kdbench.spec.runs import Loss, Recipe, Run, Teacher
 from kdbench.spec.suites import Cell
 
@@ -25,12 +29,23 @@ def load_prober() -> Prober:
 def control_cells(cells: Iterable[Cell], prober: Prober) -> list[tuple[Cell, dict[str, Cell]]]:
     """The rows that have a teacher, each with its controls by name.
 
+    A row whose loss, of another package, cannot be probed has none, and a warning says why.
+
     Args:
         cells: rows with their runs.
         prober: what `kdbench.plan.controls.load_prober` gave; it imports torch.
     """
     taught = [cell for cell in cells if cell.runs and cell.runs[0].taught]
-    return [(cell, _controls(cell, prober)) for cell in taught]
+    found = [(cell, _controls_or_none(cell, prober)) for cell in taught]
+    return [(cell, controls) for cell, controls in found if controls]
+
+
+def _controls_or_none(cell: Cell, prober: Prober) -> dict[str, Cell]:
+    try:
+        return _controls(cell, prober)
+    except UserError as error:
+        warnings.warn(f"{cell.row.name} has no controls: {error}", PluginWarning, stacklevel=3)
+        return {}
 
 
 def _controls(cell: Cell, prober: Prober) -> dict[str, Cell]:
@@ -77,7 +92,7 @@ def _rounded(value: float) -> float:
 
 
 def _alone(run: Run, loss: Loss) -> Run:
-    return replace(run, loss=loss, teacher=None, imported=None)
+    return with_plugins(replace(run, loss=loss, teacher=None, imported=None))
 
 
 def _untrained(run: Run, student: str) -> Run:
@@ -90,7 +105,8 @@ def _untrained(run: Run, student: str) -> Run:
     network = replace(
         run, student=student, recipe=start, loss=Loss("ce"), teacher=None, imported=None, weights=None
     )
-    return replace(run, teacher=Teacher(replace(network, precision="float32"), 0), imported=None)
+    network = with_plugins(replace(network, precision="float32"))
+    return with_plugins(replace(run, teacher=Teacher(network, 0), imported=None))
 
 
 def _teacher(run: Run) -> str:

@@ -78,6 +78,21 @@ def make_plan(cells: Iterable[Cell], stored: Collection[str] = frozenset()) -> t
     return tuple(run for name, run in ordered.items() if name not in stored)
 
 
+def with_plugins(run: Run) -> Run:
+    """A run, with the packages, as installed now, whose code it uses; kdbench's own runs have none."""
+    used: list[tuple[catalog.Kind, str]] = [
+        ("datasets", run.dataset),
+        ("models", run.student),
+        ("losses", run.loss.name),
+    ]
+    if run.imported is not None:
+        used.append(("models", run.imported.model))
+    if run.recipe.normalize:
+        used.append(("datasets", run.recipe.normalize))
+    found = catalog.plugins_of(*used)
+    return run if found == run.plugins else replace(run, plugins=found)
+
+
 def weights_needed(runs: Iterable[Run]) -> dict[str, set[int | str]]:
     """Which checkpoints of which run teach somebody: id -> epochs, or "best"."""
     needed: dict[str, set[int | str]] = {}
@@ -158,7 +173,7 @@ class Planner:
             seen = self._seen(printed, printed.teacher_dataset)
             taught_by = self.baseline(row.teacher_student, seen, seed)[0]
             teacher = Teacher(taught_by, self._epoch(row, checkpoint, taught_by.recipe.epochs))
-        return Run(
+        run = Run(
             protocol=PROTOCOL,
             dataset=dataset,
             data=catalog.find("datasets", dataset).digest,
@@ -171,6 +186,7 @@ class Planner:
             weights=row.weights,
             imported=self.suite.imported[imported] if imported else None,
         )
+        return with_plugins(run)
 
     def baseline(self, student: str, seen: Seen, seed: int) -> tuple[Run, str]:
         """The run, and its id, that trains a student alone: its teacher's self and its gain's measure.

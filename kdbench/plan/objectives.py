@@ -5,14 +5,15 @@ beside what the paper prints, for the same parameters.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from math import dist, hypot
+from collections.abc import Callable, Iterable
+from math import dist, hypot, nan
 from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from kdbench import catalog
+from kdbench.errors import UserError
 from kdbench.spec.runs import Loss
 from kdbench.spec.suites import Cell, Suite
 
@@ -66,6 +67,8 @@ class Audit(Struct, frozen=True, kw_only=True):
     """Other rows of the same student and teacher with the same objective, to `SAME`."""
     apart: float | None = None
     """The largest difference of their gradients from this one's, as a share of its size."""
+    problem: str = ""
+    """Why nothing was found: a loss of another package that fails."""
 
 
 def audit_suite(suite: Suite, cells: Iterable[Cell], prober: Prober) -> list[Audit]:
@@ -82,13 +85,28 @@ def audit_suite(suite: Suite, cells: Iterable[Cell], prober: Prober) -> list[Aud
     find = _remembering(prober, suite.dataset)
     printed = {row.name: row.loss for row in suite.rows}
     cells = [cell for cell in cells if cell.runs]
-    probed = [find(cell.runs[0].loss, _classes(cell)) for cell in cells]
-    audits = [
-        _audit(cell, found, find(_as_printed(printed[cell.row.name], cell.runs[0].loss), _classes(cell)))
-        for cell, found in zip(cells, probed, strict=True)
-    ]
-    same = _same(cells, probed)
+    audits: list[Audit] = []
+    probed: list[tuple[Cell, Probed]] = []
+    for cell in cells:
+        loss = cell.runs[0].loss
+        try:
+            found = find(loss, _classes(cell))
+            as_printed = find(_as_printed(printed[cell.row.name], loss), _classes(cell))
+        except UserError as error:
+            if not catalog.package_of("losses", loss.name):
+                raise
+            audits.append(_unknown(cell, str(error)))
+        else:
+            probed.append((cell, found))
+            audits.append(_audit(cell, found, as_printed))
+    same = _same(probed)
     return [replace(audit, **same.get(audit.row, {})) for audit in audits]
+
+
+def _unknown(cell: Cell, problem: str) -> Audit:
+    """Of a row whose loss, of another package, fails."""
+    nothing: dict[str, Any] = dict.fromkeys(("hard", "soft", "times_printed", "scale", "nats", "epsilon"))
+    return Audit(row=cell.row.name, loss=cell.runs[0].loss, term="", gradient=nan, problem=problem, **nothing)
 
 
 def _remembering(prober: Prober, dataset: str) -> Callable[[Loss, int], Probed]:
@@ -128,10 +146,10 @@ def _audit(cell: Cell, found: Probed, printed: Probed) -> Audit:
     )
 
 
-def _same(cells: Sequence[Cell], probed: Sequence[Probed]) -> dict[str, dict[str, Any]]:
+def _same(probed: Iterable[tuple[Cell, Probed]]) -> dict[str, dict[str, Any]]:
     """By row: the others of the same student, teacher and objective, and how far these are apart."""
     groups: defaultdict[object, list[tuple[Cell, Probed]]] = defaultdict(list)
-    for cell, found in zip(cells, probed, strict=True):
+    for cell, found in probed:
         groups[cell.row.student, _teacher(cell), len(found.slope)].append((cell, found))
     same = {}
     for group in groups.values():
@@ -151,7 +169,7 @@ def _teacher(cell: Cell) -> object:
 
 def _apart(one: Probed, other: Probed) -> float:
     """The difference of two gradients as a share of the first one's size."""
-    return dist(one.slope, other.slope) / hypot(*one.slope)
+    return dist(one.slope, other.slope) / (hypot(*one.slope) or 1.0)
 
 
 def classes(audits: Iterable[Audit]) -> list[tuple[tuple[str, ...], float]]:

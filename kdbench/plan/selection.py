@@ -11,6 +11,7 @@ from kdbench.formatting import plural
 from kdbench.machine import Machine
 from kdbench.plan.controls import control_cells, load_prober
 from kdbench.plan.expand import expand, make_plan, weights_needed
+from kdbench.plan.plugin_runs import made_otherwise
 from kdbench.spec.runs import Precision, ReportEpoch, Run
 from kdbench.spec.suites import Cell, Suite, Variant
 from kdbench.store.records import Index, index, weights_there
@@ -89,6 +90,8 @@ class Workload(Struct, frozen=True, kw_only=True):
     keep: dict[str, set[int | str]]
     """The epochs whose weights any row of the suites learns from, by run."""
     index: Index
+    outdated: tuple[str, ...] = ()
+    """What is stored of runs to be trained, but of other versions of a package: a sentence for each."""
 
     @property
     def cells(self) -> list[Cell]:
@@ -144,6 +147,7 @@ def compare(suites: Suites, every: Sequence[Cell], machine: Machine, *, rerun: b
         retrained=frozenset(run.id for run in runs) & there.results.keys(),
         keep=weights_needed(run for cell in every for run in cell.runs),
         index=there,
+        outdated=tuple(made_otherwise(runs, there)),
     )
 
 
@@ -223,11 +227,12 @@ def parse_settings(texts: tuple[str, ...]) -> dict[str, Any]:
 
 
 def describe_work(work: Workload) -> str:
-    """One line on what was found and what is trained."""
+    """What was found and what is trained: a line, and one for each package that was changed since."""
     rows, stored = plural(len(work.cells), "row"), plural(work.stored, "run")
     names = ", ".join(suite.name for suite, _ in work.suites)
     rerun = f", {len(work.retrained)} of them again" if work.retrained else ""
-    return f"{names}: {rows}; {stored} stored, {len(work.runs)} to train{rerun}{_skipped(work)}"
+    first = f"{names}: {rows}; {stored} stored, {len(work.runs)} to train{rerun}{_skipped(work)}"
+    return "\n".join([first, *work.outdated])
 
 
 def _skipped(work: Workload) -> str:

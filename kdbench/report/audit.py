@@ -1,6 +1,7 @@
 """What `kdbench audit` found, as a table: of a terminal, or of the report."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from math import isnan
 
 from tabulate import tabulate
 
@@ -54,8 +55,16 @@ def body(audits: Iterable[Audit]) -> list[list[str]]:
     return [_line(group) for group in groups.values()]
 
 
-def same(audits: Iterable[Audit]) -> list[str]:
-    """A sentence on each group of rows that have the same objective under different names."""
+def same(audits: Sequence[Audit]) -> list[str]:
+    """A sentence on each group of rows that have the same objective under different names.
+
+    Before them: why nothing is known of a row's.
+    """
+    problems = [f"{audit.row}: not found out: {audit.problem}" for audit in audits if audit.problem]
+    return problems + _alike(audits)
+
+
+def _alike(audits: Iterable[Audit]) -> list[str]:
     return [
         f"The same objective, their gradients differ by {apart:.2%} of their size at most: {', '.join(rows)}."
         for rows, apart in classes(audits)
@@ -79,6 +88,6 @@ def _line(group: Sequence[Audit]) -> list[str]:
 
 def _number(value: float | None) -> str:
     """Three significant digits, and no power of ten but for the very small."""
-    if value is None:
+    if value is None or isnan(value):
         return EMPTY
     return f"{value:.3g}" if abs(value) < 0.001 and value else f"{value:.4g}"

@@ -146,7 +146,7 @@ def describe_findings(path: str, findings: Sequence[Finding]) -> Iterator[str]:
 
 def entries(kind: catalog.Kind) -> dict[str, Any]:
     """The catalog's entries of a kind, by name."""
-    return {name: catalog.find(kind, name) for name in catalog.names(kind)}
+    return catalog.entries(kind)
 
 
 def _parameters(loss: catalog.LossEntry) -> str:

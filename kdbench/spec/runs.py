@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 from msgspec import Struct, json
 
+from kdbench.plugins import Plugin
 from kdbench.quantities import Count, Positive, Range, Rate, Weight
 from kdbench.spec.identity import identity
 from kdbench.spec.weights import Digest, Imported, Weights
@@ -152,6 +153,8 @@ class Run(Struct, frozen=True, omit_defaults=True, dict=True):
     """The teacher, where it is no run of kdbench's own."""
     weights: Weights | None = None
     """None: the network starts from random weights."""
+    plugins: tuple[Plugin, ...] = ()
+    """Packages other than kdbench whose loss, networks or data set it uses; its teacher has its own."""
 
     @cached_property
     def id(self) -> str:

@@ -21,7 +21,7 @@ class Measured(Struct, frozen=True, kw_only=True):
 def label_spaces(dataset: str) -> list[str]:
     """The data sets of the catalog that are the same images, this one first."""
     pack = catalog.find("datasets", dataset).pack
-    same = [name for name in catalog.names("datasets") if catalog.find("datasets", name).pack == pack]
+    same = [name for name, each in catalog.entries("datasets").items() if each.pack == pack]
     return [dataset, *(name for name in same if name != dataset)]
 
 

@@ -178,7 +178,7 @@ def _loss_mistakes(row: Row) -> Iterator[str]:
 def _neighbour_mistakes(row: Row, dataset: catalog.DatasetEntry | None) -> Iterator[str]:
     loss = _entry("losses", row.loss.name)
     if loss is not None and loss.neighbours and dataset is not None and not dataset.neighbours:
-        having = [name for name in catalog.names("datasets") if _entry("datasets", name).neighbours]
+        having = [name for name, each in catalog.entries("datasets").items() if each.neighbours]
         there = f"which data set says? {', '.join(having)}"
         yield f"loss {row.loss.name!r} needs to know which classes are near each other; {there}"
 

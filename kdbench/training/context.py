@@ -23,6 +23,8 @@ from kdbench.data.random import torch_seed
 from kdbench.device import cpu_name
 from kdbench.errors import UserError
 from kdbench.machine import Machine
+from kdbench.models.build import build_network
+from kdbench.plan.expand import with_plugins
 from kdbench.spec.results import Environment
 from kdbench.spec.runs import Precision, Run, Teacher
 from kdbench.store.imported import find_imported
@@ -187,9 +189,7 @@ class TrainingContext:
     def _built(self, model: str, classes: int, dataset: str) -> nn.Module:
         """A network on the device, for the images of a data set; 0 classes: as many as that has."""
         entry = catalog.find("datasets", dataset)
-        network: nn.Module = catalog.load(catalog.find("models", model).code)(
-            classes or entry.classes, entry.channels
-        )
+        network = build_network(model, classes or entry.classes, entry.channels)
         return network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
@@ -298,6 +298,35 @@ def environment(context: TrainingContext) -> Environment:
 def now() -> str:
     """The time of day as results have it, in UTC."""
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def plugin_facts(run: Run) -> dict[str, str]:
+    """`{"plugins": "wkd 0.1.0 (source 3f2a81c0)"}`: the packages behind a run and its teachers, if any."""
+    found, of = set(run.plugins), run.teacher
+    while of is not None:
+        found.update(of.run.plugins)
+        of = of.run.teacher
+    text = ", ".join(f"{each} (source {each.source[:8]})" for each in sorted(found))
+    return {"plugins": text} if text else {}
+
+
+def check_plugins(run: Run) -> None:
+    """Refuse to train a run with other code than it is of, as a queued job might after an update.
+
+    Raises:
+        UserError: a package was changed, or is not here.
+    """
+    here = with_plugins(run).plugins
+    if here == run.plugins:
+        return
+    wanted, found = (
+        ", ".join(f"{each} (source {each.source[:8]})" for each in some) or "nothing"
+        for some in (run.plugins, here)
+    )
+    raise UserError(
+        f"{run.slug} seed {run.seed} (run {run.id}) is of {wanted}; installed here is {found}: install that "
+        f"one, or plan again with this one, which is another run"
+    )
 
 
 def _teacher_digest(run: Run, scratch: Path) -> str | None:

@@ -18,6 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from kdbench import catalog
 from kdbench.cost.counts import TABLE, Counts, Entry, key
+from kdbench.models.build import build_network
 from kdbench.store.records import write
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def count(network: nn.Module, images: Tensor) -> tuple[Counter, Counter, float]:
 def counts_of(model: str, classes: int, channels: int, size: int) -> Counts:
     """The counts of a model of the catalog: from those of three images and of two."""
     with torch.device("meta"):
-        network: nn.Module = catalog.load(catalog.find("models", model).code)(classes, channels)
+        network = build_network(model, classes, channels)
         two, three = (count(network, torch.empty(n, channels, size, size)) for n in (2, 3))
     forward, backward = (three[way].bytes - two[way].bytes for way in (0, 1))  # type: ignore[union-attr]
     return Counts(

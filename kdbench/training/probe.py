@@ -13,7 +13,7 @@ Takes 5 ms a loss.
 """
 
 from collections.abc import Callable, Mapping
-from functools import cache, partial
+from functools import cache
 from math import log
 from typing import Any, NamedTuple
 
@@ -28,6 +28,7 @@ from kdbench.plan.objectives import Probed
 from kdbench.spec.runs import Loss
 from kdbench.training.losses import divergence, virtual_teacher
 from kdbench.training.losses_fnkd import clipped, norm, soft, unbiased
+from kdbench.training.objective import loss_function
 
 IMAGES, FEATURES = 16, 32
 STUDENT, TEACHER = 2.0, 4.0
@@ -109,12 +110,12 @@ def probe(loss: Loss, dataset: str, classes: int) -> Probed:
         UserError: the data set has no A(x), and the loss needs it.
     """
     entry, at = catalog.find("losses", loss.name), scene(classes)
-    function = partial(catalog.load(entry.code), **loss.params)
+    function = loss_function(loss)
     more: list[Output | Tensor] = [at.teacher] if entry.teacher else []
     more += [neighbours(dataset)] if entry.neighbours else []
 
     def value(s: Output) -> Tensor:
-        return function(s, at.y, *more)  # type: ignore[no-any-return]
+        return function(s, at.y, *more)
 
     g, other = (slope(value, s) for s in at.students)
     plain = slope(lambda s: cross_entropy(s.logits, at.y), at.students[0])
@@ -152,6 +153,9 @@ def scene(classes: int) -> Scene:
 def slope(value: Callable[[Output], Tensor], s: Output) -> Tensor:
     """N times the gradient by logits and features, as if these were free of each other: (N, K + D)."""
     z, f = (each.clone().requires_grad_() for each in (s.logits, s.features))
+    made = value(s._replace(logits=z, features=f))
+    if not made.requires_grad:  # a loss of maps alone, or of nothing
+        return torch.zeros(len(z), z.shape[1] + f.shape[1], dtype=z.dtype)
     found = torch.autograd.grad(value(s._replace(logits=z, features=f)), [z, f], materialize_grads=True)
     return len(z) * torch.cat(found, dim=1)
 

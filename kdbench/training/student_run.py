@@ -6,24 +6,30 @@ the one thing that torch draws from a common generator: each member has that gen
 
 from base64 import b64decode, b64encode
 from collections.abc import Callable
-from functools import partial
 from time import perf_counter
 
 import torch
 from torch import Tensor
 
-from kdbench import catalog
 from kdbench.data.random import torch_seed
 from kdbench.errors import DivergedError
 from kdbench.models.output import Output
 from kdbench.spec.events import Task
 from kdbench.spec.results import RESULT_SCHEMA, Result
-from kdbench.spec.runs import Loss, Run
+from kdbench.spec.runs import Run
 from kdbench.store.predictions import LABELS, encode, save_predictions
 from kdbench.training import checkpoint, ghost_batches, memory
 from kdbench.training.checkpoint import Progress
-from kdbench.training.context import TrainingContext, environment, input_digests, now
+from kdbench.training.context import (
+    TrainingContext,
+    check_plugins,
+    environment,
+    input_digests,
+    now,
+    plugin_facts,
+)
 from kdbench.training.evaluation import evaluate, true_classes
+from kdbench.training.objective import loss_function
 from kdbench.training.optim import lr_at, make_optimizer
 from kdbench.training.precision import arithmetic, check_precision, forward_of
 from kdbench.training.teacher_batches import DistillationBatch
@@ -41,11 +47,13 @@ class StudentRun:
         size: how many runs are trained beside each other, this one among them.
 
     Raises:
-        UserError: the data are missing, or what the loss needs of them, or the device has no such precision.
+        UserError: the data are missing, or what the loss needs of them, or the device has no such precision,
+            or other versions of plugins are installed than the run is of.
     """
 
     def __init__(self, task: Task, context: TrainingContext, size: int = 1) -> None:
         check_precision(task.run.precision, context.device)
+        check_plugins(task.run)
         self.task, self.run, self.context, self.size = task, task.run, context, size
         self.data = context.data_of(self.run)
         self.student = context.network(self.run)
@@ -58,7 +66,7 @@ class StudentRun:
         self.basis = input_digests(self.run, context)
         self.progress = self._go_on()
         own = {"cohort": size, "processes": context.group.size}
-        self.progress.start({**environment(context), **self.basis, **own})
+        self.progress.start({**environment(context), **self.basis, **plugin_facts(self.run), **own})
         self.held: dict[str, tuple[bytes, Tensor]] = {}
         """By name: weights that the next checkpoint writes, and the classes that they predict."""
         self.kept = sum(self.progress.seconds)
@@ -209,11 +217,6 @@ def objective(run: Run, context: TrainingContext) -> Objective:
     if not run.taught:
         return lambda student, y, _: function(student, y, *fixed)
     return lambda student, y, taught: function(student, y, taught, *fixed)
-
-
-def loss_function(loss: Loss) -> Callable[..., Tensor]:
-    """A loss with its parameters in place."""
-    return partial(catalog.load(catalog.find("losses", loss.name).code), **loss.params)
 
 
 def random_state(device: torch.device) -> tuple[Tensor, ...]:

@@ -85,8 +85,8 @@ class TeacherBatches:
         if self.answers is not None:
             nothing = self.answers.new_empty(0)
             for number, (x, y, index) in enumerate(self.views.epoch(epoch)):
-                taught = Output(self.answers.index_select(0, index), nothing)
-                yield DistillationBatch(x, y, taught, self._size(number))
+                answers = Output(self.answers.index_select(0, index), nothing)
+                yield DistillationBatch(x, y, answers, self._size(number))
             return
         with self.logits.keeping(epoch) if self.logits else nullcontext() as keep:
             theirs = self.privileged.epoch(epoch) if self.privileged else repeat(None)

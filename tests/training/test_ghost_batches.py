@@ -38,6 +38,7 @@ from kdbench.workers.agent import assist
 from kdbench.workers.rendezvous import Address, Crew, Door
 from tests.support.build import CE, KD, make_run
 from tests.support.command import Command
+from tests.support.plugins import install, plugin, uninstall
 from tests.support.project import change, write_suite
 
 POINTS = "[kdbench.models]\nnormed = normed_cnn:ENTRY\n"
@@ -70,9 +71,13 @@ RECIPE = Recipe(
 """The last batch has two images: two of its parts are empty, those of the second process."""
 
 
+NORMED = plugin("normed_cnn", MODULE)
+
+
 def digits(student: str = "normed", **settings: Any) -> Run:  # noqa: ANN401 - recipe fields
     run = replace(make_run(student, 0, CE), dataset="digits", data=catalog.DATASETS["digits"].digest)
-    return replace(run, recipe=replace(RECIPE, **settings))
+    used = (NORMED,) if student == "normed" else ()
+    return replace(run, recipe=replace(RECIPE, **settings), plugins=used)
 
 
 TEACHER = digits("digits_cnn")
@@ -81,15 +86,10 @@ STUDENT = replace(digits(), loss=KD, teacher=Teacher(TEACHER, 2))
 
 @pytest.fixture(autouse=True)
 def _installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    info = tmp_path / "normed_cnn-1.0.dist-info"
-    info.mkdir()
-    (tmp_path / "normed_cnn.py").write_text(MODULE, encoding="utf-8")
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: normed_cnn\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(POINTS, encoding="utf-8")
+    install(tmp_path, "normed_cnn", MODULE, POINTS)
     monkeypatch.syspath_prepend(str(tmp_path))
-    catalog._plugins.cache_clear()  # noqa: SLF001 - installed while the process runs, as pip never does
     yield
-    catalog._plugins.cache_clear()  # noqa: SLF001
+    uninstall("normed_cnn")
 
 
 @pytest.fixture

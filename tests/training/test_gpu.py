@@ -27,8 +27,9 @@ from kdbench.training.context import TrainingContext, open_context
 from kdbench.training.evaluation import evaluate
 from kdbench.training.fingerprint import compute
 from kdbench.training.images import training_views
+from kdbench.training.objective import loss_function
 from kdbench.training.run import train
-from kdbench.training.student_run import StudentRun, loss_function
+from kdbench.training.student_run import StudentRun
 from kdbench.training.teacher_batches import TeacherBatches
 from tests.support.build import CE, KD, make_run
 from tests.support.devices import DEVICES

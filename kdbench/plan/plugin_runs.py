@@ -1,0 +1,67 @@
+"""Stored runs that are those of a plan but for the version of a package that they were made with."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+
+from msgspec.structs import replace
+
+from kdbench.errors import UserError
+from kdbench.formatting import plural
+from kdbench.plugins import Plugin
+from kdbench.spec.runs import Run
+from kdbench.store.records import Index, load_result
+
+
+def made_otherwise(runs: Iterable[Run], there: Index) -> Iterator[str]:
+    """`12 runs were made with wkd 0.1.0, installed is 0.2.0: ...`, a sentence for each pair of versions.
+
+    Args:
+        runs: those to be trained; nothing is opened where none of them uses a package.
+        there: the results folder's index. A run's results lie under its slug and seed, whatever its id.
+    """
+    wanted: dict[str, list[Run]] = {}
+    for run in runs:
+        if packages(run):
+            wanted.setdefault(f"{run.slug}.s{run.seed}", []).append(run)
+    found: Counter[tuple[Plugin | None, Plugin | None]] = Counter()
+    for path in there.results.values() if wanted else ():
+        for run in wanted.get(path.name.rsplit(".", 2)[0], ()):
+            with suppress(UserError):  # told elsewhere
+                stored = load_result(path).run
+                if bare(stored) == bare(run):
+                    found.update(_changed(packages(stored), packages(run)))
+    for (old, new), number in found.items():
+        yield _sentence(number, old, new)
+
+
+def packages(run: Run) -> dict[str, Plugin]:
+    """The packages whose code stands behind a run and its teachers, by name."""
+    above = packages(run.teacher.run) if run.teacher else {}
+    return above | {each.package: each for each in run.plugins}
+
+
+def bare(run: Run) -> Run:
+    """The run, and its teachers, without the packages."""
+    teacher = run.teacher and replace(run.teacher, run=bare(run.teacher.run))
+    return replace(run, teacher=teacher, plugins=())
+
+
+def _changed(old: dict[str, Plugin], new: dict[str, Plugin]) -> Iterator[tuple[Plugin | None, Plugin | None]]:
+    for name in sorted(old.keys() | new.keys()):
+        if old.get(name) != new.get(name):
+            yield old.get(name), new.get(name)
+
+
+def _sentence(number: int, old: Plugin | None, new: Plugin | None) -> str:
+    runs = f"{plural(number, 'run')} {'was' if number == 1 else 'were'} made"
+    if old is None:
+        return f"{runs} before kdbench recorded the package {new}: its version is not known, so it is trained"
+    if new is None:
+        return f"{runs} with {old}, whose code is no part of them any more"
+    if old.version == new.version:
+        return (
+            f"{runs} with {old} of another source ({old.source[:8]}, installed is {new.source[:8]}): raise "
+            f"its version when its code changes"
+        )
+    return f"{runs} with {old}, installed is {new.version}: numbers of two versions are never mixed"

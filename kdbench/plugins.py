@@ -1,0 +1,198 @@
+"""Code of other packages that joins by entry points: whose it is, which version, and what is wrong with it.
+
+An entry point is looked at when its name is asked for, and its module is imported then. What a package gets
+wrong is an error that names the package, and concerns nobody who does not use it.
+"""
+
+import sys
+import warnings
+from collections.abc import Callable, Iterable
+from functools import cache
+from hashlib import sha256
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct
+
+from kdbench.errors import UserError
+
+GROUPS = ("losses", "models", "datasets", "distillers")
+"""What a package may offer, each as the group `kdbench.GROUP` of its entry points."""
+SOURCES = (".py", ".so", ".pyd", ".c", ".cc", ".cpp", ".cu", ".h")
+"""The endings of the files of a package that can change a number; data files are not counted."""
+
+
+class Plugin(Struct, frozen=True, order=True):
+    """A package whose code takes part in a run."""
+
+    package: str
+    version: str
+    source: str
+    """The sha256 of its source files."""
+
+    def __str__(self) -> str:
+        return f"{self.package} {self.version}"
+
+
+class BrokenPluginError(UserError, LookupError):
+    """A package offers what cannot be used; the sentence names it."""
+
+
+class PluginWarning(UserWarning):
+    """Something to know about an installed package; the command line prints it as a note."""
+
+
+@cache
+def offered(group: str) -> dict[str, tuple[EntryPoint, ...]]:
+    """What installed packages offer under `kdbench.GROUP`, by name; nothing is imported."""
+    found: dict[str, tuple[EntryPoint, ...]] = {}
+    for point in entry_points(group=f"kdbench.{group}"):
+        if point not in found.get(point.name, ()):
+            found[point.name] = (*found.get(point.name, ()), point)
+    return found
+
+
+def owner(point: EntryPoint) -> str:
+    """`wkd 0.1.0`, the package that an entry point is of."""
+    return f"{point.dist.name} {point.dist.version}" if point.dist else "an unknown package"
+
+
+def entry_of(group: str, name: str, kind: type) -> Any:  # noqa: ANN401 - an instance of kind
+    """The entry that a package offers by a name; None where none does.
+
+    Args:
+        group: `losses`, `models`, ...
+        name: as a suite writes it.
+        kind: the class of which the entry must be.
+
+    Raises:
+        BrokenPluginError: several packages offer the name, or it cannot be imported, or is something else.
+    """
+    points = offered(group).get(name, ())
+    if not points:
+        return None
+    if len(points) > 1:
+        owners = " and ".join(map(owner, points))
+        raise BrokenPluginError(f"{owners} both offer {name!r} as kdbench.{group}; uninstall one of them")
+    loaded = _load(points[0])
+    if isinstance(loaded, str):
+        raise BrokenPluginError(loaded)
+    if not isinstance(loaded.value, kind):
+        raise BrokenPluginError(
+            f"{_place(points[0])} is a {type(loaded.value).__name__}; it must be a kdbench.catalog."
+            f"{kind.__name__}, which names the function in its `code`"
+        )
+    return loaded.value
+
+
+class _Loaded(Struct):
+    value: Any
+
+
+@cache
+def _load(point: EntryPoint) -> _Loaded | str:
+    """What an entry point names, or what is wrong with it."""
+    before = "torch" in sys.modules
+    try:
+        value = point.load()
+    except Exception as error:  # noqa: BLE001 - whatever a stranger's module does when it is imported
+        return f"{_place(point)} cannot be imported: {described(error)}"
+    if "torch" in sys.modules and not before:
+        warnings.warn(
+            f"{owner(point)}: {point.module} imports torch, so that commands which only read (plan, check, "
+            f"report) take seconds longer; keep its entries in a module that does not import torch",
+            PluginWarning,
+            stacklevel=2,
+        )
+    return _Loaded(value)
+
+
+def _place(point: EntryPoint) -> str:
+    return f"{owner(point)}: the entry point {point.name!r} of {point.group} ({point.value})"
+
+
+def described(error: BaseException) -> str:
+    """`KeyError: 'tau'`, in one line."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__
+
+
+def code_of(group: str, name: str, code: str) -> Callable[..., Any]:
+    """The function `module:function` of an entry.
+
+    Raises:
+        BrokenPluginError: it is a package's, and cannot be imported.
+    """
+    module, _, function = code.partition(":")
+    try:
+        return getattr(import_module(module), function)  # type: ignore[no-any-return]
+    except Exception as error:
+        points = offered(group).get(name, ())
+        if module.startswith("kdbench.") or not points:
+            raise
+        raise BrokenPluginError(f"{_place(points[0])}: its code {code!r}: {described(error)}") from error
+
+
+def plugin_of(group: str, name: str, code: str) -> Plugin | None:
+    """The package that offers a name, as it is installed now; None where kdbench itself does.
+
+    Args:
+        group: `losses`, `models`, ...
+        name: as a suite writes it.
+        code: of its entry; may lie in another module than the entry, even in another package.
+    """
+    points = offered(group).get(name, ())
+    if not points or points[0].dist is None:
+        return None
+    tops = {points[0].module.partition(".")[0], code.partition(".")[0].partition(":")[0]} - {"kdbench"}
+    return Plugin(points[0].dist.name, points[0].dist.version, _digest(tuple(sorted(tops))))
+
+
+def installed(package: str) -> set[Plugin]:
+    """A package, for each source that its entries may have, as runs would record it; empty: not installed."""
+    found = set()
+    for group in GROUPS:
+        for name, points in offered(group).items():
+            if points[0].dist is None or points[0].dist.name != package:
+                continue
+            loaded = _load(points[0])
+            code = "kdbench" if isinstance(loaded, str) else str(getattr(loaded.value, "code", "kdbench"))
+            found.add(plugin_of(group, name, code))
+    return {each for each in found if each is not None}
+
+
+@cache
+def _digest(packages: tuple[str, ...]) -> str:
+    """The sha256 of the source files of packages, each under its name; nothing is imported."""
+    made = sha256()
+    for package in packages:
+        for root, path in sorted(_sources(package)):
+            content = path.read_bytes()
+            made.update(f"{package}/{path.relative_to(root).as_posix()}\0{len(content)}\0".encode())
+            made.update(content)
+    return made.hexdigest()
+
+
+def _sources(package: str) -> Iterable[tuple[Path, Path]]:
+    """The folder of a package, with each of its source files; of a single module, its file."""
+    spec = find_spec(package)
+    if spec is None:
+        return
+    if spec.submodule_search_locations is None:
+        if spec.origin and Path(spec.origin).is_file():
+            yield Path(spec.origin).parent, Path(spec.origin)
+        return
+    for folder in map(Path, spec.submodule_search_locations):
+        for path in folder.rglob("*"):
+            if path.suffix in SOURCES and path.is_file():
+                yield folder, path
+
+
+def forget() -> None:
+    """Look at the installed packages anew: for who installs one while the process runs."""
+    offered.cache_clear()
+    _load.cache_clear()
+    _digest.cache_clear()
