@@ -25,7 +25,7 @@ from kdbench.commands.reference import reference
 from kdbench.commands.report import plot, report
 from kdbench.commands.run import retry, run
 from kdbench.commands.teachers import import_
-from kdbench.commands.upkeep import fingerprint, fsck, gc
+from kdbench.commands.upkeep import compact, fingerprint, fsck, gc
 from kdbench.errors import UserError, plain
 from kdbench.formatting import spell_on_terminal
 from kdbench.plugins import PluginWarning
@@ -39,7 +39,7 @@ COMMANDS = {
     "Explain": (attribute, equivalence, compare, history, bundle, verify),
     "Read": (lint, audit, list_, show, reference, schema),
     "Prepare": (data, import_, bench, doctor, completion),
-    "Clean up": (gc, fsck, fingerprint),
+    "Clean up": (gc, fsck, compact, fingerprint),
 }
 
 

@@ -21,6 +21,7 @@ from kdbench.device import Device, device_of
 from kdbench.errors import UserError
 from kdbench.spec.results import Result
 from kdbench.spec.runs import Run
+from kdbench.store.compact import folder_of
 from kdbench.store.records import Index, load_result, write
 
 RECORDS = 8
@@ -135,7 +136,7 @@ class StoredResults:
         self.results: dict[tuple[str, str], list[Result]] = {}
         for path in there.results.values():
             slug = path.name.rpartition(".s")[0]
-            self.paths.setdefault((path.parent.name, slug), []).append(path)
+            self.paths.setdefault((folder_of(path).name, slug), []).append(path)
 
     def like(self, run: Run) -> list[Result]:
         """The last few results of a run's like; a broken one measures nothing, `check` reports it."""

@@ -33,8 +33,9 @@ from kdbench.spec.runs import PROTOCOL, Precision
 from kdbench.spec.suites import Variant
 from kdbench.spec.verdicts import Check
 from kdbench.store.author_runs import author_runs_file
+from kdbench.store.compact import folder_of
 from kdbench.store.predictions import predictions_file
-from kdbench.store.records import Index, index, load_result, write
+from kdbench.store.records import Index, content_of, index, load_result, write
 from kdbench.store.released import evaluation_of, load_evaluations
 from kdbench.verdict.judge import beside_authors, check_cells
 from kdbench.verdict.sequential import files_of, load_plans
@@ -113,7 +114,7 @@ def bundle(chosen: Selection, path: Path) -> Bundled:
     for name in ids:
         for record in (there.results[name], *there.repeats.get(name, ())):
             predicted = _predicted(record, machine.scratch)
-            files |= {f"results/{record.parent.name}/{record.name}": record.read_bytes(), **predicted}
+            files |= {f"results/{folder_of(record).name}/{record.name}": content_of(record), **predicted}
             without += [] if predicted else [record.name]
     files |= files_of(machine.results, ids)
     files["verdicts.json"] = verdicts(judge_again(chosen, suites, there, machine.results))

@@ -27,6 +27,7 @@ from kdbench.spec.results import Result
 from kdbench.spec.runs import Run
 from kdbench.spec.suites import Cell, Row, Variant
 from kdbench.spec.verdicts import Verdict, Word
+from kdbench.store.compact import folder_of
 from kdbench.store.records import Index, facts, index, load_result
 from kdbench.suite.load import load_suite
 from kdbench.verdict.check import judge, printed_spread, value_at
@@ -332,7 +333,7 @@ def load_trainings(there: Index, runs: Iterable[Run], *, repeats: bool) -> list[
     wanted = {experiment(run): run for run in runs}
     names = {(run.dataset, f"{run.slug}.s{run.seed}") for run in wanted.values()}
     paths = [*there.results.values(), *(path for some in there.repeats.values() if repeats for path in some)]
-    loaded = [load_result(path) for path in paths if (path.parent.name, _stem(path)) in names]
+    loaded = [load_result(path) for path in paths if (folder_of(path).name, _stem(path)) in names]
     return [result for result in loaded if experiment(result.run) in wanted]
 
 

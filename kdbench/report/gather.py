@@ -13,6 +13,7 @@ from kdbench.spec.author_runs import AuthorRun, AuthorRuns
 from kdbench.spec.results import Result
 from kdbench.spec.suites import Suite
 from kdbench.spec.verdicts import Check
+from kdbench.store.compact import file_of
 from kdbench.store.records import Index, facts
 from kdbench.suite.lint import lint_suite
 from kdbench.verdict.claims import check_claims
@@ -62,9 +63,10 @@ def _records(checks: Iterable[Check], there: Index, beside: Path) -> Iterator[tu
     folders: dict[Path, str] = {}
     for of in dict.fromkeys(name for check in checks for name in check.ids):
         if path := there.results.get(of) or there.failures.get(of):
-            if path.parent not in folders:
-                folders[path.parent] = Path(os.path.relpath(path.parent, beside)).as_posix()
-            yield of, f"{folders[path.parent]}/{path.name}"
+            file = file_of(path)
+            if file.parent not in folders:
+                folders[file.parent] = Path(os.path.relpath(file.parent, beside)).as_posix()
+            yield of, f"{folders[file.parent]}/{file.name}"
 
 
 def environment(checks: Iterable[Check], results: Mapping[str, Result]) -> dict[str, str]:

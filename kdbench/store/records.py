@@ -3,6 +3,7 @@
     results/DATASET/SLUG.sSEED.ID.json            one run
     results/DATASET/SLUG.sSEED.ID.repeat1.json    the same run, trained again
     results/DATASET/SLUG.sSEED.ID.failed.json     why it has no result yet
+    results/DATASET/SLUG.jsonl                    many runs in one file (compact.py)
     SCRATCH/weights/ID/EPOCH.SHA256.safetensors   a checkpoint that teaches
 
 Every file is written under another name, synced, and renamed. No result is ever overwritten.
@@ -25,6 +26,7 @@ from msgspec.structs import replace
 from kdbench.errors import UserError, git_hint, plain
 from kdbench.spec.results import RESULT_SCHEMA, Failure, Result
 from kdbench.spec.runs import Run
+from kdbench.store import compact
 
 LARGEST_RESULT = 10_000_000
 """Bytes; a record of 1,000 epochs has about 60,000."""
@@ -37,7 +39,10 @@ _NONE: Mapping[str, Run] = MappingProxyType({})
 
 
 class Index(msgspec.Struct, frozen=True):
-    """Which files a results folder has, by the id of their run. Made by listing, nothing is opened."""
+    """Which files a results folder has, by the id of their run: listed, but compact files are opened.
+
+    The path of a record in a compact file is that file's, and its own name below it.
+    """
 
     results: dict[str, Path]
     repeats: dict[str, list[Path]]
@@ -48,7 +53,11 @@ def index(folder: Path) -> Index:
     """List a results folder; one that does not exist yet is empty."""
     found = Index({}, {}, {})
     for parent in sorted(folder.iterdir()) if folder.is_dir() else ():
-        for name in sorted(os.listdir(parent)) if parent.is_dir() else ():  # noqa: PTH208 - sorts text
+        names = sorted(os.listdir(parent)) if parent.is_dir() else []  # noqa: PTH208 - sorts text
+        for name in names:  # before the single records, which outweigh them
+            if name.endswith(compact.SUFFIX):
+                found.results.update(compact.by_id(compact.names_in(parent / name), _NAME))
+        for name in names:
             match = _NAME.search(name)
             if match is None:
                 continue
@@ -153,7 +162,7 @@ def load_result(path: Path, known: Run | None = None) -> Result:
     Raises:
         UserError: broken, of a newer schema, or its content is not that of its id.
     """
-    content = _read(path)
+    content = content_of(path)
     try:
         result = msgspec.json.decode(content, type=Result)
     except _BROKEN as error:
@@ -201,7 +210,7 @@ def load_failure(path: Path) -> Failure:
     Raises:
         UserError: broken, or its content is not that of its id.
     """
-    content = _read(path)
+    content = content_of(path)
     try:
         failure = msgspec.json.decode(content, type=Failure)
     except _BROKEN as error:
@@ -211,7 +220,14 @@ def load_failure(path: Path) -> Failure:
     return failure
 
 
-def _read(path: Path) -> bytes:
+def content_of(path: Path) -> bytes:
+    """A record as its file holds it, or as a file of its own would.
+
+    Raises:
+        UserError: it cannot be read, or is too large.
+    """
+    if compact.is_inside(path):
+        return compact.read(path)
     try:
         if path.stat().st_size > LARGEST_RESULT:
             raise UserError(f"{path}: larger than the {LARGEST_RESULT:,} bytes that a record may have")
@@ -257,12 +273,21 @@ def save_result(folder: Path, result: Result) -> Path:
     """
     there = _stem(folder, result.run)
     path, number = there.with_name(f"{there.name}.json"), 0
+    if _is_compacted(there):
+        number = 1
+        path = there.with_name(f"{there.name}.repeat1.json")
     while path.exists() or not write(path, _pretty(result), fresh=True):
         number += 1
         path = there.with_name(f"{there.name}.repeat{number}.json")
     with suppress(FileNotFoundError):
         there.with_name(f"{there.name}.failed.json").unlink()
     return path
+
+
+def _is_compacted(stem: Path) -> bool:
+    """Whether a compact file has a run's first result."""
+    file = stem.with_name(f"{stem.name.rpartition('.s')[0]}{compact.SUFFIX}")
+    return file.exists() and file / f"{stem.name}.json" in compact.names_in(file)
 
 
 def save_failure(folder: Path, failure: Failure) -> Path:

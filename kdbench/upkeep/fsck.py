@@ -12,6 +12,7 @@ from msgspec import Struct
 from kdbench.errors import UserError
 from kdbench.machine import Machine
 from kdbench.spec.results import Result
+from kdbench.store.compact import folder_of
 from kdbench.store.records import Index, digest, index, load_failure, load_result
 
 _NAME = re.compile(r"([1-9]\d*|best|labels)\.[0-9a-f]{64}\.(safetensors|classes)")
@@ -121,7 +122,7 @@ def _loaded(load: Callable[[Path], T], path: Path) -> tuple[T | None, str]:
 def _misplaced(path: Path, result: Result) -> str:
     run = result.run
     stem = f"{run.slug}.s{run.seed}.{run.id}"
-    if path.parent.name == run.dataset and path.name.startswith(f"{stem}."):
+    if folder_of(path).name == run.dataset and path.name.startswith(f"{stem}."):
         return ""
     return f"it belongs to {run.dataset}/{stem}.json: it was renamed or moved"
 

@@ -1,0 +1,205 @@
+"""Many records in one file: results/DATASET/SLUG.jsonl instead of a JSON for each run.
+
+The first line is what all records have in common, each further one the rest of a record:
+
+    {"common": {"schema": 1, "run": {"dataset": "mnist", ...}, ...}}
+    {"id": "0123456789ab", "run": {"seed": 3}, "curve": {...}, ...}
+
+A record is the common part with the rest laid over it, object by object. Its path is as if it lay in a folder
+of the file's name (SLUG.jsonl/SLUG.sSEED.ID.json), so that an error names file and run. `kdbench compact`
+writes such files from the single ones, under a lock and by a rename; runs go on writing single ones.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from filelock import FileLock
+
+from kdbench.errors import UserError
+
+SUFFIX = ".jsonl"
+LARGEST = 100_000_000
+"""Bytes of a compact file; one of 1,320 runs has about a million."""
+DIGITS = 6
+"""Significant digits that a compact record keeps of losses; accuracies are kept whole."""
+_STEM = re.compile(r"(?P<slug>.+)\.s\d+\.[0-9a-f]{12}\.json")
+Content = dict[str, Any]
+Write = Callable[[Path, bytes], object]
+
+
+def is_inside(path: Path) -> bool:
+    """Whether a record's path is that of a line of a compact file."""
+    return path.parent.suffix == SUFFIX and not path.parent.is_dir()
+
+
+def folder_of(path: Path) -> Path:
+    """The folder of a data set that a record lies in, by itself or in a compact file."""
+    return path.parent.parent if is_inside(path) else path.parent
+
+
+def file_of(path: Path) -> Path:
+    """The file that holds a record."""
+    return path.parent if is_inside(path) else path
+
+
+def names_in(file: Path) -> list[Path]:
+    """The paths of a compact file's records.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    return [file / name for name in _records(file)]
+
+
+def read(path: Path) -> bytes:
+    """A record of a compact file, as a file of its own would hold it.
+
+    Raises:
+        UserError: the file is damaged or gone, or has no such record.
+    """
+    records = _records(path.parent)
+    if path.name not in records:
+        raise UserError(f"{path.parent}: has no record {path.name}")
+    return msgspec.json.encode(records[path.name])
+
+
+def compact(folder: Path, lock: Path, write: Write) -> dict[Path, int]:
+    """Put the single records of a data set's folder into compact files, one for each slug.
+
+    Args:
+        folder: results/DATASET. Repeats and failures stay as they are.
+        lock: where the lock of this folder lies: two of these never write at the same time.
+        write: writes a whole file or nothing, under another name first.
+
+    Returns:
+        How many single records went into each compact file.
+
+    Raises:
+        UserError: a record or a compact file is damaged, or the folder cannot be written.
+    """
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(lock):
+        single: dict[str, list[Path]] = {}
+        for path in sorted(folder.glob("*.json")):
+            if match := _STEM.fullmatch(path.name):
+                single.setdefault(match["slug"], []).append(path)
+        written = {}
+        for slug, paths in single.items():
+            file = folder / f"{slug}{SUFFIX}"
+            contents = {path: path.read_bytes() for path in paths}
+            records = dict(_records(file)) if file.exists() else {}
+            records |= {path.name: rounded(_decoded(path, content)) for path, content in contents.items()}
+            write(file, joined(records))
+            for path, content in contents.items():
+                if path.read_bytes() == content:
+                    path.unlink()
+            written[file] = len(paths)
+        return written
+
+
+def joined(records: Mapping[str, Content]) -> bytes:
+    """Records by name, as a compact file holds them: by name, the common part before them."""
+    ordered = [records[name] for name in sorted(records)]
+    shared = common(ordered)
+    lines = [{"common": shared}, *(rest(record, shared) for record in ordered)]
+    return b"".join(msgspec.json.encode(line) + b"\n" for line in lines)
+
+
+def common(records: Sequence[Content]) -> Content:
+    """What all objects have in common: equal values of equal keys, object by object.
+
+    [{"a": 1, "b": {"c": 2, "d": 3}}, {"a": 1, "b": {"c": 2, "d": 4}}] gives {"a": 1, "b": {"c": 2}}.
+    """
+    shared: Content = {}
+    for key, value in records[0].items():
+        values = [record.get(key, _ABSENT) for record in records]
+        if all(isinstance(each, dict) and each for each in values):
+            shared[key] = common(values)
+        elif all(each == value and type(each) is type(value) for each in values):
+            shared[key] = value
+    return shared
+
+
+def rest(record: Content, shared: Content) -> Content:
+    """What a record has beyond the common part; laid over that, it is the record again."""
+    left: Content = {}
+    for key, value in record.items():
+        if key not in shared:
+            left[key] = value
+        elif isinstance(value, dict) and value and (inner := rest(value, shared[key])):
+            left[key] = inner
+    return left
+
+
+def laid_over(shared: Content, left: Content) -> Content:
+    """The record that a common part and a rest make."""
+    whole = dict(shared)
+    for key, value in left.items():
+        both = isinstance(value, dict) and isinstance(whole.get(key), dict)
+        whole[key] = laid_over(whole[key], value) if both else value
+    return whole
+
+
+def rounded(record: Content) -> Content:
+    """A record with `DIGITS` of each loss: the last bits differ from machine to machine in any case."""
+    curve = dict(record["curve"])
+    for name in ("test_loss", "train_loss"):
+        curve[name] = [float(f"{value:.{DIGITS}g}") for value in curve[name]]
+    return {**record, "curve": curve}
+
+
+_ABSENT = object()
+
+
+def _records(file: Path) -> Mapping[str, Content]:
+    """The records of a compact file by name; read once for each of its versions."""
+    try:
+        facts = file.stat()
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read: {error.strerror}") from error
+    if facts.st_size > LARGEST:
+        raise UserError(f"{file}: larger than the {LARGEST:,} bytes that a compact file may have")
+    return _parsed(file, facts.st_mtime_ns, facts.st_size)
+
+
+@lru_cache(maxsize=64)
+def _parsed(file: Path, _changed: int, _size: int) -> Mapping[str, Content]:
+    try:
+        lines = file.read_bytes().splitlines()
+        first, *others = (msgspec.json.decode(line, type=dict[str, Any]) for line in lines)
+        shared = first["common"]
+        records = [laid_over(shared, other) for other in others]
+        return {_name(file, record): record for record in records}
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read: {error.strerror}") from error
+    except (
+        msgspec.DecodeError,
+        UnicodeDecodeError,
+        LookupError,
+        TypeError,
+        ValueError,
+        AttributeError,
+    ) as error:
+        raise UserError(
+            f"{file}: no valid compact file of results: {error}; get it from git again"
+        ) from error
+
+
+def _name(file: Path, record: Content) -> str:
+    return f"{file.stem}.s{int(record['run']['seed'])}.{record['id']!s:.12}.json"
+
+
+def _decoded(path: Path, content: bytes) -> Content:
+    try:
+        return msgspec.json.decode(content, type=dict[str, Any])
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: no valid result: {error}; move it away to train the run again") from error
+
+
+def by_id(names: Iterable[Path], pattern: re.Pattern[str]) -> dict[str, Path]:
+    """Records of compact files by the id in their name."""
+    return {match["id"]: path for path in names if (match := pattern.search(path.name))}

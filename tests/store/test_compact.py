@@ -1,0 +1,149 @@
+"""Compact files: the same records as before, in a thousandth of the files; nothing is lost or overwritten."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from kdbench.errors import UserError
+from kdbench.spec.results import Curve, Result
+from kdbench.store.compact import SUFFIX, common, compact, laid_over, rest
+from kdbench.store.records import index, load_result, load_results, save_failure, save_result, write
+from tests.support.build import CE, make_failures, make_result, make_run
+from tests.support.command import Command
+from tests.support.project import AS_PRINTED, store
+
+RUNS = [make_run(loss=CE, seed=seed) for seed in range(3)]
+OTHER = make_run("resnet18", loss=CE)
+
+
+def results() -> list[Result]:
+    return [make_result(run, 60.0 + run.seed, 70.0) for run in (*RUNS, OTHER)]
+
+
+@pytest.fixture
+def stored_results(project: Path) -> Path:
+    """The small project with results that are exactly as printed."""
+    store(project, project / "suites" / "small.toml", AS_PRINTED)
+    return project
+
+
+def squeezed(folder: Path) -> dict[str, int]:
+    return {file.name: n for file, n in compact(folder / "cifar100", folder / "lock", write).items()}
+
+
+@pytest.fixture
+def stored(tmp_path: Path) -> Path:
+    for result in results():
+        save_result(tmp_path, result)
+    squeezed(tmp_path)
+    return tmp_path
+
+
+def test_results_of_a_compact_file_come_back(stored: Path) -> None:
+    there = index(stored)
+    assert load_results(there, there.results) == {result.id: result for result in results()}
+
+
+def test_there_is_a_file_for_each_slug_and_nothing_else(stored: Path) -> None:
+    names = sorted(path.name for path in (stored / "cifar100").iterdir())
+    assert names == [f"mobilenetv2-ce{SUFFIX}", f"resnet18-ce{SUFFIX}"]
+
+
+def test_more_results_join_a_compact_file(stored: Path) -> None:
+    more = make_result(make_run(loss=CE, seed=7), 50.0, 55.0)
+    save_result(stored, more)
+    assert squeezed(stored) == {f"mobilenetv2-ce{SUFFIX}": 1}
+    there = index(stored)
+    assert len(there.results) == 5
+    assert load_result(there.results[more.id]) == more
+
+
+def test_compacting_twice_changes_nothing(stored: Path) -> None:
+    before = {path: path.read_bytes() for path in (stored / "cifar100").iterdir()}
+    assert squeezed(stored) == {}
+    assert {path: path.read_bytes() for path in (stored / "cifar100").iterdir()} == before
+
+
+def test_run_trained_again_is_a_repeat_of_its_compacted_result(stored: Path) -> None:
+    path = save_result(stored, make_result(RUNS[0], 10.0, 20.0))
+    assert path.name.endswith(".repeat1.json")
+    there = index(stored)
+    assert load_result(there.results[RUNS[0].id]) == results()[0]
+    squeezed(stored)
+    assert there.repeats[RUNS[0].id] == [path]
+    assert path.exists()
+
+
+def test_single_result_outweighs_a_compacted_one_until_it_is_compacted(stored: Path) -> None:
+    """As where a compact file came back from git while a run was trained."""
+    newer = replace(results()[0], seconds=9.0)
+    name = index(stored).results[RUNS[0].id].name
+    save_result(stored / "elsewhere", newer).rename(stored / "cifar100" / name)
+    assert load_result(index(stored).results[RUNS[0].id]).seconds == 9.0
+    squeezed(stored)
+    assert load_result(index(stored).results[RUNS[0].id]).seconds == 9.0
+
+
+def test_failures_stay(stored: Path) -> None:
+    (failure,) = make_failures(make_run(loss=CE, seed=9)).values()
+    path = save_failure(stored, failure)
+    squeezed(stored)
+    assert path.exists()
+
+
+def test_losses_keep_six_digits_and_accuracies_all(tmp_path: Path) -> None:
+    curve = Curve((1.0, 100 / 3), (2.3025850929, 0.5), (1234.56789, 0.0), (0.125, 1.0))
+    save_result(tmp_path, replace(make_result(RUNS[0], 1.0, 100 / 3), curve=curve))
+    squeezed(tmp_path)
+    found = load_result(index(tmp_path).results[RUNS[0].id]).curve
+    assert found == Curve((1.0, 100 / 3), (2.30259, 0.5), (1234.57, 0.0), (0.125, 1.0))
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{}\n", b"[1]\n", b'{"common": {}}\n{"id": 1}\n', b"\xff\n", b"<<<<"]
+)
+def test_damaged_compact_file_is_named(stored: Path, content: bytes) -> None:
+    file = stored / "cifar100" / f"resnet18-ce{SUFFIX}"
+    file.write_bytes(content)
+    with pytest.raises(UserError, match="no valid compact file of results"):
+        index(stored)
+
+
+def test_record_changed_by_hand_is_refused(stored: Path) -> None:
+    file = stored / "cifar100" / f"mobilenetv2-ce{SUFFIX}"
+    file.write_bytes(file.read_bytes().replace(b'"seed":1', b'"seed":5'))
+    there = index(stored)
+    path = there.results[RUNS[1].id]
+    with pytest.raises(UserError, match=rf"{SUFFIX}/mobilenetv2-ce.s5.{RUNS[1].id}.json: its run hashes to"):
+        load_result(path)
+
+
+RECORD = st.recursive(
+    st.integers() | st.booleans() | st.text(max_size=3) | st.lists(st.integers(), max_size=2),
+    lambda inner: st.dictionaries(st.sampled_from("abc"), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.lists(st.dictionaries(st.sampled_from("abcd"), RECORD, max_size=4), min_size=1, max_size=4))
+def test_common_part_and_rest_are_the_record(records: list[dict[str, Any]]) -> None:
+    shared = common(records)
+    assert [laid_over(shared, rest(record, shared)) for record in records] == records
+
+
+def test_command_compacts_and_check_judges_as_before(kdbench: Command, stored_results: Path) -> None:
+    before = kdbench("check", "suites/small").out
+    assert kdbench("compact", "digits").out.count("2 more results") == 3
+    assert not list((stored_results / "results" / "digits").glob("*.json"))
+    assert kdbench("check", "suites/small").out == before
+    assert kdbench("fsck").code == 0
+
+
+def test_command_says_what_there_is(kdbench: Command, stored_results: Path) -> None:
+    assert stored_results.is_dir()
+    outcome = kdbench("compact", "cifar10")
+    assert (outcome.code, "no such folder; there are: digits" in outcome.err) == (2, True)
