@@ -6,6 +6,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from kdbench.catalog import unknown
 from kdbench.errors import UserError
@@ -70,7 +71,7 @@ class _Cell(str):
 def import_logs(asked: LogRequest, suite: Suite, stored: AuthorRuns) -> ImportedLogs:
     """Read logs and join them with the author runs that a suite has.
 
-    A file that was read before, which its digest tells, replaces what it gave then.
+    A file that was read before, which its digest tells, replaces what it gave then for the same rows.
 
     Raises:
         UserError: a log is broken or cut off, fits no row, or gives a run that another file gave; all
@@ -93,8 +94,28 @@ def import_logs(asked: LogRequest, suite: Suite, stored: AuthorRuns) -> Imported
         read.append(PublishedRuns(source=source, runs=tuple(runs)))
     if problems:
         raise UserError(*problems)
-    whole = sorted([*kept, *read], key=lambda each: (each.source.path, each.source.file))
+    before = [each for each in stored.published if each.source.sha256 in again]
+    whole = sorted([*kept, *_joined_by_file(before, read)], key=_place_of)
     return ImportedLogs(AuthorRuns(suite=suite.name, published=tuple(whole)), tuple(read), tuple(notes))
+
+
+def _joined_by_file(
+    before: Sequence[PublishedRuns], read: Sequence[PublishedRuns]
+) -> Iterator[PublishedRuns]:
+    """What was read, each file with the runs of other rows that it gave before.
+
+    A table holds the runs of several rows in several columns: one import reads the students, another one the
+    teachers.
+    """
+    for published in read:
+        rows = {run.row for run in published.runs}
+        same = [each for each in before if each.source.sha256 == published.source.sha256]
+        others = [run for each in same for run in each.runs if run.row not in rows]
+        yield replace(published, runs=(*others, *published.runs))
+
+
+def _place_of(published: PublishedRuns) -> tuple[str, str]:
+    return published.source.path, published.source.file
 
 
 def _source(file: Path, asked: LogRequest) -> LogSource:

@@ -15,7 +15,7 @@ from kdbench.errors import UserError
 from kdbench.formatting import plural
 from kdbench.spec.author_runs import AuthorRun, AuthorRuns
 from kdbench.spec.runs import ReportEpoch
-from kdbench.spec.suites import Row, Suite
+from kdbench.spec.suites import Row, Suite, named
 from kdbench.spec.verdicts import Check, Published, Verdict, Word
 from kdbench.store.provenance import Provenance
 from kdbench.store.released import evaluation_of
@@ -40,6 +40,9 @@ def with_author_runs(suite: Suite, checks: Iterable[Check], stored: AuthorRuns) 
             by_row[run.row][run.run] = run
             places[run.row][run.run] = each.source.place(run.path)
     names = [row.name for row in suite.rows]
+    for row in suite.rows:
+        if row.mean and row.name not in by_row:
+            _add_means(row, suite, by_row, places)
     for name in by_row:
         if name not in names:
             raise UserError(
@@ -55,6 +58,37 @@ def with_author_runs(suite: Suite, checks: Iterable[Check], stored: AuthorRuns) 
         return replace(check, published=replace(published, sources=tuple(sources)))
 
     return [beside(check) for check in checks]
+
+
+def _add_means(
+    row: Row,
+    suite: Suite,
+    by_row: dict[str, dict[int, AuthorRun]],
+    places: dict[str, dict[int, str]],
+) -> None:
+    """The author runs of a mean over rows, made of the runs that all of these rows have: number by number.
+
+    The runs of one number share their data and their teacher, so that their mean is one value.
+    """
+    rows = dict.fromkeys(each.name for entry in row.mean for each in named(suite.rows, entry))
+    theirs = [by_row[name] for name in rows if name in by_row]
+    if len(theirs) < len(rows):
+        return
+    for number in sorted(set.intersection(*(set(runs) for runs in theirs))):
+        same = [runs[number] for runs in theirs]
+        by_row[row.name][number] = AuthorRun(
+            row=row.name,
+            run=number,
+            last=_mean_of([run.last for run in same]),
+            best=_mean_of([run.best for run in same]),
+            value=_mean_of([run.value for run in same]),
+        )
+        places[row.name][number] = places[next(iter(rows))][number]
+
+
+def _mean_of(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return mean(known) if len(known) == len(values) else None
 
 
 def with_released_weights(

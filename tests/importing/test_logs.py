@@ -89,6 +89,23 @@ def test_equal_lines_of_one_run_are_kept_once(tmp_path: Path, suite: Suite) -> N
     assert any("1 line repeat" in note for note in found.notes)
 
 
+def test_two_columns_of_one_table_are_read_one_after_the_other(tmp_path: Path, suite: Suite) -> None:
+    file = write(tmp_path, "runs.csv", "repetition,student,teacher\n0,90.5,95.5\n1,91.5,96.5\n")
+    first = imported(suite, file, columns=Columns(top1="student"), run="repetition")
+    request = LogRequest(
+        files=(file,), row="1.base/digits_cnn", columns=Columns(top1="teacher"), run="repetition"
+    )
+    second = import_logs(request, suite, first.runs)
+    assert len(second.runs.published) == 1
+    assert runs(second) == [
+        ("1.base/digits_mlp", 0, 90.5),
+        ("1.base/digits_mlp", 1, 91.5),
+        ("1.base/digits_cnn", 0, 95.5),
+        ("1.base/digits_cnn", 1, 96.5),
+    ]
+    assert import_logs(request, suite, second.runs).runs == second.runs
+
+
 def test_lines_per_epoch_of_several_runs_are_joined(tmp_path: Path, suite: Suite) -> None:
     text = "seed,epoch,top1\n" + "".join(
         f"{seed},{epoch},{80 + epoch + seed}\n" for epoch in (1, 2, 3) for seed in (0, 1)

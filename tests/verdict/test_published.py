@@ -153,3 +153,19 @@ def test_last_or_best_counts_rows_and_averages_differences(tmp_path: Path) -> No
     assert found.optimism == pytest.approx((0.5 + 0.4) / 2)
     assert found.half_last > 0
     assert last_or_best([check]) is None
+
+
+def test_author_runs_of_a_mean_are_its_rows_means_number_by_number(tmp_path: Path) -> None:
+    mean_row = (
+        '[[table]]\nid = "1.mean"\nloss = { name = "ce" }\n'
+        'rows = [ { student = "digits_mlp", label = "both", mean = ["1.base/digits_mlp", "1.kd"], top1 = 91.0 } ]\n\n'
+    )
+    text = change(('[[table]]\nid = "1.kd"', f'{mean_row}[[table]]\nid = "1.kd"'))
+    runs = [AuthorRun(row=MLP, run=number, value=90.0 + number) for number in (0, 1, 2)]
+    runs += [AuthorRun(row=KD, run=number, value=92.0 + number) for number in (0, 1)]
+    _, checks = judged(tmp_path, *runs, text=text)
+    found = published(checks["1.mean/digits_mlp+both"])
+    assert found.values == {0: 91.0, 1: 92.0}
+    assert found.top1.n == 2
+    _, checks = judged(tmp_path, *runs[:3], text=text)
+    assert checks["1.mean/digits_mlp+both"].published is None, "one of its rows has no author runs"
