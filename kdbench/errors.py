@@ -1,5 +1,6 @@
 """Errors that are no fault of kdbench: shown as one message, without a traceback."""
 
+import re
 from typing import Annotated
 
 from msgspec import Meta
@@ -8,8 +9,17 @@ Line = Annotated[str, Meta(pattern=r"\A[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\
 """Text that may come from a stranger's file and is shown on a terminal: nothing in it moves the cursor."""
 
 
+_PASSWORD = re.compile(r"(?<=://)[^/\s@]*:[^/\s@]*@")
+
+
+def without_passwords(text: str) -> str:
+    """Text without the user and password of an address: `https://***@mirror.example/cifar.tar.gz`."""
+    return _PASSWORD.sub("***@", text) if "@" in text else text
+
+
 def plain(text: str) -> str:
-    """Text that may come from a stranger's file, without what would move a terminal's cursor."""
+    """Text for a terminal or a record: without passwords, and without what would move a terminal's cursor."""
+    text = without_passwords(text)
     return text if text.isprintable() else "".join(sign if sign.isprintable() else "?" for sign in text)
 
 
@@ -20,8 +30,8 @@ class UserError(Exception):
     """
 
     def __init__(self, *problems: str) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = problems
+        self.problems = tuple(map(without_passwords, problems))
+        super().__init__("\n".join(self.problems))
 
 
 class DivergedError(Exception):

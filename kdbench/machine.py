@@ -102,7 +102,7 @@ def load_machine(path: Path | None = None) -> Machine:
     Raises:
         UserError: the file is wrong; one sentence for each mistake.
     """
-    file = path or _nearest(Path.cwd())
+    file = path or nearest(Path.cwd())
     if file is None:
         return Machine()
     place = Place(str(file))
@@ -124,7 +124,8 @@ def load_machine(path: Path | None = None) -> Machine:
     return machine
 
 
-def _nearest(folder: Path) -> Path | None:
+def nearest(folder: Path) -> Path | None:
+    """The benchmark.toml of a folder, or of the nearest one above it."""
     return next((parent / FILE for parent in (folder, *folder.parents) if (parent / FILE).is_file()), None)
 
 

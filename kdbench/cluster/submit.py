@@ -54,6 +54,7 @@ def submit_missing(chosen: Selection, profile_name: str, *, offline: bool) -> Su
     check_commands()
     data = where(machine.data_folder).path
     check_shared(profile, {"results": machine.results, "scratch": machine.scratch, "data": data})
+    check_name(machine.scratch)
     check_writable(machine.results)
     check_writable(machine.scratch)
     with submissions.one_at_a_time(machine.scratch):
@@ -61,6 +62,19 @@ def submit_missing(chosen: Selection, profile_name: str, *, offline: bool) -> Su
         check_ghost_batches(work.runs, profile.work.nodes * profile.work.processes)
         fetch_missing(work.runs, machine)
         return _submit(work, chosen, machine, profile)
+
+
+def check_name(scratch: Path) -> None:
+    """Refuse a scratch folder that Slurm and submitit would take for another: they replace `%j` in paths.
+
+    Raises:
+        UserError: its path has a percent sign.
+    """
+    if "%" in str(scratch):
+        raise UserError(
+            f"{scratch}: Slurm replaces % and a letter in the paths of jobs (%j is a number), so that they "
+            f"would write elsewhere; name another folder as `scratch` under [folders] in benchmark.toml"
+        )
 
 
 def shared_machine(*, offline: bool = False) -> Machine:

@@ -124,12 +124,27 @@ def selection(command: F) -> F:
             precision=precision,
             part=parse_part(part) if part is not None else (1, 1),
         )
+        note_other_project(suite)
         return command(chosen, **rest)
 
     wrapped: Any = with_selection
     for option in reversed(SELECTION):
         wrapped = option(wrapped)
     return wrapped  # type: ignore[no-any-return]
+
+
+def note_other_project(suites: tuple[str, ...]) -> None:
+    """Say which settings and results are used where a suite lies in another project than this one."""
+    from kdbench.machine import load_machine, nearest
+
+    here = nearest(Path.cwd())
+    there = [nearest(Path(suite).resolve().parent) for suite in suites]
+    others = {str(file) for file in there if file is not None and file != here}
+    if others:
+        settings = here or "no benchmark.toml: defaults"
+        results = load_machine().results.resolve()
+        used = f"used are {settings} and the results of {results}"
+        click.echo(f"note: the suite lies beside {', '.join(sorted(others))}; {used}", err=True)
 
 
 JUDGEMENT = (

@@ -10,7 +10,17 @@ from numpy.typing import NDArray
 from kdbench.errors import UserError
 from kdbench.store.records import write
 
-CURE = "name another folder in KDBENCH_DATA or as `folder` under [data] in benchmark.toml"
+ANOTHER = "name another folder in KDBENCH_DATA or as `folder` under [data] in benchmark.toml"
+
+
+def hint(folder: Path) -> str:
+    """What to do about a folder of data that cannot be written; where data lie there, they need no copy."""
+    try:
+        full = any(folder.iterdir())
+    except OSError:
+        return ANOTHER
+    linked = f"make a folder of your own, link what lies there into it (ln -s {folder}/* FOLDER), and"
+    return f"{linked} {ANOTHER}" if full else ANOTHER
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -19,7 +29,7 @@ def write_whole(path: Path, content: bytes) -> None:
     Raises:
         UserError: the place cannot be written.
     """
-    write(path, content, hint=CURE)
+    write(path, content, hint=hint(path.parent))
 
 
 @contextmanager
@@ -36,7 +46,7 @@ def locked(folder: Path, name: str) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except OSError as error:
-        raise UserError(f"{folder}: cannot be written: {error.strerror or error}; {CURE}") from error
+        raise UserError(f"{folder}: cannot be written: {error.strerror or error}; {hint(folder)}") from error
     try:
         yield
     finally:

@@ -3,10 +3,12 @@
 import hashlib
 import os
 import re
+from base64 import b64encode
 from collections.abc import Callable, Sequence
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from urllib.error import HTTPError
+from urllib.parse import unquote, urlsplit
 from urllib.request import Request, urlopen
 
 from kdbench.data.progress import Report, silent
@@ -111,7 +113,12 @@ def _open(url: str, start: int) -> HTTPResponse:
     headers = {"User-Agent": "kdbench", "Accept-Encoding": "identity"}
     if start:
         headers["Range"] = f"bytes={start}-"
+    parts = urlsplit(url)
+    named = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
+    url = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
     request = Request(url, headers=headers)  # noqa: S310 - the scheme is checked above
+    if named != ":":  # not where the mirror sends us on to
+        request.add_unredirected_header("Authorization", f"Basic {b64encode(named.encode()).decode()}")
     return urlopen(request, timeout=_TIMEOUT)  # type: ignore[no-any-return]  # noqa: S310
 
 

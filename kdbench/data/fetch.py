@@ -55,8 +55,22 @@ class Fetcher(Struct, frozen=True, kw_only=True):
             UserError: a file is altered, or cannot be had.
         """
         if not all((self.place / name).exists() for name in official.files):
+            self._check_place(official)
             self._unpack(official)
         return {name: self._verified(name, checksum) for name, checksum in official.files.items()}
+
+    def _check_place(self, official: Official) -> None:
+        """Refuse a place that is the data set's own folder: its files are looked for one folder above.
+
+        Raises:
+            UserError: it is.
+        """
+        inner = [Path(name) for name in official.files if len(Path(name).parts) > 1]
+        if any((self.place / name.relative_to(name.parts[0])).is_file() for name in inner):
+            raise UserError(
+                f"{self.place}: this is the data set's own folder ({inner[0].parts[0]}); name the one above, "
+                f"{self.place.resolve().parent}, in KDBENCH_DATA or as `folder` under [data] in benchmark.toml"
+            )
 
     def _verified(self, name: str, checksum: str) -> bytes:
         path = self.place / name

@@ -9,6 +9,7 @@ from kdbench.cluster.node import Work
 from kdbench.cluster.profiles import check_shared, load_profile, read_profile
 from kdbench.cluster.sbatch import parameters, refusal, sbatch_options
 from kdbench.cluster.submissions import new
+from kdbench.cluster.submit import check_name
 from kdbench.errors import UserError
 from kdbench.machine import Machine, Slurm
 from tests.support.places import ROOT
@@ -133,3 +134,10 @@ def test_refusal_says_what_helps(tmp_path: Path) -> None:
         "profile some: sbatch refuses: invalid partition specified: x; Batch job refused; "
         "see `sinfo` for the partitions there are"
     )
+
+
+@pytest.mark.parametrize("name", ["%j", "100%A", "a%"])
+def test_path_that_slurm_would_change_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UserError, match="Slurm replaces % and a letter in the paths of jobs"):
+        check_name(tmp_path / name / ".kdbench")
+    check_name(tmp_path)

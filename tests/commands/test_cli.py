@@ -23,7 +23,7 @@ from kdbench.version import __version__
 from tests.support.build import make_result
 from tests.support.command import Command, Outcome
 from tests.support.places import SUITES
-from tests.support.project import AS_PRINTED, SUITE, change, store, write_suite
+from tests.support.project import AS_PRINTED, SUITE, change, make_project, store, write_suite
 
 KD = "1.kd/digits_mlp:digits_cnn"
 
@@ -808,3 +808,25 @@ def test_damaged_repeat_is_named_beside_the_verdict(kdbench: Command, stored: Pa
     check = kdbench("check", "suites/small", "--json").json[0]
     assert check["top1"]["word"] == "reproduced"
     assert ".repeat1.json: no valid result" in check["repeats"][0]
+
+
+# A suite of another project.
+
+
+def test_suite_of_another_project_is_noted_with_what_is_used(
+    kdbench: Command, project: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    other = tmp_path_factory.mktemp("other")
+    suite = make_project(other)
+    done = kdbench("check", str(suite))
+    note = f"note: the suite lies beside {other / 'benchmark.toml'}; used are {project / 'benchmark.toml'}"
+    assert done.err.splitlines() == [f"{note} and the results of {project / 'results'}"]
+    assert kdbench("check", str(project / "suites" / "small")).err == ""
+
+
+def test_suite_of_another_project_is_noted_where_none_is_here(
+    kdbench: Command, project: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    suite = make_project(tmp_path_factory.mktemp("other"))
+    (project / "benchmark.toml").unlink()
+    assert "used are no benchmark.toml: defaults and the results of" in kdbench("check", str(suite)).err

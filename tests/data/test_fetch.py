@@ -1,10 +1,12 @@
 """Fetching, against a real server on this machine: resuming, mirrors, dangerous archives, offline."""
 
 import io
+import re
 import socket
 import stat
 import tarfile
 import zipfile
+from base64 import b64encode
 from hashlib import md5, sha256
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from kdbench.data.archive import extract, opened_zip
 from kdbench.data.download import download
 from kdbench.data.fetch import Fetcher, Official, addresses
 from kdbench.data.progress import reporting
-from kdbench.errors import UserError
+from kdbench.errors import UserError, plain, without_passwords
 from tests.support.archives import tgz
 from tests.support.server import Server
 
@@ -325,3 +327,56 @@ def test_progress_is_silent_unless_wanted(capsys: pytest.CaptureFixture[str]) ->
     with reporting("a.tar.gz", wanted=False) as report:
         report(1, 2)
     assert capsys.readouterr() == ("", "")
+
+
+# Places and addresses as people have them.
+
+
+def with_password(server: Server, name: str) -> str:
+    return server.url(name).replace("http://", "http://me:s%40fe@")
+
+
+def test_mirror_gets_the_password_of_its_address(server: Server, tmp_path: Path) -> None:
+    server.files["/a"] = CONTENT
+    download([with_password(server, "/a")], tmp_path / "a", checksum(CONTENT), limit=LIMIT)
+    assert server.authorization == f"Basic {b64encode(b'me:s@fe').decode()}"
+    bring(server, tmp_path / "b", "/a")
+    assert server.authorization is None
+
+
+def test_password_of_a_mirror_is_in_no_message(server: Server, tmp_path: Path) -> None:
+    with pytest.raises(UserError) as error:
+        download([with_password(server, "/missing")], tmp_path / "a", checksum(CONTENT), limit=LIMIT)
+    assert "s%40fe" not in str(error.value)
+    assert f"  {server.url('/missing').replace('://', '://***@')}: HTTP 404" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("https://me:secret@mirror.example/a: HTTP 404", "https://***@mirror.example/a: HTTP 404"),
+        ("a http://u:p@h/a and http://v:q@h/b", "a http://***@h/a and http://***@h/b"),
+        ("git@github.com:a/b and resnet18@1", "git@github.com:a/b and resnet18@1"),
+        ("https://mirror.example/a@b", "https://mirror.example/a@b"),
+    ],
+)
+def test_passwords_are_left_out(text: str, shown: str) -> None:
+    assert without_passwords(text) == plain(text) == str(UserError(text)) == shown
+
+
+@pytest.mark.parametrize("name", ["fake", "link"])
+def test_place_that_is_the_folder_of_the_data_set_is_refused(
+    server: Server, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "fake").mkdir()
+    (tmp_path / "fake" / "train").write_bytes(CONTENT)
+    place = tmp_path / "fake"
+    if link:
+        place = tmp_path / "link"
+        place.symlink_to(tmp_path / "fake")
+    told = (
+        f"{place}: this is the data set's own folder (fake); name the one above, {tmp_path}, in KDBENCH_DATA"
+    )
+    with pytest.raises(UserError, match=re.escape(told)):
+        Fetcher(place=place).read(official(server, packed()))
+    assert server.asked == []

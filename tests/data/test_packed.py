@@ -17,6 +17,7 @@ from kdbench.data.digits import digits, training
 from kdbench.data.fetch import Fetcher
 from kdbench.data.packed import content_digest, open_dataset, source_digest
 from kdbench.errors import UserError
+from tests.support.permissions import bound_by_permissions
 
 DIGITS = catalog.DATASETS["digits"]
 
@@ -162,6 +163,28 @@ def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"cannot be written: .*; name another folder in KDBENCH_DATA"):
         open_dataset("digits", tmp_path / "file" / "data")
+
+
+def test_a_shared_place_that_cannot_be_written_may_be_linked(tmp_path: Path) -> None:
+    (tmp_path / "cifar-100-python").mkdir()
+    tmp_path.chmod(0o555)
+    try:
+        with bound_by_permissions(), pytest.raises(UserError) as error:
+            open_dataset("digits", tmp_path)
+    finally:
+        tmp_path.chmod(0o755)
+    told = (
+        f"link what lies there into it (ln -s {tmp_path}/* FOLDER), and name another folder in KDBENCH_DATA"
+    )
+    assert told in str(error.value)
+
+
+def test_a_linked_pack_is_opened(opened: packed.Dataset, tmp_path: Path) -> None:
+    folder = tmp_path / "own"
+    folder.mkdir()
+    for file in tmp_path.glob("digits.*"):
+        (folder / file.name).symlink_to(file)
+    assert open_dataset("digits", folder).content == opened.content
 
 
 def test_an_unknown_data_set_is_told_with_the_nearest(tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ class Server(ThreadingHTTPServer):
         self.breaks = 0
         self.ranges = True
         self.asked: list[tuple[str, str | None]] = []
+        self.authorization: str | None = None
+        """Of the last request."""
 
     def url(self, name: str = "") -> str:
         """The address of a file."""
@@ -40,6 +42,7 @@ class Handler(BaseHTTPRequestHandler):
         """Answer with the file, or with its rest."""
         span = self.headers.get("Range")
         self.server.asked.append((self.path, span))
+        self.server.authorization = self.headers.get("Authorization")
         whole = self.server.files.get(self.path)
         if whole is None:
             self.send_error(404)
