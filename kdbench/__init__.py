@@ -6,9 +6,7 @@ From a notebook, the same functions that the command line calls:
 
     suite = kdbench.load_suite("suites/quickstart")
     cells = kdbench.expand(suite)        # rows with their runs, one per seed
-    runs = kdbench.make_plan(cells)      # each training once, teachers first
-    keep = kdbench.weights_needed(runs)  # the checkpoints that teach
-    results = {run.id: kdbench.train(run, keep=keep.get(run.id, ())) for run in runs}
+    results = kdbench.train_all(cells)   # trains what is not stored, teachers first
     checks = kdbench.check_suite(cells, results)
     print(kdbench.render(suite, checks, kdbench.lint_suite(suite)))
 """
@@ -21,10 +19,10 @@ if TYPE_CHECKING:
     from kdbench.errors import UserError
     from kdbench.plan.expand import expand, make_plan, weights_needed
     from kdbench.report.formats import render
+    from kdbench.run.notebook import train, train_all
     from kdbench.store.records import load_result, save_result
     from kdbench.suite.lint import lint_suite
     from kdbench.suite.load import load_suite
-    from kdbench.training.notebook import train
     from kdbench.verdict.check import check_suite
 
 
@@ -40,6 +38,7 @@ __all__ = [
     "render",
     "save_result",
     "train",
+    "train_all",
     "weights_needed",
 ]
 
@@ -53,7 +52,8 @@ _HOME = {
     "make_plan": "plan.expand",
     "render": "report.formats",
     "save_result": "store.records",
-    "train": "training.notebook",
+    "train": "run.notebook",
+    "train_all": "run.notebook",
     "weights_needed": "plan.expand",
 }
 

@@ -135,11 +135,7 @@ def compare(suites: Suites, every: Sequence[Cell], machine: Machine, *, rerun: b
     cells = [cell for _, some in suites for cell in some]
     there = index(machine.results)
     asked = {name for cell in cells for name in cell.ids}
-    stored = set(there.results) - (asked if rerun else set())
-    runs = make_plan(cells, stored)
-    while lacking := _without_weights(runs, stored, machine):
-        stored -= lacking
-        runs = make_plan(cells, stored)
+    runs = find_missing(cells, set(there.results) - (asked if rerun else set()), machine)
     return Workload(
         suites=suites,
         runs=runs,
@@ -149,6 +145,21 @@ def compare(suites: Suites, every: Sequence[Cell], machine: Machine, *, rerun: b
         index=there,
         outdated=tuple(made_otherwise(runs, there)),
     )
+
+
+def find_missing(cells: Sequence[Cell], stored: set[str], machine: Machine) -> tuple[Run, ...]:
+    """The runs to be trained for rows, and stored teachers of theirs whose weights are not on this machine.
+
+    Args:
+        cells: rows with their runs.
+        stored: the ids of runs that have results; those to be trained once more are taken out of it.
+        machine: where the weights lie.
+    """
+    runs = make_plan(cells, stored)
+    while lacking := _without_weights(runs, stored, machine):
+        stored -= lacking
+        runs = make_plan(cells, stored)
+    return runs
 
 
 def _without_weights(runs: tuple[Run, ...], stored: set[str], machine: Machine) -> set[str]:

@@ -6,6 +6,7 @@ The data are the run's. Weights are as initialised, the teacher's too: a speed d
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
+from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 from time import perf_counter
@@ -54,13 +55,20 @@ class Prepared:
 
 @contextmanager
 def bench_world(machine: Machine) -> Iterator[TrainingContext]:
-    """A hold on the machine that leaves nothing behind: its scratch folder is temporary, no logits are kept.
+    """A hold on the machine that leaves nothing behind: its folders are temporary, no logits are kept.
+
+    Stored results are out of sight, since the teachers here are not those that they record; imported teachers
+    are those of the machine.
 
     Raises:
         UserError: the device of benchmark.toml is not there.
     """
-    with TemporaryDirectory(prefix="kdbench-") as scratch:
-        folders, local = replace(machine.folders, scratch=scratch), replace(machine.local, logits_gib=0.0)
+    with TemporaryDirectory(prefix="kdbench-") as temporary:
+        folders = replace(machine.folders, scratch=f"{temporary}/scratch", results=f"{temporary}/results")
+        local = replace(machine.local, logits_gib=0.0)
+        imported = Path(temporary, "scratch", "imported")
+        imported.parent.mkdir()
+        imported.symlink_to((machine.scratch / "imported").resolve())
         yield open_context(replace(machine, folders=folders, local=local))
 
 

@@ -81,17 +81,19 @@ def _done_elsewhere(task: Task, context: TrainingContext) -> Done | None:
     return Done(task.run.id, load_result(path), str(path), trained=False)
 
 
+def update(run: Run, progress: Progress) -> Update:
+    """What there is to say of a run after an epoch."""
+    images = run.recipe.seen(catalog.find("datasets", run.dataset).train)
+    speed = images * progress.epoch / max(progress.training_seconds, 1e-9)
+    return Update(run.id, progress.epoch, progress.top1[-1], speed)
+
+
 def _train(tasks: Sequence[Task], context: TrainingContext, emit: Emit) -> list[Sequence[Task]]:
     """Train a cohort; the halves of what is left of it, should memory run out."""
     left = {task.run.id: task for task in tasks}
 
-    def watch(run: Run, progress: Progress) -> None:
-        images = run.recipe.seen(catalog.find("datasets", run.dataset).train)
-        speed = images * progress.epoch / max(progress.training_seconds, 1e-9)
-        emit(Update(run.id, progress.epoch, progress.top1[-1], speed))
-
     try:
-        for task, given in _ends(tasks, context, watch):
+        for task, given in _ends(tasks, context, lambda run, progress: emit(update(run, progress))):
             del left[task.run.id]
             if isinstance(given, Exception):
                 emit(end(task, context.machine, given))

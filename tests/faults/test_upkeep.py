@@ -12,11 +12,11 @@ import pytest
 from kdbench.cli import main
 from kdbench.machine import Machine, load_machine
 from kdbench.plan.expand import expand
+from kdbench.run.notebook import train
 from kdbench.spec.results import Failure, Result
 from kdbench.store.lease import Watch, take
 from kdbench.store.records import digest, index, load_result, save_failure
 from kdbench.suite.load import load_suite
-from kdbench.training.notebook import train
 from tests.support.project import SUITE, change, make_project
 
 SMALL = change(

@@ -9,6 +9,7 @@ from kdbench.device import Device
 from kdbench.errors import UserError
 from kdbench.run.bench import describe, find_runs
 from tests.support.command import Command
+from tests.support.project import AS_PRINTED, store
 
 
 @pytest.mark.usefixtures("project")
@@ -51,3 +52,5 @@ def test_bench_keeps_speeds_that_a_plan_uses(kdbench: Command, project: Path) ->
     assert "unmeasured" not in plan
     assert "for 6 runs, each alone" in plan
     assert not (project / ".kdbench").exists()
+    store(project, project / "suites" / "small.toml", AS_PRINTED)
+    assert kdbench("bench", "small/1.kd/digits_mlp:digits_cnn").code == 0  # whose teacher has other weights

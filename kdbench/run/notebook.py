@@ -1,0 +1,113 @@
+"""Training from Python: `kdbench.train` and `train_all`. What is stored is used, not trained again."""
+
+from collections.abc import Callable, Collection, Iterable
+from pathlib import Path
+
+import click
+
+from kdbench.errors import UserError
+from kdbench.formatting import plural
+from kdbench.machine import load_machine
+from kdbench.plan.expand import weights_needed
+from kdbench.plan.selection import find_missing
+from kdbench.run.progress import Lines
+from kdbench.spec.events import Done
+from kdbench.spec.results import Result
+from kdbench.spec.runs import Run
+from kdbench.spec.suites import Cell
+from kdbench.store.records import index, load_result, load_results, save_result, weights_there
+from kdbench.training import checkpoint
+from kdbench.training.checkpoint import Progress
+from kdbench.training.context import TrainingContext, open_context
+from kdbench.training.run import train as train_run
+from kdbench.training.task import update
+
+
+def train(
+    run: Run,
+    context: TrainingContext | None = None,
+    *,
+    keep: Collection[int | str] = (),
+    save: bool = True,
+    rerun: bool = False,
+    watch: Callable[[Progress], None] | None = None,
+) -> Result:
+    """Give the result of one run: the stored one, else train it in this process.
+
+    Its teacher, if it has one, must have been trained before: `train_all` does that too.
+
+    Args:
+        run: what to train, from `make_plan`.
+        context: this process's hold on its machine; opened for each run if not given.
+        keep: epochs whose weights others learn from, from `weights_needed`; the last's and the best's are
+            kept in any case.
+        save: keep the result in the results folder, as `kdbench run` does.
+        rerun: train it although it has a result, which stays; this one is kept beside it.
+        watch: called after each epoch with the progress so far; left out, lines on standard error tell it.
+
+    Raises:
+        UserError: another process trains it, the data or the teacher's weights are missing or damaged, or
+            results cannot be written.
+        DivergedError: the loss became NaN or infinite.
+    """
+    machine = context.machine if context else load_machine()
+    path = index(machine.results).results.get(run.id)
+    if path is not None and not rerun and weights_there(machine.scratch, run.id, keep):
+        click.echo(f"{run.slug} seed {run.seed}: stored, not trained again", err=True)
+        return load_result(path, run)
+    return _train(run, context or open_context(machine), keep, Lines({run.id: run}), watch, save=save)
+
+
+def train_all(cells: Iterable[Cell], *, rerun: bool = False) -> dict[str, Result]:
+    """Give the results of rows and of the baselines that they are held against, training what is missing.
+
+    Teachers are trained first, one run after the other, in this process; `kdbench run` trains several at a
+    time. Lines on standard error tell how far it is.
+
+    Args:
+        cells: rows with their runs, from `expand`.
+        rerun: train the rows' runs although they have results, which stay.
+
+    Returns:
+        The results by run id, as `check_suite` takes them.
+
+    Raises:
+        UserError, DivergedError: as `train`; what was trained before is stored.
+    """
+    machine, rows = load_machine(), list(cells)
+    asked = {name for cell in rows for name in cell.ids}
+    stored = set(index(machine.results).results)
+    runs = find_missing(rows, stored - asked if rerun else set(stored), machine)
+    click.echo(f"{plural(len(asked & stored), 'run')} stored, {len(runs)} to train", err=True)
+    if runs:
+        context, lines = open_context(machine), Lines({run.id: run for run in runs})
+        keep = weights_needed(run for cell in rows for run in cell.runs)
+        for run in runs:
+            _train(run, context, keep.get(run.id, ()), lines, None, save=True)
+    needed = asked | {name for cell in rows for name in cell.baselines}
+    return load_results(index(machine.results), sorted(needed))
+
+
+def _train(
+    run: Run,
+    context: TrainingContext,
+    keep: Collection[int | str],
+    lines: Lines,
+    watch: Callable[[Progress], None] | None,
+    *,
+    save: bool,
+) -> Result:
+    lease = context.take(run)
+    if lease is None:
+        raise UserError(f"{run.slug} seed {run.seed} (run {run.id}): another process trains it now")
+
+    with lease:
+        watching = watch or (lambda progress: lines.show(update(run, progress)))
+        result = train_run(run, context, keep=keep, watch=watching)
+        path = Path()
+        if save:
+            path = context.write(run, lambda: save_result(context.machine.results, result))
+        checkpoint.forget(context.machine.scratch / "checkpoints" / run.id)
+    if watch is None:
+        lines.show(Done(run.id, result, str(path), trained=True))
+    return result

@@ -1,0 +1,56 @@
+"""Training from Python: what is stored is used, progress is shown, the README's example works."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import kdbench
+from kdbench.plan.expand import expand
+from kdbench.suite.load import load_suite
+from tests.support.project import AS_PRINTED, store
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_readme_example_uses_what_is_stored(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project / "suites" / "quickstart.toml").write_bytes((ROOT / "suites" / "quickstart.toml").read_bytes())
+    rows = {row.name: 93.0 for row in load_suite("suites/quickstart").rows}
+    store(project, project / "suites" / "quickstart.toml", rows)
+    before = sorted(project.rglob("*.json"))
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    [example] = re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL)
+    monkeypatch.chdir(project)
+    exec(example, {})  # noqa: S102 - what a reader does with it
+    said = capsys.readouterr()
+    assert "3 runs stored, 0 to train" in said.err
+    assert "kd/digits_mlp" in said.out or "digits_mlp" in said.out
+    assert sorted(project.rglob("*.json")) == before
+
+
+def test_train_all_trains_what_is_missing_teachers_first_and_shows_it(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = project / "suites" / "small.toml"
+    store(project, path, {"1.base/digits_mlp": 90.0})
+    cells = expand(load_suite(path), rows="1.kd/*", seeds=[0])
+    results = kdbench.train_all(cells)
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == "0 runs stored, 2 to train"
+    assert [line.split(":")[0] for line in said[1:]] == [
+        "[1/2] digits_cnn-ce seed 0",
+        "[2/2] digits_mlp-kd_released-digits_cnn seed 0",
+    ]
+    assert set(results) == {*cells[0].ids, *cells[0].baselines}
+    assert kdbench.check_suite(cells, results)[0].gain.n == 1
+
+
+def test_train_gives_the_stored_result_and_says_so(stored: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = expand(load_suite(stored / "suites" / "small.toml"), rows="1.base/digits_mlp")[0].runs[0]
+    assert kdbench.train(run).last == AS_PRINTED["1.base/digits_mlp"]
+    assert capsys.readouterr().err == "digits_mlp-ce seed 0: stored, not trained again\n"
+    again = kdbench.train(run, rerun=True)
+    assert again.last != AS_PRINTED["1.base/digits_mlp"]
+    assert len(list((stored / "results" / "digits").glob(f"*{run.id}*.json"))) == 2
