@@ -39,7 +39,7 @@ class DivergedError(Exception):
 
 
 class DiedError(Exception):
-    """A process of a run died, through no fault of the run that anybody knows of."""
+    """Another of the processes that train a run together is gone."""
 
 
 class StoppedError(KeyboardInterrupt):

@@ -23,7 +23,7 @@ class Local(Struct, frozen=True, kw_only=True):
     threads: Positive = 1
     """CPU threads of one process."""
     processes: Positive = 1
-    """Processes that share each run and divide its `ghost_batches`; each has a GPU where there are enough."""
+    """Ranks that train each run together, by its `ghost_batches`; each on a GPU where there are enough."""
     runs_per_gpu: Positive = 1
     """Processes that share a GPU."""
     memory_gib: Rate | None = None

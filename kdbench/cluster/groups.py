@@ -97,7 +97,7 @@ def memory(runs: Iterable[Run], profile: Profile, need: Estimate) -> float | Non
     known = [one for one in needs if one is not None]
     if asked.gpus_per_node or asked.gres or len(known) < len(needs):
         return asked.memory
-    wanted = ceil(SUPERVISOR + HEADROOM * profile.workers * profile.work.processes * max(known))
+    wanted = ceil(SUPERVISOR + HEADROOM * profile.processes * max(known))
     return wanted if asked.memory is None else min(wanted, asked.memory)
 
 

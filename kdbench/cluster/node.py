@@ -1,6 +1,7 @@
 """Inside a Slurm job: worker processes, each with its GPU, and what becomes of each run.
 
-Of several nodes the first one supervises; each other one is a crew, and all of them share each run.
+Where a job has several tasks, they are the ranks of each of its runs: the first one supervises, the others
+follow it in processes of submitit (cluster/sbatch.py).
 
 The supervisor (submitit's process) never imports torch. It starts workers that only SIGKILL can end, as Slurm
 signals every process of a job; it hands out the runs, writes down how far they are, and starts a run again
@@ -17,23 +18,22 @@ from contextlib import contextmanager
 from functools import partial
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
-from pathlib import Path
 from types import FrameType
+from typing import NoReturn
 
-import msgspec
 from msgspec import Struct
 
 from kdbench.cluster import attempts
 from kdbench.cluster.attempts import CRASHES, Attempt, Cause
 from kdbench.cluster.journal import Journal
+from kdbench.cluster.scheduler import run_command
 from kdbench.formatting import spell_on_terminal
 from kdbench.machine import Machine
 from kdbench.run.dispatch import dispatch
-from kdbench.run.executor import LocalExecutor
+from kdbench.run.executor import LocalExecutor, serve
 from kdbench.spec.events import (
     Blocked,
     Cohort,
-    Died,
     Done,
     Elsewhere,
     Event,
@@ -43,16 +43,12 @@ from kdbench.spec.events import (
     Update,
 )
 from kdbench.spec.runs import Run
-from kdbench.store.records import index, newest_checkpoint, weights_file, write
-from kdbench.workers.agent import assist
-from kdbench.workers.peer import Peer, Share, start
+from kdbench.store.records import index, newest_checkpoint, weights_file
+from kdbench.workers.launch import run_ranks
 from kdbench.workers.process import Worker, prepare_worker
-from kdbench.workers.rendezvous import Address, Crew, Door
 
 MASKED = (signal.SIGTERM, signal.SIGUSR2)
 """What Slurm sends to all processes of a job, and only the supervisor answers."""
-LOOK = 0.5
-"""Seconds between two looks for the first node's door."""
 
 
 class Assignment(Struct, frozen=True):
@@ -74,9 +70,8 @@ class Work(Struct, frozen=True):
     minutes: int
     """The job's limit."""
     signal: int
-    """Seconds before it that the job is told."""
+    """Seconds before it that the job is signalled."""
     nodes: int = 1
-    """That share each run."""
 
 
 class Here(Struct, frozen=True):
@@ -97,8 +92,8 @@ class Here(Struct, frozen=True):
 class NodeExecutor(LocalExecutor):
     """The worker processes of a job."""
 
-    def __init__(self, here: Here, door: Door | None = None) -> None:
-        super().__init__(here.work.machine, here.work.workers, door)
+    def __init__(self, here: Here) -> None:
+        super().__init__(here.work.machine, here.work.workers)
         self.here = here
         self.crashes: Counter[str] = Counter()
         self.journal = Journal(here.work.machine, here.job, all_runs(here.work))
@@ -106,27 +101,31 @@ class NodeExecutor(LocalExecutor):
     def make_worker(self, gpu: str | None) -> Worker:
         """A process that Slurm's signals do not reach, on this GPU."""
         with masked():
-            return Worker(self.machine, work, (self.here, gpu, self.door))
+            return Worker(self.machine, work, (self.here, gpu))
 
     def events(self, seconds: float) -> Iterator[ExecutorEvent]:
-        """What the workers tell, written down as it comes."""
+        """What the workers send, written down as it comes."""
         for event in super().events(seconds):
             with undisturbed():
                 self.journal.note(event)
             yield event
 
-    def died(self, cohort: Cohort, how: str) -> Failed | None:
+    def died(self, cohort: Cohort, how: str, whole: str = "") -> Failed | None:
         """A run whose process died starts again, until it has done so too often.
 
-        Of a cohort nobody knows whose death it was: that counts for none, and the halves are tried.
+        Of a cohort it is unknown which run was the cause: that counts for none, and the halves are tried.
+        Where the job's tasks are the ranks of the run, they cannot go on without the one that died: the job
+        starts again, and its attempts, which are written down, say whether the run has died too often.
         """
         alone = len(cohort) == 1
         for task in cohort:
             with undisturbed():
                 self.journal.end(task.run.id, "crash" if alone else "stopped", how)
             self.crashes[task.run.id] += alone
+        if self.as_rank:
+            requeue(self.here.job)
         if not alone or self.crashes[cohort[0].run.id] > CRASHES:  # it may have left no attempt
-            return super().died(cohort, how)
+            return super().died(cohort, how, whole)
         self.halves.append(cohort)
         return None
 
@@ -141,13 +140,12 @@ class NodeExecutor(LocalExecutor):
 _current: NodeExecutor | None = None
 
 
-def supervise(work: Work, job: str, door_file: Path) -> int:
+def supervise(work: Work, job: str) -> int:
     """Train the runs of a job.
 
     Args:
         work: what is to be done.
         job: as squeue prints it.
-        door_file: where the other nodes, if there are any, look for this one's door.
 
     Returns:
         How many have a result.
@@ -158,42 +156,32 @@ def supervise(work: Work, job: str, door_file: Path) -> int:
     global _current  # noqa: PLW0603 - the signal's handler has no other way to it
     spell_on_terminal()
     here = Here(work, job, node_name(work.nodes), time.time())
-    each = work.machine.local.processes
-    door = Door(work.nodes - 1, each, here=each) if work.nodes > 1 else None
-    executor = _current = NodeExecutor(here, door)
-    signal.signal(signal.SIGTERM, _told)
+    executor = _current = NodeExecutor(here)
+    signal.signal(signal.SIGTERM, _mark_stopped)
     runs = [assignment.task.run for assignment in work.assignments]
     keep = {assignment.task.run.id: assignment.task.keep for assignment in work.assignments}
+    several = executor.as_rank or work.machine.local.processes > 1
     done = failed = 0
     try:
-        if door is not None:
-            write(door_file, msgspec.json.encode(door.address))
-        for event in dispatch(runs, executor, keep=keep):
+        for event in dispatch(runs, executor, keep=keep, cohorts=not several):
             done += isinstance(event, Done)
             failed += isinstance(event, Failed | Blocked)
     finally:
         executor.close()
-        if door is not None:
-            write(door_file, b"null")
     if failed and not done:
         raise RuntimeError(f"none of {failed} runs has a result; `kdbench status` says why")
     return done
 
 
-def help_first(work: Work, number: int, door_file: Path) -> None:
-    """Be a further node of a job, counted from 1: start processes of its runs until there are no more."""
+def requeue(job: str) -> NoReturn:
+    """End this life of a job, with all of its tasks; the next one goes on from the checkpoints.
 
-    def find() -> Address | None:
-        while not door_file.exists():
-            time.sleep(LOOK)
-        return msgspec.json.decode(door_file.read_bytes(), type=Address | None)
-
-    def begin(machine: Machine, share: Share) -> Peer:
-        with masked():
-            return start(machine, share)
-
-    seats = tuple(range(work.machine.local.processes))
-    assist(Crew(number, seats, node_name()), work.machine, find, begin)
+    Raises:
+        UserError: Slurm does not requeue it.
+    """
+    run_command("scontrol", "requeue", job)
+    while True:
+        time.sleep(1)  # until Slurm ends this process
 
 
 def node_name(nodes: int = 1) -> str:
@@ -203,13 +191,13 @@ def node_name(nodes: int = 1) -> str:
 
 
 def interrupted() -> None:
-    """The job is told to end and will be requeued: end the workers and write down why."""
+    """The job is to end and will be requeued: end the workers and write down why."""
     if _current is not None:
         _mark(_current, _current.here.cause)
         _current.close()
 
 
-def _told(_number: int, _frame: FrameType | None) -> None:
+def _mark_stopped(_number: int, _frame: FrameType | None) -> None:
     """SIGTERM: Slurm will kill the job, and requeue it or not. Each epoch until then is a gain."""
     if _current is not None:
         _mark(_current, "stopped")
@@ -251,17 +239,22 @@ def masked() -> Iterator[None]:
             yield
 
 
-def work(pipe: Connection, machine: Machine, here: Here, gpu: str | None, door: Door | None) -> None:
-    """What a worker does: a cohort at a time, on its own GPU, until the pipe closes."""
+def work(pipe: Connection, machine: Machine, here: Here, gpu: str | None) -> None:
+    """What a worker does, in as many ranks as each run has on this node."""
     prepare_worker(machine, gpu)
+    run_ranks(train_received, pipe, machine, here, gpu)
+
+
+def train_received(pipe: Connection, machine: Machine, here: Here, gpu: str | None) -> None:
+    """What a rank of a worker does: a cohort at a time, on its own GPU, until the pipe closes."""
     from kdbench.training.context import open_context
     from kdbench.training.task import do
 
-    context = open_context(machine, door)
+    context = open_context(machine, as_rank=True)
     starts = partial(begin, here, gpu)
 
     def train(teacher: Task) -> Event:
-        ends: list[Event] = []  # nobody waits for it: only its epochs are told
+        ends: list[Event] = []  # nobody waits for it: only its epochs are sent
 
         def emit(event: Event) -> None:
             (pipe.send if isinstance(event, Update) else ends.append)(event)
@@ -269,15 +262,13 @@ def work(pipe: Connection, machine: Machine, here: Here, gpu: str | None, door: 
         do((teacher,), context, emit, starts)
         return ends[0]
 
-    while True:
-        try:
-            cohort: Cohort = pipe.recv()
-        except EOFError:
-            return
+    def train_cohort(cohort: Cohort) -> None:
         reasons = {task.run.id: blocked(task, here.work, train) for task in cohort}
         for reason in filter(None, reasons.values()):
             pipe.send(reason)
         do([task for task in cohort if reasons[task.run.id] is None], context, pipe.send, starts)
+
+    serve(pipe, context, train_cohort)
 
 
 def begin(here: Here, gpu: str | None, run: Run) -> None:
@@ -312,7 +303,7 @@ def blocked(task: Task, work: Work, train: Callable[[Task], Event]) -> Blocked |
     remove_damaged(machine, teacher.run.id, teacher.epoch)
     theirs = Task(teacher.run, work.teachers.get(teacher.run.id, (teacher.epoch,)))
     end = blocked(theirs, work, train) or train(theirs)
-    if isinstance(end, Elsewhere | Died):  # its attempts are counted: it is not tried for ever
+    if isinstance(end, Elsewhere):
         return Elsewhere(task.run.id)
     return Blocked(task.run.id, teacher.run.id) if isinstance(end, Failed | Blocked) else None
 

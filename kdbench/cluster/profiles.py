@@ -9,11 +9,14 @@ from msgspec import Meta, Struct, field
 
 from kdbench.catalog import unknown
 from kdbench.errors import UserError
-from kdbench.machine import RENAMED_KEYS, Machine
+from kdbench.machine import RENAMED_KEYS as RENAMED_LOCALLY
+from kdbench.machine import Machine
 from kdbench.quantities import Count, Positive, Rate
 from kdbench.toml import Place, parse, struct_at, with_new_keys
 
 FOLDER = "slurm"
+RENAMED_KEYS = {**RENAMED_LOCALLY, "processes": "tasks_per_node"}
+"""Keys of older profiles, and what they are called today."""
 Line = Annotated[str, Meta(max_length=1000, pattern=r"^[^\x00-\x1f\x7f]*$")]
 Variable = Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
@@ -41,11 +44,12 @@ class Work(Struct, frozen=True, kw_only=True):
     """`[work]`: how runs are spread over jobs."""
 
     workers: Positive | None = None
-    """Runs side by side in a job (absent: one for each GPU, or `processes` of them; one without GPUs)."""
-    processes: Positive = 1
-    """Processes that share each run, on each of its nodes; each has a GPU where there are enough."""
+    """Runs side by side in a job (absent: one for each `tasks_per_node` of its GPUs; one without GPUs)."""
+    tasks_per_node: Positive = 1
+    """Ranks of each run on each of its nodes; each has a GPU where there are enough. They are Slurm's tasks
+    where a job trains one run at a time; workers beside each other start theirs themselves."""
     nodes: Positive = 1
-    """Of a job: all of them share each of its runs, one after the other."""
+    """Of a job: all of them train each of its runs together, one after the other."""
     parallel: Positive = 256
     """Jobs of an array that may run at the same time."""
     minutes: Positive = 60
@@ -87,7 +91,22 @@ class Profile(Struct, frozen=True, kw_only=True):
         """Runs side by side in a job."""
         if self.work.nodes > 1:
             return 1
-        return self.work.workers or max(1, self.slurm.gpus_per_node // self.work.processes)
+        return self.work.workers or max(1, self.slurm.gpus_per_node // self.work.tasks_per_node)
+
+    @property
+    def processes(self) -> int:
+        """That train on a node of a job."""
+        return self.workers * self.work.tasks_per_node
+
+    @property
+    def slurm_tasks(self) -> int:
+        """Of a job on each node: one for each rank of its run; one where there are several workers."""
+        return self.work.tasks_per_node if self.workers == 1 else 1
+
+    @property
+    def several_tasks(self) -> bool:
+        """Whether a job has several, on one node or more."""
+        return self.slurm_tasks * self.work.nodes > 1
 
 
 class _Mappings(Struct, frozen=True):
@@ -109,7 +128,7 @@ OWN = {
     "job_name": "nothing: kdbench finds its jobs by it",
     "mem": "[slurm] memory",
     "nodes": "[work] nodes",
-    "ntasks_per_node": "nothing: a job has one task on each node",
+    "ntasks_per_node": "[work] tasks_per_node",
     "num_gpus": "[slurm] gpus_per_node",
     "partition": "[slurm] partition",
     "qos": "[slurm] qos",

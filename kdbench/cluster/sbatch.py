@@ -2,12 +2,14 @@
 
 A job holds some runs and is its own supervisor: submitit's process trains nothing, so that it answers a
 signal at once, and gives the runs to its worker processes (cluster/node.py). A job that is
-told to end asks to be requeued; its next life goes on from kdbench's own checkpoints, not from submitit's
+to end asks to be requeued; its next life goes on from kdbench's own checkpoints, not from submitit's
 pickle.
 """
 
 import os
+import re
 import shlex
+import socket
 import warnings
 from collections.abc import Sequence
 from contextlib import redirect_stderr
@@ -16,11 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import submitit
+import submitit.helpers
 from submitit.core.utils import DelayedSubmission, FailedJobError, FailedSubmissionError
 
 from kdbench.cluster.groups import Group
 from kdbench.cluster.node import Work
 from kdbench.cluster.profiles import Profile
+from kdbench.cluster.scheduler import run_command
 from kdbench.cluster.submissions import Submission
 from kdbench.errors import UserError
 
@@ -43,18 +47,18 @@ class Chunk:
         self.work = work
 
     def __call__(self) -> int:
-        """Train all of them; of several nodes, the first hands them out.
+        """Train all of them; several tasks are the ranks of each run, and the first one hands the runs out.
 
         Returns:
-            How many have a result, on the first node.
+            How many have a result, in the first task.
         """
-        from kdbench.cluster.node import help_first, supervise
+        from kdbench.cluster.node import supervise
+        from kdbench.run.local import follow_first
 
-        door = door_file(self.work.machine.scratch)
-        if node := submitit.JobEnvironment().node:
-            help_first(self.work, node, door)
+        if export_rank() > 0:
+            follow_first(self.work.machine)
             return 0
-        return supervise(self.work, job_name(), door)
+        return supervise(self.work, str(submitit.JobEnvironment().job_id))
 
     def checkpoint(self) -> DelayedSubmission:
         """What is to be done in the next life: the same, as what is finished is found so."""
@@ -64,14 +68,25 @@ class Chunk:
         return DelayedSubmission(self)
 
 
-def job_name() -> str:
-    """This job, as squeue prints it."""
-    return str(submitit.JobEnvironment().job_id)
+def export_rank() -> int:
+    """Set torchrun's variables in a task of a job that has several; its rank, 0 where it is the only one."""
+    if submitit.JobEnvironment().num_tasks == 1:
+        return 0
+    found = submitit.helpers.TorchDistributedEnvironment()
+    found.master_addr = address_of(found.master_addr)
+    found.export(set_cuda_visible_devices=False, overwrite=True)
+    return int(found.rank)
 
 
-def door_file(scratch: Path) -> Path:
-    """Where the first node of a job, in this life of it, tells the others where to call."""
-    return home(scratch) / f"{job_name()}.life{os.environ.get('SLURM_RESTART_COUNT', '0')}.door.json"
+def address_of(node: str) -> str:
+    """Where a node is found: by its name, or where that is no host's, by the address that Slurm has of it."""
+    try:
+        socket.getaddrinfo(node, None)
+    except OSError:
+        shown = run_command("scontrol", "--oneliner", "show", "node", node)
+        known = re.search(r"\bNodeAddr=(\S+)", shown)
+        return known[1] if known else node
+    return node
 
 
 def sbatch_options() -> list[str]:
@@ -112,14 +127,16 @@ def submit(
 def parameters(
     submission: Submission, work: Work, profile: Profile, group: Group, dependency: str | None
 ) -> dict[str, Any]:
-    """What submitit is told about the jobs."""
+    """What submitit gets to know of the jobs."""
     asked = profile.slurm
     threads = work.machine.local.threads
+    tasks = profile.slurm_tasks
     wanted: dict[str, Any] = {
         "name": submission.name,
         "timeout_min": group.minutes,
         "nodes": profile.work.nodes,
-        "cpus_per_task": asked.cpus or profile.workers * profile.work.processes * threads,
+        "tasks_per_node": tasks,
+        "cpus_per_task": max(1, (asked.cpus or profile.processes * threads) // tasks),
         "mem_gb": group.memory,
         "gpus_per_node": asked.gpus_per_node or None,
         "slurm_partition": asked.partition or None,
@@ -130,8 +147,8 @@ def parameters(
         "slurm_comment": submission.token,
         "slurm_signal_delay_s": work.signal,
         "slurm_array_parallelism": profile.work.parallel,
-        # one task on each node: if one dies, the others would wait for it for ever
-        "slurm_srun_args": ["--kill-on-bad-exit=1"] if profile.work.nodes > 1 else None,
+        # when a task dies the others end by themselves, and the first one has the job requeued
+        "slurm_srun_args": ["--kill-on-bad-exit=0"] if profile.several_tasks else None,
         "slurm_setup": [*exports(profile), *profile.node.setup] or None,
         "slurm_dependency": dependency,
         **{f"slurm_{key}": value for key, value in profile.sbatch.items()},

@@ -59,7 +59,7 @@ def submit_missing(chosen: Selection, profile_name: str, *, offline: bool) -> Su
     check_writable(machine.scratch)
     with submissions.one_at_a_time(machine.scratch):
         work = find_work(chosen, machine)
-        check_ghost_batches(work.runs, profile.work.nodes * profile.work.processes)
+        check_ghost_batches(work.runs, profile.work.nodes * profile.work.tasks_per_node)
         fetch_missing(work.runs, machine)
         return _submit(work, chosen, machine, profile)
 
@@ -142,7 +142,8 @@ class Submitter(Struct, frozen=True):
     def work_of(self, runs: Sequence[Run], minutes: int) -> Work:
         """What one job gets."""
         keep, needed = self.work.keep, weights_needed(runs)
-        local = replace(self.machine.local, processes=self.profile.work.processes)
+        own = self.profile.work.tasks_per_node // self.profile.slurm_tasks  # that a worker starts itself
+        local = replace(self.machine.local, processes=own)
         return Work(
             machine=replace(self.machine, local=local),
             assignments=tuple(

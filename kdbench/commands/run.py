@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 @selection
 @judgement
 @click.option("-j", "--jobs", type=click.IntRange(1), help="Runs at a time.")
-@click.option("--processes", type=click.IntRange(1), help="That share each run, whose batches have parts.")
+@click.option(
+    "--processes",
+    type=click.IntRange(1),
+    help="That train each run together, by its ghost batches.",
+)
 @click.option("--rerun", is_flag=True, help="Train what has a result once more, beside it.")
 @click.option("--cohorts/--no-cohorts", default=True, help="Several runs of one teacher in one process.")
 @click.option("--deterministic", is_flag=True, help="On GPUs too: slower, the same bits each time.")
@@ -115,7 +119,7 @@ def train(
         machine = preflight.this_machine(offline=offline, deterministic=deterministic, processes=processes)
         return local.train(chosen, machine, local.RunOptions(workers=workers, rerun=rerun, cohorts=cohorts))
     from kdbench.run.local import Trained
-    from kdbench.run.torchrun import launched
+    from kdbench.workers.launch import launched
 
     if launched():
         raise UserError(f"--on {on} submits jobs of its own; torchrun is for --on local")
@@ -124,7 +128,7 @@ def train(
     if rerun or workers is not None or processes is not None or not cohorts or deterministic:
         raise UserError(
             "--rerun, --jobs, --processes, --no-cohorts and --deterministic are for --on local; a profile "
-            "has [work] workers and processes, and [local] deterministic in benchmark.toml counts everywhere"
+            "has [work] workers and tasks_per_node; [local] deterministic in benchmark.toml counts everywhere"
         )
     from kdbench.cluster import commands
 

@@ -68,8 +68,9 @@ class Fetcher(Struct, frozen=True, kw_only=True):
         inner = [Path(name) for name in official.files if len(Path(name).parts) > 1]
         if any((self.place / name.relative_to(name.parts[0])).is_file() for name in inner):
             raise UserError(
-                f"{self.place}: this is the data set's own folder ({inner[0].parts[0]}); name the one above, "
-                f"{self.place.resolve().parent}, in KDBENCH_DATA or as `folder` under [data] in benchmark.toml"
+                f"{self.place}: this is the data set's own folder ({inner[0].parts[0]}); name the one "
+                f"above, {self.place.resolve().parent}, in KDBENCH_DATA or as `folder` under [data] in "
+                f"benchmark.toml"
             )
 
     def _verified(self, name: str, checksum: str) -> bytes:

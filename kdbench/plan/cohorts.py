@@ -32,6 +32,6 @@ def make_cohorts(runs: Iterable[Run], workers: int = 1) -> list[tuple[Run, ...]]
 def batch_stream_key(run: Run) -> Hashable:
     """What decides, batch by batch, images and teacher outputs; equal for all runs of a cohort."""
     recipe, teacher = run.recipe, run.teacher
-    length = (run.seed, recipe.batch_size, recipe.epochs)
+    length = (run.seed, recipe.batch_size, recipe.ghost_batches, recipe.epochs)
     taught = run.imported or (teacher and (teacher.run.id, teacher.epoch))
     return run.dataset, run.data, run.precision, recipe.views, length, taught

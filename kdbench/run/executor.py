@@ -1,7 +1,8 @@
 """Runs on this machine: one worker process per place, many runs per worker, since torch is slow to import.
 
 A worker trains a cohort at a time. One that dies has run out of memory more often than not: the halves of its
-cohort are tried again by themselves, and only a run that dies alone has failed.
+cohort are tried again by themselves, and only a run that dies alone has failed. A worker of several ranks
+(`processes`) starts them and waits for their end (workers/launch.py); its pipe is that of the first one.
 """
 
 import os
@@ -19,10 +20,14 @@ from kdbench.machine import Machine
 from kdbench.spec.events import Cohort, Died, Event, ExecutorEvent, Failed, Update
 from kdbench.store.records import newest_checkpoint
 from kdbench.store.run_log import keep_failure
+from kdbench.workers.launch import launched, run_ranks
+from kdbench.workers.process import Worker, ending, prepare_worker
 
 if TYPE_CHECKING:
-    from kdbench.workers.rendezvous import Door
-from kdbench.workers.process import Worker, ending, prepare_worker
+    from kdbench.training.context import TrainingContext
+
+IDLE_S = 60.0
+"""Seconds between two messages of an idle first rank: the others would not wait for ever."""
 
 
 class LocalExecutor:
@@ -30,19 +35,16 @@ class LocalExecutor:
 
     Args:
         machine: this one.
-        max_workers: at most.
-        door: where those call who start processes of runs elsewhere; there is one worker then.
+        max_workers: at most. As a rank that torchrun or Slurm has started this process has one, for ever.
     """
 
-    def __init__(self, machine: Machine, max_workers: int, door: "Door | None" = None) -> None:
-        self.machine, self.max_workers = (
-            replace(machine, local=replace(machine.local, workers=max_workers)),
-            max_workers,
-        )
-        self.door = door
+    def __init__(self, machine: Machine, max_workers: int) -> None:
+        self.machine = replace(machine, local=replace(machine.local, workers=max_workers))
+        self.max_workers = max_workers
         self.workers: list[Worker] = []
-        self.seats: dict[Worker, int] = {}
-        self.gpus = gpu_sets(machine, machine.local.processes if door is None else door.here)
+        self.places: dict[Worker, int] = {}
+        self.as_rank = launched() is not None
+        self.gpus = [] if self.as_rank else gpu_sets(machine, machine.local.processes)
         self.halves: list[Cohort] = []
         """What is to be tried again as soon as a worker is free."""
 
@@ -64,16 +66,25 @@ class LocalExecutor:
             worker.pipe.send(cohort)
 
     def start_worker(self) -> Worker:
-        """A new worker on the lowest free seat; seats share the GPUs in turn, `processes` of them each."""
-        taken = {self.seats[worker] for worker in self.workers}
-        seat = next(number for number in range(self.max_workers) if number not in taken)
-        worker = self.make_worker(self.gpus[seat % len(self.gpus)] if self.gpus else None)
-        self.seats[worker] = seat
+        """A new worker on the lowest free place; places have the GPUs in turn, `processes` of them each.
+
+        Raises:
+            UserError: the ranks that others have started are not whole any more.
+        """
+        if self.as_rank and self.places:
+            raise UserError(
+                "a process that trains each run together with this one has failed, and the others cannot go "
+                "on without it: start the same command again, and it goes on from the last checkpoint"
+            )
+        taken = {self.places[worker] for worker in self.workers}
+        place = next(number for number in range(self.max_workers) if number not in taken)
+        worker = self.make_worker(self.gpus[place % len(self.gpus)] if self.gpus else None)
+        self.places[worker] = place
         return worker
 
     def make_worker(self, gpu: str | None) -> Worker:
         """A process, on this GPU."""
-        return Worker(self.machine, work, (gpu, self.door))
+        return Worker(self.machine, work, (gpu,))
 
     def events(self, seconds: float) -> Iterator[ExecutorEvent]:
         """What the workers send; a worker that died is the failure of its run, if it had but one."""
@@ -87,27 +98,29 @@ class LocalExecutor:
 
     def _event(self, worker: Worker) -> ExecutorEvent | None:
         try:
-            event: Event = worker.pipe.recv()
+            event: Event | Died = worker.pipe.recv()
         except (EOFError, OSError):
             self.workers.remove(worker)
             worker.process.join()
             how = f"the worker process died ({ending(worker.process.exitcode)})"
             return self.died(tuple(worker.tasks.values()), how)
         if isinstance(event, Died):
-            return self.died((worker.tasks.pop(event.id),), event.why)
+            self.workers.remove(worker)
+            worker.stop()
+            return self.died(tuple(worker.tasks.values()), event.why, event.whole)
         if not isinstance(event, Update):
             worker.tasks.pop(event.id, None)
         return event
 
-    def died(self, cohort: Cohort, how: str) -> Failed | None:
-        """What becomes of runs of which a process died; None: they are tried again."""
+    def died(self, cohort: Cohort, how: str, whole: str = "") -> Failed | None:
+        """What becomes of runs of which a process died, with its traceback; None: they are tried again."""
         if len(cohort) > 1:
             self.halves += halves(cohort)
             return None
         (task,) = cohort
         kept = newest_checkpoint(self.machine.scratch / "checkpoints" / task.run.id)
         cause = f"{how} in epoch {kept + 1} of {task.run.recipe.epochs}"
-        whole = f"{cause}\n`kdbench run` goes on from epoch {kept}.\n"
+        whole = f"{cause}\n`kdbench run` goes on from epoch {kept}.\n{whole}"
         return Failed(task.run.id, keep_failure(task.run, self.machine, cause, whole))
 
     def close(self) -> None:
@@ -124,9 +137,14 @@ def halves(cohort: Cohort) -> list[Cohort]:
     return [cohort[:middle], cohort[middle:]]
 
 
-def work(pipe: Connection, machine: Machine, gpu: str | None = None, door: "Door | None" = None) -> None:
-    """What a worker process does: open its world once, then a cohort at a time until the pipe closes."""
+def work(pipe: Connection, machine: Machine, gpu: str | None = None) -> None:
+    """What a worker process does, in as many ranks as each run has."""
     prepare_worker(machine, gpu)
+    run_ranks(train_received, pipe, machine)
+
+
+def train_received(pipe: Connection, machine: Machine) -> None:
+    """What a rank of a worker does: open its context once, then a cohort at a time until the pipe closes."""
     from kdbench.training.context import open_context
     from kdbench.training.task import do, refuse
 
@@ -136,19 +154,53 @@ def work(pipe: Connection, machine: Machine, gpu: str | None = None, door: "Door
         except OSError as error:  # the driver is gone: no failure of the run, whose checkpoint stays
             raise SystemExit from error
 
-    train: Callable[[Cohort], None]
     try:
-        context = open_context(machine, door)
+        context = open_context(machine, as_rank=True)
     except UserError as error:  # a device that is not there: every run fails so
-        train = partial(refuse, machine=machine, error=error, emit=emit)
+        while (cohort := _receive(pipe)) is not None:
+            refuse(cohort, machine, error, emit)
     else:
-        train = partial(do, context=context, emit=emit)
-    while True:
-        try:
-            cohort = pipe.recv()
-        except (EOFError, OSError):
-            return
-        train(cohort)
+        serve(pipe, context, partial(do, context=context, emit=emit))
+
+
+def serve(pipe: Connection, context: "TrainingContext", train: Callable[[Cohort], None]) -> None:
+    """Train what comes through the pipe until it closes, together with the other ranks.
+
+    Args:
+        pipe: to who hands out the runs; the first rank alone reads it.
+        context: this process's.
+        train: of the first rank: trains a cohort; what it raises has broken the group.
+    """
+    from kdbench.training.task import follow
+
+    if not context.group.is_main:
+        pipe.close()
+        follow(context)
+        return
+    try:
+        while True:
+            while not pipe.poll(IDLE_S):
+                context.group.broadcast_object(())
+            cohort = _receive(pipe)
+            if cohort is None:
+                return
+            train(cohort)
+    except Exception as error:
+        if context.group.size == 1:
+            raise
+        cause, _, whole = context.group.leave(error).partition("\n")
+        # where ranks are this worker's own, it knows best how one died (workers/launch.py)
+        if cause or context.machine.local.processes == 1:
+            pipe.send(Died(cause or str(error), whole))
+
+
+def _receive(pipe: Connection) -> Cohort | None:
+    """The next runs; None: there are no more."""
+    try:
+        cohort: Cohort = pipe.recv()
+    except (EOFError, OSError):
+        return None
+    return cohort
 
 
 def default_workers(machine: Machine) -> int:

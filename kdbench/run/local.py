@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from types import FrameType
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from kdbench.errors import StoppedError, UserError
 from kdbench.machine import Machine
@@ -16,9 +15,9 @@ from kdbench.run.dispatch import dispatch
 from kdbench.run.executor import LocalExecutor, default_workers
 from kdbench.run.preflight import check_device, check_ghost_batches, fetch_missing, this_machine
 from kdbench.run.progress import follow, viewer
-from kdbench.run.torchrun import Launched, help_first, launched, opened
 from kdbench.store.records import check_writable
-from kdbench.workers.rendezvous import Door
+from kdbench.workers.launch import launched
+from kdbench.workers.process import set_environment
 
 
 class RunOptions(Struct, frozen=True):
@@ -28,8 +27,6 @@ class RunOptions(Struct, frozen=True):
     """Cohorts at a time (None: as many as benchmark.toml says, else as there is room for)."""
     rerun: bool = False
     cohorts: bool = True
-    door: Door | None = None
-    """Where the other processes of each run call."""
 
 
 class Trained(Struct, frozen=True):
@@ -37,7 +34,7 @@ class Trained(Struct, frozen=True):
 
     over: bool
     """Whether it has ended and is this process's to judge: jobs that are not waited for go on, and under
-    torchrun the first process judges."""
+    torchrun the first rank judges."""
     failed: int
     """Runs that failed, or were blocked, in this command."""
 
@@ -53,37 +50,35 @@ def prepare(chosen: Selection, *, rerun: bool, offline: bool) -> tuple[Workload,
 
 
 def train(chosen: Selection, machine: Machine, options: RunOptions) -> Trained:
-    """Train what is missing on this machine.
+    """Train what is missing on this machine; as a rank that torchrun has started, together with the others.
 
     Raises:
         UserError: a suite or benchmark.toml is wrong, or nothing can be trained.
     """
-    place = launched()
-    if place is not None:
-        return _train_launched(chosen, machine, options, place)
-    return _train_here(chosen, machine, options)
-
-
-def _train_here(chosen: Selection, machine: Machine, way: RunOptions) -> Trained:
+    rank = launched()
+    if rank is not None:
+        if options.workers is not None or machine.local.processes > 1:
+            raise UserError(
+                f"torchrun has started {rank.world_size} processes, which train each run together: leave out "
+                f"--jobs, --processes and [local] processes"
+            )
+        if rank.rank > 0:
+            follow_first(machine)
+            return Trained(over=False, failed=0)
     if chosen.auto:
-        failed = _train_auto(chosen, machine, way)
+        failed = _train_auto(chosen, machine, options)
     else:
-        failed = train_missing(find_work(chosen, machine, rerun=way.rerun), machine, way)
+        failed = train_missing(find_work(chosen, machine, rerun=options.rerun), machine, options)
     return Trained(over=True, failed=failed)
 
 
-def _train_launched(chosen: Selection, machine: Machine, way: RunOptions, place: Launched) -> Trained:
-    """As one of the processes that torchrun has started: the first hands out the runs, all share each."""
-    if place.rank:
-        help_first(place, machine)
-        return Trained(over=False, failed=0)
-    with opened(place) as door:
-        if way.workers is not None or machine.local.processes > 1:
-            raise UserError(
-                f"torchrun has started {place.size} processes, and they share each run: leave out --jobs, "
-                f"--processes and [local] processes"
-            )
-        return _train_here(chosen, machine, replace(way, door=door, workers=1))
+def follow_first(machine: Machine) -> None:
+    """Be a further rank, in this process: train with the first one, until that has ended."""
+    set_environment(machine)
+    from kdbench.training.context import open_context
+    from kdbench.training.task import follow
+
+    follow(open_context(machine, as_rank=True))
 
 
 def _train_auto(chosen: Selection, machine: Machine, way: RunOptions) -> int:
@@ -120,15 +115,18 @@ def train_missing(work: Workload, machine: Machine, way: RunOptions) -> int:
     click.echo(describe_work(work), err=True)
     if not work.runs:
         return 0
-    check_ghost_batches(work.runs, machine.local.processes + (way.door.others if way.door else 0))
+    rank = launched()
+    ranks = rank.world_size if rank else machine.local.processes
+    check_ghost_batches(work.runs, ranks)
     check_device(work.runs, machine)
     check_writable(machine.results)
     check_writable(machine.scratch)
     fetch_missing(work.runs, machine)
-    executor = LocalExecutor(machine, way.workers or default_workers(machine), way.door)
+    executor = LocalExecutor(machine, 1 if rank else way.workers or default_workers(machine))
     try:
         with stoppable(), viewer(work.runs) as view:
-            events = dispatch(work.runs, executor, keep=work.keep, rerun=way.rerun, cohorts=way.cohorts)
+            cohorts = way.cohorts and ranks == 1
+            events = dispatch(work.runs, executor, keep=work.keep, rerun=way.rerun, cohorts=cohorts)
             failed = follow(events, view)[1]
     finally:
         executor.close()

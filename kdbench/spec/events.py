@@ -61,10 +61,11 @@ class Elsewhere(Struct, frozen=True):
 
 
 class Died(Struct, frozen=True):
-    """A process of a run died, and not the worker: the executor decides what becomes of the run."""
+    """One of the ranks of a worker died or failed, and the worker is gone: the last thing that it sends."""
 
-    id: str
     why: str
+    whole: str = ""
+    """With its traceback, where there is one."""
 
 
 RunEvent = Update | Done | Failed | Blocked
@@ -73,5 +74,5 @@ RunEvent = Update | Done | Failed | Blocked
 ExecutorEvent = RunEvent | Elsewhere
 """What an executor yields."""
 
-Event = ExecutorEvent | Died
-"""What a worker sends."""
+Event = ExecutorEvent
+"""What a worker sends, and `Died` where it cannot go on."""

@@ -32,14 +32,14 @@ from kdbench.store.lease import Lease, Watch, take
 from kdbench.store.mounts import MountGuard, retry_until_mounted
 from kdbench.store.records import digest, index, load_result, weights_file
 from kdbench.training.checkpoint import load_weights
-from kdbench.training.group import Group
+from kdbench.training.group import Group, join
 from kdbench.training.memory import Need
 from kdbench.training.precision import check_precision
 from kdbench.version import __version__
+from kdbench.workers.launch import launched
 
 if TYPE_CHECKING:
     from kdbench.models.output import Network
-    from kdbench.workers.rendezvous import Door
 
 
 T = TypeVar("T")
@@ -63,14 +63,7 @@ class TrainingContext:
     needs: dict[tuple[str, str, int, int], Need] = field(default_factory=dict)
     """What networks were found to need of the memory, by student, data set and classes."""
     group: Group = field(default_factory=Group)
-    """Who trains the run under way together."""
-    door: "Door | None" = None
-    """Where those call who start processes of a run elsewhere."""
-
-    @property
-    def processes(self) -> int:
-        """That share each run."""
-        return self.machine.local.processes + (self.door.others if self.door else 0)
+    """The ranks that train each run together."""
 
     def dataset(self, name: str) -> Dataset:
         """A data set, fetched and packed if it must be and may be."""
@@ -244,23 +237,26 @@ def check_device(machine: Machine, precisions: Iterable[Precision]) -> Iterator[
         yield precision
 
 
-def open_context(machine: Machine, door: "Door | None" = None) -> TrainingContext:
+def open_context(machine: Machine, *, as_rank: bool = False) -> TrainingContext:
     """Set up this process for training: threads, device, deterministic algorithms.
 
     They are always used on the CPU, and on a GPU if benchmark.toml or `--deterministic` asks for them.
 
     Args:
         machine: this one.
-        door: where those call who start processes of runs elsewhere.
+        as_rank: join the others, where this process is one of several ranks, on a GPU of its own if possible.
 
     Raises:
-        UserError: the device of benchmark.toml is not there.
+        UserError: the device of benchmark.toml is not there, or the other ranks are not found.
     """
     device = chosen_device(machine)
+    rank = launched() if as_rank else None
+    if rank is not None and device.type == "cuda":
+        device = torch.device("cuda", ((device.index or 0) + rank.local_rank) % torch.cuda.device_count())
     torch.set_num_threads(machine.local.threads)
     if device.type == "cpu" or machine.local.deterministic:
         torch.set_deterministic_debug_mode("error")  # use_deterministic_algorithms imports the compiler: 5 s
-    return TrainingContext(machine, device, door=door)
+    return TrainingContext(machine, device, group=join(rank, device))
 
 
 def statistics(run: Run) -> tuple[tuple[float, ...], tuple[float, ...]]:

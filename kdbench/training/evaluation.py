@@ -31,23 +31,28 @@ class Evaluation(NamedTuple):
 
 @torch.no_grad()
 def evaluate(run: Run, student: nn.Module, data: Dataset, context: TrainingContext) -> Evaluation:
-    """Let a student classify every test image; the processes of a group share them."""
+    """Let a student classify every test image; the ranks of a group take the batches in turn.
+
+    The losses of all batches are gathered before they are summed up: the same bits, however many ranks.
+    """
     student.eval()
     labels = true_classes(run, data)
     scores, size = scoring(run.loss), len(labels)
     found = torch.zeros(size, dtype=torch.int64, device=context.device)
-    loss: list[Tensor] = []
+    losses: list[Tensor] = []
     for x, y, index in test_batches(run, data, context):
-        if len(index):
-            with arithmetic("float32", context.device):
-                logits = scores(student(x))
-            found[index] = logits.argmax(dim=1)
-            loss.append(cross_entropy(logits, y, reduction="sum").double())
-    total = torch.stack(loss).sum() if loss else torch.zeros((), dtype=torch.float64, device=context.device)
-    context.group.all_reduce([found, total])
+        if len(index) == 0:
+            losses.append(torch.zeros((), dtype=torch.float64, device=context.device))
+            continue
+        with arithmetic("float32", context.device):
+            logits = scores(student(x))
+        found[index] = logits.argmax(dim=1)
+        losses.append(cross_entropy(logits, y, reduction="sum").double())
+    loss = torch.stack(losses)
+    context.group.all_reduce([found, loss])
     predicted = found.cpu()
     right = int((predicted == labels).sum())
-    return Evaluation(100 * right / size, float(total) / size, predicted)
+    return Evaluation(100 * right / size, float(loss.sum()) / size, predicted)
 
 
 def true_classes(run: Run, data: Dataset) -> Tensor:

@@ -1,10 +1,10 @@
-"""A step on a batch in parts, each with its own batch-norm statistics, as the processes of a group do it.
+"""A step on a batch in parts, each with its own batch-norm statistics, as the ranks of a group do it.
 
 The parts are those of the recipe, whoever does them, one after the other or beside each other:
 
-    gradient     the mean over the whole batch: a part counts by its share of the images
+    gradient     the mean over the whole batch: a part counts by its images
     statistics   each part normalises by its own, and starts from the running ones before the step; the
-                 running ones after it are the mean of what the parts make of them, by share
+                 running ones after it are the mean of what the parts make of them, weighted so too
     dropout      drawn anew for each part: a function of (seed, epoch, step, part)
 """
 
@@ -33,7 +33,7 @@ def learn(
         at: the epoch, counted from 1, and the step, counted from 0.
         student: in training.
         loss: the student's.
-        batch: what this process has of the batch.
+        batch: what this rank has of the batch.
         group: who does which parts.
 
     Returns:
@@ -46,9 +46,9 @@ def learn(
         statistics.restore()
         torch.manual_seed(torch_seed(run.seed, f"dropout {step} {part.number}", epoch))
         x, y, taught = batch.x[part.here], batch.y[part.here], cut_output(batch.taught, part.here)
-        value = part.share * loss(x, y, taught)
+        value = part.weight * loss(x, y, taught)
         value.backward()  # type: ignore[no-untyped-call]
-        statistics.add(part.share)
+        statistics.add(part.weight)
         total += value.detach()
     group.all_reduce([total, *statistics.after, *(gradients(student) if group.size > 1 else [])])
     statistics.set()
@@ -68,10 +68,10 @@ class Statistics:
         for buffer, before in zip(self.buffers, self.before, strict=True):
             buffer.copy_(before)
 
-    def add(self, share: float) -> None:
-        """A part of this share of the images has been done."""
+    def add(self, weight: float) -> None:
+        """A part of this weight has been done."""
         for buffer, after in zip(self.buffers, self.after, strict=True):
-            after.add_(buffer, alpha=share)
+            after.add_(buffer, alpha=weight)
 
     def set(self) -> None:
         """As after the step."""
@@ -80,7 +80,7 @@ class Statistics:
 
 
 def gradients(student: nn.Module) -> list[Tensor]:
-    """One for each parameter; zero where no part of this process reaches it."""
+    """One for each parameter; zero where no part of this rank reaches it."""
     for parameter in student.parameters():
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)

@@ -30,7 +30,7 @@ def training_views(run: Run, data: Dataset, context: TrainingContext) -> Epochs:
     recipe = run.recipe
     images, labels, rest = _chosen(run, data, "train", recipe.train_size)
     rest |= {"seed": run.seed, "batch_size": recipe.batch_size, "device": context.device}
-    rest |= {"share": context.group.share(recipe.ghost_batches)}
+    rest |= {"share": context.group.images_of(recipe.ghost_batches)}
     if getattr(images, "dtype", None) == torch.float32:
         del rest["mean"], rest["std"]  # values are standardised where they are generated
         return Values(images, labels, **rest)
@@ -69,7 +69,7 @@ def batches_of(
         "mean": mean,
         "std": std,
         "device": context.device,
-        "share": context.group.share(),
+        "share": context.group.batches_in_turn(),
     }
     rest["batch_size"] = batch_size or _room(framing.size if framing else images.shape[-1], context)
     if framing is None:

@@ -55,7 +55,7 @@ def train_cohort(
     """Train runs beside each other; yields how each one ended as soon as it has.
 
     A member that fails takes no other with it. Members whose checkpoints are further wait for the others.
-    Of the processes of a group, the first one alone yields results.
+    All ranks of a group call this with the same tasks; the first one alone yields results.
 
     Args:
         tasks: all of one cohort (`kdbench.plan.cohorts.lessons`).
@@ -63,7 +63,8 @@ def train_cohort(
         watch: called after each epoch of each run.
 
     Raises:
-        Exception: all of them fail, or there is too little memory for several beside each other.
+        Exception: all of them fail, or there is too little memory for several beside each other, or a rank
+            fails alone and leaves the group (`Group.is_whole`).
     """
     memory.reset_peak(context.device)
     student_runs = []
@@ -71,12 +72,13 @@ def train_cohort(
         try:
             student_runs.append(StudentRun(task, context, len(tasks)))
         except Exception as error:  # noqa: BLE001 - whatever it is, it is this run's failure and no other's
-            _pass_on(error, len(tasks))
+            _pass_on(error, len(tasks), context)
             yield task, error
     if not student_runs:
         return
-    views = training_views(student_runs[0].run, student_runs[0].data, context)
-    teacher_batches = TeacherBatches([student_run.run for student_run in student_runs], views, context)
+    with context.group.agree():
+        views = training_views(student_runs[0].run, student_runs[0].data, context)
+        teacher_batches = TeacherBatches([student_run.run for student_run in student_runs], views, context)
     for epoch in range(
         1 + min(student_run.progress.epoch for student_run in student_runs), epochs(student_runs) + 1
     ):
@@ -127,12 +129,12 @@ def _each(student_runs: list[StudentRun], act: Callable[[StudentRun], None]) -> 
         try:
             act(student_run)
         except Exception as error:  # noqa: BLE001 - as above
-            _pass_on(error, len(student_runs))
+            _pass_on(error, len(student_runs), student_run.context)
             student_runs.remove(student_run)
             yield student_run, error
 
 
-def _pass_on(error: Exception, runs: int) -> None:
-    """Want of memory is no member's own failure while there are several."""
-    if runs > 1 and memory.is_short(error):
+def _pass_on(error: Exception, runs: int, context: TrainingContext) -> None:
+    """Want of memory is no member's own failure while there are several; nor is what one rank has alone."""
+    if (runs > 1 and memory.is_short(error)) or not context.group.is_whole(error):
         raise error

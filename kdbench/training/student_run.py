@@ -52,19 +52,24 @@ class StudentRun:
     """
 
     def __init__(self, task: Task, context: TrainingContext, size: int = 1) -> None:
-        check_precision(task.run.precision, context.device)
-        check_plugins(task.run)
         self.task, self.run, self.context, self.size = task, task.run, context, size
-        self.data = context.data_of(self.run)
-        self.student = context.network(self.run)
-        self.parameters = list(self.student.parameters())
-        self.optimizer = make_optimizer(self.run.recipe, self.parameters)
-        self.forward = forward_of(self.student, self.run.precision)
-        self.loss = objective(self.run, context)
         self.wanted: set[int | str] = {"best", self.run.recipe.epochs, *task.keep}
         self.folder = context.machine.scratch / "checkpoints" / self.run.id
-        self.basis = input_digests(self.run, context)
-        self.progress = self._go_on()
+        self.progress = Progress()
+        with context.group.agree():
+            check_precision(self.run.precision, context.device)
+            check_plugins(self.run)
+            self.data = context.data_of(self.run)
+            self.student = context.network(self.run)
+            self.parameters = list(self.student.parameters())
+            self.optimizer = make_optimizer(self.run.recipe, self.parameters)
+            self.forward = forward_of(self.student, self.run.precision)
+            self.loss = objective(self.run, context)
+            self.basis = input_digests(self.run, context)
+            if context.group.is_main:
+                self.restore_checkpoint()
+        context.group.broadcast([*self.student.state_dict().values(), *self.optimizer.state])
+        self.progress = context.group.broadcast_object(self.progress)
         own = {"cohort": size, "processes": context.group.size}
         self.progress.start({**environment(context), **self.basis, **plugin_facts(self.run), **own})
         self.held: dict[str, tuple[bytes, Tensor]] = {}
@@ -72,15 +77,11 @@ class StudentRun:
         self.kept = sum(self.progress.seconds)
         """Seconds of the run at its newest checkpoint."""
 
-    def _go_on(self) -> Progress:
-        """From the newest checkpoint, which the first process of a group reads for all."""
-        group, progress = self.context.group, Progress()
-        if group.is_main:
-            progress = checkpoint.load_progress(
-                self.folder, self.student, self.optimizer, self.basis, self.wanted
-            )
-        group.broadcast([*self.student.state_dict().values(), *self.optimizer.state])
-        return group.broadcast_object(progress)
+    def restore_checkpoint(self) -> None:
+        """Go on from the newest checkpoint; the first rank of a group reads it for all."""
+        self.progress = checkpoint.load_progress(
+            self.folder, self.student, self.optimizer, self.basis, self.wanted
+        )
 
     def begin(self, epoch: int) -> None:
         """Get ready for an epoch."""
@@ -121,20 +122,23 @@ class StudentRun:
         return self.loss(self.forward(x), y, taught)
 
     def end(self, seconds: float) -> None:
-        """Evaluate an epoch that took so many seconds, this member's share of them, and keep it.
+        """Evaluate an epoch that took this member so many seconds, and keep it.
 
         Raises:
             DivergedError: the loss of a step, or on the test images, was NaN or infinite.
             UserError: the checkpoint cannot be written.
         """
-        train_loss, started = self.mean_loss(), perf_counter()
+        group, started = self.context.group, perf_counter()
+        with group.agree():
+            train_loss = self.mean_loss()
         top1, test_loss, predicted = evaluate(self.run, self.student, self.data, self.context)
         whole = seconds + perf_counter() - started
         peak = torch.tensor(memory.peak(self.context.device))
-        self.context.group.all_reduce([peak])
-        self.progress.add(top1, test_loss, train_loss, whole, seconds, peak_memory=int(peak))
-        if self.context.group.is_main:
-            self.context.write(self.run, lambda: self._keep(predicted))
+        group.all_reduce([peak])
+        with group.agree():
+            self.progress.add(top1, test_loss, train_loss, whole, seconds, peak_memory=int(peak))
+            if group.is_main:
+                self.context.write(self.run, lambda: self._keep(predicted))
 
     def mean_loss(self) -> float:
         """The mean over the epoch's images.

@@ -2,7 +2,7 @@
 
 import gc
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 
 import torch
@@ -10,7 +10,7 @@ import torch
 from kdbench import catalog
 from kdbench.errors import DiedError, DivergedError, UserError
 from kdbench.machine import Machine
-from kdbench.spec.events import Died, Done, Elsewhere, Event, Failed, Task, Update
+from kdbench.spec.events import Done, Elsewhere, Event, Failed, Task, Update
 from kdbench.spec.results import Failure, Result
 from kdbench.spec.runs import Run
 from kdbench.store.lease import LostError
@@ -21,7 +21,7 @@ from kdbench.training import checkpoint
 from kdbench.training.checkpoint import Progress
 from kdbench.training.context import TrainingContext
 from kdbench.training.memory import is_short
-from kdbench.training.run import Watch, train_cohort
+from kdbench.training.run import train_cohort
 from kdbench.training.sizing import fitting
 
 Emit = Callable[[Event], None]
@@ -36,15 +36,19 @@ def do(
     """Train runs beside each other, as many at a time as memory holds; nothing raises but an interrupt.
 
     A run that another process trains is left to it: `Elsewhere`, and who hands out runs asks again later.
+    Of several ranks the first one calls this, and the others `follow`; they train one run at a time.
 
     Args:
         tasks: what to train; all of one cohort (`kdbench.plan.cohorts.lessons`).
         context: this process's hold on its machine.
         emit: called with each event; with exactly one end for each task.
         starts: called when a run's training is about to begin; what it raises is the run's failure.
+
+    Raises:
+        Exception: a rank has failed alone, and the group is not whole any more.
     """
-    together = fitting(tasks, context) if context.processes == 1 else [(task,) for task in tasks]
-    for part in together:
+    alone = context.group.size == 1
+    for part in fitting(tasks, context) if alone else [(task,) for task in tasks]:
         for some in _take(part, context, emit, starts):
             do(some, context, emit, starts)
 
@@ -91,15 +95,20 @@ def update(run: Run, progress: Progress) -> Update:
 def _train(tasks: Sequence[Task], context: TrainingContext, emit: Emit) -> list[Sequence[Task]]:
     """Train a cohort; the halves of what is left of it, should memory run out."""
     left = {task.run.id: task for task in tasks}
+    if not left:
+        return []
+    context.group.broadcast_object(tasks)
 
     try:
-        for task, given in _ends(tasks, context, lambda run, progress: emit(update(run, progress))):
+        for task, given in train_cohort(tasks, context, lambda run, progress: emit(update(run, progress))):
             del left[task.run.id]
             if isinstance(given, Exception):
                 emit(end(task, context.machine, given))
                 continue
             emit(_keep(task, context, given))
-    except Exception as error:  # noqa: BLE001 - as above, but of all that are left
+    except Exception as error:
+        if not context.group.is_whole(error):
+            raise
         if len(left) == 1 or not is_short(error):
             refuse(left.values(), context.machine, error, emit)
             left.clear()
@@ -113,19 +122,24 @@ def _train(tasks: Sequence[Task], context: TrainingContext, emit: Emit) -> list[
     return [rest[:middle], rest[middle:]]
 
 
-def _ends(
-    tasks: Sequence[Task], context: TrainingContext, watch: Watch
-) -> Iterator[tuple[Task, Result | Exception]]:
-    """How a cohort ends, trained by as many processes as there are for each run."""
-    if context.processes == 1 or not tasks:
-        return train_cohort(tasks, context, watch)
-    from kdbench.training.together import train_together
+def follow(context: TrainingContext) -> None:
+    """What a further rank does: it trains with the first one, which broadcasts what, until that has ended."""
+    try:
+        while True:
+            tasks: Sequence[Task] = context.group.broadcast_object(())
+            try:
+                for _ in train_cohort(tasks, context):
+                    pass  # how a run ends is for the first rank to write
+            except Exception as error:
+                if not context.group.is_whole(error):
+                    raise
+    except DiedError:
+        return  # the others have left; the first one says why
+    except Exception as error:  # noqa: BLE001 - whatever it is, the first rank reports it
+        context.group.leave(error)
 
-    (task,) = tasks
-    return train_together(task, context, watch)
 
-
-def _keep(task: Task, context: TrainingContext, result: Result) -> Done | Failed | Elsewhere | Died:
+def _keep(task: Task, context: TrainingContext, result: Result) -> Done | Failed | Elsewhere:
     try:
         path = context.write(task.run, lambda: save_result(context.machine.results, result))
         checkpoint.forget(context.machine.scratch / "checkpoints" / task.run.id)
@@ -140,12 +154,10 @@ def refuse(tasks: Iterable[Task], machine: Machine, error: Exception, emit: Emit
         emit(end(task, machine, error))
 
 
-def end(task: Task, machine: Machine, error: Exception) -> Failed | Elsewhere | Died:
-    """What an exception means for its run: it failed, another process has it, or one of its own died."""
+def end(task: Task, machine: Machine, error: Exception) -> Failed | Elsewhere:
+    """What an exception means for its run: it failed, or another process has it."""
     if isinstance(error, LostError):
         return Elsewhere(task.run.id)
-    if isinstance(error, DiedError):
-        return Died(task.run.id, str(error))
     if isinstance(error, GoneError):
         return Failed(task.run.id, Failure(id=task.run.id, run=task.run, cause=str(error), log=""))
     expected = isinstance(error, UserError | DivergedError)

@@ -21,7 +21,7 @@ from kdbench.training.precision import arithmetic, forward_of
 
 
 class DistillationBatch(NamedTuple):
-    """A batch, or what this process has of it."""
+    """A batch, or what this rank has of it."""
 
     x: Tensor
     """Images (B, C, H, W)."""
@@ -59,13 +59,14 @@ class TeacherBatches:
         )
         logits_only = all(catalog.find("losses", run.loss.name).logits_only for run in runs)
         self.images = len(views.labels)
-        self.batch_size = runs[0].recipe.batch_size
-        alone = context.group.size == 1  # of several, none has all of the outputs
+        self.batch_size, self.ghost_batches = runs[0].recipe.batch_size, runs[0].recipe.ghost_batches
+        self.group = context.group
+        alone = context.group.size == 1  # of several ranks, none has all of the outputs
         quick = teacher is not None and _is_quick(teacher)
-        self.logits = (
-            open_logits(runs[0], self.images, context) if logits_only and alone and not quick else None
-        )
-        self.answers = self._all_answers() if quick and logits_only and alone and _is_fixed(runs[0]) else None
+        keeps = logits_only and alone
+        self.logits = open_logits(runs[0], self.images, context) if keeps and not quick else None
+        once = keeps and quick and _is_fixed(runs[0]) and not self.ghost_batches
+        self.answers = self._all_answers() if once else None
 
     def __len__(self) -> int:
         """Batches of an epoch."""
@@ -91,7 +92,7 @@ class TeacherBatches:
         with self.logits.keeping(epoch) if self.logits else nullcontext() as keep:
             theirs = self.privileged.epoch(epoch) if self.privileged else repeat(None)
             for number, ((x, y, _), seen) in enumerate(zip(self.views.epoch(epoch), theirs, strict=False)):
-                taught = self.ask(x if seen is None else seen[0])
+                taught = self.teacher_forward(x if seen is None else seen[0], self._size(number))
                 if keep and taught:
                     keep(taught.logits)
                 yield DistillationBatch(x, y, taught, self._size(number))
@@ -101,7 +102,7 @@ class TeacherBatches:
         if self.privileged is None:
             return None
         batches = list(self.privileged.epoch(1))
-        logits = [taught.logits for x, _, _ in batches if (taught := self.ask(x))]
+        logits = [taught.logits for x, _, _ in batches if (taught := self.teacher_forward(x, len(x)))]
         order = torch.cat([index for _, _, index in batches]).argsort()
         return torch.cat(logits).index_select(0, order)
 
@@ -118,12 +119,21 @@ class TeacherBatches:
         return min(self.batch_size, self.images - number * self.batch_size)
 
     @torch.no_grad()
-    def ask(self, x: Tensor) -> Output | None:
-        """What the teacher makes of images."""
+    def teacher_forward(self, x: Tensor, images: int) -> Output | None:
+        """What the teacher makes of this rank's images x of a batch of so many.
+
+        Ghost batches are put through it one by one, so that its output has the same bits whoever does them.
+        """
         if self.teacher is None or not len(x):
             return None
         with arithmetic(self.precision, x.device):
-            return self.teacher(x)
+            if not self.ghost_batches:
+                return self.teacher(x)
+            parts = self.group.parts(self.ghost_batches, images)
+            outputs = [self.teacher(x[part.here]) for part in parts]
+        logits = torch.cat([output.logits for output in outputs])
+        features = torch.cat([output.features for output in outputs])
+        return outputs[0]._replace(logits=logits, features=features)
 
 
 def _privileged(run: Run, context: TrainingContext) -> Epochs | None:

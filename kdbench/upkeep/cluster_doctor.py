@@ -35,6 +35,22 @@ found["visible"] = os.environ.get("CUDA_VISIBLE_DEVICES", "")
 found["driver"] = any(map(os.path.exists, ("/dev/nvidiactl", "/dev/kfd")))
 print(json.dumps(found))
 """
+JOIN = """
+import datetime, json, os
+import torch.distributed
+from kdbench.cluster.sbatch import export_rank
+found = {"node": os.environ.get("SLURMD_NODENAME", "")}
+try:
+    found["rank"] = export_rank()
+    torch.distributed.init_process_group("gloo", timeout=datetime.timedelta(seconds=30))
+    nodes = [""] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(nodes, found["node"])
+    found["nodes"] = nodes
+except (RuntimeError, OSError) as error:
+    found["why"] = str(error).splitlines()[0]
+print(json.dumps(found))
+"""
+"""The nodes of a job, found as the ranks of a run find each other."""
 
 
 def examine(profile_name: str) -> list[Finding]:
@@ -117,7 +133,7 @@ def _node(machine: Machine, profile: Profile) -> Iterator[Finding]:
         yield Finding("on the node", f"{folder}{hint}", ok)
     yield from _training(seen, profile)
     if profile.work.nodes > 1 and "lacks" not in seen:
-        yield _meeting(machine, profile)
+        yield _several(profile)
 
 
 def _training(seen: dict[str, Any], profile: Profile) -> Iterator[Finding]:
@@ -149,22 +165,19 @@ def _probe(profile: Profile, name: str, folders: list[Path]) -> dict[str, Any]:
     return found
 
 
-def _meeting(machine: Machine, profile: Profile) -> Finding:
+def _several(profile: Profile) -> Finding:
     """Whether as many nodes as a run has find each other."""
-    file = machine.scratch / f".doctor.{token_hex(4)}"
     try:
-        said = _on_nodes(profile, profile.work.nodes, "-m", "kdbench.training.meeting", str(file))
+        lines = _on_nodes(profile, profile.work.nodes, "-c", JOIN)
     except UserError as error:
         return Finding("nodes", f"no job could try {profile.work.nodes} of them: {error}", ok=False)
-    finally:
-        file.unlink(missing_ok=True)
-    told = [json.loads(line) for line in said if line.startswith("{")]
-    met = [each["met"] for each in told if "met" in each]
-    if len(met) == profile.work.nodes:
-        return Finding("nodes", f"{' and '.join(met[0])} find each other")
-    lost = "; ".join(f"{each['node']}: {each['why']}" for each in told if "why" in each)
-    hint = "mend their host names, or [environment] GLOO_SOCKET_IFNAME"
-    return Finding("nodes", f"they do not find each other ({lost or 'they say nothing'}): {hint}", ok=False)
+    reports = [json.loads(line) for line in lines if line.startswith("{")]
+    found = [report["nodes"] for report in reports if "nodes" in report]
+    if len(found) == profile.work.nodes:
+        return Finding("nodes", f"{' and '.join(found[0])} find each other")
+    causes = "; ".join(f"{report['node']}: {report['why']}" for report in reports if "why" in report)
+    hint = "fix their host names, or [environment] GLOO_SOCKET_IFNAME"
+    return Finding("nodes", f"they do not find each other ({causes or 'no answer'}): {hint}", ok=False)
 
 
 def _on_nodes(profile: Profile, nodes: int, *words: str) -> list[str]:
@@ -185,7 +198,8 @@ def _on_nodes(profile: Profile, nodes: int, *words: str) -> list[str]:
         "gres": asked.gres,
     }
     given = [f"--{key}={value}" for key, value in flags.items() if value]
-    lines = [*exports(profile), *profile.node.setup, f'exec {profile.node.python or sys.executable} "$@"']
+    start = ["export SUBMITIT_EXECUTOR=slurm", *exports(profile), *profile.node.setup]
+    lines = [*start, f'exec {profile.node.python or sys.executable} "$@"']
     job = [
         f"--nodes={nodes}",
         f"--ntasks={nodes}",

@@ -16,7 +16,7 @@ ALLOCATOR = ":".join(
     f"glibc.malloc.{name}={value}"
     for name, value in {"mmap_max": 0, "trim_threshold": 2**40, "top_pad": 2**26, "hugetlb": 1}.items()
 )
-"""What a worker's C library is told of memory: to keep what was given back, in huge pages where it may.
+"""What a worker's C library does with memory: to keep what was given back, in huge pages where it may.
 
 It is read when a process starts. A step asks for the same memory again and again; by default large tensors
 are new pages every time, which the kernel must zero. Other C libraries do not read it.
@@ -30,10 +30,12 @@ class Worker:
         self, machine: Machine, target: Callable[..., object], more: tuple[object, ...] = ()
     ) -> None:
         os.environ.setdefault("GLIBC_TUNABLES", ALLOCATOR)
+        # a worker of several ranks ends by SIGKILL; Python's tracker of its semaphores would warn of them
+        os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker:UserWarning")
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=target, args=(theirs, machine, *more))
-        self.process.daemon = machine.local.processes == 1  # a daemon could not start the others of a run
+        self.process.daemon = machine.local.processes == 1  # a daemon could not start ranks
         self.process.start()
         theirs.close()
         self.tasks: dict[str, Task] = {}
@@ -61,6 +63,11 @@ def prepare_worker(machine: Machine, gpu: str | None) -> None:
     die_with_parent()
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
+    set_environment(machine)
+
+
+def set_environment(machine: Machine) -> None:
+    """What must be set before torch is imported."""
     if machine.local.deterministic:
         os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # torch refuses without it
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):

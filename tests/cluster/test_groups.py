@@ -93,7 +93,7 @@ def test_memory_of_a_job(asked: Ask, workers: int, measured: float | None, gib: 
 
 
 def test_memory_is_that_of_each_process_of_a_node() -> None:
-    profile = Profile(name="some", slurm=Ask(memory=64), work=Spread(nodes=2, processes=4))
+    profile = Profile(name="some", slurm=Ask(memory=64), work=Spread(nodes=2, tasks_per_node=4))
     assert memory(TEACHERS, profile, lambda _: Need(60.0, 2.0)) == 13  # 0.25 + 1.5 * 4 * 2
 
 

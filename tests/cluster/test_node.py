@@ -1,4 +1,4 @@
-"""Inside a job, without a cluster: workers that die, seats and GPUs, teachers that are not there."""
+"""Inside a job, without a cluster: workers that die, teachers that are not there."""
 
 import operator
 from collections.abc import Iterator
@@ -31,15 +31,14 @@ class Dying(NodeExecutor):
     def start_worker(self) -> Worker:
         """One that compares its pipe with its machine, and ends."""
         worker = Worker(self.machine, operator.is_)
-        self.seats[worker] = 0
+        self.places[worker] = 0
         return worker
 
 
 def lose(pipe: Connection, _: Machine) -> None:
-    """A worker each of whose runs loses another of its processes."""
-    while True:
-        for task in pipe.recv():
-            pipe.send(Died(task.run.id, "process 2 of the run died (SIGKILL)"))
+    """A worker that loses one of its ranks with each run."""
+    pipe.recv()
+    pipe.send(Died("process 2 of the run died (SIGKILL)"))
 
 
 class Losing(NodeExecutor):

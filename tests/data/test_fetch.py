@@ -371,7 +371,7 @@ def test_place_that_is_the_folder_of_the_data_set_is_refused(
     (tmp_path / "fake").mkdir()
     (tmp_path / "fake" / "train").write_bytes(CONTENT)
     place = tmp_path / "fake"
-    if link:
+    if name == "link":
         place = tmp_path / "link"
         place.symlink_to(tmp_path / "fake")
     told = (

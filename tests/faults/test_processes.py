@@ -26,6 +26,7 @@ from tests.support.faults.project import (
     wait_for,
 )
 from tests.support.places import ROOT
+from tests.support.processes import children
 
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 LONG = digits(epochs=400)
@@ -45,11 +46,6 @@ print(type(events(context, digits(epochs=400))[-1]).__name__, flush=True)
 def kept(folder: Path) -> int:
     """The epoch of the newest checkpoint of a project's only run under way."""
     return max((newest_checkpoint(path) for path in folder.glob(".kdbench/checkpoints/*")), default=0)
-
-
-def children(pid: int) -> list[int]:
-    """The processes that it started."""
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text("ascii").split()]
 
 
 def alive(pid: int) -> bool:

@@ -1,4 +1,4 @@
-"""`kdbench run` as torchrun starts it: one run in several processes that others have started."""
+"""`kdbench run` as torchrun starts it: one run in several ranks."""
 
 import os
 import socket

@@ -1,12 +1,10 @@
-"""A batch in parts: what it is by definition; one process and two, here or elsewhere, give the same."""
+"""A batch in parts: what it is by definition; one process and several ranks give the same."""
 
 import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
@@ -20,9 +18,11 @@ from kdbench.cluster.profiles import Ask, Profile
 from kdbench.cluster.profiles import Work as WorkOfProfile
 from kdbench.errors import UserError
 from kdbench.machine import Data, Folders, Local, Machine
-from kdbench.run.executor import default_workers, gpu_sets
+from kdbench.plan.expand import weights_needed
+from kdbench.run.dispatch import dispatch
+from kdbench.run.executor import LocalExecutor, default_workers, gpu_sets
 from kdbench.run.preflight import check_ghost_batches
-from kdbench.spec.events import Died, Done, Event, Failed, Task, Update
+from kdbench.spec.events import Done, Event, Failed, Task, Update
 from kdbench.spec.results import Result
 from kdbench.spec.runs import Recipe, Run, Teacher
 from kdbench.store.records import index, load_result, weights_file
@@ -34,15 +34,17 @@ from kdbench.training.run import train
 from kdbench.training.student_run import StudentRun
 from kdbench.training.task import do
 from kdbench.training.teacher_batches import DistillationBatch
-from kdbench.workers.agent import assist
-from kdbench.workers.rendezvous import Address, Crew, Door
 from tests.support.build import CE, KD, make_run
 from tests.support.command import Command
 from tests.support.plugins import install, plugin, uninstall
+from tests.support.processes import children
 from tests.support.project import change, write_suite
+from tests.support.training import numbers
 
 POINTS = "[kdbench.models]\nnormed = normed_cnn:ENTRY\n"
 MODULE = """
+import os
+
 from torch import nn
 
 from kdbench.catalog import ModelEntry
@@ -51,8 +53,23 @@ from kdbench.models.output import Network
 ENTRY = ModelEntry(code="normed_cnn:normed_cnn", least_size=8)
 
 
+class Room(nn.Module):
+    def __init__(self):
+        super().__init__()
+        look("made")
+
+    def forward(self, x):
+        look("used")
+        return x
+
+
+def look(when):
+    if os.environ.get("RANK") == "1" and os.environ.get("SECOND_RANK_FAILS_WHEN") == when:
+        raise RuntimeError("no room")
+
+
 def normed_cnn(classes, channels):
-    body = [nn.Conv2d(channels, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Dropout(0.5)]
+    body = [nn.Conv2d(channels, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Dropout(0.5), Room()]
     return Network(nn.Sequential(*body), nn.Linear(4 * 36, classes))
 """
 """A model with batch norm and dropout, as other processes find it too: in an installed package."""
@@ -68,7 +85,7 @@ RECIPE = Recipe(
     test_size=101,
     ghost_batches=4,
 )
-"""The last batch has two images: two of its parts are empty, those of the second process."""
+"""The last batch has two images: two of its parts are empty."""
 
 
 NORMED = plugin("normed_cnn", MODULE)
@@ -81,7 +98,6 @@ def digits(student: str = "normed", **settings: Any) -> Run:  # noqa: ANN401 - r
 
 
 TEACHER = digits("digits_cnn")
-STUDENT = replace(digits(), loss=KD, teacher=Teacher(TEACHER, 2))
 
 
 @pytest.fixture(autouse=True)
@@ -138,16 +154,22 @@ def test_parts_of_a_batch_are_equal_to_one_image(images: int, sizes: list[int]) 
 
 @pytest.mark.parametrize("images", [32, 10, 2])
 @pytest.mark.parametrize("size", [1, 2, 4])
-def test_processes_do_each_image_of_a_batch_once(images: int, size: int) -> None:
-    batch, found, share = list(range(images)), [], 0.0
+def test_ranks_do_each_image_of_a_batch_once(images: int, size: int) -> None:
+    batch, found, weight = list(range(images)), [], 0.0
     for rank in range(size):
         group = Group(rank, size)
-        here = batch[group.share(4)(images)]
+        here = batch[group.images_of(4)(images)]
         for part in group.parts(4, images):
             found += here[part.here]
-            share += part.share
+            weight += part.weight
     assert found == batch
-    assert share == pytest.approx(1)
+    assert weight == pytest.approx(1)
+
+
+def test_ranks_evaluate_whole_batches_in_turn() -> None:
+    batches = [list(range(64)), list(range(64)), list(range(10))]
+    each = [Group(rank, 2).batches_in_turn() for rank in range(2)]
+    assert [[len(batch[take(len(batch))]) for batch in batches] for take in each] == [[64, 0, 10], [0, 64, 0]]
 
 
 def test_one_part_without_dropout_is_the_whole_batch_bit_for_bit(
@@ -204,126 +226,113 @@ def test_number_of_parts_is_part_of_the_identity() -> None:
     assert len({digits(ghost_batches=number).id for number in (0, 1, 2, 4)}) == 4
 
 
-@pytest.mark.slow
-def test_two_processes_give_the_same_as_one(opened: Callable[..., TrainingContext]) -> None:
-    """With batch norm, dropout, a teacher and a short last batch; the same files are written."""
-    worlds = [opened("one"), opened("two", 2)]
-    results = [[done(context, run) for run in (TEACHER, STUDENT)] for context in worlds]
-    for one, two in zip(*results, strict=True):
-        assert_same((worlds[0], one), (worlds[1], two))
-        assert (one.environment["processes"], two.environment["processes"]) == (1, 2)
-    assert results[1][1].predictions.keys() == results[0][1].predictions.keys()
+def together(
+    context: TrainingContext, *runs: Run, look: Callable[[LocalExecutor, Event], None] = lambda *_: None
+) -> list[Event]:
+    """What happens to runs that a worker of several ranks trains."""
+    executor, events = LocalExecutor(context.machine, 1), list[Event]()
+    try:
+        for event in dispatch(runs, executor, keep=weights_needed(runs), cohorts=False):
+            events.append(event)
+            look(executor, event)
+    finally:
+        executor.close()
+    return events
+
+
+def results(events: list[Event]) -> list[Result]:
+    return [event.result for event in events if isinstance(event, Done)]
+
+
+def causes(events: list[Event]) -> list[str]:
+    return [event.failure.cause for event in events if isinstance(event, Failed)]
 
 
 @pytest.mark.slow
-def test_two_processes_go_on_where_one_was_stopped(opened: Callable[..., TrainingContext]) -> None:
+@pytest.mark.parametrize(("ranks", "number"), [(4, 4), (2, 4)])
+def test_ranks_give_the_same_as_one_process(
+    opened: Callable[..., TrainingContext], ranks: int, number: int
+) -> None:
+    """With batch norm, dropout, a teacher and a short last batch; bit for bit with one part for each rank."""
+    teacher = digits("digits_cnn", ghost_batches=number)
+    student = replace(digits(ghost_batches=number), loss=KD, teacher=Teacher(teacher, 2))
+    alone, several = opened("alone"), opened("several", ranks)
+    one = [done(alone, run) for run in (teacher, student)]
+    many = results(together(several, teacher, student))
+    for a, b in zip(one, many, strict=True):
+        assert_same((alone, a), (several, b))
+        assert (a.environment["processes"], b.environment["processes"]) == (1, ranks)
+        assert b.predictions.keys() == a.predictions.keys()
+        assert ranks != number or numbers(b) == numbers(a)
+
+
+@pytest.mark.slow
+def test_two_ranks_go_on_where_one_process_was_stopped(opened: Callable[..., TrainingContext]) -> None:
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
-    here, whole, seen = opened("here"), opened("whole"), list[int]()
+    here, whole = opened("here", 2), opened("whole")
     with pytest.raises(KeyboardInterrupt):
         train(digits(), here, watch=stop)
-    here.machine = replace(here.machine, local=replace(here.machine.local, processes=2))
-    told: list[Event] = []
-    do([Task(digits())], here, told.append)
-    seen = [event.epoch for event in told if isinstance(event, Update)]
-    assert seen == [2]
-    assert isinstance(told[-1], Done)
-    assert_same((whole, train(digits(), whole)), (here, told[-1].result))
-
-
-def kill_children() -> None:
-    for child in multiprocessing.active_children():
-        assert child.pid is not None
-        os.kill(child.pid, signal.SIGKILL)
+    events = together(here, digits())
+    assert [event.epoch for event in events if isinstance(event, Update)] == [2]
+    assert_same((whole, train(digits(), whole)), (here, results(events)[0]))
 
 
 @pytest.mark.slow
-def test_process_that_dies_ends_the_run_and_no_other(opened: Callable[..., TrainingContext]) -> None:
-    context, told = opened("here", 2), list[Event]()
-    long = digits(epochs=500)
-
-    def emit(event: Event) -> None:
-        told.append(event)
-        if isinstance(event, Update) and event.id == long.id and event.epoch == 1:
-            kill_children()
-
-    do([Task(long), Task(digits(epochs=1))], context, emit)
-    (died,) = [event for event in told if isinstance(event, Died)]
-    assert died.id == long.id
-    assert died.why.startswith("process 2 of the run died (SIGKILL")
-    assert isinstance(told[-1], Done)
-    assert not multiprocessing.active_children()
-
-
-@pytest.mark.slow
-def test_process_that_fails_says_why(
-    opened: Callable[..., TrainingContext], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its environment has no such model: the first process's has."""
-    monkeypatch.setitem(catalog.MODELS, "only_here", catalog.MODELS["digits_cnn"])
-    context, told = opened("here", 2), list[Event]()
-    do([Task(digits("only_here"))], context, told.append)
-    assert isinstance(told[-1], Failed)
-    assert "process 2 of the run failed: " in told[-1].failure.cause
-    assert "only_here" in told[-1].failure.cause
-
-
-@contextmanager
-def crew_of(context: TrainingContext) -> Iterator[None]:
-    """Another node's process of the world's runs, until they are over."""
-    context.door = Door(crews=1, each=1, here=1)
-    says: list[Address | None] = [context.door.address]
-    crew = Thread(target=assist, args=(Crew(1, (0,), "n2"), context.machine, lambda: says[0]))
-    crew.start()
-    try:
-        yield
-    finally:
-        says[0] = None
-        for called in context.door.called:
-            called.pipe.close()
-        context.door.socket.close()
-        crew.join(20)
-        assert not crew.is_alive()
-
-
-@pytest.mark.slow
-def test_process_of_another_node_gives_the_same_as_one(opened: Callable[..., TrainingContext]) -> None:
-    one, two = opened("one"), opened("two")
-    with crew_of(two):
-        results = [[done(context, run) for run in (TEACHER, STUDENT)] for context in (one, two)]
-    for alone, together in zip(*results, strict=True):
-        assert_same((one, alone), (two, together))
-        assert together.environment["processes"] == 2
-    assert not multiprocessing.active_children()
-
-
-@pytest.mark.slow
-def test_process_of_another_node_that_dies_ends_the_run_and_no_other(
+def test_rank_that_is_killed_ends_the_run_and_no_other_and_it_goes_on(
     opened: Callable[..., TrainingContext],
 ) -> None:
-    context, told = opened("here"), list[Event]()
-    long = digits(epochs=500)
+    """What is trained in two goes is, bit for bit, what one process trains in one."""
+    here, whole = opened("here", 2), opened("whole")
+    long, other = digits(epochs=120, ghost_batches=2), digits(epochs=1, ghost_batches=2)
 
-    def emit(event: Event) -> None:
-        told.append(event)
+    def kill(executor: LocalExecutor, event: Event) -> None:
         if isinstance(event, Update) and event.id == long.id and event.epoch == 1:
-            kill_children()
+            (worker,) = executor.workers
+            os.kill(max(children(worker.process.pid)), signal.SIGKILL)
 
-    with crew_of(context):
-        do([Task(long), Task(digits(epochs=1))], context, emit)
-    (died,) = [event for event in told if isinstance(event, Died)]
-    assert died.id == long.id
-    assert died.why.startswith("process 2 of the run died (SIGKILL")
-    assert isinstance(told[-1], Done)
+    events = together(here, long, other, look=kill)
+    (cause,) = causes(events)
+    assert cause.startswith("process 2 of the run died (SIGKILL")
+    assert [result.id for result in results(events)] == [other.id]
+    (second,) = results(together(here, long))
+    assert numbers(second) == numbers(train(long, whole))
+    assert not multiprocessing.active_children()
 
 
 @pytest.mark.slow
-def test_divergence_of_a_shared_run_is_told_as_that_of_any(opened: Callable[..., TrainingContext]) -> None:
-    told: list[Event] = []
-    do([Task(digits(lr=1e30))], opened("here", 2), told.append)
-    assert isinstance(told[-1], Failed)
-    assert told[-1].failure.cause.startswith("diverged at epoch 1, step 2")
+@pytest.mark.parametrize(
+    ("when", "cause"),
+    [
+        ("made", "ChildProcessError: process 2 of the run failed: RuntimeError: no room"),
+        ("used", "process 2 of the run failed: RuntimeError: no room in epoch 1 of 2"),
+    ],
+)
+def test_rank_that_fails_is_the_failure_of_its_run_alone(
+    opened: Callable[..., TrainingContext], monkeypatch: pytest.MonkeyPatch, when: str, cause: str
+) -> None:
+    """Before the first step all ranks learn of it and go on; later the next run gets new ones."""
+    monkeypatch.setenv("SECOND_RANK_FAILS_WHEN", when)
+    context = opened("here", 2)
+    started: list[int] = []
+    events = together(
+        context,
+        digits(),
+        digits("digits_cnn"),
+        look=lambda executor, _: started.append(len(executor.places)),
+    )
+    assert causes(events) == [cause]
+    assert [result.run.student for result in results(events)] == ["digits_cnn"]
+    assert started[-1] == (1 if when == "made" else 2)
+
+
+@pytest.mark.slow
+def test_divergence_of_a_shared_run_is_reported_as_that_of_any(
+    opened: Callable[..., TrainingContext],
+) -> None:
+    (cause,) = causes(together(opened("here", 2), digits(lr=1e30)))
+    assert cause.startswith("diverged at epoch 1, step 2")
 
 
 def test_processes_that_cannot_share_a_run_are_refused() -> None:
@@ -352,7 +361,7 @@ def test_task_on_a_node_shares_its_runs(opened: Callable[..., TrainingContext]) 
     context, run = opened("node", 2), digits(epochs=1)
     context.dataset("digits")
     work = Work(context.machine, (Assignment(Task(run), 2),), {}, 1, 10, 60)
-    assert supervise(work, "1", context.machine.scratch / "door") == 1
+    assert supervise(work, "1") == 1
     result = load_result(index(context.machine.results).results[run.id])
     assert result.environment["processes"] == 2
 
@@ -374,5 +383,11 @@ def test_command_refuses_runs_without_parts(kdbench: Command) -> None:
 
 
 def test_profile_leaves_a_slot_for_the_gpus_of_each_run() -> None:
-    profile = Profile(name="x", slurm=Ask(gpus_per_node=8), work=WorkOfProfile(processes=4))
-    assert profile.workers == 2
+    profile = Profile(name="x", slurm=Ask(gpus_per_node=8), work=WorkOfProfile(tasks_per_node=4))
+    assert (profile.workers, profile.slurm_tasks, profile.several_tasks) == (2, 1, False)
+
+
+def test_ranks_of_a_job_that_trains_one_run_at_a_time_are_its_tasks() -> None:
+    one = Profile(name="x", slurm=Ask(gpus_per_node=4), work=WorkOfProfile(tasks_per_node=4))
+    two = Profile(name="x", slurm=Ask(gpus_per_node=8), work=WorkOfProfile(tasks_per_node=4, nodes=2))
+    assert [(some.workers, some.slurm_tasks, some.several_tasks) for some in (one, two)] == [(1, 4, True)] * 2

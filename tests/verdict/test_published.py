@@ -158,7 +158,8 @@ def test_last_or_best_counts_rows_and_averages_differences(tmp_path: Path) -> No
 def test_author_runs_of_a_mean_are_its_rows_means_number_by_number(tmp_path: Path) -> None:
     mean_row = (
         '[[table]]\nid = "1.mean"\nloss = { name = "ce" }\n'
-        'rows = [ { student = "digits_mlp", label = "both", mean = ["1.base/digits_mlp", "1.kd"], top1 = 91.0 } ]\n\n'
+        'rows = [ { student = "digits_mlp", label = "both", mean = ["1.base/digits_mlp", "1.kd"], '
+        "top1 = 91.0 } ]\n\n"
     )
     text = change(('[[table]]\nid = "1.kd"', f'{mean_row}[[table]]\nid = "1.kd"'))
     runs = [AuthorRun(row=MLP, run=number, value=90.0 + number) for number in (0, 1, 2)]
