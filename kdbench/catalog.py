@@ -1,7 +1,7 @@
 """Every name a suite may use and where its code lies: the only registry, read without importing torch.
 
-A user's own loss, model or data set joins from an installed package through an entry point of the
-group `kdbench.losses`, `kdbench.models` or `kdbench.datasets`; its value names an entry of this file's
+A user's own loss, distiller, model or data set joins from an installed package through an entry point of the
+group `kdbench.losses`, `.distillers`, `.models` or `.datasets`; its value names an entry of this file's
 classes, and nothing here changes (docs/your-method.md).
 """
 
@@ -39,6 +39,15 @@ class LossEntry(Struct, frozen=True, kw_only=True):
     def ranges(self) -> Mapping[str, Range]:
         """By parameter: the values that can be meant."""
         return self.params if isinstance(self.params, Mapping) else dict.fromkeys(self.params, ANY)
+
+
+class DistillerEntry(LossEntry, frozen=True, kw_only=True):
+    """A distiller: a class of (Setting, **params), as of `kdbench.training.distillers.distiller`."""
+
+    maps: bool = False
+    """Reads the maps of both networks."""
+    memory: bool = False
+    """Keeps something of each image: it sees whole batches only, in one process."""
 
 
 class ModelEntry(Struct, frozen=True, kw_only=True):
@@ -211,6 +220,18 @@ LOSSES = {
         logits_only=True,
         formula="(1 - λ) H(q, p) + λ T² H(p^t_T, p)",
     ),
+    "dist": LossEntry(
+        code="kdbench.training.losses_logits:dist",
+        params={"beta": FACTOR, "gamma": FACTOR, "tau": TEMPERATURE},
+        teacher=True,
+        logits_only=True,
+        formula="H(q, p) + τ² (β d(p_τ, p^t_τ) + γ d(p_τ', p^t_τ')),  d = 1 - mean correlation of rows",
+    ),
+    "confidence_penalty": LossEntry(
+        code="kdbench.training.losses_logits:confidence_penalty",
+        params={"beta": FACTOR},
+        formula="H(q, p) - β H(p)",
+    ),
     "lsr_scaled": LossEntry(
         code="kdbench.training.losses_controls:lsr_scaled",
         params={"epsilon": FRACTION, "scale": FACTOR},
@@ -221,6 +242,102 @@ LOSSES = {
         params={"scale": FACTOR},
         scores="kdbench.training.losses_fnkd:he_scores",
         formula="H(q, σ(s cos θ)),  cos θ_k = W_k · f / (‖W_k‖ ‖f‖)",
+    ),
+}
+
+_BETA = Range("[0, 1e6]", why="it multiplies a part of the loss")
+_WIDTH = Range("[1, 65536]", why="it is a number of features")
+_WARMUP = Range("[1, 10000]", why="it is a number of epochs; 1 is no warm-up")
+_CRD = {
+    "beta": _BETA,
+    "dim": _WIDTH,
+    "negatives": Range("[1, 1e7]", why="it is a number of images"),
+    "T": Range("[0.001, 100]", why="cosines are divided by it"),
+    "momentum": FRACTION,
+}
+_DKD = {"alpha": FACTOR, "beta": FACTOR, "tau": TEMPERATURE, "warmup": _WARMUP}
+
+DISTILLERS = {
+    "dkd": DistillerEntry(
+        code="kdbench.training.distillers.dkd:Decoupled",
+        params=_DKD,
+        teacher=True,
+        logits_only=True,
+        formula="H(q, p) + w τ² (α D_KL(b^t_τ, b_τ) + β D_KL(p̂^t_τ, p̂_τ)),  w = min(epoch / warmup, 1)",
+    ),
+    "dkd_ls": DistillerEntry(
+        code="kdbench.training.distillers.dkd:DecoupledStandardized",
+        params=_DKD,
+        teacher=True,
+        logits_only=True,
+        formula="H(q, p) + w τ² (α D_KL(b^t_τ, b_τ) + β D_KL(p̂^t_τ, p̂_τ)),  b, p̂ of z-scores of the logits",
+    ),
+    "fitnet": DistillerEntry(
+        code="kdbench.training.distillers.fitnet:FitNet",
+        params={"beta": _BETA, "layer": Range("[0, 9]", why="it is the place of a map, counted from 0")},
+        teacher=True,
+        maps=True,
+        formula="H(q, p) + β mean (r(f_l) - f^t_l)²,  r a trained regressor",
+    ),
+    "at": DistillerEntry(
+        code="kdbench.training.distillers.at:AttentionTransfer",
+        params={"beta": _BETA},
+        teacher=True,
+        maps=True,
+        formula="H(q, p) + β Σ_l mean (a(f_l) - a(f^t_l))²,  a = mean of f² over channels, of norm 1",
+    ),
+    "sp": DistillerEntry(
+        code="kdbench.training.distillers.sp:SimilarityPreserving",
+        params={"beta": _BETA},
+        teacher=True,
+        maps=True,
+        formula="H(q, p) + β / B² ‖G - G^t‖²,  G = f f' of the last map, rows of norm 1",
+    ),
+    "cc": DistillerEntry(
+        code="kdbench.training.distillers.cc:CorrelationCongruence",
+        params={"beta": _BETA, "dim": _WIDTH},
+        teacher=True,
+        formula="H(q, p) + β mean_i Σ_d δ_i δ_i+1,  δ = |E f - E^t f^t|, E trained",
+    ),
+    "vid": DistillerEntry(
+        code="kdbench.training.distillers.vid:VariationalInformation",
+        params={"beta": _BETA},
+        teacher=True,
+        maps=True,
+        formula="H(q, p) + β Σ_l mean ½ ((f^t_l - μ_l(f_l))² / σ²_l + log σ²_l),  μ, σ trained",
+    ),
+    "rkd": DistillerEntry(
+        code="kdbench.training.distillers.rkd:Relational",
+        params={"beta": _BETA, "w_d": _BETA, "w_a": _BETA},
+        teacher=True,
+        formula="H(q, p) + β (w_d Huber(ψ_D, ψ^t_D) + w_a Huber(ψ_A, ψ^t_A)),  ψ: distances, angles",
+    ),
+    "pkt": DistillerEntry(
+        code="kdbench.training.distillers.pkt:ProbabilisticTransfer",
+        params={"beta": _BETA},
+        teacher=True,
+        formula="H(q, p) + β mean_ij p^t_ij log (p^t_ij / p_ij),  p_ij ~ 1 + cos(f_i, f_j)",
+    ),
+    "nst": DistillerEntry(
+        code="kdbench.training.distillers.nst:NeuronSelectivity",
+        params={"beta": _BETA},
+        teacher=True,
+        maps=True,
+        formula="H(q, p) + β Σ_l MMD²(f_l, f^t_l),  k(a, b) = (a' b)² of channels",
+    ),
+    "crd": DistillerEntry(
+        code="kdbench.training.distillers.crd:Contrastive",
+        params=_CRD,
+        teacher=True,
+        memory=True,
+        formula="H(q, p) + β (L(h) + L(h^t)),  h_ij = exp(v_i' m^t_j / T) / Z, M negatives of a memory",
+    ),
+    "crd_kd": DistillerEntry(
+        code="kdbench.training.distillers.crd:ContrastiveAndKD",
+        params={"alpha": FACTOR, "tau": TEMPERATURE, **_CRD},
+        teacher=True,
+        memory=True,
+        formula="H(q, p) + α τ² D_KL(p^t_τ, p_τ) + β (L(h) + L(h^t))",
     ),
 }
 
@@ -520,7 +637,11 @@ for _name, _values in _SYNTHETIC_VALUES.items():
         f"{_name}_privileged", _values, "what a teacher sees of the same points"
     )
 
-_BUILT_IN: dict[Kind, dict[str, Any]] = {"losses": LOSSES, "models": MODELS, "datasets": DATASETS}
+_BUILT_IN: dict[Kind, dict[str, Any]] = {
+    "losses": {**LOSSES, **DISTILLERS},
+    "models": MODELS,
+    "datasets": DATASETS,
+}
 _ENTRIES: dict[Kind, type] = {"losses": LossEntry, "models": ModelEntry, "datasets": DatasetEntry}
 _SINGULAR: dict[Kind, str] = {"losses": "loss", "models": "model", "datasets": "data set"}
 

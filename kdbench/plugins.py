@@ -12,6 +12,7 @@ from hashlib import sha256
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +48,14 @@ class PluginWarning(UserWarning):
 
 @cache
 def offered(group: str) -> dict[str, tuple[EntryPoint, ...]]:
-    """What installed packages offer under `kdbench.GROUP`, by name; nothing is imported."""
+    """What installed packages offer under `kdbench.GROUP`, by name; nothing is imported.
+
+    A suite names distillers as it names losses: they are among these.
+    """
+    groups = ("losses", "distillers") if group == "losses" else (group,)
+    points = chain.from_iterable(entry_points(group=f"kdbench.{each}") for each in groups)
     found: dict[str, tuple[EntryPoint, ...]] = {}
-    for point in entry_points(group=f"kdbench.{group}"):
+    for point in points:
         if point not in found.get(point.name, ()):
             found[point.name] = (*found.get(point.name, ()), point)
     return found

@@ -1,4 +1,4 @@
-"""A user's own loss and model, from an installed package: no fork of kdbench, and no number of other code."""
+"""A user's own loss, distiller and model, from an installed package: no fork, and no number of other code."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -24,14 +24,18 @@ POINTS = """
 focal = mine:FOCAL
 wrong = mine:WRONG
 
+[kdbench.distillers]
+closer = mine:CLOSER
+
 [kdbench.models]
 linear = mine:LINEAR
 bare = mine:BARE
 """
 
 MODULE = """
-from kdbench.catalog import LossEntry, ModelEntry
+from kdbench.catalog import DistillerEntry, LossEntry, ModelEntry
 
+CLOSER = DistillerEntry(code="mine:closer", params=("beta",), teacher=True, formula="H(q, p) + β mean²")
 FOCAL = LossEntry(code="mine:focal", params=("gamma",), formula="(1 - p)^γ H(q, p)")
 WRONG = LossEntry(code="mine:wrong", teacher=True, formula="?")
 LINEAR = ModelEntry(code="mine:linear", least_size=8)
@@ -43,6 +47,22 @@ def focal(s, y, *, gamma):
 
     each = cross_entropy(s.logits, y, reduction="none")
     return ((1 - (-each).exp()) ** gamma * each).mean()
+
+
+def closer(setting, *, beta):
+    from torch import nn
+
+    from kdbench.training.distillers.distiller import Weighted
+
+    class Closer(Weighted):
+        def __init__(self):
+            super().__init__(beta)
+            self.embed = nn.Linear(setting.student.features.shape[1], setting.teacher.features.shape[1])
+
+        def term(self, s, t):
+            return (self.embed(s.features) - t.features).square().mean()
+
+    return Closer()
 
 
 def wrong(s, y, t):
@@ -91,6 +111,16 @@ WRONG_MODEL = '[[table]]\nid = "3"\nloss = { name = "ce" }\nrows = [{ student = 
 
 Install = Callable[..., None]
 
+DISTILLED = (
+    SUITE.replace('{ name = "focal", gamma = 2 }', '{ name = "ce" }')
+    + """
+[[table]]
+id = "2"
+loss = { name = "closer", beta = 0.1 }
+rows = [{ student = "linear", teacher = "linear" }]
+"""
+)
+
 
 @pytest.fixture
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
@@ -114,7 +144,7 @@ def planned(folder: Path, suite: str = SUITE) -> tuple[Run, ...]:
 
 @pytest.mark.usefixtures("installed")
 def test_installed_loss_and_model_are_listed_after_the_built_in_ones() -> None:
-    assert catalog.names("losses")[-2:] == ["focal", "wrong"]
+    assert catalog.names("losses")[-3:] == ["closer", "focal", "wrong"]
     assert catalog.names("models")[-1] == "linear"
 
 
@@ -128,6 +158,14 @@ def test_row_of_an_installed_loss_and_model_trains_and_records_its_package(
     assert result.run.loss.params == {"gamma": 2.0}
     assert result.run.plugins == (plugin("mine", MODULE),)
     assert result.environment["plugins"] == f"mine 1.0 (source {result.run.plugins[0].source[:8]})"
+
+
+@pytest.mark.usefixtures("installed")
+def test_row_of_an_installed_distiller_trains(tmp_path: Path) -> None:
+    teacher, run = (each for each in planned(tmp_path, DISTILLED) if each.seed == 0)
+    context = open_context(Machine(root=str(tmp_path)))
+    train(teacher, context)
+    assert train(run, context).last > 70
 
 
 def test_name_of_a_package_that_is_not_installed_is_unknown() -> None:

@@ -101,6 +101,12 @@ def teacher_of(run: Run) -> str | None:
     return run.teacher.run.student if run.teacher else None
 
 
+def teacher_counts(run: Run, model: str) -> Counts | None:
+    """The counts of a run's teacher on what it sees: the student's images, or those of its own data set."""
+    own = run.teacher is not None and run.teacher.run.dataset != run.dataset
+    return counts(run.teacher.run if own and run.teacher else run, model)
+
+
 def images(run: Run) -> tuple[int, int]:
     """How many images a run trains on and evaluates, each counted every time."""
     data, recipe = catalog.find("datasets", run.dataset), run.recipe
@@ -115,7 +121,7 @@ def cost(run: Run) -> Cost | None:
         return None
     trained, tested = images(run)
     batches = trained / run.recipe.batch_size
-    teacher = counts(run, named) if (named := teacher_of(run)) else None
+    teacher = teacher_counts(run, named) if (named := teacher_of(run)) else None
     return Cost(
         work=Work(0, 0).plus(step, batches).plus(taught, batches).plus(evaluating(student), tested),
         teaching=Work(0, 0).plus(taught, batches),
@@ -140,7 +146,7 @@ def teaching(run: Run) -> Work | None:
     named = teacher_of(run)
     if named is None:
         return Work(0, 0)
-    of, batch = counts(run, named), run.recipe.batch_size
+    of, batch = teacher_counts(run, named), run.recipe.batch_size
     if of is None:
         return None
     return Work(batch * of.forward, batch * of.forward_bytes + of.batch_forward_bytes)

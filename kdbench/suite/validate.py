@@ -81,6 +81,7 @@ def _row_mistakes(suite: Suite) -> Iterator[tuple[Row, str]]:
             *names,
             _dataset_mistakes(row),
             _neighbour_mistakes(row, dataset),
+            _distiller_mistakes(row),
             recipe_mistakes(row.recipe),
             _weights_mistakes(row),
             _image_mistakes(row.recipe, dataset),
@@ -181,6 +182,20 @@ def _neighbour_mistakes(row: Row, dataset: catalog.DatasetEntry | None) -> Itera
         having = [name for name, each in catalog.entries("datasets").items() if each.neighbours]
         there = f"which data set says? {', '.join(having)}"
         yield f"loss {row.loss.name!r} needs to know which classes are near each other; {there}"
+
+
+def _distiller_mistakes(row: Row) -> Iterator[str]:
+    """What a distiller asks of the networks and of the recipe."""
+    loss = _entry("losses", row.loss.name)
+    if not isinstance(loss, catalog.DistillerEntry):
+        return
+    for model in (row.student, row.teacher_student):
+        entry = _entry("models", model) if model else None
+        if loss.maps and entry is not None and not entry.maps:
+            having = ", ".join(name for name in catalog.names("models") if _entry("models", name).maps)
+            yield f"{row.loss.name} reads the maps of both networks; {model} gives none. With maps: {having}"
+    if loss.memory and row.recipe.ghost_batches:
+        yield f"{row.loss.name} keeps something of each image, of whole batches: remove ghost_batches"
 
 
 def recipe_mistakes(recipe: Recipe) -> Iterator[str]:

@@ -120,9 +120,11 @@ def load_weights(path: Path, model: nn.Module) -> None:
 
 
 def save_progress(
-    folder: Path, progress: Progress, model: nn.Module, optimizer: Optimizer, basis: Basis
+    folder: Path, progress: Progress, trained: nn.Module, optimizer: Optimizer, basis: Basis
 ) -> None:
     """Write all that the next epoch depends on; only the newest generations stay.
+
+    `trained` is a ModuleDict: "model" is the student, "distiller" what is trained beside it.
 
     The order and views of the images and the seeds of dropout are functions of the epoch: no random
     state is kept.
@@ -130,7 +132,7 @@ def save_progress(
     Raises:
         UserError: the folder cannot be written.
     """
-    tensors = {f"model.{key}": value.contiguous() for key, value in model.state_dict().items()}
+    tensors = {key: value.contiguous() for key, value in trained.state_dict().items()}
     tensors |= {f"optimizer.{number}": value.contiguous() for number, value in enumerate(optimizer.state)}
     note = {"run": folder.name, "basis": _json(basis), "progress": _json(vars(progress))}
     _save(folder, progress.epoch, tensors, note)
@@ -143,7 +145,7 @@ def save_progress(
 
 
 def load_progress(
-    folder: Path, model: nn.Module, optimizer: Optimizer, basis: Basis, wanted: Collection[int | str] = ()
+    folder: Path, trained: nn.Module, optimizer: Optimizer, basis: Basis, wanted: Collection[int | str] = ()
 ) -> Progress:
     """Go on from the newest checkpoint that serves; from the start where none does.
 
@@ -153,7 +155,7 @@ def load_progress(
     """
     for path in checkpoints(folder):
         progress = read_progress(path, basis)
-        if progress is None or _lacks(progress, wanted) or not _fill(path, model, optimizer):
+        if progress is None or _lacks(progress, wanted) or not _fill(path, trained, optimizer):
             path.unlink()
             continue
         return progress
@@ -204,16 +206,16 @@ def read_progress(path: Path, basis: Basis | None = None) -> Progress | None:
     return progress if whole and ours else None
 
 
-def _fill(path: Path, model: nn.Module, optimizer: Optimizer) -> bool:
+def _fill(path: Path, trained: nn.Module, optimizer: Optimizer) -> bool:
     """Take over a checkpoint's tensors, all or none: none where one of them does not fit."""
     tensors = load_file(path)
-    there = {f"model.{key}": value for key, value in model.state_dict().items()}
+    there = trained.state_dict()
     there |= {f"optimizer.{number}": value for number, value in enumerate(optimizer.state)}
     if {key: (value.shape, value.dtype) for key, value in tensors.items()} != {
         key: (value.shape, value.dtype) for key, value in there.items()
     }:
         return False
-    model.load_state_dict(_part(tensors, "model."))
+    trained.load_state_dict({key: tensors[key] for key in trained.state_dict()})
     for number, value in enumerate(optimizer.state):
         value.copy_(tensors[f"optimizer.{number}"])
     return True
@@ -226,7 +228,3 @@ def _json(value: object) -> str:
 def _lacks(progress: Progress, wanted: Collection[int | str]) -> bool:
     over = {str(epoch) for epoch in wanted if isinstance(epoch, int) and epoch <= progress.epoch}
     return not over <= progress.weights.keys()
-
-
-def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}

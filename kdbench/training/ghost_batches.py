@@ -16,22 +16,23 @@ from torch import Tensor, nn
 from kdbench.data.random import torch_seed
 from kdbench.models.output import Output
 from kdbench.spec.runs import Run
+from kdbench.training.distillers.distiller import Step
 from kdbench.training.group import Group
 from kdbench.training.teacher_batches import DistillationBatch
 
-Loss = Callable[[Tensor, Tensor, Output | None], Tensor]
-"""Of images, their classes and the teacher's output: a student's loss."""
+Loss = Callable[[DistillationBatch, Step], Tensor]
+"""Of a batch, or a part of one, and of where the step stands: a student's loss."""
 
 
 def learn(
-    run: Run, at: tuple[int, int], student: nn.Module, loss: Loss, batch: DistillationBatch, group: Group
+    run: Run, at: Step, student: nn.Module, loss: Loss, batch: DistillationBatch, group: Group
 ) -> Tensor:
     """Leave the gradient of a batch in the student's parameters, and its running statistics in its buffers.
 
     Args:
         run: its recipe says how many parts there are.
-        at: the epoch, counted from 1, and the step, counted from 0.
-        student: in training.
+        at: where the step stands.
+        student: in training, with what is trained beside it.
         loss: the student's.
         batch: what this rank has of the batch.
         group: who does which parts.
@@ -39,14 +40,13 @@ def learn(
     Returns:
         The mean loss over the whole batch.
     """
-    epoch, step = at
     statistics = Statistics(student)
     total = torch.zeros((), device=batch.y.device)
     for part in group.parts(run.recipe.ghost_batches, batch.images):
         statistics.restore()
-        torch.manual_seed(torch_seed(run.seed, f"dropout {step} {part.number}", epoch))
-        x, y, taught = batch.x[part.here], batch.y[part.here], cut_output(batch.taught, part.here)
-        value = part.weight * loss(x, y, taught)
+        torch.manual_seed(torch_seed(run.seed, f"dropout {at.number} {part.number}", at.epoch))
+        some = cut_batch(batch, part.here)
+        value = part.weight * loss(some, at._replace(indices=some.indices))
         value.backward()  # type: ignore[no-untyped-call]
         statistics.add(part.weight)
         total += value.detach()
@@ -87,6 +87,15 @@ def gradients(student: nn.Module) -> list[Tensor]:
     return [parameter.grad for parameter in student.parameters() if parameter.grad is not None]
 
 
+def cut_batch(batch: DistillationBatch, part: slice) -> DistillationBatch:
+    """Some of a batch's images, with all that belongs to them."""
+    x, y, taught, indices, images = batch
+    return DistillationBatch(x[part], y[part], cut_output(taught, part), indices[part], images)
+
+
 def cut_output(output: Output | None, part: slice) -> Output | None:
     """What a network makes of some of its images."""
-    return output and output._replace(logits=output.logits[part], features=output.features[part])
+    if output is None:
+        return None
+    maps = tuple(each[part] for each in output.maps)
+    return output._replace(logits=output.logits[part], features=output.features[part], maps=maps)

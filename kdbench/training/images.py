@@ -41,6 +41,12 @@ def training_views(run: Run, data: Dataset, context: TrainingContext) -> Epochs:
     return Views(images, labels, crop=recipe.crop, flip=recipe.flip, rotation=recipe.rotation, **rest)
 
 
+def training_labels(run: Run, data: Dataset) -> Tensor:
+    """The classes of the run's training images, int64 (N,), in the order that the indices of views count."""
+    labels, chosen = data.train_labels, subset(run, len(data.train_labels))
+    return labels[: run.recipe.train_size or None] if chosen is None else labels[chosen]
+
+
 def test_batches(run: Run, data: Dataset, context: TrainingContext) -> Iterator[Batch]:
     """The run's test images, at the centre where the recipe has a size, else as they are."""
     recipe = run.recipe

@@ -1,16 +1,108 @@
-"""A loss's name and parameters -> the function that is called; one of another package is held to its word."""
+"""A run's objective: one interface to losses, which are functions of outputs, and to distillers.
+
+A loss of another package is held to its word.
+"""
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from kdbench import catalog
+from kdbench.catalog import DistillerEntry
+from kdbench.cost.counts import teacher_of
+from kdbench.data.random import torch_seed
 from kdbench.errors import DivergedError, UserError
+from kdbench.models.build import build_network
+from kdbench.models.output import Output
 from kdbench.plugins import described
-from kdbench.spec.runs import Loss
+from kdbench.spec.runs import Loss, Run
 from kdbench.training import memory
+from kdbench.training.context import TrainingContext
+from kdbench.training.distillers.distiller import Setting, Step
+from kdbench.training.images import training_labels
+
+if TYPE_CHECKING:
+    from kdbench.models.output import Network
+
+
+class LossObjective(nn.Module):
+    """A loss as an objective: it has neither parameters nor buffers, and needs not know where a step stands.
+
+    Args:
+        function: of the student's output, the classes, the teacher's output if `taught`, and A(x) if it is
+            given.
+        near: A(x), (K, K).
+        taught: whether there is a teacher.
+    """
+
+    def __init__(self, function: Callable[..., Tensor], near: Tensor | None, *, taught: bool) -> None:
+        super().__init__()
+        self.function, self.taught = function, taught
+        self.fixed = [] if near is None else [near]
+
+    def forward(self, s: Output, y: Tensor, t: Output | None, _: Step) -> Tensor:
+        """The loss of a batch, a scalar."""
+        return self.function(s, y, *([t] if self.taught else []), *self.fixed)
+
+
+def make_objective(run: Run, context: TrainingContext) -> nn.Module:
+    """The run's loss or distiller with its parameters in place, on the device.
+
+    Called with (student's output, classes, teacher's output or None, `Step`).
+
+    Raises:
+        UserError: the data set has no A(x), and the loss needs it; or a distiller does not fit the networks.
+    """
+    entry = catalog.find("losses", run.loss.name)
+    if not isinstance(entry, DistillerEntry):
+        return LossObjective(loss_function(run.loss), context.neighbours(run), taught=run.taught)
+    if entry.memory and run.recipe.ghost_batches:
+        raise UserError(
+            f"{run.slug}: {run.loss.name} keeps something of each image, which it learns from whole batches; "
+            "remove ghost_batches from the recipe"
+        )
+    torch.manual_seed(torch_seed(run.seed, f"init {run.loss.name}"))
+    try:
+        distiller: nn.Module = catalog.code_of("losses", run.loss.name)(
+            setting(run, context), **run.loss.params
+        )
+    except (ValueError, IndexError) as error:
+        raise UserError(f"{run.slug}: {run.loss.name} does not fit these networks: {error}") from error
+    return distiller.to(context.device)
+
+
+def setting(run: Run, context: TrainingContext) -> Setting:
+    """What the run's distiller is built of."""
+    data, taught = context.data_of(run), teacher_of(run)
+    if taught is None:
+        raise ValueError("it needs a teacher")
+    seen = run.teacher.run if run.teacher else run
+    return Setting(
+        student=shapes(run, run.student),
+        teacher=shapes(seen, taught),
+        labels=training_labels(run, data),
+        classes=run.recipe.classes or data.classes,
+    )
+
+
+def shapes(run: Run, model: str) -> Output:
+    """What a model makes of one of a run's images, on the meta device: nothing is computed."""
+    entry = catalog.find("datasets", run.dataset)
+    side = run.recipe.size or entry.size
+    with torch.device("meta"):
+        network = build_network(model, run.recipe.classes or entry.classes, entry.channels).eval()
+        cast("Network", network).gives_maps = True
+        output: Output = network(torch.empty(1, entry.channels, side, side))
+    return output
+
+
+def reads_maps(loss: Loss) -> bool:
+    """Whether networks must give their maps."""
+    entry = catalog.find("losses", loss.name)
+    return isinstance(entry, DistillerEntry) and entry.maps
 
 
 def loss_function(loss: Loss) -> Callable[..., Tensor]:

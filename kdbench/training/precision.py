@@ -104,7 +104,7 @@ def arithmetic(precision: Precision, device: torch.device) -> Iterator[None]:
 
 
 def forward_of(network: nn.Module, precision: Precision) -> Forward:
-    """What a network makes of images; in bf16 with logits and features in float32, before any temperature.
+    """What a network makes of images; in bf16 its outputs are float32, before any temperature.
 
     The network itself stays as it is: its weights and its mode are those of every call. Compiled, its dropout
     draws what it draws otherwise, from torch's generator, and leaves that as it would.
@@ -120,6 +120,7 @@ def forward_of(network: nn.Module, precision: Precision) -> Forward:
     def half(x: Tensor) -> Output:
         with torch.autocast(x.device.type, dtype=torch.bfloat16):
             out = call(x)
-        return out._replace(logits=out.logits.float(), features=out.features.float())
+        maps = tuple(each.float() for each in out.maps)
+        return out._replace(logits=out.logits.float(), features=out.features.float(), maps=maps)
 
     return half

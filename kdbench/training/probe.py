@@ -9,28 +9,38 @@ which fit exactly or not at all:
     c H(q', p)              for a fixed target q': between two students g - g' = c (p - p'); q' = p - g / c
     label smoothing         the second, where q' = (1 - ε) q + ε u
 
+Of a distiller that reads maps, g has the gradients by five maps too. It is asked for one step, after all
+epochs of warm-up, as it is at its start.
+
 Takes 5 ms a loss.
 """
 
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from functools import cache
 from math import log
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, one_hot, softmax
 
 from kdbench import catalog
+from kdbench.catalog import DistillerEntry
 from kdbench.data.neighbours import neighbours
 from kdbench.models.output import Output
 from kdbench.plan.objectives import Probed
 from kdbench.spec.runs import Loss
+from kdbench.training.distillers.distiller import Setting, Step
 from kdbench.training.losses import divergence, virtual_teacher
 from kdbench.training.losses_fnkd import clipped, norm, soft, unbiased
 from kdbench.training.objective import loss_function
 
 IMAGES, FEATURES = 16, 32
+SIDES = (8, 8, 4, 4, 2)
+"""Of the maps."""
+LATE = 10**6
+"""An epoch after all warm-up."""
 STUDENT, TEACHER = 2.0, 4.0
 """The std of the logits: a student's under way, and a trained teacher's (FNKD's released one has 3.9)."""
 EXACT = 1e-9
@@ -109,14 +119,9 @@ def probe(loss: Loss, dataset: str, classes: int) -> Probed:
     Raises:
         UserError: the data set has no A(x), and the loss needs it.
     """
-    entry, at = catalog.find("losses", loss.name), scene(classes)
-    function = loss_function(loss)
-    more: list[Output | Tensor] = [at.teacher] if entry.teacher else []
-    more += [neighbours(dataset)] if entry.neighbours else []
-
-    def value(s: Output) -> Tensor:
-        return function(s, at.y, *more)
-
+    entry = catalog.find("losses", loss.name)
+    at = scene(classes, maps=isinstance(entry, DistillerEntry) and entry.maps)
+    value = _distiller(loss, at) if isinstance(entry, DistillerEntry) else _loss(loss, dataset, at)
     g, other = (slope(value, s) for s in at.students)
     plain = slope(lambda s: cross_entropy(s.logits, at.y), at.students[0])
     found = _fixed_target(g, other, at, loss.params)
@@ -126,14 +131,37 @@ def probe(loss: Loss, dataset: str, classes: int) -> Probed:
     return Probed(slope=tuple(g.flatten().tolist()), **rounded)
 
 
+def _loss(loss: Loss, dataset: str, at: Scene) -> Callable[[Output], Tensor]:
+    """A loss as a function of the student's output."""
+    entry = catalog.find("losses", loss.name)
+    more: list[Output | Tensor] = [at.teacher] if entry.teacher else []
+    more += [neighbours(dataset)] if entry.neighbours else []
+    function = loss_function(loss)
+    return lambda s: function(s, at.y, *more)
+
+
+def _distiller(loss: Loss, at: Scene) -> Callable[[Output], Tensor]:
+    """A distiller as a function of the student's output; what it learns from a call is forgotten."""
+    build = catalog.code_of("losses", loss.name)
+    setting = Setting(at.students[0], at.teacher, at.y, at.teacher.logits.shape[1])
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        distiller: nn.Module = build(setting, **loss.params).double()
+    step = Step(torch.arange(IMAGES), LATE, 0, 0)
+    return lambda s: deepcopy(distiller)(s, at.y, at.teacher, step)
+
+
 def _rounded(value: float | str) -> float | str:
     """Without the noise of rounding, which differs between machines."""
     return value if isinstance(value, str) else round(value, 10)
 
 
 @cache
-def scene(classes: int) -> Scene:
-    """The probe of K classes. Feature norms run from 1 to 12, as those of FNKD's released teacher do."""
+def scene(classes: int, *, maps: bool = False) -> Scene:
+    """The probe of K classes, with maps or without.
+
+    Feature norms run from 1 to 12, as those of FNKD's released teacher do.
+    """
     generator = torch.Generator().manual_seed(0)
 
     def draw(*shape: int) -> Tensor:
@@ -146,18 +174,24 @@ def scene(classes: int) -> Scene:
         weight *= std / (f @ weight.T).std()
         return Output(f @ weight.T + bias, f, weight, bias)
 
-    students, teacher = (output(STUDENT), output(STUDENT)), output(TEACHER)
-    return Scene(students, teacher, torch.randint(classes, (IMAGES,), generator=generator))
+    one, other, teacher = output(STUDENT), output(STUDENT), output(TEACHER)
+    y = torch.randint(classes, (IMAGES,), generator=generator)
+    if maps:
+        one, other, teacher = (
+            each._replace(maps=tuple(draw(IMAGES, width, side, side).relu() for side in SIDES))
+            for each, width in ((one, 4), (other, 4), (teacher, 6))
+        )
+    return Scene((one, other), teacher, y)
 
 
 def slope(value: Callable[[Output], Tensor], s: Output) -> Tensor:
-    """N times the gradient by logits and features, as if these were free of each other: (N, K + D)."""
-    z, f = (each.clone().requires_grad_() for each in (s.logits, s.features))
-    made = value(s._replace(logits=z, features=f))
-    if not made.requires_grad:  # a loss of maps alone, or of nothing
-        return torch.zeros(len(z), z.shape[1] + f.shape[1], dtype=z.dtype)
-    found = torch.autograd.grad(value(s._replace(logits=z, features=f)), [z, f], materialize_grads=True)
-    return len(z) * torch.cat(found, dim=1)
+    """N times the gradient by logits, features and maps, as if each were free: (N, K + D + ...)."""
+    z, f, *maps = (each.clone().requires_grad_() for each in (s.logits, s.features, *s.maps))
+    made = value(s._replace(logits=z, features=f, maps=tuple(maps)))
+    if not made.requires_grad:  # a loss of nothing
+        return torch.zeros(len(z), sum(each[0].numel() for each in (z, f, *maps)), dtype=z.dtype)
+    found = torch.autograd.grad(made, [z, f, *maps], materialize_grads=True)
+    return len(z) * torch.cat([each.flatten(1) for each in found], dim=1)
 
 
 def _mixture(g: Tensor, plain: Tensor, at: Scene, params: Values, *, taught: bool) -> dict[str, Any]:

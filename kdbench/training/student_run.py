@@ -5,18 +5,16 @@ the one thing that torch draws from a common generator: each member has that gen
 """
 
 from base64 import b64decode, b64encode
-from collections.abc import Callable
 from time import perf_counter
+from typing import TYPE_CHECKING, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from kdbench.data.random import torch_seed
 from kdbench.errors import DivergedError
-from kdbench.models.output import Output
 from kdbench.spec.events import Task
 from kdbench.spec.results import RESULT_SCHEMA, Result
-from kdbench.spec.runs import Run
 from kdbench.store.predictions import LABELS, encode, save_predictions
 from kdbench.training import checkpoint, ghost_batches, memory
 from kdbench.training.checkpoint import Progress
@@ -28,14 +26,15 @@ from kdbench.training.context import (
     now,
     plugin_facts,
 )
+from kdbench.training.distillers.distiller import Step
 from kdbench.training.evaluation import evaluate, true_classes
-from kdbench.training.objective import loss_function
+from kdbench.training.objective import make_objective, reads_maps
 from kdbench.training.optim import lr_at, make_optimizer
 from kdbench.training.precision import arithmetic, check_precision, forward_of
 from kdbench.training.teacher_batches import DistillationBatch
 
-Objective = Callable[[Output, Tensor, Output | None], Tensor]
-"""Of a student's output, the classes (N,) and the teacher's output: the loss to go down."""
+if TYPE_CHECKING:
+    from kdbench.models.output import Network
 
 
 class StudentRun:
@@ -61,14 +60,17 @@ class StudentRun:
             check_plugins(self.run)
             self.data = context.data_of(self.run)
             self.student = context.network(self.run)
-            self.parameters = list(self.student.parameters())
+            self.objective = make_objective(self.run, context)
+            if reads_maps(self.run.loss):
+                cast("Network", self.student).gives_maps = True
+            self.trained = nn.ModuleDict({"model": self.student, "distiller": self.objective})
+            self.parameters = list(self.trained.parameters())
             self.optimizer = make_optimizer(self.run.recipe, self.parameters)
             self.forward = forward_of(self.student, self.run.precision)
-            self.loss = objective(self.run, context)
             self.basis = input_digests(self.run, context)
             if context.group.is_main:
                 self.restore_checkpoint()
-        context.group.broadcast([*self.student.state_dict().values(), *self.optimizer.state])
+        context.group.broadcast([*self.trained.state_dict().values(), *self.optimizer.state])
         self.progress = context.group.broadcast_object(self.progress)
         own = {"cohort": size, "processes": context.group.size}
         self.progress.start({**environment(context), **self.basis, **plugin_facts(self.run), **own})
@@ -80,7 +82,7 @@ class StudentRun:
     def restore_checkpoint(self) -> None:
         """Go on from the newest checkpoint; the first rank of a group reads it for all."""
         self.progress = checkpoint.load_progress(
-            self.folder, self.student, self.optimizer, self.basis, self.wanted
+            self.folder, self.trained, self.optimizer, self.basis, self.wanted
         )
 
     def begin(self, epoch: int) -> None:
@@ -88,18 +90,18 @@ class StudentRun:
         self.epoch, self.seconds = epoch, 0.0
         self.losses: list[Tensor] = []
         self.sizes: list[int] = []
-        self.student.train()
+        self.trained.train()
         torch.manual_seed(torch_seed(self.run.seed, "dropout", epoch))
         self.random = random_state(self.context.device)
 
     def step(self, number: int, steps: int, batch: DistillationBatch) -> None:
         """Learn from a batch: the number-th, counted from 0, of so many."""
-        started, at = perf_counter(), (self.epoch, number)
+        started, at = perf_counter(), Step(batch.indices, self.epoch, number, self.run.seed)
         with arithmetic(self.run.precision, self.context.device):
             if self.run.recipe.ghost_batches:
-                value = ghost_batches.learn(self.run, at, self.student, self._loss, batch, self.context.group)
+                value = ghost_batches.learn(self.run, at, self.trained, self._loss, batch, self.context.group)
             else:
-                value = self._learn(batch)
+                value = self._learn(batch, at)
         self.optimizer.step(lr_at(self.run.recipe, self.epoch, number, steps))
         for parameter in self.parameters:  # at once: members share the room for gradients
             parameter.grad = None
@@ -107,19 +109,19 @@ class StudentRun:
         self.sizes.append(batch.images)
         self.seconds += perf_counter() - started
 
-    def _learn(self, batch: DistillationBatch) -> Tensor:
+    def _learn(self, batch: DistillationBatch, at: Step) -> Tensor:
         """Leave the gradient of a batch in the parameters; its mean loss."""
         shared = self.size > 1  # alone, nobody else draws from torch's generator
         if shared:
             set_random_state(self.context.device, self.random)
-        value = self._loss(batch.x, batch.y, batch.taught)
+        value = self._loss(batch, at)
         if shared:
             self.random = random_state(self.context.device)
         value.backward()  # type: ignore[no-untyped-call]
         return value.detach()
 
-    def _loss(self, x: Tensor, y: Tensor, taught: Output | None) -> Tensor:
-        return self.loss(self.forward(x), y, taught)
+    def _loss(self, batch: DistillationBatch, at: Step) -> Tensor:
+        return self.objective(self.forward(batch.x), batch.y, batch.taught, at)  # type: ignore[no-any-return]
 
     def end(self, seconds: float) -> None:
         """Evaluate an epoch that took this member so many seconds, and keep it.
@@ -171,7 +173,7 @@ class StudentRun:
             progress.weights[name] = checkpoint.save_weights(self.folder / "weights", name, content)
             progress.predicted[name] = b64encode(self._classes(classes)).decode()
         self.held.clear()
-        checkpoint.save_progress(self.folder, progress, self.student, self.optimizer, self.basis)
+        checkpoint.save_progress(self.folder, progress, self.trained, self.optimizer, self.basis)
         self.kept = sum(progress.seconds)
 
     def _classes(self, classes: Tensor) -> bytes:
@@ -208,19 +210,6 @@ class StudentRun:
             segments=segments if len(segments) > 1 else (),
             predictions=predictions,
         )
-
-
-def objective(run: Run, context: TrainingContext) -> Objective:
-    """The run's loss with its parameters and its A(x) in place.
-
-    Raises:
-        UserError: the data set has no A(x), and the loss needs it.
-    """
-    function, near = loss_function(run.loss), context.neighbours(run)
-    fixed = [] if near is None else [near]
-    if not run.taught:
-        return lambda student, y, _: function(student, y, *fixed)
-    return lambda student, y, taught: function(student, y, taught, *fixed)
 
 
 def random_state(device: torch.device) -> tuple[Tensor, ...]:

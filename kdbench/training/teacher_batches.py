@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from itertools import repeat
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from msgspec.structs import replace
@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from kdbench import catalog
 from kdbench.data.views import Epochs
 from kdbench.models.folding import folded
-from kdbench.models.output import Output
+from kdbench.models.output import Network, Output
 from kdbench.spec.runs import Run
 from kdbench.training.context import TrainingContext
 from kdbench.training.images import training_views
 from kdbench.training.logits import open_logits
+from kdbench.training.objective import reads_maps
 from kdbench.training.precision import arithmetic, forward_of
 
 
@@ -29,6 +30,8 @@ class DistillationBatch(NamedTuple):
     """Classes (B,)."""
     taught: Output | None
     """What the teacher makes of the images, should there be one."""
+    indices: Tensor
+    """Of the images among the training images, int64 (B,)."""
     images: int
     """Of the whole batch."""
 
@@ -54,6 +57,8 @@ class TeacherBatches:
         self.views, self.precision = views, runs[0].precision
         self.passes = runs[0].recipe.passes or 1
         self.privileged = _privileged(runs[0], context)
+        if any(reads_maps(run.loss) for run in runs):
+            cast("Network", teacher).gives_maps = True
         self.teacher = teacher and forward_of(
             folded(teacher).to(memory_format=torch.channels_last), self.precision
         )
@@ -85,17 +90,19 @@ class TeacherBatches:
             return
         if self.answers is not None:
             nothing = self.answers.new_empty(0)
-            for number, (x, y, index) in enumerate(self.views.epoch(epoch)):
-                answers = Output(self.answers.index_select(0, index), nothing)
-                yield DistillationBatch(x, y, answers, self._size(number))
+            for number, (x, y, indices) in enumerate(self.views.epoch(epoch)):
+                known = Output(self.answers.index_select(0, indices), nothing)
+                yield DistillationBatch(x, y, known, indices, self._size(number))
             return
         with self.logits.keeping(epoch) if self.logits else nullcontext() as keep:
             theirs = self.privileged.epoch(epoch) if self.privileged else repeat(None)
-            for number, ((x, y, _), seen) in enumerate(zip(self.views.epoch(epoch), theirs, strict=False)):
+            for number, ((x, y, indices), seen) in enumerate(
+                zip(self.views.epoch(epoch), theirs, strict=False)
+            ):
                 taught = self.teacher_forward(x if seen is None else seen[0], self._size(number))
                 if keep and taught:
                     keep(taught.logits)
-                yield DistillationBatch(x, y, taught, self._size(number))
+                yield DistillationBatch(x, y, taught, indices, self._size(number))
 
     def _all_answers(self) -> Tensor | None:
         """The logits of a teacher whose own views never change, (N, K) by index: asked for once."""
@@ -109,10 +116,10 @@ class TeacherBatches:
     def _from(self, kept: Tensor, epoch: int) -> Iterator[DistillationBatch]:
         """The batches of an epoch with the stored logits of the teacher, and nothing else of its output."""
         nothing, start = kept.new_empty(0), 0
-        for number, (x, y, _) in enumerate(self.views.epoch(epoch)):
+        for number, (x, y, indices) in enumerate(self.views.epoch(epoch)):
             logits = kept[start : start + len(y)].to(x.device, non_blocking=True)
             start += len(y)
-            yield DistillationBatch(x, y, Output(logits, nothing), self._size(number))
+            yield DistillationBatch(x, y, Output(logits, nothing), indices, self._size(number))
 
     def _size(self, number: int) -> int:
         """The images of a whole batch, counted from 0."""
@@ -133,7 +140,8 @@ class TeacherBatches:
             outputs = [self.teacher(x[part.here]) for part in parts]
         logits = torch.cat([output.logits for output in outputs])
         features = torch.cat([output.features for output in outputs])
-        return outputs[0]._replace(logits=logits, features=features)
+        stages = zip(*(output.maps for output in outputs), strict=True)
+        return outputs[0]._replace(logits=logits, features=features, maps=tuple(map(torch.cat, stages)))
 
 
 def _privileged(run: Run, context: TrainingContext) -> Epochs | None:

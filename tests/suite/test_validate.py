@@ -520,6 +520,30 @@ def test_number_below_chance_may_be_printed_so(tmp_path: Path) -> None:
     assert suite.rows[1].reference.top1 == 9.1
 
 
+@pytest.mark.parametrize(
+    ("loss", "sentence"),
+    [
+        (
+            'name = "at", beta = 1000',
+            "at reads the maps of both networks; digits_mlp gives none. With maps: resnet18,",
+        ),
+        (
+            'name = "cc", beta = 0.02, dim = 0',
+            "loss 'cc': dim = 0.0: must be in [1, 65536]; it is a number of features",
+        ),
+        (
+            'name = "crd", beta = 1, dim = 8, negatives = 9, T = 0.1, momentum = 0.5',
+            "crd keeps something of each image, of whole batches: remove ghost_batches",
+        ),
+    ],
+)
+def test_distiller_that_does_not_fit_is_refused(tmp_path: Path, loss: str, sentence: str) -> None:
+    rows = 'recipe = { ghost_batches = 2 }\nrows = [{ student = "digits_mlp", teacher = "digits_cnn" }]\n'
+    table = f'{ROW} }},\n]\n\n[[table]]\nid = "2"\nloss = {{ {loss} }}\n{rows}'
+    (found,) = mistakes(tmp_path, (f"{ROW} }},\n]", table))
+    assert found.startswith(f"2/digits_mlp:digits_cnn: {sentence}")
+
+
 def test_shares_of_one_whole_are_at_most_one() -> None:
     loss = Loss("alsd", {"epsilon1": 0.6, "epsilon2": 0.6})
     assert list(loss_mistakes(loss)) == ["loss 'alsd': epsilon1 + epsilon2 must be at most 1"]

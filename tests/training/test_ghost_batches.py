@@ -29,6 +29,7 @@ from kdbench.store.records import index, load_result, weights_file
 from kdbench.suite.load import load_suite
 from kdbench.training import ghost_batches
 from kdbench.training.context import TrainingContext, open_context
+from kdbench.training.distillers.distiller import Step
 from kdbench.training.group import Group, cut
 from kdbench.training.run import train
 from kdbench.training.student_run import StudentRun
@@ -183,12 +184,14 @@ def test_one_part_without_dropout_is_the_whole_batch_bit_for_bit(
 def distilled(images: int = 32) -> DistillationBatch:
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(images, 1, 8, 8, generator=generator)
-    return DistillationBatch(x, torch.randint(10, (images,), generator=generator), None, images)
+    y = torch.randint(10, (images,), generator=generator)
+    return DistillationBatch(x, y, None, torch.arange(images), images)
 
 
 def learn(student_run: StudentRun, given: DistillationBatch) -> Tensor:
     loss = student_run._loss  # noqa: SLF001
-    return ghost_batches.learn(student_run.run, (1, 0), student_run.student, loss, given, Group())
+    at = Step(given.indices, 1, 0, student_run.run.seed)
+    return ghost_batches.learn(student_run.run, at, student_run.trained, loss, given, Group())
 
 
 def test_gradient_is_the_mean_over_parts_that_know_nothing_of_each_other(
@@ -199,7 +202,8 @@ def test_gradient_is_the_mean_over_parts_that_know_nothing_of_each_other(
     student_run.begin(1)
     other.begin(1)
     loss = learn(student_run, given)
-    each = [other._loss(given.x[part], given.y[part], None) for part in cut(32, 4)]  # noqa: SLF001
+    parts = [ghost_batches.cut_batch(given, part) for part in cut(32, 4)]
+    each = [other._loss(part, Step(part.indices, 1, 0, 0)) for part in parts]  # noqa: SLF001
     mean = torch.stack(each).mean()
     mean.backward()  # type: ignore[no-untyped-call]
     torch.testing.assert_close(loss, mean.detach())

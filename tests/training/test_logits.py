@@ -111,7 +111,7 @@ def test_loss_of_features_asks_the_teacher(context: TrainingContext, monkeypatch
 
 @pytest.mark.parametrize("name", [name for name, entry in catalog.LOSSES.items() if entry.logits_only])
 def test_losses_of_logits_look_at_nothing_else(context: TrainingContext, name: str) -> None:
-    params = {"alpha": 0.5, "tau": 4.0, "T": 3.0, "lam": 0.5, "multiplier": 1.0}
+    params = {"alpha": 0.5, "tau": 4.0, "T": 3.0, "lam": 0.5, "multiplier": 1.0, "beta": 2.0, "gamma": 2.0}
     loss = Loss(name, {each: params[each] for each in catalog.LOSSES[name].params})
     train(FIRST, context)
     assert isinstance(train(digits("digits_mlp", loss, TEACHER), context), Result)

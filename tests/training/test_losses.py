@@ -29,6 +29,8 @@ SETTINGS = {
     "T": 3.0,
     "lam": 3.0,
     "scale": 8.0,
+    "beta": 0.5,
+    "gamma": 1.5,
 }
 """A value for each parameter that a loss takes."""
 STUDENT = [[1.0, 2.0, 0.5], [0.1, -1.0, 0.3]]
@@ -304,7 +306,7 @@ def test_loss_depends_on_the_teacher(name: str) -> None:
     assert call(name, s, y, t, **params).item() != call(name, s, y, -t, **params).item()
 
 
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", [name for name in LOSSES if name != "dist"])
 def test_loss_is_the_mean_over_the_batch(name: str) -> None:
     s, y, t = batch()
     params = any_params(name)
