@@ -43,7 +43,7 @@ def different() -> list[Run]:
             for cell in expand(load_suite(path), variant=variant, seeds=[0]):
                 if cell.row.untrained:
                     continue
-                (run,) = cell.runs
+                run = cell.runs[0]  # of a row over several, only the data are others
                 if not traits(run, variant) <= seen:
                     seen |= traits(run, variant) | {run.loss.name}
                     found.append(run)
