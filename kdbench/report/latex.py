@@ -68,7 +68,7 @@ def _table(report: Report, table: str, checks: Sequence[Check]) -> str:
 def _cells(check: Check) -> list[str]:
     row, top1, gain = check.row, check.top1, check.gain
     return [
-        escape(row.student),
+        escape(row.shown),
         escape(row.teacher or ""),
         _figure(printed(row)),
         _figure(measured(top1)),

@@ -77,7 +77,7 @@ def _table(table: str, checks: Sequence[Check]) -> Iterator[str]:
 def _line(check: Check) -> list[str]:
     row, top1, gain = check.row, check.top1, check.gain
     return [
-        escape(row.student),
+        escape(row.shown),
         escape(row.teacher or ""),
         printed(row),
         measured(top1),

@@ -50,7 +50,7 @@ def exactness(checks: Iterable[Check]) -> str:
 
 def who(row: Row) -> str:
     """`mobilenetv2 from resnet18`."""
-    return f"{row.student} from {row.teacher}" if row.teacher else row.student
+    return f"{row.shown} from {row.teacher}" if row.teacher else row.shown
 
 
 def notes(check: Check) -> Iterator[str]:

@@ -68,7 +68,7 @@ def _trained_facts(cell: Cell) -> Iterator[tuple[str, str]]:
 def _untrained_facts(suite: Suite, row: Row) -> Iterator[tuple[str, str]]:
     """A row that kdbench cannot train, as it is printed."""
     yield "data set", suite.dataset
-    yield "student", row.student
+    yield "student", row.shown
     yield "teacher", str(row.teacher or "none")
     yield "loss", _loss(row.loss)
     yield "recipe", _recipe(row.recipe)
