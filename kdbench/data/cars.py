@@ -2,6 +2,11 @@
 
 Its authors' addresses are gone: the files come from a mirror or are put in place by hand. Their md5s are
 those that torchvision's StanfordCars named as long as it could fetch them.
+
+Where the archives are not there, the folder in circulation serves, as `cars/`, `stanford_cars/` or the data
+folder itself: `cars_train/*.jpg`, `cars_test/*.jpg` (or a folder of that name in each) and the MATLAB lists,
+beside them or in `devkit/`. Such files are held by their number; the content digest, in every result, tells
+copies apart.
 """
 
 from pathlib import Path
@@ -11,6 +16,7 @@ import numpy as np
 
 from kdbench.data.fetch import Fetcher, Official
 from kdbench.data.shards import Listing, Split, pack_shards, stored
+from kdbench.errors import UserError
 
 if TYPE_CHECKING:
     from kdbench.data.disk import Arrays
@@ -23,19 +29,52 @@ ANSWERS = Official(archive="cars_test_annos_withlabels.mat", md5="b0a2b23655a3ed
 """The classes of the test images, which the development kit leaves out."""
 
 
+LISTS = ("cars_train_annos.mat", ANSWERS.archive, "cars_meta.mat")
+FOLDERS = ("cars", "stanford_cars", ".")
+"""Below the place of the data: where the folder in circulation is looked for."""
+
+
 def cars(fetcher: Fetcher) -> "Arrays":
     """8,144 training and 8,041 test images of 196 classes, classes taking turns.
 
     Raises:
         UserError: a file is altered or cannot be had, or an image is damaged.
     """
+    archives = [fetcher.place / each.archive for each in (DEVKIT, TRAIN, TEST)]
+    unpacked = next((fetcher.place / name for name in FOLDERS if _is_cars(fetcher.place / name)), None)
+    if unpacked is not None and not all(archive.exists() for archive in archives):
+        return _pack(unpacked, [_find(unpacked, name) for name in LISTS], fetcher)
     with fetcher.unpacked([DEVKIT, TRAIN, TEST], "cars", _wanted, [ANSWERS]) as folder:
-        splits: dict[Split, Listing] = {
-            "train": _listing(folder / "devkit" / "cars_train_annos.mat", "cars_train"),
-            "test": _listing(fetcher.place / ANSWERS.archive, "cars_test"),
-        }
-        names = [str(name) for name in _mat(folder / "devkit" / "cars_meta.mat")["class_names"]]
-        return pack_shards("cars", folder, splits, names, fetcher)
+        devkit = folder / "devkit"
+        return _pack(folder, [devkit / LISTS[0], fetcher.place / LISTS[1], devkit / LISTS[2]], fetcher)
+
+
+def _pack(folder: Path, lists: list[Path], fetcher: Fetcher) -> "Arrays":
+    """The images of a folder, by its lists of the training images, the test images and the classes."""
+    train, test, meta = lists
+    splits: dict[Split, Listing] = {
+        "train": _listing(train, folder, "cars_train"),
+        "test": _listing(test, folder, "cars_test"),
+    }
+    names = [str(name) for name in _mat(meta)["class_names"]]
+    return pack_shards("cars", folder, splits, names, fetcher)
+
+
+def _is_cars(folder: Path) -> bool:
+    return (folder / "cars_train").is_dir() and (folder / "cars_test").is_dir()
+
+
+def _find(folder: Path, name: str) -> Path:
+    """A list of the folder in circulation.
+
+    Raises:
+        UserError: it is nowhere.
+    """
+    places = [folder / inside / name for inside in (".", "devkit", "car_devkit", "car_devkit/devkit")]
+    for path in (*places, folder.parent / name):
+        if path.is_file():
+            return path
+    raise UserError(f"{folder}: {name} is neither here nor in devkit/; put it there")
 
 
 def files(_pack: str) -> tuple[str, ...]:
@@ -52,15 +91,39 @@ def _wanted(name: str) -> bool:
     return name.endswith((".jpg", ".mat"))
 
 
-def _listing(annotations: Path, images: str) -> Listing:
-    """The images that a MATLAB file annotates, with their classes, which it counts from 1."""
-    found = _mat(annotations)["annotations"]
-    paths = tuple(f"{images}/{each['fname']}" for each in found)
-    return Listing(paths, np.array([each["class"] for each in found], np.int64) - 1).interleaved()
+def _listing(annotations: Path, folder: Path, images: str) -> Listing:
+    """The images that a MATLAB file annotates, with their classes, counted from 1, or in some copies from 0.
+
+    Raises:
+        UserError: the file has other contents.
+    """
+    try:
+        found = _mat(annotations)["annotations"]
+        names = [Path(str(each["fname"])).name for each in found]
+        labels = np.array([each["class"] for each in found], np.int64)
+    except (LookupError, ValueError, TypeError) as error:
+        raise UserError(f"{annotations}: no list of images with fname and class ({error})") from error
+    inside = f"{images}/{images}" if (folder / images / images).is_dir() else images
+    paths = tuple(f"{inside}/{name}" for name in names)
+    return Listing(paths, labels - labels.min(initial=1)).interleaved()
 
 
 def _mat(file: Path) -> dict[str, Any]:
-    from scipy.io import loadmat
+    """The content of a MATLAB file.
 
-    found: dict[str, Any] = loadmat(file, squeeze_me=True)
+    Raises:
+        UserError: it is of another version, or damaged.
+    """
+    from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
+
+    try:
+        found: dict[str, Any] = loadmat(file, squeeze_me=True)
+    except NotImplementedError as error:
+        raise UserError(
+            f"{file}: a MATLAB file of version 7.3 (HDF5), and the official one is of version 5; "
+            f"get that one, or save it in MATLAB with -v7"
+        ) from error
+    except (MatReadError, ValueError, TypeError, EOFError) as error:
+        raise UserError(f"{file}: no MATLAB file that can be read ({error}); get it again") from error
     return found

@@ -14,6 +14,15 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 
+STRAY = frozenset({"__MACOSX", "@eaDir", "lost+found", "Thumbs.db"})
+"""What file managers and file servers leave in folders of images, beside names that begin with a dot."""
+
+
+def is_stray(name: str) -> bool:
+    """Whether a file or folder is no part of a data set: `.ipynb_checkpoints`, `._a.JPEG`, `@eaDir`."""
+    return name in STRAY or name.startswith(".")
+
+
 def decode(content: bytes, name: str | Path) -> "Image":
     """An image file as RGB, by Pillow.
 
@@ -25,7 +34,9 @@ def decode(content: bytes, name: str | Path) -> "Image":
     try:
         with Image.open(BytesIO(content)) as image:
             return image.convert("RGB")
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except UnidentifiedImageError as error:  # whose text is the address of an object
+        raise UserError(f"{name}: no image that can be read (of no known kind); fetch it again") from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UserError(f"{name}: no image that can be read ({error}); fetch it again") from error
 
 

@@ -12,7 +12,8 @@ Packing attains 170 photographs of 500 x 375 a second of CPU time, on as many th
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from shutil import disk_usage
@@ -45,17 +46,54 @@ _ASPECT = 4 / 3
 """Of a photograph, to estimate how much room pixels take."""
 
 
+Member = tuple[Path, int, int]
+"""A file inside an archive that is not compressed: the archive, where the file begins, its bytes.
+Or a file that lies elsewhere than its name says, which begins at 0.
+"""
+
+
 @dataclass(frozen=True)
 class Listing:
     """Image files below a folder, with their labels."""
 
     files: tuple[str, ...]
     labels: NDArray[np.int64]
+    members: Mapping[str, Member] = field(default_factory=dict)
+    """Where those lie that are not below the folder by their names, but in an archive or elsewhere."""
 
     def interleaved(self) -> "Listing":
         """The same, classes taking turns."""
         order = interleaved(self.labels)
-        return Listing(tuple(self.files[i] for i in order), self.labels[order])
+        return Listing(tuple(self.files[i] for i in order), self.labels[order], self.members)
+
+    def size(self, folder: Path, name: str) -> int:
+        """Bytes of a file.
+
+        Raises:
+            UserError: it is not there.
+        """
+        if name in self.members:
+            return self.members[name][2]
+        try:
+            return (folder / name).stat().st_size
+        except FileNotFoundError as error:
+            raise UserError(f"{folder / name}: this image is listed and not there; fetch it again") from error
+
+    def where(self, folder: Path, name: str) -> str:
+        """A file's place, for a person."""
+        if name not in self.members:
+            return str(folder / name)
+        archive, start, _ = self.members[name]
+        return f"{archive}, {Path(name).name}" if start else str(archive)
+
+    def read(self, folder: Path, name: str) -> bytes:
+        """The content of a file."""
+        if name not in self.members:
+            return (folder / name).read_bytes()
+        archive, start, size = self.members[name]
+        with archive.open("rb") as file:
+            file.seek(start)
+            return file.read(size)
 
 
 def stored() -> dict[str, str]:
@@ -152,7 +190,7 @@ def _write_split(
     pack: str, split: Split, folder: Path, listing: Listing, place: Path, report: Report
 ) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
     """The sizes (n, 2) of the stored images and the sha256 (shards, 32) of their shards."""
-    bytes_of = [(folder / name).stat().st_size for name in listing.files]
+    bytes_of = [listing.size(folder, name) for name in listing.files]
     done, total, sizes, digests = 0, sum(bytes_of), [], []
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         for number, start in enumerate(range(0, len(listing.files), SHARD)):
@@ -160,7 +198,7 @@ def _write_split(
             file, names = path(place, pack, split, number), listing.files[chosen]
             made_of = _made_of(names, bytes_of[chosen])
             if _sizes(file, made_of) is None:
-                pixels = pool.map(_pixels, [folder / name for name in names])
+                pixels = pool.map(partial(_pixels, listing, folder), names)
                 _write_shard(file, pixels, made_of)
             sizes.append(_sizes(file, made_of))
             digests.append(np.frombuffer(bytes.fromhex(digest(file)), np.uint8))
@@ -169,9 +207,9 @@ def _write_split(
     return np.concatenate([part for part in sizes if part is not None]), np.stack(digests)
 
 
-def _pixels(file: Path) -> NDArray[np.uint8]:
+def _pixels(listing: Listing, folder: Path, name: str) -> NDArray[np.uint8]:
     """One image, (H, W, 3)."""
-    return np.asarray(shortened(decode(file.read_bytes(), file), SIDE))
+    return np.asarray(shortened(decode(listing.read(folder, name), listing.where(folder, name)), SIDE))
 
 
 def _write_shard(file: Path, images: Iterator[NDArray[np.uint8]], made_of: str) -> None:

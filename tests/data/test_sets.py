@@ -1,16 +1,20 @@
 """Tiny-ImageNet, CUB-200, Cars and ImageNet end to end: fetched from a server, packed, opened, verified."""
 
+import io
 import os
 import socket
+import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from hashlib import md5
 from pathlib import Path
+from shutil import copytree, rmtree
 from types import ModuleType
 
 import numpy as np
 import pytest
 from msgspec.structs import replace
+from scipy.io import loadmat
 
 from kdbench import catalog
 from kdbench.data import cars, cub, tinyimagenet
@@ -191,11 +195,226 @@ def test_imagenet_that_lacks_an_image_is_refused(published: Published) -> None:
         published.open("imagenet")
 
 
-def test_imagenet_with_validation_images_in_one_folder_is_refused(published: Published) -> None:
-    for file in (published.place / "imagenet/val").glob("*/*"):
-        file.rename(published.place / "imagenet/val" / file.name)
-    with pytest.raises(UserError, match="val: 0 images in 3 folders, not 3 in 3"):
+def name_officially(folder: Path) -> None:
+    """Validation images with the names of their archive; these have no order of classes."""
+    for at, file in enumerate(sorted(folder.glob("*/*"), reverse=True), 1):
+        file.rename(file.with_name(f"ILSVRC2012_val_{at:08}.JPEG"))
+
+
+def flatten(folder: Path) -> list[str]:
+    """Validation images in one folder, as their archive has them; the class of each, in their order."""
+    name_officially(folder)
+    images = sorted(folder.glob("*/*"), key=lambda file: file.name)
+    for file in images:
+        file.rename(folder / file.name)
+        file.parent.rmdir()
+    return [file.parent.name for file in images]
+
+
+def as_devkit_archive(place: Path, classes: list[str]) -> None:
+    (place / "ILSVRC2012_devkit_t12.tar.gz").write_bytes(archives.tgz(archives.imagenet_devkit(classes)))
+
+
+def as_devkit_folder(place: Path, classes: list[str]) -> None:
+    for name, content in archives.imagenet_devkit(classes).items():
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        (place / name).write_bytes(content)
+
+
+def as_kaggles_list(place: Path, classes: list[str]) -> None:
+    rows = [f"ILSVRC2012_val_{at:08},{name} 1 2 3 4 " for at, name in enumerate(classes, 1)]
+    (place / "LOC_val_solution.csv").write_text("\n".join(["ImageId,PredictionString", *rows]))
+
+
+@pytest.mark.parametrize("keep", [as_devkit_archive, as_devkit_folder, as_kaggles_list])
+def test_imagenet_with_validation_images_in_one_folder(
+    published: Published, keep: Callable[[Path, list[str]], None]
+) -> None:
+    place = published.place / "imagenet"
+    keep(place, flatten(place / "val"))
+    assert colours(published.open("imagenet"), "test") == [(0, 0), (1, 0), (2, 0)]
+
+
+@pytest.mark.parametrize("content", ["", "ImageId,PredictionString\na,\n"])
+def test_imagenet_with_a_damaged_list_of_validation_images_is_refused(
+    published: Published, content: str
+) -> None:
+    flatten(published.place / "imagenet/val")
+    (published.place / "imagenet/LOC_val_solution.csv").write_text(content)
+    with pytest.raises(
+        UserError, match=r"the list of the validation images cannot be read|\? is no folder of train"
+    ):
         published.open("imagenet")
+
+
+def test_imagenet_with_validation_images_of_no_known_class_is_refused(published: Published) -> None:
+    flatten(published.place / "imagenet/val")
+    with pytest.raises(
+        UserError, match=r"put ILSVRC2012_devkit_t12\.tar\.gz .*, or Kaggle's LOC_val_solution\.csv"
+    ):
+        published.open("imagenet")
+
+
+def in_tars(place: Path) -> None:
+    """A tar for each class, as ILSVRC2012_img_train.tar unpacks to."""
+    for folder in sorted((place / "train").iterdir()):
+        files = {file.name: file.read_bytes() for file in sorted(folder.iterdir())}
+        (place / "train" / f"{folder.name}.tar").write_bytes(archives.plain_tar(files))
+        rmtree(folder)
+
+
+def in_archives(place: Path) -> None:
+    """ILSVRC2012_img_train.tar, a tar of tars, and ILSVRC2012_img_val.tar with the development kit."""
+    in_tars(place)
+    as_devkit_archive(place, flatten(place / "val"))
+    for name in ("train", "val"):
+        files = {file.name: file.read_bytes() for file in sorted((place / name).iterdir())}
+        (place / f"ILSVRC2012_img_{name}.tar").write_bytes(archives.plain_tar(files))
+        rmtree(place / name)
+
+
+@pytest.mark.parametrize("pack", [in_tars, in_archives])
+def test_imagenet_in_tars_is_the_same_data_set(
+    published: Published, tmp_path: Path, pack: Callable[[Path], None]
+) -> None:
+    name_officially(published.place / "imagenet/val")
+    copytree(published.place / "imagenet", tmp_path / "other" / "imagenet")
+    pack(tmp_path / "other" / "imagenet")
+    assert open_dataset("imagenet", tmp_path / "other").content == published.open("imagenet").content
+
+
+def test_damaged_image_in_a_tar_is_told_by_tar_and_name(published: Published) -> None:
+    damaged = published.place / "imagenet/train/n02000000/n02000000_1.JPEG"
+    damaged.write_bytes(b"no image")
+    in_tars(published.place / "imagenet")
+    told = (
+        "train/n02000000.tar, n02000000_1.JPEG: no image that can be read (of no known kind); fetch it again"
+    )
+    with pytest.raises(UserError) as error:
+        published.open("imagenet")
+    assert str(error.value) == f"{published.place}/imagenet/{told}"
+
+
+def test_damaged_image_in_one_folder_is_told_by_its_path(published: Published) -> None:
+    place = published.place / "imagenet"
+    as_devkit_folder(place, flatten(place / "val"))
+    (place / "val/ILSVRC2012_val_00000002.JPEG").write_bytes(b"no image")
+    with pytest.raises(UserError, match=r"imagenet/val/ILSVRC2012_val_00000002\.JPEG: no image"):
+        published.open("imagenet")
+
+
+def test_imagenet_in_a_damaged_tar_is_refused_by_name(published: Published) -> None:
+    in_tars(published.place / "imagenet")
+    damaged = published.place / "imagenet/train/n02000000.tar"
+    damaged.write_bytes(damaged.read_bytes()[:700])
+    with pytest.raises(UserError, match=r"n02000000\.tar: cannot be read: |train: .* images in"):
+        published.open("imagenet")
+
+
+STRAY = [".ipynb_checkpoints", "@eaDir", "__MACOSX", ".Trash", "lost+found"]
+
+
+@pytest.mark.parametrize("name", STRAY)
+def test_stray_folders_are_no_classes(published: Published, name: str) -> None:
+    image = next((published.place / "imagenet/train/n01000000").iterdir()).read_bytes()
+    for folder in ("train", "val", "train/n01000000"):
+        (published.place / "imagenet" / folder / name).mkdir()
+        (published.place / "imagenet" / folder / name / "a.JPEG").write_bytes(image)
+    (published.place / "imagenet/train/n01000000/._n01000000_0.JPEG").write_bytes(b"\0")
+    assert len(published.open("imagenet").train_images) == 6
+
+
+@pytest.mark.parametrize("name", ["backup", "n0144", "loose.JPEG"])
+def test_folder_that_is_no_class_is_named(published: Published, name: str) -> None:
+    image = next((published.place / "imagenet/train/n01000000").iterdir()).read_bytes()
+    strange = published.place / "imagenet/train" / name
+    if "." not in name:
+        strange.mkdir()
+        strange /= "a.JPEG"
+    strange.write_bytes(image)
+    with pytest.raises(UserError, match=rf"train: {name} is no folder of a class, such as n01440764"):
+        published.open("imagenet")
+
+
+def as_folder(published: Published, root: str, *, nested: bool = False, base: int = 1) -> None:
+    """Stanford Cars as the folder in circulation: below the place of the data, lists in devkit/."""
+    folder = published.place / root
+    for archive, content in published.files["cars"].items():
+        if archive.endswith(".tgz"):
+            with tarfile.open(fileobj=io.BytesIO(content)) as tar:
+                tar.extractall(folder, filter="data")
+    (folder / "cars_test_annos_withlabels.mat").write_bytes(
+        published.files["cars"]["cars_test_annos_withlabels.mat"]
+    )
+    for split, lists in (
+        ("train", "devkit/cars_train_annos.mat"),
+        ("test", "cars_test_annos_withlabels.mat"),
+    ):
+        rows = loadmat(folder / lists, squeeze_me=True)["annotations"]
+        moved = [(str(row["fname"]), int(row["class"]) - 1 + base) for row in rows]
+        (folder / lists).write_bytes(archives.annotations(moved))
+        if nested:
+            (folder / f"cars_{split}").rename(folder / "moved")
+            (folder / f"cars_{split}").mkdir()
+            (folder / "moved").rename(folder / f"cars_{split}" / f"cars_{split}")
+
+
+@pytest.mark.parametrize("root", ["cars", "stanford_cars", "."])
+@pytest.mark.parametrize("layout", ["flat", "nested"])
+@pytest.mark.parametrize("base", [0, 1])
+def test_cars_from_the_folder_in_circulation(published: Published, root: str, layout: str, base: int) -> None:
+    as_folder(published, root, nested=layout == "nested", base=base)
+    data = open_dataset("cars", published.place, offline=True)
+    assert colours(data, "train") == [(label, number) for number in range(2) for label in range(3)]
+    assert data.names == ("Make Model 0", "Make Model 1", "Make Model 2")
+
+
+def test_cars_folder_of_another_matlab_version_is_refused_by_name(published: Published) -> None:
+    as_folder(published, "cars")
+    file = published.place / "cars/devkit/cars_train_annos.mat"
+    header = b"MATLAB 7.3 MAT-file".ljust(116) + bytes(8) + b"\x00\x02IM"
+    file.write_bytes(header + bytes(384) + b"\x89HDF\r\n\x1a\n")
+    with pytest.raises(UserError, match=rf"{file}: a MATLAB file of version 7\.3 \(HDF5\)"):
+        open_dataset("cars", published.place, offline=True)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "no MATLAB file that can be read"),
+        (b"MATLAB", "no MATLAB file that can be read"),
+        (archives.mat({"annotations": 3}), "no list of images with fname and class"),
+        (archives.mat({"other": 3}), "no list of images with fname and class"),
+    ],
+    ids=["empty", "cut", "a number", "another"],
+)
+def test_cars_folder_with_a_damaged_list_is_refused_by_name(
+    published: Published, content: bytes, reason: str
+) -> None:
+    as_folder(published, "cars")
+    file = published.place / "cars/devkit/cars_train_annos.mat"
+    file.write_bytes(content)
+    with pytest.raises(UserError, match=rf"{file}: {reason}"):
+        open_dataset("cars", published.place, offline=True)
+
+
+@pytest.mark.parametrize("name", ["devkit/cars_meta.mat", "cars_train/00001.jpg"])
+def test_cars_folder_that_lacks_a_file_names_it(published: Published, name: str) -> None:
+    as_folder(published, "cars")
+    (published.place / "cars" / name).unlink()
+    with pytest.raises(
+        UserError, match=rf"{Path(name).name}(: this image is listed and not there| is neither here)"
+    ):
+        open_dataset("cars", published.place, offline=True)
+
+
+@pytest.mark.parametrize("content", [b"", b"GIF", b"<html>404</html>", bytes(1000)])
+def test_file_that_is_no_image_is_told_by_its_path_alone(published: Published, content: bytes) -> None:
+    broken = published.place / "imagenet/train/n02000000/n02000000_1.JPEG"
+    broken.write_bytes(content)
+    with pytest.raises(UserError) as error:
+        published.open("imagenet")
+    assert str(error.value) == f"{broken}: no image that can be read (of no known kind); fetch it again"
 
 
 def test_damaged_image_is_told_by_name(published: Published) -> None:

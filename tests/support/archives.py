@@ -103,10 +103,10 @@ def cars(classes: int = 3, train: int = 2, test: int = 1) -> dict[str, bytes]:
         pictures[split] = {
             f"cars_{split}/{name}": jpeg(*row, (50, 40)) for name, row in zip(names, rows, strict=True)
         }
-        notes[split] = _annotations([(name, row[0] + 1) for name, row in zip(names, rows, strict=True)])
+        notes[split] = annotations([(name, row[0] + 1) for name, row in zip(names, rows, strict=True)])
     made = np.array([f"Make Model {label}" for label in range(classes)], object)
     devkit = {
-        "devkit/cars_meta.mat": _mat({"class_names": made}),
+        "devkit/cars_meta.mat": mat({"class_names": made}),
         "devkit/cars_train_annos.mat": notes["train"],
         "devkit/README.txt": b"read me",
     }
@@ -128,12 +128,35 @@ def imagenet(place: Path, train: int = 2, test: int = 1) -> None:
                 (folder / f"{name}_{number}.JPEG").write_bytes(jpeg(label, number, (48, 40)))
 
 
-def _annotations(rows: list[tuple[str, int]]) -> bytes:
+def plain_tar(files: Mapping[str, bytes]) -> bytes:
+    """An archive that is not compressed."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def imagenet_devkit(classes: list[str]) -> dict[str, bytes]:
+    """The files of ImageNet's development kit that tell the class of each validation image."""
+    ids = list(WNIDS)
+    kind = [("ILSVRC2012_ID", object), ("WNID", object)]
+    synsets = np.array(list(enumerate(ids, 1)), kind)
+    numbers = "".join(f"{1 + ids.index(each)}\n" for each in classes)
+    data = {"meta.mat": mat({"synsets": synsets}), "ILSVRC2012_validation_ground_truth.txt": numbers.encode()}
+    return {f"ILSVRC2012_devkit_t12/data/{name}": content for name, content in data.items()}
+
+
+def annotations(rows: list[tuple[str, int]]) -> bytes:
+    """A list of Stanford Cars: of each image its name and its class."""
     kind = [("bbox_x1", object), ("class", object), ("fname", object)]
-    return _mat({"annotations": np.array([(1, of_class, name) for name, of_class in rows], kind)})
+    return mat({"annotations": np.array([(1, of_class, name) for name, of_class in rows], kind)})
 
 
-def _mat(content: dict[str, object]) -> bytes:
+def mat(content: dict[str, object]) -> bytes:
+    """A MATLAB file."""
     buffer = io.BytesIO()
     savemat(buffer, content)
     return buffer.getvalue()
