@@ -103,8 +103,15 @@ def load_machine(path: Path | None = None) -> Machine:
         UserError: the file is wrong; one sentence for each mistake.
     """
     file = path or nearest(Path.cwd())
-    if file is None:
-        return Machine()
+    machine = Machine() if file is None else _read(file)
+    folders = (machine.results, machine.scratch, machine.data_folder)
+    problems = [problem for each in folders if each is not None and (problem := link_to_nowhere(each))]
+    if problems:
+        raise UserError(*problems)
+    return machine
+
+
+def _read(file: Path) -> Machine:
     place = Place(str(file))
     content = parse(file)
     for key in content.keys() - _PARTS.keys():
@@ -115,13 +122,14 @@ def load_machine(path: Path | None = None) -> Machine:
     }
     if place.problems:
         raise UserError(*place.problems)
-    machine = Machine(root=str(file.parent), **parts)  # type: ignore[arg-type]
-    for folder in (machine.results, machine.scratch, machine.data_folder):
-        if folder is not None and folder.is_symlink() and not folder.exists():
-            place.say(f"{folder} is a link to {folder.readlink()}, which is not there; is it not mounted?")
-    if place.problems:
-        raise UserError(*place.problems)
-    return machine
+    return Machine(root=str(file.parent), **parts)  # type: ignore[arg-type]
+
+
+def link_to_nowhere(folder: Path) -> str:
+    """The sentence on a folder that is a link to what is not there; "" of any other."""
+    if not folder.is_symlink() or folder.exists():
+        return ""
+    return f"{folder} is a link to {folder.readlink()}, which is not there; is it not mounted?"
 
 
 def nearest(folder: Path) -> Path | None:

@@ -9,6 +9,7 @@ from msgspec import Struct
 from kdbench import catalog
 from kdbench.data import packed
 from kdbench.errors import UserError
+from kdbench.machine import link_to_nowhere
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,11 +45,18 @@ class DatasetRow(Struct, frozen=True):
 
 
 def where(named: Path | None = None) -> Place:
-    """The folder of the data: the one named (in benchmark.toml), else KDBENCH_DATA, else the user's cache."""
+    """The folder of the data: the one named (in benchmark.toml), else KDBENCH_DATA, else the user's cache.
+
+    Raises:
+        UserError: KDBENCH_DATA names a link to what is not there.
+    """
     if named is not None:
         return Place(named.expanduser(), "benchmark.toml")
     if named_by_variable := os.environ.get(DATA):  # an empty one is none, not the current folder
-        return Place(Path(named_by_variable).expanduser(), DATA)
+        path = Path(named_by_variable).expanduser()
+        if problem := link_to_nowhere(path):
+            raise UserError(f"{DATA}: {problem}")
+        return Place(path, DATA)
     from platformdirs import user_cache_path
 
     return Place(user_cache_path("kdbench") / "data", "the user's cache folder")

@@ -101,6 +101,23 @@ def test_link_to_what_is_not_there_is_told(kdbench: Command, project: Path, plac
         assert f"{project / place} is a link to /mnt/gone, which is not there" in done.err
 
 
+def test_link_to_what_is_not_there_is_told_without_a_benchmark_toml(kdbench: Command, project: Path) -> None:
+    (project / "benchmark.toml").unlink()
+    (project / "results").symlink_to("/mnt/gone")
+    done = kdbench("check", "suites/small")
+    assert (done.code, "results is a link to /mnt/gone, which is not there" in done.err) == (2, True)
+
+
+@pytest.mark.parametrize("command", ["data list", "data fetch digits", "data where"])
+def test_data_folder_that_is_a_link_to_what_is_not_there_is_told(
+    kdbench: Command, project: Path, command: str
+) -> None:
+    (project / "data").symlink_to("/mnt/gone")
+    done = kdbench(*command.split())
+    told = f"{project / 'data'} is a link to /mnt/gone, which is not there; is it not mounted?"
+    assert (done.code, done.err) == (2, f"error: KDBENCH_DATA: {told}\n")
+
+
 @pytest.mark.usefixtures("stored")
 @pytest.mark.parametrize("command", ["check", "report", "plan", "list losses", "schema"])
 def test_full_standard_output_is_told(command: str) -> None:
