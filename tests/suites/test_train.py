@@ -99,7 +99,9 @@ def context(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TrainingContex
 
 def small(run: Run) -> Run:
     """Two steps of two images."""
-    recipe = replace(run.recipe, epochs=1, batch_size=2, train_size=4, milestones=(), warmup_epochs=0)
+    recipe = replace(
+        run.recipe, epochs=1, batch_size=2, train_size=4, passes=0, milestones=(), warmup_epochs=0
+    )
     return replace(run, recipe=replace(recipe, size=SIZE, resize=RESIZE) if recipe.size else recipe)
 
 

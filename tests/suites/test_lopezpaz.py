@@ -1,0 +1,83 @@
+"""The suites of Lopez-Paz et al.: their committed results are whole, are judged, and come out again."""
+
+import lzma
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from kdbench.data.mnist import FILES
+from kdbench.machine import Data, Folders, Local, Machine
+from kdbench.plan.expand import expand, make_plan
+from kdbench.spec.runs import Run
+from kdbench.spec.verdicts import Word
+from kdbench.store.records import index, load_results
+from kdbench.suite.load import load_suite
+from kdbench.training.context import TrainingContext, open_context
+from kdbench.training.run import train
+from kdbench.verdict.check import check_suite
+from tests.support.data import real_mnist
+from tests.support.places import ROOT, SUITES
+
+STORED = index(ROOT / "results")
+SAME = ("cpu", "torch", "threads", "device")
+"""Facts of a result: where they are equal, so is every accuracy."""
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> Iterator[TrainingContext]:
+    before = torch.get_deterministic_debug_mode()
+    data = Data(folder=str(tmp_path / "data"), offline=True)
+    yield open_context(Machine(local=Local(device="cpu"), data=data, folders=Folders(), root=str(tmp_path)))
+    torch.set_deterministic_debug_mode(before)
+
+
+def words(suite: str, rows: str) -> dict[str, Word]:
+    cells = expand(load_suite(SUITES / suite), rows=rows)
+    results = load_results(STORED, {of for cell in cells for of in cell.ids})
+    return {check.row.name: check.top1.word for check in check_suite(cells, results)}
+
+
+def is_found_again(run: Run, context: TrainingContext) -> None:
+    """Train a run and its teacher: the stored curve on the same processor, else one near it."""
+    assert run.teacher is not None
+    stored = load_results(STORED, [run.id])[run.id]
+    train(run.teacher.run, context, keep=(run.teacher.epoch,))
+    again = train(run, context)
+    if all(again.environment[fact] == stored.environment[fact] for fact in SAME):
+        assert again.curve.top1 == stored.curve.top1
+    assert abs(again.last - stored.last) <= 3.0
+
+
+@pytest.mark.parametrize("suite", ["lopezpaz_mnist"])
+def test_every_run_of_the_suite_has_a_stored_result(suite: str) -> None:
+    plan = make_plan(expand(load_suite(SUITES / suite)))
+    assert len(load_results(STORED, [run.id for run in plan])) == len(plan)
+
+
+def test_mnist_teachers_and_means_have_the_verdicts_of_the_report() -> None:
+    found = words("lopezpaz_mnist", "?00.[tm]*")
+    assert found == {
+        "300.teacher/mlp_784_20_20": Word.REPRODUCED,
+        "300.mean/mlp_49_20_20+alone": Word.CONSISTENT,
+        "300.mean/mlp_49_20_20+distilled": Word.CONSISTENT,
+        "500.teacher/mlp_784_20_20": Word.REPRODUCED,
+        "500.mean/mlp_49_20_20+alone": Word.INCONCLUSIVE,
+        "500.mean/mlp_49_20_20+distilled": Word.REPRODUCED,
+    }
+
+
+@pytest.mark.real
+def test_a_cell_of_mnist_comes_out_again(context: TrainingContext, tmp_path: Path) -> None:
+    place = real_mnist()
+    if place is None:
+        pytest.skip(
+            "no real MNIST: KDBENCH_TEST_DATA names no folder with mnist/, and there is no shared one"
+        )
+    (tmp_path / "data" / "mnist").mkdir(parents=True)
+    for name in FILES:
+        content = lzma.decompress((place / f"{name}.xz").read_bytes())
+        (tmp_path / "data" / "mnist" / name).write_bytes(content)
+    (cell,) = expand(load_suite(SUITES / "lopezpaz_mnist"), rows="500.T10/*+lambda0.5", seeds=[4])
+    is_found_again(cell.runs[0], context)
