@@ -149,6 +149,11 @@ LOSSES = {
         params={"alpha": FRACTION, "tau": TEMPERATURE, "a": DESIGNED},
         formula="(1 - α) H(q, p) + α D_KL(p^d_τ, p_τ),  p^d = a on the class, (1 - a) / (K - 1) elsewhere",
     ),
+    "tfkd_reg_probabilities": LossEntry(
+        code="kdbench.training.losses:tfkd_reg_probabilities",
+        params={"alpha": FRACTION, "tau": TEMPERATURE, "a": FRACTION, "tau_d": TEMPERATURE},
+        formula="(1 - α) H(q, p) + α D_KL(softmax(p^d / τ_d), p_τ)",
+    ),
     "tfkd_reg_released": LossEntry(
         code="kdbench.training.losses:tfkd_reg_released",
         params={"alpha": FRACTION, "tau": TEMPERATURE, "a": FRACTION, "multiplier": FACTOR},

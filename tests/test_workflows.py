@@ -52,7 +52,7 @@ class Night(Struct):
             "SUITE": "suites/small",
             "FULL": "suites/small",
             "DAYS": "2",
-            "SEEDS": "0",
+            "SEEDS": "0-1",
             "MARGIN": "0.1",
             "NIGHTS": "1",
         }

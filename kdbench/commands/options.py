@@ -72,6 +72,9 @@ SELECTION = (
     ),
     as_variant,
     click.option(
+        "--formula", default="", metavar="NAME", help="As printed, by this reading of open formulas."
+    ),
+    click.option(
         "--set",
         "settings",
         multiple=True,
@@ -97,13 +100,14 @@ def selection(command: F) -> F:
     from functools import wraps
 
     @wraps(command)
-    def with_selection(
+    def with_selection(  # noqa: PLR0913 - one per option
         *,
         suite: tuple[str, ...],
         rows: str,
         seeds: str | None,
         most: int,
         variant: Variant,
+        formula: str,
         settings: tuple[str, ...],
         part: str | None,
         smoke: bool,
@@ -118,7 +122,8 @@ def selection(command: F) -> F:
             seeds=parse_seeds(seeds) if seeds not in (None, "auto") else None,
             auto=seeds == "auto",
             most=most,
-            variant=variant,
+            variant="printed" if formula else variant,
+            formula=formula,
             settings=parse_settings(settings),
             smoke=smoke,
             precision=precision,

@@ -58,6 +58,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
     rows: str
     seeds: tuple[int, ...] | None
     variant: Variant
+    formula: str = ""
     part: tuple[int, int]
     settings: dict[str, Any]
     smoke: bool
@@ -74,6 +75,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
             rows=self.rows,
             seeds=self.seeds,
             variant=self.variant,
+            formula=self.formula,
             part=self.part,
             settings=self.settings,
             smoke=self.smoke,
@@ -177,6 +179,7 @@ def manifest_of(chosen: Selection, suites: Suites, files: Mapping[str, bytes]) -
         rows=chosen.rows,
         seeds=chosen.seeds,
         variant=chosen.variant,
+        formula=chosen.formula,
         part=chosen.part,
         settings=dict(chosen.settings),
         smoke=chosen.smoke,

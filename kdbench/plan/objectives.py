@@ -5,7 +5,7 @@ beside what the paper prints, for the same parameters.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from math import dist, hypot, nan
 from typing import Any
 
@@ -15,8 +15,11 @@ from msgspec.structs import replace
 from kdbench import catalog
 from kdbench.errors import UserError
 from kdbench.spec.runs import Loss
-from kdbench.spec.suites import Cell, Suite
+from kdbench.spec.suites import Cell, Row, Suite
+from kdbench.suite.validate import released
 
+FAINT = 0.01
+"""A soft term below this share of the gradient teaches next to nothing."""
 SAME = 0.01
 """Two objectives count as the same where their gradients differ by no more than this share of their size."""
 
@@ -38,12 +41,29 @@ class Probed(Struct, frozen=True, kw_only=True):
     """How far the soft term's target is from uniform: ln K minus its entropy, mean over the probe."""
     epsilon: float | None = None
     """The label smoothing that it equals: q' = (1 - ε) q + ε u."""
+    share: float | None = None
+    """The size of the soft term's gradient over the whole's; None where it is not a term of its own."""
     slope: tuple[float, ...]
     """g, to compare losses by."""
 
 
 Prober = Callable[[Loss, str, int], Probed]
 """What finds out what a loss does: of the loss, the data set and the number of classes."""
+
+
+class Reading(Struct, frozen=True, kw_only=True):
+    """One reading of a row's printed formula, and what its loss was found to be; `Probed` has the legend."""
+
+    name: str
+    of: str
+    why: str
+    assumed: str
+    """Why rows are trained by it `--as printed`; "" for the others."""
+    loss: Loss
+    soft: float | None
+    share: float | None
+    nats: float | None
+    gradient: float
 
 
 class Audit(Struct, frozen=True, kw_only=True):
@@ -63,6 +83,9 @@ class Audit(Struct, frozen=True, kw_only=True):
     gradient: float
     nats: float | None
     epsilon: float | None
+    share: float | None = None
+    readings: tuple["Reading", ...] = ()
+    """Those of the printed formula, where it leaves something open."""
     same: tuple[str, ...] = ()
     """Other rows of the same student and teacher with the same objective, to `SAME`."""
     apart: float | None = None
@@ -85,6 +108,7 @@ def audit_suite(suite: Suite, cells: Iterable[Cell], prober: Prober) -> list[Aud
     find = _remembering(prober, suite.dataset)
     printed = {row.name: row.loss for row in suite.rows}
     cells = [cell for cell in cells if cell.runs]
+    named = {row.name: row for row in suite.rows}
     audits: list[Audit] = []
     probed: list[tuple[Cell, Probed]] = []
     for cell in cells:
@@ -98,9 +122,35 @@ def audit_suite(suite: Suite, cells: Iterable[Cell], prober: Prober) -> list[Aud
             audits.append(_unknown(cell, str(error)))
         else:
             probed.append((cell, found))
-            audits.append(_audit(cell, found, as_printed))
+            readings = tuple(_readings(suite, named[cell.row.name], _classes(cell), find))
+            audits.append(replace(_audit(cell, found, as_printed), readings=readings))
     same = _same(probed)
     return [replace(audit, **same.get(audit.row, {})) for audit in audits]
+
+
+def _readings(suite: Suite, row: Row, classes: int, find: Callable[[Loss, int], Probed]) -> Iterator[Reading]:
+    """What each reading of a row's printed formula does, whichever variant is trained."""
+    for formula in suite.formulas:
+        if not formula.delta.concerns(row):
+            continue
+        _, loss, _ = released(replace(suite, deltas=(formula.delta,)), row)
+        found = find(loss, classes)
+        yield Reading(
+            name=formula.name,
+            of=formula.of,
+            why=formula.why,
+            assumed=formula.assumed,
+            loss=loss,
+            soft=found.soft,
+            share=found.share,
+            nats=found.nats,
+            gradient=found.gradient,
+        )
+
+
+def faint(audits: Iterable[Audit]) -> list[Audit]:
+    """Rows whose soft term is all but nothing: below `FAINT` of the gradient, and not 0."""
+    return [audit for audit in audits if audit.share is not None and 0 < audit.share < FAINT]
 
 
 def _unknown(cell: Cell, problem: str) -> Audit:
@@ -141,7 +191,7 @@ def _audit(cell: Cell, found: Probed, printed: Probed) -> Audit:
         times_printed=round(found.soft / printed.soft, 6) if comparable else None,  # type: ignore[operator]
         **{
             name: getattr(found, name)
-            for name in ("hard", "soft", "term", "scale", "gradient", "nats", "epsilon")
+            for name in ("hard", "soft", "term", "scale", "gradient", "nats", "epsilon", "share")
         },
     )
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from kdbench.errors import UserError
 from kdbench.formatting import plural
@@ -41,6 +42,8 @@ class Selection(Struct, frozen=True, kw_only=True):
     """Whether the verdicts are adjusted for their number."""
     single_seed: bool = False
     """Whether a single seed outside its tolerance counts as a verdict, `below` or `above`."""
+    formula: str = ""
+    """The reading of open formulas by which rows are trained as printed; "": the assumed one."""
     part: tuple[int, int] = (1, 1)
     """The k-th of n parts of each suite's chosen rows: every n-th row, from the k-th on."""
 
@@ -65,9 +68,10 @@ class Selection(Struct, frozen=True, kw_only=True):
 
     def cells(self, suite: Suite, rows: str, *, fitting: bool = False) -> tuple[Cell, ...]:
         """The rows of a suite that are named so (and fit the settings), with their runs."""
+        suite, variant = self._as_read(suite)
         return expand(
             suite,
-            variant=self.variant,
+            variant=variant,
             rows=rows,
             seeds=range(self.most) if self.auto else self.seeds,
             settings=self.settings,
@@ -75,6 +79,22 @@ class Selection(Struct, frozen=True, kw_only=True):
             fitting=fitting,
             precision=self.precision,
         )
+
+    def _as_read(self, suite: Suite) -> tuple[Suite, Variant]:
+        """The suite and the variant to be expanded: of a named reading, what it changes is the only delta.
+
+        Raises:
+            UserError: no formula has such a reading.
+        """
+        if not self.formula:
+            return suite, self.variant
+        chosen = tuple(each.delta for each in suite.formulas if each.name == self.formula)
+        if not chosen:
+            names = ", ".join(dict.fromkeys(each.name for each in suite.formulas)) or "none"
+            raise UserError(
+                f"{suite.path}: no formula has a reading named {self.formula!r:.80}; there are: {names}"
+            )
+        return replace(suite, deltas=chosen), "released"
 
 
 class Workload(Struct, frozen=True, kw_only=True):

@@ -6,7 +6,7 @@ from math import isnan
 from tabulate import tabulate
 
 from kdbench.formatting import EMPTY, escape, escape_table
-from kdbench.plan.objectives import Audit, classes
+from kdbench.plan.objectives import Audit, classes, faint
 from kdbench.report.words import setting
 
 HEADS = (
@@ -34,7 +34,7 @@ probe's: logits of std 4); epsilon: the label smoothing that it equals, q' = (1 
 def audit_lines(audits: Sequence[Audit]) -> list[str]:
     """For a terminal: the legend, a line for each objective, the rows that have the same."""
     table = tabulate(body(audits), HEADS, tablefmt="simple", colalign=_ALIGN, disable_numparse=True)
-    return [*LEGEND.splitlines(), "", *table.splitlines(), "", *same(audits)]
+    return [*LEGEND.splitlines(), "", *table.splitlines(), "", *remarks(audits)]
 
 
 def audit_section(audits: Sequence[Audit]) -> Iterator[str]:
@@ -44,7 +44,7 @@ def audit_section(audits: Sequence[Audit]) -> Iterator[str]:
         yield "## Audit"
         yield escape(LEGEND)
         yield tabulate(cells, HEADS, tablefmt="pipe", colalign=_ALIGN, disable_numparse=True)
-        yield "\n".join(f"- {escape(line)}" for line in same(audits))
+        yield "\n".join(f"- {escape(line)}" for line in remarks(audits))
 
 
 def body(audits: Iterable[Audit]) -> list[list[str]]:
@@ -69,6 +69,36 @@ def _alike(audits: Iterable[Audit]) -> list[str]:
         f"The same objective, their gradients differ by {apart:.2%} of their size at most: {', '.join(rows)}."
         for rows, apart in classes(audits)
     ] or ["No two rows of one student and teacher have the same objective under different names."]
+
+
+def remarks(audits: Sequence[Audit]) -> list[str]:
+    """What to know beside the table: equal objectives, soft terms that are all but nothing, open formulas."""
+    return [*same(audits), *_faint(audits), *_readings(audits)]
+
+
+def _faint(audits: Iterable[Audit]) -> Iterator[str]:
+    """A warning for each objective whose soft term is below 1 % of the gradient."""
+    rows: dict[str, list[Audit]] = {}
+    for audit in faint(audits):
+        rows.setdefault(setting(audit.loss), []).append(audit)
+    for loss, group in rows.items():
+        names = ", ".join(audit.row for audit in group)
+        share = _number(100 * (group[0].share or 0.0))
+        yield f"warning: the soft term of {loss} is {share} % of the gradient, next to nothing: {names}."
+
+
+def _readings(audits: Iterable[Audit]) -> Iterator[str]:
+    """Each reading of a formula that leaves something open, once for the same loss."""
+    told: dict[tuple[str, str, str], str] = {}
+    for audit in audits:
+        for each in audit.readings:
+            share = "" if each.share is None else f", {_number(100 * each.share)} % of the gradient"
+            nats = "" if each.nats is None else f", its target {_number(each.nats)} nats from uniform"
+            found = f"soft {_number(each.soft)}{share}{nats}"
+            standing = f"assumed: {each.assumed}" if each.assumed else each.why
+            key = (each.of, each.name, setting(each.loss))
+            told.setdefault(key, f"{each.of}: `{each.name}`, {setting(each.loss)}: {found}; {standing}")
+    yield from told.values()
 
 
 def _line(group: Sequence[Audit]) -> list[str]:

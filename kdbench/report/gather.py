@@ -84,7 +84,9 @@ def commands(chosen: Selection, suite: Suite, words: Sequence[str] = ()) -> str:
         asked += ["--seeds", "auto", "--max-seeds", str(chosen.most)]
     if chosen.seeds is not None:
         asked += ["--seeds", ",".join(map(str, chosen.seeds))]
-    if chosen.variant != "released":
+    if chosen.formula:
+        asked += ["--formula", chosen.formula]
+    elif chosen.variant != "released":
         asked += ["--as", chosen.variant]
     for key, value in chosen.settings.items():
         asked += ["--set", f"{key}={value}"]

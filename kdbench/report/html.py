@@ -173,7 +173,7 @@ def _part(report: Report) -> Part:
         [(of.at, sentences.delta(of)) for of in report.suite.deltas if released],
         controls.body(report.controls),
         audit.body(report.audit),
-        audit.same(report.audit) if report.audit else (),
+        audit.remarks(report.audit) if report.audit else (),
         list(published.body(report.checks)),
         published.title(report.checks),
         published_headline(report.checks),

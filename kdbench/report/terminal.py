@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from kdbench import catalog
 from kdbench.formatting import columns, plural
@@ -15,6 +16,7 @@ from kdbench.spec.runs import Loss, Recipe, Run
 from kdbench.spec.suites import Cell, Row, Suite
 from kdbench.spec.verdicts import Check
 from kdbench.suite.lint import Finding
+from kdbench.suite.validate import released
 from kdbench.verdict.claims import check_claims
 from kdbench.verdict.judge import Judged
 
@@ -50,6 +52,7 @@ def describe_row(suite: Suite, cell: Cell, variant: str) -> Iterator[str]:
         ("note", row.note),
     ]
     yield columns([fact for fact in facts if fact[1] not in ("", None)], [])
+    yield from _formulas(suite, row.name)
     yield from _deltas(suite, row.name, variant)
 
 
@@ -108,6 +111,22 @@ def _reference(cell: Cell) -> str:
 def _gain(row: Row) -> str:
     over = f" over {row.over}" if row.over else ""
     return "" if row.reference.gain is None else f"{row.reference.gain:+.2f}{over}"
+
+
+def _formulas(suite: Suite, name: str) -> Iterator[str]:
+    """The readings of the row's printed formula, where it leaves something open."""
+    row = next(row for row in suite.rows if row.name == name)
+    readings = [formula for formula in suite.formulas if formula.delta.concerns(row)]
+    for of in dict.fromkeys(formula.of for formula in readings):
+        yield ""
+        yield f"Readings of {of}:"
+        for formula in readings:
+            if formula.of == of:
+                _, loss, _ = released(replace(suite, deltas=(formula.delta,)), row)
+                yield f"  {formula.name}: {catalog.find('losses', loss.name).formula}; {_loss(loss)}"
+                yield f"    {formula.why}"
+                if formula.assumed:
+                    yield f"    assumed: {formula.assumed}"
 
 
 def _deltas(suite: Suite, name: str, variant: str) -> Iterator[str]:

@@ -173,6 +173,29 @@ class Delta(Struct, frozen=True, kw_only=True):
         return named and (not self.loss or row.loss.name in self.loss)
 
 
+class Formula(Struct, frozen=True, kw_only=True):
+    """One way to read a printed formula that leaves something open: `[[formula]]`."""
+
+    name: str
+    of: str
+    """Which formula, and what it leaves open; the readings of one formula share it."""
+    why: str
+    """What speaks for this reading."""
+    where: dict[str, tuple[str, ...]] = {}
+    """Rows it concerns, as those of a delta."""
+    loss: dict[str, str] = {}
+    """Losses as printed -> what this reading computes; none: the row's own."""
+    params: dict[str, float] = {}
+    """Parameters of the loss, after renaming."""
+    assumed: str = ""
+    """Why rows are trained by this reading `--as printed`; "" for the other readings."""
+
+    @property
+    def delta(self) -> Delta:
+        """What it changes of the rows as they stand."""
+        return Delta(at=self.of, why=self.why, where=self.where, loss=self.loss, params=self.params)
+
+
 class Cell(Struct, frozen=True, kw_only=True):
     """A row and what it asks for: one run per seed, and the baseline's run of the same seed.
 
@@ -197,6 +220,7 @@ class Suite(Struct, frozen=True, kw_only=True):
     rows: tuple[Row, ...]
     deltas: tuple[Delta, ...] = ()
     claims: tuple[Claim, ...] = ()
+    formulas: tuple[Formula, ...] = ()
     imported: dict[str, Imported] = {}
     """The imported teachers by the names that rows give them."""
     teacher: ReportEpoch = "last"

@@ -11,7 +11,7 @@ from msgspec.structs import asdict
 
 from kdbench.errors import UserError
 from kdbench.spec.runs import Loss, Recipe
-from kdbench.spec.suites import Claim, Delta, Reference, Row, Suite, TeacherName, Tolerance
+from kdbench.spec.suites import Claim, Delta, Formula, Reference, Row, Suite, TeacherName, Tolerance
 from kdbench.spec.weights import Imported, Weights
 from kdbench.suite.schema import RowFile, SuiteFile, SuiteHead, TableFile, read_suite_file
 from kdbench.suite.validate import find_claim_mistakes, find_mistakes
@@ -117,6 +117,7 @@ def build(file: Path, written: SuiteFile, place: Place) -> Suite:
         teacher=head.teacher,
         rows=rows,
         deltas=tuple(Delta(**asdict(delta)) for delta in written.delta),
+        formulas=tuple(Formula(**asdict(formula)) for formula in written.formula),
         claims=tuple(Claim(**asdict(claim)) for claim in written.claim),
         imported=_imported(written, place),
     )

@@ -106,6 +106,18 @@ class DeltaFile(Struct, frozen=True, kw_only=True):
     teacher: ReportEpoch | None = None
 
 
+class FormulaFile(Struct, frozen=True, kw_only=True):
+    """`[[formula]]`: one reading of a printed formula that leaves something open."""
+
+    name: Name
+    of: Text
+    why: Text
+    where: dict[Literal["table", "student", "teacher", "loss"], tuple[str, ...]] = field(default_factory=dict)
+    loss: dict[str, str] = field(default_factory=dict)
+    params: dict[str, float] = field(default_factory=dict)
+    assumed: Note = ""
+
+
 class ImportedFile(Struct, frozen=True, kw_only=True):
     """`[[imported]]`: a teacher of somebody else's, as `kdbench import` prints it."""
 
@@ -136,6 +148,7 @@ class SuiteFile(Struct, frozen=True, kw_only=True):
     recipe: Written
     table: list[TableFile]
     delta: list[DeltaFile] = field(default_factory=list)
+    formula: list[FormulaFile] = field(default_factory=list)
     claim: list[ClaimFile] = field(default_factory=list)
     imported: list[ImportedFile] = field(default_factory=list)
 
@@ -156,6 +169,7 @@ def read_suite_file(content: Mapping[str, Any], place: Place) -> SuiteFile:
             place.say(f"[{name}] is missing")
     tables = [_table(table, at) for table, at in _each(content, "table", "id", place)]
     deltas = [struct_at(DeltaFile, delta, at) for delta, at in _each(content, "delta", "at", place)]
+    formulas = [struct_at(FormulaFile, each, at) for each, at in _each(content, "formula", "name", place)]
     imported = [struct_at(ImportedFile, each, at) for each, at in _each(content, "imported", "name", place)]
     claims = [struct_at(ClaimFile, claim, at) for claim, at in _each(content, "claim", "id", place)]
     if None in deltas or None in imported or not tables:
@@ -164,6 +178,7 @@ def read_suite_file(content: Mapping[str, Any], place: Place) -> SuiteFile:
         suite=make(SuiteHead, _section(SuiteHead, "suite", content, place), place.at("[suite]"), _HEAD),  # type: ignore[arg-type]
         table=[table for table in tables if table is not None],
         delta=[delta for delta in deltas if delta is not None],
+        formula=[formula for formula in formulas if formula is not None],
         claim=[claim for claim in claims if claim is not None],
         imported=[each for each in imported if each is not None],
         recipe=_section(Recipe, "recipe", content, place),
@@ -218,8 +233,9 @@ def json_schema() -> dict[str, Any]:
             _bound(definitions[kind.__name__]["properties"][name], each)
     for part in ("Recipe", "Tolerance"):
         definitions[part].pop("required", None)
-    where = definitions["DeltaFile"]["properties"]["where"]
-    where["additionalProperties"] = {"anyOf": [{"type": "string"}, where["additionalProperties"]]}
+    for name in ("DeltaFile", "FormulaFile"):
+        where = definitions[name]["properties"]["where"]
+        where["additionalProperties"] = {"anyOf": [{"type": "string"}, where["additionalProperties"]]}
     for owner in definitions.values():
         owner["additionalProperties"] = False
         for key, part in (("recipe", "Recipe"), ("tolerance", "Tolerance")):

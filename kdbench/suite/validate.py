@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator
 from itertools import chain, pairwise
 from typing import Any
 
-from msgspec.structs import asdict
+from msgspec.structs import asdict, replace
 
 from kdbench import catalog
 from kdbench.catalog import unknown
@@ -44,6 +44,7 @@ def find_mistakes(suite: Suite, place: Place) -> None:
         place.at(rows[0] + others).say(sentence)
     for number, delta in enumerate(suite.deltas, 1):
         _check_delta(suite, delta, place.at(f"delta {number} ({delta.at})"))
+    _check_formulas(suite, place)
 
 
 def _entry(kind: catalog.Kind, name: str) -> Any:  # noqa: ANN401 - as catalog.find
@@ -410,6 +411,33 @@ def _check_delta(suite: Suite, delta: Delta, place: Place) -> None:
         for problem in recipe_mistakes(after):
             if problem not in recipe_mistakes(before):
                 place.at("recipe").say(problem)
+
+
+def _check_formulas(suite: Suite, place: Place) -> None:
+    """Of the readings of one formula one is assumed, and that is what the rows say."""
+    for number, formula in enumerate(suite.formulas, 1):
+        here = place.at(f"formula {number} ({formula.name})")
+        _check_delta(suite, formula.delta, here)
+        if formula.assumed and (formula.loss or formula.params):
+            here.say(
+                "the assumed reading is what the rows say: leave out loss and params, or change the rows"
+            )
+        known = all(_entry("losses", name) for name in formula.loss.values())
+        concerned = [row for row in suite.rows if formula.delta.concerns(row) and not row.untrained]
+        if known and concerned and not place.doubts:
+            _, loss, _ = released(replace(suite, deltas=(formula.delta,)), concerned[0])
+            for mistake in loss_mistakes(loss):
+                here.say(mistake)
+    for of in dict.fromkeys(formula.of for formula in suite.formulas):
+        readings = [formula for formula in suite.formulas if formula.of == of]
+        assumed = sum(bool(formula.assumed) for formula in readings)
+        if assumed != 1:
+            place.at(f"formula ({of:.60})").say(
+                f"{assumed} of its readings are assumed; exactly one is, with the reason"
+            )
+        for name, times in Counter(formula.name for formula in readings).items():
+            if times > 1:
+                place.at(f"formula ({of:.60})").say(f"{times} readings are named {name}")
 
 
 def _check_concerns(suite: Suite, delta: Delta, place: Place) -> None:

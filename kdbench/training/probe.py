@@ -92,6 +92,15 @@ TERMS = (
         target=lambda y, t, of: softmax(virtual_teacher(t.logits, y, a=of["a"]).log() / of["tau"], dim=1),
     ),
     Term(
+        "D_KL(softmax(p^d / τ_d), p_τ)",
+        ("a", "tau", "tau_d"),
+        taught=False,
+        value=lambda s, y, _, of: soft(
+            virtual_teacher(s.logits, y, a=of["a"]) / of["tau_d"], s.logits / of["tau"]
+        ),
+        target=lambda y, t, of: softmax(virtual_teacher(t.logits, y, a=of["a"]) / of["tau_d"], dim=1),
+    ),
+    Term(
         "H(q_fn, σ(τ v / ‖f‖))",
         ("tau", "lam"),
         taught=True,
@@ -205,7 +214,8 @@ def _mixture(g: Tensor, plain: Tensor, at: Scene, params: Values, *, taught: boo
         if (basis @ weights - g.flatten()[:, None]).norm() <= EXACT * g.norm():
             a, b = (float(each) for each in weights)
             target = term.target(at.y, at.teacher, params)
-            return {"hard": a, "soft": b, "term": term.name, "nats": from_uniform(target)}
+            share = float(abs(b) * g_soft.norm() / g.norm())
+            return {"hard": a, "soft": b, "term": term.name, "nats": from_uniform(target), "share": share}
     return {}
 
 

@@ -7,9 +7,11 @@ from click.testing import CliRunner
 from msgspec import json
 
 from kdbench.cli import cli
+from kdbench.errors import UserError
 from kdbench.plan.controls import load_prober
 from kdbench.plan.expand import expand
-from kdbench.plan.objectives import Audit, Probed, audit_suite, classes
+from kdbench.plan.objectives import Audit, Probed, audit_suite, classes, faint
+from kdbench.plan.selection import Selection
 from kdbench.report.audit import audit_lines
 from kdbench.report.formats import render
 from kdbench.spec.runs import Loss
@@ -25,6 +27,12 @@ FNKD = load_suite(SUITES / "fnkd_cifar100")
 
 def audited(variant: Variant = "released") -> dict[str, Audit]:
     return {each.row: each for each in audit_suite(TFKD, expand(TFKD, variant=variant), load_prober())}
+
+
+def audits(name: str, rows: str) -> list[Audit]:
+    """The audits of some rows of a suite, as printed."""
+    suite = load_suite(SUITES / name)
+    return audit_suite(suite, expand(suite, variant="printed", rows=rows), load_prober())
 
 
 RELEASED, PRINTED = audited(), audited("printed")
@@ -180,3 +188,53 @@ def test_command_gives_every_row_to_programs() -> None:
     found: dict[str, Any] = next(row for row in rows if row["row"] == "9.tfkd_reg/resnet18")
     assert (round(found["epsilon"], 3), found["same"]) == (0.1, ["9.lsr/resnet18"])
     assert "slope" not in found
+
+
+def test_every_reading_of_an_open_formula_is_audited() -> None:
+    """Eq. 9 of Tf-KD: 0.004 % and less of the gradient is all that the hand-made teacher teaches."""
+    audit = audits("tfkd_imagenet", "11.tfkd_reg/resnet18_224")[0]
+    assert [(each.name, bool(each.assumed)) for each in audit.readings] == [
+        ("logits", True),
+        ("probabilities", False),
+        ("figure", False),
+    ]
+    assert audit.readings[0].loss == audit.loss
+    assert all(0 < (each.share or 0.0) < 1e-4 for each in audit.readings)
+    lines = "\n".join(audit_lines([audit]))
+    assert "`figure`, tfkd_reg_probabilities (a 0.99, alpha 0.1, tau 20, tau_d 10)" in lines
+
+
+def test_soft_term_below_one_percent_of_the_gradient_is_a_warning() -> None:
+    found = audits("tfkd_imagenet", "8.*")
+    [kd] = faint(found)
+    assert kd.row == "8.kd/resnet18_224:densenet121_224"
+    assert kd.share == pytest.approx(3.94e-5, rel=0.01)
+    assert "warning: the soft term of kd (alpha 0.1, tau 20) is 0.0039" in "\n".join(audit_lines(found))
+    squared = next(each for each in kd.readings if each.name == "tau-squared")
+    assert squared.loss.name == "hinton_kd"
+    assert squared.share == pytest.approx(400 * 3.94e-5, rel=0.01)
+
+
+@pytest.mark.parametrize("suite", ["tfkd_cifar100", "tfkd_tinyimagenet", "tfkd_imagenet"])
+def test_assumed_readings_are_what_is_trained_as_printed(suite: str) -> None:
+    path = str(SUITES / f"{suite}.toml")
+    printed = Selection(suites=(path,), variant="printed").load()[0][1]
+    for name in ("logits", "printed") if suite == "tfkd_imagenet" else ("logits",):
+        read = Selection(suites=(path,), variant="printed", formula=name).load()[0][1]
+        assert [cell.ids for cell in read] == [cell.ids for cell in printed]
+
+
+def test_reading_that_is_asked_for_is_trained() -> None:
+    path = str(SUITES / "tfkd_cifar100.toml")
+    chosen = Selection(suites=(path,), rows="9.tfkd_reg/*", variant="printed", formula="figure")
+    losses = [cell.runs[0].loss for cell in chosen.load()[0][1]]
+    assert {loss.name for loss in losses} == {"tfkd_reg_probabilities"}
+    assert {loss.params["tau_d"] for loss in losses} == {10.0}
+
+
+def test_reading_that_does_not_exist_is_refused_with_those_there_are() -> None:
+    path = str(SUITES / "tfkd_cifar100.toml")
+    with pytest.raises(
+        UserError, match="no formula has a reading named 'x'; there are: logits, probabilities, figure"
+    ):
+        Selection(suites=(path,), formula="x").load()

@@ -547,3 +547,48 @@ def test_distiller_that_does_not_fit_is_refused(tmp_path: Path, loss: str, sente
 def test_shares_of_one_whole_are_at_most_one() -> None:
     loss = Loss("alsd", {"epsilon1": 0.6, "epsilon2": 0.6})
     assert list(loss_mistakes(loss)) == ["loss 'alsd': epsilon1 + epsilon2 must be at most 1"]
+
+
+READINGS = """
+[[formula]]
+name = "a"
+of = "Eq. 1"
+where = { loss = "kd" }
+why = "word for word"
+assumed = "nothing else is printed"
+
+[[formula]]
+name = "b"
+of = "Eq. 1"
+loss = { kd = "hinton_kd" }
+why = "with tau squared"
+
+[[table]]
+id = "1.base\""""
+
+
+@pytest.mark.parametrize(
+    ("edit", "sentence"),
+    [
+        (('assumed = "nothing else is printed"\n', ""), "0 of its readings are assumed; exactly one is"),
+        (('why = "with tau squared"', 'why = "x"\nassumed = "y"'), "2 of its readings are assumed"),
+        (
+            ('why = "word for word"', 'why = "x"\nparams = { tau = 1 }'),
+            "the assumed reading is what the rows say",
+        ),
+        (('{ kd = "hinton_kd" }', '{ kd = "hinton" }'), "hinton"),
+        (('{ kd = "hinton_kd" }', '{ kd = "lsr" }'), "epsilon"),
+        (('name = "b"', 'name = "a"'), "2 readings are named a"),
+        (('where = { loss = "kd" }', 'where = { loss = "ce2" }'), "ce2"),
+    ],
+)
+def test_readings_of_a_formula_are_checked(tmp_path: Path, edit: tuple[str, str], sentence: str) -> None:
+    text = READINGS.replace(*edit)
+    found = mistakes(tmp_path, ('[[table]]\nid = "1.base"', text.removeprefix("\n")))
+    assert any(sentence in each for each in found), found
+
+
+def test_readings_of_a_formula_reach_the_suite(tmp_path: Path) -> None:
+    text = change(('[[table]]\nid = "1.base"', READINGS.removeprefix("\n")))
+    suite = load_suite(write_suite(tmp_path, text))
+    assert [formula.name for formula in suite.formulas] == ["a", "b"]

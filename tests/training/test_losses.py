@@ -14,13 +14,14 @@ from torch.nn.functional import one_hot, softmax
 from kdbench import catalog
 from kdbench.catalog import LOSSES
 from kdbench.models.output import Output
-from kdbench.training.losses import divergence, virtual_teacher
+from kdbench.training.losses import divergence, tfkd_reg_probabilities, virtual_teacher
 from tests.support.places import GOLDEN
 
 RELEASED = json.loads((GOLDEN / "tfkd_released_losses.json").read_text("utf-8"))
 SETTINGS = {
     "alpha": 0.3,
     "tau": 4.0,
+    "tau_d": 2.0,
     "a": 0.9,
     "epsilon": 0.1,
     "multiplier": 5.0,
@@ -338,3 +339,22 @@ def test_catalog_states_what_the_function_takes(name: str) -> None:
     assert [each.name for each in named] == list(entry.params)
     assert given == ["s", "y", *(["t"] if entry.teacher else ["A"] if entry.neighbours else [])]
     assert all(each.default is Parameter.empty for each in takes)
+
+
+def test_target_of_the_divided_probabilities_is_that_of_the_authors_figure() -> None:
+    """K = 10, a = 0.99: softmax(p^d / 10) is 0.109 on the class and 0.099 on each other."""
+    p = virtual_teacher(torch.zeros(1, 10, dtype=torch.float64), torch.tensor([3]), a=0.99)
+    target = softmax(p / 10, dim=1)[0]
+    assert [round(float(target[k]), 3) for k in (3, 0)] == [0.109, 0.099]
+
+
+def test_gradient_of_the_divided_probabilities_is_that_of_the_formula() -> None:
+    """d / dz D_KL(q, p_τ) = (p_τ - q) / τ."""
+    z = torch.randn(4, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    y = torch.tensor([0, 3, 6, 3])
+    loss = tfkd_reg_probabilities(of(z), y, alpha=0.3, tau=5.0, a=0.9, tau_d=2.0)
+    [found] = torch.autograd.grad(loss, z)
+    target = softmax(virtual_teacher(z.detach(), y, a=0.9) / 2, dim=1)
+    hard = softmax(z, dim=1) - one_hot(y, 7)
+    soft = (softmax(z / 5, dim=1) - target) / 5
+    torch.testing.assert_close(found, ((0.7 * hard + 0.3 * soft) / 4).detach())
