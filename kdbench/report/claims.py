@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from tabulate import tabulate
 
 from kdbench.formatting import EMPTY, escape, escape_table, signed
+from kdbench.spec.suites import Claim
 from kdbench.spec.verdicts import ClaimCheck, Part
 
 HEADS = ("claim", "where", "printed", "outcome", "p for", "p against", "why")
@@ -28,14 +29,18 @@ def claims_section(found: Sequence[ClaimCheck]) -> Iterator[str]:
 
 def claim_lines(found: Sequence[ClaimCheck]) -> list[str]:
     """For a terminal: one claim a line, its outcome first; nothing without claims."""
-    return [f"{each.outcome}: {each.claim.says} ({each.claim.section}); {each.reason}" for each in found]
+    return [f"{each.outcome}: {each.claim.says}{_place(each.claim)}; {each.reason}" for each in found]
+
+
+def _place(claim: Claim) -> str:
+    return f" ({claim.section})" if claim.section else ""
 
 
 def _line(found: ClaimCheck) -> list[str]:
     printed = {True: "yes", False: "no", None: EMPTY}[found.printed]
     claim = found.claim
     p_for, p_against = _p(found.p_for), _p(found.p_against)
-    return [claim.says, claim.section, printed, found.outcome, p_for, p_against, found.reason]
+    return [claim.says, claim.section or EMPTY, printed, found.outcome, p_for, p_against, found.reason]
 
 
 def _p(value: float | None) -> str:

@@ -28,14 +28,13 @@ def settings(rows: Sequence[Row]) -> str:
     losses = "; ".join(dict.fromkeys(setting(row.loss) for row in rows))
     epochs = " or ".join(dict.fromkeys(str(row.recipe.epochs) for row in rows))
     report_epochs = " or ".join(dict.fromkeys(str(row.report_epoch) for row in rows))
+    judged = [row for row in rows if row.reference.top1 is not None or row.reference.gain is not None]
     margins = " or ".join(
-        dict.fromkeys(f"{row.tolerance.top1:g} (gain {row.tolerance.gain:g})" for row in rows)
+        dict.fromkeys(f"{row.tolerance.top1:g} (gain {row.tolerance.gain:g})" for row in judged)
     )
+    tolerance = f"Tolerance: {margins}. " if judged else ""
     seeds = " or ".join(dict.fromkeys(plural(row.seeds, "seed") for row in rows))
-    return (
-        f"Loss: {losses}. Epochs: {epochs}. Reported epoch: {report_epochs}. "
-        f"Tolerance: {margins}. Asked: {seeds}."
-    )
+    return f"Loss: {losses}. Epochs: {epochs}. Reported epoch: {report_epochs}. {tolerance}Asked: {seeds}."
 
 
 def exactness(checks: Iterable[Check]) -> str:

@@ -47,7 +47,7 @@ def describe_row(suite: Suite, cell: Cell, variant: str) -> Iterator[str]:
         ("report epoch", row.report_epoch),
         ("reference", _reference(cell)),
         ("source", row.reference.source or "none"),
-        ("tolerance", f"top1 ± {row.tolerance.top1}, gain ± {row.tolerance.gain}"),
+        ("tolerance", _tolerance(row)),
         ("assumed", row.assumed),
         ("note", row.note),
     ]
@@ -106,6 +106,13 @@ def _reference(cell: Cell) -> str:
     gain = "" if reference.gain is None else f"gain {_gain(cell.row)}"
     sic = " (sic: it does not add up)" if cell.row.sic else ""
     return f"{reference.kind}: " + ", ".join(text for text in (top1 + std + n, gain + sic) if text)
+
+
+def _tolerance(row: Row) -> str:
+    """Nothing where nothing is held against a reference."""
+    if row.reference.top1 is None and row.reference.gain is None:
+        return ""
+    return f"top1 ± {row.tolerance.top1}, gain ± {row.tolerance.gain}"
 
 
 def _gain(row: Row) -> str:

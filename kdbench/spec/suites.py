@@ -23,8 +23,8 @@ class Claim(Struct, frozen=True, kw_only=True):
     id: str
     says: str
     """The conclusion, in a sentence."""
-    section: str
-    """Where the paper draws it."""
+    section: str = ""
+    """Where the paper draws it ("": it is the suite's own)."""
     order: Globs = ()
     """From the worst to the best: each is better than the one before, for every student they share."""
     alike: Globs = ()

@@ -132,7 +132,7 @@ class ClaimFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     id: Name
     says: Text
-    section: Text
+    section: Note = ""
     order: tuple[Text, ...] = ()
     alike: tuple[Text, ...] = ()
     improves: tuple[Text, ...] = ()
@@ -144,15 +144,22 @@ class SuiteFile(Struct, frozen=True, kw_only=True):
     """A whole file of `suites/`."""
 
     suite: SuiteHead
-    tolerance: Written
     recipe: Written
     table: list[TableFile]
+    tolerance: Written = field(default_factory=dict)
     delta: list[DeltaFile] = field(default_factory=list)
     formula: list[FormulaFile] = field(default_factory=list)
     claim: list[ClaimFile] = field(default_factory=list)
     imported: list[ImportedFile] = field(default_factory=list)
 
 
+HINTS = {
+    "suite": 'write [suite] with paper = "what it is about" and dataset = "digits" (`kdbench list datasets`)',
+    "recipe": "write [recipe] with epochs = 100, batch_size = 32 and lr = 0.1: how a student is trained",
+    "tolerance": "write [tolerance] with top1 = 0.5 and gain = 0.5: points that a number may be off",
+    "table": 'write [[table]] with id = "1", loss = { name = "ce" } and rows = [{ student = "digits_mlp" }]',
+}
+"""What to write where a part of a suite is missing."""
 _HEAD = {"paper": "?", "dataset": ""}
 """Stands in for a `[suite]` that is wrong. No data set is named ""."""
 
@@ -165,8 +172,9 @@ def read_suite_file(content: Mapping[str, Any], place: Place) -> SuiteFile:
             place.say(unknown("section", key, known))
     near = {name for key in content for name in get_close_matches(key, known, n=1, cutoff=0.5)}
     for name, info in known.items():
-        if info.required and (name not in near or content.get(name) == []):
-            place.say(f"[{name}] is missing")
+        needed = info.required or (name == "tolerance" and name not in content and _is_judged(content))
+        if needed and (name not in near or content.get(name) == []):
+            place.say(f"[{name}] is missing; {HINTS[name]}")
     tables = [_table(table, at) for table, at in _each(content, "table", "id", place)]
     deltas = [struct_at(DeltaFile, delta, at) for delta, at in _each(content, "delta", "at", place)]
     formulas = [struct_at(FormulaFile, each, at) for each, at in _each(content, "formula", "name", place)]
@@ -182,8 +190,25 @@ def read_suite_file(content: Mapping[str, Any], place: Place) -> SuiteFile:
         claim=[claim for claim in claims if claim is not None],
         imported=[each for each in imported if each is not None],
         recipe=_section(Recipe, "recipe", content, place),
-        tolerance=_section(Tolerance, "tolerance", content, place),
+        tolerance=_tolerance(content, place),
     )
+
+
+def _tolerance(content: Mapping[str, Any], place: Place) -> dict[str, Any]:
+    """The margins; where nothing is held against a reference, they may be left out."""
+    if "tolerance" not in content and not _is_judged(content):
+        return {"top1": 0.5, "gain": 0.5}
+    return _section(Tolerance, "tolerance", content, place)
+
+
+def _is_judged(content: Mapping[str, Any]) -> bool:
+    """Whether any row has a number to be held against."""
+    for table in content.get("table") or () if isinstance(content.get("table"), list) else ():
+        rows = table.get("rows") if isinstance(table, dict) else None
+        for row in rows if isinstance(rows, list) else ():
+            if isinstance(row, dict) and row.keys() & {"top1", "gain"}:
+                return True
+    return False
 
 
 def _section(kind: type[Struct], name: str, content: Mapping[str, Any], place: Place) -> dict[str, Any]:

@@ -9,11 +9,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kdbench.errors import UserError
+from kdbench.plan.expand import expand
+from kdbench.report import sentences
+from kdbench.report.claims import claim_lines
 from kdbench.spec.runs import Loss
 from kdbench.spec.suites import Suite, TeacherName
 from kdbench.suite.load import build, load_suite
 from kdbench.suite.schema import read_suite_file
 from kdbench.toml import Place
+from kdbench.verdict.check import check_suite
+from kdbench.verdict.claims import check_claims
 from tests.support.places import SUITES
 from tests.support.project import SUITE, change, write_suite
 
@@ -289,3 +294,19 @@ def test_assumed_spread_of_a_table_overrides_the_suites(tmp_path: Path) -> None:
 def test_assumed_spread_without_its_source_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"\[suite\]: assumed_std needs assumed_std_source"):
         load(tmp_path, ("seeds = 2", "seeds = 2\nassumed_std = 0.4"))
+
+
+def test_suite_of_ones_own_needs_no_tolerance_and_a_claim_no_section(tmp_path: Path) -> None:
+    text = change(
+        ("[tolerance]\ntop1 = 0.5\ngain = 0.5\n", ""),
+        (", top1 = 90.0", ""),
+        (", top1 = 95.0", ""),
+        (", top1 = 92.0, gain = 2.0", ""),
+    )
+    claim = '[[claim]]\nid = "kd"\nsays = "KD helps"\nimproves = ["1.kd"]\n'
+    suite = load_suite(write_suite(tmp_path, f"{text}\n{claim}"))
+    assert len(suite.rows) == 3
+    assert suite.claims[0].section == ""
+    checks = check_suite(expand(suite), {})
+    assert "Tolerance" not in sentences.settings(suite.rows)
+    assert claim_lines(check_claims(suite, checks))[0].startswith("undecided: KD helps; ")

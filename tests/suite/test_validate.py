@@ -33,7 +33,7 @@ CASES = [
     (
         "[tolerance]",
         "[tolerence]",
-        "unknown section 'tolerence'. Did you mean 'tolerance'? Valid: suite, tolerance,",
+        "unknown section 'tolerence'. Did you mean 'tolerance'? Valid: suite, recipe, table, tolerance,",
     ),
     (
         "[suite]",
@@ -66,7 +66,16 @@ CASES = [
     ('dataset = "digits"\n', "", "[suite]: dataset is missing"),
     ("lr = 0.1\n", "", "[recipe]: lr is missing"),
     ("gain = 0.5\n", "", "[tolerance]: gain is missing"),
-    ("[recipe]\nepochs = 3\nbatch_size = 32\nlr = 0.1\n", "", "[recipe] is missing"),
+    (
+        "[recipe]\nepochs = 3\nbatch_size = 32\nlr = 0.1\n",
+        "",
+        "[recipe] is missing; write [recipe] with epochs = 100, batch_size = 32 and lr = 0.1",
+    ),
+    (
+        "[tolerance]\ntop1 = 0.5\ngain = 0.5\n",
+        "",
+        "[tolerance] is missing; write [tolerance] with top1 = 0.5 and gain = 0.5: points",
+    ),
     (f"{KD}\n", "", "table 2: id is missing"),
     ('loss = { name = "ce" }\n', "", "table 1 (1.base): loss is missing"),
     ('name = "ce"', "", 'table 1 (1.base): the loss has no name; write for example loss = { name = "ce" }'),
