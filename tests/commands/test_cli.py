@@ -595,7 +595,7 @@ def test_claim_is_told_by_check_report_and_claims(
     assert (done.code, done.json["suites/small.toml"][0]["outcome"]) == (code, outcome)
 
 
-# The surface, frozen: a new command or option is written down here, and in the README.
+# The surface, frozen: a new command or option is written down here, and a command in docs/commands.md.
 
 SURFACE = (Path(__file__).parent / "surface.txt").read_text(encoding="utf-8").splitlines()
 COMMANDS = sorted({line.partition(":")[0] for line in SURFACE})

@@ -1,0 +1,44 @@
+"""What the README and docs/commands.md say: verdicts of committed results, links, commands."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from kdbench.cli import cli
+from kdbench.plan.selection import Selection
+from kdbench.verdict.judge import judge
+from tests.support.places import ROOT
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def test_verdicts_of_lopezpaz_mnist_are_those_of_the_committed_results(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(ROOT)
+    ((_, checks),) = judge(Selection(suites=("suites/lopezpaz_mnist",))).suites
+    words = [check.top1.word.value for check in checks]
+    said = re.search(r"\| (\d+) \| (\d+) reproduced, (\d+) consistent, (\d+) inconclusive \|", README)
+    assert said is not None
+    counts = [words.count(word) for word in ("reproduced", "consistent", "inconclusive")]
+    assert [int(number) for number in said.groups()] == [len(words), *counts]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_files(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    targets = re.findall(r"\]\(([^)#]+)", text)
+    local = [target for target in targets if not target.startswith("http")]
+    assert [target for target in local if not (page.parent / target).exists()] == []
+
+
+def test_every_command_is_in_docs() -> None:
+    text = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+    written = set(re.findall(r"`([a-z]+)", text))
+    assert set(cli.commands) <= written
+
+
+def test_readme_is_short() -> None:
+    assert len(README.splitlines()) <= 120
