@@ -223,8 +223,8 @@ def test_what_a_distiller_has_is_trained_and_in_the_checkpoint(opened: Opened, l
     assert student_run.student.gives_maps == catalog.DISTILLERS[loss.name].maps
 
 
-@pytest.mark.parametrize("name", ["cc", "fitnet"])
-def test_parts_of_a_batch_teach_a_distillers_parameters_too(opened: Opened, name: str) -> None:
+@pytest.mark.parametrize("name", ["cc", "fitnet", "at"])
+def test_ghost_batches_are_given_to_distillers_with_their_maps(opened: Opened, name: str) -> None:
     result = train(taught(Loss(name, SETTINGS[name]), ghost_batches=2), opened("parts"))
     assert isinstance(result, Result)
 
