@@ -116,15 +116,18 @@ def test_what_sbatch_is_asked_for(tmp_path: Path) -> None:
     assert asked["slurm_additional_parameters"] == wanted
 
 
-def test_nodes_of_a_job_share_its_runs(tmp_path: Path) -> None:
-    text = "[slurm]\ngpus_per_node = 4\n[work]\nnodes = 2\nprocesses = 4"
+@pytest.mark.parametrize("key", ["tasks_per_node", "processes"])
+def test_tasks_of_a_job_are_the_ranks_of_its_runs(tmp_path: Path, key: str) -> None:
+    """`processes` is the older name."""
+    text = f"[slurm]\ngpus_per_node = 4\n[work]\nnodes = 2\n{key} = 4"
     profile = read_profile(written(tmp_path, text), OPTIONS)
     submission = new("tiny-first", "some", [["a"]], tmp_path)
     work = Work(Machine(), (), {}, 1, 30, 60, nodes=2)
     asked = parameters(submission, work, profile, Group(generation=0, minutes=30, chunks=()), None)
     assert profile.workers == 1
-    assert (asked["nodes"], asked["cpus_per_task"], asked["gpus_per_node"]) == (2, 4, 4)
-    assert asked["slurm_srun_args"] == ["--kill-on-bad-exit=1"]
+    assert (asked["nodes"], asked["tasks_per_node"], asked["gpus_per_node"]) == (2, 4, 4)
+    assert asked["cpus_per_task"] == 1
+    assert asked["slurm_srun_args"] == ["--kill-on-bad-exit=0"]
 
 
 def test_refusal_says_what_helps(tmp_path: Path) -> None:
