@@ -95,6 +95,28 @@ def _format(output: Path | None, kind: str | None, *, brief: bool, into: bool, a
 
 
 @click.command()
+@click.argument("folder", default="suites", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="A file to write.")
+def overview(folder: Path, *, output: Path | None) -> None:
+    """Every suite of a FOLDER that has evidence.
+
+    A line each, with its verdicts by kind of evidence, in Markdown.
+    """
+    from kdbench.plan.selection import Selection
+    from kdbench.report import gather
+    from kdbench.report.overview import overview as page
+    from kdbench.store.outputs import write_output
+    from kdbench.verdict import judge
+
+    names = tuple(str(path) for path in sorted(folder.glob("*.toml")))
+    text = page(gather.gather(judge.judge(Selection(suites=names))))
+    if output is not None:
+        write_output(output, text.encode())
+    else:
+        click.echo(text, nl=False)
+
+
+@click.command()
 @selection
 @judgement
 @click.option(

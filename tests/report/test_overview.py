@@ -1,0 +1,63 @@
+"""`kdbench overview`: the suites that have evidence, each kind counted on its own."""
+
+from pathlib import Path
+
+import pytest
+
+from kdbench.plan.selection import Selection
+from kdbench.report.gather import gather
+from kdbench.report.overview import overview
+from kdbench.store.released import save_evaluation
+from kdbench.verdict.judge import judge
+from tests.support.authors import evaluation, store_curves
+from tests.support.command import Command
+from tests.support.places import ROOT
+from tests.support.project import AS_PRINTED, SUITE, change, store, write_suite
+
+RELEASED = f"""
+[[imported]]
+name = "friend"
+model = "digits_cnn"
+sha256 = "{"a" * 64}"
+
+[[table]]
+id = "released"
+loss = {{ name = "ce" }}
+rows = [ {{ student = "digits_cnn", released = "friend", top1 = 92.5 }} ]
+"""
+
+
+def cells(text: str, suite: str) -> list[str]:
+    """The cells of a suite's line."""
+    (line,) = (line for line in text.splitlines() if line.startswith(f"| suites/{suite} "))
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_kinds_of_evidence_are_counted_apart(project: Path, kdbench: Command) -> None:
+    path = write_suite(project, SUITE + RELEASED)
+    write_suite(project, change(("epochs = 3", "epochs = 4")), name="untouched")
+    store(project, path, {"1.base/digits_mlp": 90.0, "1.base/digits_cnn": 95.0})
+    store_curves(project, {"1.kd/digits_mlp:digits_cnn": [(80.0, 91.0, 92.0), (80.0, 91.0, 92.1)]})
+    save_evaluation(project / "results", evaluation(digits=92.5))
+    text = kdbench("overview").out
+    assert cells(text, "small")[2:6] == ["4", "2 reproduced", "1 reproduced", "1 reproduced"]
+    assert "untouched" not in text
+
+
+def test_suites_without_evidence_are_left_out(project: Path, kdbench: Command) -> None:
+    assert "No suite has any result yet." in kdbench("overview").out
+    store(project, project / "suites" / "small.toml", AS_PRINTED)
+    done = kdbench("overview", "-o", "results/README.md")
+    assert done.code == 0
+    assert cells((project / "results/README.md").read_text(encoding="utf-8"), "small")[3] == "3 reproduced"
+
+
+def test_page_of_the_repository_is_that_of_its_results(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Evidence in git alone; records of this machine's own runs are no part of it."""
+    monkeypatch.chdir(ROOT)
+    names = ("suites/fnkd_cifar100_coarse", "suites/ls_cifar100")
+    made = overview(gather(judge(Selection(suites=names))))
+    page = (ROOT / "results" / "README.md").read_text(encoding="utf-8")
+    for name in names:
+        suite = name.partition("/")[2]
+        assert cells(page, suite)[4:6] == cells(made, suite)[4:6]
