@@ -50,9 +50,9 @@ def is_found_again(run: Run, context: TrainingContext) -> None:
     assert abs(again.last - stored.last) <= 3.0
 
 
-@pytest.mark.parametrize("suite", ["lopezpaz_mnist"])
-def test_every_run_of_the_suite_has_a_stored_result(suite: str) -> None:
-    plan = make_plan(expand(load_suite(SUITES / suite)))
+@pytest.mark.parametrize(("suite", "seeds"), [("lopezpaz_mnist", 10), ("lopezpaz_synthetic", 60)])
+def test_runs_of_so_many_seeds_have_stored_results(suite: str, seeds: int) -> None:
+    plan = make_plan(expand(load_suite(SUITES / suite), seeds=range(seeds)))
     assert len(load_results(STORED, [run.id for run in plan])) == len(plan)
 
 
@@ -66,6 +66,11 @@ def test_mnist_teachers_and_means_have_the_verdicts_of_the_report() -> None:
         "500.mean/mlp_49_20_20+alone": Word.INCONCLUSIVE,
         "500.mean/mlp_49_20_20+distilled": Word.REPRODUCED,
     }
+
+
+def test_a_synthetic_row_comes_out_again(context: TrainingContext) -> None:
+    (cell,) = expand(load_suite(SUITES / "lopezpaz_synthetic"), rows="3.distilled/*", seeds=[0])
+    is_found_again(cell.runs[0], context)
 
 
 @pytest.mark.real
