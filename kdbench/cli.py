@@ -19,6 +19,7 @@ from kdbench.commands.jobs import cancel, logs, status
 from kdbench.commands.judge import check, claims, power
 from kdbench.commands.listing import list_, schema, show
 from kdbench.commands.machine import bench, completion, doctor
+from kdbench.commands.new import new
 from kdbench.commands.options import with_new_name
 from kdbench.commands.plan import plan
 from kdbench.commands.reference import reference
@@ -38,7 +39,7 @@ COMMANDS = {
     "Judge": (check, report, overview, plot, claims, power),
     "Explain": (attribute, equivalence, compare, history, bundle, verify),
     "Read": (lint, audit, list_, show, reference, schema),
-    "Prepare": (data, import_, bench, doctor, completion),
+    "Prepare": (new, data, import_, bench, doctor, completion),
     "Clean up": (gc, fsck, compact, fingerprint),
 }
 

@@ -24,6 +24,7 @@ ORDER = (
         "run",
         "report",
         "importing",
+        "new",
     ),
     *("verdict", "training", "cost", "plan", "models", "data", "suite", "workers", "store", "spec"),
     *("device", "machine", "toml", "formatting", "catalog", "plugins", "quantities", "errors", "version"),

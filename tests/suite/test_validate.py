@@ -38,7 +38,7 @@ CASES = [
     (
         "[suite]",
         "[author]\nx = 1\n[suite]",
-        "unknown section 'author'. Valid: suite, tolerance, recipe, table, delta",
+        "unknown section 'author'. Valid: suite, recipe, table, tolerance, delta",
     ),
     ("seeds = 2", "seed = 2", "[suite]: unknown key 'seed'. Did you mean 'seeds'? Valid: paper, dataset,"),
     (
@@ -498,8 +498,9 @@ def test_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
 
 def test_empty_file_lacks_every_section(tmp_path: Path) -> None:
     file = write_suite(tmp_path, "")
-    assert broken(file).splitlines() == [
-        f"{file}: [{name}] is missing" for name in ("suite", "tolerance", "recipe", "table")
+    said = broken(file).splitlines()
+    assert [line.partition("; write")[0] for line in said] == [
+        f"{file}: [{name}] is missing" for name in ("suite", "recipe", "table")
     ]
 
 

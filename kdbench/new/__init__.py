@@ -1,0 +1,1 @@
+"""What `kdbench new` writes: a package with a method of one's own, a suite."""

@@ -1,0 +1,111 @@
+"""`kdbench new`: from an empty folder to one's own loss beside KD, and a suite that loads."""
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from kdbench.suite.load import load_suite
+from tests.support.command import Command
+from tests.support.places import ROOT
+
+
+def install_editable(folder: Path, site: Path) -> None:
+    """What `pip install -e` leaves behind: the package's facts, and its folder on the path."""
+    project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    info = site / f"{project['name']}-{project['version']}.dist-info"
+    info.mkdir(parents=True)
+    metadata = f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n"
+    (info / "METADATA").write_text(metadata, encoding="utf-8")
+    lines = []
+    for group, points in project["entry-points"].items():
+        lines += [f"[{group}]", *(f"{name} = {value}" for name, value in points.items())]
+    (info / "entry_points.txt").write_text("\n".join(lines), encoding="utf-8")
+
+
+def test_walk_through_of_the_docs_leads_from_an_empty_folder_to_a_table_beside_kd(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (ROOT / "docs" / "your-method.md").read_text(encoding="utf-8")
+    steps = re.findall(r"^(\d+)\. `([^`]+)`", text, flags=re.MULTILINE)
+    assert [int(number) for number, _ in steps] == list(range(1, len(steps) + 1))
+    assert len(steps) <= 10
+    site = tmp_path / "site"
+    places = [str(ROOT), str(site), str(tmp_path / "my_kd")]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(places), "KDBENCH_DATA": str(tmp_path / "data")}
+    monkeypatch.chdir(tmp_path)
+    out = ""
+    for _, step in steps:
+        if step.startswith("pip install"):
+            if "my_kd" in step:
+                install_editable(tmp_path / "my_kd", site)
+            continue
+        if not step.startswith(("kdbench", "pytest")):
+            continue  # an edit in one's own editor
+        words = step.replace("kdbench", "-m kdbench", 1) if step.startswith("kdbench") else f"-m {step}"
+        command = [sys.executable, *words.split(), *(["-p", "no:cacheprovider"] if "pytest" in step else [])]
+        done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{step}: {done.stdout}{done.stderr}"
+        out += done.stdout
+    for row in ("1.kd", "1.my_kd"):
+        assert f"## Table {row}" in out or f"{row}/digits_mlp:my_kd_net" in out
+    assert len(list((tmp_path / "results" / "digits").glob("*-my_kd-*.json"))) == 3
+    assert (tmp_path / "report.html").is_file()
+
+
+def test_plugin_is_not_written_over_and_not_by_a_name_that_is_taken(kdbench: Command) -> None:
+    assert kdbench("new", "plugin", "mine").code == 0
+    assert "mine is there already; choose another name" in kdbench("new", "plugin", "mine").err
+    assert "'kd' is the name of one of the losses already" in kdbench("new", "plugin", "kd").err
+    assert "small letters, digits and _, as my_kd" in kdbench("new", "plugin", "My-KD").err
+
+
+def test_entries_of_a_new_plugin_import_no_torch(kdbench: Command, project: Path) -> None:
+    kdbench("new", "plugin", "mine")
+    code = "import sys, mine.entries; assert 'torch' not in sys.modules"
+    env = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{project / 'mine'}"}
+    subprocess.run([sys.executable, "-c", code], env=env, check=True)
+
+
+def test_suite_of_every_method_of_the_catalog_loads(kdbench: Command, project: Path) -> None:
+    methods = "lsr,kd,hinton_kd,kd_ls,fnkd,tfkd_reg,he"
+    words = ("--paper", 'A "new" method', "--dataset", "cifar100", "--students", "mobilenetv2,resnet18")
+    done = kdbench("new", "suite", "mine", *words, "--teachers", "resnet18", "--methods", methods)
+    assert done.code == 0, done.err
+    suite = load_suite(project / "suites" / "mine")
+    assert suite.paper == 'A "new" method'
+    assert [row.name for row in suite.rows if row.table == "1.kd"] == [
+        "1.kd/mobilenetv2:resnet18",
+        "1.kd/resnet18:self",
+    ]
+    assert "kdbench plan suites/mine" in done.out
+    again = kdbench("new", "suite", "mine", *words, "--teachers", "resnet18", "--methods", "kd")
+    assert "is there already" in again.err
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--methods", "kdd", "--methods: unknown loss 'kdd'. Did you mean 'kd'?"),
+        ("--dataset", "cifar", "--dataset: unknown data set 'cifar'."),
+        ("--students", "digits_mpl", "unknown model 'digits_mpl'. Did you mean 'digits_mlp'?"),
+    ],
+)
+def test_suite_with_an_unknown_name_is_not_written(
+    kdbench: Command, project: Path, option: str, value: str, message: str
+) -> None:
+    given = {
+        "--paper": "A paper",
+        "--dataset": "digits",
+        "--students": "digits_mlp",
+        "--teachers": "digits_cnn",
+    }
+    given |= {"--methods": "kd", option: value}
+    done = kdbench("new", "suite", "mine", *(word for pair in given.items() for word in pair))
+    assert done.code == 2
+    assert message in done.err
+    assert not (project / "suites" / "mine.toml").exists()
