@@ -694,7 +694,18 @@ def test_empty_variable_names_no_data_folder(kdbench: Command, monkeypatch: pyte
 @pytest.mark.slow
 def test_run_that_failed_in_this_command_makes_exit_code_1(kdbench: Command) -> None:
     """What is trained with `--set` is held against nothing: no verdict says that it failed."""
-    words = ("run", "suites/small", "--rows", "1.base/digits_mlp", "--seeds", "0", "--set", "lr=1e30")
+    words = (
+        "run",
+        "suites/small",
+        "--rows",
+        "1.base/digits_mlp",
+        "--seeds",
+        "0",
+        "--set",
+        "lr=1000",
+        "--set",
+        "weight_decay=1",
+    )
     done = kdbench(*words)
     assert (done.code, "FAILED" in done.err) == (1, True)
 

@@ -187,7 +187,9 @@ def test_failed_teacher_blocks_its_students_alone(project: Project, work: str) -
     project.profile(work=work)
     mlp = '{ student = "digits_mlp" }'
     text = Path("suites/tiny.toml").read_text()
-    Path("suites/tiny.toml").write_text(text.replace(mlp, mlp.replace(" }", ", recipe = { lr = 1e30 } }")))
+    Path("suites/tiny.toml").write_text(
+        text.replace(mlp, mlp.replace(" }", ", recipe = { lr = 1000, weight_decay = 1 } }"))
+    )
     project.submit()
     project.wait_for_results(2)
     assert project.states() == {"done": 2, "failed": 1, "blocked": 1}
