@@ -1,5 +1,7 @@
 """How often a verdict is wrong, by simulation: what docs/verdicts.md promises."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -77,6 +79,24 @@ def test_verdict_against_a_printed_spread_keeps_its_error_rate(n: int, sigma: fl
     inside, outside = words(draw(n, sigma, MARGIN), printed)
     assert inside.mean() <= WELCH
     assert outside.mean() <= WELCH
+
+
+COUNTS = (2, 3, 5, 10, 20)
+
+
+def test_worst_rate_against_printed_runs_is_that_of_the_documentation() -> None:
+    """Seeds against printed runs of another number and spread: two against twenty that scatter alike."""
+    rates = {}
+    for n, k, ratio in product(COUNTS, COUNTS, (0.2, 1 / 3, 0.5, 1.0, 2.0, 3.0, 5.0)):
+        random = np.random.default_rng([n, k, round(100 * ratio)])
+        values = random.normal(MARGIN, 0.05 * ratio, (20_000, n))
+        printed = random.normal(0.0, 0.05, (20_000, k))
+        rates[n, k, ratio] = max(word.mean() for word in words(values, printed))
+    worst = max(rates, key=lambda key: rates[key])
+    assert worst in {(2, 20, 1.0), (20, 2, 1.0)}
+    assert rates[worst] == pytest.approx(0.083, abs=0.004)
+    page = (ROOT / "docs" / "verdicts.md").read_text(encoding="utf-8")
+    assert "is 8.3 %: two on one side and twenty" in " ".join(page.split())
 
 
 @pytest.mark.parametrize("sigma", SIGMAS)
