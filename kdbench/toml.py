@@ -38,9 +38,23 @@ def parse(file: Path) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise UserError(f"{file}: not UTF-8 text: {error}") from error
     except ValueError as error:  # tomllib.TOMLDecodeError, or a number of thousands of digits
-        raise UserError(f"{file}: not valid TOML: {git_hint(content) or error}") from error
+        hint = git_hint(content) or f"{error}{_comma_hint(content, error)}"
+        raise UserError(f"{file}: not valid TOML: {hint}") from error
     except RecursionError as error:
         raise UserError(f"{file}: not valid TOML: nested too deep") from error
+
+
+def _comma_hint(content: bytes, error: ValueError) -> str:
+    """`; line 3 lacks a comma at its end?`, where an array's next part begins on the line of the error."""
+    found = re.search(r"\(at line (\d+)", str(error))
+    lines = content.decode("utf-8-sig").splitlines()
+    for number in range(int(found[1]) - 1 if found else 0, 0, -1):
+        code = lines[number - 1].partition(" #")[0].strip()
+        if code and not code.startswith("#"):
+            follows = lines[int(found[1]) - 1].strip()[:1] if found and int(found[1]) <= len(lines) else ""
+            lacks = code.endswith(("}", '"', "]")) and follows in tuple('{"[')
+            return f"; line {number} lacks a comma at its end?" if lacks else ""
+    return ""
 
 
 class Place:

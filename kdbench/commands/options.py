@@ -116,6 +116,9 @@ def selection(command: F) -> F:
     ) -> Any:  # noqa: ANN401 - what the command returns
         from kdbench.plan.selection import Selection, parse_part, parse_seeds, parse_settings
 
+        if seeds is not None and seeds.isdecimal() and 1 < int(seeds) < 100:
+            first = f"the first {seeds} seeds are --seeds 0-{int(seeds) - 1}"
+            click.echo(f"note: --seeds {seeds} is the seed number {seeds} alone; {first}", err=True)
         chosen = Selection(
             suites=suite,
             rows=rows,

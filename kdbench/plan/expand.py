@@ -50,7 +50,10 @@ def expand(
     """
     chosen = [row for row in suite.rows if fnmatchcase(row.name, rows)]
     if not chosen:
-        raise UserError(f"{suite.path}: no row is named like {rows!r}; see `kdbench list rows {suite.path}`")
+        raise UserError(
+            f"{suite.path}: no row is named like {rows!r}{_near(suite, rows)}; see `kdbench list rows "
+            f"{suite.path}`"
+        )
     changes = {**(SMOKE if smoke else {}), **(settings or {})}
     planner = Planner(suite, variant, changes, cut=smoke, precision=precision)
     planner.check_settings(chosen)
@@ -60,6 +63,14 @@ def expand(
         with suppress(*([UserError] if fitting else [])):
             cells.append(planner.cell(row, range(row.seeds) if only is None else only))
     return tuple(cells)
+
+
+def _near(suite: Suite, rows: str) -> str:
+    """The glob that was perhaps meant by one that no row fits: `kd/*` by `kd`, `*resnet*` by `resnet`."""
+    for glob in (f"{rows}/*", f"*.{rows}/*", f"*{rows}*"):
+        if any(fnmatchcase(row.name, glob) for row in suite.rows):
+            return f". Did you mean --rows '{glob}'?"
+    return ""
 
 
 def make_plan(cells: Iterable[Cell], stored: Collection[str] = frozenset()) -> tuple[Run, ...]:

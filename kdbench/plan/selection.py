@@ -252,7 +252,8 @@ def parse_settings(texts: tuple[str, ...]) -> dict[str, Any]:
             settings[RENAMED_KEYS.get(key.strip(), key.strip())] = tomllib.loads(f"value = {value}")["value"]
         except (ValueError, RecursionError) as error:  # also of thousands of digits or brackets
             raise UserError(
-                f"--set {key.strip()}: {value!r:.80} is no value; text goes in quotes: 'key=\"adam\"'"
+                f"--set {key.strip()}: {value!r:.80} is no value; text goes in quotes: "
+                f"--set '{key.strip()}=\"{value.strip():.40}\"'"
             ) from error
     return settings
 

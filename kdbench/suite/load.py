@@ -95,7 +95,12 @@ def find_file(path: Path) -> Path:
     near = [name for name in there if Path(name).name == path.name]
     near = near or get_close_matches(str(path), there, n=1, cutoff=0.5)
     guess = f" Did you mean {near[0]}?" if near else ""
-    raise UserError(f"no such suite: {path}.{guess} There are: {', '.join(there) or 'none'}")
+    if not there:
+        raise UserError(
+            f"no such suite: {path}. There are none in {Path.cwd()}: go to the folder that has suites/, or "
+            f"`kdbench new suite NAME` writes one"
+        )
+    raise UserError(f"no such suite: {path}.{guess} There are: {', '.join(there)}")
 
 
 def build(file: Path, written: SuiteFile, place: Place) -> Suite:

@@ -1,0 +1,67 @@
+"""Messages say what to do, not only what is wrong."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.command import Command
+from tests.support.project import change, write_suite
+
+SMALL = "suites/small"
+
+
+@pytest.mark.parametrize(
+    ("words", "what_to_do"),
+    [
+        (["--rows", "kd"], "no row is named like 'kd'. Did you mean --rows '*.kd/*'?"),
+        (["--rows", "1.kd"], "no row is named like '1.kd'. Did you mean --rows '1.kd/*'?"),
+        (["--rows", "cnn"], "no row is named like 'cnn'. Did you mean --rows '*cnn*'?"),
+        (["--set", "optimizer=adamw"], "text goes in quotes: --set 'optimizer=\"adamw\"'"),
+    ],
+)
+def test_refusal_of_an_option_shows_what_to_write(
+    kdbench: Command, words: list[str], what_to_do: str
+) -> None:
+    done = kdbench("plan", SMALL, *words)
+    assert done.code == 2
+    assert what_to_do in done.err
+
+
+def test_single_seed_is_said_to_be_one_seed_and_not_so_many(kdbench: Command) -> None:
+    done = kdbench("list", "rows", SMALL, "--seeds", "3")
+    assert done.err == "note: --seeds 3 is the seed number 3 alone; the first 3 seeds are --seeds 0-2\n"
+    assert kdbench("list", "rows", SMALL, "--seeds", "0-2").err == ""
+
+
+def test_folder_without_suites_says_where_to_go(
+    kdbench: Command, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    said = kdbench("plan", "quickstart_of_mine").err
+    assert f"There are none in {project / 'elsewhere'}: go to the folder that has suites/" in said
+    assert "`kdbench new suite NAME` writes one" in said
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line"),
+    [
+        ("top1 = 90.0 },\n", "top1 = 90.0 }\n", '{ student = "digits_mlp", top1 = 90.0 }'),
+        ("top1 = 90.0 },\n", "top1 = 90.0 } # no comma\n", '{ student = "digits_mlp", top1 = 90.0 }'),
+    ],
+)
+def test_missing_comma_is_found_at_the_end_of_the_line_before(
+    kdbench: Command, project: Path, old: str, new: str, line: str
+) -> None:
+    path = write_suite(project, change((old, new)))
+    number = next(
+        count for count, text in enumerate(path.read_text(encoding="utf-8").splitlines(), 1) if line in text
+    )
+    done = kdbench("plan", SMALL)
+    assert done.code == 2
+    assert f"; line {number} lacks a comma at its end?" in done.err
+
+
+def test_other_mistakes_of_toml_are_not_taken_for_a_missing_comma(kdbench: Command, project: Path) -> None:
+    write_suite(project, change(("lr = 0.1", "lr = = 0.1")))
+    assert "comma" not in kdbench("plan", SMALL).err
