@@ -50,7 +50,7 @@ def is_found_again(run: Run, context: TrainingContext) -> None:
     assert abs(again.last - stored.last) <= 3.0
 
 
-@pytest.mark.parametrize(("suite", "seeds"), [("lopezpaz_mnist", 10), ("lopezpaz_synthetic", 60)])
+@pytest.mark.parametrize(("suite", "seeds"), [("lopezpaz_mnist", 10), ("lopezpaz_synthetic", 100)])
 def test_runs_of_so_many_seeds_have_stored_results(suite: str, seeds: int) -> None:
     plan = make_plan(expand(load_suite(SUITES / suite), seeds=range(seeds)))
     assert len(load_results(STORED, [run.id for run in plan])) == len(plan)
