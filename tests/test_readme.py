@@ -11,19 +11,18 @@ from kdbench.verdict.judge import judge
 from tests.support.places import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+ORDER = ["reproduced", "consistent", "inconclusive", "below", "above"]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
-def test_verdicts_of_lopezpaz_mnist_are_those_of_the_committed_results(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+@pytest.mark.parametrize("suite", ["lopezpaz_mnist", "lopezpaz_synthetic"])
+def test_verdicts_are_those_of_the_committed_results(suite: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    ((_, checks),) = judge(Selection(suites=("suites/lopezpaz_mnist",))).suites
+    ((_, checks),) = judge(Selection(suites=(f"suites/{suite}",))).suites
     words = [check.top1.word.value for check in checks]
-    said = re.search(r"\| (\d+) \| (\d+) reproduced, (\d+) consistent, (\d+) inconclusive \|", README)
-    assert said is not None
-    counts = [words.count(word) for word in ("reproduced", "consistent", "inconclusive")]
-    assert [int(number) for number in said.groups()] == [len(words), *counts]
+    counts = [f"{words.count(word)} {word}" for word in dict.fromkeys(sorted(words, key=ORDER.index))]
+    (line,) = (line for line in README.splitlines() if f"results/{suite}.md" in line and line.startswith("|"))
+    assert line.split("|")[2:4] == [f" {len(words)} ", f" {', '.join(counts)} "]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

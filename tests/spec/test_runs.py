@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from msgspec.structs import fields, replace
 
+from kdbench.plugins import Plugin
 from kdbench.spec.identity import identity
 from kdbench.spec.results import RESULT_SCHEMA, Curve
 from kdbench.spec.runs import PROTOCOL, Loss, Recipe, Run, Teacher
@@ -174,6 +175,7 @@ def test_id_changes_with_each_field_of_the_recipe(name: str) -> None:
         {"precision": "bfloat16"},
         {"weights": Weights("timm/resnet50.a1_in1k", "2" * 64)},
         {"imported": Imported("digits_cnn", "2" * 64)},
+        {"plugins": (Plugin("wkd", "0.1.0", "2" * 64),)},
     ],
     ids=lambda changes: next(iter(changes)),
 )
@@ -183,7 +185,7 @@ def test_id_changes_with_each_field_of_the_run(changes: dict[str, Any]) -> None:
 
 def test_every_field_of_a_run_is_tried() -> None:
     tried = {"protocol", "dataset", "data", "student", "loss", "seed", "teacher", "precision", "recipe"}
-    assert {info.name for info in fields(Run)} == tried | {"weights", "imported"}
+    assert {info.name for info in fields(Run)} == tried | {"weights", "imported", "plugins"}
 
 
 def test_id_changes_with_the_digest_of_the_weights() -> None:

@@ -392,7 +392,7 @@ ALONE = [name for name, entry in catalog.LOSSES.items() if not (entry.teacher or
 @pytest.mark.parametrize("name", ALONE)
 def test_every_loss_without_a_teacher_trains(context: TrainingContext, name: str) -> None:
     params = {"alpha": 0.1, "tau": 20.0, "a": 0.99, "epsilon": 0.1, "multiplier": 1.0}
-    params |= {"epsilon1": 0.1, "scale": 8.0, "beta": 0.1}
+    params |= {"epsilon1": 0.1, "scale": 8.0, "beta": 0.1, "tau_d": 10.0}
     loss = replace(CE, name=name, params={key: params[key] for key in catalog.LOSSES[name].params})
     result = train(replace(digits(epochs=4, lr=0.02), loss=loss), context)
     assert all(isfinite(loss) for loss in result.curve.train_loss)
