@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from kdbench.errors import UserError
     from kdbench.plan.expand import expand, make_plan, weights_needed
     from kdbench.report.formats import render
+    from kdbench.report.frames import curves, results
     from kdbench.run.notebook import train, train_all
     from kdbench.store.records import load_result, save_result
     from kdbench.suite.lint import lint_suite
@@ -30,12 +31,14 @@ __all__ = [
     "UserError",
     "__version__",
     "check_suite",
+    "curves",
     "expand",
     "lint_suite",
     "load_result",
     "load_suite",
     "make_plan",
     "render",
+    "results",
     "save_result",
     "train",
     "train_all",
@@ -45,12 +48,14 @@ __all__ = [
 _HOME = {
     "UserError": "errors",
     "check_suite": "verdict.check",
+    "curves": "report.frames",
     "expand": "plan.expand",
     "lint_suite": "suite.lint",
     "load_result": "store.records",
     "load_suite": "suite.load",
     "make_plan": "plan.expand",
     "render": "report.formats",
+    "results": "report.frames",
     "save_result": "store.records",
     "train": "run.notebook",
     "train_all": "run.notebook",

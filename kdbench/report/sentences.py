@@ -37,14 +37,21 @@ def settings(rows: Sequence[Row]) -> str:
     return f"Loss: {losses}. Epochs: {epochs}. Reported epoch: {report_epochs}. {tolerance}Asked: {seeds}."
 
 
-def exactness(checks: Iterable[Check]) -> str:
+def exactness(checks: Sequence[Check]) -> str:
     """That printed means count as exact, where any do; "" where none does."""
     held = [check.top1 for check in checks if check.top1.printed is not None]
     if not any(verdict.exact for verdict in held):
         return ""
     whole = all(verdict.exact for verdict in held)
     which = "The printed means" if whole else "Printed means without a printed std and number of runs"
-    return f"{which} count as exact: their error is not printed."
+    with_std = any(
+        check.top1.exact and check.top1.printed is not None and check.row.reference.std is not None
+        for check in checks
+    )
+    lacks = "their error is not printed"
+    if with_std:
+        lacks = "a std alone, without its number of runs, gives no error"
+    return f"{which} count as exact: {lacks}."
 
 
 def who(row: Row) -> str:

@@ -8,6 +8,7 @@ from kdbench.formatting import escape, number, signed
 from kdbench.report.content import Report
 from kdbench.report.formats import render
 from kdbench.report.markers import BEGIN, END, put_between
+from kdbench.report.sentences import exactness
 from kdbench.report.summary import lines, summary
 from kdbench.report.words import measured
 from kdbench.spec.suites import Delta, Reference, Suite
@@ -301,3 +302,17 @@ def test_reason_of_several_rows_is_one_line() -> None:
     checks = check_suite([make_cell(make_row(student)) for student in ("a", "b", "c")], {})
     [told] = [line for line in lines(checks) if "no reference accuracy" in line]
     assert told.startswith(f"{checks[0].row.name} and 2 more: ")
+
+
+@pytest.mark.parametrize(
+    ("std", "said"),
+    [
+        (None, "The printed means count as exact: their error is not printed."),
+        (0.2, "The printed means count as exact: a std alone, without its number of runs, gives no error."),
+    ],
+)
+def test_means_that_count_as_exact_are_not_said_to_have_no_error_beside_a_printed_one(
+    std: float | None, said: str
+) -> None:
+    row = make_row(reference=Reference(top1=71.0, std=std))
+    assert exactness(check_suite([make_cell(row)], {})) == said

@@ -1,4 +1,4 @@
-"""Training from Python: what is stored is used, progress is shown, the README's example works."""
+"""Training from Python: what is stored is used, progress is shown, the example of docs/python.md works."""
 
 import re
 from pathlib import Path
@@ -13,15 +13,16 @@ from tests.support.project import AS_PRINTED, store
 ROOT = Path(__file__).parents[2]
 
 
-def test_readme_example_uses_what_is_stored(
+@pytest.mark.filterwarnings("default")
+def test_example_of_the_docs_uses_what_is_stored(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (project / "suites" / "quickstart.toml").write_bytes((ROOT / "suites" / "quickstart.toml").read_bytes())
     rows = {row.name: 93.0 for row in load_suite("suites/quickstart").rows}
     store(project, project / "suites" / "quickstart.toml", rows)
     before = sorted(project.rglob("*.json"))
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    [example] = re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL)
+    page = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
+    example = "\n".join(re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL))
     monkeypatch.chdir(project)
     exec(example, {})  # noqa: S102 - what a reader does with it
     said = capsys.readouterr()

@@ -1,0 +1,41 @@
+"""All that is stored, as pandas frames."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+import kdbench
+from tests.support.project import AS_PRINTED
+
+pytestmark = pytest.mark.filterwarnings("default")
+
+
+def test_results_have_a_line_for_each_run(stored: Path) -> None:
+    frame = kdbench.results()
+    assert len(frame) == 6
+    kd = frame[frame["teacher"] == "digits_cnn"]
+    assert list(kd["student"]) == ["digits_mlp", "digits_mlp"]
+    assert list(kd["loss.tau"]) == [4.0, 4.0]
+    assert sorted(kd["seed"]) == [0, 1]
+    assert set(kd["last"]) == {AS_PRINTED["1.kd/digits_mlp:digits_cnn"]}
+    assert frame.equals(kdbench.results(stored / "results"))
+
+
+def test_curves_have_a_line_for_each_epoch_and_lead_to_the_results(stored: Path) -> None:
+    del stored
+    frame = kdbench.curves()
+    assert len(frame) == 6 * 3
+    assert list(frame["epoch"][:3]) == [1, 2, 3]
+    assert set(frame["id"]) == set(kdbench.results()["id"])
+
+
+def test_empty_folder_gives_an_empty_frame(project: Path) -> None:
+    assert len(kdbench.results(project / "nothing")) == 0
+
+
+def test_without_pandas_it_says_what_to_install(stored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    del stored
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(kdbench.UserError, match=r"pip install 'kdbench\[notebook\]'"):
+        kdbench.results()
