@@ -1,11 +1,13 @@
 """A file of weights -> its tensors by name, whatever framework wrote it. Nothing in the file is ever run."""
 
+import argparse
 import struct
 import warnings
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import torch
 from msgspec import Struct
 from safetensors import SafetensorError
@@ -13,7 +15,7 @@ from safetensors.torch import load as load_safetensors
 from torch import Tensor
 
 from kdbench.catalog import unknown
-from kdbench.errors import UserError
+from kdbench.errors import UserError, git_hint
 from kdbench.importing.mxnet import read_params
 from kdbench.store.records import digest
 
@@ -34,6 +36,18 @@ FORMATS: "Mapping[str, Format]" = {
     ".tar": "pytorch",
 }
 """By the end of a file's name; `.tar`: the authors' `best.pth.tar`, which is no archive of that kind."""
+
+
+WRAPPERS = ("state_dict", "model", "model_state_dict", "net", "network", "state_dict_ema", "model_ema")
+"""The keys under which a checkpoint may hold its weights; the first that it has is taken."""
+PREFIXES = ("module.", "_orig_mod.", "model.", "student.")
+"""What data parallelism, torch.compile and trainers put before each name."""
+_SCALAR = np.float64(0).__reduce__()[0]
+BESIDE_WEIGHTS: list[Any] = [
+    *(argparse.Namespace, np.dtype, _SCALAR, (_SCALAR, "numpy.core.multiarray.scalar")),  # numpy 2's, and 1's
+    *(type(np.dtype(each)) for each in ("f2", "f4", "f8", "i4", "i8", "?")),
+]
+"""What the field keeps beside weights and torch may unpickle: options of a script, numpy's numbers."""
 
 
 class Weights(Struct, frozen=True):
@@ -60,7 +74,9 @@ def read_weights(path: Path) -> Weights:
             raise UserError(f"{path}: there is no such file")
         if path.stat().st_size > LARGEST:
             raise UserError(f"{path}: {path.stat().st_size:,} bytes; at most {LARGEST:,}")
-        tensors = READERS[kind](path)
+        if what := _kind(path):
+            raise UserError(f"{path}: no file of weights: {what}")
+        tensors = without_prefixes(READERS[kind](path))
         return Weights(path.name, kind, digest(path), _checked(tensors, path))
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
@@ -79,10 +95,10 @@ def _safetensors(path: Path) -> dict[str, object]:
 
 
 def _pytorch(path: Path) -> dict[str, object]:
-    """A state dict, on its own or under `state_dict` or `model` in a checkpoint."""
+    """A state dict, on its own or under one of `WRAPPERS` in a checkpoint."""
     _check_unpacked(path)
     try:
-        with warnings.catch_warnings(action="ignore"):
+        with warnings.catch_warnings(action="ignore"), torch.serialization.safe_globals(BESIDE_WEIGHTS):
             found = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a broken pickle may break the unpickler in any way
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
@@ -90,12 +106,39 @@ def _pytorch(path: Path) -> dict[str, object]:
             f"{path}: refused: torch.load(weights_only=True) says: {reason[:300]}; "
             "save the bare state dict, best with safetensors"
         ) from error
-    for key in ("state_dict", "model"):
-        if isinstance(found, dict) and isinstance(found.get(key), dict):
-            found = found[key]
+    while isinstance(found, dict):
+        inside = [found[key] for key in WRAPPERS if isinstance(found.get(key), dict)]
+        if not inside:
+            break
+        found = inside[0]
     if not isinstance(found, dict):
         raise UserError(f"{path}: holds a {type(found).__name__}, not a state dict of tensors by name")
-    return {str(name).removeprefix("module."): value for name, value in found.items()}
+    return {str(name): value for name, value in found.items()}
+
+
+def _kind(path: Path) -> str:
+    """What a file is that is no file of weights, with what to do; "" of any other."""
+    with path.open("rb") as file:
+        start = file.read(512)
+    if hint := git_hint(start):
+        return hint
+    if start.lstrip().lower().startswith((b"<!doctype", b"<html")):
+        return "it is an HTML page, as of a download that asks to be confirmed; fetch the file itself"
+    if start[257:262] == b"ustar":
+        return "it is a tar archive of several files; unpack it and import the one that holds the weights"
+    if start.startswith(b"PK") and not zipfile.is_zipfile(path):
+        return "it ends in the middle; fetch it again"
+    return ""
+
+
+def without_prefixes(tensors: dict[str, object]) -> dict[str, object]:
+    """Tensors without the prefixes that wrappers of networks put before all their names, in any order."""
+    while tensors:
+        shared = [each for each in PREFIXES if all(name.startswith(each) for name in tensors)]
+        if not shared:
+            break
+        tensors = {name.removeprefix(shared[0]): value for name, value in tensors.items()}
+    return tensors
 
 
 def _check_unpacked(path: Path) -> None:

@@ -1,5 +1,6 @@
 """`kdbench import` end to end on digits, and on FNKD's released teacher."""
 
+import argparse
 import io
 import os
 import pickle
@@ -334,3 +335,41 @@ def test_name_that_would_leave_the_folder_is_refused(name: str) -> None:
 
 def test_ranges_by_hand() -> None:
     assert ranges((0, 1, 2, 5, 7, 8)) == "0 to 2, 5, 7 to 8"
+
+
+@pytest.mark.parametrize("wrapper", ["", "model", "state_dict", "net", "model_state_dict", "state_dict_ema"])
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.module.", "module.model.", "student."])
+def test_checkpoint_is_read_from_its_wrapper_and_without_prefixes(
+    tmp_path: Path, wrapper: str, prefix: str
+) -> None:
+    state = digits_mlp(10, 1).state_dict()
+    named = {prefix + name: value for name, value in state.items()}
+    beside = {"epoch": 3, "best_acc": np.float64(93.5), "args": argparse.Namespace(lr=0.1), "optimizer": {}}
+    torch.save({wrapper: named, **beside} if wrapper else named, tmp_path / "best.pth.tar")
+    found = read_weights(tmp_path / "best.pth.tar").tensors
+    assert found.keys() == state.keys()
+    assert all(torch.equal(found[name], value) for name, value in state.items())
+
+
+def test_prefixes_of_safetensors_are_taken_off_too(tmp_path: Path) -> None:
+    state = digits_mlp(10, 1).state_dict()
+    save_file({f"module.{name}": value for name, value in state.items()}, tmp_path / "a.safetensors")
+    assert read_weights(tmp_path / "a.safetensors").tensors.keys() == state.keys()
+
+
+@pytest.mark.parametrize("name", ["a.pth", "a.safetensors", "a.params"])
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "it is a pointer of Git LFS"),
+        (b"\n<!DOCTYPE html><html>Virus scan warning</html>", "it is an HTML page, as of a download"),
+        (b"\0" * 257 + b"ustar\x0000" + b"\0" * 248, "it is a tar archive of several files; unpack it"),
+        (b"PK\x03\x04" + b"\0" * 100, "it ends in the middle; fetch it again"),
+    ],
+    ids=["lfs", "html", "tar", "truncated"],
+)
+def test_file_of_another_kind_is_told_by_what_it_is(
+    tmp_path: Path, name: str, content: bytes, what: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    assert f"no file of weights: {what}" in refused(read_weights, tmp_path / name)[0]
