@@ -1,5 +1,6 @@
 """The house: imports go down one ordered list, and commands that train nothing import nothing heavy."""
 
+import ast
 import os
 import re
 import subprocess
@@ -46,6 +47,18 @@ def test_arrows_up_and_circles_are_found() -> None:
     }
     assert house.arrows_up(imports) == ["kdbench.spec.a imports kdbench.store.b"]
     assert house.circles(imports) == [["kdbench.spec.a", "kdbench.store.b", "kdbench.store.c"]]
+
+
+def test_no_comprehension_stands_in_another() -> None:
+    """Two thoughts, two lines."""
+    kinds = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+    nested = []
+    for path in house.modules(ROOT).values():
+        for outer in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            inner = [each for each in ast.walk(outer) if isinstance(each, kinds) and each is not outer]
+            if isinstance(outer, kinds) and inner:
+                nested.append(f"{path.relative_to(ROOT)}:{outer.lineno}")
+    assert nested == []
 
 
 def test_only_one_file_imports_submitit() -> None:

@@ -75,9 +75,9 @@ def history(
     if not as_json:
         click.echo("\n".join(compare.describe_past(name, points) for name, points in found.items()))
         return
-    versions = {
-        name: [{"mean": point.mean, "point": point} for point in points] for name, points in found.items()
-    }
+    versions = {}
+    for name, points in found.items():
+        versions[name] = [{"mean": point.mean, "point": point} for point in points]
     say(versions.get(row, versions))
 
 

@@ -110,8 +110,9 @@ def variants(suite: Suite, row: str, seeds: Sequence[int]) -> Variants:
         UserError: there is no such row.
     """
 
-    def cell(deltas: Iterable[Delta]) -> Cell:
-        chosen = [delta for delta in suite.deltas if any(delta is other for other in deltas)]
+    def cell(some: Iterable[Delta]) -> Cell:
+        deltas = tuple(some)
+        chosen = [delta for delta in suite.deltas if _in(delta, deltas)]
         return expand(replace(suite, deltas=tuple(chosen)), rows=row, seeds=seeds)[0]
 
     every = list(suite.deltas)
@@ -132,11 +133,15 @@ def _in(delta: Delta, group: Iterable[Delta]) -> bool:
     return any(delta is other for other in group)
 
 
+def _rename_one(group: Iterable[Delta], printed: Cell) -> bool:
+    return any(_renames(delta, printed) for delta in group)
+
+
 def _groups(every: Sequence[Delta], printed: Cell, cell: Resolve) -> list[list[Delta]]:
     """The deltas one by one; parameters that only a renamed loss takes go with what renames it."""
     groups: list[list[Delta]] = []
     for delta in every:
-        renames = [group for group in groups if any(_renames(other, printed) for other in group)]
+        renames = [group for group in groups if _rename_one(group, printed)]
         if renames and _fails(cell, [delta]):
             renames[0].append(delta)
         else:
@@ -181,8 +186,12 @@ def attribute(found: Variants, results: Mapping[str, Result]) -> Attribution:
             )
         )
     total = paired(released, printed)
-    whole = sorted(seed for seed in total.by_seed if all(seed in effect.by_seed for effect in effects))
-    rest = {seed: total.by_seed[seed] - sum(effect.by_seed[seed] for effect in effects) for seed in whole}
+    rest = {}
+    for seed in sorted(total.by_seed):
+        parts = [effect.by_seed.get(seed) for effect in effects]
+        known = [part for part in parts if part is not None]
+        if len(known) == len(parts):
+            rest[seed] = total.by_seed[seed] - sum(known)
     return Attribution(
         row=found.released.row.name,
         reference=found.released.row.reference.top1,

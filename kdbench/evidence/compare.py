@@ -413,12 +413,12 @@ def issue(compared: Compared) -> str:
     """The regressions as the text of an issue, with the versions before and after; "" without any."""
     from tabulate import tabulate
 
-    from kdbench.formatting import escape
+    from kdbench.formatting import escape, escape_table
 
     bad = [line for line, row in zip(table(compared), compared.rows, strict=True) if row.change in BAD]
     if not regressed(compared):
         return ""
-    cells = [[escape(cell) for cell in line] for line in bad]
+    cells = escape_table(bad)
     parts = [
         f"# {len(bad)} of {len(compared.rows)} rows regressed",
         escape(headline(compared)),
@@ -477,15 +477,10 @@ def describe_past(address: str, points: Sequence[Point]) -> str:
     """A line for each version, the changes marked, and a sparkline."""
     if not points:
         return f"{address}: not trained yet"
-    rows = [
-        (
-            point.version,
-            point.finished,
-            f"{point.mean:.2f}",
-            " ".join(f"{seed}:{value:.2f}" for seed, value in point.values.items()),
-            "" if point.change is None else f"changed by {point.change:+.2f}",
-        )
-        for point in points
-    ]
+    rows = []
+    for point in points:
+        seeds = " ".join(f"{seed}:{value:.2f}" for seed, value in point.values.items())
+        change = "" if point.change is None else f"changed by {point.change:+.2f}"
+        rows.append((point.version, point.finished, f"{point.mean:.2f}", seeds, change))
     head = f"{address}  {sparkline([point.mean for point in points])}"
     return f"{head}\n{columns(rows, ['kdbench', 'trained until', 'mean', 'by seed', ''])}"

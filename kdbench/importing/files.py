@@ -4,6 +4,7 @@ import argparse
 import struct
 import warnings
 import zipfile
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -126,18 +127,34 @@ def _kind(path: Path) -> str:
         return "it is an HTML page, as of a download that asks to be confirmed; fetch the file itself"
     if start[257:262] == b"ustar":
         return "it is a tar archive of several files; unpack it and import the one that holds the weights"
-    if start.startswith(b"PK") and not zipfile.is_zipfile(path):
-        return "it ends in the middle; fetch it again"
+    if start.startswith(b"PK") and not _is_archive(path):
+        return "it ends in the middle or is damaged; fetch it again"
+    return ""
+
+
+def _is_archive(path: Path) -> bool:
+    """Whether a file ends as a zip archive does; Python raises where the end itself is damaged."""
+    try:
+        return zipfile.is_zipfile(path)
+    except zipfile.BadZipFile:
+        return False
+
+
+def _prefix_of_all(names: Collection[str]) -> str:
+    """The first of `PREFIXES` with which all names begin; "" where there is none."""
+    for prefix in PREFIXES:
+        if all(name.startswith(prefix) for name in names):
+            return prefix
     return ""
 
 
 def without_prefixes(tensors: dict[str, object]) -> dict[str, object]:
     """Tensors without the prefixes that wrappers of networks put before all their names, in any order."""
     while tensors:
-        shared = [each for each in PREFIXES if all(name.startswith(each) for name in tensors)]
-        if not shared:
+        prefix = _prefix_of_all(tensors)
+        if not prefix:
             break
-        tensors = {name.removeprefix(shared[0]): value for name, value in tensors.items()}
+        tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
     return tensors
 
 

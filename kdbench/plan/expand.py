@@ -154,7 +154,8 @@ class Planner:
     def _mean(self, row: Row, seeds: Sequence[int]) -> Cell:
         """The mean over rows, with the runs of all of them, seed by seed."""
         rows = [each for entry in row.mean for each in named(self.suite.rows, entry)]
-        members = [self.cell(each, seeds) for each in {each.name: each for each in rows}.values()]
+        by_name = {each.name: each for each in rows}
+        members = [self.cell(each, seeds) for each in by_name.values()]
         runs = tuple(member.runs[number] for number in range(len(seeds)) for member in members)
         as_read = replace(row, report_epoch=members[0].row.report_epoch)
         return Cell(

@@ -34,10 +34,10 @@ def has_evidence(checks: Iterable[Check]) -> bool:
 def _line(report: Report) -> list[str]:
     suite, checks = report.suite, to_train(report.checks)
     printed = sum(row.reference.top1 is not None for row in suite.rows)
-    kinds = [
-        [check for check in report.checks if check.published and check.published.kind == kind]
-        for kind in NAMES
-    ]
+    by_kind: dict[str, list[Check]] = {kind: [] for kind in NAMES}
+    for check in report.checks:
+        if check.published:
+            by_kind[check.published.kind].append(check)
     ids = dict.fromkeys(of for check in checks for of in check.ids if of in report.results)
     days = sorted(filter(None, {trained(report.results[of]) for of in ids}))
     machine = report.environment.get("gpu") or report.environment.get("cpu") or EMPTY
@@ -46,7 +46,7 @@ def _line(report: Report) -> list[str]:
         suite.paper,
         str(printed),
         _verdicts([check for check in checks if check.values]),
-        *(_verdicts(of_authors(some)) for some in kinds),
+        *(_verdicts(of_authors(some)) for some in by_kind.values()),
         str(machine),
         " to ".join(dict.fromkeys([days[0], days[-1]])) if days else EMPTY,
     ]

@@ -59,7 +59,7 @@ def published_lines(suite: Suite, checks: Sequence[Check]) -> list[str]:
     """For a terminal; nothing without author runs."""
     if not of_authors(checks):
         return []
-    lines = [[clean(cell) for cell in line] for line in body(checks)]
+    lines = [list(map(clean, line)) for line in body(checks)]
     table = tabulate(lines, HEADS, tablefmt="simple", colalign=_ALIGN, disable_numparse=True)
     told = [*notes(checks), *filter(None, [last_or_best_sentence(checks)])]
     return [*table.splitlines(), "", *map(clean, told), published_headline(checks), *claims(suite, checks)]

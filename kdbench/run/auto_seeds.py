@@ -13,7 +13,7 @@ from kdbench.spec.runs import Run
 from kdbench.spec.suites import Cell
 from kdbench.store.records import index
 from kdbench.verdict.judge import check_cells
-from kdbench.verdict.proposals import Proposal, cut, prefix, propose, with_baselines
+from kdbench.verdict.proposals import Proposal, as_far_as_stored, prefix, propose, with_baselines
 from kdbench.verdict.sequential import InterimPlan, record
 
 _UNITS = {"m": 60, "h": 3600, "d": 86_400}
@@ -47,7 +47,7 @@ def survey_rows(suites: Suites, every: list[Cell], plan: InterimPlan, machine: M
     """The same for rows at hand, which have the runs of `plan.most` seeds."""
     there = index(machine.results)
     stored = frozenset(there.results)
-    now = [(suite, tuple(cut(cell, prefix(cell, stored)) for cell in cells)) for suite, cells in suites]
+    now = as_far_as_stored(suites, stored, 0)
     at = dict.fromkeys((of for _, cells in suites for cell in cells for of in cell.ids), plan)
     checks = [check for _, some in check_cells(now, there, at)[0] for check in some]
     whole = Survey(suites, every, [], stored)
@@ -92,17 +92,15 @@ def _next(found: Survey) -> Suites:
     """The open rows with one seed more than they have, at least two."""
     wanted = {proposal.row for proposal in found.proposals}
     known = found.known
-    return [
-        (
-            suite,
-            tuple(
-                with_baselines(cell, max(2, prefix(cell, found.stored) + 1), known)
-                for cell in cells
-                if cell.row.name in wanted
-            ),
-        )
-        for suite, cells in found.suites
-    ]
+    following: Suites = []
+    for suite, cells in found.suites:
+        undecided = [cell for cell in cells if cell.row.name in wanted]
+        longer = []
+        for cell in undecided:
+            seeds = max(2, prefix(cell, found.stored) + 1)
+            longer.append(with_baselines(cell, seeds, known))
+        following.append((suite, tuple(longer)))
+    return following
 
 
 def parse_budget(text: str) -> float:

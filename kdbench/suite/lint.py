@@ -138,10 +138,10 @@ def _protocols(rows: Iterable[Row]) -> Iterator[Finding]:
             continue
         usual = max(by_epochs, key=lambda epochs: len(by_epochs[epochs]))
         others = {epochs: some for epochs, some in by_epochs.items() if epochs != usual}
-        parts = [
-            f"{epochs} epochs: {', '.join(dict.fromkeys(row.table for row in some))}"
-            for epochs, some in sorted(others.items())
-        ]
+        parts = []
+        for epochs, some in sorted(others.items()):
+            names = dict.fromkeys(row.table for row in some)
+            parts.append(f"{epochs} epochs: {', '.join(names)}")
         yield Finding(
             rule="protocol-differs",
             level="warning",

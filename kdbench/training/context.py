@@ -25,6 +25,7 @@ from kdbench.errors import UserError
 from kdbench.machine import Machine
 from kdbench.models.build import build_network
 from kdbench.plan.expand import with_plugins
+from kdbench.plugins import Plugin
 from kdbench.spec.results import Environment
 from kdbench.spec.runs import Precision, Run, Teacher
 from kdbench.store.imported import find_imported
@@ -302,8 +303,12 @@ def plugin_facts(run: Run) -> dict[str, str]:
     while of is not None:
         found.update(of.run.plugins)
         of = of.run.teacher
-    text = ", ".join(f"{each} (source {each.source[:8]})" for each in sorted(found))
+    text = _packages(sorted(found))
     return {"plugins": text} if text else {}
+
+
+def _packages(plugins: Iterable[Plugin]) -> str:
+    return ", ".join(f"{each} (source {each.source[:8]})" for each in plugins)
 
 
 def check_plugins(run: Run) -> None:
@@ -315,12 +320,9 @@ def check_plugins(run: Run) -> None:
     here = with_plugins(run).plugins
     if here == run.plugins:
         return
-    wanted, found = (
-        ", ".join(f"{each} (source {each.source[:8]})" for each in some) or "nothing"
-        for some in (run.plugins, here)
-    )
     raise UserError(
-        f"{run.slug} seed {run.seed} (run {run.id}) is of {wanted}; installed here is {found}: install that "
+        f"{run.slug} seed {run.seed} (run {run.id}) is of {_packages(run.plugins) or 'nothing'}; installed "
+        f"here is {_packages(here) or 'nothing'}: install that "
         f"one, or plan again with this one, which is another run"
     )
 

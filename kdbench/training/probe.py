@@ -183,13 +183,13 @@ def scene(classes: int, *, maps: bool = False) -> Scene:
         weight *= std / (f @ weight.T).std()
         return Output(f @ weight.T + bias, f, weight, bias)
 
+    def with_maps(of: Output, width: int) -> Output:
+        return of._replace(maps=tuple(draw(IMAGES, width, side, side).relu() for side in SIDES))
+
     one, other, teacher = output(STUDENT), output(STUDENT), output(TEACHER)
     y = torch.randint(classes, (IMAGES,), generator=generator)
     if maps:
-        one, other, teacher = (
-            each._replace(maps=tuple(draw(IMAGES, width, side, side).relu() for side in SIDES))
-            for each, width in ((one, 4), (other, 4), (teacher, 6))
-        )
+        one, other, teacher = with_maps(one, 4), with_maps(other, 4), with_maps(teacher, 6)
     return Scene((one, other), teacher, y)
 
 

@@ -264,11 +264,14 @@ def _means(read: Iterable[tuple[int, float | None]]) -> dict[int, float]:
 
     A seed that lacks a row is left out: its mean would be one over other rows.
     """
-    by_seed: defaultdict[int, list[float | None]] = defaultdict(list)
+    by_seed: defaultdict[int, list[float]] = defaultdict(list)
+    lacking = set()
     for seed, value in read:
-        by_seed[seed].append(value)
-    known = {seed: [value for value in values if value is not None] for seed, values in by_seed.items()}
-    return {seed: mean(values) for seed, values in known.items() if len(values) == len(by_seed[seed])}
+        if value is None:
+            lacking.add(seed)
+        else:
+            by_seed[seed].append(value)
+    return {seed: mean(values) for seed, values in by_seed.items() if seed not in lacking}
 
 
 def _readings(cell: Cell, stored: _Stored) -> Iterator[tuple[str, float]]:

@@ -1,6 +1,7 @@
 """What `kdbench check` does, and `report` begins with: stored results -> checks."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 
 from msgspec import Struct
@@ -22,7 +23,7 @@ from kdbench.verdict import equivalence
 from kdbench.verdict.check import check_suite, count_single_seeds
 from kdbench.verdict.controls import Controlled, check_controls
 from kdbench.verdict.holm import adjust
-from kdbench.verdict.proposals import cut, prefix
+from kdbench.verdict.proposals import as_far_as_stored
 from kdbench.verdict.published import for_both, with_author_runs, with_released_weights
 from kdbench.verdict.sequential import InterimPlan, load_plans
 
@@ -105,8 +106,7 @@ def _controlled(
 
 def _as_far_as_stored(suites: Suites, machine: Machine) -> Suites:
     """The rows with the seeds that have results, without a gap; with the first where none has."""
-    stored = frozenset(index(machine.results).results)
-    return [(suite, tuple(cut(cell, prefix(cell, stored) or 1) for cell in cells)) for suite, cells in suites]
+    return as_far_as_stored(suites, frozenset(index(machine.results).results), 1)
 
 
 def check_cells(
@@ -152,7 +152,7 @@ def _read_at(cells: Iterable[Cell], report_epoch: ReportEpoch) -> tuple[Cell, ..
 def _adjusted(checked: Sequence[tuple[Suite, list[Check]]]) -> list[tuple[Suite, list[Check]]]:
     """All that is judged is one family, whichever suites it comes from."""
     whole = iter(for_both([check for _, checks in checked for check in checks], adjust))
-    return [(suite, [next(whole) for _ in checks]) for suite, checks in checked]
+    return [(suite, list(islice(whole, len(checks)))) for suite, checks in checked]
 
 
 def _cited(suite: Suite, checks: list[Check], chosen: Selection) -> list[Check]:

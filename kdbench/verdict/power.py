@@ -33,7 +33,10 @@ def power_table(*, margin: float, difference: float, stds: str, seeds: str) -> s
     counts = _numbers("--n", seeds, int, 1, problems)
     if problems:
         raise UserError(*problems)
-    body = [[str(n), *(f"{100 * power(difference, margin, std, n):.1f}" for std in spreads)] for n in counts]
+    body = []
+    for n in counts:
+        percents = [100 * power(difference, margin, std, n) for std in spreads]
+        body.append([str(n), *(f"{percent:.1f}" for percent in percents)])
     heads = ["seeds", *(f"{std:g}" for std in spreads)]
     align = ("right",) * len(heads)
     return str(tabulate(body, heads, tablefmt="pipe", colalign=align, disable_numparse=True))

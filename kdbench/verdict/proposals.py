@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from kdbench.formatting import columns
 from kdbench.plan.expand import make_plan
+from kdbench.plan.selection import Suites
 from kdbench.spec.runs import Run
 from kdbench.spec.suites import Cell
 from kdbench.spec.verdicts import Check, Verdict, Word
@@ -103,6 +104,15 @@ def prefix(cell: Cell, stored: frozenset[str]) -> int:
 def cut(cell: Cell, seeds: int) -> Cell:
     """A row with its first so many seeds."""
     return replace(cell, runs=cell.runs[:seeds], ids=cell.ids[:seeds], baselines=cell.baselines[:seeds])
+
+
+def as_far_as_stored(suites: Suites, stored: frozenset[str], least: int) -> Suites:
+    """The rows with the seeds that have results, without a gap; with so many at least."""
+    shorter: Suites = []
+    for suite, cells in suites:
+        lengths = [max(least, prefix(cell, stored)) for cell in cells]
+        shorter.append((suite, tuple(map(cut, cells, lengths))))
+    return shorter
 
 
 def with_baselines(cell: Cell, seeds: int, known: Mapping[str, Run]) -> Cell:

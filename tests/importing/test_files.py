@@ -364,7 +364,7 @@ def test_prefixes_of_safetensors_are_taken_off_too(tmp_path: Path) -> None:
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "it is a pointer of Git LFS"),
         (b"\n<!DOCTYPE html><html>Virus scan warning</html>", "it is an HTML page, as of a download"),
         (b"\0" * 257 + b"ustar\x0000" + b"\0" * 248, "it is a tar archive of several files; unpack it"),
-        (b"PK\x03\x04" + b"\0" * 100, "it ends in the middle; fetch it again"),
+        (b"PK\x03\x04" + b"\0" * 100, "it ends in the middle or is damaged; fetch it again"),
     ],
     ids=["lfs", "html", "tar", "truncated"],
 )
