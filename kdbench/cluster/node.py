@@ -126,7 +126,7 @@ class NodeExecutor(LocalExecutor):
             requeue(self.here.job)
         if not alone or self.crashes[cohort[0].run.id] > CRASHES:  # it may have left no attempt
             return super().died(cohort, how, whole)
-        self.halves.append(cohort)
+        self.retry_queue.append(cohort)
         return None
 
     def close(self) -> None:

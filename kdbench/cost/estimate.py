@@ -149,7 +149,7 @@ def _saved(estimate: CostEstimate, runs: Sequence[Run], ids: Collection[str], fl
 
 
 def _views(run: Run) -> object:
-    """What the kept logits of a teacher depend on: all of a cohort's lessons but how many there are."""
+    """What the kept logits of a teacher depend on: a cohort's stream of batches, but for its length."""
     return batch_stream_key(replace(run, recipe=replace(run.recipe, epochs=1)))
 
 

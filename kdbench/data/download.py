@@ -34,7 +34,7 @@ def download(urls: Sequence[str], path: Path, checksum: str, *, limit: int, repo
     where the server can (HTTP ranges), and begun anew where it cannot. `path` itself appears only whole.
 
     Raises:
-        UserError: no mirror delivered it; one sentence for each, and the cure.
+        UserError: no mirror delivered it; one sentence for each, and what to do.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")

@@ -75,7 +75,7 @@ def open_dataset(
     """A data set of the catalog: fetched and packed where it is not yet, verified in any case.
 
     Raises:
-        UserError: it cannot be had, or a file is damaged or altered; says which, and the cure.
+        UserError: it cannot be had, or a file is damaged or altered; says which, and what to do.
     """
     found = entry(name)
     if not is_packed(place, found.pack):

@@ -1,7 +1,7 @@
 """Runs -> cohorts: which runs one process trains beside each other. Pure; no number depends on it.
 
 Its runs see the same batches and the same teacher, so a view is made and the teacher computed once for all
-of them. Each member's result is the one that it has alone.
+of them. Each run's result is the one that it has alone.
 """
 
 from collections.abc import Hashable, Iterable
@@ -10,7 +10,7 @@ from kdbench.spec.runs import Run
 
 
 def make_cohorts(runs: Iterable[Run], workers: int = 1) -> list[tuple[Run, ...]]:
-    """Put runs together that may be trained together, in the order of their first members.
+    """Put runs together that may be trained together, in the order of their first runs.
 
     Args:
         runs: those whose teachers are there.

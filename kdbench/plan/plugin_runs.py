@@ -27,7 +27,7 @@ def made_otherwise(runs: Iterable[Run], there: Index) -> Iterator[str]:
     found: Counter[tuple[Plugin | None, Plugin | None]] = Counter()
     for path in there.results.values() if wanted else ():
         for run in wanted.get(path.name.rsplit(".", 2)[0], ()):
-            with suppress(UserError):  # told elsewhere
+            with suppress(UserError):  # reported elsewhere
                 stored = load_result(path).run
                 if bare(stored) == bare(run):
                     found.update(_changed(packages(stored), packages(run)))

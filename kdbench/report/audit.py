@@ -89,7 +89,7 @@ def _faint(audits: Iterable[Audit]) -> Iterator[str]:
 
 def _readings(audits: Iterable[Audit]) -> Iterator[str]:
     """Each reading of a formula that leaves something open, once for the same loss."""
-    told: dict[tuple[str, str, str], str] = {}
+    lines: dict[tuple[str, str, str], str] = {}
     for audit in audits:
         for each in audit.readings:
             share = "" if each.share is None else f", {_number(100 * each.share)} % of the gradient"
@@ -97,8 +97,8 @@ def _readings(audits: Iterable[Audit]) -> Iterator[str]:
             found = f"soft {_number(each.soft)}{share}{nats}"
             standing = f"assumed: {each.assumed}" if each.assumed else each.why
             key = (each.of, each.name, setting(each.loss))
-            told.setdefault(key, f"{each.of}: `{each.name}`, {setting(each.loss)}: {found}; {standing}")
-    yield from told.values()
+            lines.setdefault(key, f"{each.of}: `{each.name}`, {setting(each.loss)}: {found}; {standing}")
+    yield from lines.values()
 
 
 def _line(group: Sequence[Audit]) -> list[str]:

@@ -45,14 +45,14 @@ class LocalExecutor:
         self.places: dict[Worker, int] = {}
         self.as_rank = launched() is not None
         self.gpus = [] if self.as_rank else gpu_sets(machine, machine.local.processes)
-        self.halves: list[Cohort] = []
+        self.retry_queue: list[Cohort] = []
         """What is to be tried again as soon as a worker is free."""
 
     @property
     def free(self) -> int:
         """Workers without a run, and without one that is waiting for it."""
         busy = sum(bool(worker.tasks) for worker in self.workers)
-        return max(0, self.max_workers - busy - len(self.halves))
+        return max(0, self.max_workers - busy - len(self.retry_queue))
 
     def submit(self, cohort: Cohort) -> None:
         """Give runs to an idle worker, or to a new one."""
@@ -91,8 +91,8 @@ class LocalExecutor:
         busy = {worker.pipe: worker for worker in self.workers if worker.tasks}
         for pipe in wait(list(busy), seconds):
             event = self._event(busy[pipe])  # type: ignore[index]
-            while self.halves and sum(bool(worker.tasks) for worker in self.workers) < self.max_workers:
-                self.submit(self.halves.pop(0))
+            while self.retry_queue and sum(bool(worker.tasks) for worker in self.workers) < self.max_workers:
+                self.submit(self.retry_queue.pop(0))
             if event is not None:
                 yield event
 
@@ -115,7 +115,7 @@ class LocalExecutor:
     def died(self, cohort: Cohort, how: str, whole: str = "") -> Failed | None:
         """What becomes of runs of which a process died, with its traceback; None: they are tried again."""
         if len(cohort) > 1:
-            self.halves += halves(cohort)
+            self.retry_queue += halves(cohort)
             return None
         (task,) = cohort
         kept = newest_checkpoint(self.machine.scratch / "checkpoints" / task.run.id)
@@ -128,7 +128,7 @@ class LocalExecutor:
         for worker in self.workers:
             worker.stop()
         self.workers.clear()
-        self.halves.clear()
+        self.retry_queue.clear()
 
 
 def halves(cohort: Cohort) -> list[Cohort]:

@@ -43,7 +43,7 @@ def train(
             kept in any case.
         save: keep the result in the results folder, as `kdbench run` does.
         rerun: train it although it has a result, which stays; this one is kept beside it.
-        watch: called after each epoch with the progress so far; left out, lines on standard error tell it.
+        watch: called after each epoch with the progress so far; left out, lines on standard error show it.
 
     Raises:
         UserError: another process trains it, the data or the teacher's weights are missing or damaged, or
@@ -62,7 +62,7 @@ def train_all(cells: Iterable[Cell], *, rerun: bool = False) -> dict[str, Result
     """Give the results of rows and of the baselines that they are held against, training what is missing.
 
     Teachers are trained first, one run after the other, in this process; `kdbench run` trains several at a
-    time. Lines on standard error tell how far it is.
+    time. Lines on standard error show how far it is.
 
     Args:
         cells: rows with their runs, from `expand`.

@@ -135,7 +135,7 @@ def _check(run: Run, provenance: Provenance, path: Path) -> None:
     """Whether a teacher and a student mean the same by an image and by an output.
 
     Raises:
-        UserError: they do not; with the cure.
+        UserError: they do not; with what to do.
     """
     measured = Measured(
         top1=provenance.top1,

@@ -28,7 +28,7 @@ def label_spaces(dataset: str) -> list[str]:
 def check_label_space(
     measured: Measured, dataset: str, path: str, hint: str = "import it with --dataset {best}"
 ) -> None:
-    """Refuse a teacher of other labels than the data set's; `cure` is for one that knows the `best` ones.
+    """Refuse a teacher of other labels than the data set's; `hint` is for one that knows the `best` ones.
 
     Raises:
         UserError: another label space of the same images fits better, or none does; with the evidence.

@@ -1,4 +1,4 @@
-"""suites/*.toml -> Suite: every mistake of the file at once, each with its place and its cure."""
+"""suites/*.toml -> Suite: every mistake of the file at once, each with its place and a hint."""
 
 import sys
 from collections.abc import Iterator, Mapping

@@ -16,7 +16,7 @@ from kdbench.toml import WRONG, Place, values_at
 
 
 def find_mistakes(suite: Suite, place: Place) -> None:
-    """Say each mistake once, with the file, the first row that it concerns and the cure.
+    """Say each mistake once, with the file, the first row that it concerns and a hint.
 
     What may only be a consequence of a row that could not be read is not reported: see `Place.doubts`.
     """
@@ -322,7 +322,7 @@ def _over_mistakes(suite: Suite, unsure: Collection[str]) -> Iterator[tuple[Row,
 
 
 def _mean_mistakes(suite: Suite, unsure: Collection[str]) -> Iterator[tuple[Row, str]]:
-    """What is wrong with means over rows; nothing is said where a row could not be read."""
+    """What is wrong with means over rows; nothing is reported where a row could not be read."""
     tables = list(dict.fromkeys(row.table for row in suite.rows))
     for row in (row for row in suite.rows if row.mean and not unsure):
         members = [each for entry in row.mean for each in named(suite.rows, entry)]

@@ -1,7 +1,7 @@
 """The arithmetic of a run: float32, tf32 or bf16, compiled or not. Evaluation is in plain float32.
 
 `-compiled` is torch.compile: it fuses what stands between convolutions and products, which rounds otherwise.
-Its default mode is taken: CUDA graphs would overwrite a teacher's logits while members learn from them.
+Its default mode is taken: CUDA graphs would overwrite a teacher's logits while students learn from them.
 """
 
 from collections.abc import Callable, Iterator
@@ -39,7 +39,7 @@ def check_precision(precision: Precision, device: torch.device) -> None:
     if precision.endswith(COMPILED) and (reason := why_not_compiled(device)):
         raise UserError(
             f"precision {precision}: torch.compile does not work on this machine's {device.type}: {reason}; "
-            f"mend that (on a CPU it takes a C++ compiler, as $CXX or g++), or use {plain(precision)}"
+            f"fix that (on a CPU it takes a C++ compiler, as $CXX or g++), or use {plain(precision)}"
         )
 
 

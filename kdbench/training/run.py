@@ -54,11 +54,11 @@ def train_cohort(
 ) -> Iterator[tuple[Task, Result | Exception]]:
     """Train runs beside each other; yields how each one ended as soon as it has.
 
-    A member that fails takes no other with it. Members whose checkpoints are further wait for the others.
+    A run that fails takes no other with it. Runs whose checkpoints are further wait for the others.
     All ranks of a group call this with the same tasks; the first one alone yields results.
 
     Args:
-        tasks: all of one cohort (`kdbench.plan.cohorts.lessons`).
+        tasks: all of one cohort (`kdbench.plan.cohorts.batch_stream_key`).
         context: this process's hold on its machine.
         watch: called after each epoch of each run.
 
@@ -93,7 +93,7 @@ def train_cohort(
 
 
 def epochs(student_runs: Sequence[StudentRun]) -> int:
-    """Of each member of a cohort."""
+    """Of each run of a cohort."""
     return student_runs[0].run.recipe.epochs
 
 
@@ -135,6 +135,6 @@ def _each(student_runs: list[StudentRun], act: Callable[[StudentRun], None]) -> 
 
 
 def _pass_on(error: Exception, runs: int, context: TrainingContext) -> None:
-    """Want of memory is no member's own failure while there are several; nor is what one rank has alone."""
+    """Want of memory is no run's own failure while there are several; nor is what one rank has alone."""
     if (runs > 1 and memory.is_short(error)) or not context.group.is_whole(error):
         raise error

@@ -1,7 +1,8 @@
 """A run of a cohort under way: all that is its own, from its network to its result.
 
-What members share is made once for all of them (run.py); nothing that one does may reach another. Dropout is
-the one thing that torch draws from a common generator: each member has that generator's state for itself.
+What the runs of a cohort share is made once for all of them (run.py); nothing that one does may reach
+another. Dropout is the one thing that torch draws from a common generator: each run has that generator's
+state for itself.
 """
 
 from base64 import b64decode, b64encode
@@ -103,7 +104,7 @@ class StudentRun:
             else:
                 value = self._learn(batch, at)
         self.optimizer.step(lr_at(self.run.recipe, self.epoch, number, steps))
-        for parameter in self.parameters:  # at once: members share the room for gradients
+        for parameter in self.parameters:  # at once: the runs share the room for gradients
             parameter.grad = None
         self.losses.append(value)
         self.sizes.append(batch.images)
@@ -124,7 +125,7 @@ class StudentRun:
         return self.objective(self.forward(batch.x), batch.y, batch.taught, at)  # type: ignore[no-any-return]
 
     def end(self, seconds: float) -> None:
-        """Evaluate an epoch that took this member so many seconds, and keep it.
+        """Evaluate an epoch that took this run so many seconds, and keep it.
 
         Raises:
             DivergedError: the loss of a step, or on the test images, was NaN or infinite.

@@ -41,10 +41,10 @@ QUICK = 100_000
 
 
 class TeacherBatches:
-    """The batches of a cohort, each with the teacher's output: made once for all members.
+    """The batches of a cohort, each with the teacher's output: made once for all of its runs.
 
     Args:
-        runs: the members' runs; they agree in their teacher.
+        runs: those of the cohort; they agree in their teacher.
         views: the images as they see them.
         context: this process's hold on its machine.
 

@@ -78,11 +78,11 @@ def _controller(profile: Profile) -> Iterator[Finding]:
     found = "sacct answers" if accounting.ok else f"{accounting.found}; kdbench finds its jobs without"
     yield Finding("accounting", found)
     if partition := profile.slurm.partition:
-        hint = f"no partition {partition}; `sinfo` lists them: mend [slurm] partition"
+        hint = f"no partition {partition}; `sinfo` lists them: fix [slurm] partition"
         shown = "--format=%P, %a, %D nodes, %l, %G"
         yield _asked("partition", "sinfo", "--noheader", f"--partition={partition}", shown, nothing=hint)
     if account := profile.slurm.account:
-        hint = f"no account {account}; `sacctmgr show associations` lists them: mend [slurm] account"
+        hint = f"no account {account}; `sacctmgr show associations` lists them: fix [slurm] account"
         asked = ("sacctmgr", "--noheader", "--parsable2", "show", "associations", f"account={account}")
         yield _asked("account", *asked, "format=account,user,qos", nothing=hint)
 
@@ -138,7 +138,7 @@ def _node(machine: Machine, profile: Profile) -> Iterator[Finding]:
 
 def _training(seen: dict[str, Any], profile: Profile) -> Iterator[Finding]:
     if "lacks" in seen:
-        yield Finding("kdbench there", f"{seen['lacks']}: mend [node] python or setup", ok=False)
+        yield Finding("kdbench there", f"{seen['lacks']}: fix [node] python or setup", ok=False)
         return
     same = seen["kdbench"] == __version__
     hint = "" if same else f", but {__version__} here: install the same on both"
@@ -154,7 +154,7 @@ def _gpus(seen: dict[str, Any], wanted: int) -> Finding:
     if len(seen["gpus"]) == wanted:
         return Finding("GPUs there", seen_text)
     if seen["driver"] or not seen["visible"]:
-        hint = f"{wanted} were asked for: mend [slurm] gpus_per_node, or install a torch for these GPUs"
+        hint = f"{wanted} were asked for: fix [slurm] gpus_per_node, or install a torch for these GPUs"
         return Finding("GPUs there", f"{seen_text}; {hint}", ok=False)
     return Finding("GPUs there", f"{seen_text}; the node has no GPU driver: runs are trained on its CPU")
 

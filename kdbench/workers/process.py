@@ -77,7 +77,7 @@ def set_environment(machine: Machine) -> None:
 def die_with_parent() -> None:
     """The kernel kills this process when its parent ends, however it ends, where there is Linux's.
 
-    Elsewhere a worker notices when it next tells of an epoch.
+    Elsewhere a worker notices when it next reports an epoch.
     """
     if sys.platform != "linux":
         return
