@@ -83,10 +83,16 @@ class Shared(TrainingContext):
         return deepcopy(built(run.student, run.recipe.classes or entry.classes, entry.channels))
 
     def teacher(self, run: Run) -> nn.Module | None:
-        """The teacher as it is before training."""
+        """The teacher as it is before training, with the batch-norm statistics of a batch of noise.
+
+        Without them the features of a deep residual network are too large for two steps to be finite.
+        """
         if run.teacher is None:
             return None
-        return self.network(run.teacher.run).eval().requires_grad_(requires_grad=False)
+        network = self.network(run.teacher.run).requires_grad_(requires_grad=False)
+        channels, side = shape(run.teacher.run)
+        network.train()(torch.randn(2, channels, side, side, generator=torch.Generator().manual_seed(0)))
+        return network.eval()
 
 
 @pytest.fixture(scope="module")
