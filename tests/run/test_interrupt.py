@@ -64,6 +64,7 @@ def wait_for_checkpoint(folder: Path, process: subprocess.Popen[str]) -> None:
 @pytest.mark.slow
 def test_interrupted_run_leaves_nothing_half_written_and_goes_on(tmp_path: Path) -> None:
     (tmp_path / "suite.toml").write_text(SUITE, encoding="utf-8")
+    (tmp_path / "benchmark.toml").write_text("[local]\ncheckpoint_seconds = 0\n", encoding="utf-8")
     process = start(tmp_path)
     wait_for_checkpoint(tmp_path, process)
     os.killpg(process.pid, signal.SIGINT)

@@ -305,11 +305,17 @@ def test_rank_that_is_killed_ends_the_run_and_no_other_and_it_goes_on(
     assert not multiprocessing.active_children()
 
 
+UNBUILT = "normed_cnn 1.0: the model 'normed' cannot be built for 10 classes and 1 channels"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("when", "cause"),
     [
-        ("made", "ChildProcessError: process 2 of the run failed: RuntimeError: no room"),
+        (
+            "made",
+            f"ChildProcessError: process 2 of the run failed: UserError: {UNBUILT}: RuntimeError: no room",
+        ),
         ("used", "process 2 of the run failed: RuntimeError: no room in epoch 1 of 2"),
     ],
 )
