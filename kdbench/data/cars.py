@@ -5,8 +5,8 @@ those that torchvision's StanfordCars named as long as it could fetch them.
 
 Where the archives are not there, the folder in circulation serves, as `cars/`, `stanford_cars/` or the data
 folder itself: `cars_train/*.jpg`, `cars_test/*.jpg` (or a folder of that name in each) and the MATLAB lists,
-beside them or in `devkit/`. Such files are held by their number; the content digest, in every result, tells
-copies apart.
+beside them or in `devkit/`. Such files are held by their number; the content digest, in every result,
+distinguishes copies.
 """
 
 from pathlib import Path

@@ -9,8 +9,8 @@ where they lie. A list in `imagenet/`, the development kit's or Kaggle's, then s
 images are.
 
 Files are held by their number, not by a checksum: the md5s in `sources` are those of the archives that such
-a folder is unpacked from, as torchvision's ImageNet names them. The content digest, in every result, tells
-copies apart.
+a folder is unpacked from, as torchvision's ImageNet names them. The content digest, in every result,
+distinguishes copies.
 """
 
 import csv

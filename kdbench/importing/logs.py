@@ -71,7 +71,7 @@ class _Cell(str):
 def import_logs(asked: LogRequest, suite: Suite, stored: AuthorRuns) -> ImportedLogs:
     """Read logs and join them with the author runs that a suite has.
 
-    A file that was read before, which its digest tells, replaces what it gave then for the same rows.
+    A file that was read before, known by its digest, replaces what it gave then for the same rows.
 
     Raises:
         UserError: a log is broken or cut off, fits no row, or gives a run that another file gave; all

@@ -241,7 +241,7 @@ class Planner:
         return replace(as_read, dataset=released_dataset(self.suite, row, self._sees(row))), checkpoint
 
     def _seen(self, row: Row, dataset: str = "") -> Seen:
-        """What tells a student's baselines from each other, of a row as printed."""
+        """What distinguishes a student's baselines, of a row as printed."""
         return dataset or self._sees(row), row.recipe.subset
 
     def _sees(self, row: Row) -> str:
