@@ -26,13 +26,22 @@ STAGES = (
 class InvertedResidual(nn.Module):
     """Expand by 1x1, filter each channel by 3x3, project by 1x1 without activation; add x if shapes agree."""
 
-    def __init__(self, ins: int, outs: int, expansion: int, stride: int) -> None:
+    def __init__(
+        self,
+        ins: int,
+        outs: int,
+        expansion: int,
+        stride: int,
+        relu: type[nn.ReLU | nn.ReLU6] = nn.ReLU6,
+        *,
+        bias: bool = True,
+    ) -> None:
         super().__init__()
         inner = expansion * ins
         self.branch = nn.Sequential(
-            *unit(nn.Conv2d(ins, inner, 1), nn.ReLU6),
-            *unit(nn.Conv2d(inner, inner, 3, stride, padding=1, groups=inner), nn.ReLU6),
-            *unit(nn.Conv2d(inner, outs, 1), relu=None),
+            *unit(nn.Conv2d(ins, inner, 1, bias=bias), relu),
+            *unit(nn.Conv2d(inner, inner, 3, stride, padding=1, groups=inner, bias=bias), relu),
+            *unit(nn.Conv2d(inner, outs, 1, bias=bias), relu=None),
         )
         self.adds = stride == 1 and ins == outs
 

@@ -116,7 +116,7 @@ class Row(Struct, frozen=True, kw_only=True):
     weights: Weights | None = None
     """Published weights that the student starts from."""
     label: str = ""
-    """What tells it from rows of the same table, student and teacher."""
+    """What distinguishes it from rows of the same table, student and teacher."""
     dataset: str = ""
     """What its student sees ("": the suite's data set)."""
     teacher_dataset: str = ""

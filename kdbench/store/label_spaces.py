@@ -35,18 +35,18 @@ def check_label_space(
     """
     best = max(measured.top1, key=lambda space: measured.top1[space])
     scores = ", ".join(f"{value:.2f} % on {space}" for space, value in measured.top1.items())
-    scores = (
+    evidence = (
         f"measured on {measured.images:,} test images: {scores}; "
         f"of its {measured.outputs} outputs it only ever predicts {ranges(measured.predicted)}"
     )
     if best != dataset and measured.top1[best] > guessing(best, measured.images):
         raise UserError(
-            f"{path}: refused, this teacher knows the labels of {best}, not of {dataset}: {scores}; "
+            f"{path}: refused, this teacher knows the labels of {best}, not of {dataset}: {evidence}; "
             + hint.format(best=best)
         )
     if measured.top1[dataset] <= guessing(dataset, measured.images):
         doubt = "is it for another model, data set or normalisation (--normalize)?"
-        raise UserError(f"{path}: refused, on {dataset} it is no better than guessing: {scores}; {doubt}")
+        raise UserError(f"{path}: refused, on {dataset} it is no better than guessing: {evidence}; {doubt}")
 
 
 def guessing(dataset: str, images: int) -> float:

@@ -98,7 +98,6 @@ def _train(tasks: Sequence[Task], context: TrainingContext, emit: Emit) -> list[
     if not left:
         return []
     context.group.broadcast_object(tasks)
-
     try:
         for task, given in train_cohort(tasks, context, lambda run, progress: emit(update(run, progress))):
             del left[task.run.id]

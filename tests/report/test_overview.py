@@ -9,22 +9,10 @@ from kdbench.report.gather import gather
 from kdbench.report.overview import overview
 from kdbench.store.released import save_evaluation
 from kdbench.verdict.judge import judge
-from tests.support.authors import evaluation, store_curves
+from tests.support.authors import RELEASED, evaluation, store_curves
 from tests.support.command import Command
 from tests.support.places import ROOT
 from tests.support.project import AS_PRINTED, SUITE, change, store, write_suite
-
-RELEASED = f"""
-[[imported]]
-name = "friend"
-model = "digits_cnn"
-sha256 = "{"a" * 64}"
-
-[[table]]
-id = "released"
-loss = {{ name = "ce" }}
-rows = [ {{ student = "digits_cnn", released = "friend", top1 = 92.5 }} ]
-"""
 
 
 def cells(text: str, suite: str) -> list[str]:

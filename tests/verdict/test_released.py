@@ -13,24 +13,12 @@ from kdbench.suite.load import load_suite
 from kdbench.verdict.check import exit_code, headline
 from kdbench.verdict.judge import judge
 from kdbench.verdict.published import published_headline
-from tests.support.authors import evaluation
+from tests.support.authors import RELEASED, evaluation
 from tests.support.command import Command
 from tests.support.places import ROOT
 from tests.support.project import change, write_suite
 
-IMPORTED = f"""\
-[[imported]]
-name = "friend"
-model = "digits_cnn"
-sha256 = "{"a" * 64}"
-
-[[table]]
-id = "released"
-loss = {{ name = "ce" }}
-rows = [ {{ student = "digits_cnn", released = "friend", top1 = 92.5 }} ]
-
-[[delta]]"""
-TEXT = change(("[[delta]]", IMPORTED))
+TEXT = change(("[[delta]]", f"{RELEASED}\n[[delta]]"))
 ROW = "released/digits_cnn"
 
 
