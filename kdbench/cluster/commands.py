@@ -7,6 +7,7 @@ from kdbench.errors import UserError
 from kdbench.formatting import plural
 from kdbench.machine import load_machine
 from kdbench.plan.selection import Selection, describe_work, find_work
+from kdbench.run.local import Trained
 from kdbench.run.progress import follow, viewer
 from kdbench.run.status import State, describe
 
@@ -26,11 +27,10 @@ def profile_of(on: str) -> str:
     return name
 
 
-def train(chosen: Selection, profile: str, *, wait: bool, offline: bool) -> int:
+def train(chosen: Selection, profile: str, *, wait: bool, offline: bool) -> Trained:
     """Submit what is missing; with `wait`, follow it to its end.
 
-    Returns:
-        How many runs failed while it was followed, or were blocked, or have died too often to be submitted.
+    Runs that have died too often to be submitted count as failed.
 
     Raises:
         UserError: nothing could be submitted, or not all of it.
@@ -42,11 +42,11 @@ def train(chosen: Selection, profile: str, *, wait: bool, offline: bool) -> int:
 
     submitted = submit_missing(chosen, profile, offline=offline)
     click.echo("\n".join(describe_submitted(submitted)), err=True)
+    failed = len(submitted.given_up)
     if wait and submitted.work.runs:
         with viewer(submitted.work.runs) as view:
-            failed = follow(events(submitted), view)[1]
-        return failed + len(submitted.given_up)
-    return len(submitted.given_up)
+            failed += follow(events(submitted), view)[1]
+    return Trained(over=wait, failed=failed, machine=submitted.machine)
 
 
 def describe_submitted(submitted: "Submitted") -> Iterator[str]:

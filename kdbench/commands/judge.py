@@ -9,6 +9,7 @@ import click
 from kdbench.commands.options import as_json, judgement, say, selection
 
 if TYPE_CHECKING:
+    from kdbench.machine import Machine
     from kdbench.plan.selection import Selection
 
 
@@ -22,14 +23,16 @@ def check(chosen: Selection, *, strict: bool, as_json: bool) -> int:
     return print_verdicts(chosen, strict=strict, as_json=as_json, report=False)
 
 
-def print_verdicts(chosen: Selection, *, strict: bool, as_json: bool, report: bool) -> int:
-    """Print the verdicts, as a table or in a report; the exit code."""
+def print_verdicts(
+    chosen: Selection, *, strict: bool, as_json: bool, report: bool, machine: Machine | None = None
+) -> int:
+    """Print the verdicts on this machine's results, as a table or in a report; the exit code."""
     from kdbench.report import gather, terminal
     from kdbench.report.markdown import markdown
     from kdbench.verdict.check import exit_code
     from kdbench.verdict.judge import judge
 
-    judged = judge(chosen)
+    judged = judge(chosen, machine)
     checks = [check for _, some in judged.suites for check in some]
     if as_json:
         say(checks)

@@ -49,6 +49,7 @@ def run(  # noqa: PLR0913 - one per option
     as_json: bool,
 ) -> int:
     """Train what is missing, check it, print the report."""
+    chosen = chosen.opened()
     if dry_run:
         from kdbench.commands.plan import note_missing_teachers
         from kdbench.cost.estimate import describe_plan, estimate_cost
@@ -80,6 +81,7 @@ def retry(chosen: Selection, *, on: str, wait: bool) -> int:
     """Forget why runs have failed, and train them again."""
     from kdbench.cluster import commands
 
+    chosen = chosen.opened()
     click.echo(commands.anew(chosen), err=True)
     return exit_code(train(chosen, on=on, wait=wait), chosen, strict=False, as_json=False)
 
@@ -92,7 +94,10 @@ def exit_code(trained: Trained, chosen: Selection, *, strict: bool, as_json: boo
     """
     code = int(trained.failed > 0)
     if trained.over:
-        code = max(code, print_verdicts(chosen, strict=strict, as_json=as_json, report=True))
+        verdicts = print_verdicts(
+            chosen, strict=strict, as_json=as_json, report=True, machine=trained.machine
+        )
+        code = max(code, verdicts)
     return code
 
 
@@ -118,7 +123,6 @@ def train(
 
         machine = preflight.this_machine(offline=offline, deterministic=deterministic, processes=processes)
         return local.train(chosen, machine, local.RunOptions(workers=workers, rerun=rerun, cohorts=cohorts))
-    from kdbench.run.local import Trained
     from kdbench.workers.launch import launched
 
     if launched():
@@ -132,5 +136,4 @@ def train(
         )
     from kdbench.cluster import commands
 
-    failed = commands.train(chosen, commands.profile_of(on), wait=wait, offline=offline)
-    return Trained(over=wait, failed=failed)
+    return commands.train(chosen, commands.profile_of(on), wait=wait, offline=offline)

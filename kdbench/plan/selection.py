@@ -46,6 +46,18 @@ class Selection(Struct, frozen=True, kw_only=True):
     """The reading of open formulas by which rows are trained as printed; "": the assumed one."""
     part: tuple[int, int] = (1, 1)
     """The k-th of n parts of each suite's chosen rows: every n-th row, from the k-th on."""
+    read: Mapping[str, Suite] = {}
+    """Suites by their path, as `opened` has read them."""
+
+    def opened(self) -> "Selection":
+        """The same selection with its suites as they are now, whatever becomes of their files.
+
+        `run` trains for hours and judges at the end: by the text that it trained, not by a later one.
+
+        Raises:
+            UserError: suites are wrong; the mistakes of all of them at once.
+        """
+        return replace(self, read=dict(zip(self.suites, (suite for suite, _ in self.load()), strict=True)))
 
     def load(self) -> list[tuple[Suite, tuple[Cell, ...]]]:
         """Each suite with its chosen rows.
@@ -57,7 +69,7 @@ class Selection(Struct, frozen=True, kw_only=True):
         problems: list[str] = []
         for path in self.suites:
             try:
-                suite = load_suite(path)
+                suite = self.read.get(path) or load_suite(path)
                 k, n = self.part
                 loaded.append((suite, self.cells(suite, self.rows)[k - 1 :: n]))
             except UserError as error:

@@ -37,6 +37,8 @@ class Trained(Struct, frozen=True):
     torchrun the first rank judges."""
     failed: int
     """Runs that failed, or were blocked, in this command."""
+    machine: Machine
+    """Where they were trained, and are judged."""
 
 
 def prepare(chosen: Selection, *, rerun: bool, offline: bool) -> tuple[Workload, Machine]:
@@ -64,12 +66,12 @@ def train(chosen: Selection, machine: Machine, options: RunOptions) -> Trained:
             )
         if rank.rank > 0:
             follow_first(machine)
-            return Trained(over=False, failed=0)
+            return Trained(over=False, failed=0, machine=machine)
     if chosen.auto:
         failed = _train_auto(chosen, machine, options)
     else:
         failed = train_missing(find_work(chosen, machine, rerun=options.rerun), machine, options)
-    return Trained(over=True, failed=failed)
+    return Trained(over=True, failed=failed, machine=machine)
 
 
 def follow_first(machine: Machine) -> None:

@@ -13,7 +13,7 @@ from kdbench.plan.controls import control_cells, load_prober
 from kdbench.plan.selection import Selection, Suites
 from kdbench.spec.author_runs import AuthorRuns
 from kdbench.spec.results import Result
-from kdbench.spec.runs import ReportEpoch, Run
+from kdbench.spec.runs import Precision, ReportEpoch, Run
 from kdbench.spec.suites import Cell, Suite
 from kdbench.spec.verdicts import Check
 from kdbench.store.author_runs import load_author_runs
@@ -22,6 +22,7 @@ from kdbench.store.released import load_evaluations
 from kdbench.verdict import equivalence
 from kdbench.verdict.check import check_suite, count_single_seeds
 from kdbench.verdict.controls import Controlled, check_controls
+from kdbench.verdict.equivalence import Equivalence
 from kdbench.verdict.holm import adjust
 from kdbench.verdict.proposals import as_far_as_stored
 from kdbench.verdict.published import for_both, with_author_runs, with_released_weights
@@ -42,13 +43,18 @@ class Judged(Struct, frozen=True):
     """By the path of the suite: what the authors published of their own runs."""
 
 
-def judge(chosen: Selection) -> Judged:
+def judge(chosen: Selection, machine: Machine | None = None) -> Judged:
     """Hold the chosen rows against what is stored.
+
+    Args:
+        chosen: the rows.
+        machine: where results lie (None: as benchmark.toml says).
 
     Raises:
         UserError: a suite or a stored result is wrong.
     """
-    suites, machine = chosen.load(), load_machine()
+    machine = machine or load_machine()
+    suites = chosen.load()
     if chosen.auto:
         suites = _as_far_as_stored(suites, machine)
     if chosen.report_epoch is not None:
@@ -57,7 +63,8 @@ def judge(chosen: Selection) -> Judged:
     there = index(machine.results)
     checked, results = check_cells(suites, there, plans)
     if chosen.precision != "float32":
-        checked = [(suite, _cited(suite, checks, chosen)) for suite, checks in checked]
+        tests = equivalence.load_all(machine.results)
+        checked = [(suite, _cited(suite, checks, tests, chosen.precision)) for suite, checks in checked]
     controls = _controlled(suites, there, plans) if chosen.controls else {}
     checked, authors = beside_authors(checked, chosen, machine.results)
     if chosen.holm:
@@ -155,10 +162,11 @@ def _adjusted(checked: Sequence[tuple[Suite, list[Check]]]) -> list[tuple[Suite,
     return [(suite, list(islice(whole, len(checks)))) for suite, checks in checked]
 
 
-def _cited(suite: Suite, checks: list[Check], chosen: Selection) -> list[Check]:
+def _cited(
+    suite: Suite, checks: list[Check], tests: list[tuple[str, Equivalence]], precision: Precision
+) -> list[Check]:
     """Checks of numbers made in an inexact arithmetic, with the evidence that they may stand."""
-    kept = equivalence.load_all(load_machine().results)
-    return equivalence.cited(checks, equivalence.evidence(kept, chosen.precision, suite.dataset))
+    return equivalence.cited(checks, equivalence.evidence(tests, precision, suite.dataset))
 
 
 def _runs(cell: Cell) -> Iterator[tuple[str, Run]]:

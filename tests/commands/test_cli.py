@@ -74,6 +74,20 @@ def test_run_of_all_stored_prints_the_report(kdbench: Command) -> None:
     assert "6 runs stored, 0 to train" in done.err
 
 
+@pytest.mark.usefixtures("stored")
+def test_run_judges_by_the_text_that_it_trained(
+    kdbench: Command, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def edit(*_: object) -> int:
+        (project / "suites" / "small.toml").write_text(change(("top1 = 90.0", "top1 = 60.0")))
+        (project / "benchmark.toml").write_text('[folders]\nresults = "elsewhere"\n')
+        return 0
+
+    monkeypatch.setattr("kdbench.run.local.train_missing", edit)
+    done = kdbench("run", "suites/small")
+    assert (done.code, "60" in done.out, done.out.count("90.00 ± 0.00")) == (0, False, 1)
+
+
 def test_status_counts(kdbench: Command, project: Path) -> None:
     store(project, project / "suites" / "small.toml", {"1.base/digits_cnn": 95.0})
     assert kdbench("status", "suites/small").out.startswith("2 done, 4 waiting")
