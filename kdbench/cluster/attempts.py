@@ -9,12 +9,11 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Literal
 
-import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
 from kdbench.errors import UserError
-from kdbench.store.records import write
+from kdbench.store.json_files import load_json, save_json
 
 CRASHES = 2
 """How often a run is started again after its process died."""
@@ -67,13 +66,10 @@ def load(scratch: Path, run: str) -> Record:
     Raises:
         UserError: the file is broken.
     """
-    path = _path(scratch, run)
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Record)
+        return load_json(_path(scratch, run), Record, what="record of attempts", hint="remove it")
     except FileNotFoundError:
         return Record()
-    except (OSError, msgspec.DecodeError) as error:
-        raise UserError(f"{path}: no valid record of attempts: {error}; remove it") from error
 
 
 def begin(scratch: Path, run: str, attempt: Attempt, times: int) -> None:
@@ -90,9 +86,9 @@ def begin(scratch: Path, run: str, attempt: Attempt, times: int) -> None:
     """
     record = judged(load(scratch, run))
     if reason := given_up(record, attempt.start, times):
-        _save(scratch, run, record)
+        save_json(_path(scratch, run), record)
         raise UserError(reason)
-    _save(scratch, run, Record((*record.attempts, attempt)))
+    save_json(_path(scratch, run), Record((*record.attempts, attempt)))
 
 
 def judged(record: Record) -> Record:
@@ -135,7 +131,7 @@ def end(scratch: Path, run: str, job: str, cause: Cause, why: str = "") -> None:
     record = load(scratch, run)
     if cause == "failed" and not any(one.job == job for one in record.attempts):
         unbegun = Attempt(job=job, node="", gpu="", started=time.time(), start=0, cause=cause, why=why)
-        _save(scratch, run, Record((*record.attempts, unbegun)))
+        save_json(_path(scratch, run), Record((*record.attempts, unbegun)))
         return
     before: tuple[Cause, ...] = ("", "stopped") if cause in ("done", "failed") else ("",)
     _change(scratch, run, job, before, cause=cause, why=why)
@@ -153,11 +149,7 @@ def _change(scratch: Path, run: str, job: str, when: Collection[Cause], **what: 
     mine = [number for number, one in enumerate(attempts) if one.job == job]
     if mine and attempts[mine[-1]].cause in when:
         attempts[mine[-1]] = replace(attempts[mine[-1]], **what)
-        _save(scratch, run, Record(tuple(attempts)))
-
-
-def _save(scratch: Path, run: str, record: Record) -> None:
-    write(_path(scratch, run), msgspec.json.format(msgspec.json.encode(record), indent=1))
+        save_json(_path(scratch, run), Record(tuple(attempts)))
 
 
 def _path(scratch: Path, run: str) -> Path:

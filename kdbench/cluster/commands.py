@@ -7,12 +7,12 @@ from kdbench.errors import UserError
 from kdbench.formatting import plural
 from kdbench.machine import load_machine
 from kdbench.plan.selection import Selection, describe_work, find_work
-from kdbench.run.local import Trained
 from kdbench.run.progress import follow, viewer
 from kdbench.run.status import State, describe
 
 if TYPE_CHECKING:
     from kdbench.cluster.submit import Submitted
+    from kdbench.run.local import Trained
 
 
 def profile_of(on: str) -> str:
@@ -27,7 +27,7 @@ def profile_of(on: str) -> str:
     return name
 
 
-def train(chosen: Selection, profile: str, *, wait: bool, offline: bool) -> Trained:
+def train(chosen: Selection, profile: str, *, wait: bool, offline: bool) -> "Trained":
     """Submit what is missing; with `wait`, follow it to its end.
 
     Runs that have died too often to be submitted count as failed.
@@ -39,6 +39,7 @@ def train(chosen: Selection, profile: str, *, wait: bool, offline: bool) -> Trai
 
     from kdbench.cluster.submit import submit_missing
     from kdbench.cluster.wait import events
+    from kdbench.run.local import Trained
 
     submitted = submit_missing(chosen, profile, offline=offline)
     click.echo("\n".join(describe_submitted(submitted)), err=True)

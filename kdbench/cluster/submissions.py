@@ -11,12 +11,10 @@ from itertools import chain
 from pathlib import Path
 from secrets import token_hex
 
-import msgspec
 from filelock import FileLock
 from msgspec import Struct
 
-from kdbench.errors import UserError
-from kdbench.store.records import write
+from kdbench.store.json_files import load_folder, save_json
 
 
 class Submission(Struct, frozen=True, kw_only=True):
@@ -70,7 +68,7 @@ def one_at_a_time(scratch: Path) -> FileLock:
 
 def save(scratch: Path, submission: Submission) -> None:
     """Write a submission down, or again with what is known now."""
-    write(_folder(scratch) / f"{submission.token}.json", msgspec.json.encode(submission))
+    save_json(_folder(scratch) / f"{submission.token}.json", submission)
 
 
 def load(scratch: Path) -> list[Submission]:
@@ -79,15 +77,8 @@ def load(scratch: Path) -> list[Submission]:
     Raises:
         UserError: a file is broken.
     """
-    found = []
-    for path in _folder(scratch).glob("*.json"):
-        try:
-            found.append(msgspec.json.decode(path.read_bytes(), type=Submission))
-        except FileNotFoundError:
-            continue  # another process forgot it just now
-        except (OSError, msgspec.DecodeError) as error:
-            raise UserError(f"{path}: no valid record of a submission: {error}; remove it") from error
-    return sorted(found, key=lambda submission: -submission.at)
+    found = load_folder(_folder(scratch), Submission, what="record of a submission", hint="remove it")
+    return sorted(found.values(), key=lambda submission: -submission.at)
 
 
 def forget(scratch: Path, submissions: Iterable[Submission]) -> None:

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-import msgspec
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from kdbench.cost.counts import Work, images, teacher_of
 from kdbench.device import Device, device_of
@@ -22,7 +22,8 @@ from kdbench.errors import UserError
 from kdbench.spec.results import Result
 from kdbench.spec.runs import Run
 from kdbench.store.compact import folder_of
-from kdbench.store.records import Index, load_result, write
+from kdbench.store.json_files import load_json, save_json
+from kdbench.store.records import Index, load_result
 
 RECORDS = 8
 """Stored results of a run's like that are read at most."""
@@ -100,11 +101,9 @@ def load_record(results: Path, device: Device) -> Record | None:
     """
     path = file_of(results, device)
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Record)
+        return load_json(path, Record, what="measurement", hint="remove it and measure again")
     except FileNotFoundError:
         return None
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: no valid measurement: {error}; remove it and measure again") from error
 
 
 def save_record(results: Path, record: Record) -> Path:
@@ -118,9 +117,9 @@ def save_record(results: Path, record: Record) -> Path:
     if before is not None:
         kinds = {**before.kinds, **kinds}
         attainable = {**before.attainable, **attainable}
-    whole = msgspec.structs.replace(record, kinds=dict(sorted(kinds.items())), attainable=attainable)
+    whole = replace(record, kinds=dict(sorted(kinds.items())), attainable=attainable)
     path = file_of(results, record.device)
-    write(path, msgspec.json.format(msgspec.json.encode(whole), indent=1) + b"\n")
+    save_json(path, whole)
     return path
 
 

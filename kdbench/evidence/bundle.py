@@ -34,6 +34,7 @@ from kdbench.spec.suites import Variant
 from kdbench.spec.verdicts import Check
 from kdbench.store.author_runs import author_runs_file
 from kdbench.store.compact import folder_of
+from kdbench.store.json_files import as_json
 from kdbench.store.predictions import predictions_file
 from kdbench.store.records import Index, content_of, index, load_result, write
 from kdbench.store.released import evaluation_of, load_evaluations
@@ -162,7 +163,7 @@ def verdicts(checks: list[list[Check]]) -> bytes:
     for check in (check for some in lines for check in some):
         if check["published"] is None:
             del check["published"]
-    return msgspec.json.format(msgspec.json.encode(lines), indent=1) + b"\n"
+    return as_json(lines)
 
 
 def manifest_of(chosen: Selection, suites: Suites, files: Mapping[str, bytes]) -> Manifest:
@@ -191,7 +192,7 @@ def manifest_of(chosen: Selection, suites: Suites, files: Mapping[str, bytes]) -
 
 def pack(files: Mapping[str, bytes], manifest: Manifest) -> bytes:
     """The zip's bytes: members by name, no times, no owners."""
-    whole = {"manifest.json": msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n", **files}
+    whole = {"manifest.json": as_json(manifest), **files}
     packed = BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
         for name, content in _ordered(whole):

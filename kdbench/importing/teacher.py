@@ -21,10 +21,11 @@ from kdbench.importing.measuring import measure
 from kdbench.importing.names import translate
 from kdbench.machine import Machine
 from kdbench.store.imported import free_name
+from kdbench.store.json_files import save_json
 from kdbench.store.label_spaces import check_label_space
 from kdbench.store.provenance import PROVENANCE_SCHEMA, Normalisation, Provenance, Source
 from kdbench.store.records import write
-from kdbench.store.released import as_json, save_evaluation
+from kdbench.store.released import save_evaluation
 from kdbench.training.context import open_context
 from kdbench.version import __version__
 
@@ -88,7 +89,7 @@ def import_teacher(asked: Request, machine: Machine) -> tuple[Path, Provenance]:
     provenance = replace(provenance, name=free_name(provenance, folder, chosen=bool(asked.name)))
     beside = folder / f"{provenance.name}.json"
     write(beside.with_suffix(".safetensors"), content)
-    write(beside, as_json(provenance))
+    save_json(beside, provenance)
     save_evaluation(machine.results, provenance)
     return beside, provenance
 

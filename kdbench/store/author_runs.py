@@ -12,12 +12,11 @@ import msgspec
 
 from kdbench.errors import UserError
 from kdbench.spec.author_runs import AUTHOR_RUNS_SCHEMA, AuthorRun, AuthorRuns
-from kdbench.store.records import write
+from kdbench.store.records import BROKEN, write
 
 FOLDER = "author_runs"
 LARGEST = 10_000_000
 """Bytes of a file of author runs."""
-_BROKEN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class _Schema(msgspec.Struct):
@@ -55,7 +54,7 @@ def read_author_runs(path: Path) -> AuthorRuns:
         raise UserError(f"{path}: {size:,} bytes; a file of author runs has at most {LARGEST:,}")
     try:
         found = msgspec.json.decode(content, type=AuthorRuns)
-    except _BROKEN as error:
+    except BROKEN as error:
         raise UserError(f"{path}: {_why_unread(content, error)}") from error
     problems = [f"{path}: {problem}" for problem in mistakes(found, path.stem)]
     if problems:
@@ -67,7 +66,7 @@ def _why_unread(content: bytes, error: Exception) -> str:
     """Why a file could not be decoded: of a newer version, or broken."""
     try:
         schema = msgspec.json.decode(content, type=_Schema).schema
-    except _BROKEN:
+    except BROKEN:
         schema = 0
     if schema > AUTHOR_RUNS_SCHEMA:
         return f"author runs of schema {schema}, this is {AUTHOR_RUNS_SCHEMA}; update kdbench"

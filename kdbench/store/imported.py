@@ -10,6 +10,7 @@ from kdbench import catalog
 from kdbench.errors import UserError
 from kdbench.spec.runs import Run
 from kdbench.spec.weights import Imported
+from kdbench.store.json_files import load_folder
 from kdbench.store.label_spaces import Measured, check_label_space
 from kdbench.store.provenance import PROVENANCE_SCHEMA, Provenance
 from kdbench.store.records import digest
@@ -107,16 +108,11 @@ def _way(provenance: Provenance) -> tuple[object, ...]:
 
 def _provenance_records(wanted: Imported, folder: Path) -> dict[Path, Provenance]:
     """The provenance records of a file; several where it was imported for several data sets."""
-    found = {}
-    for path in sorted(folder.glob("*.json")):
-        try:
-            provenance = msgspec.json.decode(path.read_bytes(), type=Provenance)
-        except (OSError, msgspec.DecodeError) as error:
-            raise UserError(f"{path}: no provenance record: {error}; import the teacher again") from error
-        of = (provenance.schema, provenance.source.sha256, provenance.model)
-        if of == (PROVENANCE_SCHEMA, wanted.sha256, wanted.model):
-            found[path] = provenance
-    return found
+    found = load_folder(folder, Provenance, what="provenance record", hint="import the teacher again")
+    asked = (PROVENANCE_SCHEMA, wanted.sha256, wanted.model)
+    return {
+        path: each for path, each in found.items() if (each.schema, each.source.sha256, each.model) == asked
+    }
 
 
 def _missing(run: Run, wanted: Imported, found: dict[Path, Provenance], scratch: Path) -> str:

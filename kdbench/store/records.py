@@ -32,7 +32,8 @@ LARGEST_RESULT = 10_000_000
 """Bytes; a record of 1,000 epochs has about 60,000."""
 _NAME = re.compile(r"\.s\d+\.(?P<id>[0-9a-f]{12})\.(?:(?P<kind>repeat\d+|failed)\.)?json$")
 _NUMBERS = re.compile(rb"\[[\s\d.,eE+-]*\]")
-_BROKEN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+BROKEN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What decoding raises on content that is no record."""
 R = TypeVar("R", Result, Failure)
 
 _NONE: Mapping[str, Run] = MappingProxyType({})
@@ -165,7 +166,7 @@ def load_result(path: Path, known: Run | None = None) -> Result:
     content = content_of(path)
     try:
         result = msgspec.json.decode(content, type=Result)
-    except _BROKEN as error:
+    except BROKEN as error:
         result = _upgraded(path, content, _broken(path, content, error))
     else:
         if result.schema != RESULT_SCHEMA:
@@ -188,7 +189,7 @@ def _upgraded(path: Path, content: bytes, broken: UserError | None) -> Result:
     """
     try:
         schema = msgspec.json.decode(content, type=_Schema).schema
-    except _BROKEN:
+    except BROKEN:
         schema = RESULT_SCHEMA
     if schema == RESULT_SCHEMA and broken is not None:
         raise broken
@@ -200,7 +201,7 @@ def _upgraded(path: Path, content: bytes, broken: UserError | None) -> Result:
         for step in range(schema, RESULT_SCHEMA):
             values = {**UPGRADES[step](values), "schema": step + 1}
         return msgspec.convert(values, Result)
-    except (*_BROKEN, LookupError, TypeError, ValueError) as error:
+    except (*BROKEN, LookupError, TypeError, ValueError) as error:
         raise _broken(path, content, error) from error
 
 
@@ -213,7 +214,7 @@ def load_failure(path: Path) -> Failure:
     content = content_of(path)
     try:
         failure = msgspec.json.decode(content, type=Failure)
-    except _BROKEN as error:
+    except BROKEN as error:
         hint = git_hint(content) or f"{error}; remove it"
         raise UserError(f"{path}: no valid record of a failure: {hint}") from error
     _check_identity(path, failure)

@@ -6,12 +6,10 @@ is kept with the results, so that a verdict on the weights needs neither them no
 
 from pathlib import Path
 
-import msgspec
-
 from kdbench.errors import UserError
 from kdbench.spec.weights import Imported
+from kdbench.store.json_files import load_folder, save_json
 from kdbench.store.provenance import PROVENANCE_SCHEMA, Provenance
-from kdbench.store.records import write
 
 FOLDER = "released_weights"
 
@@ -23,13 +21,8 @@ def save_evaluation(results: Path, provenance: Provenance) -> Path:
         UserError: the folder cannot be written.
     """
     path = results / FOLDER / f"{provenance.name}.{provenance.source.sha256[:12]}.json"
-    write(path, as_json(provenance))
+    save_json(path, provenance)
     return path
-
-
-def as_json(provenance: Provenance) -> bytes:
-    """A provenance record as it lies on disk."""
-    return msgspec.json.format(msgspec.json.encode(provenance), indent=1) + b"\n"
 
 
 def load_evaluations(results: Path) -> dict[Path, Provenance]:
@@ -38,20 +31,15 @@ def load_evaluations(results: Path) -> dict[Path, Provenance]:
     Raises:
         UserError: a file is broken or of another schema.
     """
-    return {path: _load(path) for path in sorted((results / FOLDER).glob("*.json"))}
-
-
-def _load(path: Path) -> Provenance:
-    try:
-        found = msgspec.json.decode(path.read_bytes(), type=Provenance)
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise UserError(
-            f"{path}: no evaluation of weights: {error}; import them again (kdbench import)"
-        ) from error
-    if found.schema != PROVENANCE_SCHEMA:
-        raise UserError(
-            f"{path}: of schema {found.schema}, this is {PROVENANCE_SCHEMA}; import the weights again"
-        )
+    hint = "import the weights again (kdbench import)"
+    found = load_folder(results / FOLDER, Provenance, what="evaluation of weights", hint=hint)
+    problems = [
+        f"{path}: of schema {each.schema}, this is {PROVENANCE_SCHEMA}; {hint}"
+        for path, each in found.items()
+        if each.schema != PROVENANCE_SCHEMA
+    ]
+    if problems:
+        raise UserError(*problems)
     return found
 
 

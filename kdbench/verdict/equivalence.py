@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 
-import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -20,7 +19,7 @@ from kdbench.spec.results import Result
 from kdbench.spec.runs import Precision
 from kdbench.spec.suites import Cell, Suite
 from kdbench.spec.verdicts import Check
-from kdbench.store.records import write
+from kdbench.store.json_files import load_folder, save_json
 from kdbench.verdict.check import values_of
 from kdbench.verdict.paired import paired
 from kdbench.verdict.stats import LEVEL
@@ -105,7 +104,7 @@ def save(results: Path, record: Equivalence, slug: str) -> Path:
     """
     digest = sha256(" ".join(record.runs).encode()).hexdigest()[:12]
     path = results / "equivalence" / f"{record.of}.{slug}.{digest}.json"
-    write(path, msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n")
+    save_json(path, record)
     return path
 
 
@@ -115,15 +114,10 @@ def load_all(results: Path) -> list[tuple[str, Equivalence]]:
     Raises:
         UserError: files are broken; all of them at once.
     """
-    found, problems = [], []
-    for path in sorted((results / "equivalence").glob("*.json")):
-        try:
-            found.append((path.name, msgspec.json.decode(path.read_bytes(), type=Equivalence)))
-        except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
-            problems.append(f"{path}: no valid equivalence test: {error}; remove it and test again")
-    if problems:
-        raise UserError(*problems)
-    return found
+    found = load_folder(
+        results / "equivalence", Equivalence, what="equivalence test", hint="remove it and test again"
+    )
+    return [(path.name, test) for path, test in found.items()]
 
 
 def evidence(kept: Iterable[tuple[str, Equivalence]], precision: Precision, dataset: str) -> str:

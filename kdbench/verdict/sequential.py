@@ -26,12 +26,11 @@ from math import e, log, sqrt
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import msgspec
 from msgspec import Meta, Struct
 
 from kdbench.errors import UserError
 from kdbench.spec.suites import Cell
-from kdbench.store.records import write
+from kdbench.store.json_files import load_folder, save_json
 from kdbench.verdict.stats import Spread
 
 if TYPE_CHECKING:
@@ -135,7 +134,7 @@ _OLD_FOLDER = "looks"
 """What it was called before; plans that lie there hold."""
 
 
-class PlannedRow(msgspec.Struct, frozen=True, kw_only=True):
+class PlannedRow(Struct, frozen=True, kw_only=True):
     """A row that is analysed after each seed: its plan and its runs, the first `most` seeds'."""
 
     row: str
@@ -143,7 +142,7 @@ class PlannedRow(msgspec.Struct, frozen=True, kw_only=True):
     runs: tuple[str, ...]
 
 
-class _OldPlannedRow(msgspec.Struct, frozen=True, kw_only=True):
+class _OldPlannedRow(Struct, frozen=True, kw_only=True):
     """The same as it was written into `_OLD_FOLDER`."""
 
     row: str
@@ -162,24 +161,10 @@ def load_plans(results: Path) -> dict[str, InterimPlan]:
 
 def _planned_rows(results: Path) -> dict[Path, PlannedRow]:
     """Every stored plan by its file, those of the old folder too."""
-    found: dict[Path, PlannedRow] = {}
-    problems = []
-    old, new = ((results / folder).glob("*.json") for folder in (_OLD_FOLDER, FOLDER))
-    for path in [*sorted(old), *sorted(new)]:
-        try:
-            found[path] = _read(path)
-        except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
-            problems.append(f"{path}: no valid plan of interim analyses: {error}; take it from a backup")
-    if problems:
-        raise UserError(*problems)
-    return found
-
-
-def _read(path: Path) -> PlannedRow:
-    if path.parent.name == FOLDER:
-        return msgspec.json.decode(path.read_bytes(), type=PlannedRow)
-    old = msgspec.json.decode(path.read_bytes(), type=_OldPlannedRow)
-    return PlannedRow(row=old.row, plan=old.looks, runs=old.runs)
+    words = {"what": "plan of interim analyses", "hint": "take it from a backup"}
+    old = load_folder(results / _OLD_FOLDER, _OldPlannedRow, **words)
+    renamed = {path: PlannedRow(row=each.row, plan=each.looks, runs=each.runs) for path, each in old.items()}
+    return renamed | load_folder(results / FOLDER, PlannedRow, **words)
 
 
 def files_of(results: Path, runs: Iterable[str]) -> dict[str, bytes]:
@@ -227,5 +212,4 @@ def record(results: Path, cells: Iterable[Cell], plan: InterimPlan) -> None:
     for cell in cells:
         if cell.ids and cell.ids[0] not in there:
             planned = PlannedRow(row=cell.row.name, plan=plan, runs=cell.ids)
-            content = msgspec.json.format(msgspec.json.encode(planned), indent=1) + b"\n"
-            write(results / FOLDER / f"{cell.ids[0]}.json", content)
+            save_json(results / FOLDER / f"{cell.ids[0]}.json", planned)

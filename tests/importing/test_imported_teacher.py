@@ -171,7 +171,7 @@ def test_teacher_that_nobody_imported_is_refused_with_the_command(tmp_path: Path
 def test_broken_provenance_record_is_reported(tmp_path: Path) -> None:
     (tmp_path / "imported").mkdir()
     (tmp_path / "imported" / "friend.json").write_text("{}", encoding="utf-8")
-    assert "no provenance record" in why_not(tmp_path, taught(), None)
+    assert "no valid provenance record" in why_not(tmp_path, taught(), None)
 
 
 def test_run_without_an_imported_teacher_needs_none(tmp_path: Path) -> None:

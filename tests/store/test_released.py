@@ -26,8 +26,8 @@ def test_an_evaluation_is_found_by_digest_model_and_data_set(tmp_path: Path) -> 
     ("old", "new", "message"),
     [
         ('"schema": 1', '"schema": 2', "of schema 2, this is 1"),
-        ('"top1"', '"top2"', "no evaluation of weights"),
-        ("}", "", "no evaluation of weights"),
+        ('"top1"', '"top2"', "no valid evaluation of weights"),
+        ("}", "", "no valid evaluation of weights"),
     ],
 )
 def test_an_evaluation_that_was_changed_is_refused(tmp_path: Path, old: str, new: str, message: str) -> None:
