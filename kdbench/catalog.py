@@ -8,7 +8,7 @@ classes, and nothing here changes (docs/your-method.md).
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from difflib import get_close_matches
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 from msgspec import Struct
 
@@ -642,16 +642,23 @@ for _name, _values in _SYNTHETIC_VALUES.items():
         f"{_name}_privileged", _values, "what a teacher sees of the same points"
     )
 
-_BUILT_IN: dict[Kind, dict[str, Any]] = {
+Entry = LossEntry | ModelEntry | DatasetEntry
+_BUILT_IN: Mapping[Kind, Mapping[str, Entry]] = {
     "losses": {**LOSSES, **DISTILLERS},
     "models": MODELS,
     "datasets": DATASETS,
 }
-_ENTRIES: dict[Kind, type] = {"losses": LossEntry, "models": ModelEntry, "datasets": DatasetEntry}
-_SINGULAR: dict[Kind, str] = {"losses": "loss", "models": "model", "datasets": "data set"}
+_ENTRIES: Mapping[Kind, type[Entry]] = {"losses": LossEntry, "models": ModelEntry, "datasets": DatasetEntry}
+_SINGULAR: Mapping[Kind, str] = {"losses": "loss", "models": "model", "datasets": "data set"}
 
 
-def find(kind: Kind, name: str) -> Any:  # noqa: ANN401 - a LossEntry, ModelEntry or DatasetEntry by kind
+@overload
+def find(kind: Literal["losses"], name: str) -> LossEntry: ...
+@overload
+def find(kind: Literal["models"], name: str) -> ModelEntry: ...
+@overload
+def find(kind: Literal["datasets"], name: str) -> DatasetEntry: ...
+def find(kind: Kind, name: str) -> Entry:
     """The entry of a name.
 
     Raises:
@@ -682,7 +689,13 @@ def names(kind: Kind) -> list[str]:
     return [*_BUILT_IN[kind], *sorted(plugins.offered(kind).keys() - _BUILT_IN[kind].keys())]
 
 
-def entries(kind: Kind) -> dict[str, Any]:
+@overload
+def entries(kind: Literal["losses"]) -> dict[str, LossEntry]: ...
+@overload
+def entries(kind: Literal["models"]) -> dict[str, ModelEntry]: ...
+@overload
+def entries(kind: Literal["datasets"]) -> dict[str, DatasetEntry]: ...
+def entries(kind: Kind) -> Mapping[str, Entry]:
     """Every entry of a kind that can be used, by name; imports all packages that offer one."""
     found = {}
     for name in names(kind):

@@ -14,12 +14,13 @@ from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from msgspec import Struct
 
 from kdbench.errors import UserError
 
+T = TypeVar("T")
 GROUPS = ("losses", "models", "datasets", "distillers")
 """What a package may offer, each as the group `kdbench.GROUP` of its entry points."""
 SOURCES = (".py", ".so", ".pyd", ".c", ".cc", ".cpp", ".cu", ".h")
@@ -66,7 +67,7 @@ def owner(point: EntryPoint) -> str:
     return f"{point.dist.name} {point.dist.version}" if point.dist else "an unknown package"
 
 
-def entry_of(group: str, name: str, kind: type) -> Any:  # noqa: ANN401 - an instance of kind
+def entry_of(group: str, name: str, kind: type[T]) -> T | None:
     """The entry that a package offers by a name; None where none does.
 
     Args:

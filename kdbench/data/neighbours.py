@@ -121,7 +121,8 @@ def groups(dataset: str) -> Groups:
     entry = _entry(dataset)
     if not entry.neighbours:
         raise UserError(f"{dataset} has no neighbours A(x); these have: {', '.join(_having())}")
-    return catalog.load(entry.neighbours)()  # type: ignore[no-any-return]
+    found: Groups = catalog.load(entry.neighbours)()
+    return found
 
 
 def named(dataset: str) -> dict[str, list[str]]:
@@ -163,7 +164,7 @@ def digest(near: "Tensor") -> str:
 
 def _entry(dataset: str) -> catalog.DatasetEntry:
     try:
-        return catalog.find("datasets", dataset)  # type: ignore[no-any-return]
+        return catalog.find("datasets", dataset)
     except LookupError as error:
         raise UserError(str(error.args[0])) from error
 

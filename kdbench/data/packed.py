@@ -113,10 +113,9 @@ def entry(name: str) -> catalog.DatasetEntry:
         UserError: there is no such data set.
     """
     try:
-        found = catalog.find("datasets", name)
+        return catalog.find("datasets", name)
     except LookupError as error:
         raise UserError(str(error.args[0])) from error
-    return found  # type: ignore[no-any-return]
 
 
 def beside(code: str, name: str) -> Callable[[str], Any]:

@@ -55,7 +55,7 @@ def mismatches(wanted: dict[str, Tensor], given: dict[str, Tensor]) -> list[str]
 
 def _entry(model: str) -> catalog.ModelEntry:
     try:
-        return catalog.find("models", model)  # type: ignore[no-any-return]
+        return catalog.find("models", model)
     except LookupError as error:
         raise UserError(str(error.args[0])) from error
 

@@ -50,7 +50,7 @@ def _controls_or_none(cell: Cell, prober: Prober) -> dict[str, Cell]:
 
 def _controls(cell: Cell, prober: Prober) -> dict[str, Cell]:
     run = cell.runs[0]
-    classes = run.recipe.classes or int(catalog.find("datasets", run.dataset).classes)
+    classes = run.recipe.classes or catalog.find("datasets", run.dataset).classes
     scale, epsilon = strength(run.loss, run.dataset, classes, prober)
     without = {"ce": _smoothed(0.0, scale)}
     if epsilon is not None:

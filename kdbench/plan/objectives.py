@@ -173,7 +173,7 @@ def _remembering(prober: Prober, dataset: str) -> Callable[[Loss, int], Probed]:
 
 def _classes(cell: Cell) -> int:
     run = cell.runs[0]
-    return run.recipe.classes or int(catalog.find("datasets", run.dataset).classes)
+    return run.recipe.classes or catalog.find("datasets", run.dataset).classes
 
 
 def _as_printed(printed: Loss, trained: Loss) -> Loss:

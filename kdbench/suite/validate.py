@@ -239,7 +239,7 @@ def _size_mistakes(recipe: Recipe) -> Iterator[str]:
 
 def loss_mistakes(loss: Loss) -> Iterator[str]:
     """Parameters that the loss does not take, needs and has not, or has with a value that cannot be meant."""
-    entry: catalog.LossEntry = catalog.find("losses", loss.name)
+    entry = catalog.find("losses", loss.name)
     takes = entry.ranges
     for name, value in loss.params.items():
         if name not in takes:
