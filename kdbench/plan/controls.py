@@ -119,4 +119,4 @@ def _teacher(run: Run) -> str:
 def _derived(cell: Cell, name: str, runs: tuple[Run, ...]) -> Cell:
     """A control as a row of its own."""
     row = replace(cell.row, name=f"{cell.row.name}+{name}", loss=runs[0].loss)
-    return Cell(row=row, runs=runs, ids=tuple(run.id for run in runs), baselines=())
+    return Cell(row=row, runs=runs)

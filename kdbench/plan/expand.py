@@ -139,7 +139,7 @@ class Planner:
         """A row and its runs; none where it is not trained."""
         if row.untrained:
             bare = replace(row, reference=Reference()) if self.settings else row
-            return Cell(row=bare, runs=(), ids=(), baselines=())
+            return Cell(row=bare, runs=())
         if row.mean:
             return self._mean(row, list(seeds))
         as_read, checkpoint = self.read(row)
@@ -147,7 +147,6 @@ class Planner:
         return Cell(
             row=self._judged(as_read, len(runs)),
             runs=runs,
-            ids=tuple(run.id for run in runs),
             baselines=tuple(self.gained_on(row, [run.seed for run in runs])),
         )
 
@@ -158,9 +157,7 @@ class Planner:
         members = [self.cell(each, seeds) for each in by_name.values()]
         runs = tuple(member.runs[number] for number in range(len(seeds)) for member in members)
         as_read = replace(row, report_epoch=members[0].row.report_epoch)
-        return Cell(
-            row=self._judged(as_read, len(seeds)), runs=runs, ids=tuple(run.id for run in runs), baselines=()
-        )
+        return Cell(row=self._judged(as_read, len(seeds)), runs=runs)
 
     def _judged(self, row: Row, seeds: int) -> Row:
         """The row as it is held against its reference: against none, where settings make it another one."""

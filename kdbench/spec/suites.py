@@ -204,10 +204,13 @@ class Cell(Struct, frozen=True, kw_only=True):
 
     row: Row
     runs: tuple[Run, ...]
-    ids: tuple[str, ...]
-    """The ids of `runs`."""
-    baselines: tuple[str, ...]
+    baselines: tuple[str, ...] = ()
     """The ids of the runs over which it gains: the named row's or the baseline's, in the order of `runs`."""
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The ids of `runs`."""
+        return tuple(run.id for run in self.runs)
 
 
 class Suite(Struct, frozen=True, kw_only=True):

@@ -103,7 +103,7 @@ def prefix(cell: Cell, stored: frozenset[str]) -> int:
 
 def cut(cell: Cell, seeds: int) -> Cell:
     """A row with its first so many seeds."""
-    return replace(cell, runs=cell.runs[:seeds], ids=cell.ids[:seeds], baselines=cell.baselines[:seeds])
+    return replace(cell, runs=cell.runs[:seeds], baselines=cell.baselines[:seeds])
 
 
 def as_far_as_stored(suites: Suites, stored: frozenset[str], least: int) -> Suites:
@@ -120,13 +120,8 @@ def with_baselines(cell: Cell, seeds: int, known: Mapping[str, Run]) -> Cell:
     short = cut(cell, seeds)
     if cell.row.reference.gain is None:
         return short
-    bases = [(of, known[of]) for of in short.baselines if of in known]
-    return replace(
-        short,
-        runs=(*(run for _, run in bases), *short.runs),
-        ids=(*(of for of, _ in bases), *short.ids),
-        baselines=(),
-    )
+    bases = (known[of] for of in short.baselines if of in known)
+    return replace(short, runs=(*bases, *short.runs), baselines=())
 
 
 def _more(cell: Cell, check: Check, have: int, plan: InterimPlan) -> int | None:

@@ -67,7 +67,7 @@ def make_cell(row: Row, *, seeds: Iterable[int] = (0, 1, 2), taught_by: str | No
         for seed in numbers
     )
     baselines = tuple(make_run(row.student, seed, CE).id for seed in numbers)
-    return Cell(row=row, runs=runs, ids=tuple(run.id for run in runs), baselines=baselines)
+    return Cell(row=row, runs=runs, baselines=baselines)
 
 
 def make_result(run: Run, *top1: float, of: str | None = None) -> Result:

@@ -263,7 +263,7 @@ def chain_of_three() -> tuple[Check, Check]:
     second = make_run("resnet18", 0, Loss("kd"), first)
     third = make_run("mobilenetv2", 0, Loss("kd"), second)
     cell = make_cell(make_row(reference=Reference(top1=71.0)), seeds=[0])
-    cell = replace(cell, runs=(third,), ids=(third.id,))
+    cell = replace(cell, runs=(third,))
     failures = make_failures(first)
     later = {second.id: make_result(second, 75.0)}
     return check_suite([cell], {}, failures)[0], check_suite([cell], later, failures)[0]

@@ -157,7 +157,7 @@ def proposals(
             results[of] = make_result(run, value, value, of=of)
     plan = InterimPlan(most=most)
     have = prefix(cell, frozenset(results))
-    short = replace(cell, runs=cell.runs[:have], ids=cell.ids[:have], baselines=cell.baselines[:have])
+    short = replace(cell, runs=cell.runs[:have], baselines=cell.baselines[:have])
     checks = check_suite([short], results, plans=dict.fromkeys(cell.ids, plan))
     alone = [make_run(row.student, run.seed, CE) for run in cell.runs]
     known: Mapping[str, Run] = {run.id: run for run in alone}
