@@ -95,6 +95,7 @@ def spell_unencodable(error: UnicodeError) -> tuple[str | bytes, int]:
 
 
 def _spelled(sign: str) -> str:
+    """A sign that a terminal cannot show, in ASCII: `α` is `alpha`, `é` is `e`, any other its code."""
     if sign in _SPELLED:
         return _SPELLED[sign]
     match name(sign, "").split():

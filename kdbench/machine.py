@@ -112,6 +112,7 @@ def load_machine(path: Path | None = None) -> Machine:
 
 
 def _read(file: Path) -> Machine:
+    """A benchmark.toml, every mistake of its sections at once."""
     place = Place(str(file))
     content = parse(file)
     for key in content.keys() - _PARTS.keys():

@@ -37,6 +37,7 @@ class Journal:
             self.end(event.id, "failed", event.failure.cause)
 
     def _update(self, event: Update) -> None:
+        """An epoch is over: a line for the log each time, a note for `status` at most once in `SECONDS`."""
         speed = f"{event.images_per_second:,.0f} images/s"
         self.say(
             event.id,

@@ -66,6 +66,7 @@ def follow(address: str, variant: Variant) -> Iterator[str]:
 
 
 def _under_way(machine: Machine, cell: Cell) -> bool:
+    """Whether any run of a row that has no result is being trained, here or in a living job."""
     missing = set(cell.ids) - index(machine.results).results.keys()
     if any(lease.owner(machine.scratch / "locks" / name) for name in missing):
         return True

@@ -211,6 +211,7 @@ def _table(content: Mapping[str, Any], key: str, place: Place) -> Mapping[str, A
 
 
 def _check_options(written: Mapping[str, object], known: Collection[str], place: Place) -> None:
+    """Say which sbatch options of a profile are kdbench's own to set, or unknown to submitit."""
     valid = [name for name in known if name not in OWN]
     for option in written:
         name = option.replace("-", "_")

@@ -132,6 +132,7 @@ def error_tail(file: Path, lines: int) -> list[str]:
 def _in_the_queue(
     state: State, place: Place, seen: JobStatus, machine: Machine, places: dict[str, Place]
 ) -> State:
+    """A run whose job lives: what the disk says, corrected by how far this very job has come with it."""
     last = attempts.load(machine.scratch, state.id).last if seen.state == "RUNNING" else None
     mine = last if last is not None and last.job == seen.job else None
     if mine is not None and attempts.failed_in(mine, seen.job):
@@ -144,6 +145,7 @@ def _in_the_queue(
 
 
 def _running(state: State, attempt: Attempt | None) -> State:
+    """The state of a run that trains, with what its latest start has written down of itself."""
     if attempt is None:
         return state
     speed = f"{attempt.images_per_second:,.0f} images/s, " if attempt.images_per_second else ""
@@ -174,6 +176,7 @@ def _why_queued(place: Place, seen: JobStatus) -> str:
 def _off_the_queue(
     state: State, known: SchedulerSnapshot, machine: Machine, dead: Mapping[str, list[Place]]
 ) -> State:
+    """A run that no living job holds: why it stands still, the surest source first."""
     last = attempts.load(machine.scratch, state.id).last
     if state.state in ("failed", "blocked"):
         return state

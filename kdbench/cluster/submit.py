@@ -89,6 +89,10 @@ def shared_machine(*, offline: bool = False) -> Machine:
 
 
 def _submit(work: Workload, chosen: Selection, machine: Machine, profile: Profile) -> Submitted:
+    """Under the lock: forget what is over, leave out what is queued or has died too often, submit the rest.
+
+    An error in the middle names the jobs that were submitted before it.
+    """
     clear_broken_off(machine.scratch)
     submissions.forget(machine.scratch, submissions.finished(machine.scratch, work.index.results.keys()))
     places = under_way(machine, (run.id for run in work.runs))

@@ -174,6 +174,7 @@ def measured_seconds(results: Path, there: Index, device: Device) -> Callable[[R
 
 
 def _by_bench(record: Record | None, name: str) -> Callable[[Run], Seconds] | None:
+    """Seconds of a run from `kdbench bench` of its kind: an image costs its views, then its step."""
     speed = record.kinds.get(name) if record else None
     if speed is None:
         return None

@@ -64,6 +64,7 @@ def kind(checksum: str) -> str:
 
 
 def _deliver(url: str, part: Path, checksum: str, limit: int, report: Report) -> None:
+    """Complete a part file, hold it against its checksum; once more where an old part may be to blame."""
     resumed = _size(part) > 0
     _complete(url, part, limit, report)
     size, got = _size(part), md5_of(part) if kind(checksum) == "md5" else digest(part)
@@ -89,6 +90,7 @@ def _complete(url: str, part: Path, limit: int, report: Report) -> None:
 
 
 def _transfer(url: str, part: Path, limit: int, report: Report) -> None:
+    """Fetch what a part file lacks, by a range request where the server knows them."""
     start = _size(part)
     try:
         response = _open(url, start)
@@ -108,6 +110,7 @@ def _transfer(url: str, part: Path, limit: int, report: Report) -> None:
 
 
 def _open(url: str, start: int) -> HTTPResponse:
+    """Ask for a file from byte `start` on; an address's password goes into a header, to this host alone."""
     if not url.startswith(("https://", "http://")):
         raise MirrorError("is no http or https address")
     headers = {"User-Agent": "kdbench", "Accept-Encoding": "identity"}
@@ -128,6 +131,7 @@ def _continues(response: HTTPResponse, start: int) -> bool:
 
 
 def _append(response: HTTPResponse, part: Path, start: int, limit: int, report: Callable[[int], None]) -> int:
+    """Write a response behind the first `start` bytes of a part file; how many bytes it has then."""
     done = start
     with part.open("ab" if start else "wb") as file:
         while chunk := response.read(_CHUNK):

@@ -74,6 +74,7 @@ class Fetcher(Struct, frozen=True, kw_only=True):
             )
 
     def _verified(self, name: str, checksum: str) -> bytes:
+        """A file that was put there by hand, if it is the official one."""
         path = self.place / name
         content = path.read_bytes()
         found = md5(content, usedforsecurity=False).hexdigest()
@@ -130,6 +131,7 @@ class Fetcher(Struct, frozen=True, kw_only=True):
             rmtree(folder, ignore_errors=True)
 
     def _archives(self, wanted: Sequence[Official]) -> list[Path]:
+        """All of these archives, fetched where need be; what could not be had of all of them, at once."""
         there: list[Path] = []
         problems: list[str] = []
         for official in wanted:
@@ -145,6 +147,7 @@ class Fetcher(Struct, frozen=True, kw_only=True):
         extract(self.archive(official), self.place, official.files, limit=official.limit)
 
     def _download(self, official: Official, archive: Path) -> None:
+        """Fetch an archive, or say what a person can do where it cannot be fetched."""
         urls = addresses(official, self.mirrors)
         if self.offline:
             needed = official.files or (official.archive,)

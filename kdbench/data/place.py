@@ -125,6 +125,7 @@ def _verify_shards(pack: str, place: Path, tensors: "Mapping[str, Tensor]") -> N
 
 
 def _row(name: str, place: Path) -> DatasetRow:
+    """A data set as it lies in this folder: packed, with its official files, or missing."""
     found = packed.entry(name)
     file, beside_it = packed.paths(place, found.pack)
     official = [place / part for part in packed.beside(found.code, "files")(found.pack)]

@@ -48,6 +48,7 @@ def fetched(name: str, sha256: str, fetcher: Fetcher) -> Path:
 
 
 def _download(name: str, sha256: str, file: Path, fetcher: Fetcher) -> None:
+    """Fetch published weights, from mirrors first, held by their digest."""
     hub = os.environ.get(HUB, "https://huggingface.co").rstrip("/")
     official = f"{hub}/{name}/resolve/main/model.safetensors"
     if fetcher.offline:

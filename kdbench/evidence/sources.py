@@ -53,6 +53,7 @@ def _extract(commit: str, results: Path, into: Path) -> Path:
 
 
 def _git(words: list[str], folder: Path, source: str) -> bytes:
+    """What git says, asked from the nearest folder that exists."""
     while not folder.is_dir():
         folder = folder.parent
     try:

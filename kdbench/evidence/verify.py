@@ -76,6 +76,7 @@ def verify(path: Path) -> Verified:
 
 
 def _verify(path: Path, folder: Path) -> Verified:
+    """Hold a bundle against its manifest, its records against themselves, its verdicts against new ones."""
     manifest, wrong = _unpack(path, folder)
     there = index(folder / "results")
     records = [_record(each, folder) for each in _paths(there)]
@@ -127,6 +128,7 @@ def _unpack(path: Path, folder: Path) -> tuple[Manifest, list[str]]:
 
 
 def _check_members(path: Path, archive: zipfile.ZipFile) -> None:
+    """Refuse an archive before it is unpacked, if anything in it is not what a bundle has."""
     infos = archive.infolist()
     names = [info.filename for info in infos]
     for name in names:
@@ -159,6 +161,7 @@ def _manifest(path: Path, archive: zipfile.ZipFile) -> Manifest:
 
 
 def _altered(manifest: Manifest, folder: Path) -> Iterator[str]:
+    """What differs between the files of a bundle and those that its manifest names."""
     there = {str(path.relative_to(folder)): path for path in sorted(folder.rglob("*")) if path.is_file()}
     del there["manifest.json"]
     for name in sorted(there.keys() | manifest.files.keys()):

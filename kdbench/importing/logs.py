@@ -119,6 +119,7 @@ def _place_of(published: PublishedRuns) -> tuple[str, str]:
 
 
 def _source(file: Path, asked: LogRequest) -> LogSource:
+    """Where a log comes from, with its digest; a path that ends in / names the folder it lay in."""
     try:
         sha256 = digest(file) if file.is_file() else ""
     except OSError as error:
@@ -174,6 +175,7 @@ def _joined(stretches: Sequence[Stretch], asked: LogRequest, suite: Suite) -> li
 
 
 def _key(stretch: Stretch, asked: LogRequest, suite: Suite, known: dict[str, str]) -> _Key:
+    """Which row, run and log a stretch of a log belongs to, by the columns that the command names."""
     cells = {name: _Cell(asked.renames.get(text, text)) for name, text in stretch.cells.items()}
     try:
         glob = asked.row.format_map(cells)

@@ -158,6 +158,7 @@ def _point(block: Line, epoch: str, top1: str, here: str) -> Point:
 
 
 def _csv(path: Path, columns: Columns) -> Iterator[Stretch]:
+    """The stretches of a CSV file with a first line of names."""
     csv.field_size_limit(10_000_000)  # a cell may hold a curve
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file)
@@ -177,6 +178,7 @@ def _csv(path: Path, columns: Columns) -> Iterator[Stretch]:
 
 
 def _jsonl(path: Path, columns: Columns) -> Iterator[Stretch]:
+    """The stretches of a file of JSON objects, one a line."""
     lines = []
     for number, text in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
         if not text.strip():

@@ -85,6 +85,7 @@ def read_params(content: bytes, path: str) -> dict[str, NDArray[Any]]:
 
 
 def _array(reader: _Reader) -> NDArray[Any]:
+    """One dense array at the reader's place: magic, storage, shape, device, type, elements."""
     magic, storage, dimensions = reader.numbers("IiI", "the head of an array")
     if magic not in MAGICS:
         raise reader.refuse(f"an array begins with {magic:#x} instead of 0xf993fac9")

@@ -49,6 +49,12 @@ def _controls_or_none(cell: Cell, prober: Prober) -> dict[str, Cell]:
 
 
 def _controls(cell: Cell, prober: Prober) -> dict[str, Cell]:
+    """The control rows of a row, by name; see the top of this file for what each is.
+
+    Args:
+        cell: a row with a teacher.
+        prober: finds the strength of its soft term, so that smoothing is as strong.
+    """
     run = cell.runs[0]
     classes = run.recipe.classes or catalog.find("datasets", run.dataset).classes
     scale, epsilon = strength(run.loss, run.dataset, classes, prober)

@@ -266,6 +266,7 @@ class Planner:
         self.settings |= {key: float(value) for key, value in settings.items() if key in takes}
 
     def _resolved(self, row: Row, recipe: Mapping[str, Any], loss: Loss) -> Row:
+        """A row with changed settings, checked as if the suite had them."""
         place = Place(self.suite.path, row.name)
         for problem in loss_mistakes(loss):
             place.say(problem)

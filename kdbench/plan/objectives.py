@@ -160,6 +160,7 @@ def _unknown(cell: Cell, problem: str) -> Audit:
 
 
 def _remembering(prober: Prober, dataset: str) -> Callable[[Loss, int], Probed]:
+    """A prober that measures each loss once for each number of classes."""
     known: dict[object, Probed] = {}
 
     def find(loss: Loss, classes: int) -> Probed:

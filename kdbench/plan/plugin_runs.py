@@ -54,6 +54,7 @@ def _changed(old: dict[str, Plugin], new: dict[str, Plugin]) -> Iterator[tuple[P
 
 
 def _sentence(number: int, old: Plugin | None, new: Plugin | None) -> str:
+    """What is stored of another version of a package, and why it does not count."""
     runs = f"{plural(number, 'run')} {'was' if number == 1 else 'were'} made"
     if old is None:
         return f"{runs} before kdbench recorded the package {new}: its version is not known, so it is trained"

@@ -57,6 +57,7 @@ def as_json(reports: Sequence[Report]) -> str:
 
 
 def _content(report: Report) -> dict[str, Any]:
+    """All that a report knows, for programs."""
     suite = report.suite
     return {
         "suite": {

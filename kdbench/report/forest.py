@@ -89,6 +89,7 @@ def _ends(verdict: Verdict) -> tuple[float, float]:
 
 
 def _mark(check: Check, pair: tuple[Verdict, float], y: float, scale: Scale) -> Mark:
+    """A row of a forest plot, in shares of its width."""
     verdict, margin = pair
     difference = verdict.difference or 0.0
     low, high = map(scale.place, _ends(verdict))

@@ -61,6 +61,7 @@ def _stored(folder: str | Path | None) -> Iterator[tuple[int, Path, Result]]:
 
 
 def _line(repeat: int, path: Path, result: Result) -> dict[str, Any]:
+    """A run as a line of `kdbench.results`."""
     run = result.run
     return {
         "id": result.id,

@@ -159,6 +159,7 @@ def _words(reports: Iterable[Report]) -> dict[Word, int]:
 
 
 def _part(report: Report) -> Part:
+    """A suite's report as the page's template reads it."""
     baselines = {name: over.ids for name, over in report.baselines.items()}
     released = report.variant == "released"
     return Part(
@@ -204,6 +205,7 @@ def _table(
 
 
 def _line(report: Report, check: Check, scale: Scale, baselines: tuple[str, ...]) -> Line:
+    """A row as a line of the page's table."""
     top1, gain = check.top1, check.gain
     shown = Quantity(words.printed(check.row), words.measured(top1), signed(top1.difference), top1.word)
     gained = Quantity(

@@ -76,6 +76,7 @@ def draw(report: Report, kinds: Iterable[str]) -> Iterator[tuple[str, bytes]]:
 
 
 def _figures(report: Report) -> Iterator[tuple[str, Figure]]:
+    """The figures of a report by the names of their files: for each table forest plots, then curves."""
     for table, checks in report.tables.items():
         title = clean(f"{report.suite.name}, Table {table}, as {report.variant}")
         name = re.sub(r"[^\w.-]+", "-", f"{report.suite.name}.{table}")
@@ -198,6 +199,7 @@ def _curves(report: Report, check: Check | None) -> list[Curve]:
 def _panel(
     axes: Axes, check: Check, own: Sequence[Curve], base: Sequence[Curve], authors: Sequence[AuthorRun]
 ) -> None:
+    """One row's curves over the baseline's, each seed thin, their mean thick; the printed value as a line."""
     for curves, tone in ((base, _FAINT), (own, _ACCENT)):
         for curve in curves:
             axes.plot(range(1, len(curve.top1) + 1), curve.top1, color=tone, linewidth=0.7, alpha=0.35)

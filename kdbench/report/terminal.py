@@ -57,6 +57,7 @@ def describe_row(suite: Suite, cell: Cell, variant: str) -> Iterator[str]:
 
 
 def _trained_facts(cell: Cell) -> Iterator[tuple[str, str]]:
+    """What a row's first run is made of; its seeds differ in nothing else."""
     run = cell.runs[0]
     yield "data set", f"{run.dataset} ({run.data[:12]})"
     yield "student", run.student
@@ -97,6 +98,7 @@ def _recipe(recipe: Recipe) -> str:
 
 
 def _reference(cell: Cell) -> str:
+    """What is printed of a row, for example `printed: top1 71.05 ± 0.16 (n = 3), gain +2.67`."""
     reference = cell.row.reference
     if reference.top1 is None and reference.gain is None:
         return "none"

@@ -97,6 +97,7 @@ class LocalExecutor:
                 yield event
 
     def _event(self, worker: Worker) -> ExecutorEvent | None:
+        """What a worker sent, or that it died with its runs; None where they are tried again."""
         try:
             event: Event | Died = worker.pipe.recv()
         except (EOFError, OSError):

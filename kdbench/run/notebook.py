@@ -97,6 +97,7 @@ def _train(
     *,
     save: bool,
 ) -> Result:
+    """Train one run in this process, under its lease, and store it where `save` asks for it."""
     lease = context.take(run)
     if lease is None:
         raise UserError(f"{run.slug} seed {run.seed} (run {run.id}): another process trains it now")

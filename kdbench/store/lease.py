@@ -156,6 +156,10 @@ def take(folder: Path, watch: Watch) -> Lease | None:
 
 
 def _create(folder: Path, number: int) -> Lease | None:
+    """Make the file of a lease; None where a newer number shows that this one was long used.
+
+    The caller holds the lease when it has the newest number; files of lower numbers are dead and go.
+    """
     path = folder / str(number)
     file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
     lease = Lease(folder, number, file)

@@ -238,6 +238,7 @@ def content_of(path: Path) -> bytes:
 
 
 def _check_identity(path: Path, record: Result | Failure, known: Run | None = None) -> None:
+    """Refuse a record whose name, id and run do not belong together."""
     match = _NAME.search(path.name)
     named = match["id"] if match else "no id"
     try:
@@ -254,6 +255,7 @@ def _check_identity(path: Path, record: Result | Failure, known: Run | None = No
 
 
 def _check_curve(path: Path, result: Result) -> None:
+    """Refuse a result whose curve is not of its epochs, or whose summary is not of its curve."""
     curve = result.curve
     lengths = {len(part) for part in (curve.top1, curve.test_loss, curve.train_loss, curve.seconds)}
     if lengths != {result.run.recipe.epochs}:
@@ -359,6 +361,7 @@ def write(
 
 
 def _rename(unfinished: Path, path: Path, *, fresh: bool) -> bool:
+    """Give a finished file its name, without replacing one where it is to be `fresh`; whether it got it."""
     if not fresh:
         unfinished.replace(path)
         return True

@@ -206,6 +206,7 @@ def _unusual(rows: Iterable[Row]) -> Iterator[Finding]:
 
 
 def _oddities(row: Row) -> Iterator[str]:
+    """Values of a row that can be meant but hardly are."""
     recipe, top1 = row.recipe, row.reference.top1
     numbers: list[tuple[Mapping[str, Range], Mapping[str, object]]] = [
         (ranges_of(Recipe), asdict(recipe)),

@@ -147,6 +147,7 @@ def _imported(written: SuiteFile, place: Place) -> dict[str, Imported]:
 
 
 def _rows(written: SuiteFile, table: TableFile, place: Place) -> Iterator[Row]:
+    """The rows of a table: suite < table < row. A row with a mistake is left out, its student in doubt."""
     recipe = {**written.recipe, **values_at(Recipe, table.recipe, place.at("recipe"))}
     loss = _loss_values(table.loss, place)
     whole, margins = _recipe(recipe, place), _tolerance(written.tolerance, place)
@@ -195,6 +196,7 @@ def _row(
     tolerance: Tolerance,
     teacher: TeacherName | None,
 ) -> Row:
+    """One line of a table, each of its parts resolved."""
     report_epoch = line.report_epoch or table.report_epoch or written.suite.report_epoch
     at = f"@{report_epoch}" if isinstance(report_epoch, int) else ""
     taught = f":{line.teacher}" if line.teacher else ""
@@ -269,6 +271,7 @@ def _weights(written: str) -> Weights | None:
 
 
 def _teacher(written: str | None, place: Place) -> TeacherName | None:
+    """`resnet18@50` as a student and an epoch; None where there is none, or its epoch is no epoch."""
     if written is None:
         return None
     student, at, epoch = written.partition("@")

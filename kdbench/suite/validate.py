@@ -74,6 +74,7 @@ def _check_duplicates(suite: Suite, place: Place) -> None:
 
 
 def _row_mistakes(suite: Suite) -> Iterator[tuple[Row, str]]:
+    """What is wrong with single rows, whatever the others are."""
     for row in suite.rows:
         dataset = _entry("datasets", row.dataset or suite.dataset)
         # A row that is not trained may name what the catalog lacks: only its recipe can be wrong.
@@ -124,6 +125,7 @@ def _weights_mistakes(row: Row) -> Iterator[str]:
 
 
 def _image_mistakes(recipe: Recipe, dataset: catalog.DatasetEntry | None) -> Iterator[str]:
+    """Settings of images that a data set cannot follow."""
     if dataset is None:
         return
     if dataset.generated:
@@ -254,6 +256,12 @@ def loss_mistakes(loss: Loss) -> Iterator[str]:
 
 
 def _teacher_mistakes(suite: Suite, unsure: Collection[str]) -> Iterator[tuple[Row, str]]:
+    """Teachers that no row trains, on the same images and for as many epochs as are named.
+
+    Args:
+        suite: the suite.
+        unsure: students some of whose rows could not be read: they may be the ones that are missed.
+    """
     epochs: dict[tuple[str, str, int], int] = {}
     for row in suite.rows:
         if row.is_baseline and not row.untrained:
@@ -292,6 +300,7 @@ def _imported_mistakes(suite: Suite, unsure: Collection[str]) -> Iterator[tuple[
 
 
 def _released_weights_mistakes(suite: Suite) -> Iterator[tuple[Row, str]]:
+    """Rows of released weights whose file is not named, or is another network's."""
     for row in suite.rows:
         if not row.released:
             continue
@@ -397,6 +406,7 @@ def _released_mistakes(suite: Suite) -> Iterator[tuple[Row, str]]:
 
 
 def _check_delta(suite: Suite, delta: Delta, place: Place) -> None:
+    """Say where a delta names what is not there, or makes a recipe that was right wrong."""
     concerned = [row for row in suite.rows if delta.concerns(row)]
     if not place.doubts:
         _check_concerns(suite, delta, place)
@@ -487,6 +497,7 @@ def _form_mistakes(claim: Claim) -> Iterator[str]:
 
 
 def _claim_row_mistakes(claim: Claim, suite: Suite) -> Iterator[str]:
+    """Entries of a claim that name no row, or too many of a student to compare."""
     tables = list(dict.fromkeys(row.table for row in suite.rows))
     entries = claim.order or claim.alike or claim.improves
     rows = {entry: named(suite.rows, entry) for entry in entries}

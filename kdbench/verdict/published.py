@@ -145,6 +145,7 @@ def _gained_over(suite: Suite, row: Row) -> str:
 
 
 def _published(row: Row, runs: Runs, baseline: Runs) -> Published:
+    """The author runs of a row, judged beside ours."""
     values = _values(runs, row.report_epoch)
     bases = _values(baseline, row.report_epoch)
     gains = {number: value - bases[number] for number, value in values.items() if number in bases}
@@ -202,6 +203,7 @@ def _verdict(
     error: Spread | None = None,
     notes: Sequence[str] = (),
 ) -> Verdict:
+    """The values of author runs against what is printed, as our own would be."""
     measured = list(values.values())
     if printed is None:
         scatter = spread(measured)
@@ -267,6 +269,7 @@ NAMES = {
 
 
 def _headline(kind: str, checks: Iterable[Check]) -> str:
+    """How many of the authors' runs, or evaluations, came out; "" where there are none."""
     theirs = of_authors(check for check in checks if check.published and check.published.kind == kind)
     if not theirs:
         return ""
