@@ -4,13 +4,13 @@ from collections.abc import Iterable, Sequence
 
 from tabulate import tabulate
 
-from kdbench.formatting import EMPTY, escape_table
+from kdbench.formatting import EMPTY, escape_table, plural
 from kdbench.report.ages import trained
 from kdbench.report.content import Report
 from kdbench.spec.verdicts import Check, Word
 from kdbench.verdict.check import to_train
 from kdbench.verdict.counts import counts, tally
-from kdbench.verdict.published import NAMES, of_authors
+from kdbench.verdict.published import NAMES, is_reference, of_authors
 
 HEADS = ("suite", "paper", "printed", "our runs", "author runs", "released weights", "machine", "trained")
 LEGEND = """\
@@ -18,12 +18,20 @@ Made by `kdbench overview`; not to be edited. Printed: the accuracies of the sui
 counted on its own: runs that kdbench trained, runs that the authors published, and their weights, evaluated
 by kdbench. `kdbench check SUITE` judges a line again, `kdbench run SUITE` trains it again."""
 
+FOOTNOTE = """\
+(1) The printed numbers are the means of these very author runs, which therefore judge nothing and are not
+counted."""
+
 
 def overview(reports: Iterable[Report]) -> str:
     """A Markdown page of the suites that have any evidence."""
-    lines = [_line(report) for report in reports if has_evidence(report.checks)]
-    body = tabulate(escape_table(lines), HEADS, tablefmt="pipe", disable_numparse=True)
-    return f"# Results\n\n{LEGEND}\n\n{body if lines else 'No suite has any result yet.'}\n"
+    shown = [report for report in reports if has_evidence(report.checks)]
+    if not shown:
+        return f"# Results\n\n{LEGEND}\n\nNo suite has any result yet.\n"
+    lines = escape_table(map(_line, shown))
+    body = tabulate(lines, HEADS, tablefmt="pipe", disable_numparse=True)
+    circular = any(is_reference(check) for report in shown for check in report.checks)
+    return "\n\n".join(["# Results", LEGEND, body, *([FOOTNOTE] if circular else [])]) + "\n"
 
 
 def has_evidence(checks: Iterable[Check]) -> bool:
@@ -46,10 +54,19 @@ def _line(report: Report) -> list[str]:
         suite.paper,
         str(printed),
         _verdicts([check for check in checks if check.values]),
-        *(_verdicts(of_authors(some)) for some in by_kind.values()),
+        *map(_published, by_kind.values()),
         str(machine),
         " to ".join(dict.fromkeys([days[0], days[-1]])) if days else EMPTY,
     ]
+
+
+def _published(checks: Sequence[Check]) -> str:
+    """The verdicts of one kind of published evidence; rows whose printed number it is, apart from them."""
+    circular = sum(map(is_reference, checks))
+    judged = _verdicts(of_authors(check for check in checks if not is_reference(check)))
+    if not circular:
+        return judged
+    return ", ".join([*([judged] if judged != EMPTY else []), f"{plural(circular, 'row')} (1)"])
 
 
 def _verdicts(checks: Sequence[Check]) -> str:

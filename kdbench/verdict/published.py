@@ -239,6 +239,27 @@ def of_authors(checks: Iterable[Check]) -> list[Check]:
     ]
 
 
+def is_reference(check: Check) -> bool:
+    """Whether a row's printed number was made of the very author runs that stand beside it.
+
+    It is where the runs' own mean, std and number, as rounded in print, are the reference's: these runs
+    cannot bear it out. For example, 80.06 ± 1.17 (10) is the mean of ten values that the authors published.
+    """
+    reference, published = check.row.reference, check.published
+    if published is None or reference.top1 is None or reference.std is None:
+        return False
+    values = list(published.values.values())
+    scatter = spread(values)
+    if scatter is None or reference.n != scatter.n:
+        return False
+    off = (mean(values) - reference.top1, scatter.std - reference.std)
+    return max(map(abs, off)) <= _ROUNDED
+
+
+_ROUNDED = 0.005 + SLACK
+"""Points by which a figure of two decimals may miss what it was rounded from."""
+
+
 def for_both(checks: Sequence[Check], change: Callable[[Iterable[Check]], list[Check]]) -> list[Check]:
     """The checks with a change of verdicts made to ours and, apart from these, to those of author runs."""
     theirs = {check.row.name: check for check in change(of_authors(checks))}
@@ -270,14 +291,18 @@ NAMES = {
 
 def _headline(kind: str, checks: Iterable[Check]) -> str:
     """How many of the authors' runs, or evaluations, came out; "" where there are none."""
-    theirs = of_authors(check for check in checks if check.published and check.published.kind == kind)
-    if not theirs:
+    of_kind = [check for check in checks if check.published and check.published.kind == kind]
+    if not of_kind:
         return ""
-    found = [tally(check.top1 for check in theirs), tally(check.gain for check in theirs)]
+    theirs = of_authors(of_kind)
+    judged = of_authors(check for check in of_kind if not is_reference(check))
+    found = [tally(check.top1 for check in judged), tally(check.gain for check in judged)]
     whats = ("accuracies", "gains")
     parts = [sentence(each, what) for each, what in zip(found, whats, strict=True) if each.printed]
+    if not_judged := len(theirs) - len(judged):
+        parts.append(f"{not_judged} not counted: their printed numbers are the means of these runs")
     runs = sum(len(check.values) for check in theirs)
-    adjusted = any(check.top1.p_adjusted is not None for check in theirs)
+    adjusted = any(check.top1.p_adjusted is not None for check in judged)
     counted = "; ".join(parts) or "none of them has a printed number"
     chance = by_chance(found, adjusted=adjusted)
     what = "run" if kind == "author run" else "evaluation"

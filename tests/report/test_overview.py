@@ -6,13 +6,15 @@ import pytest
 
 from kdbench.plan.selection import Selection
 from kdbench.report.gather import gather
-from kdbench.report.overview import overview
+from kdbench.report.overview import FOOTNOTE, overview
 from kdbench.store.released import save_evaluation
 from kdbench.verdict.judge import judge
 from tests.support.authors import RELEASED, evaluation, store_curves
 from tests.support.command import Command
 from tests.support.places import ROOT
 from tests.support.project import AS_PRINTED, SUITE, change, store, write_suite
+
+KD = "1.kd/digits_mlp:digits_cnn"
 
 
 def cells(text: str, suite: str) -> list[str]:
@@ -30,6 +32,17 @@ def test_kinds_of_evidence_are_counted_apart(project: Path, kdbench: Command) ->
     text = kdbench("overview").out
     assert cells(text, "small")[2:6] == ["4", "2 reproduced", "1 reproduced", "1 reproduced"]
     assert "untouched" not in text
+
+
+def test_author_runs_that_are_the_reference_stand_in_a_footnote(project: Path, kdbench: Command) -> None:
+    write_suite(project, change(("top1 = 92.0, gain", "std = 0.1, n = 3, top1 = 92.0, gain")))
+    curves = {"1.base/digits_mlp": [(80.0, 90.0)], KD: [(80.0, last) for last in (91.9, 92.0, 92.1)]}
+    store_curves(project, curves)
+    text = kdbench("overview").out
+    assert cells(text, "small")[4] == "1 consistent, 1 row (1)"
+    assert FOOTNOTE in text
+    store_curves(project, {KD: [(80.0, 91.0)]})
+    assert FOOTNOTE not in kdbench("overview").out
 
 
 def test_suites_without_evidence_are_left_out(project: Path, kdbench: Command) -> None:

@@ -15,6 +15,7 @@ from kdbench.verdict.check import check_suite, count_single_seeds, exit_code, he
 from kdbench.verdict.holm import adjust
 from kdbench.verdict.published import (
     for_both,
+    is_reference,
     last_or_best,
     of_authors,
     published_headline,
@@ -108,6 +109,21 @@ def test_authors_are_not_counted_in_our_headline_or_exit_code(tmp_path: Path) ->
     assert published_headline(checks.values()).startswith(
         "Author runs, not trained by kdbench (2 runs of 1 row): 0 of 1 accuracies reproduced, 1 below"
     )
+
+
+def test_runs_whose_mean_is_the_reference_judge_nothing(tmp_path: Path) -> None:
+    """92.00 ± 0.10 (3) is what 91.9, 92.0 and 92.1 are printed as; of other runs it is held against them."""
+    text = change(("top1 = 92.0, gain", "std = 0.1, n = 3, top1 = 92.0, gain"))
+    runs = [AuthorRun(row=KD, run=number, value=value) for number, value in enumerate((91.9, 92.0, 92.1))]
+    _, checks = judged(tmp_path, *runs, text=text)
+    assert is_reference(checks[KD])
+    assert published_headline(checks.values()).endswith(
+        "(3 runs of 1 row): 1 not counted: their printed numbers are the means of these runs."
+    )
+    _, checks = judged(tmp_path, *runs[:2], replace(runs[2], value=92.2), text=text)
+    assert not is_reference(checks[KD])
+    _, checks = judged(tmp_path, *runs)
+    assert not is_reference(checks[KD]), "nothing says that the printed number is a mean of three"
 
 
 def test_changes_of_verdicts_reach_both_apart(tmp_path: Path) -> None:
