@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -14,13 +16,38 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@selection
+@partial(selection, required=False)
 @judgement
+@click.option("--all", "every", is_flag=True, help="Every suite of suites/ that has evidence, in short.")
 @click.option("--strict", is_flag=True, help="Exit with 1 unless everything is reproduced.")
 @as_json
-def check(chosen: Selection, *, strict: bool, as_json: bool) -> int:
+def check(chosen: Selection, *, every: bool, strict: bool, as_json: bool) -> int:
     """Hold the rows against what is stored; trains nothing."""
+    if every == bool(chosen.suites):
+        raise click.UsageError("name either suites or --all" if every else "name a SUITE, or --all")
+    if every:
+        return _check_all(chosen, strict=strict, as_json=as_json)
     return print_verdicts(chosen, strict=strict, as_json=as_json, report=False)
+
+
+def _check_all(chosen: Selection, *, strict: bool, as_json: bool) -> int:
+    """Every suite that has evidence: a block each, and a line on all; the exit code."""
+    from msgspec.structs import replace
+
+    from kdbench.plan.selection import suites_in
+    from kdbench.report.overview import has_evidence
+    from kdbench.report.terminal import blocks
+    from kdbench.verdict.check import exit_code
+    from kdbench.verdict.judge import judge
+
+    judged = judge(replace(chosen, suites=suites_in(Path("suites")))).suites
+    shown = [(suite, checks) for suite, checks in judged if has_evidence(checks)]
+    checks = [check for _, some in shown for check in some]
+    if as_json:
+        say({suite.path: some for suite, some in shown})
+    else:
+        click.echo(blocks(shown))
+    return exit_code(checks, strict=strict)
 
 
 def print_verdicts(

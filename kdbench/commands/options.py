@@ -55,7 +55,6 @@ as_variant = click.option(
     help="What the authors' code does, or what the paper prints.",
 )
 SELECTION = (
-    click.argument("suite", nargs=-1, required=True, shell_complete=complete_suite),
     click.option("--rows", default="*", metavar="GLOB", help="Only rows whose name matches."),
     click.option(
         "--seeds",
@@ -95,8 +94,11 @@ SELECTION = (
 )
 
 
-def selection(command: F) -> F:
-    """The arguments that choose suites, rows, seeds and the variant; the command gets one Selection."""
+def selection(command: F, *, required: bool = True) -> F:
+    """The arguments that choose suites, rows, seeds and the variant; the command gets one Selection.
+
+    Where no suite is required, it may be one without suites.
+    """
     from functools import wraps
 
     @wraps(command)
@@ -136,7 +138,8 @@ def selection(command: F) -> F:
         return command(chosen, **rest)
 
     wrapped: Any = with_selection
-    for option in reversed(SELECTION):
+    suites = click.argument("suite", nargs=-1, required=required, shell_complete=complete_suite)
+    for option in reversed((suites, *SELECTION)):
         wrapped = option(wrapped)
     return wrapped  # type: ignore[no-any-return]
 

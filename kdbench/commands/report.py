@@ -102,14 +102,13 @@ def overview(folder: Path, *, output: Path | None) -> None:
 
     A line each, with its verdicts by kind of evidence, in Markdown.
     """
-    from kdbench.plan.selection import Selection
+    from kdbench.plan.selection import Selection, suites_in
     from kdbench.report import gather
     from kdbench.report.overview import overview as page
     from kdbench.store.outputs import write_output
     from kdbench.verdict import judge
 
-    names = tuple(str(path) for path in sorted(folder.glob("*.toml")))
-    text = page(gather.gather(judge.judge(Selection(suites=names))))
+    text = page(gather.gather(judge.judge(Selection(suites=suites_in(folder)))))
     if output is not None:
         write_output(output, text.encode())
     else:

@@ -2,6 +2,7 @@
 
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from msgspec import Struct
@@ -19,6 +20,18 @@ from kdbench.store.records import Index, index, weights_there
 from kdbench.suite.load import RENAMED_KEYS, load_suite
 
 Suites = list[tuple[Suite, tuple[Cell, ...]]]
+
+
+def suites_in(folder: Path) -> tuple[str, ...]:
+    """Every suite file of a folder, by name.
+
+    Raises:
+        UserError: there is none.
+    """
+    names = tuple(str(path) for path in sorted(folder.glob("*.toml")))
+    if not names:
+        raise UserError(f"{folder}: no suite is there; go to the folder that holds suites/")
+    return names
 
 
 class Selection(Struct, frozen=True, kw_only=True):

@@ -40,37 +40,49 @@ def has_evidence(checks: Iterable[Check]) -> bool:
 
 
 def _line(report: Report) -> list[str]:
-    suite, checks = report.suite, to_train(report.checks)
-    printed = sum(row.reference.top1 is not None for row in suite.rows)
-    by_kind: dict[str, list[Check]] = {kind: [] for kind in NAMES}
-    for check in report.checks:
-        if check.published:
-            by_kind[check.published.kind].append(check)
-    ids = dict.fromkeys(of for check in checks for of in check.ids if of in report.results)
-    days = sorted(filter(None, {trained(report.results[of]) for of in ids}))
-    machine = report.environment.get("gpu") or report.environment.get("cpu") or EMPTY
     return [
-        suite.path.removesuffix(".toml"),
-        suite.paper,
-        str(printed),
-        _verdicts([check for check in checks if check.values]),
-        *map(_published, by_kind.values()),
-        str(machine),
-        " to ".join(dict.fromkeys([days[0], days[-1]])) if days else EMPTY,
+        report.suite.path.removesuffix(".toml"),
+        report.suite.paper,
+        str(printed_numbers(report)),
+        *(text or EMPTY for text in verdicts_by_kind(report.checks).values()),
+        machine(report),
+        " to ".join(dict.fromkeys(days(report))) or EMPTY,
     ]
+
+
+def printed_numbers(report: Report) -> int:
+    """How many accuracies of the suite are printed."""
+    return sum(row.reference.top1 is not None for row in report.suite.rows)
+
+
+def machine(report: Report) -> str:
+    """What the runs were trained on; a dash without any."""
+    return str(report.environment.get("gpu") or report.environment.get("cpu") or EMPTY)
+
+
+def days(report: Report) -> list[str]:
+    """The first and the last day on which runs of the rows were trained; empty where no record says."""
+    ids = dict.fromkeys(of for check in to_train(report.checks) for of in check.ids if of in report.results)
+    known = sorted(filter(None, {trained(report.results[of]) for of in ids}))
+    return [known[0], known[-1]] if known else []
+
+
+def verdicts_by_kind(checks: Sequence[Check]) -> dict[str, str]:
+    """`12 reproduced, 3 consistent` by the kind of evidence; "" of a kind that there is none of."""
+    found = {"our runs": _verdicts([check for check in to_train(checks) if check.values])}
+    for kind in NAMES:
+        found[kind] = _published([c for c in checks if c.published and c.published.kind == kind])
+    return found
 
 
 def _published(checks: Sequence[Check]) -> str:
     """The verdicts of one kind of published evidence; rows whose printed number it is, apart from them."""
     circular = sum(map(is_reference, checks))
     judged = _verdicts(of_authors(check for check in checks if not is_reference(check)))
-    if not circular:
-        return judged
-    return ", ".join([*([judged] if judged != EMPTY else []), f"{plural(circular, 'row')} (1)"])
+    return ", ".join(filter(None, [judged, f"{plural(circular, 'row')} (1)" if circular else ""]))
 
 
 def _verdicts(checks: Sequence[Check]) -> str:
-    """`12 reproduced, 3 consistent`; a dash without evidence of the kind."""
     words = dict(tally(check.top1 for check in checks).words)
     bare = sum(check.top1.word is Word.NO_REFERENCE for check in checks)
-    return ", ".join(counts(words | ({Word.NO_REFERENCE: bare} if bare else {}))) or EMPTY
+    return ", ".join(counts(words | ({Word.NO_REFERENCE: bare} if bare else {})))

@@ -7,18 +7,22 @@ import msgspec
 from msgspec.structs import replace
 
 from kdbench import catalog
-from kdbench.formatting import columns, plural
+from kdbench.formatting import clean, columns, number, plural
 from kdbench.report.claims import claim_lines
 from kdbench.report.controls import control_lines
+from kdbench.report.overview import FOOTNOTE, verdicts_by_kind
 from kdbench.report.published import published_lines
 from kdbench.report.summary import lines
+from kdbench.report.words import measured
 from kdbench.spec.runs import Loss, Recipe, Run
 from kdbench.spec.suites import Cell, Row, Suite
 from kdbench.spec.verdicts import Check
 from kdbench.suite.lint import Finding
 from kdbench.suite.validate import released
+from kdbench.verdict.check import BAD, headline, to_train
 from kdbench.verdict.claims import check_claims
 from kdbench.verdict.judge import Judged
+from kdbench.verdict.published import is_reference, published_headline
 
 
 def table(judged: Judged) -> str:
@@ -34,6 +38,29 @@ def _table(judged: Judged, suite: Suite, checks: list[Check]) -> list[str]:
         published_lines(suite, checks),
     )
     return [line for part in parts if part for line in ("", *part)][1:]
+
+
+def blocks(suites: Sequence[tuple[Suite, list[Check]]]) -> str:
+    """For `check --all`: of each suite what is counted and what is off, and last a line on all of them."""
+    found = ["\n".join(_block(suite, checks)) for suite, checks in suites]
+    every = [check for _, checks in suites for check in checks]
+    counted = [f"{kind}: {text}" for kind, text in verdicts_by_kind(every).items() if text]
+    circular = f"\n{FOOTNOTE}" if any(map(is_reference, every)) else ""
+    last = "; ".join([plural(len(suites), "suite") + " with evidence", *counted]) + "." + circular
+    return "\n\n".join([*found, last])
+
+
+def _block(suite: Suite, checks: Sequence[Check]) -> Iterator[str]:
+    yield f"{suite.path.removesuffix('.toml')}: {clean(suite.paper)}"
+    if any(check.values for check in checks):
+        yield f"  {headline(checks)}"
+    if theirs := published_headline(checks):
+        yield f"  {theirs}"
+    for check in to_train(checks):
+        for what, verdict in (("", check.top1), ("gain ", check.gain)):
+            if verdict.word in BAD:
+                figures = f"{what}{measured(verdict)} against {number(verdict.printed)}"
+                yield f"  {verdict.word}: {clean(check.row.name)}, {figures}"
 
 
 def describe_row(suite: Suite, cell: Cell, variant: str) -> Iterator[str]:

@@ -38,14 +38,17 @@ def author_runs(*runs: AuthorRun, suite: str = "small") -> AuthorRuns:
     return AuthorRuns(suite=suite, published=(PublishedRuns(source=SOURCE, runs=runs),))
 
 
-def store_curves(folder: Path, curves: Mapping[str, Sequence[Sequence[float]]]) -> AuthorRuns:
+def store_curves(
+    folder: Path, curves: Mapping[str, Sequence[Sequence[float]]], suite: str = "small"
+) -> AuthorRuns:
     """Keep the curves of rows as author runs of the project in a folder."""
     runs = author_runs(
         *(
             curve(row, *top1, run=number)
             for row, some in curves.items()
             for number, top1 in enumerate(some, 1)
-        )
+        ),
+        suite=suite,
     )
     save_author_runs(folder / "results", runs)
     return runs
