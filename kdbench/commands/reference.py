@@ -18,6 +18,7 @@ def reference() -> None:
 @click.option("--std", metavar="PERCENT", help="Its standard deviation over the paper's runs.")
 @click.option("--n", metavar="RUNS", help="The number of those runs.")
 @click.option("--gain", metavar="POINTS", help="The printed gain.")
+@click.option("--gain-std", metavar="POINTS", help="The standard deviation of the gain itself.")
 @click.option("--over", metavar="ROW", help="The row over which it is a gain, if not the baseline.")
 @click.option("--sic", is_flag=True, help="The paper itself does not add up; I have looked again.")
 @click.option(

@@ -132,7 +132,8 @@ def _reference(cell: Cell) -> str:
     top1 = "" if reference.top1 is None else f"top1 {reference.top1:.2f}"
     std = "" if reference.std is None else f" ± {reference.std:.2f}"
     n = "" if reference.n is None else f" (n = {reference.n})"
-    gain = "" if reference.gain is None else f"gain {_gain(cell.row)}"
+    spread = "" if reference.gain_std is None else f" ± {reference.gain_std:.2f}"
+    gain = "" if reference.gain is None else f"gain {_gain(cell.row)}{spread}"
     sic = " (sic: it does not add up)" if cell.row.sic else ""
     return f"{reference.kind}: " + ", ".join(text for text in (top1 + std + n, gain + sic) if text)
 

@@ -57,6 +57,8 @@ class Reference(Struct, frozen=True, kw_only=True, omit_defaults=True):
     assumed_std_source: str = ""
     """After what."""
     gain: Points | None = None
+    gain_std: Spread | None = None
+    """The std of the gain itself over the `n` runs: less than the student's where these are paired."""
     kind: Literal["printed", "measured", "second-hand"] = "printed"
     source: str = ""
 

@@ -14,8 +14,9 @@ from kdbench.errors import UserError
 from kdbench.store.outputs import read_text, write_output
 from kdbench.suite.load import read_suite
 
-KEYS = ("top1", "std", "n", "gain", "over", "sic", "kind", "source")
+KEYS = ("top1", "std", "n", "gain", "gain_std", "over", "sic", "kind", "source")
 """What a row says of its number, as a person orders it: after student and teacher, before the rest."""
+NUMBERS = ("top1", "std", "n", "gain", "gain_std")
 NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 
 
@@ -65,10 +66,11 @@ def _as_toml(key: str, text: str) -> str:
     """A value as typed, as it stands in the file: 71.50 keeps its digits."""
     import tomlkit
 
-    if key == "sic" or (key in ("top1", "std", "n", "gain") and NUMBER.fullmatch(text)):
+    if key == "sic" or (key in NUMBERS and NUMBER.fullmatch(text)):
         return text.removeprefix("+")
-    if key in ("top1", "std", "n", "gain"):
-        raise UserError(f"--{key} {text!r:.80}: expected a number as the paper prints it, such as 71.05")
+    if key in NUMBERS:
+        option = f"--{key.replace('_', '-')}"
+        raise UserError(f"{option} {text!r:.80}: expected a number as the paper prints it, such as 71.05")
     return tomlkit.string(text).as_string()
 
 

@@ -153,6 +153,8 @@ def _rows(written: SuiteFile, table: TableFile, place: Place) -> Iterator[Row]:
     whole, margins = _recipe(recipe, place), _tolerance(written.tolerance, place)
     for number, line in enumerate(table.rows, 1):
         here = place.at(f"row {number} ({line.student})")
+        if line.gain_std is not None and line.gain is None:
+            here.say("gain_std is the spread of a gain: add the gain, or leave gain_std out")
         own_recipe = values_at(Recipe, line.recipe, here.at("recipe"))
         own_margins = values_at(Tolerance, line.tolerance, here.at("tolerance"))
         if own_margins and "why" not in own_margins:
@@ -234,10 +236,11 @@ def _reference(head: SuiteHead, table: TableFile, line: RowFile) -> Reference:
     return Reference(
         top1=line.top1,
         std=line.std,
-        n=printed_n if bare else line.n or table.n or printed_n,
+        n=printed_n if bare and line.gain_std is None else line.n or table.n or printed_n,
         assumed_std=assumed.assumed_std if bare else None,
         assumed_std_source=assumed.assumed_std_source if bare else "",
         gain=line.gain,
+        gain_std=line.gain_std,
         kind=line.kind or table.kind,
         source=line.source or table.source,
     )

@@ -56,6 +56,7 @@ class RowFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     std: Spread | None = None
     n: Times | None = None
     gain: Points | None = None
+    gain_std: Spread | None = None
     over: Note = ""
     sic: bool = False
     kind: Kind | None = None

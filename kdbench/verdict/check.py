@@ -363,6 +363,17 @@ def printed_spread(reference: Reference) -> Spread | None:
     return None
 
 
+def gain_spread(reference: Reference) -> Spread | None:
+    """The std of the gain itself, where it is there; else the student's stands for it.
+
+    For example: 92.98 ± 0.69 (10) gains 0.56 ± 0.55 on a baseline of the same ten seeds. Without the 0.55
+    the error of 0.56 would be taken from 0.69, though baseline and student go up and down together.
+    """
+    if reference.gain_std is not None and reference.n is not None and reference.n > 1:
+        return Spread(reference.gain_std, reference.n)
+    return printed_spread(reference)
+
+
 def _gain(cell: Cell, values: Mapping[int, float], gains: Mapping[int, float], stored: _Stored) -> Verdict:
     """Top1 minus the baseline's, or the named row's, of the same seed: the same views scatter less."""
     row, printed = cell.row, cell.row.reference.gain
@@ -377,14 +388,14 @@ def _gain(cell: Cell, values: Mapping[int, float], gains: Mapping[int, float], s
         return _unreferenced(list(gains.values()), ["no reference gain"])
     if not gains:
         return Verdict(word=Word.PENDING, reason=_no_baseline(cell, stored), printed=printed)
-    error = printed_spread(row.reference)  # the student's; what the baseline's own adds is not known here
+    error = gain_spread(row.reference)
     return judge(
         list(gains.values()),
         printed,
         row.tolerance.gain,
         error=error,
         seeds=row.seeds,
-        notes=[*own_margin(row), *_assumed_std(row.reference)],
+        notes=[*own_margin(row), *(_assumed_std(row.reference) if error and error.assumed else ())],
         levels=stored.levels(cell, error),
     )
 

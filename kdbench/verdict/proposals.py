@@ -12,7 +12,7 @@ from kdbench.plan.selection import Suites
 from kdbench.spec.runs import Run
 from kdbench.spec.suites import Cell
 from kdbench.spec.verdicts import Check, Verdict, Word
-from kdbench.verdict.check import printed_spread
+from kdbench.verdict.check import gain_spread, printed_spread
 from kdbench.verdict.sequential import InterimPlan, levels
 from kdbench.verdict.stats import SLACK, Spread, half_width
 
@@ -126,14 +126,15 @@ def with_baselines(cell: Cell, seeds: int, known: Mapping[str, Run]) -> Cell:
 
 def _more(cell: Cell, check: Check, have: int, plan: InterimPlan) -> int | None:
     """How many more seeds decide a row; None where it is decided, cannot be, or has nothing to decide."""
-    margins, error = cell.row.tolerance, printed_spread(cell.row.reference)
-    both = ((check.top1, margins.top1), (check.gain, margins.gain))
-    undecided = [each for each in both if not _settled(each[0])]
+    margins, reference = cell.row.tolerance, cell.row.reference
+    top1 = (check.top1, margins.top1, printed_spread(reference))
+    gain = (check.gain, margins.gain, gain_spread(reference))
+    undecided = [each for each in (top1, gain) if not _settled(each[0])]
     if not undecided or have >= len(cell.ids):
         return None
     if have < 2:
         return 2 - have
-    waits = [wait for each in undecided for wait in _waits(*each, error, have, levels(plan, error))]
+    waits = [wait for each in undecided for wait in _waits(*each, have, levels(plan, each[2]))]
     return max(waits, default=1 if have < KNOWN else None)
 
 

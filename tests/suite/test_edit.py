@@ -43,9 +43,11 @@ def test_number_stands_in_its_row_and_nothing_else_changes(add: Add, path: Path)
 
 def test_keys_stand_in_the_order_of_a_person(add: Add, path: Path) -> None:
     add(MLP, "--top1", "90.00")
-    assert add(KD, "--gain", "2.00", "--top1", "92.00", source='p. 5, "Table 2"')[0] == 0
-    row = 'top1 = 92.00, gain = 2.00, source = "p. 5, \\"Table 2\\"", note = "a \\"note\\"" },'
-    assert f'{{ student = "digits_mlp", teacher = "digits_cnn", {row}' in path.read_text()
+    words = ("--gain", "2.00", "--gain-std", "0.30", "--n", "3", "--top1", "92.00")
+    assert add(KD, *words, source='p. 5, "Table 2"')[0] == 0
+    row = 'top1 = 92.00, n = 3, gain = 2.00, gain_std = 0.30, source = "p. 5, \\"Table 2\\"", note'
+    row = f'{{ student = "digits_mlp", teacher = "digits_cnn", {row} = "a \\"note\\"" }},'
+    assert row in path.read_text()
 
 
 def test_added_number_is_the_rows_reference(add: Add, path: Path) -> None:

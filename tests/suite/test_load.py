@@ -275,6 +275,13 @@ def test_any_parsed_content_is_built_or_complained_of(content: dict[str, Any]) -
     assert place.problems or suite.rows
 
 
+def test_spread_of_a_gain_is_read_and_needs_a_gain(tmp_path: Path) -> None:
+    row = load(tmp_path, ("gain = 2.0", "gain = 2.0, gain_std = 0.3, n = 3")).rows[-1]
+    assert (row.reference.gain_std, row.reference.n) == (0.3, 3)
+    with pytest.raises(UserError, match="gain_std is the spread of a gain: add the gain"):
+        load(tmp_path, ("top1 = 95.0", "top1 = 95.0, gain_std = 0.3"))
+
+
 ASSUMED = 'seeds = 2\nprinted_n = 1\nassumed_std = 0.4\nassumed_std_source = "our own seeds"'
 
 

@@ -102,6 +102,18 @@ def test_printed_spread_of_the_student_is_that_of_its_gain() -> None:
     assert (verdict.word, verdict.exact) == (Word.CONSISTENT, False)
 
 
+def test_spread_of_the_gain_itself_counts_before_the_students() -> None:
+    """The standard error is sqrt(0.01 / 3 + 0.04 / 10), with 7.3 degrees."""
+    reference = Reference(top1=71.0, std=2.0, n=10, gain=3.1, gain_std=0.2)
+    values, baseline = [71.0, 71.1, 71.2], [69.0] * 3
+    verdict = checked(values, reference, baseline).gain
+    assert verdict.word == Word.BELOW
+    assert verdict.interval == pytest.approx((-1.0 - 0.1611, -1.0 + 0.1611), abs=2e-3)
+    students = checked(values, replace(reference, gain_std=None), baseline).gain
+    assert students.word == Word.INCONCLUSIVE
+    assert checked(values, replace(reference, n=None), baseline).gain.exact
+
+
 def test_assumed_spread_of_a_single_printed_run_is_used_and_repeated() -> None:
     """The standard error is sqrt(0.01 / 3 + 0.16); Welch's degrees are nearly infinite."""
     reference = Reference(top1=71.0, n=1, assumed_std=0.4, assumed_std_source="Table 1, ResNet18")
