@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 
 from kdbench.formatting import EMPTY, plural, signed
-from kdbench.report.words import setting
+from kdbench.report.words import report_epoch, setting
 from kdbench.spec.suites import Delta, Row, Suite
 from kdbench.spec.verdicts import Check
 from kdbench.verdict.stats import mean
@@ -27,7 +27,7 @@ def settings(rows: Sequence[Row]) -> str:
     """The losses, readings, tolerances and numbers of seeds of a table, each named once."""
     losses = "; ".join(dict.fromkeys(setting(row.loss) for row in rows))
     epochs = " or ".join(dict.fromkeys(str(row.recipe.epochs) for row in rows))
-    report_epochs = " or ".join(dict.fromkeys(str(row.report_epoch) for row in rows))
+    report_epochs = " or ".join(dict.fromkeys(map(report_epoch, rows)))
     judged = [row for row in rows if row.reference.top1 is not None or row.reference.gain is not None]
     margins = " or ".join(
         dict.fromkeys(f"{row.tolerance.top1:g} (gain {row.tolerance.gain:g})" for row in judged)
@@ -74,6 +74,9 @@ def notes(check: Check) -> Iterator[str]:
         yield f"assumed: {row.assumed}"
     if row.note:
         yield row.note
+    if row.report_epoch == "best" and check.best_epochs:
+        epochs = ", ".join(f"{epoch} (seed {seed})" for seed, epoch in check.best_epochs.items())
+        yield f"best at epoch {epochs}"
     if check.same_as:
         yield f"same runs as {', '.join(check.same_as)}"
     yield from check.repeats

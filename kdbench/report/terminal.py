@@ -13,7 +13,7 @@ from kdbench.report.controls import control_lines
 from kdbench.report.overview import FOOTNOTE, verdicts_by_kind
 from kdbench.report.published import published_lines
 from kdbench.report.summary import lines
-from kdbench.report.words import measured
+from kdbench.report.words import measured, report_epoch
 from kdbench.spec.runs import Loss, Recipe, Run
 from kdbench.spec.suites import Cell, Row, Suite
 from kdbench.spec.verdicts import Check
@@ -71,7 +71,7 @@ def describe_row(suite: Suite, cell: Cell, variant: str) -> Iterator[str]:
     facts = [
         ("paper", suite.paper),
         *(_trained_facts(cell) if cell.runs else _untrained_facts(suite, row)),
-        ("report epoch", row.report_epoch),
+        ("report epoch", report_epoch(row)),
         ("reference", _reference(cell)),
         ("source", row.reference.source or "none"),
         ("tolerance", _tolerance(row)),

@@ -34,6 +34,12 @@ def printed(row: Row) -> str:
     return number(reference.top1) + (std + runs if reference.top1 is not None else "")
 
 
+def report_epoch(row: Row) -> str:
+    """`last`, `50`, or `best (of equal epochs the earliest)`."""
+    at = str(row.report_epoch)
+    return f"{at} (of equal epochs the {row.ties})" if at == "best" else at
+
+
 def setting(loss: Loss) -> str:
     """`kd (alpha 0.95, tau 20)`."""
     params = ", ".join(f"{name} {value:g}" for name, value in loss.params.items())

@@ -4,7 +4,7 @@ from msgspec import Struct
 
 from kdbench.errors import Line
 from kdbench.quantities import Percent, Positive
-from kdbench.spec.runs import ReportEpoch, Run
+from kdbench.spec.runs import ReportEpoch, Run, Ties
 from kdbench.spec.weights import Digest
 
 RESULT_SCHEMA = 2
@@ -21,8 +21,15 @@ class Curve(Struct, frozen=True):
 
     @property
     def best_epoch(self) -> int:
-        """The epoch of the best test accuracy; of several, the latest, as published code keeps it."""
-        return len(self.top1) - self.top1[::-1].index(max(self.top1))
+        """The epoch whose weights are kept as the best: of several equal ones the latest."""
+        return self.best_epoch_of("latest")
+
+    def best_epoch_of(self, ties: Ties) -> int:
+        """The epoch of the best test accuracy: of 50, 70, 70, 60 the second or (latest) the third."""
+        best = max(self.top1)
+        if ties == "earliest":
+            return self.top1.index(best) + 1
+        return len(self.top1) - self.top1[::-1].index(best)
 
     def at(self, report_epoch: ReportEpoch) -> float:
         """The accuracy that a reading picks.

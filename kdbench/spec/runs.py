@@ -27,6 +27,8 @@ bfloat16 where that is safe, logits in float32. compiled: by torch.compile, whic
 Weights are float32 in any case, and so is evaluation, which is never compiled."""
 ReportEpoch = Literal["last", "best"] | Positive
 """Which point of an accuracy curve is compared: the last epoch, the best on test, or an epoch."""
+Ties = Literal["latest", "earliest"]
+"""Which of several epochs with the same best accuracy is called the best: as the authors' code keeps it."""
 
 
 class Recipe(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True, dict=True):

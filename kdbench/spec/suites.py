@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from kdbench.quantities import Percent, Positive, Range, Rate, Weight
-from kdbench.spec.runs import Loss, Recipe, ReportEpoch, Run
+from kdbench.spec.runs import Loss, Recipe, ReportEpoch, Run, Ties
 from kdbench.spec.weights import Imported, Weights
 
 Globs = tuple[str, ...]
@@ -101,6 +101,8 @@ class Row(Struct, frozen=True, kw_only=True):
     loss: Loss
     seeds: Positive
     report_epoch: ReportEpoch
+    ties: Ties = "latest"
+    """The suite's: which of several equal epochs is the best one."""
     tolerance: Tolerance
     reference: Reference
     teacher: TeacherName | None = None

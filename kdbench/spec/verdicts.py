@@ -137,6 +137,8 @@ class Check(Struct, frozen=True, kw_only=True):
     report_epochs: dict[str, float] = {}  # the mean over the seeds at `last`, `best` and the row's epoch
     optimism: float | None = None
     """Mean of (best on test minus last)."""
+    best_epochs: dict[int, int] = {}
+    """The epoch of the best accuracy, by seed; of several equal ones as the suite's `ties` says."""
     same_as: tuple[str, ...] = ()
     """Other rows of the suite that are the same runs."""
     repeats: tuple[str, ...] = field(default_factory=tuple)

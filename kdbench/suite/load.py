@@ -212,6 +212,7 @@ def _row(
         loss=loss,
         seeds=line.seeds or table.seeds or written.suite.seeds,
         report_epoch=report_epoch,
+        ties=written.suite.ties,
         tolerance=tolerance,
         reference=_reference(written.suite, table, line),
         over=line.over,

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from kdbench.catalog import unknown
 from kdbench.quantities import Percent, Range, Weight, interval, ranges_of
-from kdbench.spec.runs import Recipe, ReportEpoch
+from kdbench.spec.runs import Recipe, ReportEpoch, Ties
 from kdbench.spec.suites import Points, Spread, Times, Tolerance
 from kdbench.spec.weights import Digest
 from kdbench.toml import WRONG, Place, _fields, make, struct_at, values_at
@@ -38,6 +38,7 @@ class SuiteHead(Struct, frozen=True, kw_only=True):
     arxiv: Note = ""
     code: Note = ""
     report_epoch: ReportEpoch = "last"
+    ties: Ties = "latest"
     teacher: ReportEpoch = "last"
     seeds: Seeds = 1
     printed_n: Times | None = None

@@ -253,6 +253,7 @@ def _check(cell: Cell, stored: _Stored, names: Sequence[str]) -> Check:
         gains=gains,
         report_epochs=dict(_readings(cell, stored)),
         optimism=_optimism(cell, stored),
+        best_epochs=dict(_best_epochs(cell, stored)),
         same_as=tuple(name for name in names if name != cell.row.name),
         repeats=tuple(_differences(cell, stored)),
         levels=dict(levels_of(cell, stored.plans)),
@@ -279,6 +280,14 @@ def _readings(cell: Cell, stored: _Stored) -> Iterator[tuple[str, float]]:
     for report_epoch in dict.fromkeys(("last", "best", cell.row.report_epoch)):
         if values := values_of(cell, stored.results, report_epoch):
             yield str(report_epoch), mean(list(values.values()))
+
+
+def _best_epochs(cell: Cell, stored: _Stored) -> Iterator[tuple[int, int]]:
+    """By seed; a mean over rows has no epoch of its own."""
+    for run, of in _runs(cell):
+        result = stored.results.get(of)
+        if result is not None and not cell.row.mean:
+            yield run.seed, result.curve.best_epoch_of(cell.row.ties)
 
 
 def _differences(cell: Cell, stored: _Stored) -> Iterator[str]:

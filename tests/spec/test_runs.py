@@ -239,8 +239,10 @@ def test_slug_says_who_learns_what_from_whom(run: Run, slug: str) -> None:
     assert run.slug == slug
 
 
-def test_best_epoch_is_the_latest_of_the_best() -> None:
-    assert Curve((50.0, 70.0, 70.0, 60.0), (), (), ()).best_epoch == 3
+def test_best_epoch_is_the_latest_of_the_best_unless_the_earliest_is_asked_for() -> None:
+    curve = Curve((50.0, 70.0, 70.0, 60.0), (), (), ())
+    assert curve.best_epoch == curve.best_epoch_of("latest") == 3
+    assert curve.best_epoch_of("earliest") == 2
 
 
 @pytest.mark.parametrize(("report_epoch", "value"), [("last", 60.0), ("best", 70.0), (1, 50.0), (4, 60.0)])

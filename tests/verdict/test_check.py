@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
+from kdbench.report.sentences import notes, settings
 from kdbench.spec.results import Failure, Result
-from kdbench.spec.runs import Loss, ReportEpoch
+from kdbench.spec.runs import Loss, ReportEpoch, Ties
 from kdbench.spec.suites import Reference, Tolerance
 from kdbench.spec.verdicts import Check, Verdict, Word
 from kdbench.verdict.check import check_suite, count_single_seeds, exit_code, headline, judge
@@ -292,6 +293,16 @@ def test_value_is_taken_at_the_reading(report_epoch: ReportEpoch, top1: float) -
     cell = make_cell(make_row(report_epoch=report_epoch), seeds=[0])
     check = check_suite([cell], {cell.ids[0]: make_result(cell.runs[0], 69.0, 71.0, 70.0)})[0]
     assert check.values == {0: top1}
+
+
+@pytest.mark.parametrize(("ties", "epoch"), [("earliest", 1), ("latest", 3)])
+def test_best_of_equal_epochs_is_that_of_the_suite_and_the_report_says_which(ties: Ties, epoch: int) -> None:
+    row = replace(make_row(report_epoch="best"), ties=ties)
+    cell = make_cell(row, seeds=[0])
+    check = check_suite([cell], {cell.ids[0]: make_result(cell.runs[0], 71.0, 70.0, 71.0)})[0]
+    assert (check.values, check.best_epochs) == ({0: 71.0}, {0: epoch})
+    assert f"best at epoch {epoch} (seed 0)" in list(notes(check))
+    assert f"Reported epoch: best (of equal epochs the {ties})." in settings([row])
 
 
 def test_value_beyond_the_end_of_a_curve_is_missing() -> None:
