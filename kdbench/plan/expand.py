@@ -11,7 +11,13 @@ from kdbench import catalog
 from kdbench.errors import UserError
 from kdbench.spec.runs import PROTOCOL, Loss, Precision, Recipe, ReportEpoch, Run, Teacher
 from kdbench.spec.suites import Cell, Reference, Row, Suite, Variant, named
-from kdbench.suite.validate import loss_mistakes, recipe_mistakes, released, released_dataset
+from kdbench.suite.validate import (
+    loss_mistakes,
+    recipe_mistakes,
+    released,
+    released_dataset,
+    released_epoch,
+)
 from kdbench.toml import Place, is_number, struct_at, values_at
 
 SMOKE = {"epochs": 2, "train_size": 256, "test_size": 256}
@@ -181,7 +187,7 @@ class Planner:
             printed = self.named[row.name]
             seen = self._seen(printed, printed.teacher_dataset)
             taught_by = self.baseline(row.teacher_student, seen, seed)[0]
-            teacher = Teacher(taught_by, self._epoch(row, checkpoint, taught_by.recipe.epochs))
+            teacher = Teacher(taught_by, self._epoch(row.name, checkpoint, taught_by.recipe.epochs))
         run = Run(
             protocol=PROTOCOL,
             dataset=dataset,
@@ -226,16 +232,19 @@ class Planner:
         return self.baseline_runs[key]
 
     def read(self, row: Row) -> tuple[Row, ReportEpoch]:
-        """A row as this form and the settings have it, and the checkpoint an unqualified teacher is."""
-        printed: tuple[dict[str, Any], Loss, ReportEpoch] = ({}, row.loss, self.suite.teacher)
+        """A row as this variant and the settings have it, and the checkpoint that its teacher is."""
+        epoch = (row.teacher.epoch if row.teacher else None) or self.suite.teacher
+        printed: tuple[dict[str, Any], Loss, ReportEpoch] = ({}, row.loss, epoch)
         recipe, loss, checkpoint = released(self.suite, row) if self.variant == "released" else printed
         recipe |= {key: value for key, value in self.settings.items() if key in RECIPE_FIELDS}
         takes = catalog.find("losses", loss.name).params
         params = {key: value for key, value in self.settings.items() if key in takes}
-        as_read = self._resolved(row, recipe, Loss(loss.name, {**loss.params, **params}))
-        if self.variant == "printed":
-            return as_read, checkpoint
-        return replace(as_read, dataset=released_dataset(self.suite, row, self._sees(row))), checkpoint
+        as_read = row
+        if self.variant == "released":
+            dataset = released_dataset(self.suite, row, self._sees(row))
+            reported = released_epoch(self.suite, row, row.report_epoch)
+            as_read = replace(row, dataset=dataset, report_epoch=reported)
+        return self._resolved(as_read, recipe, Loss(loss.name, {**loss.params, **params})), checkpoint
 
     def _seen(self, row: Row, dataset: str = "") -> Seen:
         """What distinguishes a student's baselines, of a row as printed."""
@@ -282,9 +291,8 @@ class Planner:
             report_epoch=self._within(row.report_epoch, made.epochs, f"{row.name}: reading"),
         )
 
-    def _epoch(self, row: Row, checkpoint: ReportEpoch, epochs: int) -> Any:  # noqa: ANN401 - a Teacher's epoch
-        wanted = (row.teacher.epoch if row.teacher else None) or checkpoint
-        return epochs if wanted == "last" else self._within(wanted, epochs, f"{row.name}: its teacher")
+    def _epoch(self, row: str, checkpoint: ReportEpoch, epochs: int) -> Any:  # noqa: ANN401 - a Teacher's epoch
+        return epochs if checkpoint == "last" else self._within(checkpoint, epochs, f"{row}: its teacher")
 
     def _within(self, wanted: ReportEpoch, epochs: int, what: str) -> ReportEpoch:
         """An epoch that a run of so many epochs has."""

@@ -124,6 +124,7 @@ def delta(of: Delta) -> str:
     what = [f"{name} = {value}" for name, value in changes.items()]
     what += [f"loss {name} becomes {other}" for name, other in of.loss.items()]
     what += [f"teachers are taken at {of.teacher}"] if of.teacher else []
+    what += [f"epoch {printed} is after {epoch}" for printed, epoch in of.epoch.items()]
     where = [f"{key} {' or '.join(values)}" for key, values in of.where.items()]
     told = "; ".join(what) + (f" (where {', '.join(where)})" if where and what else "")
     return f"{told}. {of.why}" if told else of.why

@@ -145,6 +145,12 @@ class Row(Struct, frozen=True, kw_only=True):
         return plain and not isinstance(self.report_epoch, int)
 
     @property
+    def epochs(self) -> tuple[str, ...]:
+        """The epochs that it names: its teacher's and the reported one, as far as they are numbers."""
+        taught = self.teacher.epoch if self.teacher else None
+        return tuple(str(epoch) for epoch in (taught, self.report_epoch) if isinstance(epoch, int))
+
+    @property
     def teacher_student(self) -> str | None:
         """The student of this suite that teaches: `self` resolved; None where nobody or an import does."""
         if self.teacher is None or self.teacher.imported:
@@ -168,13 +174,16 @@ class Delta(Struct, frozen=True, kw_only=True):
     """Parameters of the loss, after renaming."""
     teacher: ReportEpoch | None = None
     """Which checkpoint a teacher named without an epoch is."""
+    epoch: dict[str, Positive] = {}
+    """Epochs that rows name, of a teacher or as the reported one -> after which the code's checkpoint is."""
 
     def concerns(self, row: Row) -> bool:
         """Whether this delta applies to a row as printed."""
         taught = str(row.teacher or "")
         of = {"table": row.table, "student": row.student, "teacher": taught, "loss": row.loss.name}
         named = all(of[key] in values for key, values in self.where.items())
-        return named and (not self.loss or row.loss.name in self.loss)
+        fits = not self.loss or row.loss.name in self.loss
+        return named and fits and (not self.epoch or any(map(self.epoch.get, row.epochs)))
 
 
 class Formula(Struct, frozen=True, kw_only=True):

@@ -10,7 +10,7 @@ from msgspec import Meta, Struct, field
 from msgspec.structs import replace
 
 from kdbench.catalog import unknown
-from kdbench.quantities import Percent, Range, Weight, interval, ranges_of
+from kdbench.quantities import Percent, Positive, Range, Weight, interval, ranges_of
 from kdbench.spec.runs import Recipe, ReportEpoch, Ties
 from kdbench.spec.suites import Points, Spread, Times, Tolerance
 from kdbench.spec.weights import Digest
@@ -106,6 +106,7 @@ class DeltaFile(Struct, frozen=True, kw_only=True):
     dataset: dict[str, str] = field(default_factory=dict)
     params: dict[str, float] = field(default_factory=dict)
     teacher: ReportEpoch | None = None
+    epoch: dict[str, Positive] = field(default_factory=dict)
 
 
 class FormulaFile(Struct, frozen=True, kw_only=True):

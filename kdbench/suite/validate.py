@@ -91,8 +91,9 @@ def _row_mistakes(suite: Suite) -> Iterator[tuple[Row, str]]:
             _accuracy_mistakes(row, dataset),
         )
         yield from ((row, problem) for problem in chain.from_iterable(problems))
-        if isinstance(row.report_epoch, int) and row.report_epoch > row.recipe.epochs:
-            yield row, f"report_epoch = {row.report_epoch}, but it trains {row.recipe.epochs} epochs"
+        for epoch in dict.fromkeys((row.report_epoch, released_epoch(suite, row, row.report_epoch))):
+            if isinstance(epoch, int) and epoch > row.recipe.epochs:
+                yield row, f"report_epoch = {epoch}, but it trains {row.recipe.epochs} epochs"
         classes = row.recipe.classes
         if dataset is not None and 0 < classes < dataset.classes:
             yield row, f"classes = {classes}; {row.dataset or suite.dataset} has {dataset.classes} classes"
@@ -271,7 +272,7 @@ def _teacher_mistakes(suite: Suite, unsure: Collection[str]) -> Iterator[tuple[R
         name = row.teacher_student
         if row.untrained or name is None or row.teacher is None or _unsure(name, unsure):
             continue
-        epoch = row.teacher.epoch or suite.teacher
+        epochs_named = (row.teacher.epoch or suite.teacher, released(suite, row)[2])
         sees = (row.teacher_dataset or row.dataset or suite.dataset, row.recipe.subset)
         trained = {student: most for (student, *of), most in epochs.items() if tuple(of) == sees}
         on = f" on {sees[0]}" if sees[0] != suite.dataset else ""
@@ -282,8 +283,9 @@ def _teacher_mistakes(suite: Suite, unsure: Collection[str]) -> Iterator[tuple[R
                 f"no row trains the teacher {name!r}{on}: it needs a row of loss ce without a teacher. "
                 + catalog.unknown("teacher", name, ["self", *trained]),
             )
-        elif isinstance(epoch, int) and epoch > trained[name]:
-            yield row, f"teacher {name}@{epoch}: {name} trains only {trained[name]} epochs"
+        for epoch in dict.fromkeys(epochs_named) if name in trained else ():
+            if isinstance(epoch, int) and epoch > trained[name]:
+                yield row, f"teacher {name}@{epoch}: {name} trains only {trained[name]} epochs"
 
 
 def _imported_mistakes(suite: Suite, unsure: Collection[str]) -> Iterator[tuple[Row, str]]:
@@ -378,13 +380,25 @@ def released(suite: Suite, row: Row) -> tuple[dict[str, Any], Loss, ReportEpoch]
     recipe: dict[str, Any] = {}
     params: dict[str, float] = {}
     name, checkpoint = row.loss.name, suite.teacher
+    own = row.teacher.epoch if row.teacher else None
     for delta in suite.deltas:
         if delta.concerns(row):
             recipe |= delta.recipe
             params |= delta.params
             name = delta.loss.get(row.loss.name, name)
             checkpoint = delta.teacher or checkpoint
+    if own is not None:
+        checkpoint = released_epoch(suite, row, own)
     return recipe, Loss(name, {**row.loss.params, **params}), checkpoint
+
+
+def released_epoch(suite: Suite, row: Row, printed: ReportEpoch) -> ReportEpoch:
+    """After which epoch the code's checkpoint is that a row names: 51 for 50, where a delta says so."""
+    epoch = printed
+    for delta in suite.deltas:
+        if delta.concerns(row):
+            epoch = delta.epoch.get(str(printed), epoch)
+    return epoch
 
 
 def released_dataset(suite: Suite, row: Row, printed: str) -> str:
@@ -458,6 +472,10 @@ def _check_concerns(suite: Suite, delta: Delta, place: Place) -> None:
         for value in values:
             if value not in there:
                 place.at("where").say(catalog.unknown(key, value, filter(None, there)))
+    named_epochs = [epoch for row in suite.rows for epoch in row.epochs]
+    for epoch in delta.epoch.keys() - {*named_epochs}:
+        valid = dict.fromkeys(named_epochs) or ["none"]
+        place.at("epoch").say(catalog.unknown("epoch of a row", epoch, valid))
     if len(place.problems) == said and not any(delta.concerns(row) for row in suite.rows):
         place.say(f"concerns no row: where = {dict(delta.where)}, loss = {dict(delta.loss)}")
 

@@ -28,6 +28,9 @@ def mistakes(folder: Path, *edits: tuple[str, str]) -> list[str]:
     return [problem.removeprefix(f"{path}: ") for problem in error.value.problems]
 
 
+LATER = '[[delta]]\nat = "x"\nwhy = "x"\nepoch = { 2 = 4 }'
+TABLE = 'loss = { name = "ce" }\nrows = [{ student = "digits_cnn"'
+
 CASES = [
     # sections and keys
     (
@@ -282,6 +285,21 @@ CASES = [
         'at = "code.py:1"',
         'at = "code.py:1"\nwhere = { tables = "1.kd" }',
         "unknown value 'tables'. Did you mean 'table'? Valid: table, student, teacher, loss",
+    ),
+    (
+        'at = "code.py:1"',
+        'at = "code.py:1"\nepoch = { 2 = 3 }',
+        "delta 1 (code.py:1), epoch: unknown epoch of a row '2'. Valid: none",
+    ),
+    (
+        'teacher = "digits_cnn", top1 = 92.0, gain = 2.0 },\n]',
+        f'teacher = "digits_cnn@2", top1 = 92.0, gain = 2.0 }},\n]\n{LATER}',
+        "1.kd/digits_mlp:digits_cnn@2: teacher digits_cnn@4: digits_cnn trains only 3 epochs",
+    ),
+    (
+        "gain = 2.0",
+        f'gain = 2.0, report_epoch = 2 }},\n]\n{LATER}\n[[table]]\nid = "2"\n{TABLE}',
+        "report_epoch = 4, but it trains 3 epochs",
     ),
     (
         'at = "code.py:1"',

@@ -146,10 +146,22 @@ def test_teachers_are_the_best_epoch_in_the_code_and_the_last_in_print() -> None
     assert (epochs("released"), epochs("printed")) == ({"best"}, {200})
 
 
+@pytest.mark.parametrize("name", ["tfkd_cifar100", "tfkd_tinyimagenet"])
+def test_released_checkpoint_called_50_is_after_51_epochs_and_0_after_1(name: str) -> None:
+    """Of De-KD's teachers and, in the rows that print their accuracy, of the reported epoch."""
+    suite = load_suite(SUITES / name)
+    cases: tuple[tuple[Variant, int], ...] = (("printed", 50), ("released", 51))
+    for variant, late in cases:
+        for cell in expand(suite, variant=variant, rows="4.*@*", seeds=[0]):
+            teacher = cell.runs[0].teacher
+            epoch = teacher.epoch if teacher else cell.row.report_epoch
+            assert epoch == (1 if cell.row.name.endswith("@1") else late)
+
+
 PINNED: dict[str, tuple[str, str]] = {
     "1.baseline/mobilenetv2": ("807512f02433", "1812781da6cd"),
     "1.kd/mobilenetv2:resnet18": ("655bea2f3651", "4088300a7123"),
-    "4.dekd/resnet18:resnext29@50": ("aca24a20f092", "6f2dde504562"),
+    "4.dekd/resnet18:resnext29@50": ("5dbc90ab52d1", "6f2dde504562"),
     "5.tfkd_self/resnext29:self": ("83df82c58974", "103aead6df07"),
     "9.tfkd_reg/googlenet": ("2677f613b3da", "f6ca96f06a70"),
     "9.lsr/shufflenetv2": ("2cde2acf7690", "03aaf220a2f9"),
