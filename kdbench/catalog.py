@@ -674,14 +674,22 @@ def find(kind: Kind, name: str) -> Entry:
     raise LookupError(unknown(_SINGULAR[kind], name, names(kind)))
 
 
-def statistics(dataset: str, normalize: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """The mean and std, per channel, by which a recipe's `normalize` has images of a data set normalised."""
+def statistics(
+    dataset: str, normalize: str, std: tuple[float, ...] = ()
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """The mean and std, per channel, by which a recipe has images of a data set normalised.
+
+    Args:
+        dataset: theirs.
+        normalize: the recipe's `normalize`.
+        std: its `normalize_std`; () where it gives none.
+    """
     entry = find("datasets", dataset)
     if normalize == "none":
         return (0.0,) * entry.channels, (1.0,) * entry.channels
     if normalize:
         entry = find("datasets", normalize)
-    return entry.mean, entry.std
+    return entry.mean, std or entry.std
 
 
 def names(kind: Kind) -> list[str]:

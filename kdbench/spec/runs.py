@@ -68,6 +68,8 @@ class Recipe(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unkno
     """With size: the shorter side that an image is resized to before its centre crop (0: size)."""
     normalize: str = ""
     """The data set whose mean and std normalise the images ("": this one's; "none": they stay 0 to 1)."""
+    normalize_std: tuple[Rate, ...] = ()
+    """The std of each channel, of values from 0 to 1, in the place of that data set's (none: its own)."""
     train_size: Count = 0
     """The first so many training images (0: all)."""
     test_size: Count = 0
@@ -107,6 +109,7 @@ class Recipe(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unkno
     def views(self) -> tuple[object, ...]:
         """All that decides, with the seed, what is seen of the training images."""
         framing = (self.size, self.resized_crop, self.resize)
+        std = (self.normalize_std,) if self.normalize_std else ()
         return (
             self.crop,
             self.flip,
@@ -116,6 +119,7 @@ class Recipe(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unkno
             self.train_size,
             self.subset,
             self.passes,
+            *std,
         )
 
 

@@ -152,9 +152,14 @@ def _check(run: Run, provenance: Provenance, path: Path) -> None:
             f"{path}: refused, it was measured on images of {side} pixels and the student sees {seen}; "
             f"import it with --size {seen}"
         )
-    statistics = catalog.statistics(run.dataset, run.recipe.normalize)
+    statistics = catalog.statistics(run.dataset, run.recipe.normalize, run.recipe.normalize_std)
     if (provenance.normalisation.mean, provenance.normalisation.std) != statistics:
         as_student = run.recipe.normalize or run.dataset
+        if run.recipe.normalize_std:
+            raise UserError(
+                f"{path}: refused, it was measured with the std of {provenance.normalisation.dataset}, the "
+                f"student's images have normalize_std = {list(run.recipe.normalize_std)}; leave that out"
+            )
         raise UserError(
             f"{path}: refused, it was measured on images normalised as {provenance.normalisation.dataset}, "
             f"the student sees them as {as_student}; import it with --normalize {as_student}"

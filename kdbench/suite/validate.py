@@ -129,8 +129,11 @@ def _image_mistakes(recipe: Recipe, dataset: catalog.DatasetEntry | None) -> Ite
     """Settings of images that a data set cannot follow."""
     if dataset is None:
         return
+    stds = len(recipe.normalize_std)
+    if stds not in (0, dataset.channels):
+        yield f"normalize_std has {stds} values; an image has channels: {dataset.channels}"
     if dataset.generated:
-        for name in ("crop", "flip", "rotation", "size", "normalize"):
+        for name in ("crop", "flip", "rotation", "size", "normalize", "normalize_std"):
             if getattr(recipe, name):
                 yield f"{name} = {getattr(recipe, name)!r}: that is for images, not for generated values"
     if not dataset.varied:
@@ -214,6 +217,10 @@ def recipe_mistakes(recipe: Recipe) -> Iterator[str]:
         yield f"ghost_batches = {recipe.ghost_batches}; they must divide batch_size = {recipe.batch_size}"
     if recipe.normalize not in ("", "none") and _entry("datasets", recipe.normalize) is None:
         yield f"normalize: {catalog.unknown('data set', recipe.normalize, catalog.names('datasets'))}"
+    if recipe.normalize_std and recipe.normalize == "none":
+        yield f'normalize_std = {list(recipe.normalize_std)}: leave out normalize = "none"'
+    elif any(std > 1 for std in recipe.normalize_std):
+        yield f"normalize_std = {list(recipe.normalize_std)}: it is of values from 0 to 1"
 
 
 def _optimizer_mistakes(recipe: Recipe) -> Iterator[str]:

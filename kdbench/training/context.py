@@ -262,7 +262,7 @@ def open_context(machine: Machine, *, as_rank: bool = False) -> TrainingContext:
 
 def statistics(run: Run) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """The mean and std that normalise the run's images, per channel, of values from 0 to 1."""
-    return catalog.statistics(run.dataset, run.recipe.normalize)
+    return catalog.statistics(run.dataset, run.recipe.normalize, run.recipe.normalize_std)
 
 
 def input_digests(run: Run, context: TrainingContext) -> dict[str, str | None]:

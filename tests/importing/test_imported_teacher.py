@@ -151,6 +151,8 @@ def test_teacher_of_another_normalisation_is_refused(tmp_path: Path) -> None:
     told = why_not(tmp_path, taught(normalize="cifar10"))
     assert "normalised as cifar100, the student sees them as cifar10" in told
     assert "import it with --normalize cifar10" in told
+    told = why_not(tmp_path, taught(normalize_std=(0.2, 0.2, 0.2)))
+    assert "the std of cifar100, the student's images have normalize_std = [0.2, 0.2, 0.2]; leave" in told
 
 
 def test_teacher_of_images_of_another_size_is_refused(tmp_path: Path) -> None:

@@ -64,6 +64,7 @@ DEFAULTS = {
     "resized_crop": False,
     "resize": 0,
     "normalize": "",
+    "normalize_std": (),
     "train_size": 0,
     "test_size": 0,
     "subset": 0,
@@ -96,6 +97,7 @@ OTHER = {
     "resized_crop": True,
     "resize": 256,
     "normalize": "cifar100",
+    "normalize_std": (0.2,),
     "train_size": 256,
     "test_size": 256,
     "subset": 300,
@@ -142,7 +144,7 @@ def test_explicit_default_gives_the_same_id(name: str) -> None:
 
 
 OF_THE_IMAGES = {"crop", "flip", "rotation", "size", "resized_crop", "resize", "normalize", "train_size"}
-OF_THE_IMAGES |= {"subset", "passes"}
+OF_THE_IMAGES |= {"subset", "passes", "normalize_std"}
 
 
 @pytest.mark.parametrize("name", OTHER)

@@ -166,6 +166,17 @@ CASES = [
         'lr = 0.1\nnormalize = "cifar"',
         "1.base/digits_mlp and 2 more rows: normalize: unknown data set 'cifar'. Did you mean 'cifar10'?",
     ),
+    ("lr = 0.1", "lr = 0.1\nnormalize_std = [51]", "normalize_std = [51.0]: it is of values from 0 to 1"),
+    (
+        "lr = 0.1",
+        "lr = 0.1\nnormalize_std = [0.2, 0.2]",
+        "normalize_std has 2 values; an image has channels: 1",
+    ),
+    (
+        "lr = 0.1",
+        'lr = 0.1\nnormalize = "none"\nnormalize_std = [0.2]',
+        'normalize_std = [0.2]: leave out normalize = "none"',
+    ),
     # losses
     (
         "tau = 4",

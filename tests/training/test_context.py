@@ -13,9 +13,14 @@ from torch import nn
 from kdbench import catalog
 from kdbench.errors import UserError
 from kdbench.machine import Data, Local, Machine
+from kdbench.plan.expand import expand
+from kdbench.spec.identity import identity
 from kdbench.spec.runs import Run
+from kdbench.spec.suites import Delta
+from kdbench.suite.load import load_suite
 from kdbench.training.context import TrainingContext, open_context, statistics
 from tests.support.build import CE, make_run
+from tests.support.places import ROOT
 
 TRAIN = """
 import sys
@@ -127,6 +132,20 @@ def test_images_are_normalised_as_the_named_data_set() -> None:
         entry.mean,
         entry.std,
     )
+
+
+def test_images_of_a_delta_have_the_released_std_and_the_mean_of_their_data_set() -> None:
+    """FNKD's script has these for CIFAR-10; without the delta nothing changes."""
+    suite = load_suite(ROOT / "suites" / "fnkd_cifar10")
+    std = (0.2023, 0.1994, 0.2010)
+    delta = Delta(at="Normalize", why="its std", recipe={"normalize_std": list(std)})
+    as_is, changed = (
+        expand(replace(suite, deltas=deltas), rows="baseline/resnet20_v2", seeds=[0])[0].runs[0]
+        for deltas in (suite.deltas, (*suite.deltas, delta))
+    )
+    entry = catalog.DATASETS["cifar10"]
+    assert (statistics(as_is), statistics(changed)) == ((entry.mean, entry.std), (entry.mean, std))
+    assert identity(changed.recipe) == {**identity(as_is.recipe), "normalize_std": std}
 
 
 @pytest.mark.slow
