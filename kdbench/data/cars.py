@@ -3,13 +3,15 @@
 Its authors' addresses are gone: the files come from a mirror or are put in place by hand. Their md5s are
 those that torchvision's StanfordCars named as long as it could fetch them.
 
-Where the archives are not there, the folder in circulation serves, as `cars/`, `stanford_cars/` or the data
-folder itself: `cars_train/*.jpg`, `cars_test/*.jpg` (or a folder of that name in each) and the MATLAB lists,
-beside them or in `devkit/`. Such files are held by their number; the content digest, in every result,
-distinguishes copies.
+Where the archives are not there, the folders in circulation serve, as `cars/`, `stanford_cars/` or the data
+folder itself. Such files are held by their number; the content digest, in every result, distinguishes copies.
+
+    cars_train/*.jpg, cars_test/*.jpg    or a folder of that name in each; MATLAB lists beside or in devkit/
+    car_ims/*.jpg                        all images, and cars_annos.mat, which says which are for testing
 """
 
-from pathlib import Path
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,6 +32,9 @@ ANSWERS = Official(archive="cars_test_annos_withlabels.mat", md5="b0a2b23655a3ed
 
 
 LISTS = ("cars_train_annos.mat", ANSWERS.archive, "cars_meta.mat")
+FLAT_LIST = "cars_annos.mat"
+LAYOUTS = (("cars_train", "cars_test"), ("car_ims",))
+"""The folders of images of either form."""
 FOLDERS = ("cars", "stanford_cars", ".")
 """Below the place of the data: where the folder in circulation is looked for."""
 
@@ -40,10 +45,12 @@ def cars(fetcher: Fetcher) -> "Arrays":
     Raises:
         UserError: a file is altered or cannot be had, or an image is damaged.
     """
-    archives = [fetcher.place / each.archive for each in (DEVKIT, TRAIN, TEST)]
-    unpacked = next((fetcher.place / name for name in FOLDERS if _is_cars(fetcher.place / name)), None)
-    if unpacked is not None and not all(archive.exists() for archive in archives):
-        return _pack(unpacked, [_find(unpacked, name) for name in LISTS], fetcher)
+    place = fetcher.place
+    archives = [place / each.archive for each in (DEVKIT, TRAIN, TEST)]
+    if not all(archive.exists() for archive in archives):
+        for root, images in _unpacked():
+            if all((place / name).is_dir() for name in images):
+                return _pack_folder(place / root, fetcher, flat=len(images) == 1)
     with fetcher.unpacked([DEVKIT, TRAIN, TEST], "cars", _wanted, [ANSWERS]) as folder:
         devkit = folder / "devkit"
         return _pack(folder, [devkit / LISTS[0], fetcher.place / LISTS[1], devkit / LISTS[2]], fetcher)
@@ -56,12 +63,38 @@ def _pack(folder: Path, lists: list[Path], fetcher: Fetcher) -> "Arrays":
         "train": _listing(train, folder, "cars_train"),
         "test": _listing(test, folder, "cars_test"),
     }
-    names = [str(name) for name in _mat(meta)["class_names"]]
-    return pack_shards("cars", folder, splits, names, fetcher)
+    return pack_shards("cars", folder, splits, _names(meta), fetcher)
 
 
-def _is_cars(folder: Path) -> bool:
-    return (folder / "cars_train").is_dir() and (folder / "cars_test").is_dir()
+def _names(file: Path) -> list[str]:
+    """The classes' names, of a MATLAB file that has them.
+
+    Raises:
+        UserError: it has none.
+    """
+    found = _mat(file)
+    if "class_names" not in found:
+        raise UserError(f"{file}: no class_names in it; get it again")
+    return [str(name) for name in found["class_names"]]
+
+
+def _pack_folder(folder: Path, fetcher: Fetcher, *, flat: bool) -> "Arrays":
+    """A folder in circulation: training and test images apart, or (flat) all in one."""
+    if not flat:
+        return _pack(folder, [_find(folder, name) for name in LISTS], fetcher)
+    annotations = _find(folder, FLAT_LIST)
+    splits: dict[Split, Listing] = {
+        "train": _listing(annotations, folder, "car_ims", test=0),
+        "test": _listing(annotations, folder, "car_ims", test=1),
+    }
+    return pack_shards("cars", folder, splits, _names(annotations), fetcher)
+
+
+def _unpacked() -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Where folders in circulation may lie: the folder, and those of images in it, below the data's place."""
+    for layout in LAYOUTS:
+        for root in FOLDERS:
+            yield root, tuple(str(PurePosixPath(root, name)) for name in layout)
 
 
 def _find(folder: Path, name: str) -> Path:
@@ -82,6 +115,11 @@ def files(_pack: str) -> tuple[str, ...]:
     return tuple(each.archive for each in (DEVKIT, TRAIN, TEST, ANSWERS))
 
 
+def other_files(_pack: str) -> list[tuple[str, ...]]:
+    """What may lie there instead: the folders of images of a folder in circulation."""
+    return [images for _, images in _unpacked()]
+
+
 def sources(_pack: str) -> dict[str, str]:
     """The checksums of what the pack is made of, and how that is stored."""
     return {each.archive: each.md5 for each in (DEVKIT, TRAIN, TEST, ANSWERS)} | stored()
@@ -91,21 +129,29 @@ def _wanted(name: str) -> bool:
     return name.endswith((".jpg", ".mat"))
 
 
-def _listing(annotations: Path, folder: Path, images: str) -> Listing:
+def _listing(annotations: Path, folder: Path, images: str, *, test: int | None = None) -> Listing:
     """The images that a MATLAB file annotates, with their classes, counted from 1, or in some copies from 0.
+
+    Args:
+        annotations: the file.
+        folder: where `images` lies.
+        images: the folder of the images; they may lie in a folder of the same name in it.
+        test: of a list of all images: only those whose `test` is this, 1 of test images, 0 of the others.
 
     Raises:
         UserError: the file has other contents.
     """
+    path = "fname" if test is None else "relative_im_path"
     try:
         found = _mat(annotations)["annotations"]
-        names = [Path(str(each["fname"])).name for each in found]
+        names = np.array([Path(str(each[path])).name for each in found])
         labels = np.array([each["class"] for each in found], np.int64)
+        chosen = np.array([test is None or int(each["test"]) == test for each in found], bool)
     except (LookupError, ValueError, TypeError) as error:
-        raise UserError(f"{annotations}: no list of images with fname and class ({error})") from error
+        raise UserError(f"{annotations}: no list of images with {path} and class ({error})") from error
     inside = f"{images}/{images}" if (folder / images / images).is_dir() else images
-    paths = tuple(f"{inside}/{name}" for name in names)
-    return Listing(paths, labels - labels.min(initial=1)).interleaved()
+    paths = tuple(f"{inside}/{name}" for name in names[chosen])
+    return Listing(paths, labels[chosen] - labels.min(initial=1)).interleaved()
 
 
 def _mat(file: Path) -> dict[str, Any]:

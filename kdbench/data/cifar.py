@@ -53,6 +53,11 @@ def files(pack: str) -> tuple[str, ...]:
     return FILES[pack]
 
 
+def other_files(pack: str) -> list[tuple[str, ...]]:
+    """What may lie there instead: the archive that they are unpacked from."""
+    return [({"cifar10": "cifar-10-python.tar.gz", "cifar100": "cifar-100-python.tar.gz"}[pack],)]
+
+
 def sources(pack: str) -> dict[str, str]:
     """The checksums of what a pack is made of, by name."""
     return official(pack).files

@@ -18,6 +18,7 @@ import re
 import tarfile
 from collections.abc import Callable, Iterator
 from io import BytesIO
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,6 +69,12 @@ def imagenet(fetcher: Fetcher) -> "Arrays":
 def files(_pack: str) -> tuple[str, ...]:
     """What must lie below the place of the data."""
     return tuple(f"{FOLDER}/{name}" for _, name in FOLDERS)
+
+
+def other_files(_pack: str) -> list[tuple[str, ...]]:
+    """What may lie there instead: the archive of either split, or of both."""
+    forms = [(f"{FOLDER}/{name}", f"{FOLDER}/ILSVRC2012_img_{name}.tar") for _, name in FOLDERS]
+    return list(product(*forms))[1:]
 
 
 def sources(_pack: str) -> dict[str, str]:

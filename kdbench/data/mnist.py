@@ -116,6 +116,11 @@ def files(_pack: str) -> tuple[str, ...]:
     return tuple(f"{FOLDER}/{name}" for name in FILES)
 
 
+def other_files(_pack: str) -> list[tuple[str, ...]]:
+    """What may lie there instead: the same, as they are published."""
+    return [tuple(f"{FOLDER}/{name}.gz" for name in FILES)]
+
+
 def sources(pack: str) -> dict[str, str]:
     """The checksums of what a pack is made of, by name."""
     made = {} if pack == "mnist" else {"downscale": "bilinear, antialiased, 28 to 7, to the nearest level"}

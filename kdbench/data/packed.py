@@ -123,6 +123,23 @@ def beside(code: str, name: str) -> Callable[[str], Any]:
     return catalog.load(f"{code.partition(':')[0]}:{name}")
 
 
+def present(found: catalog.DatasetEntry, place: Path) -> list[Path]:
+    """The official files of a data set that lie here, as any of its forms; none where no form is whole.
+
+    A module says in `files` what is looked for, and may say in `other_files` what serves in its place.
+    """
+    forms: list[tuple[str, ...]] = [beside(found.code, "files")(found.pack)]
+    try:
+        others = beside(found.code, "other_files")
+    except AttributeError:
+        others = None
+    for form in forms + (others(found.pack) if others else []):
+        paths = [place / name for name in form]
+        if paths and all(path.exists() for path in paths):
+            return paths
+    return []
+
+
 def paths(place: Path, pack: str) -> tuple[Path, Path]:
     """Where a packed file and its record lie."""
     stem = f"{pack}.v{LAYOUT}"

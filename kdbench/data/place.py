@@ -128,12 +128,11 @@ def _row(name: str, place: Path) -> DatasetRow:
     """A data set as it lies in this folder: packed, with its official files, or missing."""
     found = packed.entry(name)
     file, beside_it = packed.paths(place, found.pack)
-    official = [place / part for part in packed.beside(found.code, "files")(found.pack)]
     if found.generated:
         state, here = "generated", []
     elif packed.is_packed(place, found.pack):
         state, here = "packed", [file, beside_it, *place.glob(f"{file.stem}/*.safetensors")]
-    elif official and all(path.exists() for path in official):
+    elif official := packed.present(found, place):
         state, here = "fetched", official
     else:
         state, here = "missing", []

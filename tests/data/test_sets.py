@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from scipy.io import loadmat
 
 from kdbench import catalog
-from kdbench.data import cars, cub, tinyimagenet
+from kdbench.data import cars, cub, mnist, place, tinyimagenet
 from kdbench.data.neighbours import CUB200
 from kdbench.data.packed import Dataset, open_dataset, source_digest
 from kdbench.data.shards import SIDE
@@ -369,6 +369,34 @@ def test_cars_from_the_folder_in_circulation(published: Published, root: str, la
     assert data.names == ("Make Model 0", "Make Model 1", "Make Model 2")
 
 
+@pytest.mark.parametrize("root", ["cars", "stanford_cars", "."])
+def test_cars_from_the_folder_that_has_all_images_in_one(published: Published, root: str) -> None:
+    archives.cars_in_one_folder(published.files["cars"], published.place / root)
+    data = open_dataset("cars", published.place, offline=True)
+    assert colours(data, "train") == [(label, number) for number in range(2) for label in range(3)]
+    assert colours(data, "test") == [(label, 0) for label in range(3)]
+    assert data.names == ("Make Model 0", "Make Model 1", "Make Model 2")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (None, "cars_annos.mat is neither here nor in"),
+        ({"annotations": 3}, "no list of images with relative_im"),
+    ],
+)
+def test_cars_in_one_folder_without_their_list_are_refused(
+    published: Published, content: dict[str, object] | None, reason: str
+) -> None:
+    archives.cars_in_one_folder(published.files["cars"], published.place / "cars")
+    file = published.place / "cars/cars_annos.mat"
+    file.unlink()
+    if content is not None:
+        file.write_bytes(archives.mat(content))
+    with pytest.raises(UserError, match=reason):
+        open_dataset("cars", published.place, offline=True)
+
+
 def test_cars_folder_of_another_matlab_version_is_refused_by_name(published: Published) -> None:
     as_folder(published, "cars")
     file = published.place / "cars/devkit/cars_train_annos.mat"
@@ -455,3 +483,31 @@ def test_list_tells_which_have_been_fetched_only(published: Published, command: 
             (published.place / archive).write_bytes(content)
     rows = {words[0]: words for line in command("list").splitlines() if (words := line.split())}
     assert [rows[name][4] for name in ALL] == ["missing", "fetched", "fetched", "fetched"]
+
+
+OTHER_FORMS = [
+    ("cars", ("cars/cars_train/", "cars/cars_test/")),
+    ("cars", ("stanford_cars/cars_train/", "stanford_cars/cars_test/")),
+    ("cars", ("cars_train/", "cars_test/")),
+    ("cars", ("cars/car_ims/",)),
+    ("cars", ("car_ims/",)),
+    ("imagenet", ("imagenet/ILSVRC2012_img_train.tar", "imagenet/val/")),
+    ("imagenet", ("imagenet/train/", "imagenet/ILSVRC2012_img_val.tar")),
+    ("imagenet", ("imagenet/ILSVRC2012_img_train.tar", "imagenet/ILSVRC2012_img_val.tar")),
+    ("cifar10", ("cifar-10-python.tar.gz",)),
+    ("cifar100_coarse", ("cifar-100-python.tar.gz",)),
+    ("mnist_7x7", tuple(f"mnist/{name}.gz" for name in mnist.FILES)),
+]
+
+
+@pytest.mark.parametrize(("name", "form"), OTHER_FORMS, ids=lambda part: str(part)[:50])
+def test_list_knows_every_form_in_which_a_data_set_is_read(
+    tmp_path: Path, name: str, form: tuple[str, ...]
+) -> None:
+    for whole in (False, True):
+        for each in form[:1] if whole else form[1:]:
+            path = tmp_path / each
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.mkdir() if each.endswith("/") else path.touch()
+        states = {row.name: row.state for row in place.list_datasets(tmp_path)}
+        assert states[name] == ("fetched" if whole else "missing")

@@ -118,6 +118,23 @@ def cars(classes: int = 3, train: int = 2, test: int = 1) -> dict[str, bytes]:
     }
 
 
+def cars_in_one_folder(files: dict[str, bytes], folder: Path) -> None:
+    """What `cars` gives as the other folder in circulation: car_ims/*.jpg, the test images first."""
+    rows: list[tuple[int, int, str]] = []
+    (folder / "car_ims").mkdir(parents=True)
+    for split, archive in ((1, "cars_test.tgz"), (0, "cars_train.tgz")):
+        with tarfile.open(fileobj=io.BytesIO(files[archive])) as tar:
+            images = [file.read() for member in tar.getmembers() if (file := tar.extractfile(member))]
+        for number, image in enumerate(images):
+            name = f"car_ims/{len(rows) + 1:06}.jpg"
+            (folder / name).write_bytes(image)
+            rows.append((3 - number % 3, split, name))
+    kind = [("class", object), ("test", object), ("relative_im_path", object)]
+    names = np.array([f"Make Model {label}" for label in range(3)], object)
+    content = mat({"annotations": np.array(rows, kind), "class_names": names})
+    (folder / "cars_annos.mat").write_bytes(content)
+
+
 def imagenet(place: Path, train: int = 2, test: int = 1) -> None:
     """`imagenet/` with three classes."""
     for split, per_class in (("train", train), ("val", test)):
