@@ -186,7 +186,8 @@ class Planner:
         if row.teacher is not None and row.teacher_student is not None:
             printed = self.named[row.name]
             seen = self._seen(printed, printed.teacher_dataset)
-            taught_by = self.baseline(row.teacher_student, seen, seed)[0]
+            teacher_seed = seed if self.suite.teacher_seed is None else self.suite.teacher_seed
+            taught_by = self.baseline(row.teacher_student, seen, teacher_seed)[0]
             teacher = Teacher(taught_by, self._epoch(row.name, checkpoint, taught_by.recipe.epochs))
         run = Run(
             protocol=PROTOCOL,

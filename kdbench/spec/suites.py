@@ -241,6 +241,8 @@ class Suite(Struct, frozen=True, kw_only=True):
     """The imported teachers by the names that rows give them."""
     teacher: ReportEpoch = "last"
     """The checkpoint of a teacher named without an epoch."""
+    teacher_seed: int | None = None
+    """The seed of all teachers, as where one checkpoint teaches (None: each has its student's)."""
     arxiv: str = ""
     code: str = ""
 

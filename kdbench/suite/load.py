@@ -120,6 +120,7 @@ def build(file: Path, written: SuiteFile, place: Place) -> Suite:
         code=head.code,
         dataset=head.dataset,
         teacher=head.teacher,
+        teacher_seed=head.teacher_seed,
         rows=rows,
         deltas=tuple(Delta(**asdict(delta)) for delta in written.delta),
         formulas=tuple(Formula(**asdict(formula)) for formula in written.formula),

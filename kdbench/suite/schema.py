@@ -41,6 +41,7 @@ class SuiteHead(Struct, frozen=True, kw_only=True):
     ties: Ties = "latest"
     teacher: ReportEpoch = "last"
     seeds: Seeds = 1
+    teacher_seed: Annotated[int, Meta(ge=0, le=10_000)] | None = None
     printed_n: Times | None = None
     assumed_std: Spread | None = None
     assumed_std_source: Note = ""

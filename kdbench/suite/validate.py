@@ -42,6 +42,7 @@ def find_mistakes(suite: Suite, place: Place) -> None:
         more = len(rows) - 1
         others = f" and {more} more row{'s' * (more > 1)}" if more else ""
         place.at(rows[0] + others).say(sentence)
+    _check_teacher_seed(suite, place.at("[suite]"))
     for number, delta in enumerate(suite.deltas, 1):
         _check_delta(suite, delta, place.at(f"delta {number} ({delta.at})"))
     _check_formulas(suite, place)
@@ -65,6 +66,13 @@ def _find(kind: catalog.Kind, name: str, place: Place) -> None:
         catalog.find(kind, name)
     except LookupError as error:
         place.say(str(error))
+
+
+def _check_teacher_seed(suite: Suite, place: Place) -> None:
+    """Generated points are those of a seed: a teacher of another one has learned from others."""
+    dataset = _entry("datasets", suite.dataset)
+    if suite.teacher_seed is not None and dataset is not None and dataset.generated:
+        place.say(f"teacher_seed: {suite.dataset} is generated for each seed; leave it out")
 
 
 def _check_duplicates(suite: Suite, place: Place) -> None:

@@ -60,6 +60,19 @@ def test_plan_of_a_student_alone_brings_its_teachers(tmp_path: Path) -> None:
     ]
 
 
+def test_one_teacher_teaches_all_seeds(tmp_path: Path) -> None:
+    one = cells(tmp_path, ('dataset = "digits"', 'dataset = "digits"\nteacher_seed = 1'), rows=KD)
+    runs = make_plan(one)
+    assert [(run.student, run.seed) for run in runs] == [
+        ("digits_cnn", 1),
+        ("digits_mlp", 0),
+        ("digits_mlp", 1),
+    ]
+    own = cells(tmp_path, rows=KD)
+    assert one[0].ids[1] == own[0].ids[1], "the teacher of its own seed is the same run"
+    assert one[0].baselines == own[0].baselines, "gains are over the student's seed"
+
+
 def test_plan_leaves_out_what_is_stored(tmp_path: Path) -> None:
     found = cells(tmp_path)
     whole = make_plan(found)
