@@ -204,6 +204,13 @@ LOSSES = {
         logits_only=True,
         formula="(1 - α) H(q, p) + α τ² D_KL(p^t_τ, p_τ)",
     ),
+    "kd_weighted": LossEntry(
+        code="kdbench.training.losses_logits:kd_weighted",
+        params={"alpha": FRACTION, "tau": TEMPERATURE, "multiplier": FACTOR},
+        teacher=True,
+        logits_only=True,
+        formula="(1 - α) H(q, p) + α m τ² D_KL(p^t_τ, p_τ)",
+    ),
     "kd_ls": LossEntry(
         code="kdbench.training.losses_logits:kd_ls",
         params={"alpha": FRACTION, "tau": TEMPERATURE, "multiplier": FACTOR},

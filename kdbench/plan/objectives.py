@@ -43,6 +43,8 @@ class Probed(Struct, frozen=True, kw_only=True):
     """The label smoothing that it equals: q' = (1 - ε) q + ε u."""
     share: float | None = None
     """The size of the soft term's gradient over the whole's; None where it is not a term of its own."""
+    parts: tuple[tuple[str, float], ...] = ()
+    """The parts of a soft term that has several, each with its weight."""
     slope: tuple[float, ...]
     """g, to compare losses by."""
 
@@ -84,6 +86,7 @@ class Audit(Struct, frozen=True, kw_only=True):
     nats: float | None
     epsilon: float | None
     share: float | None = None
+    parts: tuple[tuple[str, float], ...] = ()
     readings: tuple["Reading", ...] = ()
     """Those of the printed formula, where it leaves something open."""
     same: tuple[str, ...] = ()
@@ -153,6 +156,12 @@ def faint(audits: Iterable[Audit]) -> list[Audit]:
     return [audit for audit in audits if audit.share is not None and 0 < audit.share < FAINT]
 
 
+def divided_by_classes(audits: Iterable[Audit]) -> list[str]:
+    """The losses of rows whose released code takes `kl_div`'s mean over the classes too, each once."""
+    names = dict.fromkeys(audit.loss.name for audit in audits)
+    return [name for name in names if "/ K" in catalog.find("losses", name).formula]
+
+
 def _unknown(cell: Cell, problem: str) -> Audit:
     """Of a row whose loss, of another package, fails."""
     nothing: dict[str, Any] = dict.fromkeys(("hard", "soft", "times_printed", "scale", "nats", "epsilon"))
@@ -192,7 +201,7 @@ def _audit(cell: Cell, found: Probed, printed: Probed) -> Audit:
         times_printed=round(found.soft / printed.soft, 6) if comparable else None,  # type: ignore[operator]
         **{
             name: getattr(found, name)
-            for name in ("hard", "soft", "term", "scale", "gradient", "nats", "epsilon", "share")
+            for name in ("hard", "soft", "term", "scale", "gradient", "nats", "epsilon", "share", "parts")
         },
     )
 

@@ -6,7 +6,7 @@ from math import isnan
 from tabulate import tabulate
 
 from kdbench.formatting import EMPTY, escape, escape_table
-from kdbench.plan.objectives import Audit, classes, faint
+from kdbench.plan.objectives import Audit, classes, divided_by_classes, faint
 from kdbench.report.words import setting
 
 HEADS = (
@@ -72,8 +72,8 @@ def _alike(audits: Iterable[Audit]) -> list[str]:
 
 
 def remarks(audits: Sequence[Audit]) -> list[str]:
-    """What to know beside the table: equal objectives, soft terms that are all but nothing, open formulas."""
-    return [*same(audits), *_faint(audits), *_readings(audits)]
+    """What to know beside the table: equal objectives, faint soft terms, parts of a loss, open formulas."""
+    return [*same(audits), *_faint(audits), *_parts(audits), *_mean_of_classes(audits), *_readings(audits)]
 
 
 def _faint(audits: Iterable[Audit]) -> Iterator[str]:
@@ -85,6 +85,27 @@ def _faint(audits: Iterable[Audit]) -> Iterator[str]:
         names = ", ".join(audit.row for audit in group)
         share = _number(100 * (group[0].share or 0.0))
         yield f"warning: the soft term of {loss} is {share} % of the gradient, next to nothing: {names}."
+
+
+def _parts(audits: Iterable[Audit]) -> Iterator[str]:
+    """The weights of soft terms that have several parts: `dkd (...): 1 H(q, p) + 16 TCKD + 128 NCKD`."""
+    lines = {}
+    for audit in audits:
+        if audit.parts:
+            terms = [f"{_number(audit.hard)} H(q, p)", *(f"{_number(b)} {name}" for name, b in audit.parts)]
+            lines[setting(audit.loss)] = " + ".join(terms)
+    yield from (f"{loss}: {terms}" for loss, terms in lines.items())
+
+
+def _mean_of_classes(audits: Iterable[Audit]) -> Iterator[str]:
+    """What becomes of code that divides by K, which nothing in that code says."""
+    names = divided_by_classes(audits)
+    if names:
+        yield (
+            f"{', '.join(names)}: the authors' kl_div takes the mean over the K classes too. PyTorch has "
+            'announced that reduction="mean" will be "batchmean": their code will then weigh the soft term K '
+            "times as much. kdbench divides by K itself, and stays."
+        )
 
 
 def _readings(audits: Iterable[Audit]) -> Iterator[str]:

@@ -26,6 +26,14 @@ def hinton_kd(s: Output, y: Tensor, t: Output, *, alpha: float, tau: float) -> T
     return (1 - alpha) * ce(s, y) + alpha * tau**2 * divergence(t.logits, s.logits, tau)
 
 
+def kd_weighted(s: Output, y: Tensor, t: Output, *, alpha: float, tau: float, multiplier: float) -> Tensor:
+    """(1 - α) H(q, p) + α m τ² D_KL(p^t_τ, p_τ): weights that do not share out one whole.
+
+    The defaults of Logit Standardization's code for plain KD, 0.1 and 9 at τ = 2, are α = 0.9, m = 10.
+    """
+    return (1 - alpha) * ce(s, y) + alpha * multiplier * tau**2 * divergence(t.logits, s.logits, tau)
+
+
 def kd_ls(s: Output, y: Tensor, t: Output, *, alpha: float, tau: float, multiplier: float) -> Tensor:
     """(1 - α) H(q, p) + α m τ² D_KL(p^t_τ, p_τ) with z-scores for logits in D_KL; hard term: as they are.
 

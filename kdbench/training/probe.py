@@ -9,15 +9,17 @@ which fit exactly or not at all:
     c H(q', p)              for a fixed target q': between two students g - g' = c (p - p'); q' = p - g / c
     label smoothing         the second, where q' = (1 - ε) q + ε u
 
+Soft terms of several parts, as DKD's and DIST's, are held against `PARTS`: a H(q, p) + Σ b_i part_i.
+
 Of a distiller that reads maps, g has the gradients by five maps too. It is asked for one step, after all
 epochs of warm-up, as it is at its start.
 
 Takes 5 ms a loss.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
-from functools import cache
+from functools import cache, partial
 from math import log
 from typing import Any, NamedTuple
 
@@ -32,8 +34,10 @@ from kdbench.models.output import Output
 from kdbench.plan.objectives import Probed
 from kdbench.spec.runs import Loss
 from kdbench.training.distillers.distiller import Setting, Step
+from kdbench.training.distillers.dkd import decoupled
 from kdbench.training.losses import divergence, virtual_teacher
 from kdbench.training.losses_fnkd import clipped, norm, soft, unbiased
+from kdbench.training.losses_logits import uncorrelated, z_score
 from kdbench.training.objective import loss_function
 
 IMAGES, FEATURES = 16, 32
@@ -117,6 +121,36 @@ TERMS = (
 )
 
 
+class Parts(NamedTuple):
+    """A soft term of several parts: their names, and their values of (student, classes, teacher, τ)."""
+
+    takes: tuple[str, ...]
+    names: tuple[str, ...]
+    values: Callable[[Tensor, Tensor, Tensor, float], tuple[Tensor, ...]]
+
+
+def _relations(z: Tensor, _: Tensor, z_t: Tensor, tau: float) -> tuple[Tensor, Tensor]:
+    """DIST's d of the classes of an image, and of the images of a class."""
+    p, p_t = softmax(z / tau, dim=1), softmax(z_t / tau, dim=1)
+    return uncorrelated(p, p_t), uncorrelated(p.T, p_t.T)
+
+
+PARTS = (
+    Parts(("tau", "warmup"), ("TCKD", "NCKD"), decoupled),
+    Parts(
+        ("tau", "warmup"),
+        ("TCKD of z-scores", "NCKD of z-scores"),
+        lambda z, y, z_t, tau: decoupled(z_score(z), y, z_score(z_t), tau),
+    ),
+    Parts(("tau", "gamma"), ("d of classes", "d of images"), _relations),
+    Parts(
+        ("tau", "multiplier"),
+        ("D_KL of z-scores",),
+        lambda z, _, z_t, tau: (divergence(z_score(z_t), z_score(z), tau),),
+    ),
+)
+
+
 def probe(loss: Loss, dataset: str, classes: int) -> Probed:
     """Find out what a loss does.
 
@@ -135,8 +169,11 @@ def probe(loss: Loss, dataset: str, classes: int) -> Probed:
     plain = slope(lambda s: cross_entropy(s.logits, at.y), at.students[0])
     found = _fixed_target(g, other, at, loss.params)
     found |= _mixture(g, plain, at, loss.params, taught=entry.teacher)
+    if entry.teacher and not found:
+        found |= _sum_of_parts(g, plain, at, loss.params)
     found["gradient"] = float(g.norm() / plain.norm())
-    rounded: dict[str, Any] = {key: _rounded(value) for key, value in found.items()}
+    parts = tuple((name, _rounded(weight)) for name, weight in found.pop("parts", ()))
+    rounded: dict[str, Any] = {"parts": parts} | {key: _rounded(value) for key, value in found.items()}
     return Probed(slope=tuple(g.flatten().tolist()), **rounded)
 
 
@@ -209,14 +246,37 @@ def _mixture(g: Tensor, plain: Tensor, at: Scene, params: Values, *, taught: boo
         if term.taught != taught or not set(term.takes) <= set(params):
             continue
         g_soft = slope(lambda s, of=term: of.value(s, at.y, at.teacher, params), at.students[0])  # type: ignore[misc]
-        basis = torch.stack([plain.flatten(), g_soft.flatten()], dim=1)
-        weights = torch.linalg.lstsq(basis, g.flatten()[:, None]).solution
-        if (basis @ weights - g.flatten()[:, None]).norm() <= EXACT * g.norm():
-            a, b = (float(each) for each in weights)
+        weights = _weights(g, [plain, g_soft])
+        if weights:
+            a, b = weights
             target = term.target(at.y, at.teacher, params)
             share = float(abs(b) * g_soft.norm() / g.norm())
             return {"hard": a, "soft": b, "term": term.name, "nats": from_uniform(target), "share": share}
     return {}
+
+
+def _sum_of_parts(g: Tensor, plain: Tensor, at: Scene, params: Values) -> dict[str, Any]:
+    """a H(q, p) + Σ b_i part_i of the first soft term of several parts that leaves no residual."""
+    for term in PARTS:
+        if not set(term.takes) <= set(params):
+            continue
+
+        def part(s: Output, i: int, of: Parts = term) -> Tensor:
+            return of.values(s.logits, at.y, at.teacher.logits, params["tau"])[i]
+
+        slopes = [slope(partial(part, i=i), at.students[0]) for i in range(len(term.names))]
+        weights = _weights(g, [plain, *slopes])
+        if weights:
+            return {"hard": weights[0], "parts": tuple(zip(term.names, weights[1:], strict=True))}
+    return {}
+
+
+def _weights(g: Tensor, basis: Sequence[Tensor]) -> list[float]:
+    """By what gradients are multiplied to give g in sum; nothing where they leave a residual."""
+    columns = torch.stack([each.flatten() for each in basis], dim=1)
+    weights = torch.linalg.lstsq(columns, g.flatten()[:, None]).solution
+    exact = (columns @ weights - g.flatten()[:, None]).norm() <= EXACT * g.norm()
+    return [float(each) for each in weights] if exact else []
 
 
 def _fixed_target(g: Tensor, other: Tensor, at: Scene, params: Values) -> dict[str, Any]:

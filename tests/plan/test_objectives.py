@@ -238,3 +238,44 @@ def test_reading_that_does_not_exist_is_refused_with_those_there_are() -> None:
         UserError, match="no formula has a reading named 'x'; there are: logits, probabilities, figure"
     ):
         Selection(suites=(path,), formula="x").load()
+
+
+@pytest.mark.parametrize(
+    ("loss", "terms"),
+    [
+        (
+            Loss("dkd", {"alpha": 1, "beta": 8, "tau": 4, "warmup": 20}),
+            "1 H(q, p) + 16 TCKD + 128 NCKD",
+        ),
+        (
+            Loss("dkd_ls", {"alpha": 9, "beta": 18, "tau": 2, "warmup": 20}),
+            "1 H(q, p) + 36 TCKD of z-scores + 72 NCKD of z-scores",
+        ),
+        (Loss("dist", {"beta": 2, "gamma": 1, "tau": 4}), "1 H(q, p) + 32 d of classes + 16 d of images"),
+        (
+            Loss("kd_ls", {"alpha": 0.9, "multiplier": 10, "tau": 2}),
+            "0.1 H(q, p) + 36 D_KL of z-scores",
+        ),
+    ],
+)
+def test_parts_of_a_soft_term_have_the_weights_that_names_hide(loss: Loss, terms: str) -> None:
+    """tau^2 of DKD and of DIST, after the warm-up; the weights of standardized logits."""
+    found = probe(loss, "cifar100", 100)
+    assert found.soft is None
+    audit = Audit(row="r", loss=loss, hard=found.hard, soft=None, term="", times_printed=None, scale=None,
+                  gradient=found.gradient, nats=None, epsilon=None, parts=found.parts)  # fmt: skip
+    assert audit_lines([audit])[-1].endswith(f": {terms}")
+
+
+def test_plain_kd_of_logit_standardization_is_not_the_recipe_of_its_number() -> None:
+    [audit, *_] = audits("ls_cifar100", "1.kd/*")
+    copied, command = audit.readings
+    assert copied.loss == audit.loss == Loss("hinton_kd", {"alpha": 0.9, "tau": 4})
+    assert command.loss == Loss("kd_weighted", {"alpha": 0.9, "multiplier": 10, "tau": 2})
+    assert (copied.soft, command.soft) == pytest.approx((0.9 * 4**2, 9 * 2**2))
+
+
+def test_code_that_divides_by_the_classes_is_named_with_what_pytorch_has_announced() -> None:
+    lines = "\n".join(audit_lines(list(RELEASED.values())))
+    assert "kd_released, tfkd_self_released, tfkd_reg_released: the authors' kl_div" in lines
+    assert "PyTorch" not in "\n".join(audit_lines(list(PRINTED.values())))

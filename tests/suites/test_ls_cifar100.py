@@ -56,10 +56,36 @@ def test_suite_holds_every_printed_value_once(suite: Suite) -> None:
 def test_rows_name_their_protocol_and_why_they_are_not_trained(suite: Suite) -> None:
     printed = [row for row in suite.rows if row.table != "0"]
     trained = {row.table.partition(".")[2] for row in printed if not row.untrained}
-    assert trained == {"kd", "kd_ls"}
+    assert trained == {"kd", "kd_ls", "dkd", "dkd_ls"}
     epochs = {row.table.partition(".")[2].partition("_")[0]: row.recipe.epochs for row in printed}
     assert epochs == {"kd": 240, "ctkd": 240, "dkd": 240, "mlkd": 480}
     assert {row.report_epoch for row in suite.rows if row.table.endswith("_ls")} == {"best"}
+
+
+def test_weights_of_dkd_are_those_of_the_logs_names(suite: Suite, authors: AuthorRuns) -> None:
+    """`dkd,TEACHER,STUDENT,T,WEIGHT[,BETA]`: the weight multiplies alpha = 1, and this or the usual beta."""
+    configured = {"1.dkd_ls/resnet8x4:resnet32x4": 8, "2.dkd_ls/shufflenetv2_crd:resnet32x4": 8}
+    logs = {run.row: run.path for run in authors.runs if ".dkd_ls/" in run.row}
+    assert len(logs) == 14
+    for row in (row for row in suite.rows if row.name in logs):
+        _, _, _, tau, weight, *beta = logs[row.name].rpartition("/")[2].removesuffix(".txt").split(",")
+        wanted = float(beta[0]) if beta else configured[row.name]
+        assert row.loss.params == {
+            "alpha": float(weight),
+            "beta": float(weight) * wanted,
+            "tau": float(tau),
+            "warmup": 20,
+        }
+
+
+def test_dkd_has_the_weights_of_its_own_suite(suite: Suite) -> None:
+    """Where mdistiller has a configuration of the pair; others say what they assume."""
+    own = {row.name: row.loss for row in load_suite(ROOT / "suites" / "dkd_cifar100.toml").rows}
+    rows = [row for row in suite.rows if row.loss.name == "dkd"]
+    assert {row.name: row.loss for row in rows if not row.assumed} == {
+        row.name: own[row.name] for row in rows if row.name in own
+    }
+    assert {row.name for row in rows if row.assumed} == {row.name for row in rows} - set(own)
 
 
 def test_54_logs_hold_57_runs(authors: AuthorRuns) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from torch.nn.functional import one_hot, softmax
+from torch.nn.functional import kl_div, one_hot, softmax
 
 from kdbench import catalog
 from kdbench.catalog import LOSSES
@@ -358,3 +358,20 @@ def test_gradient_of_the_divided_probabilities_is_that_of_the_formula() -> None:
     hard = softmax(z, dim=1) - one_hot(y, 7)
     soft = (softmax(z / 5, dim=1) - target) / 5
     torch.testing.assert_close(found, ((0.7 * hard + 0.3 * soft) / 4).detach())
+
+
+@pytest.mark.parametrize("name", [name for name in LOSSES if "/ K" in LOSSES[name].formula])
+def test_division_by_the_classes_does_not_hang_on_what_mean_of_kl_div_means(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PyTorch has announced that "mean" will divide by the images alone: released code will change."""
+    params = {key: SETTINGS[key] for key in LOSSES[name].ranges}
+    s, t = torch.tensor(STUDENT), torch.tensor(TEACHER)
+    now = call(name, s, torch.tensor(CLASSES), t, **params)
+
+    def announced(p: Tensor, q: Tensor, *, reduction: str = "mean", log_target: bool = False) -> Tensor:
+        meant = "batchmean" if reduction == "mean" else reduction
+        return kl_div(p, q, reduction=meant, log_target=log_target)
+
+    monkeypatch.setattr("kdbench.training.losses.kl_div", announced)
+    assert call(name, s, torch.tensor(CLASSES), t, **params).equal(now)

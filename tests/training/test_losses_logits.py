@@ -7,7 +7,7 @@ import torch
 
 from kdbench.models.output import Output
 from kdbench.training.losses import ce, kd
-from kdbench.training.losses_logits import confidence_penalty, dist, hinton_kd, kd_ls
+from kdbench.training.losses_logits import confidence_penalty, dist, hinton_kd, kd_ls, kd_weighted
 from tests.support.places import GOLDEN
 
 CASES = {
@@ -43,6 +43,16 @@ def test_soft_term_equals_the_authors_code(method: str) -> None:
 def test_hinton_kd_at_temperature_one_is_kd_as_printed() -> None:
     s, t = given("kd")
     assert hinton_kd(of(s), Y, of(t), alpha=0.6, tau=1).equal(kd(of(s), Y, of(t), alpha=0.6, tau=1))
+
+
+def test_weighted_kd_is_hintons_where_the_multiplier_is_one() -> None:
+    s, t = given("kd")
+    hinton, *weighted = (
+        hinton_kd(of(s), Y, of(t), alpha=0.9, tau=2),
+        *(kd_weighted(of(s), Y, of(t), alpha=0.9, tau=2, multiplier=m) for m in (1, 10)),
+    )
+    assert weighted[0].equal(hinton)
+    torch.testing.assert_close(weighted[1] - 0.1 * ce(of(s), Y), 10 * (hinton - 0.1 * ce(of(s), Y)))
 
 
 def test_kd_ls_is_blind_to_a_teachers_scale_and_shift() -> None:

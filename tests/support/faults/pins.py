@@ -36,9 +36,10 @@ def sample(suite: Suite) -> Iterator[Row]:
 
 
 def ids(path: Path) -> dict[str, str]:
-    """By form and row: the id of seed 0."""
+    """By form and row: the id of seed 0, of the sample and of every row that is pinned."""
     suite = load_suite(path)
-    names = {row.name for row in sample(suite)}
+    pinned = json.loads(PINS.read_bytes())["suites"].get(path.stem, {})
+    names = {row.name for row in sample(suite)} | {key.partition(" ")[2] for key in pinned}
     return {
         f"{variant} {cell.row.name}": cell.ids[0]
         for variant in ("released", "printed")
