@@ -42,6 +42,10 @@ class Recipe(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unkno
     """The lr is multiplied by batch_size / lr_batch (0: it is not)."""
     warmup_epochs: Annotated[Count, Range("[0, 1e6]", usual="[0, 100]")] = 0
     """Epochs over which the lr rises linearly, step by step, from 0."""
+    schedule: Literal["milestones", "cosine", "linear", "constant"] = "milestones"
+    """How the lr changes from epoch to epoch once the warm-up is over. constant: as without milestones."""
+    lr_end: Annotated[Weight, Range("[0, 1000]", usual="[0, 1]")] = 0.0
+    """Where cosine and linear would be after the last epoch."""
     milestones: tuple[Positive, ...] = ()
     """The lr is multiplied by gamma after each of these epochs."""
     gamma: Annotated[Rate, Range("(0, 1]", why="the lr would rise")] = 1.0
@@ -88,7 +92,10 @@ class Recipe(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unkno
     @cached_property
     def identity(self) -> dict[str, object]:
         """As it is hashed; rows share recipes, so this is made once."""
-        return identity(self)
+        hashed = identity(self)
+        if self.schedule == "constant":  # the same training as without milestones
+            del hashed["schedule"]
+        return hashed
 
     def images(self, there: int) -> int:
         """How many of the data set's training images, of which there are so many, are trained on."""

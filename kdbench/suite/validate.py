@@ -215,10 +215,7 @@ def _distiller_mistakes(row: Row) -> Iterator[str]:
 
 def recipe_mistakes(recipe: Recipe) -> Iterator[str]:
     """What contradicts itself within a recipe."""
-    if recipe.milestones and recipe.gamma == 1:
-        yield "milestones without gamma: the lr would never change; add gamma = ... to [recipe]"
-    if list(recipe.milestones) != sorted(set(recipe.milestones)):
-        yield f"milestones = {list(recipe.milestones)}; they must rise"
+    yield from _lr_mistakes(recipe)
     yield from _optimizer_mistakes(recipe)
     yield from _size_mistakes(recipe)
     if recipe.ghost_batches and recipe.batch_size % recipe.ghost_batches:
@@ -229,6 +226,23 @@ def recipe_mistakes(recipe: Recipe) -> Iterator[str]:
         yield f'normalize_std = {list(recipe.normalize_std)}: leave out normalize = "none"'
     elif any(std > 1 for std in recipe.normalize_std):
         yield f"normalize_std = {list(recipe.normalize_std)}: it is of values from 0 to 1"
+
+
+def _lr_mistakes(recipe: Recipe) -> Iterator[str]:
+    """Settings of another schedule than the recipe's, and milestones that do nothing."""
+    if recipe.milestones and recipe.gamma == 1:
+        yield "milestones without gamma: the lr would never change; add gamma = ... to [recipe]"
+    if list(recipe.milestones) != sorted(set(recipe.milestones)):
+        yield f"milestones = {list(recipe.milestones)}; they must rise"
+    if recipe.schedule != "milestones" and (recipe.milestones or recipe.gamma != 1):
+        yield (
+            f"milestones and gamma are settings of schedule 'milestones'; schedule is {recipe.schedule!r}: "
+            f"remove them, or set milestones = [] and gamma = 1.0"
+        )
+    if recipe.lr_end and recipe.schedule not in ("cosine", "linear"):
+        yield f"lr_end is a setting of schedules cosine and linear; schedule is {recipe.schedule!r}"
+    elif recipe.lr_end > recipe.lr:
+        yield f"lr_end = {recipe.lr_end:g}: the lr would rise from lr = {recipe.lr:g}"
 
 
 def _optimizer_mistakes(recipe: Recipe) -> Iterator[str]:

@@ -5,6 +5,7 @@ optimizer remembers is one list of tensors, which a checkpoint keeps.
 """
 
 from collections.abc import Sequence
+from math import cos, pi
 from typing import Protocol
 
 import torch
@@ -168,9 +169,17 @@ def _gradients(parameters: Sequence[Tensor]) -> list[Tensor]:
 def lr_at(recipe: Recipe, epoch: int, step: int, steps: int) -> float:
     """The learning rate of a step, counted from 0, of an epoch, counted from 1, of so many steps.
 
-    During the warm-up it rises linearly and reaches its full value at the last step.
+    During the warm-up it rises linearly and reaches its full value at the last step. After it, cosine and
+    linear have one value an epoch, as torchvision's reference script steps torch's CosineAnnealingLR and
+    LinearLR (references/classification/train.py): the first epoch has all of the lr, and lr_end would be
+    that of the epoch after the last one. Example: linear to 0 in 4 epochs is 1, 3/4, 1/2, 1/4 of the lr.
     """
-    lr = recipe.lr * (recipe.batch_size / recipe.lr_batch if recipe.lr_batch else 1)
+    scale = recipe.batch_size / recipe.lr_batch if recipe.lr_batch else 1
+    lr = recipe.lr * scale
     if epoch <= recipe.warmup_epochs:
         lr *= ((epoch - 1) * steps + step + 1) / (recipe.warmup_epochs * steps)
+    elif recipe.schedule in ("cosine", "linear"):
+        done = (epoch - 1 - recipe.warmup_epochs) / (recipe.epochs - recipe.warmup_epochs)
+        left = (1 + cos(pi * done)) / 2 if recipe.schedule == "cosine" else 1 - done
+        return scale * (recipe.lr_end + (recipe.lr - recipe.lr_end) * left)
     return lr * recipe.gamma ** sum(epoch > milestone for milestone in recipe.milestones)

@@ -48,6 +48,8 @@ DEFAULTS = {
     "optimizer": "sgd",
     "lr_batch": 0,
     "warmup_epochs": 0,
+    "schedule": "milestones",
+    "lr_end": 0.0,
     "milestones": (),
     "ghost_batches": 0,
     "gamma": 1.0,
@@ -81,6 +83,8 @@ OTHER = {
     "optimizer": "adam",
     "lr_batch": 128,
     "warmup_epochs": 1,
+    "schedule": "cosine",
+    "lr_end": 0.01,
     "ghost_batches": 2,
     "milestones": (20,),
     "gamma": 0.2,
@@ -152,6 +156,10 @@ def test_views_change_with_each_field_of_the_training_images(name: str) -> None:
     """Runs that agree in them are trained beside each other, and hear the same kept logits."""
     changes: dict[str, Any] = {name: OTHER[name]}
     assert (replace(RECIPE, **changes).views != RECIPE.views) == (name in OF_THE_IMAGES)
+
+
+def test_constant_schedule_is_the_same_run_as_none() -> None:
+    assert replace(BASELINE, recipe=replace(RECIPE, schedule="constant")).id == BASELINE.id
 
 
 def test_recipe_without_options_is_hashed_without_them() -> None:

@@ -171,3 +171,38 @@ def test_lr_of_a_larger_batch_is_larger() -> None:
 def test_lr_with_warm_up_milestone_and_batch_multiplies_them() -> None:
     recipe = replace(RECIPE, batch_size=256, lr_batch=128, warmup_epochs=2, milestones=(1,), gamma=0.5)
     assert lr_at(recipe, 2, 1, 4) == pytest.approx(0.1 * 2 * (6 / 8) * 0.5, rel=1e-12)
+
+
+def test_lr_of_a_constant_schedule_stays_after_the_warm_up() -> None:
+    recipe = replace(RECIPE, schedule="constant", warmup_epochs=1, epochs=3)
+    assert course(recipe) == pytest.approx([0.025, 0.05, 0.075, *[0.1] * 9], rel=1e-12)
+
+
+@pytest.mark.parametrize("end", [0.0, 0.01])
+@pytest.mark.parametrize("warm", [0, 3])
+@pytest.mark.parametrize("name", ["cosine", "linear"])
+def test_lr_of_a_schedule_is_torchs_epoch_by_epoch(name: str, warm: int, end: float) -> None:
+    """After the warm-up, of which torch's schedulers know nothing."""
+    recipe = replace(RECIPE, schedule=name, lr_end=end, warmup_epochs=warm)
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.1)
+    rest = recipe.epochs - warm
+    scheduler: torch.optim.lr_scheduler.LRScheduler
+    if name == "cosine":
+        scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=rest, eta_min=end)
+    else:
+        scheduler = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, end / 0.1, total_iters=rest)
+    wanted = []
+    for _ in range(rest):
+        wanted += [optimizer.param_groups[0]["lr"]] * 4
+        optimizer.step()
+        scheduler.step()
+    found = course(recipe)
+    assert found[4 * warm :] == pytest.approx(wanted, rel=1e-9)
+    rising = [0.1 * (step + 1) / (4 * warm) for step in range(4 * warm)]
+    assert found[: 4 * warm] == pytest.approx(rising, rel=1e-12)
+
+
+def test_lr_batch_scales_both_ends_of_a_schedule() -> None:
+    recipe = replace(RECIPE, schedule="linear", lr_end=0.02, epochs=2)
+    larger = replace(recipe, lr_batch=64)
+    assert course(larger) == pytest.approx([2 * lr for lr in course(recipe)], rel=1e-12)
