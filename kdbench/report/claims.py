@@ -29,7 +29,22 @@ def claims_section(found: Sequence[ClaimCheck]) -> Iterator[str]:
 
 def claim_lines(found: Sequence[ClaimCheck]) -> list[str]:
     """For a terminal: one claim a line, its outcome first; nothing without claims."""
-    return [f"{each.outcome}: {each.claim.says}{_place(each.claim)}; {each.reason}" for each in found]
+    lines = []
+    for each in found:
+        lines.append(f"{each.outcome}: {each.claim.says}{_place(each.claim)}; {each.reason}")
+        lines += [f"  across recipes: {text}" for text in _across(each)]
+    return lines
+
+
+def _across(found: ClaimCheck) -> Iterator[str]:
+    """The comparisons of a claim whose two sides are not trained by one recipe: each difference once."""
+    rows: dict[str, list[str]] = {}
+    for part in found.parts:
+        if part.recipes:
+            rows.setdefault(part.recipes, []).append(f"{part.row} - {part.than}")
+    for recipes, some in rows.items():
+        more = f" and {len(some) - 1} more" if len(some) > 1 else ""
+        yield f"{some[0]}{more}: {recipes}"
 
 
 def _place(claim: Claim) -> str:
@@ -62,4 +77,5 @@ def _compared(parts: Iterable[Part]) -> Iterator[str]:
         yield (
             f"{part.row} - {part.than}: printed {signed(part.printed)}, "
             f"measured {signed(part.measured)}{around} ({part.n})"
+            f"{f', across recipes: {part.recipes}' if part.recipes else ''}"
         )

@@ -6,6 +6,7 @@ from msgspec import Struct
 
 from kdbench.plan.objectives import Audit
 from kdbench.spec.author_runs import AuthorRun
+from kdbench.spec.recipes import differing
 from kdbench.spec.results import Result
 from kdbench.spec.suites import Suite, Variant
 from kdbench.spec.verdicts import Check, ClaimCheck
@@ -46,6 +47,11 @@ class Report(Struct, frozen=True, kw_only=True):
         for check in self.checks:
             tables.setdefault(check.row.table, []).append(check)
         return tables
+
+    @property
+    def recipe_fields(self) -> tuple[str, ...]:
+        """The fields in which the recipes of its rows differ."""
+        return differing(check.row.recipe for check in self.checks)
 
     @property
     def contradictions(self) -> list[Finding]:

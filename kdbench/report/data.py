@@ -11,6 +11,7 @@ from kdbench.formatting import clean
 from kdbench.report.content import Report
 from kdbench.report.sentences import notes
 from kdbench.report.words import setting
+from kdbench.spec.recipes import shown
 from kdbench.spec.verdicts import Check, Published, Verdict
 from kdbench.verdict.check import headline
 from kdbench.verdict.claims import check_claims
@@ -37,6 +38,8 @@ COLUMNS = (
     "printed std",
     "printed n",
     "optimism",
+    "gain over",
+    "recipe",
     "runs",
     "notes",
     "other evidence",
@@ -90,17 +93,21 @@ def as_csv(reports: Sequence[Report]) -> str:
     text = StringIO()
     writer = csv.writer(text, lineterminator="\r\n")
     writer.writerow(COLUMNS)
-    writer.writerows(list(_line(report, check)) for report in reports for check in report.checks)
+    for report in reports:
+        fields = report.recipe_fields
+        writer.writerows(list(_line(report, check, fields)) for check in report.checks)
     return text.getvalue()
 
 
-def _line(report: Report, check: Check) -> Iterator[object]:
+def _line(report: Report, check: Check, fields: Sequence[str]) -> Iterator[object]:
     row, suite = check.row, report.suite
     names = (suite.name, suite.dataset, report.variant, row.table, row.name, row.student, row.teacher or "")
     yield from map(clean, (*names, setting(row.loss), row.report_epoch))
     yield from _figures(check.top1, row.tolerance.top1)
     yield from _figures(check.gain, row.tolerance.gain)
     yield from (_number(row.reference.std), row.reference.n, _number(check.optimism))
+    yield clean("" if row.is_baseline else row.over or "baseline")
+    yield clean(shown(row.recipe, fields))
     yield from (" ".join(check.ids), clean("; ".join(notes(check))))
     yield from _other_evidence(check.published)
 

@@ -161,7 +161,7 @@ def _words(reports: Iterable[Report]) -> dict[Word, int]:
 def _part(report: Report) -> Part:
     """A suite's report as the page's template reads it."""
     baselines = {name: over.ids for name, over in report.baselines.items()}
-    released = report.variant == "released"
+    released, fields = report.variant == "released", report.recipe_fields
     return Part(
         report,
         headline(report.checks),
@@ -169,7 +169,7 @@ def _part(report: Report) -> Part:
             ("accuracies", _counts(check.top1 for check in to_train(report.checks))),
             ("gains", _counts(check.gain for check in to_train(report.checks))),
         ],
-        [_table(report, table, checks, baselines) for table, checks in report.tables.items()],
+        [_table(report, table, checks, baselines, fields) for table, checks in report.tables.items()],
         sentences.optimism(report.checks),
         [(of.at, sentences.delta(of)) for of in report.suite.deltas if released],
         controls.body(report.controls),
@@ -192,12 +192,16 @@ def _counts(verdicts: Iterable[Verdict]) -> dict[Word, int]:
 
 
 def _table(
-    report: Report, table: str, checks: Sequence[Check], baselines: dict[str, tuple[str, ...]]
+    report: Report,
+    table: str,
+    checks: Sequence[Check],
+    baselines: dict[str, tuple[str, ...]],
+    fields: Sequence[str],
 ) -> Table:
     scale = scale_of(checks)
     return Table(
         table,
-        sentences.settings([check.row for check in checks]),
+        sentences.settings([check.row for check in checks], fields),
         sentences.exactness(checks),
         scale,
         [_line(report, check, scale, baselines.get(check.row.name, ())) for check in checks],
@@ -209,8 +213,8 @@ def _line(report: Report, check: Check, scale: Scale, baselines: tuple[str, ...]
     top1, gain = check.top1, check.gain
     shown = Quantity(words.printed(check.row), words.measured(top1), signed(top1.difference), top1.word)
     gained = Quantity(
-        signed(gain.printed),
-        words.measured(gain, sign=True),
+        words.printed_gain(check),
+        words.measured_gain(check),
         signed(gain.difference),
         sentences.gain_word(check),
     )

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 
 from kdbench.formatting import EMPTY, clean, signed
 from kdbench.report.content import Report
-from kdbench.report.sentences import gain_word, settings
-from kdbench.report.words import measured, printed
+from kdbench.report.sentences import gain_word, settings, who_by_recipe
+from kdbench.report.words import measured, measured_gain, printed, printed_gain
 from kdbench.spec.verdicts import Check
 
 _SPECIAL = {
@@ -21,6 +21,8 @@ _SPECIAL = {
     **{character: rf"\{character}" for character in "&%$#_{}"},
 }
 _ANY = re.compile("[" + re.escape("".join(_SPECIAL)) + "]")
+_VALUE = re.compile(r"[-+]?[\d.]+(?: ± [\d.]+)?")
+"""`+2.85 ± 0.56`, at the beginning of a cell."""
 _HEADS = (
     "Student",
     "Teacher",
@@ -38,13 +40,17 @@ _PREAMBLE = r"% The preamble needs \usepackage[T1]{fontenc} and \usepackage{book
 
 def latex(reports: Iterable[Report]) -> str:
     r"""Every table of the suites, to be \input; what the preamble needs stands on top."""
-    tables = [_table(report, *table) for report in reports for table in report.tables.items()]
+    tables = []
+    for report in reports:
+        fields = report.recipe_fields
+        tables += [_table(report, table, checks, fields) for table, checks in report.tables.items()]
     return "\n".join([f"{_PREAMBLE}\n", *tables])
 
 
-def _table(report: Report, table: str, checks: Sequence[Check]) -> str:
+def _table(report: Report, table: str, checks: Sequence[Check], fields: Sequence[str]) -> str:
     about = f"{report.suite.paper}, {report.suite.dataset}, Table {table}, as {report.variant}."
-    what = settings([check.row for check in checks])
+    rows = [check.row for check in checks]
+    what, names = settings(rows, fields), who_by_recipe(rows)
     label = re.sub(r"[^A-Za-z0-9.-]+", "-", f"{report.suite.name}-{table}")
     lines = [
         r"\begin{table}",
@@ -57,7 +63,7 @@ def _table(report: Report, table: str, checks: Sequence[Check]) -> str:
         r"    \cmidrule(lr){3-6} \cmidrule(lr){7-9}",
         f"    {' & '.join(_HEADS)} \\\\",
         r"    \midrule",
-        *(f"    {' & '.join(_cells(check))} \\\\" for check in checks),
+        *(f"    {' & '.join(_cells(check, names[check.row.name]))} \\\\" for check in checks),
         r"    \bottomrule",
         r"  \end{tabular}",
         r"\end{table}",
@@ -65,27 +71,28 @@ def _table(report: Report, table: str, checks: Sequence[Check]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _cells(check: Check) -> list[str]:
-    row, top1, gain = check.row, check.top1, check.gain
+def _cells(check: Check, student: str) -> list[str]:
+    row, top1 = check.row, check.top1
     return [
-        escape(row.shown),
+        escape(student),
         escape(row.teacher or ""),
         _figure(printed(row)),
         _figure(measured(top1)),
         _figure(signed(top1.difference)),
         top1.word,
-        _figure(signed(gain.printed)),
-        _figure(measured(gain, sign=True)),
+        _figure(printed_gain(check)),
+        _figure(measured_gain(check)),
         _figure(gain_word(check)) if gain_word(check) == EMPTY else gain_word(check),
     ]
 
 
 def _figure(text: str) -> str:
-    r"""`$+0.12$`, `$75.98 \pm 0.18$ (5)`, or a dash."""
+    r"""`$+0.12$`, `$75.98 \pm 0.18$ (5)`, `$+0.85$ over kd`, or a dash."""
     if text == EMPTY:
         return "--"
-    value, bracket, runs = text.partition(" (")
-    return f"${value.replace('±', chr(92) + 'pm')}${bracket}{runs}"
+    value = _VALUE.match(text)[0]  # type: ignore[index]  # it begins with a number
+    number, after = value.replace("±", r"\pm"), escape(text[len(value) :])
+    return f"${number}$ {after}".rstrip()
 
 
 def escape(text: object) -> str:

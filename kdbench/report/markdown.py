@@ -13,7 +13,7 @@ from kdbench.report.claims import claims_section
 from kdbench.report.content import Report
 from kdbench.report.controls import controls_section
 from kdbench.report.published import published_section
-from kdbench.report.words import measured, printed
+from kdbench.report.words import measured, measured_gain, printed, printed_gain
 from kdbench.spec.verdicts import Check
 from kdbench.verdict.check import headline
 
@@ -38,11 +38,12 @@ def markdown(reports: Iterable[Report]) -> str:
 
 
 def _report(report: Report) -> str:
+    fields = report.recipe_fields
     deltas = report.suite.deltas if report.variant == "released" else ()
     environment = sorted(report.environment.items())
     parts = (
         _head(report),
-        *(_table(table, of) for table, of in report.tables.items()),
+        *(_table(table, of, fields) for table, of in report.tables.items()),
         _section("Readings", filter(None, [sentences.optimism(report.checks)])),
         _section("Deltas", (f"- {escape(of.at)}: {escape(sentences.delta(of))}" for of in deltas)),
         _section("Lint", (f"- {escape(finding.sentence)}" for finding in report.contradictions)),
@@ -63,10 +64,12 @@ def _head(report: Report) -> Iterator[str]:
     yield sentences.LEGEND
 
 
-def _table(table: str, checks: Sequence[Check]) -> Iterator[str]:
+def _table(table: str, checks: Sequence[Check], fields: Sequence[str]) -> Iterator[str]:
+    rows = [check.row for check in checks]
+    names = sentences.who_by_recipe(rows)
     yield f"## Table {escape(table)}"
-    yield escape(sentences.settings([check.row for check in checks]))
-    body = list(map(_line, checks))
+    yield escape(sentences.settings(rows, fields))
+    body = [_line(check, names[check.row.name]) for check in checks]
     yield tabulate(body, HEADS, tablefmt="pipe", colalign=_ALIGN, disable_numparse=True)
     if exact := sentences.exactness(checks):
         yield exact
@@ -74,17 +77,17 @@ def _table(table: str, checks: Sequence[Check]) -> Iterator[str]:
         yield "\n".join(notes)
 
 
-def _line(check: Check) -> list[str]:
+def _line(check: Check, student: str) -> list[str]:
     row, top1, gain = check.row, check.top1, check.gain
     return [
-        escape(row.shown),
+        escape(student),
         escape(row.teacher or ""),
         printed(row),
         measured(top1),
         signed(top1.difference),
         top1.word,
-        signed(gain.printed),
-        measured(gain, sign=True),
+        escape(printed_gain(check)),
+        escape(measured_gain(check)),
         signed(gain.difference),
         sentences.gain_word(check),
     ]

@@ -10,10 +10,10 @@ from io import BytesIO
 from typing import TYPE_CHECKING
 
 from kdbench.errors import UserError
-from kdbench.formatting import clean, number, signed
+from kdbench.formatting import clean, number
 from kdbench.report.forest import Scale, scale_of
 from kdbench.report.sentences import who
-from kdbench.report.words import measured
+from kdbench.report.words import measured, measured_gain, printed_gain
 from kdbench.spec.verdicts import Word
 from kdbench.verdict.published import of_authors
 from kdbench.verdict.stats import mean
@@ -138,10 +138,21 @@ def _forest(title: str, checks: Sequence[Check], scale: Scale) -> Figure:
     axes.set(xlim=(-scale.limit * 1.05, scale.limit * 1.05), ylim=(len(checks) - 0.4, -0.6))
     axes.set_yticks(range(len(checks)), [clean(who(check.row)) for check in checks], color=_INK)
     axes.tick_params(axis="y", length=0)
-    axes.set_xlabel("measured minus printed, percentage points; line: confidence interval, band: tolerance")
-    squares = ", author runs (square)" if any(check.published for check in checks) else ""
-    axes.set_title(f"{title}: accuracy (circle), gain (diamond){squares}", loc="left", fontsize=10)
+    shapes = {shape for check in checks for shape, _, _ in _marks(check)}
+    drawn = ", ".join(text for shape, text in _SHAPES.items() if shape in shapes)
+    axes.set_xlabel(f"measured minus printed, percentage points{_intervals(checks)}; band: tolerance")
+    axes.set_title(f"{title}: {drawn}", loc="left", fontsize=10)
     return figure
+
+
+_SHAPES = {"o": "accuracy (circle)", "D": "gain (diamond)", "s": "author runs (square)"}
+
+
+def _intervals(checks: Sequence[Check]) -> str:
+    """`; line: 90 % confidence interval`, with the levels of the intervals that are drawn; "" without any."""
+    drawn = [verdict.level for check in checks for _, verdict, _ in _marks(check) if verdict.interval]
+    levels = dict.fromkeys(f"{100 - 200 * level:.3g}" for level in sorted(drawn))
+    return f"; line: {' to '.join(levels)} % confidence interval" if levels else ""
 
 
 def _mark(axes: Axes, verdict: Verdict, margin: float, y: float, scale: Scale, *, shape: str) -> None:
@@ -161,7 +172,7 @@ def _told(check: Check) -> str:
     if top1.difference is not None:
         lines.append(f"{measured(top1)}, printed {number(top1.printed)}: {top1.word}")
     if gain.difference is not None:
-        lines.append(f"{measured(gain, sign=True)}, printed {signed(gain.printed)}: {gain.word}")
+        lines.append(f"{measured_gain(check)}, printed {printed_gain(check)}: {gain.word}")
     if check.published is not None and check.published.top1.difference is not None:
         theirs = check.published.top1
         lines.append(
@@ -186,10 +197,21 @@ def _panels(title: str, report: Report, checks: Sequence[Check]) -> Figure:
     for axes in grid[len(checks) :]:
         axes.remove()
     figure.suptitle(f"{title}: test accuracy, %", x=0.01, ha="left", fontsize=10)
-    dotted = ", dotted: author runs" if any(_author_curves(report, check) for check in checks) else ""
-    legend = f"epoch; line: mean of the seeds, grey: the baseline, dashed: printed{dotted}"
-    figure.supxlabel(legend, fontsize=8.5)
+    figure.supxlabel(f"epoch{_drawn(report, checks)}", fontsize=8.5)
     return figure
+
+
+def _drawn(report: Report, checks: Sequence[Check]) -> str:
+    """What the lines of panels are: only those that are drawn."""
+    bases = [check for check in checks if _curves(report, report.baselines.get(check.row.name))]
+    grey = dict.fromkeys("the row it gains over" if check.row.over else "the baseline" for check in bases)
+    lines = {
+        "line: mean of the seeds": any(_curves(report, check) for check in checks),
+        f"grey: {' or '.join(grey)}": bool(bases),
+        "dashed: printed": any(check.top1.printed is not None for check in checks),
+        "dotted: author runs": any(_author_curves(report, check) for check in checks),
+    }
+    return "; " + ", ".join(text for text, is_drawn in lines.items() if is_drawn)
 
 
 def _curves(report: Report, check: Check | None) -> list[Curve]:

@@ -7,7 +7,7 @@ from tabulate import tabulate
 from kdbench.formatting import EMPTY, clean, escape, escape_table, number, plural, signed
 from kdbench.report.claims import claim_lines
 from kdbench.report.sentences import gain_word
-from kdbench.report.words import measured, printed
+from kdbench.report.words import measured, measured_gain, printed
 from kdbench.spec.suites import Suite
 from kdbench.spec.verdicts import Check
 from kdbench.verdict.claims import check_claims
@@ -89,7 +89,7 @@ def _line(check: Check, kind: str, epochs: Sequence[int]) -> list[str]:
         measured(check.top1),
         signed(check.top1.difference),
         check.top1.word,
-        measured(check.gain, sign=True),
+        measured_gain(check),
         gain_word(check),
         number(check.report_epochs.get("last")),
         number(check.report_epochs.get("best")),

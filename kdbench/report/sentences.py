@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from kdbench.formatting import EMPTY, plural, signed
 from kdbench.report.words import report_epoch, setting
+from kdbench.spec.recipes import differing, shown
 from kdbench.spec.suites import Delta, Row, Suite
 from kdbench.spec.verdicts import Check
 from kdbench.verdict.stats import mean
@@ -23,8 +24,22 @@ def subject(suite: Suite, variant: str) -> str:
     )
 
 
-def settings(rows: Sequence[Row]) -> str:
-    """The losses, readings, tolerances and numbers of seeds of a table, each named once."""
+def who_by_recipe(rows: Sequence[Row]) -> dict[str, str]:
+    """By row: `mobilenetv2, lr 0.01`, its student and what it has of the fields that differ in the table."""
+    own = differing(row.recipe for row in rows)
+    return {row.name: ", ".join(filter(None, [row.shown, shown(row.recipe, own)])) for row in rows}
+
+
+def settings(rows: Sequence[Row], recipe_fields: Sequence[str] = ()) -> str:
+    """The losses, recipes, readings, tolerances and numbers of seeds of a table, each named once.
+
+    Args:
+        rows: of the table.
+        recipe_fields: in which the rows of the report differ: the table says what all of its rows have.
+    """
+    own = differing(row.recipe for row in rows)
+    common = shown(rows[0].recipe, [name for name in recipe_fields if name not in (*own, "epochs")])
+    recipe = f"Recipe: {common}. " if common else ""
     losses = "; ".join(dict.fromkeys(setting(row.loss) for row in rows))
     epochs = " or ".join(dict.fromkeys(str(row.recipe.epochs) for row in rows))
     report_epochs = " or ".join(dict.fromkeys(map(report_epoch, rows)))
@@ -34,7 +49,8 @@ def settings(rows: Sequence[Row]) -> str:
     )
     tolerance = f"Tolerance: {margins}. " if judged else ""
     seeds = " or ".join(dict.fromkeys(plural(row.seeds, "seed") for row in rows))
-    return f"Loss: {losses}. Epochs: {epochs}. Reported epoch: {report_epochs}. {tolerance}Asked: {seeds}."
+    asked = f"{tolerance}Asked: {seeds}."
+    return f"Loss: {losses}. Epochs: {epochs}. {recipe}Reported epoch: {report_epochs}. {asked}"
 
 
 def exactness(checks: Sequence[Check]) -> str:
@@ -67,6 +83,8 @@ def notes(check: Check) -> Iterator[str]:
         yield "the printed gain is not value minus baseline; it stands as printed"
     if row.over and row.reference.gain is not None:
         yield f"the printed and the measured gain are over {row.over}, not the baseline"
+    if check.recipes:
+        yield f"the gain is over a run of another recipe: {check.recipes}"
     if row.reference.kind != "printed" and not (row.reference.top1 is row.reference.gain is None):
         source = f": {row.reference.source}" if row.reference.source else ""
         yield f"reference {row.reference.kind}{source}"

@@ -7,7 +7,7 @@ from tabulate import tabulate
 from kdbench.formatting import clean, escape, number, plural, signed
 from kdbench.report.content import Report
 from kdbench.report.sentences import gain_word, reasons
-from kdbench.report.words import measured
+from kdbench.report.words import measured, measured_gain, printed_gain
 from kdbench.spec.verdicts import Check
 from kdbench.verdict.check import BAD, headline
 from kdbench.verdict.published import published_headline
@@ -73,8 +73,8 @@ def _line(check: Check) -> list[str]:
         number(check.top1.printed),
         measured(check.top1),
         check.top1.word,
-        signed(check.gain.printed),
-        measured(check.gain, sign=True),
+        escape(printed_gain(check)),
+        escape(measured_gain(check)),
         gain_word(check),
     ]
 
@@ -89,7 +89,7 @@ def lines(checks: Sequence[Check]) -> list[str]:
             measured(check.top1),
             signed(check.top1.difference),
             check.top1.word,
-            measured(check.gain, sign=True),
+            clean(measured_gain(check)),
             gain_word(check),
         ]
         for check in checks

@@ -3,7 +3,7 @@
 from kdbench.formatting import EMPTY, number, signed
 from kdbench.spec.runs import Loss
 from kdbench.spec.suites import Row
-from kdbench.spec.verdicts import Verdict
+from kdbench.spec.verdicts import Check, Verdict
 from kdbench.verdict.stats import Spread, half_width
 
 
@@ -14,6 +14,26 @@ def measured(verdict: Verdict, *, sign: bool = False) -> str:
     half = half_interval(verdict)
     around = "" if half is None else f" ± {half:.2f}"
     return f"{signed(verdict.measured) if sign else number(verdict.measured)}{around} ({verdict.n})"
+
+
+def over(row: Row) -> str:
+    """` over kd`, after a gain that is one over another row than the baseline; else "".
+
+    The table is enough where student and teacher are the row's own: `2.fn/cnn:mlp` is over `1.kd`, not over
+    `1.kd/cnn:mlp`.
+    """
+    own = row.name.removeprefix(row.table)
+    return f" over {row.over.removesuffix(own)}" if row.over else ""
+
+
+def printed_gain(check: Check) -> str:
+    """`+2.67`, `+0.85 over kd`."""
+    return signed(check.gain.printed) + ("" if check.gain.printed is None else over(check.row))
+
+
+def measured_gain(check: Check) -> str:
+    """`+2.85 ± 0.56 (2)`, `+0.40 ± 0.10 (2) over kd`."""
+    return measured(check.gain, sign=True) + ("" if check.gain.measured is None else over(check.row))
 
 
 def half_interval(verdict: Verdict) -> float | None:

@@ -35,6 +35,8 @@ class Part(Struct, frozen=True, kw_only=True):
     """The p-value of the test that it is not."""
     level: float = 0.05
     """What a test is made at: less where seeds were chosen by interim analyses; p-values are as if at 5 %."""
+    recipes: str = ""
+    """How the two are trained otherwise: `lr 0.05 against lr 0.1`; "": by one recipe."""
 
 
 class ClaimCheck(Struct, frozen=True, kw_only=True):
@@ -145,5 +147,7 @@ class Check(Struct, frozen=True, kw_only=True):
     """Differences found between a result and its repeats."""
     published: Published | None = None
     """What others published of the same row, held against the same reference."""
+    recipes: str = ""
+    """How it is trained otherwise than what it gains over: `lr 0.05 against lr 0.1`; "": by one recipe."""
     levels: dict[int, float] = {}
     """Where its seeds were chosen by interim analyses: the levels of paired tests, by number of seeds."""

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from msgspec import Struct
 from msgspec.structs import replace
 
+from kdbench.spec.recipes import against
 from kdbench.spec.results import Failure, Result
 from kdbench.spec.runs import ReportEpoch, Run
 from kdbench.spec.suites import Cell, Reference, Row
@@ -256,8 +257,16 @@ def _check(cell: Cell, stored: _Stored, names: Sequence[str]) -> Check:
         best_epochs=dict(_best_epochs(cell, stored)),
         same_as=tuple(name for name in names if name != cell.row.name),
         repeats=tuple(_differences(cell, stored)),
+        recipes=_recipes(cell, stored) if gains else "",
         levels=dict(levels_of(cell, stored.plans)),
     )
+
+
+def _recipes(cell: Cell, stored: _Stored) -> str:
+    """How the runs of a row are trained otherwise than those that they gain over."""
+    pairs = zip(cell.runs, cell.baselines, strict=bool(cell.baselines))
+    bases = ((run, stored.results[of].run) for run, of in pairs if of in stored.results)
+    return next((against(run.recipe, base.recipe) for run, base in bases), "")
 
 
 def _means(read: Iterable[tuple[int, float | None]]) -> dict[int, float]:

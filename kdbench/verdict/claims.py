@@ -11,6 +11,7 @@ It does not hold where one comparison is shown to be false at 5 % divided by the
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 
+from kdbench.spec.recipes import against
 from kdbench.spec.suites import Claim, Row, Suite, named
 from kdbench.spec.verdicts import Check, ClaimCheck, Outcome, Part
 from kdbench.verdict.paired import Paired, level_of, paired
@@ -67,6 +68,7 @@ def _part(claim: Claim, check: Check, other: Check | None) -> Part:
         p_for=p_for,
         p_against=p_against,
         level=found.level,
+        recipes=against(check.row.recipe, other.row.recipe) if other else check.recipes,
     )
 
 

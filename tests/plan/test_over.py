@@ -61,11 +61,20 @@ def test_gain_over_a_row_waits_for_that_row(project: Path, kdbench: Command) -> 
             ("report", "suites/small"),
             f"the printed and the measured gain are over {KD}, not the baseline",
         ),
+        (("report", "suites/small"), "| +0.50 over 1.kd |"),
+        (("report", "suites/small", "--summary"), "+0.40 ± 0.00 (2) over 1.kd |"),
+        (
+            ("report", "suites/small", "--format", "latex"),
+            r"$+0.50$ over 1.kd & $+0.40 \pm 0.00$ (2) over 1.kd",
+        ),
+        (("report", "suites/small", "--format", "csv"), f",{KD},"),
+        (("report", "suites/small", "--format", "html"), "+0.50 <small>over 1.kd</small>"),
+        (("check", "suites/small"), "+0.40 ± 0.00 (2) over 1.kd  reproduced"),
         (("lint", "suites/small"), f"gain 0.50 over {KD} second-hand (a survey)"),
         (("show", f"small/{BETTER}"), f"second-hand: gain +0.50 over {KD}"),
         (("list", "rows", "suites/small"), f"+0.50 over {KD}"),
     ],
-    ids=["report", "lint", "show", "list"],
+    ids=["report", "Markdown", "summary", "LaTeX", "CSV", "page", "check", "lint", "show", "list"],
 )
 def test_gain_over_a_row_says_so(kdbench: Command, words: tuple[str, ...], told: str) -> None:
     assert told in kdbench(*words).out.replace("\\_", "_")

@@ -54,6 +54,17 @@ def test_texts_of_a_single_panel_are_not_cut(golden: Report) -> None:
         assert 0 <= box.x0 < box.x1 <= figure.bbox.x1
 
 
+def test_captions_name_what_is_drawn_and_nothing_else(golden: Report) -> None:
+    pictures = {name: picture.decode() for name, picture in draw(golden, ["svg"])}
+    assert "accuracy (circle)<" in pictures["golden.1.base.forest.svg"].replace(" -->", "<")
+    assert "line: 90 % confidence interval" in pictures["golden.1.kd.forest.svg"]
+    assert "epoch; line: mean of the seeds, dashed: printed<" in pictures["golden.1.base.curves.svg"].replace(
+        " -->", "<"
+    )
+    assert "grey: the baseline, dashed: printed" in pictures["golden.1.kd.curves.svg"]
+    assert "dashed" not in pictures["golden.2.curves.svg"].partition("epoch; line")[2]
+
+
 def test_same_checks_give_the_same_bytes(golden: Report) -> None:
     short = replace(golden, checks=golden.checks[:1])
     assert dict(draw(short, ["png", "svg"])) == dict(draw(short, ["png", "svg"]))

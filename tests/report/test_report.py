@@ -11,6 +11,7 @@ from kdbench.report.markers import BEGIN, END, put_between
 from kdbench.report.sentences import exactness
 from kdbench.report.summary import lines, summary
 from kdbench.report.words import measured
+from kdbench.spec.runs import Recipe
 from kdbench.spec.suites import Delta, Reference, Suite
 from kdbench.spec.verdicts import Check, Verdict, Word
 from kdbench.suite.lint import lint_suite
@@ -316,3 +317,42 @@ def test_means_that_count_as_exact_are_not_said_to_have_no_error_beside_a_printe
 ) -> None:
     row = make_row(reference=Reference(top1=71.0, std=std))
     assert exactness(check_suite([make_cell(row)], {})) == said
+
+
+FAST, SLOW = (
+    Recipe(epochs=2, batch_size=128, lr=0.1),
+    Recipe(epochs=2, batch_size=128, lr=0.01, milestones=(1,)),
+)
+
+
+@pytest.mark.parametrize(
+    ("kind", "cells"),
+    [
+        ("markdown", ["| a, lr 0.1, no milestones |", "| b, lr 0.01, milestones 1 |"]),
+        ("latex", ["a, lr 0.1, no milestones &", "b, lr 0.01, milestones 1 &"]),
+        ("csv", [',"lr 0.1, no milestones",', ',"lr 0.01, milestones 1",']),
+    ],
+)
+def test_recipe_fields_that_differ_in_a_table_stand_at_the_row(kind: str, cells: list[str]) -> None:
+    rows = [make_row("a", recipe=FAST), make_row("b", recipe=SLOW)]
+    text = render(make_suite(*rows), check_suite([make_cell(row) for row in rows], {}), format=kind)
+    assert [cell for cell in cells if cell not in " ".join(text.split())] == []
+
+
+@pytest.mark.parametrize("kind", ["markdown", "latex", "html"])
+def test_recipe_fields_that_differ_between_tables_stand_at_the_table(kind: str) -> None:
+    rows = [make_row("a", table="1", recipe=FAST), make_row("a", table="2", recipe=SLOW)]
+    text = render(make_suite(*rows), check_suite([make_cell(row) for row in rows], {}), format=kind)
+    assert "Recipe: lr 0.1, no milestones. Reported epoch" in text
+    assert "Recipe: lr 0.01, milestones 1. Reported epoch" in text
+
+
+def test_gain_over_a_run_of_another_recipe_says_so() -> None:
+    row = make_row("a", reference=Reference(top1=71.0, gain=1.0))
+    cell = make_cell(row)
+    results = make_results(cell, [71.0, 71.2, 70.9], [70.0, 70.1, 70.0])
+    other = {of: replace(results[of], run=replace(results[of].run, recipe=SLOW)) for of in cell.baselines}
+    text = render(make_suite(row), check_suite([cell], results | other))
+    said = "the gain is over a run of another recipe: lr 0.1, no milestones against lr 0.01, milestones 1"
+    assert f"- a: {said}\n" in text
+    assert said not in render(make_suite(row), check_suite([cell], results))

@@ -8,13 +8,13 @@ import pytest
 from msgspec.structs import replace
 
 from kdbench.errors import UserError
-from kdbench.report.claims import claims_section
+from kdbench.report.claims import claim_lines, claims_section
 from kdbench.spec.suites import Claim, Reference
 from kdbench.spec.verdicts import Check, ClaimCheck, Outcome, Verdict, Word
 from kdbench.suite.load import load_suite
 from kdbench.verdict.claims import check_claims
 from kdbench.verdict.sequential import InterimPlan, levels
-from tests.support.build import CE, make_row, make_suite
+from tests.support.build import CE, RECIPE, make_row, make_suite
 from tests.support.places import SUITES
 from tests.support.project import SUITE, write_suite
 
@@ -234,3 +234,19 @@ def test_section_of_the_report_escapes_what_a_suite_says() -> None:
     text = "\n".join(claims_section([checked(claim, *two_students([1.0, 1.1, 0.9], [0.5, 0.4, 0.6]))]))
     assert r"a \| b \<script\>" in text
     assert "holds" in text
+
+
+def test_comparison_across_recipes_is_said_to_be_one() -> None:
+    slow = make_row("b", recipe=replace(RECIPE, lr=0.01)).recipe
+    checks = two_students([1.0, 1.1, 0.9], [0.5, 0.4, 0.6])
+    assert claim_lines([checked(BEATS, *checks)])[1:] == []
+    checks[1] = replace(checks[1], row=replace(checks[1].row, recipe=slow))
+    found = checked(BEATS, *checks)
+    assert claim_lines([found])[1:] == ["  across recipes: 9.reg/a - 9.lsr/a: lr 0.01 against lr 0.1"]
+    assert "(3), across recipes: lr 0.01 against lr 0.1; 9.reg/b" in "\n".join(claims_section([found]))
+
+
+def test_gain_of_a_claim_over_a_baseline_of_another_recipe_says_so() -> None:
+    check = replace(check_of("9.lsr", "a", RIGHT["a"]), recipes="lr 0.05 against lr 0.1")
+    found = checked(claim_of(improves=("9.lsr",)), check)
+    assert claim_lines([found])[1:] == ["  across recipes: 9.lsr/a - baseline: lr 0.05 against lr 0.1"]
