@@ -160,10 +160,11 @@ def supervise(work: Work, job: str) -> int:
     signal.signal(signal.SIGTERM, _mark_stopped)
     runs = [assignment.task.run for assignment in work.assignments]
     keep = {assignment.task.run.id: assignment.task.keep for assignment in work.assignments}
+    trials = {assignment.task.run.id for assignment in work.assignments if assignment.task.trial}
     several = executor.as_rank or work.machine.local.processes > 1
     done = failed = 0
     try:
-        for event in dispatch(runs, executor, keep=keep, cohorts=not several):
+        for event in dispatch(runs, executor, keep=keep, cohorts=not several, trials=trials):
             done += isinstance(event, Done)
             failed += isinstance(event, Failed | Blocked)
     finally:
@@ -301,7 +302,8 @@ def blocked(task: Task, work: Work, train: Callable[[Task], Event]) -> Blocked |
     if teacher.run.id in there.failures:
         return Blocked(task.run.id, teacher.run.id)
     remove_damaged(machine, teacher.run.id, teacher.epoch)
-    theirs = Task(teacher.run, work.teachers.get(teacher.run.id, (teacher.epoch,)))
+    keep = work.teachers.get(teacher.run.id, (teacher.epoch,))
+    theirs = Task(teacher.run, keep, trial=task.trial)
     end = blocked(theirs, work, train) or train(theirs)
     if isinstance(end, Elsewhere):
         return Elsewhere(task.run.id)

@@ -146,14 +146,15 @@ class Submitter(Struct, frozen=True):
     def work_of(self, runs: Sequence[Run], minutes: int) -> Work:
         """What one job gets."""
         keep, needed = self.work.keep, weights_needed(runs)
+
+        def task(run: Run) -> Task:
+            return Task(run, tuple(keep.get(run.id, ())), trial=run.id in self.work.trials)
+
         own = self.profile.work.tasks_per_node // self.profile.slurm_tasks  # that a worker starts itself
         local = replace(self.machine.local, processes=own)
         return Work(
             machine=replace(self.machine, local=local),
-            assignments=tuple(
-                Assignment(Task(run, tuple(keep.get(run.id, ()))), times(run, minutes, self.need))
-                for run in runs
-            ),
+            assignments=tuple(Assignment(task(run), times(run, minutes, self.need)) for run in runs),
             teachers={name: tuple(keep.get(name, set()) | epochs) for name, epochs in needed.items()},
             workers=self.profile.workers,
             nodes=self.profile.work.nodes,

@@ -72,6 +72,12 @@ class Selection(Struct, frozen=True, kw_only=True):
         """
         return replace(self, read=dict(zip(self.suites, (suite for suite, _ in self.load()), strict=True)))
 
+    @property
+    def altered(self) -> str:
+        """`--smoke --set epochs=5`: what makes the runs others than those of the suite; "" of its own."""
+        words = [f"--set {key}={value}" for key, value in self.settings.items()]
+        return " ".join([*(["--smoke"] if self.smoke else []), *words])
+
     def load(self) -> list[tuple[Suite, tuple[Cell, ...]]]:
         """Each suite with its chosen rows.
 
@@ -135,6 +141,8 @@ class Workload(Struct, frozen=True, kw_only=True):
     keep: dict[str, set[int | str]]
     """The epochs whose weights any row of the suites learns from, by run."""
     index: Index
+    trials: frozenset[str] = frozenset()
+    """Those of `runs` that the suites themselves do not have: their results lie apart."""
     outdated: tuple[str, ...] = ()
     """What is stored of runs to be trained, but of other versions of a package: a sentence for each."""
 
@@ -159,7 +167,17 @@ def find_work(selection: Selection, machine: Machine, *, rerun: bool = False) ->
     every = all_rows(selection, suites)
     if selection.controls:
         suites = [(suite, (*cells, *controls_of(cells))) for suite, cells in suites]
-    return compare(suites, every, machine, rerun=rerun)
+    work = compare(suites, every, machine, rerun=rerun)
+    return replace(work, trials=trials_of(selection, work))
+
+
+def trials_of(selection: Selection, work: Workload) -> frozenset[str]:
+    """The runs to be trained that no row of the suites has as it stands, and no teacher of theirs is."""
+    if not selection.altered:
+        return frozenset()
+    plain = replace(selection, settings={}, smoke=False)
+    rows = [cell for suite, _ in work.suites for cell in plain.cells(suite, "*")]
+    return frozenset(run.id for run in work.runs) - {run.id for run in make_plan(rows)}
 
 
 def controls_of(cells: Iterable[Cell]) -> Iterator[Cell]:

@@ -24,6 +24,8 @@ class Report(Struct, frozen=True, kw_only=True):
     """What lint found; contradictions are reported, the rest stands with the rows."""
     variant: Variant = "released"
     """Which reading of the suite was trained."""
+    altered: str = ""
+    """The options that make its runs others than the suite's: `--smoke`, `--set epochs=5`; "" without any."""
     command: str = ""
     """What makes this report again, a command per line."""
     environment: Mapping[str, object] = {}

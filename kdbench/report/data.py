@@ -9,7 +9,7 @@ import msgspec
 
 from kdbench.formatting import clean
 from kdbench.report.content import Report
-from kdbench.report.sentences import notes
+from kdbench.report.sentences import altered, notes
 from kdbench.report.words import setting
 from kdbench.spec.recipes import shown
 from kdbench.spec.verdicts import Check, Published, Verdict
@@ -38,6 +38,7 @@ COLUMNS = (
     "printed std",
     "printed n",
     "optimism",
+    "trial",
     "gain over",
     "recipe",
     "runs",
@@ -71,6 +72,7 @@ def _content(report: Report) -> dict[str, Any]:
             "code": suite.code,
             "dataset": suite.dataset,
         },
+        "trial": altered(report.altered),
         "variant": report.variant,
         "headline": headline(report.checks),
         "author_headline": published_headline(report.checks),
@@ -106,6 +108,7 @@ def _line(report: Report, check: Check, fields: Sequence[str]) -> Iterator[objec
     yield from _figures(check.top1, row.tolerance.top1)
     yield from _figures(check.gain, row.tolerance.gain)
     yield from (_number(row.reference.std), row.reference.n, _number(check.optimism))
+    yield clean(report.altered)
     yield clean("" if row.is_baseline else row.over or "baseline")
     yield clean(shown(row.recipe, fields))
     yield from (" ".join(check.ids), clean("; ".join(notes(check))))

@@ -54,7 +54,7 @@ def _frame(lines: list[dict[str, Any]]) -> "pd.DataFrame":
 
 def _stored(folder: str | Path | None) -> Iterator[tuple[int, Path, Result]]:
     """Each record with its number among those of its run, in the order of their files."""
-    there = index(Path(folder) if folder is not None else load_machine().results)
+    there = index(Path(folder) if folder is not None else load_machine().results, trials=False)
     for run, first in there.results.items():
         for repeat, path in enumerate((first, *there.repeats.get(run, ()))):
             yield repeat, path, load_result(path)

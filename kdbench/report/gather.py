@@ -38,6 +38,7 @@ def gather(
             checks=in_order(suite, checks),
             findings=lint_suite(suite),
             variant=chosen.variant,
+            altered=chosen.altered,
             command=commands(chosen, suite, words),
             environment=environment(checks, judged.results),
             claims=check_claims(suite, checks),

@@ -91,6 +91,8 @@ class Part(msgspec.Struct, frozen=True):
     """The report of one suite."""
 
     report: Report
+    trial: str
+    """What stands on top where the runs are not the suite's."""
     headline: str
     counts: Sequence[tuple[str, dict[Word, int]]]
     """How many of the printed accuracies, and gains, have which verdict."""
@@ -164,6 +166,7 @@ def _part(report: Report) -> Part:
     released, fields = report.variant == "released", report.recipe_fields
     return Part(
         report,
+        sentences.altered(report.altered),
         headline(report.checks),
         [
             ("accuracies", _counts(check.top1 for check in to_train(report.checks))),

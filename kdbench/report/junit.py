@@ -5,7 +5,7 @@ from xml.etree import ElementTree as ET
 
 from kdbench.formatting import EMPTY, clean, signed
 from kdbench.report.content import Report
-from kdbench.report.sentences import gain_word, notes
+from kdbench.report.sentences import altered, gain_word, notes
 from kdbench.report.words import measured, printed
 from kdbench.spec.verdicts import Check, Word
 from kdbench.verdict.check import BAD
@@ -20,6 +20,9 @@ def junit(reports: Sequence[Report]) -> str:
     for report in reports:
         for table, checks in report.tables.items():
             suite = ET.SubElement(root, "testsuite", name=clean(f"{report.suite.name}/{table}"))
+            if report.altered:
+                properties = ET.SubElement(suite, "properties")
+                ET.SubElement(properties, "property", name="trial", value=clean(altered(report.altered)))
             for check in checks:
                 _case(suite, report, check)
             _count(suite)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 from kdbench.formatting import EMPTY, clean, signed
 from kdbench.report.content import Report
-from kdbench.report.sentences import gain_word, settings, who_by_recipe
+from kdbench.report.sentences import altered, gain_word, settings, who_by_recipe
 from kdbench.report.words import measured, measured_gain, printed, printed_gain
 from kdbench.spec.verdicts import Check
 
@@ -48,14 +48,16 @@ def latex(reports: Iterable[Report]) -> str:
 
 
 def _table(report: Report, table: str, checks: Sequence[Check], fields: Sequence[str]) -> str:
+    trial = altered(report.altered)
     about = f"{report.suite.paper}, {report.suite.dataset}, Table {table}, as {report.variant}."
     rows = [check.row for check in checks]
     what, names = settings(rows, fields), who_by_recipe(rows)
     label = re.sub(r"[^A-Za-z0-9.-]+", "-", f"{report.suite.name}-{table}")
     lines = [
+        *([f"% {escape(trial)}"] if trial else []),
         r"\begin{table}",
         r"  \centering\small",
-        rf"  \caption{{{escape(about)} {escape(what)}}}",
+        rf"  \caption{{{escape(' '.join(filter(None, [trial, about, what])))}}}",
         rf"  \label{{tab:{label}}}",
         r"  \begin{tabular}{llrrrlrrl}",
         r"    \toprule",

@@ -59,6 +59,8 @@ def _report(report: Report) -> str:
 
 def _head(report: Report) -> Iterator[str]:
     yield f"# {escape(report.suite.paper)}"
+    if report.altered:
+        yield f"**{escape(sentences.altered(report.altered))}**"
     yield escape(sentences.subject(report.suite, report.variant))
     yield headline(report.checks)
     yield sentences.LEGEND

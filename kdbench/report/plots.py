@@ -78,7 +78,8 @@ def draw(report: Report, kinds: Iterable[str]) -> Iterator[tuple[str, bytes]]:
 def _figures(report: Report) -> Iterator[tuple[str, Figure]]:
     """The figures of a report by the names of their files: for each table forest plots, then curves."""
     for table, checks in report.tables.items():
-        title = clean(f"{report.suite.name}, Table {table}, as {report.variant}")
+        trial = f"Trial ({report.altered}), " if report.altered else ""
+        title = clean(f"{trial}{report.suite.name}, Table {table}, as {report.variant}")
         name = re.sub(r"[^\w.-]+", "-", f"{report.suite.name}.{table}")
         known = [check for check in checks if _marks(check)]
         for piece, some in _pieces(known, FOREST_ROWS):

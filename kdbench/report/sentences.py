@@ -30,6 +30,16 @@ def who_by_recipe(rows: Sequence[Row]) -> dict[str, str]:
     return {row.name: ", ".join(filter(None, [row.shown, shown(row.recipe, own)])) for row in rows}
 
 
+def altered(options: str) -> str:
+    """What stands on top of a report of runs that the suite does not have; "" of the suite's own."""
+    if not options:
+        return ""
+    why = "other runs than the paper's"
+    if "--smoke" in options:
+        why = "a short training on few images, which shows that rows train and nothing else"
+    return f"Trial ({options}): {why}. No number here is held against a printed one."
+
+
 def settings(rows: Sequence[Row], recipe_fields: Sequence[str] = ()) -> str:
     """The losses, recipes, readings, tolerances and numbers of seeds of a table, each named once.
 

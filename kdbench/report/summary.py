@@ -6,7 +6,7 @@ from tabulate import tabulate
 
 from kdbench.formatting import clean, escape, number, plural, signed
 from kdbench.report.content import Report
-from kdbench.report.sentences import gain_word, reasons
+from kdbench.report.sentences import altered, gain_word, reasons
 from kdbench.report.words import measured, measured_gain, printed_gain
 from kdbench.spec.verdicts import Check
 from kdbench.verdict.check import BAD, headline
@@ -55,7 +55,8 @@ def _tables(reports: Sequence[Report], kept: Collection[int], rest: str) -> str:
 
 def _table(report: Report, shown: Sequence[Check], rest: str) -> str:
     suite, left = report.suite, len(report.checks) - len(shown)
-    parts = [f"{escape(suite.paper)}, {escape(suite.dataset)}: {headline(report.checks)}"]
+    trial = f"**{escape(altered(report.altered))}** " if report.altered else ""
+    parts = [f"{trial}{escape(suite.paper)}, {escape(suite.dataset)}: {headline(report.checks)}"]
     if shown:
         body = list(map(_line, shown))
         parts.append(tabulate(body, _HEADS, tablefmt="pipe", colalign=_ALIGN, disable_numparse=True))

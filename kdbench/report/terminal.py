@@ -12,6 +12,7 @@ from kdbench.report.claims import claim_lines
 from kdbench.report.controls import control_lines
 from kdbench.report.overview import FOOTNOTE, verdicts_by_kind
 from kdbench.report.published import published_lines
+from kdbench.report.sentences import altered
 from kdbench.report.summary import lines
 from kdbench.report.words import measured, report_epoch
 from kdbench.spec.runs import Loss, Recipe, Run
@@ -27,7 +28,8 @@ from kdbench.verdict.published import is_reference, published_headline
 
 def table(judged: Judged) -> str:
     """The verdicts for a terminal."""
-    return "\n\n".join("\n".join(_table(judged, suite, checks)) for suite, checks in judged.suites)
+    texts = ["\n".join(_table(judged, suite, checks)) for suite, checks in judged.suites]
+    return "\n\n".join(filter(None, [altered(judged.chosen.altered), *texts]))
 
 
 def _table(judged: Judged, suite: Suite, checks: list[Check]) -> list[str]:

@@ -4,11 +4,12 @@ from collections.abc import Callable
 from math import nan
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from kdbench.cost.speeds import expected_need
 from kdbench.errors import UserError
 from kdbench.machine import Machine
-from kdbench.plan.selection import Selection, Suites, Workload, all_rows, compare
+from kdbench.plan.selection import Selection, Suites, Workload, all_rows, compare, trials_of
 from kdbench.spec.runs import Run
 from kdbench.spec.suites import Cell
 from kdbench.store.records import index
@@ -81,7 +82,8 @@ def decide(chosen: Selection, machine: Machine, train: Callable[[Workload], None
         if not found.proposals or found.stored == before:
             return
         before = found.stored
-        train(compare(_next(found), every, machine))
+        work = compare(_next(found), every, machine)
+        train(replace(work, trials=trials_of(chosen, work)))
 
 
 def _printed(cell: Cell) -> bool:

@@ -38,6 +38,7 @@ def dispatch(
     keep: Mapping[str, Collection[int | str]],
     rerun: bool = False,
     cohorts: bool = True,
+    trials: Collection[str] = (),
 ) -> Iterator[RunEvent]:
     """Train runs, teachers before students, what others train now at last; yields what happens.
 
@@ -47,7 +48,12 @@ def dispatch(
         keep: by id, the epochs whose weights must be kept because somebody learns from them.
         rerun: train runs that have a result once more.
         cohorts: train runs that share views and teacher beside each other, in one process.
+        trials: the ids of runs whose results lie apart.
     """
+
+    def task(run: Run) -> Task:
+        return Task(run, tuple(keep.get(run.id, ())), rerun, run.id in trials)
+
     waiting = {run.id: run for run in runs}
     running: dict[str, Run] = {}
     elsewhere: dict[str, float] = {}
@@ -59,7 +65,7 @@ def dispatch(
         due = [run for name, run in waiting.items() if elsewhere.get(name, 0.0) <= monotonic()]
         ready = [run for run in due if _taught(run, waiting, running)]
         for group in _groups(ready, executor.free, cohorts=cohorts):
-            executor.submit(tuple(Task(run, tuple(keep.get(run.id, ())), rerun) for run in group))
+            executor.submit(tuple(map(task, group)))
             running |= {run.id: waiting.pop(run.id) for run in group}
         for event in executor.events(EVENT_TIMEOUT_S):
             if isinstance(event, Elsewhere):

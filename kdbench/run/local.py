@@ -128,7 +128,9 @@ def train_missing(work: Workload, machine: Machine, way: RunOptions) -> int:
     try:
         with stoppable(), viewer(work.runs) as view:
             cohorts = way.cohorts and ranks == 1
-            events = dispatch(work.runs, executor, keep=work.keep, rerun=way.rerun, cohorts=cohorts)
+            events = dispatch(
+                work.runs, executor, keep=work.keep, rerun=way.rerun, cohorts=cohorts, trials=work.trials
+            )
             failed = follow(events, view)[1]
     finally:
         executor.close()

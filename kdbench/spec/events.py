@@ -14,6 +14,8 @@ class Task(Struct, frozen=True):
     """The epochs, or "best", whose weights are kept for students."""
     rerun: bool = False
     """Train it although it has a result, which stays; the new one is kept beside it."""
+    trial: bool = False
+    """Its recipe or loss is none of a suite: the result lies apart from those meant for git."""
 
 
 Cohort = tuple[Task, ...]

@@ -4,6 +4,7 @@
     results/DATASET/SLUG.sSEED.ID.repeat1.json    the same run, trained again
     results/DATASET/SLUG.sSEED.ID.failed.json     why it has no result yet
     results/DATASET/SLUG.jsonl                    many runs in one file (compact.py)
+    results/trials/DATASET/...                    runs of `--smoke` and `--set`, which git leaves alone
     SCRATCH/weights/ID/EPOCH.SHA256.safetensors   a checkpoint that teaches
 
 Every file is written under another name, synced, and renamed. No result is ever overwritten.
@@ -28,6 +29,8 @@ from kdbench.spec.results import RESULT_SCHEMA, Failure, Result
 from kdbench.spec.runs import Run
 from kdbench.store import compact
 
+TRIALS = "trials"
+"""The folder, in that of the results, of runs that no suite has: those of `--smoke` and `--set`."""
 LARGEST_RESULT = 10_000_000
 """Bytes; a record of 1,000 epochs has about 60,000."""
 _NAME = re.compile(r"\.s\d+\.(?P<id>[0-9a-f]{12})\.(?:(?P<kind>repeat\d+|failed)\.)?json$")
@@ -50,10 +53,13 @@ class Index(msgspec.Struct, frozen=True):
     failures: dict[str, Path]
 
 
-def index(folder: Path) -> Index:
-    """List a results folder; one that does not exist yet is empty."""
+def index(folder: Path, *, trials: bool = True) -> Index:
+    """List a results folder, with its trials or without; one that does not exist yet is empty."""
     found = Index({}, {}, {})
-    for parent in sorted(folder.iterdir()) if folder.is_dir() else ():
+    apart = folder / TRIALS
+    parents = sorted(apart.iterdir()) if trials and apart.is_dir() else []  # first: the others outweigh them
+    parents += sorted(folder.iterdir()) if folder.is_dir() else []
+    for parent in parents:
         names = sorted(os.listdir(parent)) if parent.is_dir() else []  # noqa: PTH208 - sorts text
         for name in names:  # before the single records, which outweigh them
             if name.endswith(compact.SUFFIX):
@@ -268,13 +274,18 @@ def _check_curve(path: Path, result: Result) -> None:
         raise UserError(f"{path}: last, best and best_epoch are not those of its curve, {summary}")
 
 
-def save_result(folder: Path, result: Result) -> Path:
+def save_result(folder: Path, result: Result, *, trial: bool = False) -> Path:
     """Keep a result; beside the first one, as a repeat, where the run has one already.
+
+    Args:
+        folder: of results.
+        result: of a run.
+        trial: keep it apart, where git does not see it.
 
     Raises:
         UserError: the folder cannot be written.
     """
-    there = _stem(folder, result.run)
+    there = _stem(_trials(folder) if trial else folder, result.run)
     path, number = there.with_name(f"{there.name}.json"), 0
     if _is_compacted(there):
         number = 1
@@ -285,6 +296,14 @@ def save_result(folder: Path, result: Result) -> Path:
     with suppress(FileNotFoundError):
         there.with_name(f"{there.name}.failed.json").unlink()
     return path
+
+
+def _trials(folder: Path) -> Path:
+    """The folder of trials, in which git sees nothing."""
+    apart = folder / TRIALS
+    if not (apart / ".gitignore").exists():
+        write(apart / ".gitignore", b"*\n")
+    return apart
 
 
 def _is_compacted(stem: Path) -> bool:

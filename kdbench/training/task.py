@@ -140,7 +140,7 @@ def follow(context: TrainingContext) -> None:
 
 def _keep(task: Task, context: TrainingContext, result: Result) -> Done | Failed | Elsewhere:
     try:
-        path = context.write(task.run, lambda: save_result(context.machine.results, result))
+        path = context.write(task.run, lambda: save_result(context.machine.results, result, trial=task.trial))
         checkpoint.forget(context.machine.scratch / "checkpoints" / task.run.id)
     except Exception as error:  # noqa: BLE001 - as above
         return end(task, context.machine, error)

@@ -61,6 +61,14 @@ def test_plan_of_settings_has_other_runs(kdbench: Command) -> None:
         assert "0 runs stored" in kdbench("plan", "suites/small", *words).out
 
 
+@pytest.mark.parametrize("words", [["--smoke"], ["--set", "epochs=2"]])
+def test_trial_says_on_top_that_it_is_one(kdbench: Command, words: list[str]) -> None:
+    named = f"Trial ({' '.join(words)}): "
+    assert kdbench("check", "suites/small", *words).out.startswith(named)
+    title, line = kdbench("report", "suites/small", *words).out.split("\n\n")[:2]
+    assert (title, line.startswith(f"**{named}")) == ("# A paper", True)
+
+
 def test_dry_run_trains_nothing(kdbench: Command, project: Path) -> None:
     done = kdbench("run", "suites/small", "--dry-run")
     assert (done.code, "6 to train" in done.out) == (0, True)

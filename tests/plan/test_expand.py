@@ -196,6 +196,26 @@ def test_setting_of_a_parameter_leaves_other_losses_alone(tmp_path: Path) -> Non
     assert [cell.row.loss.params.get("tau") for cell in found] == [None, None, 9.0]
 
 
+@pytest.mark.parametrize(
+    ("options", "trials"),
+    [
+        ({}, []),
+        ({"settings": {"tau": 9.0}}, ["digits_mlp-kd_released-digits_cnn"]),
+        (
+            {"settings": {"epochs": 2}},
+            ["digits_cnn-ce", "digits_mlp-ce", "digits_mlp-kd_released-digits_cnn"],
+        ),
+        ({"smoke": True}, ["digits_cnn-ce", "digits_mlp-ce", "digits_mlp-kd_released-digits_cnn"]),
+    ],
+)
+def test_trials_are_the_runs_that_the_suite_itself_has_not(
+    tmp_path: Path, options: dict[str, Any], trials: list[str]
+) -> None:
+    selection = Selection(suites=(str(make_project(tmp_path)),), **options)
+    work = find_work(selection, Machine(root=str(tmp_path)))
+    assert sorted({run.slug for run in work.runs if run.id in work.trials}) == trials
+
+
 def test_smoke_is_short_and_of_one_seed(tmp_path: Path) -> None:
     runs = make_plan(cells(tmp_path, smoke=True))
     assert {(run.seed, run.recipe.epochs, run.recipe.train_size) for run in runs} == {

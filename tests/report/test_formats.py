@@ -20,7 +20,7 @@ from kdbench.errors import UserError
 from kdbench.formatting import clean
 from kdbench.report.badge import svg
 from kdbench.report.content import Report
-from kdbench.report.formats import FORMATS, format_of, render
+from kdbench.report.formats import FORMATS, format_of, render, write_out
 from kdbench.report.html import page
 from kdbench.report.latex import escape
 from kdbench.report.sentences import LEGEND
@@ -72,6 +72,18 @@ def test_suffix_chooses_the_format(name: str, kind: str) -> None:
 def test_suffix_of_no_format_is_refused_with_those_there_are() -> None:
     with pytest.raises(UserError, match=r"^a/report\.pdf: no format has the suffix \.pdf; .*\.tex \(latex\)"):
         format_of(Path("a/report.pdf"))
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("options", ["--smoke", "--set epochs=5"])
+def test_every_format_of_a_trial_looks_like_one(kind: str, options: str) -> None:
+    own = report(checked(NONE))
+    altered = write_out([replace(own, altered=options)], kind)
+    if kind in ("badge", "shields"):
+        assert "trial, no verdicts" in altered
+    else:
+        assert options in altered.replace("\\", "")
+    assert "Trial" not in write_out([own], kind)
 
 
 @pytest.mark.parametrize("kind", FORMATS)

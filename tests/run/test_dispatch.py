@@ -136,3 +136,9 @@ def test_no_run_starts_before_its_teacher_has_ended(runs: list[Run], workers: in
         teacher = next(run.teacher for run in runs if run.id == name)
         if what == "start" and teacher is not None:
             assert ("end", teacher.run.id) in executor.diary[:number]
+
+
+def test_runs_of_a_trial_are_told_to_lie_apart() -> None:
+    executor = Instant()
+    list(dispatch([TEACHER, STUDENT], executor, keep={}, trials={STUDENT.id}))
+    assert [task.trial for task in executor.tasks] == [False, True]

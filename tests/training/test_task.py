@@ -207,3 +207,17 @@ def test_interrupt_is_no_failure(context: TrainingContext) -> None:
     assert not there.failures
     assert list((context.machine.scratch / "checkpoints" / run.id).glob("1.*.safetensors"))
     assert done(context, Task(run)).trained
+
+
+def test_trial_lies_apart_where_git_sees_nothing_and_is_found(context: TrainingContext) -> None:
+    run = digits()
+    [done] = ends(context, Task(run, trial=True))
+    assert isinstance(done, Done)
+    results = context.machine.results
+    assert Path(done.path).parent == results / "trials" / "digits"
+    assert (results / "trials" / ".gitignore").read_text(encoding="utf-8") == "*\n"
+    assert list(index(results).results) == [run.id]
+    assert index(results, trials=False).results == {}
+    [again] = ends(context, Task(run, trial=True))
+    assert isinstance(again, Done)
+    assert not again.trained
