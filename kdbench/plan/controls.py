@@ -51,8 +51,8 @@ def _controls_or_none(cell: Cell, prober: Prober) -> dict[str, Cell]:
 def _controls(cell: Cell, prober: Prober) -> dict[str, Cell]:
     """The control rows of a row, by name.
 
-    `ce` and `lsr`: no teacher, with gradients as strong as the row's; `uniform` and `untrained`: its own loss,
-    taught by a network that knows nothing.
+    `ce` and `lsr`: no teacher, with gradients as strong as the row's. `uniform` and `untrained`: its own
+    loss, taught by a network that knows nothing.
 
     Args:
         cell: a row with a teacher.
