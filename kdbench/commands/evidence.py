@@ -61,7 +61,7 @@ def compare(
 @as_json
 def history(
     row: str, *, folders: tuple[Path, ...], seeds: str | None, variant: Variant, as_json: bool
-) -> None:
+) -> int:
     """What a ROW gave with each version of kdbench.
 
     And where that changed. A SUITE instead of a row: each of its rows. FOLDERS are further results, as of
@@ -72,13 +72,15 @@ def history(
 
     only = parse_seeds(seeds) if seeds is not None else None
     found = compare.past(row, variant, seeds=only, folders=folders)
-    if not as_json:
-        click.echo("\n".join(compare.describe_past(name, points) for name, points in found.items()))
-        return
-    versions = {}
-    for name, points in found.items():
-        versions[name] = [{"mean": point.mean, "point": point} for point in points]
-    say(versions.get(row, versions))
+    if as_json:
+        versions = {}
+        for name, each in found.items():
+            versions[name] = [{"mean": point.mean, "point": point} for point in each.points]
+            click.echo("".join(f"{name}: {problem}\n" for problem in each.damage), nl=False, err=True)
+        say(versions.get(row, versions))
+    else:
+        click.echo("\n".join(compare.describe_past(name, each) for name, each in found.items()))
+    return int(any(each.damage for each in found.values()))
 
 
 @click.command()

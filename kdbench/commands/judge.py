@@ -65,7 +65,8 @@ def print_verdicts(
         say(checks)
     else:
         click.echo(markdown(gather.gather(judged)) if report else terminal.table(judged))
-    return exit_code(checks, strict=strict)
+    damaged = any(each.damage for some in judged.controls.values() for each in some)
+    return max(int(damaged), exit_code(checks, strict=strict))
 
 
 @click.command()

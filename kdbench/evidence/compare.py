@@ -11,6 +11,7 @@ from enum import StrEnum
 from glob import escape as escape_glob
 from pathlib import Path
 from statistics import mean
+from typing import NamedTuple
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -28,7 +29,7 @@ from kdbench.spec.runs import Run
 from kdbench.spec.suites import Cell, Row, Variant
 from kdbench.spec.verdicts import Verdict, Word
 from kdbench.store.compact import folder_of
-from kdbench.store.records import Index, facts, index, load_result
+from kdbench.store.records import Index, facts, index, load_result, sentence
 from kdbench.suite.load import load_suite
 from kdbench.verdict.check import judge, printed_spread, value_at
 from kdbench.verdict.paired import paired
@@ -40,6 +41,7 @@ class Change(StrEnum):
     """What became of a row from A to B, the worst first."""
 
     REGRESSION = "regression"
+    UNREADABLE = "unreadable"
     MISSING = "missing in B"
     UNDECIDED = "undecided"
     SINGLE_SEED = "single seed, outside"
@@ -50,7 +52,7 @@ class Change(StrEnum):
     NOTHING = "in neither"
 
 
-BAD = frozenset({Change.REGRESSION, Change.MISSING})
+BAD = frozenset({Change.REGRESSION, Change.UNREADABLE, Change.MISSING})
 """What makes `kdbench compare` exit with 1."""
 _CHANGES = {
     Word.BELOW: Change.REGRESSION,
@@ -70,6 +72,8 @@ class Side(Struct, frozen=True):
     printed: float | None = None
     printed_spread: Spread | None = None
     """None: the printed number counts as exact."""
+    damage: tuple[str, ...] = ()
+    """What is wrong with its records that cannot be read."""
 
     @property
     def mean(self) -> float | None:
@@ -254,6 +258,8 @@ class Compared(Struct, frozen=True):
     """What the two sides were trained with, where they differ."""
     together: Shift | None = None
     """All rows at once."""
+    damage: tuple[str, ...] = ()
+    """What is wrong with records that cannot be read."""
 
 
 def compare_sources(
@@ -279,8 +285,12 @@ def compare_sources(
     sides, known = zip(*(_side(source, cells) for source in (a, b)), strict=True)
     plans = _plans(a, b)
     rows, distinct = [], {}
+    damage: dict[str, None] = {}
     for cell, one, other in zip(cells, *sides, strict=True):
         row = compare(cell.row, one, other, margin=margin, plan=plan_of(cell, plans))
+        if problems := one.damage + other.damage:
+            row = Comparison(cell.row.name, Change.UNREADABLE, row.a, row.b)
+            damage |= dict.fromkeys(problems)
         rows.append(_counted(row) if single_seed else row)
         distinct[cell.ids] = row
     versions = {
@@ -289,7 +299,7 @@ def compare_sources(
         if known[0].get(name) != known[1].get(name)
     }
     together = shift(distinct.values(), margin or 0.0)
-    return Compared(a, b, sort(rows), {} if PRINTED in (a, b) else versions, together)
+    return Compared(a, b, sort(rows), {} if PRINTED in (a, b) else versions, together, tuple(damage))
 
 
 def _plans(*sources: str) -> dict[str, InterimPlan]:
@@ -308,9 +318,15 @@ def _counted(row: Comparison) -> Comparison:
 def _side(source: str, cells: Sequence[Cell]) -> tuple[list[Side], dict[str, str]]:
     if source == PRINTED:
         return [printed_side(cell.row) for cell in cells], {}
-    with results_of(source, load_machine().results) as there:
-        found = newest(load_trainings(there, [run for cell in cells for run in cell.runs], repeats=False))
-    return [measured_side(cell, found) for cell in cells], _facts(found.values())
+    with results_of(source, load_machine().results) as (there, as_named):
+        loaded = load_trainings(there, [run for cell in cells for run in cell.runs], repeats=False)
+    found = newest(loaded.results)
+    damaged = {key: as_named(problem) for key, problem in loaded.damaged.items()}
+    sides = []
+    for cell in cells:
+        damage = tuple(damaged[key] for key in dict.fromkeys(map(_key, cell.runs)) if key in damaged)
+        sides.append(replace(measured_side(cell, found), damage=damage))
+    return sides, _facts(found.values())
 
 
 def newest(results: Iterable[Result]) -> dict[str, Result]:
@@ -319,27 +335,49 @@ def newest(results: Iterable[Result]) -> dict[str, Result]:
     return {experiment(result.run): result for result in ordered}
 
 
-def load_trainings(there: Index, runs: Iterable[Run], *, repeats: bool) -> list[Result]:
+class Key(NamedTuple):
+    """Where the records of a run lie, whatever its id: results/DATASET/SLUG.sSEED.*."""
+
+    dataset: str
+    stem: str
+
+
+class Trainings(Struct, frozen=True):
+    """What was found of some runs."""
+
+    results: list[Result]
+    damaged: dict[Key, str]
+    """What is wrong with a record that cannot be read."""
+
+
+def load_trainings(there: Index, runs: Iterable[Run], *, repeats: bool) -> Trainings:
     """All results of these runs, whatever the version of kdbench's arithmetic that made them.
 
     Args:
         there: the folder's index.
         runs: which experiments.
         repeats: with further trainings of the same run.
-
-    Raises:
-        UserError: a record is broken.
     """
     wanted = {experiment(run): run for run in runs}
-    names = {(run.dataset, f"{run.slug}.s{run.seed}") for run in wanted.values()}
+    damaged = {_key(run): problem for run in wanted.values() if (problem := there.lost(run))}
+    keys = {_key(run) for run in wanted.values()}
     paths = [*there.results.values(), *(path for some in there.repeats.values() if repeats for path in some)]
-    loaded = [load_result(path) for path in paths if (folder_of(path).name, _stem(path)) in names]
-    return [result for result in loaded if experiment(result.run) in wanted]
+    results = []
+    for path in paths:
+        key = Key(folder_of(path).name, ".".join(path.name.split(".")[:2]))
+        if key not in keys:
+            continue
+        try:
+            result = load_result(path)
+        except UserError as error:
+            damaged[key] = sentence(error, path)
+        else:
+            results += [result] if experiment(result.run) in wanted else []
+    return Trainings(results, damaged)
 
 
-def _stem(path: Path) -> str:
-    """The `SLUG.sSEED` of a record's file name."""
-    return ".".join(path.name.split(".")[:2])
+def _key(run: Run) -> Key:
+    return Key(run.dataset, f"{run.slug}.s{run.seed}")
 
 
 def _facts(results: Iterable[Result]) -> dict[str, str]:
@@ -362,7 +400,7 @@ def headline(compared: Compared) -> str:
     words = [row.change for row in compared.rows]
     text = ", ".join(f"{words.count(change)} {change}" for change in Change if change in words)
     first = f"{compared.b} against {compared.a}, {len(words)} rows: {text or 'nothing to compare'}."
-    return "\n".join([first, *_together(compared.together), *_power(compared.rows)])
+    return "\n".join([first, *_together(compared.together), *_power(compared.rows), *compared.damage])
 
 
 def _together(found: Shift | None) -> Iterator[str]:
@@ -431,9 +469,18 @@ def issue(compared: Compared) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+class Past(Struct, frozen=True):
+    """A row over the versions of kdbench that trained it."""
+
+    points: list[Point]
+    """The versions, the oldest first."""
+    damage: tuple[str, ...] = ()
+    """What is wrong with records that cannot be read."""
+
+
 def past(
     address: str, variant: Variant, *, seeds: Sequence[int] | None = None, folders: Sequence[Path] = ()
-) -> dict[str, list[Point]]:
+) -> dict[str, Past]:
     """A row, or each row of a suite that has a run, over the versions of kdbench that trained it.
 
     Args:
@@ -443,23 +490,25 @@ def past(
         folders: further results folders, as of other nights, beside this machine's.
 
     Returns:
-        By the row's address: the versions, the oldest first.
+        By the row's address.
 
     Raises:
-        UserError: no such row or suite, or a record is broken.
+        UserError: no such row or suite.
     """
     folders = [load_machine().results, *folders]
-    found = {}
+    rows = {}
     for name, cell in _rows(address, variant, seeds):
-        trained = []
+        trained: list[Result] = []
+        damage: dict[str, None] = {}
         for folder in folders:
             # A record that lies in two folders is one training, and no sign that training is bit-equal.
-            results = load_trainings(index(folder), cell.runs, repeats=True)
-            trained += [result for result in results if result not in trained]
+            found = load_trainings(index(folder), cell.runs, repeats=True)
+            trained += [result for result in found.results if result not in trained]
+            damage |= dict.fromkeys(found.damaged.values())
         report_epoch = cell.row.report_epoch
         read = [each for each in trained if value_at(each, report_epoch) is not None]
-        found[name] = history(read, report_epoch)
-    return found
+        rows[name] = Past(history(read, report_epoch), tuple(damage))
+    return rows
 
 
 def _rows(address: str, variant: Variant, seeds: Sequence[int] | None) -> Iterator[tuple[str, Cell]]:
@@ -473,14 +522,17 @@ def _rows(address: str, variant: Variant, seeds: Sequence[int] | None) -> Iterat
             yield f"{address.removesuffix('.toml')}/{cell.row.name}", cell
 
 
-def describe_past(address: str, points: Sequence[Point]) -> str:
-    """A line for each version, the changes marked, and a sparkline."""
+def describe_past(address: str, found: Past) -> str:
+    """A line for each version, the changes marked, a sparkline, and what could not be read."""
+    points = found.points
     if not points:
-        return f"{address}: not trained yet"
+        return "\n".join([f"{address}: not trained yet", *found.damage])
     rows = []
     for point in points:
         seeds = " ".join(f"{seed}:{value:.2f}" for seed, value in point.values.items())
         change = "" if point.change is None else f"changed by {point.change:+.2f}"
+        change = "resumed by another version: counts for neither" if point.mixed else change
         rows.append((point.version, point.finished, f"{point.mean:.2f}", seeds, change))
-    head = f"{address}  {sparkline([point.mean for point in points])}"
-    return f"{head}\n{columns(rows, ['kdbench', 'trained until', 'mean', 'by seed', ''])}"
+    head = f"{address}  {sparkline([point.mean for point in points if not point.mixed])}".rstrip()
+    lines = columns(rows, ["kdbench", "trained until", "mean", "by seed", ""])
+    return "\n".join([head, lines, *found.damage])

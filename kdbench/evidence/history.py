@@ -18,14 +18,17 @@ from math import inf, sqrt
 from typing import NamedTuple
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from kdbench.spec.results import Curve, Result
+from kdbench.spec.results import Curve, Environment, Result
 from kdbench.spec.runs import ReportEpoch
 from kdbench.verdict.stats import mean
 
 LEVEL = 0.05
 """How often a row that never changed is marked as changed, at most."""
 TINY = 1e-9
+THEN = " then "
+"""Between the versions that trained one run after another."""
 BARS = "▁▂▃▄▅▆▇█"
 
 
@@ -40,6 +43,8 @@ class Point(Struct, frozen=True):
     """The accuracy by seed, in percent; of several trainings of a seed, their mean."""
     change: float | None = None
     """By how many points it differs from the version before, if this is where the row changed."""
+    mixed: bool = False
+    """Runs that one version began and another went on with: `version` names both, and neither has them."""
 
     @property
     def mean(self) -> float:
@@ -54,14 +59,25 @@ def history(results: Iterable[Result], report_epoch: ReportEpoch) -> list[Point]
         trained[version(result)].append(result)
     ordered = sorted(trained.items(), key=lambda each: _finished(each[1]))
     points = [_point(name, some, report_epoch) for name, some in ordered]
-    curves = [_curves(some) for _, some in ordered]
-    changes = _differences(points, curves) if _bit_equal(curves) else steps(points)
-    return [Point(p.version, p.finished, p.values, changes.get(at)) for at, p in enumerate(points)]
+    whole = [at for at, point in enumerate(points) if not point.mixed]
+    compared = [points[at] for at in whole]
+    curves = [_curves(ordered[at][1]) for at in whole]
+    changes: dict[int, float] = {}
+    if compared:
+        changes = _differences(compared, curves) if _bit_equal(curves) else steps(compared)
+    for place, change in changes.items():
+        points[whole[place]] = replace(points[whole[place]], change=change)
+    return points
 
 
 def version(result: Result) -> str:
-    """The commit of kdbench that trained a result, else its release."""
-    known = result.environment
+    """The version of kdbench that trained a result; `A then B` where B went on with a run of A."""
+    segments = [each.environment for each in result.segments] or [result.environment]
+    return THEN.join(dict.fromkeys(map(_version, segments)))
+
+
+def _version(known: Environment) -> str:
+    """The commit, else the release."""
     commit = str(known.get("commit") or known.get("kdbench") or "unknown")[:12]
     return f"{commit}+changes" if known.get("dirty") else commit
 
@@ -74,7 +90,8 @@ def _point(name: str, results: Sequence[Result], report_epoch: ReportEpoch) -> P
     by_seed: defaultdict[int, list[float]] = defaultdict(list)
     for result in results:
         by_seed[result.run.seed].append(result.curve.at(report_epoch))
-    return Point(name, _finished(results), {seed: mean(values) for seed, values in sorted(by_seed.items())})
+    values = {seed: mean(some) for seed, some in sorted(by_seed.items())}
+    return Point(name, _finished(results), values, mixed=THEN in name)
 
 
 Curves = dict[int, list[Curve]]
@@ -205,7 +222,7 @@ def _step(before: Sequence[Effect], after: Sequence[Effect]) -> tuple[float, flo
 
 
 def sparkline(values: Sequence[float]) -> str:
-    """A bar for each value, from the least to the greatest."""
-    low, high = min(values), max(values)
+    """A bar for each value, from the least to the greatest; "" of none."""
+    low, high = min(values, default=0.0), max(values, default=0.0)
     scale = (len(BARS) - 1) / (high - low) if high > low else 0.0
     return "".join(BARS[round((value - low) * scale)] for value in values)

@@ -3,7 +3,7 @@
 import io
 import subprocess
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,27 +16,26 @@ PRINTED = "printed"
 
 
 @contextmanager
-def results_of(source: str, results: Path) -> Iterator[Index]:
+def results_of(source: str, results: Path) -> Iterator[tuple[Index, Callable[[str], str]]]:
     """The results of a source, listed; files of a commit exist only inside the context.
 
     Args:
         source: a folder, or anything that git takes for a commit.
         results: this machine's results folder: what is looked at in a commit.
 
+    Returns:
+        The index, and a function that names a commit's files as git does, `HEAD:results/...`, in a sentence.
+
     Raises:
-        UserError: neither a folder nor a commit, or a record is broken.
+        UserError: neither a folder nor a commit.
     """
     if Path(source).is_dir():
-        yield index(Path(source))
+        yield index(Path(source)), str
         return
     with TemporaryDirectory(prefix="kdbench-") as folder:
         inside = Path(folder)
         where = _extract(source, results, inside)
-        try:
-            yield index(inside / where)
-        except UserError as error:
-            problems = [problem.replace(f"{inside}/", f"{source}:") for problem in error.problems]
-            raise UserError(*problems) from error
+        yield index(inside / where), lambda problem: problem.replace(f"{inside}/", f"{source}:")
 
 
 def _extract(commit: str, results: Path, into: Path) -> Path:

@@ -145,6 +145,8 @@ class Workload(Struct, frozen=True, kw_only=True):
     """Those of `runs` that the suites themselves do not have: their results lie apart."""
     outdated: tuple[str, ...] = ()
     """What is stored of runs to be trained, but of other versions of a package: a sentence for each."""
+    damaged: tuple[str, ...] = ()
+    """Files of results in which runs of the selection may lie, and what is wrong with them."""
 
     @property
     def cells(self) -> list[Cell]:
@@ -198,7 +200,9 @@ def compare(suites: Suites, every: Sequence[Cell], machine: Machine, *, rerun: b
     cells = [cell for _, some in suites for cell in some]
     there = index(machine.results)
     asked = {name for cell in cells for name in cell.ids}
-    runs = find_missing(cells, set(there.results) - (asked if rerun else set()), machine)
+    lost = _lost(cells, there)
+    stored = there.results.keys() | lost.keys()
+    runs = find_missing(cells, stored - (asked if rerun else set()), machine)
     return Workload(
         suites=suites,
         runs=runs,
@@ -207,7 +211,24 @@ def compare(suites: Suites, every: Sequence[Cell], machine: Machine, *, rerun: b
         keep=weights_needed(run for cell in every for run in cell.runs),
         index=there,
         outdated=tuple(made_otherwise(runs, there)),
+        damaged=tuple(dict.fromkeys(lost.values())),
     )
+
+
+def _lost(cells: Iterable[Cell], there: Index) -> dict[str, str]:
+    """The runs, and their teachers, that may have results in a damaged file: they are not trained again.
+
+    By run: what is wrong with the file.
+    """
+    found: dict[str, str] = {}
+    for cell in cells if there.damaged else ():
+        for run in cell.runs:
+            taught: Run | None = run
+            while taught is not None:
+                if problem := there.lost(taught):
+                    found[taught.id] = problem
+                taught = taught.teacher.run if taught.teacher else None
+    return found
 
 
 def find_missing(cells: Sequence[Cell], stored: set[str], machine: Machine) -> tuple[Run, ...]:
@@ -307,7 +328,8 @@ def describe_work(work: Workload) -> str:
     names = ", ".join(suite.name for suite, _ in work.suites)
     rerun = f", {len(work.retrained)} of them again" if work.retrained else ""
     first = f"{names}: {rows}; {stored} stored, {len(work.runs)} to train{rerun}{_skipped(work)}"
-    return "\n".join([first, *work.outdated])
+    damaged = (f"not trained again, as their results may lie in a damaged file: {of}" for of in work.damaged)
+    return "\n".join([first, *work.outdated, *damaged])
 
 
 def _skipped(work: Workload) -> str:

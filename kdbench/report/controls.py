@@ -34,7 +34,7 @@ def controls_section(found: Sequence[Controlled]) -> Iterator[str]:
         yield LEGEND
         cells = escape_table(body(found))
         yield tabulate(cells, HEADS, tablefmt="pipe", colalign=_ALIGN, disable_numparse=True)
-        yield "\n".join(f"- {escape(line)}" for line in _losses(found))
+        yield "\n".join(f"- {escape(line)}" for line in (*damage(found), *_losses(found)))
 
 
 def control_lines(found: Sequence[Controlled]) -> list[str]:
@@ -42,7 +42,7 @@ def control_lines(found: Sequence[Controlled]) -> list[str]:
     if not found:
         return []
     table = tabulate(body(found), HEADS, tablefmt="simple", colalign=_ALIGN, disable_numparse=True)
-    return str(table).splitlines()
+    return [*str(table).splitlines(), *damage(found)]
 
 
 def body(found: Sequence[Controlled]) -> list[list[str]]:
@@ -60,6 +60,12 @@ def _line(found: Controlled) -> list[str]:
 def _gain(value: float | None, interval: tuple[float, float] | None) -> str:
     around = "" if interval is None else f" ± {(interval[1] - interval[0]) / 2:.2f}"
     return signed(value) + around
+
+
+def damage(found: Sequence[Controlled]) -> Iterator[str]:
+    """The results that could not be read, each with its row."""
+    for each in found:
+        yield from (f"{each.row}: {problem}" for problem in each.damage)
 
 
 def _losses(found: Sequence[Controlled]) -> Iterator[str]:

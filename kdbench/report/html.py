@@ -100,6 +100,7 @@ class Part(msgspec.Struct, frozen=True):
     optimism: str
     deltas: Sequence[tuple[str, str]]
     controls: Sequence[Sequence[str]]
+    controls_damage: Sequence[str]
     audit: Sequence[Sequence[str]]
     same: Sequence[str]
     authors: Sequence[Sequence[str]] = ()
@@ -176,6 +177,7 @@ def _part(report: Report) -> Part:
         sentences.optimism(report.checks),
         [(of.at, sentences.delta(of)) for of in report.suite.deltas if released],
         controls.body(report.controls),
+        list(controls.damage(report.controls)),
         audit.body(report.audit),
         audit.remarks(report.audit) if report.audit else (),
         list(published.body(report.checks)),

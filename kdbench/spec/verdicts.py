@@ -14,6 +14,8 @@ class Outcome(StrEnum):
     HOLDS = "holds"
     FAILS = "does not hold"
     UNDECIDED = "undecided"
+    UNREADABLE = "unreadable"
+    """A result that it depends on is damaged."""
 
 
 class Part(Struct, frozen=True, kw_only=True):

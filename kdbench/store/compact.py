@@ -14,12 +14,12 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from filelock import FileLock
 
-from kdbench.errors import UserError
+from kdbench.errors import UserError, git_hint
 
 SUFFIX = ".jsonl"
 LARGEST = 100_000_000
@@ -27,7 +27,9 @@ LARGEST = 100_000_000
 DIGITS = 6
 """Significant digits that a compact record keeps of losses; accuracies are kept whole."""
 _STEM = re.compile(r"(?P<slug>.+)\.s\d+\.[0-9a-f]{12}\.json")
-Content = dict[str, Any]
+_ID = re.compile(rb'"id":"([0-9a-f]{12})"')
+_SEED = re.compile(rb'"seed":(\d{1,9})\b')
+Record = dict[str, Any]
 Write = Callable[[Path, bytes], object]
 
 
@@ -46,25 +48,29 @@ def file_of(path: Path) -> Path:
     return path.parent if is_inside(path) else path
 
 
-def names_in(file: Path) -> list[Path]:
-    """The paths of a compact file's records.
+class FileContent(NamedTuple):
+    """What a compact file holds."""
 
-    Raises:
-        UserError: the file is damaged.
-    """
-    return [file / name for name in _records(file)]
+    records: Mapping[str, Record]
+    """By name."""
+    damaged: Mapping[str, str]
+    """What is wrong with a record that cannot be read and whose id can."""
+    problem: str = ""
+    """What is wrong with the file, where records may be lost of which nothing is known."""
 
 
 def read(path: Path) -> bytes:
     """A record of a compact file, as a file of its own would hold it.
 
     Raises:
-        UserError: the file is damaged or gone, or has no such record.
+        UserError: the record is damaged, or the file has no such record.
     """
-    records = _records(path.parent)
-    if path.name not in records:
-        raise UserError(f"{path.parent}: has no record {path.name}")
-    return msgspec.json.encode(records[path.name])
+    found = contents(path.parent)
+    if path.name in found.damaged:
+        raise UserError(found.damaged[path.name])
+    if path.name not in found.records:
+        raise UserError(found.problem or f"{path.parent}: has no record {path.name}")
+    return msgspec.json.encode(found.records[path.name])
 
 
 def compact(folder: Path, lock: Path, write: Write) -> dict[Path, int]:
@@ -91,7 +97,7 @@ def compact(folder: Path, lock: Path, write: Write) -> dict[Path, int]:
         for slug, paths in single.items():
             file = folder / f"{slug}{SUFFIX}"
             contents = {path: path.read_bytes() for path in paths}
-            records = dict(_records(file)) if file.exists() else {}
+            records = _whole(file) if file.exists() else {}
             records |= {path.name: rounded(_decoded(path, content)) for path, content in contents.items()}
             write(file, joined(records))
             for path, content in contents.items():
@@ -101,7 +107,7 @@ def compact(folder: Path, lock: Path, write: Write) -> dict[Path, int]:
         return written
 
 
-def joined(records: Mapping[str, Content]) -> bytes:
+def joined(records: Mapping[str, Record]) -> bytes:
     """Records by name, as a compact file holds them: by name, the common part before them."""
     ordered = [records[name] for name in sorted(records)]
     shared = common(ordered)
@@ -109,12 +115,12 @@ def joined(records: Mapping[str, Content]) -> bytes:
     return b"".join(msgspec.json.encode(line) + b"\n" for line in lines)
 
 
-def common(records: Sequence[Content]) -> Content:
+def common(records: Sequence[Record]) -> Record:
     """What all objects have in common: equal values of equal keys, object by object.
 
     [{"a": 1, "b": {"c": 2, "d": 3}}, {"a": 1, "b": {"c": 2, "d": 4}}] gives {"a": 1, "b": {"c": 2}}.
     """
-    shared: Content = {}
+    shared: Record = {}
     for key, value in records[0].items():
         values = [record.get(key, _ABSENT) for record in records]
         if all(isinstance(each, dict) and each for each in values):
@@ -124,9 +130,9 @@ def common(records: Sequence[Content]) -> Content:
     return shared
 
 
-def rest(record: Content, shared: Content) -> Content:
+def rest(record: Record, shared: Record) -> Record:
     """What a record has beyond the common part; laid over that, it is the record again."""
-    left: Content = {}
+    left: Record = {}
     for key, value in record.items():
         if key not in shared:
             left[key] = value
@@ -135,7 +141,7 @@ def rest(record: Content, shared: Content) -> Content:
     return left
 
 
-def laid_over(shared: Content, left: Content) -> Content:
+def laid_over(shared: Record, left: Record) -> Record:
     """The record that a common part and a rest make."""
     whole = dict(shared)
     for key, value in left.items():
@@ -144,7 +150,7 @@ def laid_over(shared: Content, left: Content) -> Content:
     return whole
 
 
-def rounded(record: Content) -> Content:
+def rounded(record: Record) -> Record:
     """A record with `DIGITS` of each loss: the last bits differ from machine to machine in any case."""
     curve = dict(record["curve"])
     for name in ("test_loss", "train_loss"):
@@ -155,45 +161,81 @@ def rounded(record: Content) -> Content:
 _ABSENT = object()
 
 
-def _records(file: Path) -> Mapping[str, Content]:
-    """The records of a compact file by name; read once for each of its versions."""
+def _whole(file: Path) -> dict[str, Record]:
+    """The records of a compact file that is to be written anew.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    found = contents(file)
+    for problem in (found.problem, *found.damaged.values()):
+        if problem:
+            raise UserError(problem)
+    return dict(found.records)
+
+
+def contents(file: Path) -> FileContent:
+    """What a compact file holds, damaged or not; read once for each of its versions."""
     try:
         facts = file.stat()
+        if facts.st_size > LARGEST:
+            problem = f"{file}: larger than the {LARGEST:,} bytes that a compact file may have"
+            return FileContent({}, {}, problem)
+        return _parsed(file, facts.st_mtime_ns, facts.st_size)
     except OSError as error:
-        raise UserError(f"{file}: cannot be read: {error.strerror}") from error
-    if facts.st_size > LARGEST:
-        raise UserError(f"{file}: larger than the {LARGEST:,} bytes that a compact file may have")
-    return _parsed(file, facts.st_mtime_ns, facts.st_size)
+        return FileContent({}, {}, f"{file}: cannot be read: {error.strerror}")
 
 
 @lru_cache(maxsize=64)
-def _parsed(file: Path, _changed: int, _size: int) -> Mapping[str, Content]:
+def _parsed(file: Path, _changed: int, _size: int) -> FileContent:
+    """Line by line: a damaged line loses its record, a damaged first line or git's marks lose all.
+
+    Of a lost record the id is looked for in what is left of its line, so that it can be said whose it is.
+    Where a line has none, or the file ends within a line, nobody knows whose records are lost: `problem`.
+    """
+    content = file.read_bytes()
+    first, *others = content.splitlines() or [b""]
+    reason, shared, unknown = git_hint(content), {}, content[-1:] != b"\n"
     try:
-        lines = file.read_bytes().splitlines()
-        first, *others = (msgspec.json.decode(line, type=dict[str, Any]) for line in lines)
-        shared = first["common"]
-        records = [laid_over(shared, other) for other in others]
-        return {_name(file, record): record for record in records}
-    except OSError as error:
-        raise UserError(f"{file}: cannot be read: {error.strerror}") from error
-    except (
-        msgspec.DecodeError,
-        UnicodeDecodeError,
-        LookupError,
-        TypeError,
-        ValueError,
-        AttributeError,
-    ) as error:
-        raise UserError(
-            f"{file}: no valid compact file of results: {error}; get it from git again"
-        ) from error
+        shared = msgspec.json.decode(first, type=_First).common
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        reason = reason or f"{error}; get it from git again"
+    unknown |= bool(reason)
+    records: dict[str, Record] = {}
+    damaged: dict[str, str] = {}
+    said = ""
+    for line in others:
+        try:
+            record = laid_over(shared, msgspec.json.decode(line, type=Record))
+            name = _name(file, record)
+        except (ValueError, LookupError, TypeError) as error:  # a DecodeError and a UnicodeDecodeError too
+            said, name = said or f"{error}; get it from git again", ""
+        if not reason and name:
+            records[name] = record
+        elif of := _ID.search(line):
+            seed = _SEED.search(line)
+            name = f"{file.stem}.s{int(seed[1]) if seed else 0}.{of[1].decode()}.json"
+            damaged[name] = f"{file}: no valid compact file of results: {reason or said}"
+        else:
+            unknown = True
+    lost = reason or said or "its end is missing; get it from git again"
+    return FileContent(
+        records, damaged, f"{file}: no valid compact file of results: {lost}" if unknown else ""
+    )
 
 
-def _name(file: Path, record: Content) -> str:
-    return f"{file.stem}.s{int(record['run']['seed'])}.{record['id']!s:.12}.json"
+class _First(msgspec.Struct):
+    common: Record
 
 
-def _decoded(path: Path, content: bytes) -> Content:
+def _name(file: Path, record: Record) -> str:
+    name = f"{file.stem}.s{int(record['run']['seed'])}.{record['id']!s:.12}.json"
+    if not _STEM.fullmatch(name):
+        raise ValueError(f"a record's id is {record['id']!r:.40}")
+    return name
+
+
+def _decoded(path: Path, content: bytes) -> Record:
     try:
         return msgspec.json.decode(content, type=dict[str, Any])
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

@@ -51,10 +51,24 @@ class Index(msgspec.Struct, frozen=True):
     results: dict[str, Path]
     repeats: dict[str, list[Path]]
     failures: dict[str, Path]
+    damaged: dict[Path, str] = {}
+    """Compact files of which records are lost, and what is wrong with them."""
+
+    def lost(self, run: Run) -> str:
+        """Why a result that is not there may be in a damaged compact file; "" of any other run."""
+        if run.id in self.results:
+            return ""
+        for file, problem in self.damaged.items():
+            if (file.parent.name, file.stem) == (run.dataset, run.slug):
+                return problem
+        return ""
 
 
 def index(folder: Path, *, trials: bool = True) -> Index:
-    """List a results folder, with its trials or without; one that does not exist yet is empty."""
+    """List a results folder, with its trials or without; one that does not exist yet is empty.
+
+    A damaged file stops nothing.
+    """
     found = Index({}, {}, {})
     apart = folder / TRIALS
     parents = sorted(apart.iterdir()) if trials and apart.is_dir() else []  # first: the others outweigh them
@@ -63,7 +77,12 @@ def index(folder: Path, *, trials: bool = True) -> Index:
         names = sorted(os.listdir(parent)) if parent.is_dir() else []  # noqa: PTH208 - sorts text
         for name in names:  # before the single records, which outweigh them
             if name.endswith(compact.SUFFIX):
-                found.results.update(compact.by_id(compact.names_in(parent / name), _NAME))
+                file = parent / name
+                there = compact.contents(file)
+                paths = [file / record for record in (*there.records, *there.damaged)]
+                found.results.update(compact.by_id(paths, _NAME))
+                if there.problem:
+                    found.damaged[file] = there.problem
         for name in names:
             match = _NAME.search(name)
             if match is None:
@@ -94,7 +113,12 @@ def read_results(there: Index, ids: Iterable[str], known: Mapping[str, Run] = _N
         ids: the runs.
         known: runs by id, as far as they are at hand: comparing is cheaper than hashing.
     """
-    return _read_all(there.results, ids, lambda run, path: load_result(path, known.get(run)))
+    ids = list(dict.fromkeys(ids))
+    loaded = _read_all(there.results, ids, lambda run, path: load_result(path, known.get(run)))
+    for run in ids if there.damaged else ():
+        if run in known and (problem := there.lost(known[run])):
+            loaded.unreadable[run] = problem
+    return loaded
 
 
 def load_results(there: Index, ids: Iterable[str], known: Mapping[str, Run] = _NONE) -> dict[str, Result]:
@@ -127,7 +151,7 @@ def read_repeats(there: Index, ids: Iterable[str]) -> tuple[dict[str, list[Resul
             try:
                 found.setdefault(run, []).append(load_result(path))
             except UserError as error:
-                unreadable.setdefault(run, []).append(_sentence(error, path))
+                unreadable.setdefault(run, []).append(sentence(error, path))
     return found, unreadable
 
 
@@ -144,11 +168,11 @@ def _read_all(paths: dict[str, Path], ids: Iterable[str], load: Callable[[str, P
             try:
                 loaded.records[run] = load(run, paths[run])
             except UserError as error:
-                loaded.unreadable[run] = _sentence(error, paths[run])
+                loaded.unreadable[run] = sentence(error, paths[run])
     return loaded
 
 
-def _sentence(error: UserError, path: Path) -> str:
+def sentence(error: UserError, path: Path) -> str:
     """What is wrong with a record, for reports, which name no folder of this machine."""
     return "; ".join(error.problems).replace(str(path), shown(path))
 
@@ -309,7 +333,7 @@ def _trials(folder: Path) -> Path:
 def _is_compacted(stem: Path) -> bool:
     """Whether a compact file has a run's first result."""
     file = stem.with_name(f"{stem.name.rpartition('.s')[0]}{compact.SUFFIX}")
-    return file.exists() and file / f"{stem.name}.json" in compact.names_in(file)
+    return file.exists() and f"{stem.name}.json" in compact.contents(file).records
 
 
 def save_failure(folder: Path, failure: Failure) -> Path:

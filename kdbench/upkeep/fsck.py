@@ -39,6 +39,8 @@ def examine(machine: Machine) -> Iterator[Finding]:
     for path, (result, problem) in results.items():
         found = problem if result is None else _misplaced(path, result) or records.taught(result)
         yield Finding("result", str(path), found)
+    for path, problem in there.damaged.items():
+        yield Finding("result", str(path), problem.removeprefix(f"{path}: "))
     for path in there.failures.values():
         yield Finding("failure", str(path), _loaded(load_failure, path)[1])
     yield from _unseen(machine.scratch)

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from kdbench.spec.results import Result
 from kdbench.spec.runs import Loss
@@ -57,12 +58,15 @@ class Controlled(Struct, frozen=True, kw_only=True):
     outcome: Outcome
     """Whether the teacher matters: holds where the row beats each control at 5 % (intersection-union test);
     does not hold where one control beats the row, at 5 % divided by their number."""
+    damage: tuple[str, ...] = ()
+    """What is wrong with results of the row or of its controls that cannot be read."""
 
 
 def check_controls(
     controlled: Iterable[tuple[Cell, Mapping[str, Cell]]],
     results: Mapping[str, Result],
     plans: Mapping[str, InterimPlan] = MappingProxyType({}),
+    unreadable: Mapping[str, str] = MappingProxyType({}),
 ) -> list[Controlled]:
     """Hold each row against its controls, at the row's reading, over the seeds that both have.
 
@@ -70,8 +74,15 @@ def check_controls(
         controlled: each row with its controls by name.
         results: by the id of the run.
         plans: of rows whose seeds were chosen by interim analyses, by the id of the run.
+        unreadable: what is wrong with the record of a run that could not be read.
     """
-    return [_check(cell, controls, results, plans) for cell, controls in controlled]
+    checked = []
+    for cell, controls in controlled:
+        found = _check(cell, controls, results, plans)
+        ids = [*cell.ids, *(of for control in controls.values() for of in control.ids)]
+        damage = tuple(dict.fromkeys(unreadable[of] for of in ids if of in unreadable))
+        checked.append(replace(found, outcome=Outcome.UNREADABLE, damage=damage) if damage else found)
+    return checked
 
 
 def _check(

@@ -17,7 +17,7 @@ from kdbench.spec.runs import Precision, ReportEpoch, Run
 from kdbench.spec.suites import Cell, Suite
 from kdbench.spec.verdicts import Check
 from kdbench.store.author_runs import load_author_runs
-from kdbench.store.records import Index, index, load_results, read_failures, read_repeats, read_results
+from kdbench.store.records import Index, index, read_failures, read_repeats, read_results
 from kdbench.store.released import load_evaluations
 from kdbench.verdict import equivalence
 from kdbench.verdict.check import check_suite, count_single_seeds
@@ -104,10 +104,10 @@ def _controlled(
     found = {}
     for suite, cells in suites:
         rows = control_cells(cells, prober)
-        ids = [of for cell, _ in rows for of in cell.ids]
-        controls = [of for _, some in rows for each in some.values() for of in each.ids]
-        results = read_results(there, ids).records | load_results(there, controls)
-        found[suite.path] = check_controls(rows, results, plans)
+        every = [each for cell, controls in rows for each in (cell, *controls.values())]
+        known = {of: run for cell in every for of, run in _runs(cell)}
+        stored = read_results(there, known, known)
+        found[suite.path] = check_controls(rows, stored.records, plans, stored.unreadable)
     return found
 
 

@@ -7,7 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from kdbench.evidence.history import Point, history, sparkline, steps
-from kdbench.spec.results import Result
+from kdbench.spec.results import Environment, Result, Segment
 from tests.support.build import make_result, make_run
 
 
@@ -89,6 +89,34 @@ def test_bit_equal_seeds_that_all_shift_are_a_change() -> None:
 def test_repeats_that_differ_are_no_bit_equality() -> None:
     nights = [trained("a", 1, 70.0), trained("a", 1, 70.1), trained("b", 2, 70.0), trained("c", 3, 70.1)]
     assert changes(history(chain(*nights), "last")) == {}
+
+
+@pytest.mark.parametrize(
+    ("first", "name"),
+    [
+        ({"commit": "b" * 8}, "bbbbbbbb"),
+        ({"commit": "a" * 8, "dirty": True}, "aaaaaaaa+changes"),
+        ({"kdbench": "0.1.0"}, "0.1.0"),
+        ({}, "unknown"),
+    ],
+)
+def test_run_of_two_versions_counts_for_neither_and_is_named(first: Environment, name: str) -> None:
+    nights = [trained(commit, day, 70.0, 71.0) for day, commit in enumerate("abc", 1)]
+    (resumed,) = trained("a", 9, 60.0)
+    parts = (Segment(1, 1, first), Segment(2, 2, resumed.environment))
+    points = history([*chain(*nights), replace(resumed, segments=parts)], "last")
+    assert changes(points) == {}
+    assert [point.mixed for point in points] == [False, False, False, True]
+    assert points[-1].version == f"{name} then aaaaaaaa"
+    alone = history([replace(resumed, segments=parts)], "last")
+    assert [point.values for point in alone] == [{0: 60.0}]
+
+
+def test_run_that_its_own_version_resumed_counts() -> None:
+    (resumed,) = trained("a", 9, 60.0)
+    parts = (Segment(1, 1, resumed.environment), Segment(2, 2, resumed.environment))
+    (point,) = history([replace(resumed, segments=parts)], "last")
+    assert (point.version, point.mixed) == ("aaaaaaaa", False)
 
 
 def test_versions_without_a_common_seed_are_not_compared() -> None:

@@ -1,5 +1,6 @@
 """Compact files: the same records as before, in a thousandth of the files; nothing is lost or overwritten."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,15 @@ from msgspec.structs import replace
 from kdbench.errors import UserError
 from kdbench.spec.results import Curve, Result
 from kdbench.store.compact import SUFFIX, common, compact, laid_over, rest
-from kdbench.store.records import index, load_result, load_results, save_failure, save_result, write
+from kdbench.store.records import (
+    index,
+    load_result,
+    load_results,
+    read_results,
+    save_failure,
+    save_result,
+    write,
+)
 from tests.support.build import CE, make_failures, make_result, make_run
 from tests.support.command import Command
 from tests.support.project import AS_PRINTED, store
@@ -103,14 +112,80 @@ def test_losses_keep_six_digits_and_accuracies_all(tmp_path: Path) -> None:
     assert found == Curve((1.0, 100 / 3), (2.30259, 0.5), (1234.57, 0.0), (0.125, 1.0))
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"{}\n", b"[1]\n", b'{"common": {}}\n{"id": 1}\n', b"\xff\n", b"<<<<"]
-)
-def test_damaged_compact_file_is_named(stored: Path, content: bytes) -> None:
+DAMAGE: dict[str, Callable[[bytes], bytes]] = {
+    "empty": lambda _: b"",
+    "no common part": lambda _: b"{}\n",
+    "a list": lambda _: b"[1]\n",
+    "a record without an id": lambda content: content + b'{"run": 1}\n',
+    "not UTF-8": lambda _: b"\xff\n",
+    "cut in a line": lambda content: content[:-9],
+    "cut before a record": lambda content: content.splitlines()[0],
+    "conflict": lambda content: b"<<<<<<< HEAD\n" + content + b"=======\n" + content + b">>>>>>> x\n",
+    "Git LFS": lambda _: b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damaged_compact_file_makes_its_runs_alone_unreadable(stored: Path, damage: str) -> None:
+    """Those whose id is left in it, and those that might have been in it."""
     file = stored / "cifar100" / f"resnet18-ce{SUFFIX}"
-    file.write_bytes(content)
-    with pytest.raises(UserError, match="no valid compact file of results"):
-        index(stored)
+    file.write_bytes(DAMAGE[damage](file.read_bytes()))
+    there = index(stored)
+    known = {run.id: run for run in (*RUNS, OTHER, make_run("resnet18", loss=CE, seed=5))}
+    found = read_results(there, known, known)
+    assert {run.id for run in RUNS} <= found.records.keys()
+    assert found.unreadable.keys() == known.keys() - found.records.keys() != set()
+    assert all("no valid compact file of results" in each for each in found.unreadable.values())
+    assert [*there.damaged] == [file]
+
+
+def test_damaged_line_of_a_compact_file_loses_its_record_alone(stored: Path) -> None:
+    file = stored / "cifar100" / f"mobilenetv2-ce{SUFFIX}"
+    first, *lines = file.read_bytes().splitlines(keepends=True)
+    file.write_bytes(first + lines[0] + lines[1][:-20] + b"\n" + lines[2])
+    there = index(stored)
+    known = {run.id: run for run in (*RUNS, OTHER, make_run(loss=CE, seed=5))}
+    found = read_results(there, known, known)
+    assert ([*found.unreadable], [*there.damaged]) == ([RUNS[1].id], [])
+    assert found.records.keys() == {RUNS[0].id, RUNS[2].id, OTHER.id}
+
+
+def test_damaged_compact_file_is_not_written_over(stored: Path) -> None:
+    file = stored / "cifar100" / f"mobilenetv2-ce{SUFFIX}"
+    damaged = file.read_bytes()[:-9]
+    file.write_bytes(damaged)
+    save_result(stored, make_result(make_run(loss=CE, seed=7), 50.0, 55.0))
+    with pytest.raises(UserError, match=f"{SUFFIX}: no valid compact file of results"):
+        squeezed(stored)
+    assert file.read_bytes() == damaged
+
+
+@pytest.mark.parametrize("damage", ["a line", "empty", "conflict", "Git LFS"])
+def test_no_command_stops_at_a_damaged_compact_file(
+    kdbench: Command, stored_results: Path, damage: str
+) -> None:
+    """The rows of the student that lies in it are unreadable, and nothing is trained again."""
+    kdbench("compact", "digits")
+    file = stored_results / "results" / "digits" / "digits_mlp-ce.jsonl"
+    content = file.read_bytes()
+    file.write_bytes(DAMAGE[damage](content) if damage in DAMAGE else content[:-20] + b"\n")
+    shown = str(file.relative_to(stored_results))
+    checked = kdbench("check", "suites/small")
+    words = {line.split()[0]: "unreadable" in line for line in checked.out.splitlines() if "/" in line[:8]}
+    assert (words["1.base/digits_mlp"], words["1.base/digits_cnn"]) == (True, False)
+    assert (checked.code, shown in checked.out) == (1, True)
+    compared = kdbench("compare", "results", "results", "suites/small")
+    assert (compared.code, "1.base/digits_mlp" in compared.out, shown in compared.out) == (1, True, True)
+    assert compared.out.count(" unreadable ") == 1
+    history = kdbench("history", "suites/small")
+    assert (history.code, shown in history.out, "1.base/digits_cnn" in history.out) == (1, True, True)
+    examined = kdbench("fsck")
+    assert (examined.code, shown in examined.out) == (1, True)
+    for command in ("status suites/small", "report suites/small", "claims suites/small", "gc -n"):
+        done = kdbench(*command.split())
+        assert done.code == 0, (command, done.err)
+    planned = kdbench("plan", "suites/small").out
+    assert (", 0 to train" in planned, shown in planned) == (True, damage != "conflict")
 
 
 def test_record_changed_by_hand_is_refused(stored: Path) -> None:

@@ -19,6 +19,7 @@ from kdbench.spec.runs import Loss
 from kdbench.spec.suites import Cell
 from kdbench.spec.verdicts import Outcome
 from kdbench.spec.weights import Imported
+from kdbench.store.records import save_result
 from kdbench.suite.load import load_suite
 from kdbench.training.context import open_context
 from kdbench.training.probe import probe
@@ -26,6 +27,7 @@ from kdbench.training.task import do
 from kdbench.verdict.controls import Controlled, check_controls
 from kdbench.verdict.sequential import InterimPlan
 from tests.support.build import make_result
+from tests.support.command import Command
 from tests.support.project import make_project
 
 ROW = "1.kd/digits_mlp:digits_cnn"
@@ -171,6 +173,25 @@ def test_teacher_does_not_matter_where_a_control_beats_the_row(cell: Cell) -> No
 def test_teacher_is_undecided_where_a_control_is_as_good_or_missing(cell: Cell, uniform: list[float]) -> None:
     found = checked(cell, [82.0, 82.1, 82.2], ce=LOW, lsr=LOW, uniform=uniform, untrained=LOW)
     assert found.outcome is Outcome.UNDECIDED
+
+
+def test_row_of_a_control_whose_result_is_damaged_is_unreadable_and_others_are_judged(
+    kdbench: Command, cell: Cell
+) -> None:
+    """Of rows that share controls, those are unreadable that have the damaged one."""
+    for of in (cell, *controls_of(cell).values()):
+        for run in of.runs:
+            path = save_result(Path("results"), make_result(run, 80.0, 80.0, 80.0 + run.seed))
+    path.write_text('{"a"', encoding="utf-8")
+    done = kdbench("check", "suites/small", "--as", "printed", "--seeds", "0-2", "--controls")
+    assert (done.code, done.err) == (1, "")
+    assert re.search(rf"{re.escape(ROW)} .* unreadable\n", done.out)
+    assert f"{ROW}: {path}: no valid result" in done.out
+    assert re.search(rf"{re.escape(ROW)} +92.00 +81.00", done.out), "the row itself is judged"
+    page = kdbench(
+        "report", "suites/small", "--as", "printed", "--seeds", "0-2", "--controls", "--format", "html"
+    )
+    assert (page.code, path.name in page.out) == (0, True)
 
 
 def test_section_and_lines_say_the_gain_over_the_best_control(cell: Cell) -> None:
