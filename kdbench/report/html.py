@@ -1,16 +1,18 @@
 """The report as one page that needs nothing else: no network, no server, no second file."""
 
+import re
 from base64 import b64encode
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from struct import pack
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from kdbench.formatting import clean, signed
+from kdbench.formatting import EMPTY, clean, signed
 from kdbench.report import audit, claims, controls, published, sentences, words
 from kdbench.report.ages import trained
 from kdbench.report.content import Report
@@ -18,7 +20,7 @@ from kdbench.report.forest import HEIGHT, WIDTH, Scale, Strip, scale_of, strip_o
 from kdbench.spec.author_runs import AuthorRun
 from kdbench.spec.results import Result
 from kdbench.spec.verdicts import Check, Verdict, Word
-from kdbench.verdict.check import headline, to_train
+from kdbench.verdict.check import remarks, to_train
 from kdbench.verdict.published import published_headline
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 
 _TEMPLATES = Path(__file__).parent / "page"
+NO_PAGES: Mapping[str, str] = MappingProxyType({})
 
 GLYPHS = {
     Word.REPRODUCED: "✓",
@@ -84,6 +87,8 @@ class Table(msgspec.Struct, frozen=True):
     settings: str
     exactness: str
     scale: Scale
+    gains: bool
+    """Whether any of its rows gains, be it printed or measured."""
     lines: Sequence[Line]
 
 
@@ -93,7 +98,8 @@ class Part(msgspec.Struct, frozen=True):
     report: Report
     trial: str
     """What stands on top where the runs are not the suite's."""
-    headline: str
+    remarks: str
+    """What there is to know of the counts."""
     counts: Sequence[tuple[str, dict[Word, int]]]
     """How many of the printed accuracies, and gains, have which verdict."""
     tables: Sequence[Table]
@@ -110,13 +116,20 @@ class Part(msgspec.Struct, frozen=True):
     authors_sentences: Sequence[str] = ()
 
 
-def page(reports: Sequence[Report]) -> str:
-    """The reports of suites on one page: tables to sort and filter, forest plots, learning curves."""
-    return _template().render(
+def page(reports: Sequence[Report], *, home: str = "", row_pages: Mapping[str, str] = NO_PAGES) -> str:
+    """The reports of suites on one page: tables to sort and filter, forest plots, learning curves.
+
+    Args:
+        reports: of the suites.
+        home: where the page of all suites is, in a site.
+        row_pages: where the pages of rows are, by the row's name, in a site.
+    """
+    return template("page.html").render(
         parts=[_part(report) for report in reports],
         words=_words(reports),
-        glyphs=GLYPHS,
         curves=curves(reports),
+        home=home,
+        row_pages=row_pages,
         legend=sentences.LEGEND.replace("`", ""),
         claims_legend=claims.LEGEND.replace("`", ""),
         signed=signed,
@@ -126,13 +139,12 @@ def page(reports: Sequence[Report]) -> str:
         authors_legend=published.LEGEND.replace("`", ""),
         audit_heads=audit.HEADS,
         audit_legend=audit.LEGEND,
-        height=HEIGHT,
-        width=WIDTH,
     )
 
 
 @cache
-def _template() -> "Template":
+def template(name: str) -> "Template":
+    """A template of a page, in which every text is escaped."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     surroundings = Environment(
@@ -146,7 +158,16 @@ def _template() -> "Template":
     )
     surroundings.filters["trained"] = trained
     surroundings.filters["author_curve"] = author_curve
-    return surroundings.get_template("page.html")
+    surroundings.filters["breakable"] = breakable
+    surroundings.globals.update(glyphs=GLYPHS, height=HEIGHT, width=WIDTH)
+    return surroundings.get_template(name)
+
+
+def breakable(name: str) -> str:
+    """A name that may be broken after `_`, `:` and `/`, and not in the midst of a number."""
+    from markupsafe import Markup, escape
+
+    return Markup(re.sub(r"([_:/])(?=.)", r"\1<wbr>", str(escape(clean(name)))))  # noqa: S704 - escaped
 
 
 def _shown(value: object) -> object:
@@ -154,11 +175,11 @@ def _shown(value: object) -> object:
     return clean(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
 
-def _words(reports: Iterable[Report]) -> dict[Word, int]:
-    """How many rows have which verdict, be it of the accuracy or of the gain, in the order of the words."""
+def _words(reports: Iterable[Report]) -> list[Word]:
+    """The verdicts that rows have, be it of the accuracy or of the gain, in the order of the words."""
     rows = [check for report in reports for check in report.checks]
-    counted = Counter(word for check in rows for word in {check.top1.word, sentences.gain_word(check)})
-    return {word: counted[word] for word in Word if word in counted}
+    found = {check.top1.word for check in rows} | {sentences.gain_word(check) for check in rows}
+    return [word for word in Word if word in found]
 
 
 def _part(report: Report) -> Part:
@@ -168,7 +189,7 @@ def _part(report: Report) -> Part:
     return Part(
         report,
         sentences.altered(report.altered),
-        headline(report.checks),
+        remarks(report.checks),
         [
             ("accuracies", _counts(check.top1 for check in to_train(report.checks))),
             ("gains", _counts(check.gain for check in to_train(report.checks))),
@@ -209,12 +230,13 @@ def _table(
         sentences.settings([check.row for check in checks], fields),
         sentences.exactness(checks),
         scale,
-        [_line(report, check, scale, baselines.get(check.row.name, ())) for check in checks],
+        any(sentences.gain_word(check) != EMPTY for check in checks),
+        [line_of(report, check, scale, baselines.get(check.row.name, ())) for check in checks],
     )
 
 
-def _line(report: Report, check: Check, scale: Scale, baselines: tuple[str, ...]) -> Line:
-    """A row as a line of the page's table."""
+def line_of(report: Report, check: Check, scale: Scale, baselines: tuple[str, ...]) -> Line:
+    """A row as pages show it."""
     top1, gain = check.top1, check.gain
     shown = Quantity(words.printed(check.row), words.measured(top1), signed(top1.difference), top1.word)
     gained = Quantity(

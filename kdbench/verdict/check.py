@@ -15,7 +15,7 @@ from kdbench.spec.results import Failure, Result
 from kdbench.spec.runs import ReportEpoch, Run
 from kdbench.spec.suites import Cell, Reference, Row
 from kdbench.spec.verdicts import Check, Verdict, Word
-from kdbench.verdict.counts import by_chance, counts, sentence, tally
+from kdbench.verdict.counts import Tally, by_chance, counts, sentence, tally
 from kdbench.verdict.paired import level_of, paired
 from kdbench.verdict.sequential import InterimPlan, levels, levels_of, plan_of
 from kdbench.verdict.stats import (
@@ -120,8 +120,25 @@ def headline(checks: Iterable[Check]) -> str:
     if bare := [check.top1.word for check in checks if check.top1.printed is None]:
         bad = Counter(word for word in bare if word in BAD)
         parts.append(", ".join([f"{len(bare)} without a printed accuracy", *counts(bad)]))
+    return "; ".join(parts) + "." + _caveats(checks, found)
+
+
+def remarks(checks: Iterable[Check]) -> str:
+    """The headline without the counts of verdicts: what stands beside these in a picture."""
+    checks = to_train(checks)
+    found = [tally(check.top1 for check in checks), tally(check.gain for check in checks)]
+    within = [
+        f"{each.within} of {each.printed} {what} within the tolerance"
+        for each, what in zip(found, ("accuracies", "gains"), strict=True)
+        if each.printed
+    ]
+    return ("; ".join(within) + "." if within else "No printed numbers.") + _caveats(checks, found)
+
+
+def _caveats(checks: Sequence[Check], found: Sequence[Tally]) -> str:
+    """How many verdicts may be wrong by chance, and how likely a loss is seen."""
     adjusted = any(v.p_adjusted is not None for check in checks for v in (check.top1, check.gain))
-    return "; ".join(parts) + "." + by_chance(found, adjusted=adjusted) + _power(checks)
+    return by_chance(found, adjusted=adjusted) + _power(checks)
 
 
 def _power(checks: Iterable[Check]) -> str:

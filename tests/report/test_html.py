@@ -167,7 +167,11 @@ def test_row_opens_with_its_curves_and_the_way_to_its_records(page: "Page", addr
 
 def test_row_of_an_address_is_open(page: "Page", address: str) -> None:
     page.goto(f"{address}#golden/2/digits_cnn")
-    assert page.locator("[id='golden/2/digits_cnn'] tr.more").is_visible()
+    row = page.locator("[id='golden/2/digits_cnn']")
+    assert row.locator("tr.more").is_visible()
+    title = row.locator("xpath=ancestor::section").locator("h2").bounding_box()
+    assert title is not None
+    assert title["y"] > 0, "the table's name is in sight"
 
 
 def test_row_without_a_result_says_so_instead_of_a_curve(page: "Page") -> None:
@@ -204,11 +208,39 @@ def test_page_is_never_wider_than_its_window(page: "Page", width: int) -> None:
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
-@pytest.mark.parametrize("width", [1600, 1400, 1250, 1200])
+@pytest.mark.parametrize("width", [1600, 1400, 1250, 1200, 1100, 1000])
 def test_no_cell_runs_into_its_neighbour(page: "Page", width: int) -> None:
     page.set_viewport_size({"width": width, "height": 800})
+    assert page.locator("table.rows thead").first.is_visible(), "a table, not cards"
     script = "all('.rows > * > tr > *').filter(cell => cell.scrollWidth > cell.clientWidth + 1).length"
     assert page.evaluate(script) == 0
+
+
+def test_phone_shows_the_whole_id_of_a_record(page: "Page") -> None:
+    page.set_viewport_size({"width": 390, "height": 800})
+    page.locator("button.open").first.click()
+    script = "table => table.scrollWidth <= table.parentNode.clientWidth"
+    assert page.locator(".runs:visible").first.evaluate(script)
+
+
+def test_keys_to_sort_by_stand_over_tables_of_several_rows(page: "Page") -> None:
+    rows = [len(students(page, table)) for table in range(3)]
+    keys = [page.locator("section.table").nth(table).locator("button.sort").count() for table in range(3)]
+    assert [count > 1 for count in rows] == [count > 0 for count in keys]
+    assert keys[0] == 6, "no row of the first table gains: it has no columns for that"
+
+
+def test_legend_comes_first_and_counts_stand_in_one_place(page: "Page") -> None:
+    legend = page.locator(".legend").bounding_box()
+    first = page.locator("section.table h2").first.bounding_box()
+    assert legend is not None
+    assert first is not None
+    assert legend["y"] < first["y"]
+    assert not any(
+        character.isdigit() for text in page.locator(".chip").all_inner_texts() for character in text[1:]
+    )
+    headline = page.locator(".headline").first.inner_text()
+    assert headline.startswith("2 of 10 accuracies within the tolerance; 0 of 8 gains")
 
 
 def contrast(page: "Page", selector: str) -> float:

@@ -16,7 +16,16 @@ from kdbench.spec.suites import Delta, Reference, Suite
 from kdbench.spec.verdicts import Check, Verdict, Word
 from kdbench.suite.lint import lint_suite
 from kdbench.verdict.check import check_suite
-from tests.support.build import CE, make_cell, make_failures, make_results, make_row, make_run, make_suite
+from tests.support.build import (
+    CE,
+    RECIPE,
+    make_cell,
+    make_failures,
+    make_results,
+    make_row,
+    make_run,
+    make_suite,
+)
 
 
 def small() -> tuple[Suite, list[Check]]:
@@ -356,3 +365,16 @@ def test_gain_over_a_run_of_another_recipe_says_so() -> None:
     said = "the gain is over a run of another recipe: lr 0.1, no milestones against lr 0.01, milestones 1"
     assert f"- a: {said}\n" in text
     assert said not in render(make_suite(row), check_suite([cell], results))
+
+
+def test_curve_of_a_baseline_is_not_drawn_beside_another_one() -> None:
+    """Two baselines of one student, of 300 and of 500 images: neither gains over the other."""
+    few, last = replace(FAST, subset=300), replace(FAST, subset=500)
+    rows = [
+        make_row("mlp", None, table="300.ce", loss=CE, recipe=few),
+        make_row("mlp", None, table="500.ce", loss=CE, recipe=last),
+    ]
+    taught = make_row("mlp", "cnn", Reference(top1=72.0, gain=1.0), table="500.kd", recipe=last)
+    suite = make_suite(*rows, taught)
+    report = Report(suite=suite, checks=check_suite(map(make_cell, suite.rows), {}))
+    assert {name: check.row.name for name, check in report.baselines.items()} == {taught.name: rows[1].name}

@@ -158,7 +158,12 @@ function follow() {
   let name = location.hash.slice(1);
   try { name = decodeURIComponent(name); } catch { /* a stray % is a name too */ }
   const row = document.getElementById(name);
-  if (row && rows.includes(row)) { open(row, true); row.scrollIntoView({ block: "center" }); }
+  if (!row || !rows.includes(row)) return;
+  open(row, true);
+  // The table's name above it stays in sight where both fit into the window; else the row comes first.
+  const title = row.closest("section").querySelector("h2");
+  const both = row.rows[0].getBoundingClientRect().bottom - title.getBoundingClientRect().top;
+  (both < innerHeight / 2 ? title : row).scrollIntoView({ block: "start" });
 }
 addEventListener("hashchange", follow);
 follow();
