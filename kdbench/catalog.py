@@ -31,6 +31,8 @@ class LossEntry(Struct, frozen=True, kw_only=True):
     """Looks at nothing of the teacher but its logits, so that kept ones will do."""
     neighbours: bool = False
     """Needs A(x), the classes near the true one: `DatasetEntry.neighbours`."""
+    needs_class: bool = False
+    """Looks up the class of each image: its targets can be neither smoothed nor mixed by the recipe."""
     scores: str = ""
     """A function of (Output, **params) -> (N, K), by whose argmax a student is judged ("": its logits)."""
     formula: str
@@ -114,6 +116,7 @@ LOSSES = {
     "lsr_released": LossEntry(
         code="kdbench.training.losses:lsr_released",
         params={"epsilon": FRACTION},
+        needs_class=True,
         formula="H(q', p),  q' = 1 - ε on the class, ε / (K - 1) on the others",
     ),
     "kd": LossEntry(
@@ -147,16 +150,19 @@ LOSSES = {
     "tfkd_reg": LossEntry(
         code="kdbench.training.losses:tfkd_reg",
         params={"alpha": FRACTION, "tau": TEMPERATURE, "a": DESIGNED},
+        needs_class=True,
         formula="(1 - α) H(q, p) + α D_KL(p^d_τ, p_τ),  p^d = a on the class, (1 - a) / (K - 1) elsewhere",
     ),
     "tfkd_reg_probabilities": LossEntry(
         code="kdbench.training.losses:tfkd_reg_probabilities",
         params={"alpha": FRACTION, "tau": TEMPERATURE, "a": FRACTION, "tau_d": TEMPERATURE},
+        needs_class=True,
         formula="(1 - α) H(q, p) + α D_KL(softmax(p^d / τ_d), p_τ)",
     ),
     "tfkd_reg_released": LossEntry(
         code="kdbench.training.losses:tfkd_reg_released",
         params={"alpha": FRACTION, "tau": TEMPERATURE, "a": FRACTION, "multiplier": FACTOR},
+        needs_class=True,
         formula="(1 - α) H(q, p) + α m / K · D_KL(softmax(p^d / τ), p)",
     ),
     "lsd": LossEntry(
@@ -169,6 +175,7 @@ LOSSES = {
         params={"epsilon1": FRACTION, "epsilon2": FRACTION},
         shares=("epsilon1", "epsilon2"),
         neighbours=True,
+        needs_class=True,
         formula="H(q_alsd, p),  q_alsd = (1 - ε₁ - ε₂) q + ε₁ u + ε₂ ρ,  ρ = 1 / |A(x)| on A(x)",
     ),
     "fnkd_kd": LossEntry(
@@ -275,6 +282,7 @@ DISTILLERS = {
         params=_DKD,
         teacher=True,
         logits_only=True,
+        needs_class=True,
         formula="H(q, p) + w τ² (α D_KL(b^t_τ, b_τ) + β D_KL(p̂^t_τ, p̂_τ)),  w = min(epoch / warmup, 1)",
     ),
     "dkd_ls": DistillerEntry(
@@ -282,6 +290,7 @@ DISTILLERS = {
         params=_DKD,
         teacher=True,
         logits_only=True,
+        needs_class=True,
         formula="H(q, p) + w τ² (α D_KL(b^t_τ, b_τ) + β D_KL(p̂^t_τ, p̂_τ)),  b, p̂ of z-scores of the logits",
     ),
     "fitnet": DistillerEntry(
@@ -342,6 +351,7 @@ DISTILLERS = {
         params=_CRD,
         teacher=True,
         memory=True,
+        needs_class=True,
         formula="H(q, p) + β (L(h) + L(h^t)),  h_ij = exp(v_i' m^t_j / T) / Z, M negatives of a memory",
     ),
     "crd_kd": DistillerEntry(
@@ -349,6 +359,7 @@ DISTILLERS = {
         params={"alpha": FACTOR, "tau": TEMPERATURE, **_CRD},
         teacher=True,
         memory=True,
+        needs_class=True,
         formula="H(q, p) + α τ² D_KL(p^t_τ, p_τ) + β (L(h) + L(h^t))",
     ),
 }

@@ -81,11 +81,19 @@ class Record(Struct, frozen=True):
     kinds: dict[str, Speed] = field(default_factory=dict)
 
 
+COSTLY = ("randaugment", "random_erasing", "mixup", "cutmix", "clip_norm", "ema")
+"""Fields of a recipe, off in most, that take a part of a step's time."""
+
+
 def kind(run: Run) -> str:
-    """What a speed depends on: the networks, the images, the batch and the precision; not seed nor loss."""
+    """What a speed depends on: the networks, the images and what is done to them, the batch, the precision.
+
+    Not the seed, nor the loss.
+    """
     taught = f"<{named}" if (named := teacher_of(run)) else ""
     size = f" {run.recipe.size}px" if run.recipe.size else ""
-    return f"{run.student}{taught} {run.dataset}{size} b{run.recipe.batch_size} {run.precision}"
+    more = "".join(f" {name}" for name in COSTLY if getattr(run.recipe, name))
+    return f"{run.student}{taught} {run.dataset}{size} b{run.recipe.batch_size} {run.precision}{more}"
 
 
 def file_of(results: Path, device: Device) -> Path:

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kdbench.data import random
+from kdbench.data.augment import Augmentation, Augmented
 from kdbench.data.boxes import Framing, centre, crop, draw_boxes
-from kdbench.data.views import Batch, Normalise, Share, whole
+from kdbench.data.views import Batch, Normalise, Places, whole
 
 _AHEAD = 2
 """Batches that are being made while one is trained on."""
@@ -45,19 +46,21 @@ class Batches:
     batch_size: int
     workers: int
     device: torch.device
-    share: Share = whole
+    share: Places = whole
     """What is made of each batch."""
 
-    def make(self, view: Callable[[int], Tensor], order: NDArray[np.int64]) -> Iterator[Batch]:
+    def make(
+        self, view: Callable[[int], Tensor], order: NDArray[np.int64], augmented: Augmented | None = None
+    ) -> Iterator[Batch]:
         """The views of these images, `view(index)` being uint8 `shape`; the last batch may be short."""
         with _threads(self.workers) as pool:
             begun: deque[tuple[Tensor, Tensor, list[Future[None]]]] = deque()
             for index in torch.split(torch.from_numpy(order), self.batch_size):
                 begun.append(self._begin(pool, view, index[self.share(len(index))]))
                 if len(begun) > _AHEAD:
-                    yield self._finish(*begun.popleft())
+                    yield self._finish(*begun.popleft(), augmented)
             while begun:
-                yield self._finish(*begun.popleft())
+                yield self._finish(*begun.popleft(), augmented)
 
     def _begin(
         self, pool: ThreadPoolExecutor, view: Callable[[int], Tensor], index: Tensor
@@ -73,10 +76,16 @@ class Batches:
         parts = np.array_split(np.arange(len(index)), max(1, min(self.workers, len(index))))
         return index, pixels, [pool.submit(fill, part) for part in parts]
 
-    def _finish(self, index: Tensor, pixels: Tensor, parts: list[Future[None]]) -> Batch:
+    def _finish(
+        self, index: Tensor, pixels: Tensor, parts: list[Future[None]], augmented: Augmented | None
+    ) -> Batch:
         for part in parts:
             part.result()
-        x = self.normalise(pixels.to(self.device, non_blocking=True))
+        images = pixels.to(self.device, non_blocking=True)
+        if augmented is None:
+            x = self.normalise(images)
+        else:
+            x = augmented.values(self.normalise(augmented.images(images, index.numpy())), index.numpy())
         return x, self.labels[index].to(self.device), index.to(self.device)
 
 
@@ -95,9 +104,11 @@ class Crops:
         std: Sequence[float],
         device: torch.device,
         workers: int = 1,
-        share: Share = whole,
+        share: Places = whole,
+        augmentation: Augmentation | None = None,
     ) -> None:
         self.images, self.labels, self.framing, self.seed = images, labels, framing, seed
+        self.augmentation = augmentation
         self.sizes = sizes_of(images)
         shape = (len(mean), framing.size, framing.size)
         self.batches = Batches(
@@ -119,7 +130,9 @@ class Crops:
             found = centre(self.images[index], framing)
             return found.flip(-1) if boxes.flip[index] else found
 
-        return self.batches.make(view, random.permutation(self.seed, epoch, len(self.sizes)))
+        n, side = len(self.sizes), framing.size
+        augmented = self.augmentation.of_epoch(epoch, n, side, side) if self.augmentation else None
+        return self.batches.make(view, random.permutation(self.seed, epoch, n), augmented)
 
 
 def centre_batches(
@@ -132,7 +145,7 @@ def centre_batches(
     std: Sequence[float],
     device: torch.device,
     workers: int = 1,
-    share: Share = whole,
+    share: Places = whole,
 ) -> Iterator[Batch]:
     """Every image once, in the order of the data set: its centre, normalised."""
     shape = (len(mean), framing.size, framing.size)

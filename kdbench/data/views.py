@@ -18,12 +18,16 @@ from torch import Tensor
 
 from kdbench.data import random
 from kdbench.data.affine import Draws, coefficients, draw
+from kdbench.data.augment import Augmentation
 
 Batch = tuple[Tensor, Tensor, Tensor]
 """Images, float32 (B, C, H, W); labels, int64 (B,); indices in the data set, int64 (B,)."""
 
 Share = Callable[[int], slice]
 """Of a batch of so many images, those that are wanted here; the draws are those of the whole."""
+
+Places = Share | Callable[[int], Tensor]
+"""The same, or their places in the batch."""
 
 _PIXEL = {1: torch.uint8, 2: torch.int16, 3: torch.int32, 4: torch.int32}
 """All channels of a pixel in one integer: a gather costs as much for three channels as for one."""
@@ -66,12 +70,16 @@ class Normalise:
 
     def unpack(self, pixels: Tensor) -> Tensor:
         """One integer per pixel (B, H, W), as of `Store`, -> float32 (B, C, H, W), contiguous."""
+        return self._look_up(self.levels(pixels))
+
+    def levels(self, pixels: Tensor) -> Tensor:
+        """One integer per pixel (B, H, W), as of `Store`, -> int32 (B, C, H, W) from 0 to 255."""
         n, height, width = pixels.shape
         levels = pixels.new_empty((n, len(self.row), height, width), dtype=torch.int32)
         for channel in range(len(self.row)):
             byte = channel if sys.byteorder == "little" else pixels.itemsize - 1 - channel
             torch.bitwise_and(pixels >> 8 * byte if byte else pixels, 255, out=levels[:, channel])
-        return self._look_up(levels)
+        return levels
 
     def _look_up(self, levels: Tensor) -> Tensor:
         index = levels.add_(self.row)
@@ -139,9 +147,11 @@ class Views:
         mean: Sequence[float],
         std: Sequence[float],
         device: torch.device | str,
-        share: Share = whole,
+        share: Places = whole,
+        augmentation: Augmentation | None = None,
     ) -> None:
         self.seed, self.batch_size, self.device, self.share = seed, batch_size, device, share
+        self.augmentation = augmentation
         self.crop, self.flip, self.rotation = crop, flip, rotation
         self.store = Store(images, crop, device)
         self.labels = labels.to(device)
@@ -167,10 +177,17 @@ class Views:
         a = coefficients(draws, self.store.height, self.store.width)[order]
         parts = (torch.from_numpy(part) for part in (order, self.store.corner(order, draws), a))
         index, corner, a_ = (torch.split(part.to(self.device), self.batch_size) for part in parts)
-        for all_, c, b in zip(index, corner, a_, strict=True):
+        size = (self.store.height, self.store.width)
+        augmented = self.augmentation.of_epoch(epoch, len(order), *size) if self.augmentation else None
+        for number, (all_, c, b) in enumerate(zip(index, corner, a_, strict=True)):
             here = self.share(len(all_))
-            i = all_[here]
-            x = self.normalise.unpack(self.store.gather(c[here], b[here]))
+            i, pixels = all_[here], self.store.gather(c[here], b[here])
+            if augmented is None:
+                x = self.normalise.unpack(pixels)
+            else:  # by the order on the CPU: nothing waits for the device
+                known = torch.from_numpy(order[number * self.batch_size :][: len(all_)])[here].numpy()
+                images = self.normalise.levels(pixels).to(torch.uint8)
+                x = augmented.values(self.normalise(augmented.images(images, known)), known)
             yield x, self.labels.index_select(0, i), i
 
 
@@ -194,7 +211,7 @@ class Values:
         seed: int,
         batch_size: int,
         device: torch.device | str,
-        share: Share = whole,
+        share: Places = whole,
     ) -> None:
         self.seed, self.batch_size, self.share = seed, batch_size, share
         self.values, self.labels = values.to(device), labels.to(device)
@@ -219,7 +236,7 @@ def plain_batches(
     mean: Sequence[float],
     std: Sequence[float],
     device: torch.device | str,
-    share: Share = whole,
+    share: Places = whole,
 ) -> Iterator[Batch]:
     """Every image once, in the order of the data set, normalised and otherwise as it is; values as they are.
 

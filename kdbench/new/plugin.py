@@ -38,6 +38,7 @@ LOSS = LossEntry(
     params={"alpha": FRACTION, "tau": TEMPERATURE},  # each parameter, with the values that can be meant
     teacher=True,
     logits_only=True,  # reads nothing of the teacher but its logits, so that stored logits will do
+    needs_class=True,  # looks up the class of each image: recipes can neither smooth nor mix its targets
     formula="(1 - alpha) H(q, p) + alpha tau^2 mean w D_KL(p^t_tau, p_tau),  w = p^t of the true class",
 )
 MODEL = ModelEntry(code="NAME.models:NAME_net", least_size=8, about="two convolutions")

@@ -17,6 +17,7 @@ from kdbench.suite.validate import (
     released,
     released_dataset,
     released_epoch,
+    target_mistakes,
 )
 from kdbench.toml import Place, is_number, struct_at, values_at
 
@@ -282,6 +283,9 @@ class Planner:
             place.say(problem)
         made = struct_at(Recipe, {**asdict(row.recipe), **recipe}, place) if recipe else row.recipe
         for problem in recipe_mistakes(made) if recipe and made else ():
+            place.say(problem)
+        own_views = bool(row.teacher_dataset)
+        for problem in target_mistakes(made, loss, privileged=own_views) if made else ():
             place.say(problem)
         if made is None or place.problems:
             raise UserError(*place.problems)

@@ -58,12 +58,28 @@ class Recipe(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unkno
     """What adam, adamw and rmsprop add to a root of squares (0: 1e-8)."""
     eps_inside: bool = False
     """rmsprop adds eps under the root, as Keras did until version 1."""
+    clip_norm: Annotated[Weight, Range("[0, 1e6]", usual="[0, 100]")] = 0.0
+    """The largest norm of the gradient of all that is trained, by which a longer one is scaled (0: any)."""
+    label_smoothing: Annotated[Weight, Range("[0, 1)", usual="[0, 0.5]", why="it is a share")] = 0.0
+    """What the hard term's targets give to all classes alike."""
+    ema: Annotated[Weight, Range("[0, 1)", why="the mean would never move")] = 0.0
+    """Decay of the weights' mean over the steps, which is evaluated and teaches in their place (0: none)."""
     crop: Annotated[Count, Range("[0, 10000]", usual="[0, 64]")] = 0
     """Zero padding, in pixels, before a random crop to the image's size."""
     flip: bool = False
     """Horizontal flip, half of the time."""
     rotation: Annotated[Weight, Range("[0, 180]", why="it is in degrees")] = 0.0
     """The largest angle, in degrees, of a random rotation (nearest neighbour, zero fill)."""
+    randaugment: Annotated[Count, Range("[0, 20]", usual="[0, 4]")] = 0
+    """So many operations of RandAugment on each image."""
+    randaugment_magnitude: Annotated[Count, Range("[0, 30]", why="RandAugment has 31")] = 0
+    """Of these operations (0: 9)."""
+    random_erasing: Annotated[Weight, Range("[0, 1]", why="it is a probability")] = 0.0
+    """The probability that a box of a normalised image is set to 0."""
+    mixup: Annotated[Weight, Range("[0, 100]", usual="[0, 2]")] = 0.0
+    """α of mixup: batches are mixed by λ ~ Beta(α, α)."""
+    cutmix: Annotated[Weight, Range("[0, 100]", usual="[0, 2]")] = 0.0
+    """α of CutMix; with mixup, a batch gets one of the two."""
     size: Count = 0
     """Side of the images that the network sees, in pixels (0: the data set's own)."""
     resized_crop: bool = False
@@ -108,15 +124,16 @@ class Recipe(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unkno
 
     @property
     def moments(self) -> int:
-        """Tensors of a parameter's size that the optimizer remembers for each."""
+        """Tensors of a parameter's size that are kept for each: the optimizer's, and the mean of steps."""
         both = self.optimizer in ("adam", "adamw") or (self.optimizer == "rmsprop" and self.momentum > 0)
-        return 2 if both else 1
+        return (2 if both else 1) + (self.ema > 0)
 
     @property
     def views(self) -> tuple[object, ...]:
         """All that decides, with the seed, what is seen of the training images."""
         framing = (self.size, self.resized_crop, self.resize)
         std = (self.normalize_std,) if self.normalize_std else ()
+        after = (self.randaugment, self.randaugment_magnitude, self.random_erasing, self.mixup, self.cutmix)
         return (
             self.crop,
             self.flip,
@@ -127,7 +144,13 @@ class Recipe(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unkno
             self.subset,
             self.passes,
             *std,
+            *(after if any(after) else ()),
         )
+
+    @property
+    def mixes(self) -> bool:
+        """Whether its batches are mixed."""
+        return self.mixup > 0 or self.cutmix > 0
 
 
 class Loss(Struct, frozen=True):

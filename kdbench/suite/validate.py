@@ -14,6 +14,9 @@ from kdbench.spec.suites import Claim, Delta, Reference, Row, Suite, named
 from kdbench.suite.arithmetic import ROUNDING, gain_error, printed_baselines
 from kdbench.toml import WRONG, Place, values_at
 
+AUGMENTATIONS = ("crop", "flip", "rotation", "randaugment", "random_erasing", "mixup", "cutmix")
+"""Fields of a recipe that make other images of the training images."""
+
 
 def find_mistakes(suite: Suite, place: Place) -> None:
     """Say each mistake once, with the file, the first row that it concerns and a hint.
@@ -93,6 +96,7 @@ def _row_mistakes(suite: Suite) -> Iterator[tuple[Row, str]]:
             _neighbour_mistakes(row, dataset),
             _distiller_mistakes(row),
             recipe_mistakes(row.recipe),
+            target_mistakes(row.recipe, row.loss, privileged=bool(row.teacher_dataset)),
             _weights_mistakes(row),
             _image_mistakes(row.recipe, dataset),
             _schedule_mistakes(row.recipe),
@@ -141,7 +145,7 @@ def _image_mistakes(recipe: Recipe, dataset: catalog.DatasetEntry | None) -> Ite
     if stds not in (0, dataset.channels):
         yield f"normalize_std has {stds} values; an image has channels: {dataset.channels}"
     if dataset.generated:
-        for name in ("crop", "flip", "rotation", "size", "normalize", "normalize_std"):
+        for name in (*AUGMENTATIONS, "size", "normalize", "normalize_std"):
             if getattr(recipe, name):
                 yield f"{name} = {getattr(recipe, name)!r}: that is for images, not for generated values"
     if not dataset.varied:
@@ -220,6 +224,8 @@ def recipe_mistakes(recipe: Recipe) -> Iterator[str]:
     yield from _size_mistakes(recipe)
     if recipe.ghost_batches and recipe.batch_size % recipe.ghost_batches:
         yield f"ghost_batches = {recipe.ghost_batches}; they must divide batch_size = {recipe.batch_size}"
+    if recipe.randaugment_magnitude and not recipe.randaugment:
+        yield "randaugment_magnitude without randaugment: add randaugment = 2, or as many operations as it is"
     if recipe.normalize not in ("", "none") and _entry("datasets", recipe.normalize) is None:
         yield f"normalize: {catalog.unknown('data set', recipe.normalize, catalog.names('datasets'))}"
     if recipe.normalize_std and recipe.normalize == "none":
@@ -228,21 +234,21 @@ def recipe_mistakes(recipe: Recipe) -> Iterator[str]:
         yield f"normalize_std = {list(recipe.normalize_std)}: it is of values from 0 to 1"
 
 
-def _lr_mistakes(recipe: Recipe) -> Iterator[str]:
-    """Settings of another schedule than the recipe's, and milestones that do nothing."""
-    if recipe.milestones and recipe.gamma == 1:
-        yield "milestones without gamma: the lr would never change; add gamma = ... to [recipe]"
-    if list(recipe.milestones) != sorted(set(recipe.milestones)):
-        yield f"milestones = {list(recipe.milestones)}; they must rise"
-    if recipe.schedule != "milestones" and (recipe.milestones or recipe.gamma != 1):
+def target_mistakes(recipe: Recipe, loss: Loss, *, privileged: bool) -> Iterator[str]:
+    """Targets that a recipe makes and a loss cannot take; nothing of a loss that the catalog lacks."""
+    entry = _entry("losses", loss.name)
+    names = [name for name in ("label_smoothing", "mixup", "cutmix") if getattr(recipe, name)]
+    if entry is None or not names:
+        return
+    if recipe.mixes and privileged:
+        yield "mixup and cutmix: the teacher sees other images (teacher_dataset), which are not mixed"
+    if entry.needs_class:
         yield (
-            f"milestones and gamma are settings of schedule 'milestones'; schedule is {recipe.schedule!r}: "
-            f"remove them, or set milestones = [] and gamma = 1.0"
+            f"{names[0]}: loss {loss.name!r} looks up the class of each image, so that targets can be "
+            f"neither smoothed nor mixed; remove it for these rows"
         )
-    if recipe.lr_end and recipe.schedule not in ("cosine", "linear"):
-        yield f"lr_end is a setting of schedules cosine and linear; schedule is {recipe.schedule!r}"
-    elif recipe.lr_end > recipe.lr:
-        yield f"lr_end = {recipe.lr_end:g}: the lr would rise from lr = {recipe.lr:g}"
+    elif recipe.label_smoothing and entry.ranges.keys() & {"epsilon", "epsilon1"}:
+        yield f"label_smoothing: loss {loss.name!r} smooths its targets itself; remove one of the two"
 
 
 def _optimizer_mistakes(recipe: Recipe) -> Iterator[str]:

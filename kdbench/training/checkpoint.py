@@ -124,7 +124,8 @@ def save_progress(
 ) -> None:
     """Write all that the next epoch depends on; only the newest generations stay.
 
-    `trained` is a ModuleDict: "model" is the student, "distiller" what is trained beside it.
+    `trained` is a ModuleDict: "model" is the student, "distiller" what is trained beside it, "ema" the mean
+    of the student's weights where the recipe has one.
 
     The order and views of the images and the seeds of dropout are functions of the epoch: no random
     state is kept.

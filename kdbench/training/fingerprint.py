@@ -56,7 +56,7 @@ def compute(
 
 
 def after_steps(run: Run, context: Beginning) -> nn.Module:
-    """A run's network after its first steps."""
+    """A run's network after its first steps, as it would be evaluated."""
     student_run = StudentRun(Task(run), context)
     teacher_batches = TeacherBatches([run], training_views(run, student_run.data, context), context)
     left = context.steps
@@ -66,5 +66,5 @@ def after_steps(run: Run, context: Beginning) -> nn.Module:
             student_run.step(number, len(teacher_batches), batch)
             left -= 1
             if left == 0:
-                return student_run.student
+                return student_run.evaluated
     raise AssertionError("epochs do not end")

@@ -89,8 +89,13 @@ def gradients(student: nn.Module) -> list[Tensor]:
 
 def cut_batch(batch: DistillationBatch, part: slice) -> DistillationBatch:
     """Some of a batch's images, with all that belongs to them."""
-    x, y, taught, indices, images = batch
-    return DistillationBatch(x[part], y[part], cut_output(taught, part), indices[part], images)
+    return batch._replace(
+        x=batch.x[part],
+        y=batch.y[part],
+        taught=cut_output(batch.taught, part),
+        indices=batch.indices[part],
+        partners=None if batch.partners is None else batch.partners[part],
+    )
 
 
 def cut_output(output: Output | None, part: slice) -> Output | None:

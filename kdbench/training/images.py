@@ -9,6 +9,8 @@ from torch import Tensor
 
 from kdbench import catalog
 from kdbench.data import random
+from kdbench.data.augment import MAGNITUDE, Augmentation
+from kdbench.data.mixing import with_partner
 from kdbench.data.packed import Dataset
 from kdbench.data.views import Batch, Epochs, Values, Views, plain_batches
 from kdbench.spec.runs import Recipe, Run
@@ -26,14 +28,21 @@ MOST_WORKERS = 16
 
 
 def training_views(run: Run, data: Dataset, context: TrainingContext) -> Epochs:
-    """This process's training images of the run: at a size, or as they are, shifted, flipped and turned."""
+    """This process's training images of the run: at a size, or as they are, shifted, flipped and turned.
+
+    Before each share of a batch that is to be mixed, a rank gets the image that its first one is mixed with.
+    """
     recipe = run.recipe
     images, labels, rest = _chosen(run, data, "train", recipe.train_size)
     rest |= {"seed": run.seed, "batch_size": recipe.batch_size, "device": context.device}
-    rest |= {"share": context.group.images_of(recipe.ghost_batches)}
+    share = context.group.images_of(recipe.ghost_batches)
+    rest |= {"share": with_partner(share) if recipe.mixes and context.group.size > 1 else share}
     if getattr(images, "dtype", None) == torch.float32:
         del rest["mean"], rest["std"]  # values are standardised where they are generated
         return Values(images, labels, **rest)
+    if recipe.randaugment or recipe.random_erasing:
+        magnitude = recipe.randaugment_magnitude or MAGNITUDE
+        rest["augmentation"] = Augmentation(run.seed, recipe.randaugment, magnitude, recipe.random_erasing)
     if recipe.size:
         from kdbench.data.crops import Crops
 

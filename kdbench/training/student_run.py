@@ -18,6 +18,7 @@ from kdbench.spec.events import Task
 from kdbench.spec.results import RESULT_SCHEMA, Result
 from kdbench.store.predictions import LABELS, encode, save_predictions
 from kdbench.training import checkpoint, ghost_batches, memory
+from kdbench.training.averaged import Averaged
 from kdbench.training.checkpoint import Progress
 from kdbench.training.context import (
     TrainingContext,
@@ -32,6 +33,7 @@ from kdbench.training.evaluation import evaluate, true_classes
 from kdbench.training.objective import make_objective, reads_maps
 from kdbench.training.optim import lr_at, make_optimizer
 from kdbench.training.precision import arithmetic, check_precision, forward_of
+from kdbench.training.targets import hard_targets
 from kdbench.training.teacher_batches import DistillationBatch
 
 if TYPE_CHECKING:
@@ -61,17 +63,24 @@ class StudentRun:
             check_plugins(self.run)
             self.data = context.data_of(self.run)
             self.student = context.network(self.run)
+            recipe = self.run.recipe
+            self.averaged = Averaged(self.student, recipe.ema) if recipe.ema else None
+            self.evaluated = self.averaged.network if self.averaged else self.student
             self.objective = make_objective(self.run, context)
             if reads_maps(self.run.loss):
                 cast("Network", self.student).gives_maps = True
             self.trained = nn.ModuleDict({"model": self.student, "distiller": self.objective})
+            self.saved = nn.ModuleDict(dict(self.trained.items()))
+            """What a checkpoint has: all that is trained, and the student's mean."""
+            if self.averaged:
+                self.saved["ema"] = self.averaged.network
             self.parameters = list(self.trained.parameters())
-            self.optimizer = make_optimizer(self.run.recipe, self.parameters)
+            self.optimizer = make_optimizer(recipe, self.parameters)
             self.forward = forward_of(self.student, self.run.precision)
             self.basis = input_digests(self.run, context)
             if context.group.is_main:
                 self.restore_checkpoint()
-        context.group.broadcast([*self.trained.state_dict().values(), *self.optimizer.state])
+        context.group.broadcast([*self.saved.state_dict().values(), *self.optimizer.state])
         self.progress = context.group.broadcast_object(self.progress)
         own = {"cohort": size, "processes": context.group.size}
         self.progress.start({**environment(context), **self.basis, **plugin_facts(self.run), **own})
@@ -83,7 +92,7 @@ class StudentRun:
     def restore_checkpoint(self) -> None:
         """Go on from the newest checkpoint; the first rank of a group reads it for all."""
         self.progress = checkpoint.load_progress(
-            self.folder, self.trained, self.optimizer, self.basis, self.wanted
+            self.folder, self.saved, self.optimizer, self.basis, self.wanted
         )
 
     def begin(self, epoch: int) -> None:
@@ -103,7 +112,12 @@ class StudentRun:
                 value = ghost_batches.learn(self.run, at, self.trained, self._loss, batch, self.context.group)
             else:
                 value = self._learn(batch, at)
+        if self.run.recipe.clip_norm:
+            ghost_batches.gradients(self.trained)  # none is missing, so that all ranks sum up the same ones
+            nn.utils.clip_grad_norm_(self.parameters, self.run.recipe.clip_norm)
         self.optimizer.step(lr_at(self.run.recipe, self.epoch, number, steps))
+        if self.averaged:
+            self.averaged.update()
         for parameter in self.parameters:  # at once: the runs share the room for gradients
             parameter.grad = None
         self.losses.append(value)
@@ -122,7 +136,10 @@ class StudentRun:
         return value.detach()
 
     def _loss(self, batch: DistillationBatch, at: Step) -> Tensor:
-        return self.objective(self.forward(batch.x), batch.y, batch.taught, at)  # type: ignore[no-any-return]
+        s = self.forward(batch.x)
+        smoothing = self.run.recipe.label_smoothing
+        y = hard_targets(batch.y, s.logits, smoothing, partners=batch.partners, share=batch.share)
+        return self.objective(s, y, batch.taught, at)  # type: ignore[no-any-return]
 
     def end(self, seconds: float) -> None:
         """Evaluate an epoch that took this run so many seconds, and keep it.
@@ -134,7 +151,7 @@ class StudentRun:
         group, started = self.context.group, perf_counter()
         with group.agree():
             train_loss = self.mean_loss()
-        top1, test_loss, predicted = evaluate(self.run, self.student, self.data, self.context)
+        top1, test_loss, predicted = evaluate(self.run, self.evaluated, self.data, self.context)
         whole = seconds + perf_counter() - started
         peak = torch.tensor(memory.peak(self.context.device))
         group.all_reduce([peak])
@@ -165,7 +182,7 @@ class StudentRun:
         epoch, progress = self.progress.epoch, self.progress
         best = progress.curve.best_epoch == epoch
         for name in self.wanted & {epoch, *(["best"] if best else [])}:
-            self.held[str(name)] = (checkpoint.weights_content(self.student), predicted)
+            self.held[str(name)] = (checkpoint.weights_content(self.evaluated), predicted)
         since = sum(progress.seconds) - self.kept
         last = epoch == self.run.recipe.epochs
         if since < self.context.machine.local.checkpoint_seconds and not last:
@@ -174,7 +191,7 @@ class StudentRun:
             progress.weights[name] = checkpoint.save_weights(self.folder / "weights", name, content)
             progress.predicted[name] = b64encode(self._classes(classes)).decode()
         self.held.clear()
-        checkpoint.save_progress(self.folder, progress, self.trained, self.optimizer, self.basis)
+        checkpoint.save_progress(self.folder, progress, self.saved, self.optimizer, self.basis)
         self.kept = sum(progress.seconds)
 
     def _classes(self, classes: Tensor) -> bytes:

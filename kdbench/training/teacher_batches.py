@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from torch import Tensor, nn
 
 from kdbench import catalog
+from kdbench.data.mixing import Mix, Mixing
 from kdbench.data.views import Epochs
 from kdbench.models.folding import folded
 from kdbench.models.output import Network, Output
@@ -34,6 +35,10 @@ class DistillationBatch(NamedTuple):
     """Of the images among the training images, int64 (B,)."""
     images: int
     """Of the whole batch."""
+    partners: Tensor | None = None
+    """Where the batch is mixed: the class of what each image is mixed with, (B,)."""
+    share: float = 1.0
+    """λ: what an image keeps of itself."""
 
 
 QUICK = 100_000
@@ -55,7 +60,9 @@ class TeacherBatches:
     def __init__(self, runs: Sequence[Run], views: Epochs, context: TrainingContext) -> None:
         teacher = context.teacher(runs[0])
         self.views, self.precision = views, runs[0].precision
-        self.passes = runs[0].recipe.passes or 1
+        recipe = runs[0].recipe
+        self.passes = recipe.passes or 1
+        self.mixing = Mixing(runs[0].seed, recipe.mixup, recipe.cutmix) if recipe.mixes else None
         self.privileged = _privileged(runs[0], context)
         if any(reads_maps(run.loss) for run in runs):
             cast("Network", teacher).gives_maps = True
@@ -64,7 +71,7 @@ class TeacherBatches:
         )
         logits_only = all(catalog.find("losses", run.loss.name).logits_only for run in runs)
         self.images = len(views.labels)
-        self.batch_size, self.ghost_batches = runs[0].recipe.batch_size, runs[0].recipe.ghost_batches
+        self.batch_size, self.ghost_batches = recipe.batch_size, recipe.ghost_batches
         self.group = context.group
         alone = context.group.size == 1  # of several ranks, none has all of the outputs
         quick = teacher is not None and _is_quick(teacher)
@@ -90,19 +97,33 @@ class TeacherBatches:
             return
         if self.answers is not None:
             nothing = self.answers.new_empty(0)
-            for number, (x, y, indices) in enumerate(self.views.epoch(epoch)):
-                known = Output(self.answers.index_select(0, indices), nothing)
-                yield DistillationBatch(x, y, known, indices, self._size(number))
+            for batch in self._batches(epoch):
+                yield batch._replace(taught=Output(self.answers.index_select(0, batch.indices), nothing))
             return
         with self.logits.keeping(epoch) if self.logits else nullcontext() as keep:
             theirs = self.privileged.epoch(epoch) if self.privileged else repeat(None)
-            for number, ((x, y, indices), seen) in enumerate(
-                zip(self.views.epoch(epoch), theirs, strict=False)
-            ):
-                taught = self.teacher_forward(x if seen is None else seen[0], self._size(number))
+            for batch, seen in zip(self._batches(epoch), theirs, strict=False):
+                taught = self.teacher_forward(batch.x if seen is None else seen[0], batch.images)
                 if keep and taught:
                     keep(taught.logits)
-                yield DistillationBatch(x, y, taught, indices, self._size(number))
+                yield batch._replace(taught=taught)
+
+    def _batches(self, epoch: int) -> Iterator[DistillationBatch]:
+        """The batches of a pass, mixed where the recipe says so, without what the teacher makes of them."""
+        for number, (x, y, indices) in enumerate(self.views.epoch(epoch)):
+            batch = DistillationBatch(x, y, None, indices, self._size(number))
+            mix = self.mixing and self.mixing.of_batch(epoch, number, x.shape[2], x.shape[3])
+            yield self._mixed(batch, mix) if mix else batch
+
+    def _mixed(self, batch: DistillationBatch, mix: Mix) -> DistillationBatch:
+        """Each image of a batch with the one before it."""
+        x, y, indices = batch.x, batch.y, batch.indices
+        if self.group.size == 1:
+            before, classes = x.roll(1, 0), y.roll(1, 0)
+        else:  # the first image is here for the second one alone: `with_partner`
+            before, classes = x[:-1], y[:-1]
+            x, y, indices = x[1:], y[1:], indices[1:]
+        return DistillationBatch(mix.mixed(x, before), y, None, indices, batch.images, classes, mix.share)
 
     def _all_answers(self) -> Tensor | None:
         """The logits of a teacher whose own views never change, (N, K) by index: asked for once."""
@@ -116,10 +137,10 @@ class TeacherBatches:
     def _from(self, kept: Tensor, epoch: int) -> Iterator[DistillationBatch]:
         """The batches of an epoch with the stored logits of the teacher, and nothing else of its output."""
         nothing, start = kept.new_empty(0), 0
-        for number, (x, y, indices) in enumerate(self.views.epoch(epoch)):
-            logits = kept[start : start + len(y)].to(x.device, non_blocking=True)
-            start += len(y)
-            yield DistillationBatch(x, y, Output(logits, nothing), indices, self._size(number))
+        for batch in self._batches(epoch):
+            logits = kept[start : start + len(batch.y)].to(batch.x.device, non_blocking=True)
+            start += len(batch.y)
+            yield batch._replace(taught=Output(logits, nothing))
 
     def _size(self, number: int) -> int:
         """The images of a whole batch, counted from 0."""
@@ -154,8 +175,9 @@ def _privileged(run: Run, context: TrainingContext) -> Epochs | None:
         return None
     ours = run.recipe
     recipe = replace(
-        teacher.run.recipe, batch_size=ours.batch_size, train_size=ours.train_size, subset=ours.subset
-    )
+        teacher.run.recipe, batch_size=ours.batch_size, train_size=ours.train_size, subset=ours.subset,
+        mixup=0.0, cutmix=0.0,
+    )  # fmt: skip
     seen = replace(teacher.run, seed=run.seed, recipe=recipe)
     return training_views(seen, context.data_of(seen), context)
 
@@ -165,7 +187,8 @@ def _is_fixed(run: Run) -> bool:
     if run.teacher is None:
         return False
     recipe = run.teacher.run.recipe
-    return not (recipe.crop or recipe.flip or recipe.rotation or recipe.resized_crop)
+    moved = recipe.crop or recipe.flip or recipe.rotation or recipe.resized_crop
+    return not (moved or recipe.randaugment or recipe.random_erasing)
 
 
 def _is_quick(teacher: nn.Module) -> bool:

@@ -59,9 +59,17 @@ DEFAULTS = {
     "rho": 0.0,
     "eps": 0.0,
     "eps_inside": False,
+    "clip_norm": 0.0,
+    "label_smoothing": 0.0,
+    "ema": 0.0,
     "crop": 0,
     "flip": False,
     "rotation": 0.0,
+    "randaugment": 0,
+    "randaugment_magnitude": 0,
+    "random_erasing": 0.0,
+    "mixup": 0.0,
+    "cutmix": 0.0,
     "size": 0,
     "resized_crop": False,
     "resize": 0,
@@ -94,9 +102,17 @@ OTHER = {
     "rho": 0.9,
     "eps": 1e-6,
     "eps_inside": True,
+    "clip_norm": 1.0,
+    "label_smoothing": 0.1,
+    "ema": 0.999,
     "crop": 4,
     "flip": True,
     "rotation": 15.0,
+    "randaugment": 2,
+    "randaugment_magnitude": 5,
+    "random_erasing": 0.25,
+    "mixup": 0.2,
+    "cutmix": 1.0,
     "size": 224,
     "resized_crop": True,
     "resize": 256,
@@ -148,7 +164,8 @@ def test_explicit_default_gives_the_same_id(name: str) -> None:
 
 
 OF_THE_IMAGES = {"crop", "flip", "rotation", "size", "resized_crop", "resize", "normalize", "train_size"}
-OF_THE_IMAGES |= {"subset", "passes", "normalize_std"}
+OF_THE_IMAGES |= {"subset", "passes", "normalize_std", "mixup", "cutmix"}
+OF_THE_IMAGES |= {"randaugment", "randaugment_magnitude", "random_erasing"}
 
 
 @pytest.mark.parametrize("name", OTHER)

@@ -16,6 +16,9 @@ OTHER = f"timm/resnet50.x@{64 * '0'}"
 LARGE = "recipe = { size = 32 }"
 ROW = "top1 = 92.0, gain = 2.0"
 BASE = '[[table]]\nid = "1.base"'
+PLAIN = (
+    '[[table]]\nid = "2"\nrecipe = { %s }\nloss = { name = "%s", %s }\nrows = [{ student = "digits_mlp" }]\n'
+)
 KD_ROW = "1.kd/digits_mlp:digits_cnn"
 
 
@@ -237,6 +240,39 @@ CASES = [
         "lr = 0.1",
         'lr = 0.1\nschedule = "cosine"\ngamma = 0.1\nmilestones = [2]',
         "milestones and gamma are settings of schedule 'milestones'; schedule is 'cosine': remove them",
+    ),
+    (
+        "lr = 0.1",
+        "lr = 0.1\nlabel_smoothing = 1.0",
+        "label_smoothing = 1.0: must be in [0, 1); it is a share",
+    ),
+    ("lr = 0.1", "lr = 0.1\nema = 1", "ema = 1.0: must be in [0, 1); the mean would never move"),
+    ("lr = 0.1", "lr = 0.1\nclip_norm = -1", "clip_norm = -1: expected a number >= 0.0"),
+    (
+        BASE,
+        PLAIN % ("label_smoothing = 0.1", "lsr", "epsilon = 0.1") + BASE,
+        "label_smoothing: loss 'lsr' smooths its targets itself; remove one of the two",
+    ),
+    (
+        BASE,
+        PLAIN % ("label_smoothing = 0.1", "tfkd_reg", "alpha = 0.9, tau = 4, a = 0.9") + BASE,
+        "label_smoothing: loss 'tfkd_reg' looks up the class of each image, so that targets can be neither",
+    ),
+    (
+        BASE,
+        PLAIN % ("mixup = 0.2", "lsr_released", "epsilon = 0.1") + BASE,
+        "mixup: loss 'lsr_released' looks up the class of each image, so that targets can be neither",
+    ),
+    (
+        "lr = 0.1",
+        "lr = 0.1\nrandaugment_magnitude = 5",
+        "randaugment_magnitude without randaugment: add randaugment = 2",
+    ),
+    ("lr = 0.1", "lr = 0.1\nrandom_erasing = 25", "random_erasing = 25.0: must be in [0, 1]; it is a probab"),
+    (
+        "lr = 0.1",
+        "lr = 0.1\nrandaugment_magnitude = 31\nrandaugment = 2",
+        "= 31: must be in [0, 30]; RandAug",
     ),
     ("lr = 0.1", "lr = 0.1\nlr_end = 0.01", "lr_end is a setting of schedules cosine and linear"),
     ("lr = 0.1", 'lr = 0.1\nschedule = "linear"\nlr_end = 0.2', "lr_end = 0.2: the lr would rise from"),

@@ -1,6 +1,7 @@
 """Runs on the digits, trained alone or beside each other, and what is compared of them."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,10 +9,11 @@ from msgspec.structs import replace
 from torch import nn
 
 from kdbench import catalog
+from kdbench.machine import Data, Folders, Local, Machine
 from kdbench.spec.events import Task
 from kdbench.spec.results import Result
 from kdbench.spec.runs import Loss, Recipe, Run, Teacher
-from kdbench.training.context import TrainingContext
+from kdbench.training.context import TrainingContext, open_context
 from kdbench.training.run import train_cohort
 from tests.support.build import CE, make_run
 
@@ -20,6 +22,18 @@ RECIPE = Recipe(
     train_size=96, test_size=100,
 )  # fmt: skip
 
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "cosine": {"schedule": "cosine", "warmup_epochs": 1},
+    "clip_norm": {"clip_norm": 0.5},
+    "label_smoothing": {"label_smoothing": 0.1},
+    "ema": {"ema": 0.8},
+    "randaugment": {"randaugment": 2},
+    "random_erasing": {"random_erasing": 0.5},
+    "mixup": {"mixup": 1.0},
+    "cutmix": {"cutmix": 1.0, "label_smoothing": 0.1},
+}
+"""Recipe fields that must hold in any company and after any stop, by name."""
 
 Opened = Callable[..., TrainingContext]
 
@@ -32,6 +46,17 @@ def digits(student: str = "digits_mlp", loss: Loss = CE, teacher: Run | None = N
     recipe = replace(RECIPE, **settings)
     run = replace(make_run(student, 0, loss), dataset="digits", data=catalog.DATASETS["digits"].digest)
     return replace(run, recipe=recipe, teacher=teacher and Teacher(teacher, teacher.recipe.epochs))
+
+
+def open_digits(folder: Path, data: Path | None = None) -> TrainingContext:
+    """A hold on this machine's CPU that writes into a folder, with the data there or elsewhere."""
+    machine = Machine(
+        local=Local(device="cpu", checkpoint_seconds=0),
+        data=Data(folder=str(data or folder / "data"), offline=True),
+        folders=Folders(results="results", scratch="scratch"),
+        root=str(folder),
+    )
+    return open_context(machine)
 
 
 def numbers(result: object) -> tuple[object, ...]:

@@ -29,7 +29,16 @@ from kdbench.training.run import train
 from kdbench.training.task import do
 from tests.support.build import KD
 from tests.support.dispatch import Instant
-from tests.support.training import RECIPE, Interrupted, Opened, digits, forwards, numbers, together
+from tests.support.training import (
+    RECIPE,
+    SETTINGS,
+    Interrupted,
+    Opened,
+    digits,
+    forwards,
+    numbers,
+    together,
+)
 
 DIVERGING = 1e30
 """A rate at which nothing is left after a step."""
@@ -117,7 +126,7 @@ def test_runs_that_see_or_hear_something_else_are_no_cohort(other: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    "settings", [{"lr": 0.01}, {"optimizer": "adam"}, {"milestones": (2,)}, {"test_size": 9}]
+    "settings", [{"lr": 0.01}, {"optimizer": "adam"}, {"milestones": (2,)}, {"test_size": 9}, {"ema": 0.9}]
 )
 def test_runs_that_learn_otherwise_are_a_cohort(settings: dict[str, Any]) -> None:
     assert len(make_cohorts([STUDENTS[0], digits("digits_mlp", KD, TEACHER, **settings)])) == 1
@@ -161,6 +170,18 @@ def test_each_member_is_as_alone_bit_for_bit(opened: Opened) -> None:
     alone = {run.id: numbers(train(run, context)) for run in STUDENTS}
     beside = together(STUDENTS, opened("together"))
     assert {name: numbers(end) for name, end in beside.items()} == alone
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_each_setting_is_as_alone_beside_others(opened: Opened, name: str) -> None:
+    """Beside a run of another loss, of the same batches."""
+    settings = SETTINGS[name]
+    runs = [digits("digits_cnn", KD, TEACHER, **settings), digits("digits_dropout", KD, TEACHER, **settings)]
+    runs.append(digits("digits_mlp", KD, TEACHER, **settings, lr=0.01))
+    context = opened("alone")
+    alone = [numbers(train(run, context)) for run in runs]
+    assert len(make_cohorts(runs)) == 1
+    assert [numbers(end) for end in together(runs, opened("together")).values()] == alone
 
 
 def test_runs_without_a_teacher_are_as_alone_too(opened: Opened) -> None:

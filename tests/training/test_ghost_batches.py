@@ -99,6 +99,11 @@ def digits(student: str = "normed", **settings: Any) -> Run:  # noqa: ANN401 - r
 
 
 TEACHER = digits("digits_cnn")
+ALL = {
+    "clip_norm": 0.5, "label_smoothing": 0.1, "ema": 0.8, "randaugment": 2, "random_erasing": 0.5,
+    "mixup": 1.0, "cutmix": 1.0,
+}  # fmt: skip
+"""What a recipe may do to a batch, an image, a gradient and the weights."""
 
 
 @pytest.fixture(autouse=True)
@@ -253,13 +258,13 @@ def causes(events: list[Event]) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("ranks", "number"), [(4, 4), (2, 4)])
+@pytest.mark.parametrize(("ranks", "number", "settings"), [(4, 4, {}), (2, 4, {}), (2, 2, ALL)])
 def test_ranks_give_the_same_as_one_process(
-    opened: Callable[..., TrainingContext], ranks: int, number: int
+    opened: Callable[..., TrainingContext], ranks: int, number: int, settings: dict[str, Any]
 ) -> None:
     """With batch norm, dropout, a teacher and a short last batch; bit for bit with one part for each rank."""
     teacher = digits("digits_cnn", ghost_batches=number)
-    student = replace(digits(ghost_batches=number), loss=KD, teacher=Teacher(teacher, 2))
+    student = replace(digits(ghost_batches=number, **settings), loss=KD, teacher=Teacher(teacher, 2))
     alone, several = opened("alone"), opened("several", ranks)
     one = [done(alone, run) for run in (teacher, student)]
     many = results(together(several, teacher, student))

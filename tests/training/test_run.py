@@ -26,6 +26,7 @@ from kdbench.training.images import training_views
 from kdbench.training.losses import kd
 from kdbench.training.run import train
 from tests.support.build import CE, KD, make_run
+from tests.support.training import SETTINGS
 
 RECIPE = Recipe(
     epochs=3, batch_size=32, lr=0.05, momentum=0.9, weight_decay=5e-4, crop=1, flip=True, rotation=10.0,
@@ -170,6 +171,17 @@ def test_resumed_run_is_as_never_interrupted(
     run = digits("digits_cnn", optimizer=optimizer, milestones=(2,), gamma=0.1)
     whole = train(run, opened("whole"), keep=(1,))
     assert numbers(stop_and_go_on(run, opened("halved"), epoch, keep=(1,))) == numbers(whole)
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_resumed_run_is_as_never_interrupted_with_each_setting(
+    opened: Callable[[str], TrainingContext], name: str
+) -> None:
+    """Which does something: the numbers are not those of the recipe without it."""
+    run = digits("digits_cnn", **SETTINGS[name])
+    whole = train(run, opened("whole"))
+    assert numbers(stop_and_go_on(run, opened("halved"), 2)) == numbers(whole)
+    assert numbers(train(digits("digits_cnn"), opened("plain"))) != numbers(whole)
 
 
 def test_resumed_run_says_who_trained_which_epochs(
