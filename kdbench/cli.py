@@ -124,7 +124,7 @@ def show_notes() -> None:
 def cli() -> None:
     """Which printed numbers of a distillation paper come out again, how sure are we, and if not, why not?
 
-    A SUITE is a file of suites/, named with or without .toml.
+    A SUITE is a file of suites/, named with or without .toml, or one that comes with kdbench, by its name.
     """
 
 

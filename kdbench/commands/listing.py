@@ -21,14 +21,18 @@ def list_() -> None:
 
 
 @list_.command("suites")
-@click.argument("folder", default="suites", type=click.Path(exists=True, file_okay=False))
+@click.argument("folder", required=False, type=click.Path(exists=True, file_okay=False, path_type=Path))
 @as_json
-def list_suites(folder: str, *, as_json: bool) -> None:
-    """The suites of a folder."""
+def list_suites(folder: Path | None, *, as_json: bool) -> None:
+    """The suites of a FOLDER; without one those of suites/, and kdbench's own by their names."""
     from kdbench.formatting import columns
-    from kdbench.suite.load import load_suite
+    from kdbench.suite.load import installed, load_suite
 
-    suites = [load_suite(path) for path in sorted(Path(folder).glob("*.toml"))]
+    paths = {path.stem: path for path in sorted((folder or Path("suites")).glob("*.toml"))}
+    if folder is None:
+        own = sorted(path.stem for path in installed().glob("*.toml"))
+        paths |= {name: Path(name) for name in own if name not in paths}
+    suites = [load_suite(path) for path in paths.values()]
     if as_json:
         say([{"path": suite.path, "paper": suite.paper, "rows": len(suite.rows)} for suite in suites])
     else:

@@ -38,12 +38,12 @@ def with_new_name(word: str) -> str:
 
 
 def complete_suite(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
-    """The suites of this folder, for the shell's completion."""
-    return [
-        name
-        for path in sorted(Path("suites").glob("*.toml"))
-        if (name := str(path.with_suffix(""))).startswith(begun)
-    ]
+    """The suites of this folder, and kdbench's own by their names, for the shell's completion."""
+    from kdbench.suite.load import installed
+
+    names = [str(path.with_suffix("")) for path in sorted(Path("suites").glob("*.toml"))]
+    names += sorted(path.stem for path in installed().glob("*.toml"))
+    return [name for name in names if name.startswith(begun)]
 
 
 as_variant = click.option(
@@ -145,17 +145,22 @@ def selection(command: F, *, required: bool = True) -> F:
 
 
 def note_other_project(suites: tuple[str, ...]) -> None:
-    """Say which settings and results are used where a suite lies in another project than this one."""
+    """Say which settings and results are used where a suite is kdbench's own, or of another project."""
     from kdbench.machine import load_machine, nearest
+    from kdbench.suite.load import installed, locate
 
     here = nearest(Path.cwd())
-    there = [nearest(Path(suite).resolve().parent) for suite in suites]
-    others = {str(file) for file in there if file is not None and file != here}
-    if others:
+    files = [locate(Path(suite)) or Path(suite) for suite in suites]
+    own = [file.stem for file in files if file.parent == installed()]
+    there = [nearest(file.resolve().parent) for file in files if file.parent != installed()]
+    others = sorted({str(file) for file in there if file is not None and file != here})
+    places = [f"the suite lies beside {', '.join(others)}"] if others else []
+    places += [f"{', '.join(own)} comes with kdbench"] if own else []
+    if places:
         settings = here or "no benchmark.toml: defaults"
         results = load_machine().results.resolve()
         used = f"used are {settings} and the results of {results}"
-        click.echo(f"note: the suite lies beside {', '.join(sorted(others))}; {used}", err=True)
+        click.echo(f"note: {', '.join(places)}; {used}", err=True)
 
 
 JUDGEMENT = (

@@ -33,10 +33,13 @@ def add(row: str, *, sic: bool, replace: bool, **given: str | None) -> None:
 
     Every other line of the suite stays as it is. Nothing is written if the suite would not load.
     """
+    from kdbench.errors import UserError
     from kdbench.plan.lookup import find_row
     from kdbench.suite.edit import add_reference
 
     suite, cell = find_row(row, "printed")
+    if not Path(suite.path).is_file():
+        raise UserError(f"{suite.path} comes with kdbench; copy it to suites/, and name it by its path")
     named = {key: text for key, text in given.items() if text is not None} | ({"sic": "true"} if sic else {})
     line = add_reference(Path(suite.path), cell.row.name, named, replace=replace)
     click.echo(f"{suite.path}: {line}")

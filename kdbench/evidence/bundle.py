@@ -38,6 +38,7 @@ from kdbench.store.json_files import as_json
 from kdbench.store.predictions import predictions_file
 from kdbench.store.records import Index, content_of, index, load_result, write
 from kdbench.store.released import evaluation_of, load_evaluations
+from kdbench.suite.load import find_file
 from kdbench.verdict.judge import beside_authors, check_cells
 from kdbench.verdict.sequential import files_of, load_plans
 from kdbench.version import __version__
@@ -105,7 +106,8 @@ def bundle(chosen: Selection, path: Path) -> Bundled:
     machine = load_machine()
     suites, there = chosen.load(), index(machine.results)
     cells = [cell for _, some in suites for cell in some]
-    files = {f"suites/{Path(suite.path).name}": Path(suite.path).read_bytes() for suite, _ in suites}
+    paths = [find_file(Path(suite.path)) for suite, _ in suites]
+    files = {f"suites/{path.name}": path.read_bytes() for path in paths}
     if len(files) < len(suites):
         raise UserError("bundle: two of the suites have one file name; make a bundle of each")
     ids = sorted({name for cell in cells for name in (*cell.ids, *cell.baselines)} & there.results.keys())

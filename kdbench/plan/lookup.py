@@ -6,7 +6,7 @@ from kdbench.catalog import unknown
 from kdbench.errors import UserError
 from kdbench.plan.expand import expand
 from kdbench.spec.suites import Cell, Suite, Variant
-from kdbench.suite.load import find_file, load_suite
+from kdbench.suite.load import find_file, load_suite, locate
 
 
 def find_trained_row(address: str, variant: Variant) -> tuple[Suite, Cell]:
@@ -32,10 +32,10 @@ def find_row(address: str, variant: Variant) -> tuple[Suite, Cell]:
     parts = address.split("/")
     for cut in range(1, len(parts)):
         written = "/".join(parts[:cut])
-        for path in (Path(f"{written}.toml"), Path("suites", f"{written}.toml")):
-            if _is_file(path):
-                suite = load_suite(path)
-                return suite, _cell(suite, "/".join(parts[cut:]), variant)
+        found = locate(Path(written))
+        if found is not None:
+            suite = load_suite(written)
+            return suite, _cell(suite, "/".join(parts[cut:]), variant)
     if len(parts) > 1:
         find_file(Path(*parts[:2]) if parts[0] == "suites" else Path(parts[0]))  # names the nearest suite
     raise UserError(f"no such row: {address}; write SUITE/ROW as `kdbench list rows SUITE` prints it")
@@ -43,14 +43,7 @@ def find_row(address: str, variant: Variant) -> tuple[Suite, Cell]:
 
 def is_suite(address: str) -> bool:
     """Whether an address means a whole suite."""
-    return any(_is_file(Path(name)) for name in (address, f"{address}.toml"))
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # a name too long for any file
-        return False
+    return locate(Path(address)) is not None
 
 
 def _cell(suite: Suite, name: str, variant: Variant) -> Cell:

@@ -4,10 +4,11 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from msgspec.structs import asdict
+from msgspec.structs import asdict, replace
 
 from kdbench.errors import UserError
 from kdbench.spec.runs import Loss, Recipe
@@ -28,13 +29,14 @@ MOST_ROWS = 50_000
 
 
 def load_suite(path: str | Path) -> Suite:
-    """Read one suite, named by its path with or without `.toml`.
+    """Read one suite, named by its path with or without `.toml`, or one of kdbench's own by its name.
 
     Raises:
         UserError: the file is missing or wrong; one sentence for each of its mistakes.
     """
     file = find_file(Path(path))
-    return read_suite(file, parse(file))
+    suite = read_suite(file, parse(file))
+    return replace(suite, path=file.name) if file.parent == installed() else suite
 
 
 def read_suite(file: Path, content: Mapping[str, Any]) -> Suite:
@@ -84,23 +86,45 @@ def find_file(path: Path) -> Path:
     """The file that a suite's name means.
 
     Raises:
-        UserError: there is none; the message lists the suites beside it and in `suites/`.
+        UserError: there is none; the message lists the suites beside it, in `suites/` and kdbench's own.
     """
-    with suppress(OSError):  # a name too long for any file
-        for candidate in (path, path.with_name(path.name + ".toml") if path.name else path):
-            if candidate.is_file():
-                return candidate
+    if found := locate(path):
+        return found
     folders = dict.fromkeys((path.parent, Path("suites"))) if path.parent != Path() else [Path("suites")]
     there = [str(file.with_suffix("")) for folder in folders for file in sorted(folder.glob("*.toml"))]
-    near = [name for name in there if Path(name).name == path.name]
-    near = near or get_close_matches(str(path), there, n=1, cutoff=0.5)
+    own = sorted(file.stem for file in installed().glob("*.toml"))
+    near = [name for name in (*there, *own) if Path(name).name == path.with_suffix("").name]
+    near = near or get_close_matches(str(path), [*there, *own], n=1, cutoff=0.5)
     guess = f" Did you mean {near[0]}?" if near else ""
     if not there:
         raise UserError(
-            f"no such suite: {path}. There are none in {Path.cwd()}: go to the folder that has suites/, or "
-            f"`kdbench new suite NAME` writes one"
+            f"no such suite: {path}.{guess} There are none in {Path.cwd()}: go to the folder that has "
+            f"suites/, or `kdbench new suite NAME` writes one; kdbench's own, by name: {', '.join(own)}"
         )
     raise UserError(f"no such suite: {path}.{guess} There are: {', '.join(there)}")
+
+
+def locate(path: Path) -> Path | None:
+    """The file that a suite's name means, if there is one.
+
+    A path is one from the current folder; a bare name may also mean a suite of `suites/` there, or else one
+    of kdbench's own.
+    """
+    folders = [Path()] if len(path.parts) != 1 else [Path(), Path("suites"), installed()]
+    with suppress(OSError):  # a name too long for any file
+        for folder in folders:
+            for name in (path, path.with_name(f"{path.name}.toml") if path.name else path):
+                if (folder / name).is_file():
+                    return folder / name
+    return None
+
+
+@cache
+def installed() -> Path:
+    """The folder of the suites that kdbench comes with: in its package, or beside it in a checkout."""
+    package = Path(__file__).parents[1]
+    inside = package / "suites"
+    return inside if inside.is_dir() else package.parent / "suites"
 
 
 def build(file: Path, written: SuiteFile, place: Place) -> Suite:

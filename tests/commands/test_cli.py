@@ -170,7 +170,7 @@ def test_list_suites(kdbench: Command) -> None:
         "A",
         "paper",
     ]
-    assert [suite["rows"] for suite in kdbench("list", "suites", "--json").json] == [3]
+    assert [suite["rows"] for suite in kdbench("list", "suites", "suites", "--json").json] == [3]
 
 
 def test_list_rows_gives_addresses_that_show_takes(kdbench: Command) -> None:

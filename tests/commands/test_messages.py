@@ -38,9 +38,39 @@ def test_folder_without_suites_says_where_to_go(
 ) -> None:
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    said = kdbench("plan", "quickstart_of_mine").err
+    said = kdbench("plan", "mine").err
     assert f"There are none in {project / 'elsewhere'}: go to the folder that has suites/" in said
-    assert "`kdbench new suite NAME` writes one" in said
+    assert "`kdbench new suite NAME` writes one; kdbench's own, by name: crd_cifar100, " in said
+
+
+@pytest.mark.parametrize("written", ["suites/quickstart", "elsewhere/quickstart.toml", "quickstrat"])
+def test_suite_of_kdbench_is_offered_by_its_name(kdbench: Command, written: str) -> None:
+    done = kdbench("plan", written)
+    assert done.code == 2
+    assert f"no such suite: {written}. Did you mean quickstart? " in done.err
+
+
+def test_suite_of_kdbench_is_found_by_its_name_and_says_which_settings_are_used(
+    kdbench: Command, project: Path
+) -> None:
+    done = kdbench("list", "rows", "quickstart", "--rows", "lsr/*")
+    assert done.out.splitlines()[1].startswith("quickstart/lsr/digits_mlp")
+    used = f"used are {project / 'benchmark.toml'} and the results of {project / 'results'}"
+    assert done.err == f"note: quickstart comes with kdbench; {used}\n"
+    assert "epsilon" in kdbench("show", "quickstart/lsr/digits_mlp").out
+    assert "quickstart" in kdbench("list", "suites").out
+
+
+def test_suite_of_the_folder_is_meant_before_one_of_kdbench(kdbench: Command, project: Path) -> None:
+    write_suite(project, name="quickstart")
+    done = kdbench("list", "rows", "quickstart")
+    assert (done.err, "suites/quickstart/1.kd/" in done.out) == ("", True)
+
+
+def test_suite_of_kdbench_is_not_changed(kdbench: Command) -> None:
+    done = kdbench("reference", "add", "quickstart/lsr/digits_mlp", "--top1", "90", "--source", "Table 1")
+    assert done.code == 2
+    assert "quickstart.toml comes with kdbench; copy it to suites/" in done.err
 
 
 @pytest.mark.parametrize(
