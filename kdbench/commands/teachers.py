@@ -44,8 +44,20 @@ def import_() -> None:
 @click.option("--normalize", default="", metavar="NAME", help="The data set whose mean and std are used.")
 @click.option("--size", type=click.IntRange(min=0), default=0, help="The side of the images that it sees.")
 @click.option("--resize", type=click.IntRange(min=0), default=0, help="Their shorter side before that.")
+@click.option(
+    "--weights",
+    type=click.Choice(["ema", "plain"]),
+    help="The averaged or the plain ones, where FILE has both.",
+)
+@click.option(
+    "--map",
+    "map_file",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Which layer is which: TOML or two columns, THEIRS = OURS.",
+)
 @as_json
-def weights(file: Path, *, source: str, as_json: bool, **asked: Any) -> None:  # noqa: ANN401 - Request's
+def weights(file: Path, *, source: str, weights: str | None, as_json: bool, **asked: Any) -> None:  # noqa: ANN401 - Request's
     """Make a teacher of a FILE of weights.
 
     PyTorch's state dict, safetensors, or MXNet's .params.
@@ -54,7 +66,10 @@ def weights(file: Path, *, source: str, as_json: bool, **asked: Any) -> None:  #
     from kdbench.machine import load_machine
     from kdbench.store.provenance import describe
 
-    path, provenance = import_teacher(Request(file=file, told=source, **asked), load_machine())
+    path, provenance = import_teacher(
+        Request(file=file, told=source, weights=weights or "", **asked),  # type: ignore[arg-type]
+        load_machine(),
+    )
     if as_json:
         say(provenance)
     else:

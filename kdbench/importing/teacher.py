@@ -15,14 +15,14 @@ from kdbench import catalog
 from kdbench.data.boxes import Framing
 from kdbench.data.packed import entry
 from kdbench.errors import UserError
-from kdbench.importing.files import Weights, read_weights
-from kdbench.importing.loading import load
+from kdbench.importing.files import Weights, Which, read_weights
+from kdbench.importing.loading import Filled, load
 from kdbench.importing.measuring import measure
 from kdbench.importing.names import translate
 from kdbench.machine import Machine
 from kdbench.store.imported import free_name
 from kdbench.store.json_files import save_json
-from kdbench.store.label_spaces import check_label_space
+from kdbench.store.label_spaces import Measured, check_label_space
 from kdbench.store.provenance import PROVENANCE_SCHEMA, Normalisation, Provenance, Source
 from kdbench.store.records import write
 from kdbench.store.released import save_evaluation
@@ -48,6 +48,14 @@ class Request(Struct, frozen=True, kw_only=True):
     """The side of the images that it sees, in pixels (0: the data set's own)."""
     resize: int = 0
     """The shorter side of an image before its centre is taken (0: size)."""
+    weights: Which = ""
+    """Which of its weights are meant, where the file holds averaged ones (`ema`) beside `plain` ones."""
+    map_file: Path | None = None
+    """A map of names, theirs = ours, where layers have other names and order and shape do not decide."""
+
+
+REPORTED_WITHIN = 5.0
+"""By how many points our accuracy may be below the one that a file gives if layers were found by shape."""
 
 
 def import_teacher(asked: Request, machine: Machine) -> tuple[Path, Provenance]:
@@ -56,16 +64,26 @@ def import_teacher(asked: Request, machine: Machine) -> tuple[Path, Provenance]:
     The record is kept with the results too: a row of these released weights is judged by it.
 
     Raises:
-        UserError: the file is broken or for another network, the teacher knows other labels, or the name that
-            a person chose is another teacher's.
+        UserError: the file is broken or for another network, its layers fit in several ways, the teacher
+            knows other labels, or the name that a person chose is another teacher's.
     """
     name, framing = teacher_name(asked), _framing(asked)
-    weights = read_weights(asked.file)
-    network = load(translate(weights, asked.model), asked.model, entry(asked.dataset), asked.file)
+    weights = read_weights(asked.file, asked.weights)
+    ways = load(
+        translate(weights, asked.model),
+        asked.model,
+        entry(asked.dataset),
+        asked.file,
+        ordered=weights.format != "safetensors",
+        map_file=asked.map_file,
+    )
     normalisation = _normalisation(asked)
     context = open_context(machine)
-    measured = measure(network, asked.dataset, normalisation, context, framing)
+    tried = [(way, measure(way.network, asked.dataset, normalisation, context, framing)) for way in ways]
+    filled, measured = most_accurate(tried, asked)
     check_label_space(measured, asked.dataset, str(asked.file))
+    _check_reported(weights, filled, measured, asked)
+    network = filled.network
     content = save({key: value.cpu().contiguous() for key, value in network.state_dict().items()})
     provenance = Provenance(
         schema=PROVENANCE_SCHEMA,
@@ -75,7 +93,7 @@ def import_teacher(asked: Request, machine: Machine) -> tuple[Path, Provenance]:
         parameters=sum(each.numel() for each in network.parameters()),
         dataset=asked.dataset,
         sha256=sha256(content).hexdigest(),
-        lineage=_lineage(weights, asked),
+        lineage=_lineage(weights, asked, filled),
         source=_source(weights, asked),
         normalisation=normalisation,
         size=asked.size,
@@ -92,6 +110,41 @@ def import_teacher(asked: Request, machine: Machine) -> tuple[Path, Provenance]:
     save_json(beside, provenance)
     save_evaluation(machine.results, provenance)
     return beside, provenance
+
+
+def most_accurate(tried: list[tuple[Filled, Measured]], asked: Request) -> tuple[Filled, Measured]:
+    """The way in which a file's layers fit that the accuracy shows to be the right one.
+
+    Raises:
+        UserError: two ways are about as accurate.
+    """
+    best, *others = sorted(tried, key=lambda each: each[1].top1[asked.dataset], reverse=True)
+    scores = [measured.top1[asked.dataset] for _, measured in (best, *others)]
+    if others and scores[1] > scores[0] / 2:
+        given = " and ".join(f"{score:.2f} %" for score in scores)
+        raise UserError(
+            f"{asked.file}: its layers have other names and fit {asked.model} in {len(scores)} ways, which "
+            f"give {given} on {asked.dataset}; say by --map FILE which layer is which, THEIRS = OURS"
+        )
+    return best
+
+
+def _check_reported(weights: Weights, filled: Filled, measured: Measured, asked: Request) -> None:
+    """Hold layers that were found by order and shape against the accuracy that the file gives.
+
+    Raises:
+        UserError: ours is lower by more than `REPORTED_WITHIN`.
+    """
+    if weights.reported is None or not filled.how or asked.map_file is not None:
+        return
+    key, reported = weights.reported
+    score = measured.top1[asked.dataset]
+    if reported - score > REPORTED_WITHIN:
+        raise UserError(
+            f"{asked.file}: refused: {filled.how}, and it gives {score:.2f} % on {asked.dataset} where the "
+            f"file says {key} = {reported:.2f}; are its images normalised otherwise (--normalize), or its "
+            f"layers in another order (--map FILE)?"
+        )
 
 
 def teacher_name(asked: Request) -> str:
@@ -128,13 +181,16 @@ def _normalisation(asked: Request) -> Normalisation:
     return Normalisation(dataset=dataset, mean=mean, std=std)
 
 
-def _lineage(weights: Weights, asked: Request) -> tuple[str, ...]:
+def _lineage(weights: Weights, asked: Request, filled: Filled) -> tuple[str, ...]:
     """Each step from the source to the weights that are kept."""
     origin = [asked.told] if asked.told else []
     code = catalog.find("models", asked.model).code
+    taken = f", its {weights.which} weights" if weights.which else ""
+    says = f", {weights.reported[0]} {weights.reported[1]:.2f} %" if weights.reported else ""
     return (
         *origin,
-        f"{weights.file}, {weights.format}, sha256 {weights.sha256}",
+        f"{weights.file}, {weights.format}, sha256 {weights.sha256}{taken}{says}",
+        *([filled.how] if filled.how else []),
         f"kdbench {__version__}: as {code}, float32, safetensors",
     )
 
@@ -146,4 +202,5 @@ def _source(weights: Weights, asked: Request) -> Source:
         sha256=weights.sha256,
         bytes=asked.file.stat().st_size,
         told=asked.told,
+        choice="map" if asked.map_file is not None else weights.which,
     )

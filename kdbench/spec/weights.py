@@ -21,4 +21,4 @@ class Imported(Struct, frozen=True):
 
     model: str
     sha256: Digest
-    """Of the file as its author published it."""
+    """Of the file as its author published it, or of the weights that were chosen in it."""

@@ -103,16 +103,14 @@ def _is_same(path: Path, wanted: Provenance) -> bool:
 
 def _way(provenance: Provenance) -> tuple[object, ...]:
     images = (provenance.dataset, provenance.normalisation, provenance.size, provenance.resize)
-    return provenance.source.sha256, provenance.model, *images
+    return provenance.identity, provenance.model, *images
 
 
 def _provenance_records(wanted: Imported, folder: Path) -> dict[Path, Provenance]:
     """The provenance records of a file; several where it was imported for several data sets."""
     found = load_folder(folder, Provenance, what="provenance record", hint="import the teacher again")
     asked = (PROVENANCE_SCHEMA, wanted.sha256, wanted.model)
-    return {
-        path: each for path, each in found.items() if (each.schema, each.source.sha256, each.model) == asked
-    }
+    return {path: each for path, each in found.items() if (each.schema, each.identity, each.model) == asked}
 
 
 def _missing(run: Run, wanted: Imported, found: dict[Path, Provenance], scratch: Path) -> str:

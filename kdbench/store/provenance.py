@@ -14,6 +14,8 @@ class Source(Struct, frozen=True, kw_only=True):
     bytes: int
     told: str = ""
     """Where it came from, as the one who imported it said."""
+    choice: str = ""
+    """What a person chose of it: the `ema` or `plain` weights, or by a `map` which layer is which."""
 
 
 class Normalisation(Struct, frozen=True, kw_only=True):
@@ -53,6 +55,14 @@ class Provenance(Struct, frozen=True, kw_only=True):
     resize: int = 0
     """The shorter side that they were resized to before (0: size)."""
 
+    @property
+    def identity(self) -> str:
+        """The sha256 by which a suite names these weights.
+
+        The file's own; where a person chose among what the file holds, that of the weights that are kept.
+        """
+        return self.sha256 if self.source.choice else self.source.sha256
+
 
 def ranges(numbers: tuple[int, ...]) -> str:
     """`0 to 19, 25`."""
@@ -91,6 +101,6 @@ To let it teach, add to a suite of {provenance.dataset}
     [[imported]]
     name   = "{provenance.name}"
     model  = "{provenance.model}"
-    sha256 = "{provenance.source.sha256}"
+    sha256 = "{provenance.identity}"
 
 and to its row   teacher = "import:{provenance.name}\""""

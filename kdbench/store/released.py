@@ -48,6 +48,6 @@ def evaluation_of(
 ) -> tuple[Path, Provenance] | None:
     """The evaluation of weights on a data set, by the digest of their file; None where there is none."""
     for path, each in stored.items():
-        if (each.source.sha256, each.model) == (weights.sha256, weights.model) and dataset in each.top1:
+        if (each.identity, each.model) == (weights.sha256, weights.model) and dataset in each.top1:
             return path, each
     return None

@@ -1,8 +1,6 @@
 """`kdbench import` end to end on digits, and on FNKD's released teacher."""
 
-import argparse
 import io
-import os
 import pickle
 import zipfile
 from contextlib import suppress
@@ -200,8 +198,9 @@ def write_gluon(folder: Path, arrays: dict[str, np.ndarray[tuple[int, ...], np.d
 def test_every_layer_of_gluons_resnet_finds_its_place(tmp_path: Path) -> None:
     arrays = gluon()
     tensors = translate(read_weights(write_gluon(tmp_path, arrays)), "resnet20_v2")
-    network = load(tensors, "resnet20_v2", DATASETS["cifar100"], tmp_path / "a.params")
-    state = network.state_dict()
+    (filled,) = load(tensors, "resnet20_v2", DATASETS["cifar100"], tmp_path / "a.params")
+    assert filled.how == ""
+    state = filled.network.state_dict()
     wanted = {name for name in resnet20_v2(100, 3).state_dict() if not name.endswith("num_batches_tracked")}
     assert set(tensors) == wanted
     for ours, theirs in {
@@ -227,13 +226,12 @@ def test_names_of_mxnet_are_known_for_some_models_only() -> None:
 
 def test_weights_of_another_network_are_refused_with_the_differences(tmp_path: Path) -> None:
     state = digits_mlp(10, 1).state_dict()
-    state["body.9.weight"] = state.pop("body.1.weight")
-    state["body.1.bias"] = torch.zeros(5)
+    state["classifier.weight"] = torch.zeros(10, 5)
+    state["body.9.weight"] = torch.zeros(2)
     problems = refused(load, state, "digits_mlp", DATASETS["digits"], tmp_path / "a.pt")
     assert [problem.partition("digits_mlp: ")[2] for problem in problems] == [
-        "1 of its tensors are missing: body.1.weight",
-        "1 tensors are not its own: body.9.weight",
-        "body.1.bias has the shape (5,), not (32,)",
+        "1 layers are not its own: body.9",
+        "classifier is bias 10, weight 10x5, not bias 10, weight 10x32",
     ]
 
 
@@ -242,35 +240,20 @@ def test_classifier_with_fewer_outputs_than_classes_is_refused(tmp_path: Path) -
     assert "its classifier has 9 outputs; the data set has 10 classes" in problem
 
 
-def test_weights_without_a_classifier_are_refused(tmp_path: Path) -> None:
-    (problem,) = refused(load, {"a": torch.zeros(2)}, "digits_mlp", DATASETS["digits"], tmp_path)
-    assert "there is no classifier.weight among a" in problem
-
-
-class Call:
-    """Pickles as a call of os.system."""
-
-    def __reduce__(self) -> tuple[object, tuple[str]]:
-        return os.system, ("exit 1",)
-
-
-def test_pickle_that_calls_is_refused(tmp_path: Path) -> None:
-    file = tmp_path / "evil.pt"
-    torch.save({"a": Call()}, file)
-    assert "torch.load(weights_only=True) says" in refused(read_weights, file)[0]
-
-
 @pytest.mark.parametrize(
     ("name", "content", "why"),
     [
         ("a.onnx", b"", "unknown kind of file '.onnx'"),
-        ("a.pt", b"nonsense", "torch.load(weights_only=True) says"),
-        ("a.pt", pickle.dumps([1, 2]), "torch.load(weights_only=True) says"),
+        ("a.pt", b"nonsense", "no whole file that torch.save wrote (UnpicklingError); fetch it again"),
+        (
+            "a.pt",
+            pickle.dumps([1, 2]),
+            "no whole file that torch.save wrote (UnpicklingError); fetch it again",
+        ),
         ("a.safetensors", b"\xff" * 20, "no whole safetensors file"),
-        ("a.safetensors", b"", "no whole safetensors file"),
-        ("a.params", b"", "no whole MXNet .params file"),
+        ("a.params", b"\0" * 9, "no whole MXNet .params file"),
     ],
-    ids=["kind", "noise", "bare pickle", "header", "empty", "mxnet"],
+    ids=["kind", "noise", "bare pickle", "header", "mxnet"],
 )
 def test_file_that_is_none_is_refused(tmp_path: Path, name: str, content: bytes, why: str) -> None:
     (tmp_path / name).write_bytes(content)
@@ -335,41 +318,3 @@ def test_name_that_would_leave_the_folder_is_refused(name: str) -> None:
 
 def test_ranges_by_hand() -> None:
     assert ranges((0, 1, 2, 5, 7, 8)) == "0 to 2, 5, 7 to 8"
-
-
-@pytest.mark.parametrize("wrapper", ["", "model", "state_dict", "net", "model_state_dict", "state_dict_ema"])
-@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.module.", "module.model.", "student."])
-def test_checkpoint_is_read_from_its_wrapper_and_without_prefixes(
-    tmp_path: Path, wrapper: str, prefix: str
-) -> None:
-    state = digits_mlp(10, 1).state_dict()
-    named = {prefix + name: value for name, value in state.items()}
-    beside = {"epoch": 3, "best_acc": np.float64(93.5), "args": argparse.Namespace(lr=0.1), "optimizer": {}}
-    torch.save({wrapper: named, **beside} if wrapper else named, tmp_path / "best.pth.tar")
-    found = read_weights(tmp_path / "best.pth.tar").tensors
-    assert found.keys() == state.keys()
-    assert all(torch.equal(found[name], value) for name, value in state.items())
-
-
-def test_prefixes_of_safetensors_are_taken_off_too(tmp_path: Path) -> None:
-    state = digits_mlp(10, 1).state_dict()
-    save_file({f"module.{name}": value for name, value in state.items()}, tmp_path / "a.safetensors")
-    assert read_weights(tmp_path / "a.safetensors").tensors.keys() == state.keys()
-
-
-@pytest.mark.parametrize("name", ["a.pth", "a.safetensors", "a.params"])
-@pytest.mark.parametrize(
-    ("content", "what"),
-    [
-        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "it is a pointer of Git LFS"),
-        (b"\n<!DOCTYPE html><html>Virus scan warning</html>", "it is an HTML page, as of a download"),
-        (b"\0" * 257 + b"ustar\x0000" + b"\0" * 248, "it is a tar archive of several files; unpack it"),
-        (b"PK\x03\x04" + b"\0" * 100, "it ends in the middle or is damaged; fetch it again"),
-    ],
-    ids=["lfs", "html", "tar", "truncated"],
-)
-def test_file_of_another_kind_is_told_by_what_it_is(
-    tmp_path: Path, name: str, content: bytes, what: str
-) -> None:
-    (tmp_path / name).write_bytes(content)
-    assert f"no file of weights: {what}" in refused(read_weights, tmp_path / name)[0]
