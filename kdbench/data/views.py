@@ -148,12 +148,13 @@ class Views:
         std: Sequence[float],
         device: torch.device | str,
         share: Places = whole,
+        store: Store | None = None,
         augmentation: Augmentation | None = None,
     ) -> None:
         self.seed, self.batch_size, self.device, self.share = seed, batch_size, device, share
         self.augmentation = augmentation
         self.crop, self.flip, self.rotation = crop, flip, rotation
-        self.store = Store(images, crop, device)
+        self.store = store or Store(images, crop, device)
         self.labels = labels.to(device)
         self.normalise = Normalise(mean, std, device)
 

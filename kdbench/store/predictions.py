@@ -57,13 +57,16 @@ def accuracy(predicted: list[int], labels: list[int]) -> float:
     return 100 * right / len(labels)
 
 
-def save_predictions(scratch: Path, run: str, classes: Mapping[str, bytes]) -> dict[str, str]:
+def save_predictions(
+    scratch: Path, run: str, classes: Mapping[str, bytes], *, durable: bool = True
+) -> dict[str, str]:
     """Keep what a finished run predicted, beside what an earlier training of it did.
 
     Args:
         scratch: the folder of this machine.
         run: its id.
         classes: by epoch, and the true ones as `labels`.
+        durable: sync them (`records.write`).
 
     Returns:
         The sha256 of each.
@@ -74,7 +77,7 @@ def save_predictions(scratch: Path, run: str, classes: Mapping[str, bytes]) -> d
     folder = scratch / "predictions" / run
     digests = {name: sha256(content).hexdigest() for name, content in sorted(classes.items())}
     for name, sha in digests.items():
-        write(folder / f"{name}.{sha}.classes", classes[name])
+        write(folder / f"{name}.{sha}.classes", classes[name], durable=durable)
     return digests
 
 

@@ -311,7 +311,8 @@ def save_result(folder: Path, result: Result, *, trial: bool = False) -> Path:
     """
     there = _stem(_trials(folder) if trial else folder, result.run)
     path, number = there.with_name(f"{there.name}.json"), 0
-    if _is_compacted(there):
+    compacted = there.with_name(f"{result.run.slug}{compact.SUFFIX}")
+    if compacted.exists() and _compacted(compacted, result.run):
         number = 1
         path = there.with_name(f"{there.name}.repeat1.json")
     while path.exists() or not write(path, _pretty(result), fresh=True):
@@ -328,12 +329,6 @@ def _trials(folder: Path) -> Path:
     if not (apart / ".gitignore").exists():
         write(apart / ".gitignore", b"*\n")
     return apart
-
-
-def _is_compacted(stem: Path) -> bool:
-    """Whether a compact file has a run's first result."""
-    file = stem.with_name(f"{stem.name.rpartition('.s')[0]}{compact.SUFFIX}")
-    return file.exists() and f"{stem.name}.json" in compact.contents(file).records
 
 
 def save_failure(folder: Path, failure: Failure) -> Path:
@@ -362,8 +357,42 @@ def _pretty(record: Result | Failure) -> bytes:
     return _NUMBERS.sub(lambda found: b"[" + b" ".join(found[0][1:-1].split()) + b"]", lines) + b"\n"
 
 
+def find_result(folder: Path, run: Run) -> Path | None:
+    """Where a run's result lies, as `index` would say: only the folders of its data set are listed."""
+    for place in (folder, folder / TRIALS):
+        there = _stem(place, run)
+        names = os.listdir(there.parent) if there.parent.is_dir() else []  # noqa: PTH208 - text is faster
+        for name in names:
+            if name.endswith(_ending(run)):
+                return there.with_name(name)
+        for name in names:
+            if (path := _compacted(there.with_name(name), run)) is not None:
+                return path
+    return None
+
+
+def _compacted(file: Path, run: Run) -> Path | None:
+    """A run's first result in a compact file; the bytes of its id are looked for before all is decoded."""
+    if not file.name.endswith(compact.SUFFIX) or run.id.encode() not in file.read_bytes():
+        return None
+    found = compact.contents(file)
+    names = (*found.records, *found.damaged)
+    return next((file / name for name in names if name.endswith(_ending(run))), None)
+
+
+def _ending(run: Run) -> str:
+    """Of the name of a run's first result; the slug before it may be that of another version of kdbench."""
+    return f".s{run.seed}.{run.id}.json"
+
+
 def write(
-    path: Path, content: bytes, *, hint: str = "", fresh: bool = False, like: os.stat_result | None = None
+    path: Path,
+    content: bytes,
+    *,
+    hint: str = "",
+    fresh: bool = False,
+    like: os.stat_result | None = None,
+    durable: bool = True,
 ) -> bool:
     """Write a whole file or nothing: another name, sync, rename.
 
@@ -373,6 +402,8 @@ def write(
         hint: what to do where this cannot be written, for the error.
         fresh: leave a file of this name as it is.
         like: the mode and the owner that the file gets, those of the one that it replaces.
+        durable: sync it, so that it outlives a loss of power. A file that seconds can make again, and whose
+            name has its digest, needs not.
 
     Returns:
         Whether it was written: not so where a file had to be left.
@@ -385,14 +416,16 @@ def write(
         path.parent.mkdir(parents=True, exist_ok=True)
         with unfinished.open("xb") as file:
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         if like is not None:
             unfinished.chmod(like.st_mode & 0o7777)
             with suppress(PermissionError):  # another user's file in a folder of ours
                 os.chown(unfinished, like.st_uid, like.st_gid)
         written = _rename(unfinished, path, fresh=fresh)
-        _sync(path.parent)
+        if durable:
+            _sync(path.parent)
     except OSError as error:
         with suppress(OSError):
             unfinished.unlink()

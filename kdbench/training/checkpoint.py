@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Meta
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
-from torch import Tensor, nn
+from torch import nn
 
 from kdbench.errors import DivergedError
 from kdbench.quantities import Count, Positive
@@ -100,8 +100,8 @@ def weights_content(model: nn.Module) -> bytes:
     return save({key: value.contiguous() for key, value in model.state_dict().items()}, {})
 
 
-def save_weights(folder: Path, name: int | str, content: bytes) -> str:
-    """Write weights (`weights_content`) as NAME.SHA256.safetensors.
+def save_weights(folder: Path, name: int | str, content: bytes, *, durable: bool = True) -> str:
+    """Write weights (`weights_content`) as NAME.SHA256.safetensors; `durable`: synced (`records.write`).
 
     Returns:
         The sha256.
@@ -110,7 +110,7 @@ def save_weights(folder: Path, name: int | str, content: bytes) -> str:
         UserError: the folder cannot be written.
     """
     sha = sha256(content).hexdigest()
-    write(folder / f"{name}.{sha}.safetensors", content)
+    write(folder / f"{name}.{sha}.safetensors", content, durable=durable)
     return sha
 
 
@@ -120,12 +120,19 @@ def load_weights(path: Path, model: nn.Module) -> None:
 
 
 def save_progress(
-    folder: Path, progress: Progress, trained: nn.Module, optimizer: Optimizer, basis: Basis
+    folder: Path,
+    progress: Progress,
+    trained: nn.Module,
+    optimizer: Optimizer,
+    basis: Basis,
+    *,
+    durable: bool = True,
 ) -> None:
     """Write all that the next epoch depends on; only the newest generations stay.
 
     `trained` is a ModuleDict: "model" is the student, "distiller" what is trained beside it, "ema" the mean
     of the student's weights where the recipe has one.
+    `durable`: the file is synced (`records.write`).
 
     The order and views of the images and the seeds of dropout are functions of the epoch: no random
     state is kept.
@@ -136,7 +143,7 @@ def save_progress(
     tensors = {key: value.contiguous() for key, value in trained.state_dict().items()}
     tensors |= {f"optimizer.{number}": value.contiguous() for number, value in enumerate(optimizer.state)}
     note = {"run": folder.name, "basis": _json(basis), "progress": _json(vars(progress))}
-    _save(folder, progress.epoch, tensors, note)
+    save_weights(folder, progress.epoch, save(tensors, note), durable=durable)
     for old in checkpoints(folder)[GENERATIONS:]:
         old.unlink(missing_ok=True)
     kept = {f"{name}.{sha}.safetensors" for name, sha in progress.weights.items()}
@@ -184,10 +191,6 @@ def checkpoints(folder: Path) -> list[Path]:
 def forget(folder: Path) -> None:
     """Remove a finished run's checkpoints."""
     rmtree(folder, ignore_errors=True)
-
-
-def _save(folder: Path, name: int | str, tensors: Mapping[str, Tensor], note: Mapping[str, str]) -> str:
-    return save_weights(folder, name, save(dict(tensors), dict(note)))
 
 
 def read_progress(path: Path, basis: Basis | None = None) -> Progress | None:

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -20,6 +20,7 @@ from kdbench.data.neighbours import neighbours
 from kdbench.data.packed import Dataset, open_dataset
 from kdbench.data.place import where
 from kdbench.data.random import torch_seed
+from kdbench.data.views import Store
 from kdbench.device import cpu_name
 from kdbench.errors import UserError
 from kdbench.machine import Machine
@@ -65,6 +66,8 @@ class TrainingContext:
     """What networks were found to need of the memory, by student, data set and classes."""
     group: Group = field(default_factory=Group)
     """The ranks that train each run together."""
+    stores: dict[tuple[object, ...], Store] = field(default_factory=dict)
+    """The padded images of the last run, by data, choice and padding: the next run often has the same."""
 
     def dataset(self, name: str) -> Dataset:
         """A data set, fetched and packed if it must be and may be."""
@@ -90,6 +93,13 @@ class TrainingContext:
                 del self.datasets[known]
             self.datasets[name] = generated(run.dataset, run.seed)
         return self.datasets[name]
+
+    def store(self, key: tuple[object, ...], make: Callable[[], Store]) -> Store:
+        """Padded images by what they depend on: those of the run before, or made anew in their place."""
+        if key not in self.stores:
+            self.stores.clear()  # first, since there may be room for one only
+            self.stores[key] = make()
+        return self.stores[key]
 
     def take(self, run: Run) -> Lease | None:
         """This process's hold on a run, while the context that it is lasts; None where another has it.
@@ -172,7 +182,7 @@ class TrainingContext:
             UserError: the published weights that it starts from cannot be had, or are others.
         """
         draw = f" {run.recipe.draw}" if run.recipe.draw else ""
-        torch.manual_seed(torch_seed(run.seed, f"init {run.student}{draw}"))
+        seed_torch(torch_seed(run.seed, f"init {run.student}{draw}"))
         network = self._built(run.student, run.recipe.classes, run.dataset)
         if run.weights is not None:
             from kdbench.models.pretrained import start_from
@@ -260,6 +270,18 @@ def open_context(machine: Machine, *, as_rank: bool = False) -> TrainingContext:
     return TrainingContext(machine, device, group=join(rank, device))
 
 
+def seed_torch(seed: int) -> None:
+    """torch.manual_seed, of the generators that are in use.
+
+    Where no GPU has been started, torch's own keeps a traceback of every call for the case that one is:
+    4 ms and some memory each time. A context of a GPU has started it.
+    """
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        torch.manual_seed(seed)
+    else:
+        torch.default_generator.manual_seed(seed)
+
+
 def statistics(run: Run) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """The mean and std that normalise the run's images, per channel, of values from 0 to 1."""
     return catalog.statistics(run.dataset, run.recipe.normalize, run.recipe.normalize_std)
@@ -281,7 +303,7 @@ def environment(context: TrainingContext) -> Environment:
         **_commit(),
         "python": platform.python_version(),
         "torch": str(torch.__version__),
-        "numpy": version("numpy"),
+        "numpy": np.__version__,
         "system": platform.platform(terse=True),
         "cpu": cpu_name(),
         "gpu": torch.cuda.get_device_name(context.device) if cuda else None,

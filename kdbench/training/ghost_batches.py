@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from kdbench.data.random import torch_seed
 from kdbench.models.output import Output
 from kdbench.spec.runs import Run
+from kdbench.training.context import seed_torch
 from kdbench.training.distillers.distiller import Step
 from kdbench.training.group import Group
 from kdbench.training.teacher_batches import DistillationBatch
@@ -44,7 +45,7 @@ def learn(
     total = torch.zeros((), device=batch.y.device)
     for part in group.parts(run.recipe.ghost_batches, batch.images):
         statistics.restore()
-        torch.manual_seed(torch_seed(run.seed, f"dropout {at.number} {part.number}", at.epoch))
+        seed_torch(torch_seed(run.seed, f"dropout {at.number} {part.number}", at.epoch))
         some = cut_batch(batch, part.here)
         value = part.weight * loss(some, at._replace(indices=some.indices))
         value.backward()  # type: ignore[no-untyped-call]

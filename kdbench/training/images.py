@@ -12,7 +12,7 @@ from kdbench.data import random
 from kdbench.data.augment import MAGNITUDE, Augmentation
 from kdbench.data.mixing import with_partner
 from kdbench.data.packed import Dataset
-from kdbench.data.views import Batch, Epochs, Values, Views, plain_batches
+from kdbench.data.views import Batch, Epochs, Store, Values, Views, plain_batches
 from kdbench.spec.runs import Recipe, Run
 from kdbench.training.context import TrainingContext, statistics
 
@@ -47,7 +47,12 @@ def training_views(run: Run, data: Dataset, context: TrainingContext) -> Epochs:
         from kdbench.data.crops import Crops
 
         return Crops(images, labels, framing(recipe), workers=workers(context), **rest)
-    return Views(images, labels, crop=recipe.crop, flip=recipe.flip, rotation=recipe.rotation, **rest)
+    chosen = (recipe.train_size, recipe.subset and (recipe.subset, run.seed))
+    store = context.store(
+        (data.content, chosen, recipe.crop), lambda: Store(images, recipe.crop, context.device)
+    )
+    rest |= {"crop": recipe.crop, "flip": recipe.flip, "rotation": recipe.rotation, "store": store}
+    return Views(images, labels, **rest)
 
 
 def training_labels(run: Run, data: Dataset) -> Tensor:

@@ -20,7 +20,7 @@ from kdbench.models.output import Output
 from kdbench.plugins import described
 from kdbench.spec.runs import Loss, Run
 from kdbench.training import memory
-from kdbench.training.context import TrainingContext
+from kdbench.training.context import TrainingContext, seed_torch
 from kdbench.training.distillers.distiller import Setting, Step
 from kdbench.training.images import training_labels
 
@@ -64,7 +64,7 @@ def make_objective(run: Run, context: TrainingContext) -> nn.Module:
             f"{run.slug}: {run.loss.name} keeps something of each image, which it learns from whole batches; "
             "remove ghost_batches from the recipe"
         )
-    torch.manual_seed(torch_seed(run.seed, f"init {run.loss.name}"))
+    seed_torch(torch_seed(run.seed, f"init {run.loss.name}"))
     try:
         distiller: nn.Module = catalog.code_of("losses", run.loss.name)(
             setting(run, context), **run.loss.params

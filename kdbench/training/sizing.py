@@ -63,6 +63,7 @@ def estimate(runs: Sequence[Run], context: "TrainingContext") -> float:
     recipe, entry = runs[0].recipe, catalog.find("datasets", runs[0].dataset)
     padded = (entry.size + 2 * recipe.crop) ** 2
     images = 0 if recipe.size else recipe.images(entry.train) * padded * PIXEL  # else read as needed
+    images -= sum(store.pixels.nbytes for store in context.stores.values())  # in use, and kept or replaced
     teacher = runs[0].teacher
     taught = _need(teacher.run, context).weights if teacher else 0
     own = sum((1 + run.recipe.moments) * need.weights for run, need in zip(runs, needs, strict=True))

@@ -27,6 +27,7 @@ from kdbench.training.context import (
     input_digests,
     now,
     plugin_facts,
+    seed_torch,
 )
 from kdbench.training.distillers.distiller import Step
 from kdbench.training.evaluation import evaluate, true_classes
@@ -101,7 +102,7 @@ class StudentRun:
         self.losses: list[Tensor] = []
         self.sizes: list[int] = []
         self.trained.train()
-        torch.manual_seed(torch_seed(self.run.seed, "dropout", epoch))
+        seed_torch(torch_seed(self.run.seed, "dropout", epoch))
         self.random = random_state(self.context.device)
 
     def step(self, number: int, steps: int, batch: DistillationBatch) -> None:
@@ -181,18 +182,32 @@ class StudentRun:
         """
         epoch, progress = self.progress.epoch, self.progress
         best = progress.curve.best_epoch == epoch
-        for name in self.wanted & {epoch, *(["best"] if best else [])}:
-            self.held[str(name)] = (checkpoint.weights_content(self.evaluated), predicted)
+        names = self.wanted & {epoch, *(["best"] if best else [])}
+        if names:
+            content = checkpoint.weights_content(self.evaluated)
+            self.held |= {str(name): (content, predicted) for name in names}
         since = sum(progress.seconds) - self.kept
         last = epoch == self.run.recipe.epochs
         if since < self.context.machine.local.checkpoint_seconds and not last:
             return
         for name, (content, classes) in self.held.items():
-            progress.weights[name] = checkpoint.save_weights(self.folder / "weights", name, content)
+            progress.weights[name] = checkpoint.save_weights(
+                self.folder / "weights", name, content, durable=self.durable
+            )
             progress.predicted[name] = b64encode(self._classes(classes)).decode()
         self.held.clear()
-        checkpoint.save_progress(self.folder, progress, self.saved, self.optimizer, self.basis)
+        checkpoint.save_progress(
+            self.folder, progress, self.saved, self.optimizer, self.basis, durable=self.durable
+        )
         self.kept = sum(progress.seconds)
+
+    @property
+    def durable(self) -> bool:
+        """Whether the run has trained for so long that its files are worth a sync.
+
+        Their digests are in their names: one that is lost with the power is found so, and made again.
+        """
+        return sum(self.progress.seconds) >= self.context.machine.local.checkpoint_seconds
 
     def _classes(self, classes: Tensor) -> bytes:
         return encode(classes.tolist(), self.data.classes)
@@ -202,9 +217,8 @@ class StudentRun:
         scratch, progress = self.context.machine.scratch, self.progress
         checkpoint.publish(self.folder, scratch / "weights" / self.run.id, progress.weights)
         kept = {name: b64decode(text) for name, text in progress.predicted.items()}
-        return save_predictions(
-            scratch, self.run.id, {**kept, LABELS: self._classes(true_classes(self.run, self.data))}
-        )
+        labels = self._classes(true_classes(self.run, self.data))
+        return save_predictions(scratch, self.run.id, {**kept, LABELS: labels}, durable=self.durable)
 
     def result(self) -> Result:
         """The record of the finished run; its weights are handed over to those who learn from it."""

@@ -15,7 +15,7 @@ from kdbench.spec.results import Failure, Result
 from kdbench.spec.runs import Run
 from kdbench.store.lease import LostError
 from kdbench.store.mounts import GoneError
-from kdbench.store.records import index, load_result, save_result, weights_there
+from kdbench.store.records import find_result, load_result, save_result, weights_there
 from kdbench.store.run_log import keep_failure
 from kdbench.training import checkpoint
 from kdbench.training.checkpoint import Progress
@@ -79,7 +79,7 @@ def _take(
 
 
 def _done_elsewhere(task: Task, context: TrainingContext) -> Done | None:
-    path = index(context.machine.results).results.get(task.run.id)
+    path = find_result(context.machine.results, task.run)
     if task.rerun or path is None or not weights_there(context.machine.scratch, task.run.id, task.keep):
         return None
     return Done(task.run.id, load_result(path), str(path), trained=False)

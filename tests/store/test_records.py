@@ -11,10 +11,12 @@ from msgspec.structs import replace
 
 from kdbench.errors import UserError
 from kdbench.spec.results import Failure
+from kdbench.store.compact import compact
 from kdbench.store.records import (
     LARGEST_RESULT,
     check_writable,
     digest,
+    find_result,
     index,
     load_failure,
     load_result,
@@ -84,6 +86,21 @@ def test_repeats_are_listed_beside_the_first(tmp_path: Path) -> None:
     first, *others = (save_result(tmp_path, RESULT) for _ in range(3))
     there = index(tmp_path)
     assert (there.results, there.repeats) == ({RUN.id: first}, {RUN.id: others})
+
+
+def test_one_runs_result_is_found_without_the_others(tmp_path: Path) -> None:
+    assert find_result(tmp_path, RUN) is None
+    path = save_result(tmp_path, RESULT)
+    save_result(tmp_path, RESULT)  # a repeat
+    assert (find_result(tmp_path, RUN), find_result(tmp_path, TAUGHT)) == (path, None)
+    renamed = path.rename(path.with_name(path.name.replace("mobilenetv2", "of_old")))
+    assert find_result(tmp_path, RUN) == renamed
+    renamed.rename(path)
+    compact(path.parent, tmp_path / "lock", write)
+    assert find_result(tmp_path, RUN) == index(tmp_path).results[RUN.id]
+    assert find_result(tmp_path, TAUGHT) is None
+    apart = save_result(tmp_path, make_result(TAUGHT, 60.0, 70.0), trial=True)
+    assert find_result(tmp_path, TAUGHT) == apart
 
 
 def test_folder_that_is_not_there_is_empty(tmp_path: Path) -> None:

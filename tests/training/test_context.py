@@ -18,7 +18,7 @@ from kdbench.spec.identity import identity
 from kdbench.spec.runs import Run
 from kdbench.spec.suites import Delta
 from kdbench.suite.load import load_suite
-from kdbench.training.context import TrainingContext, open_context, statistics
+from kdbench.training.context import TrainingContext, open_context, seed_torch, statistics
 from tests.support.build import CE, make_run
 from tests.support.places import ROOT
 
@@ -155,3 +155,10 @@ def test_training_imports_nothing_that_takes_seconds(data: str) -> None:
     done = subprocess.run([sys.executable, "-c", TRAIN, data], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
     assert (Path(data) / ".kdbench" / "weights").is_dir()
+
+
+def test_seeded_generator_draws_what_torchs_own_would() -> None:
+    seed_torch(2**63 + 5)
+    drawn = torch.rand(3)
+    torch.manual_seed(2**63 + 5)
+    assert torch.equal(drawn, torch.rand(3))

@@ -1,5 +1,7 @@
 """One run in a worker: its result, its failure, and what is not trained twice."""
 
+import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -90,6 +92,30 @@ def test_task_leaves_no_checkpoint(context: TrainingContext) -> None:
     run = digits()
     done(context, Task(run))
     assert not (context.machine.scratch / "checkpoints" / run.id).exists()
+
+
+@pytest.mark.parametrize(("seconds", "syncs"), [(3600.0, 3), (0.0, 19)])
+def test_only_what_took_long_is_synced_beside_the_result(
+    context: TrainingContext, monkeypatch: pytest.MonkeyPatch, seconds: float, syncs: int
+) -> None:
+    """3: the hold on the run, the record and its folder; files of seconds' work have their digests."""
+    local = replace(context.machine.local, checkpoint_seconds=seconds)
+    context.machine = replace(context.machine, local=local)
+    context.dataset("digits")  # packed and synced, once
+    threads: list[threading.Thread] = []
+    monkeypatch.setattr(os, "fsync", lambda _: threads.append(threading.current_thread()))
+    done(context, Task(digits(lr=0.0)))
+    assert threads.count(threading.main_thread()) == syncs  # the hold may beat in its own
+
+
+def test_next_run_of_the_same_images_has_them_padded_already(context: TrainingContext) -> None:
+    done(context, Task(digits()))
+    [store] = context.stores.values()
+    done(context, Task(replace(digits(), seed=1)))
+    assert list(context.stores.values()) == [store]
+    done(context, Task(digits(crop=1)))
+    [other] = context.stores.values()
+    assert other.pixels.numel() > store.pixels.numel()
 
 
 def test_run_with_a_result_is_not_trained_again(context: TrainingContext) -> None:
