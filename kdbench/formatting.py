@@ -61,6 +61,17 @@ def plural(count: int, one: str) -> str:
     return f"{count} {one}" if count == 1 else f"{count} {one}s"
 
 
+def spans(numbers: Iterable[int]) -> str:
+    """`0-2,5`: whole numbers as `--seeds` takes them."""
+    found: list[list[int]] = []
+    for each in sorted(numbers):
+        if found and each == found[-1][-1] + 1:
+            found[-1].append(each)
+        else:
+            found.append([each])
+    return ",".join(str(one[0]) if len(one) == 1 else f"{one[0]}-{one[-1]}" for one in found)
+
+
 _SPELLED = {
     "→": "->",
     "≤": "<=",

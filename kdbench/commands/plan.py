@@ -79,3 +79,6 @@ def propose(chosen: Selection, budget: str | None, *, as_json: bool) -> None:
         say(chosen_ones)
     else:
         click.echo("\n".join(describe_proposals(chosen_ones, found)))
+        click.echo(
+            f"verdicts as of `kdbench check --seeds auto`: tested after each of at most {chosen.most} seeds"
+        )

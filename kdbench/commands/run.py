@@ -57,6 +57,11 @@ def run(  # noqa: PLR0913 - one per option
 
         work, machine = local.prepare(chosen, rerun=rerun, offline=offline)
         click.echo("\n".join(describe_plan(work, estimate_cost(work, machine))))
+        if chosen.auto and work.runs:
+            click.echo(
+                f"\nthen rows are analysed, and each that is still open gets one seed more, up to "
+                f"{chosen.most} in all: `kdbench plan --seeds auto` says how many that may be"
+            )
         note_missing_teachers(work.runs, machine)
         return 0
     trained = train(

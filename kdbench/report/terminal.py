@@ -34,7 +34,7 @@ def table(judged: Judged) -> str:
 
 def _table(judged: Judged, suite: Suite, checks: list[Check]) -> list[str]:
     parts = (
-        lines(checks),
+        [*lines(checks), *filter(None, [judged.further.get(suite.path)])],
         control_lines(judged.controls.get(suite.path, [])),
         claim_lines(check_claims(suite, checks)),
         published_lines(suite, checks),

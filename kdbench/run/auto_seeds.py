@@ -15,7 +15,7 @@ from kdbench.spec.suites import Cell
 from kdbench.store.records import index
 from kdbench.verdict.judge import check_cells
 from kdbench.verdict.proposals import Proposal, as_far_as_stored, prefix, propose, with_baselines
-from kdbench.verdict.sequential import InterimPlan, record
+from kdbench.verdict.sequential import InterimPlan, load_plans, record
 
 _UNITS = {"m": 60, "h": 3600, "d": 86_400}
 
@@ -50,6 +50,7 @@ def survey_rows(suites: Suites, every: list[Cell], plan: InterimPlan, machine: M
     stored = frozenset(there.results)
     now = as_far_as_stored(suites, stored, 0)
     at = dict.fromkeys((of for _, cells in suites for cell in cells for of in cell.ids), plan)
+    at |= load_plans(machine.results)
     checks = [check for _, some in check_cells(now, there, at)[0] for check in some]
     whole = Survey(suites, every, [], stored)
     cells = [cell for _, some in suites for cell in some]
@@ -82,8 +83,21 @@ def decide(chosen: Selection, machine: Machine, train: Callable[[Workload], None
         if not found.proposals or found.stored == before:
             return
         before = found.stored
-        work = compare(_next(found), every, machine)
-        train(replace(work, trials=trials_of(chosen, work)))
+        train(_next_work(chosen, found, machine))
+
+
+def first_work(chosen: Selection, machine: Machine) -> Workload:
+    """What `run` would train before it analyses the rows again: a seed more of each open row.
+
+    Raises:
+        UserError: a suite or a stored result is wrong.
+    """
+    return _next_work(chosen, survey(chosen, machine), machine)
+
+
+def _next_work(chosen: Selection, found: Survey, machine: Machine) -> Workload:
+    work = compare(_next(found), found.every, machine)
+    return replace(work, trials=trials_of(chosen, work))
 
 
 def _printed(cell: Cell) -> bool:

@@ -48,6 +48,11 @@ def prepare(chosen: Selection, *, rerun: bool, offline: bool) -> tuple[Workload,
         UserError: a suite or benchmark.toml is wrong.
     """
     machine = this_machine(offline=offline)
+    if chosen.auto:
+        from kdbench.run.auto_seeds import first_work
+
+        _check_auto(chosen, rerun=rerun)
+        return first_work(chosen, machine), machine
     return find_work(chosen, machine, rerun=rerun), machine
 
 
@@ -83,14 +88,23 @@ def follow_first(machine: Machine) -> None:
     follow(open_context(machine, as_rank=True))
 
 
+def _check_auto(chosen: Selection, *, rerun: bool) -> None:
+    """Refuse what contradicts `--seeds auto`.
+
+    Raises:
+        UserError: it trains neither again what has a result, nor controls.
+    """
+    if rerun:
+        raise UserError("--rerun trains what has a result; --seeds auto asks for seeds that have none")
+    if chosen.controls:
+        raise UserError("--seeds auto trains no controls; train them afterwards, with --seeds 0-4 or as many")
+
+
 def _train_auto(chosen: Selection, machine: Machine, way: RunOptions) -> int:
     """Train seed after seed until every row is decided or has its most; how many runs failed."""
     from kdbench.run.auto_seeds import decide
 
-    if way.rerun:
-        raise UserError("--rerun trains what has a result; --seeds auto asks for seeds that have none")
-    if chosen.controls:
-        raise UserError("--seeds auto trains no controls; train them afterwards, with --seeds 0-4 or as many")
+    _check_auto(chosen, rerun=way.rerun)
     check_writable(machine.results)
     failed = 0
 

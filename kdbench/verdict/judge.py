@@ -1,5 +1,6 @@
 """What `kdbench check` does, and `report` begins with: stored results -> checks."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -8,6 +9,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from kdbench.errors import UserError
+from kdbench.formatting import spans
 from kdbench.machine import Machine, load_machine
 from kdbench.plan.controls import control_cells, load_prober
 from kdbench.plan.selection import Selection, Suites
@@ -41,6 +43,8 @@ class Judged(Struct, frozen=True):
     """By the path of the suite, where they are asked for."""
     authors: Mapping[str, AuthorRuns] = {}
     """By the path of the suite: what the authors published of their own runs."""
+    further: Mapping[str, str] = {}
+    """By the path of the suite: that more seeds are stored than are judged."""
 
 
 def judge(chosen: Selection, machine: Machine | None = None) -> Judged:
@@ -60,6 +64,8 @@ def judge(chosen: Selection, machine: Machine | None = None) -> Judged:
     if chosen.report_epoch is not None:
         suites = [(suite, _read_at(cells, chosen.report_epoch)) for suite, cells in suites]
     plans = load_plans(machine.results)
+    if chosen.auto:
+        plans = _to_be_planned(suites, InterimPlan(most=chosen.most)) | plans
     there = index(machine.results)
     checked, results = check_cells(suites, there, plans)
     if chosen.precision != "float32":
@@ -71,7 +77,7 @@ def judge(chosen: Selection, machine: Machine | None = None) -> Judged:
         checked = _adjusted(checked)
     if chosen.single_seed:
         checked = [(suite, for_both(checks, count_single_seeds)) for suite, checks in checked]
-    return Judged(chosen, checked, results, there, controls, authors)
+    return Judged(chosen, checked, results, there, controls, authors, _further_seeds(chosen, suites, there))
 
 
 def beside_authors(
@@ -109,6 +115,58 @@ def _controlled(
         stored = read_results(there, known, known)
         found[suite.path] = check_controls(rows, stored.records, plans, stored.unreadable)
     return found
+
+
+def _to_be_planned(suites: Suites, plan: InterimPlan) -> dict[str, InterimPlan]:
+    """The plan that `--seeds auto` writes down for rows with a printed number, by the ids of their runs."""
+    planned = {}
+    for _, cells in suites:
+        for cell in cells:
+            if cell.row.reference.top1 is not None or cell.row.reference.gain is not None:
+                planned.update(dict.fromkeys(cell.ids, plan))
+    return planned
+
+
+def _further_seeds(chosen: Selection, suites: Suites, there: Index) -> dict[str, str]:
+    """Which seeds of rows have results and are not judged, where nobody said which seeds to judge.
+
+    Records are named SLUG.sSEED.ID: only where one of a row's slug has another seed than the row's is it
+    looked up whether its run is the row's.
+    """
+    if chosen.seeds is not None:
+        return {}
+    named: defaultdict[str, set[int]] = defaultdict(set)
+    for path in there.results.values():
+        slug, _, rest = path.name.rpartition(".s")
+        named[slug].add(int(rest.partition(".")[0]))
+    found: dict[str, str] = {}
+    for suite, cells in suites:
+        judged: dict[str, set[int]] = {}
+        others: set[int] = set()
+        for cell in cells:
+            own = judged[cell.row.name] = {run.seed for run in cell.runs}
+            others.update(*(named[run.slug] - own for run in cell.runs))
+        if others:
+            wanted = replace(chosen, auto=False, seeds=tuple(sorted(others)))
+            rows = {cell.row.name: cell for cell in wanted.cells(suite, chosen.rows)}
+            text = _further(judged, [rows[name] for name in judged], there)
+            found |= {suite.path: text} if text else {}
+    return found
+
+
+def _further(judged: Mapping[str, set[int]], cells: Iterable[Cell], there: Index) -> str:
+    """The sentence on stored seeds beside those that are judged, by row; "" where there are none."""
+    more = {}
+    for cell in cells:
+        stored = {run.seed for of, run in _runs(cell) if of in there.results}
+        more[cell.row.name] = stored - judged[cell.row.name]
+    names = [name for name, seeds in more.items() if seeds]
+    if not names:
+        return ""
+    seeds = sorted(set().union(*more.values()))
+    whole = sorted(set().union(seeds, *judged.values()))
+    rows = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
+    return f"{rows}: seeds {spans(seeds)} are stored too and not judged: --seeds {spans(whole)} judges all"
 
 
 def _as_far_as_stored(suites: Suites, machine: Machine) -> Suites:

@@ -564,6 +564,39 @@ def test_check_of_auto_seeds_takes_all_that_are_stored(kdbench: Command, project
     assert check["top1"]["n"] == 4
 
 
+def test_dry_run_of_auto_seeds_is_the_first_step_of_the_run(kdbench: Command) -> None:
+    """Two seeds of each row, not all four that it may come to."""
+    words = ("run", "suites/small", "--seeds", "auto", "--dry-run", "--max-seeds", "4")
+    dry = kdbench(*words).out.splitlines()
+    assert dry[0] == "small: 3 rows; 0 runs stored, 6 to train"
+    assert "each that is still open gets one seed more, up to 4 in all" in dry[-1]
+    assert kdbench(*words, "--rerun").code == 2
+
+
+def test_plan_and_check_of_auto_seeds_give_one_verdict(kdbench: Command, project: Path) -> None:
+    """An interval of 90 % lies inside the tolerance, that of the first of ten analyses does not."""
+    path = project / "suites" / "small.toml"
+    runs = expand(load_suite(path), rows="1.base/digits_mlp")[0].runs
+    for run, top1 in zip(runs, (90.1, 90.0), strict=True):
+        save_result(project / "results", make_result(run, top1, top1, top1))
+    words = ("suites/small", "--rows", "1.base/digits_mlp")
+    assert kdbench("check", *words, "--json").json[0]["top1"]["word"] == "reproduced"
+    [planned] = kdbench("plan", *words, "--seeds", "auto", "--json").json
+    [checked] = kdbench("check", *words, "--seeds", "auto", "--json").json
+    assert planned["top1"] == checked["top1"]["word"] == "consistent"
+
+
+def test_check_names_seeds_that_are_stored_and_not_judged(kdbench: Command, stored: Path) -> None:
+    path = stored / "suites" / "small.toml"
+    [cell] = expand(load_suite(path), rows="1.base/digits_mlp", seeds=[2, 3, 6])
+    for run in cell.runs:
+        save_result(stored / "results", make_result(run, 90.0, 90.0, 90.0))
+    named = "1.base/digits_mlp: seeds {} are stored too and not judged: --seeds {} judges all"
+    assert named.format("2-3,6", "0-3,6") in kdbench("check", "suites/small").out
+    assert named.format("6", "0-3,6") in kdbench("check", "suites/small", "--seeds", "auto").out
+    assert "stored too" not in kdbench("check", "suites/small", "--seeds", "0-1").out
+
+
 @pytest.mark.parametrize("words", [["--on", "slurm"], ["--rerun"]])
 def test_auto_seeds_are_refused_where_they_make_no_sense(kdbench: Command, words: list[str]) -> None:
     done = kdbench("run", "suites/small", "--seeds", "auto", *words)
