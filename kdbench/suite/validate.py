@@ -251,6 +251,23 @@ def target_mistakes(recipe: Recipe, loss: Loss, *, privileged: bool) -> Iterator
         yield f"label_smoothing: loss {loss.name!r} smooths its targets itself; remove one of the two"
 
 
+def _lr_mistakes(recipe: Recipe) -> Iterator[str]:
+    """Settings of another schedule than the recipe's, and milestones that do nothing."""
+    if recipe.milestones and recipe.gamma == 1:
+        yield "milestones without gamma: the lr would never change; add gamma = ... to [recipe]"
+    if list(recipe.milestones) != sorted(set(recipe.milestones)):
+        yield f"milestones = {list(recipe.milestones)}; they must rise"
+    if recipe.schedule != "milestones" and (recipe.milestones or recipe.gamma != 1):
+        yield (
+            f"milestones and gamma are settings of schedule 'milestones'; schedule is {recipe.schedule!r}: "
+            f"remove them, or set milestones = [] and gamma = 1.0"
+        )
+    if recipe.lr_end and recipe.schedule not in ("cosine", "linear"):
+        yield f"lr_end is a setting of schedules cosine and linear; schedule is {recipe.schedule!r}"
+    elif recipe.lr_end > recipe.lr:
+        yield f"lr_end = {recipe.lr_end:g}: the lr would rise from lr = {recipe.lr:g}"
+
+
 def _optimizer_mistakes(recipe: Recipe) -> Iterator[str]:
     """Settings of another optimizer than the recipe's."""
     for name in ("rho", "eps_inside"):

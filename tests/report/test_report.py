@@ -18,7 +18,6 @@ from kdbench.suite.lint import lint_suite
 from kdbench.verdict.check import check_suite
 from tests.support.build import (
     CE,
-    RECIPE,
     make_cell,
     make_failures,
     make_results,
