@@ -485,6 +485,36 @@ MODELS = {
         least_size=7,
         about="7 pixels; Glorot-uniform",
     ),
+    "mlp_784_1200_1200": ModelEntry(
+        code="kdbench.models.mlp:mlp_784_1200_1200",
+        test_batch=2000,
+        least_size=28,
+        about="28 pixels; Glorot-uniform",
+    ),
+    "mlp_784_1200_1200_dropout": ModelEntry(
+        code="kdbench.models.mlp:mlp_784_1200_1200_dropout",
+        test_batch=2000,
+        least_size=28,
+        about="mlp_784_1200_1200 with dropout 0.2, 0.5",
+    ),
+    "mlp_784_800_800": ModelEntry(
+        code="kdbench.models.mlp:mlp_784_800_800",
+        test_batch=2000,
+        least_size=28,
+        about="28 pixels; Glorot-uniform",
+    ),
+    "mlp_784_1024_1024": ModelEntry(
+        code="kdbench.models.mlp:mlp_784_1024_1024",
+        test_batch=2000,
+        least_size=28,
+        about="28 pixels; N(0, 0.01)",
+    ),
+    "mlp_784_1024_1024_dropout": ModelEntry(
+        code="kdbench.models.mlp:mlp_784_1024_1024_dropout",
+        test_batch=2000,
+        least_size=28,
+        about="mlp_784_1024_1024 with dropout 0.2, 0.5",
+    ),
     "logistic": ModelEntry(
         code="kdbench.models.mlp:logistic",
         test_batch=2000,

@@ -1,14 +1,23 @@
-"""Multilayer perceptrons of given widths, and logistic regression, as Lopez-Paz et al. (ICLR 2016) have them.
+"""Multilayer perceptrons of given widths, and logistic regression.
 
-Weights start Glorot-uniform, biases at 0: Keras' default. In code/mnist.py the teacher is mlp_784_20_20 on
-MNIST's 28x28 pixels and the student mlp_49_20_20 on 7x7; code/synthetic.py has logistic regression.
+Lopez-Paz et al. (ICLR 2016): weights start Glorot-uniform, biases at 0, Keras' default. In code/mnist.py the
+teacher is mlp_784_20_20 on MNIST's 28x28 pixels and the student mlp_49_20_20 on 7x7; code/synthetic.py has
+logistic regression.
+
+Hinton et al. (2015, section 3): teacher mlp_784_1200_1200, with or without dropout, student mlp_784_800_800.
+How their weights start is not printed: Glorot-uniform, as above. Pereyra et al. (2017, Table 1):
+mlp_784_1024_1024, whose weights start from N(0, 0.01).
 """
 
+from collections.abc import Callable
 from itertools import pairwise
 
 from torch import nn
 
 from kdbench.models.output import Network
+
+DROPOUT = (0.2, 0.5)
+"""Of the inputs and of the hidden units: Hinton et al., arXiv 1207.0580, Appendix A."""
 
 
 def mlp_784_20_20(classes: int, channels: int) -> nn.Module:
@@ -21,21 +30,72 @@ def mlp_49_20_20(classes: int, channels: int) -> nn.Module:
     return mlp((49 * channels, 20, 20), classes)
 
 
+def mlp_784_1200_1200(classes: int, channels: int) -> nn.Module:
+    """(N, channels, 28, 28), this size only, to K = classes, D = 1200."""
+    return mlp((784 * channels, 1200, 1200), classes)
+
+
+def mlp_784_1200_1200_dropout(classes: int, channels: int) -> nn.Module:
+    """The same with dropout of 0.2 of the pixels and 0.5 of the hidden units (Hinton et al., 2012)."""
+    return mlp((784 * channels, 1200, 1200), classes, dropout=DROPOUT)
+
+
+def mlp_784_800_800(classes: int, channels: int) -> nn.Module:
+    """(N, channels, 28, 28), this size only, to K = classes, D = 800."""
+    return mlp((784 * channels, 800, 800), classes)
+
+
+def mlp_784_1024_1024(classes: int, channels: int) -> nn.Module:
+    """(N, channels, 28, 28), this size only, to K = classes, D = 1024; weights from N(0, 0.01)."""
+    return mlp((784 * channels, 1024, 1024), classes, start=_normal)
+
+
+def mlp_784_1024_1024_dropout(classes: int, channels: int) -> nn.Module:
+    """The same with dropout of 0.2 of the pixels and 0.5 of the hidden units."""
+    return mlp((784 * channels, 1024, 1024), classes, start=_normal, dropout=DROPOUT)
+
+
 def logistic(classes: int, channels: int) -> nn.Module:
     """(N, channels, 1, 1), this size only, to K = classes, D = channels."""
     return mlp((channels,), classes)
 
 
-def mlp(widths: tuple[int, ...], classes: int) -> nn.Module:
-    """Affine layers of these widths, the first the input's, each with ReLU; then the classifier."""
+def mlp(
+    widths: tuple[int, ...],
+    classes: int,
+    *,
+    start: Callable[[nn.Linear], nn.Linear] | None = None,
+    dropout: tuple[float, float] = (0.0, 0.0),
+) -> nn.Module:
+    """Affine layers of these widths, the first the input's, each with ReLU; then the classifier.
+
+    Args:
+        widths: of the input and of each hidden layer.
+        classes: K, outputs of the classifier.
+        start: draws the weights of a layer (None: Glorot-uniform).
+        dropout: which share of the inputs and of each layer's units is dropped in training (0: no dropout).
+    """
+    start = start or _glorot
+    of_inputs, of_units = dropout
     layers: list[nn.Module] = [nn.Flatten()]
+    if of_inputs:
+        layers.append(nn.Dropout(of_inputs))
     for inputs, outputs in pairwise(widths):
-        layers += [_glorot(nn.Linear(inputs, outputs)), nn.ReLU(inplace=True)]
-    return Network(nn.Sequential(*layers), _glorot(nn.Linear(widths[-1], classes)))
+        layers += [start(nn.Linear(inputs, outputs)), nn.ReLU(inplace=True)]
+        if of_units:
+            layers.append(nn.Dropout(of_units))
+    return Network(nn.Sequential(*layers), start(nn.Linear(widths[-1], classes)))
 
 
 def _glorot(layer: nn.Linear) -> nn.Linear:
     """Weights uniform within ±√(6 / (inputs + outputs)) (Glorot and Bengio, 2010), biases 0."""
     nn.init.xavier_uniform_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+def _normal(layer: nn.Linear) -> nn.Linear:
+    """Weights from N(0, 0.01), 0.01 the standard deviation, biases 0."""
+    nn.init.normal_(layer.weight, std=0.01)
     nn.init.zeros_(layer.bias)
     return layer

@@ -185,10 +185,7 @@ class Planner:
         teacher, dataset = None, self._sees(row)
         imported = row.teacher.imported if row.teacher else ""
         if row.teacher is not None and row.teacher_student is not None:
-            printed = self.named[row.name]
-            seen = self._seen(printed, printed.teacher_dataset)
-            teacher_seed = seed if self.suite.teacher_seed is None else self.suite.teacher_seed
-            taught_by = self.baseline(row.teacher_student, seen, teacher_seed)[0]
+            taught_by = self._teacher_run(row, row.teacher_student, seed)
             teacher = Teacher(taught_by, self._epoch(row.name, checkpoint, taught_by.recipe.epochs))
         run = Run(
             protocol=PROTOCOL,
@@ -204,6 +201,19 @@ class Planner:
             imported=self.suite.imported[imported] if imported else None,
         )
         return with_plugins(run)
+
+    def _teacher_run(self, row: Row, student: str, seed: int) -> Run:
+        """The run that teaches a row: the named row's, else the network's baseline.
+
+        It is of the suite's one teacher seed where it has one, else of the student's.
+        """
+        if self.suite.teacher_seed is not None:
+            seed = self.suite.teacher_seed
+        if row.teacher_row:
+            as_read, checkpoint = self.read(self.named[row.teacher_row])
+            return self.run(as_read, checkpoint, seed)
+        printed = self.named[row.name]
+        return self.baseline(student, self._seen(printed, printed.teacher_dataset), seed)[0]
 
     def baseline(self, student: str, seen: Seen, seed: int) -> tuple[Run, str]:
         """The run, and its id, that trains a student alone: its teacher's self and its gain's measure.

@@ -49,6 +49,8 @@ def half_interval(verdict: Verdict) -> float | None:
 def printed(row: Row) -> str:
     """`71.05 ± 0.16 (3)`: the printed accuracy with its std and number of runs, as far as printed."""
     reference = row.reference
+    if reference.errors is not None and reference.of is not None:
+        return f"{number(reference.top1)} ({reference.errors} errors of {reference.of:,})"
     std = "" if reference.std is None else f" ± {reference.std:.2f}"
     runs = "" if reference.n is None else f" ({reference.n})"
     return number(reference.top1) + (std + runs if reference.top1 is not None else "")

@@ -78,6 +78,8 @@ class Result(Struct, frozen=True, kw_only=True):
     """Of a run that was resumed: each process's epochs. Empty where one process trained them all."""
     predictions: dict[str, Digest] = {}
     """The sha256 of the classes predicted, by epoch, and of the true ones (`kdbench.store.predictions`)."""
+    by_class: tuple[Percent, ...] = ()
+    """The accuracy of each class after the last epoch, where the recipe has `transfer_classes` or `bias`."""
 
 
 class Failure(Struct, frozen=True, kw_only=True):

@@ -104,6 +104,12 @@ class Recipe(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unkno
     """Parts of a batch with batch-norm statistics of their own, as on so many GPUs (0: it is whole)."""
     classes: Count = 0
     """Outputs of the classifier (0: as many as the data set has classes)."""
+    max_norm: Annotated[Weight, Range("[0, 1000]", usual="[0, 10]")] = 0.0
+    """After each step, weights into a unit of a larger norm are scaled down to it (0: they are not)."""
+    transfer_classes: tuple[Count, ...] = ()
+    """Only training images of these classes are trained on (none: of all classes)."""
+    bias: tuple[tuple[Count, float], ...] = ()
+    """A class and what evaluation adds to its logit: `[[3, 3.5]]`; neither training nor weights have it."""
 
     @cached_property
     def identity(self) -> dict[str, object]:
@@ -114,7 +120,10 @@ class Recipe(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unkno
         return hashed
 
     def images(self, there: int) -> int:
-        """How many of the data set's training images, of which there are so many, are trained on."""
+        """How many of the data set's training images, of which there are so many, are trained on.
+
+        At most: how many are of the `transfer_classes` is known where the data are.
+        """
         images = self.train_size or there
         return min(self.subset, images) if self.subset else images
 
@@ -134,6 +143,7 @@ class Recipe(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unkno
         framing = (self.size, self.resized_crop, self.resize)
         std = (self.normalize_std,) if self.normalize_std else ()
         after = (self.randaugment, self.randaugment_magnitude, self.random_erasing, self.mixup, self.cutmix)
+        chosen = (self.transfer_classes,) if self.transfer_classes else ()
         return (
             self.crop,
             self.flip,
@@ -143,6 +153,7 @@ class Recipe(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unkno
             self.train_size,
             self.subset,
             self.passes,
+            *chosen,
             *std,
             *(after if any(after) else ()),
         )

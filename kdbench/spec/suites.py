@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from kdbench.quantities import Percent, Positive, Range, Rate, Weight
+from kdbench.quantities import Count, Percent, Positive, Range, Rate, Weight
 from kdbench.spec.runs import Loss, Recipe, ReportEpoch, Run, Ties
 from kdbench.spec.weights import Imported, Weights
 
@@ -42,6 +42,7 @@ Variant = Literal["released", "printed"]
 
 Spread = Annotated[Weight, Range("[0, 50]", usual="[0, 10]", why="it is in percentage points")]
 Times = Annotated[Positive, Range("[1, 1e6]", usual="[1, 1000]")]
+Images = Annotated[Positive, Range("[1, 1e9]")]
 Points = Annotated[float, Range("[-100, 100]", usual="[-50, 50]")]
 
 
@@ -56,6 +57,10 @@ class Reference(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Where no std is printed: what the spread of one run is taken to be, in points."""
     assumed_std_source: str = ""
     """After what."""
+    errors: Count | None = None
+    """Where a count of errors is printed instead of an accuracy, which is then made of it."""
+    of: Images | None = None
+    """Of how many test images."""
     gain: Points | None = None
     gain_std: Spread | None = None
     """The std of the gain itself over the `n` runs: less than the student's where these are paired."""
@@ -108,6 +113,8 @@ class Row(Struct, frozen=True, kw_only=True):
     teacher: TeacherName | None = None
     over: str = ""
     """The row over which the gain is printed ("": the student's baseline)."""
+    teacher_row: str = ""
+    """The row whose run is the teacher ("": the teacher's own baseline)."""
     sic: bool = False
     """The printed gain is not value minus baseline, and this was checked against the source."""
     assumed: str = ""

@@ -184,6 +184,7 @@ def _rows(written: SuiteFile, table: TableFile, place: Place) -> Iterator[Row]:
         own_margins = values_at(Tolerance, line.tolerance, here.at("tolerance"))
         if own_margins and "why" not in own_margins:
             here.at("tolerance").say('other margins than the suite\'s need a reason: add why = "..."')
+        _check_errors(line, here)
         named = _loss({**loss, **_loss_values(line.loss, here)}, place if not line.loss else here)
         teacher = _teacher(line.teacher, here)
         if named is None or (teacher is None and line.teacher is not None):
@@ -241,6 +242,7 @@ def _row(
         tolerance=tolerance,
         reference=_reference(written.suite, table, line),
         over=line.over,
+        teacher_row=line.teacher_row,
         sic=line.sic,
         assumed="; ".join(text for text in (table.assumed, line.assumed) if text),
         untrained=RELEASED if line.released else line.untrained or table.untrained,
@@ -254,13 +256,42 @@ def _row(
     )
 
 
+def _check_errors(line: RowFile, place: Place) -> None:
+    """A printed count of errors has its number of images, and is no more than that."""
+    if line.errors is None and line.of is None:
+        return
+    if line.errors is None or line.of is None:
+        lacks = (
+            "of = 10000: the number of test images" if line.of is None else "errors = 74: how many of them"
+        )
+        place.say(
+            f"errors and of belong together: a count of errors, and of how many test images. Add {lacks}"
+        )
+    elif line.errors > line.of:
+        place.say(f"errors = {line.errors} of = {line.of}: more errors than test images; is it a percentage?")
+    given = [name for name in ("top1", "std", "n") if getattr(line, name) is not None]
+    if given:
+        place.say(
+            f"errors with {' and '.join(given)}: the accuracy and its error are made of the count; choose"
+        )
+
+
+def _printed_top1(line: RowFile) -> float | None:
+    """The printed accuracy, in percent: 74 errors of 10,000 are 99.26."""
+    if line.errors is None or line.of is None or line.errors > line.of:
+        return line.top1
+    return round(100 * (line.of - line.errors) / line.of, 10)
+
+
 def _reference(head: SuiteHead, table: TableFile, line: RowFile) -> Reference:
     """What is printed of a row, and where no std is: how many runs it is taken to be, of which spread."""
     printed_n = table.printed_n or head.printed_n
     assumed = table if table.assumed_std is not None else head
     bare = line.std is None
     return Reference(
-        top1=line.top1,
+        top1=_printed_top1(line),
+        errors=line.errors,
+        of=line.of,
         std=line.std,
         n=printed_n if bare and line.gain_std is None else line.n or table.n or printed_n,
         assumed_std=assumed.assumed_std if bare else None,

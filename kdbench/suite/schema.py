@@ -10,9 +10,9 @@ from msgspec import Meta, Struct, field
 from msgspec.structs import replace
 
 from kdbench.catalog import unknown
-from kdbench.quantities import Percent, Positive, Range, Weight, interval, ranges_of
+from kdbench.quantities import Count, Percent, Positive, Range, Weight, interval, ranges_of
 from kdbench.spec.runs import Recipe, ReportEpoch, Ties
-from kdbench.spec.suites import Points, Spread, Times, Tolerance
+from kdbench.spec.suites import Images, Points, Spread, Times, Tolerance
 from kdbench.spec.weights import Digest
 from kdbench.toml import WRONG, Place, _fields, make, struct_at, values_at
 
@@ -59,7 +59,10 @@ class RowFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     n: Times | None = None
     gain: Points | None = None
     gain_std: Spread | None = None
+    errors: Count | None = None
+    of: Images | None = None
     over: Note = ""
+    teacher_row: Note = ""
     sic: bool = False
     kind: Kind | None = None
     seeds: Seeds | None = None

@@ -1,7 +1,7 @@
 """What is wrong with a suite that is well formed: names, teachers, parameters, arithmetic."""
 
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from itertools import chain, pairwise
 from typing import Any
 
@@ -31,6 +31,7 @@ def find_mistakes(suite: Suite, place: Place) -> None:
     checks = (
         _row_mistakes(suite),
         _teacher_mistakes(suite, unsure),
+        _teacher_row_mistakes(suite, unsure),
         _imported_mistakes(suite, unsure),
         _released_weights_mistakes(suite),
         _over_mistakes(suite, unsure),
@@ -100,6 +101,7 @@ def _row_mistakes(suite: Suite) -> Iterator[tuple[Row, str]]:
             _weights_mistakes(row),
             _image_mistakes(row.recipe, dataset),
             _schedule_mistakes(row.recipe),
+            _class_mistakes(row.recipe, dataset),
             _accuracy_mistakes(row, dataset),
         )
         yield from ((row, problem) for problem in chain.from_iterable(problems))
@@ -167,6 +169,16 @@ def _schedule_mistakes(recipe: Recipe) -> Iterator[str]:
         yield f"warmup_epochs = {recipe.warmup_epochs}: more than epochs = {recipe.epochs}"
 
 
+def _class_mistakes(recipe: Recipe, dataset: catalog.DatasetEntry | None) -> Iterator[str]:
+    """Classes that the data set does not have."""
+    classes = recipe.classes or (dataset.classes if dataset else 0)
+    named = {"transfer_classes": recipe.transfer_classes, "bias": tuple(of for of, _ in recipe.bias)}
+    for name, chosen in named.items():
+        beyond = [of for of in chosen if of >= classes]
+        if beyond and dataset is not None:
+            yield f"{name}: class {beyond[0]}; the classes are 0 to {classes - 1}"
+
+
 def _accuracy_mistakes(row: Row, dataset: catalog.DatasetEntry | None) -> Iterator[str]:
     """An accuracy below that of guessing: mostly a fraction or an error rate."""
     top1 = row.reference.top1
@@ -226,6 +238,14 @@ def recipe_mistakes(recipe: Recipe) -> Iterator[str]:
         yield f"ghost_batches = {recipe.ghost_batches}; they must divide batch_size = {recipe.batch_size}"
     if recipe.randaugment_magnitude and not recipe.randaugment:
         yield "randaugment_magnitude without randaugment: add randaugment = 2, or as many operations as it is"
+    if recipe.transfer_classes and recipe.subset:
+        yield "transfer_classes with subset: a draw of all classes and a choice of classes; leave one out"
+    for name, chosen in (
+        ("transfer_classes", recipe.transfer_classes),
+        ("bias", [of for of, _ in recipe.bias]),
+    ):
+        if len(set(chosen)) < len(chosen):
+            yield f"{name}: a class stands there twice"
     if recipe.normalize not in ("", "none") and _entry("datasets", recipe.normalize) is None:
         yield f"normalize: {catalog.unknown('data set', recipe.normalize, catalog.names('datasets'))}"
     if recipe.normalize_std and recipe.normalize == "none":
@@ -322,7 +342,7 @@ def _teacher_mistakes(suite: Suite, unsure: Collection[str]) -> Iterator[tuple[R
             epochs.setdefault(seen, row.recipe.epochs)
     for row in suite.rows:
         name = row.teacher_student
-        if row.untrained or name is None or row.teacher is None or _unsure(name, unsure):
+        if row.untrained or name is None or row.teacher is None or _unsure(name, unsure) or row.teacher_row:
             continue
         epochs_named = (row.teacher.epoch or suite.teacher, released(suite, row)[2])
         sees = (row.teacher_dataset or row.dataset or suite.dataset, row.recipe.subset)
@@ -338,6 +358,41 @@ def _teacher_mistakes(suite: Suite, unsure: Collection[str]) -> Iterator[tuple[R
         for epoch in dict.fromkeys(epochs_named) if name in trained else ():
             if isinstance(epoch, int) and epoch > trained[name]:
                 yield row, f"teacher {name}@{epoch}: {name} trains only {trained[name]} epochs"
+
+
+def _teacher_row_mistakes(suite: Suite, unsure: Collection[str]) -> Iterator[tuple[Row, str]]:
+    """A row that is named as the teacher trains that network, and is not taught by its own student."""
+    rows = {row.name: row for row in suite.rows}
+    for row in suite.rows:
+        if not row.teacher_row or "*" in unsure:
+            continue
+        if row.teacher_row not in rows:
+            same = [each.name for each in suite.rows if each.student == row.teacher_student]
+            yield row, f"teacher_row: {unknown('row', row.teacher_row, same)}"
+            continue
+        named_row = rows[row.teacher_row]
+        epoch = row.teacher.epoch if row.teacher else None
+        if named_row.student != row.teacher_student:
+            yield row, f"teacher_row: {named_row.name} trains {named_row.student}, not {row.teacher_student}"
+        elif named_row.untrained or named_row.mean:
+            yield row, f"teacher_row: {named_row.name} is not trained"
+        elif named_row.seeds < row.seeds:
+            yield row, f"teacher_row: {named_row.name} has {named_row.seeds} seeds, this row {row.seeds}"
+        elif isinstance(epoch, int) and epoch > named_row.recipe.epochs:
+            yield row, f"teacher {row.teacher}: {named_row.name} trains only {named_row.recipe.epochs} epochs"
+        elif _teaches_itself(row, rows):
+            yield row, f"teacher_row: {named_row.name} is itself taught, in the end, by this row"
+
+
+def _teaches_itself(row: Row, rows: Mapping[str, Row]) -> bool:
+    """Whether the chain of named teachers comes back to its start."""
+    passed = {row.name}
+    while row.teacher_row in rows:
+        row = rows[row.teacher_row]
+        if row.name in passed:
+            return True
+        passed.add(row.name)
+    return False
 
 
 def _imported_mistakes(suite: Suite, unsure: Collection[str]) -> Iterator[tuple[Row, str]]:

@@ -38,6 +38,7 @@ def evaluate(run: Run, student: nn.Module, data: Dataset, context: TrainingConte
     student.eval()
     labels = true_classes(run, data)
     scores, size = scoring(run.loss), len(labels)
+    bias = added_to_logits(run, context)
     found = torch.zeros(size, dtype=torch.int64, device=context.device)
     losses: list[Tensor] = []
     for x, y, index in test_batches(run, data, context):
@@ -46,6 +47,8 @@ def evaluate(run: Run, student: nn.Module, data: Dataset, context: TrainingConte
             continue
         with arithmetic("float32", context.device):
             logits = scores(student(x))
+            if bias is not None:
+                logits = logits + bias
         found[index] = logits.argmax(dim=1)
         losses.append(cross_entropy(logits, y, reduction="sum").double())
     loss = torch.stack(losses)
@@ -58,6 +61,17 @@ def evaluate(run: Run, student: nn.Module, data: Dataset, context: TrainingConte
 def true_classes(run: Run, data: Dataset) -> Tensor:
     """The classes of the images that a run is evaluated on, int64 (N,)."""
     return data.test_labels[: run.recipe.test_size or None]
+
+
+def added_to_logits(run: Run, context: TrainingContext) -> Tensor | None:
+    """What the recipe's `bias` adds to the logits of each class, (K,); None: nothing."""
+    if not run.recipe.bias:
+        return None
+    classes = run.recipe.classes or catalog.find("datasets", run.dataset).classes
+    added = torch.zeros(classes)
+    for of, value in run.recipe.bias:
+        added[of] = value
+    return added.to(context.device)
 
 
 def scoring(loss: Loss) -> Callable[[Output], Tensor]:

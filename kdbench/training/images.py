@@ -13,6 +13,7 @@ from kdbench.data.augment import MAGNITUDE, Augmentation
 from kdbench.data.mixing import with_partner
 from kdbench.data.packed import Dataset
 from kdbench.data.views import Batch, Epochs, Store, Values, Views, plain_batches
+from kdbench.errors import UserError
 from kdbench.spec.runs import Recipe, Run
 from kdbench.training.context import TrainingContext, statistics
 
@@ -57,7 +58,7 @@ def training_views(run: Run, data: Dataset, context: TrainingContext) -> Epochs:
 
 def training_labels(run: Run, data: Dataset) -> Tensor:
     """The classes of the run's training images, int64 (N,), in the order that the indices of views count."""
-    labels, chosen = data.train_labels, subset(run, len(data.train_labels))
+    labels, chosen = data.train_labels, chosen_images(run, data.train_labels)
     return labels[: run.recipe.train_size or None] if chosen is None else labels[chosen]
 
 
@@ -127,12 +128,26 @@ def workers(context: TrainingContext) -> int:
     return max(machine.local.threads, min(share, MOST_WORKERS))
 
 
-def subset(run: Run, there: int) -> Tensor | None:
-    """Which of the data set's training images a run's subset is, int64 (N,), rising; None: it has none.
+def chosen_images(run: Run, labels: Tensor) -> Tensor | None:
+    """Which of the training images a run is trained on, int64 (N,), rising; None: all, or the first so many.
 
-    A function of the seed alone: a teacher and a student of one seed are trained on the same ones.
+    A subset is a function of the seed alone: a teacher and a student of one seed are trained on the same
+    images. With `transfer_classes` it is the images of these classes: of the labels 5 0 4 1 4 and the classes
+    [4, 5] the images 0 2 4.
+
+    Raises:
+        UserError: no image is of these classes.
     """
-    recipe = run.recipe
+    recipe, there = run.recipe, len(labels)
+    if recipe.transfer_classes:
+        first = labels[: recipe.train_size or None].cpu()
+        found = torch.isin(first, torch.tensor(recipe.transfer_classes)).nonzero().flatten()
+        if not len(found):
+            raise UserError(
+                f"{run.slug}: none of its {len(first)} training images is of the transfer_classes "
+                f"{list(recipe.transfer_classes)}; raise train_size"
+            )
+        return found
     if not recipe.subset:
         return None
     order = random.bits(run.seed, "subset", 0, recipe.train_size or there).argsort(kind="stable")
@@ -145,7 +160,7 @@ def _chosen(run: Run, data: Dataset, split: str, size: int) -> tuple[Any, Tensor
     labels = cast("Tensor", getattr(data, f"{split}_labels"))
     images = getattr(data, f"{split}_images")
     size = size or len(labels)
-    chosen = subset(run, len(labels)) if split == "train" else None
+    chosen = chosen_images(run, labels) if split == "train" else None
     rest = {"mean": mean, "std": std}
     if chosen is None:
         return images[:size], labels[:size], rest

@@ -161,6 +161,20 @@ class KerasRMSprop:
         torch._foreach_addcdiv_(self.parameters, gradients, scale, value=-lr)
 
 
+@torch.no_grad()
+def limit_norms(parameters: Sequence[Tensor], most: float) -> None:
+    """Scale the weights into each unit down to a Euclidean norm of at most `most`: max-norm regularisation.
+
+    w_i is what goes into unit i: a row of a linear layer's weights, a filter of a convolution's. Biases and
+    batch norms have one number a unit and are left alone (Hinton et al., arXiv 1207.0580, Appendix A).
+    """
+    for weights in parameters:
+        if weights.dim() > 1:
+            rows = weights.view(len(weights), -1)
+            norms = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
+            rows.mul_((most / norms).clamp_(max=1.0))
+
+
 def _gradients(parameters: Sequence[Tensor]) -> list[Tensor]:
     """The gradients; a parameter that the loss does not reach counts as one with slope 0."""
     return [torch.zeros_like(w) if w.grad is None else w.grad for w in parameters]

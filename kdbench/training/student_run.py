@@ -16,7 +16,7 @@ from kdbench.data.random import torch_seed
 from kdbench.errors import DivergedError
 from kdbench.spec.events import Task
 from kdbench.spec.results import RESULT_SCHEMA, Result
-from kdbench.store.predictions import LABELS, encode, save_predictions
+from kdbench.store.predictions import LABELS, accuracy_by_class, decode, encode, save_predictions
 from kdbench.training import checkpoint, ghost_batches, memory
 from kdbench.training.averaged import Averaged
 from kdbench.training.checkpoint import Progress
@@ -31,8 +31,9 @@ from kdbench.training.context import (
 )
 from kdbench.training.distillers.distiller import Step
 from kdbench.training.evaluation import evaluate, true_classes
+from kdbench.training.images import training_labels
 from kdbench.training.objective import make_objective, reads_maps
-from kdbench.training.optim import lr_at, make_optimizer
+from kdbench.training.optim import limit_norms, lr_at, make_optimizer
 from kdbench.training.precision import arithmetic, check_precision, forward_of
 from kdbench.training.targets import hard_targets
 from kdbench.training.teacher_batches import DistillationBatch
@@ -117,6 +118,8 @@ class StudentRun:
             ghost_batches.gradients(self.trained)  # none is missing, so that all ranks sum up the same ones
             nn.utils.clip_grad_norm_(self.parameters, self.run.recipe.clip_norm)
         self.optimizer.step(lr_at(self.run.recipe, self.epoch, number, steps))
+        if self.run.recipe.max_norm:
+            limit_norms(self.parameters, self.run.recipe.max_norm)
         if self.averaged:
             self.averaged.update()
         for parameter in self.parameters:  # at once: the runs share the room for gradients
@@ -212,6 +215,15 @@ class StudentRun:
     def _classes(self, classes: Tensor) -> bytes:
         return encode(classes.tolist(), self.data.classes)
 
+    def _by_class(self) -> tuple[float, ...]:
+        """The accuracy of each class after the last epoch, where the recipe treats classes differently."""
+        recipe = self.run.recipe
+        if not (recipe.transfer_classes or recipe.bias):
+            return ()
+        predicted = b64decode(self.progress.predicted[str(recipe.epochs)])
+        labels = true_classes(self.run, self.data).tolist()
+        return accuracy_by_class(decode(predicted, self.data.classes), labels, self.data.classes)
+
     def _publish(self) -> dict[str, str]:
         """Hand over weights and predictions; the digests of the latter."""
         scratch, progress = self.context.machine.scratch, self.progress
@@ -225,7 +237,7 @@ class StudentRun:
         run, progress, curve = self.run, self.progress, self.progress.curve
         segments = progress.segments
         predictions = self.context.write(run, self._publish)
-        images = run.recipe.seen(len(self.data.train_labels)) * run.recipe.epochs
+        images = len(training_labels(run, self.data)) * (run.recipe.passes or 1) * run.recipe.epochs
         return Result(
             schema=RESULT_SCHEMA,
             id=run.id,
@@ -241,6 +253,7 @@ class StudentRun:
             environment={**segments[-1].environment, "finished": now()},
             segments=segments if len(segments) > 1 else (),
             predictions=predictions,
+            by_class=self._by_class(),
         )
 
 

@@ -14,7 +14,7 @@ from kdbench.data.mixing import Mix, Mixing
 from kdbench.data.views import Epochs
 from kdbench.models.folding import folded
 from kdbench.models.output import Network, Output
-from kdbench.spec.runs import Run
+from kdbench.spec.runs import Recipe, Run
 from kdbench.training.context import TrainingContext
 from kdbench.training.images import training_views
 from kdbench.training.logits import open_logits
@@ -74,11 +74,13 @@ class TeacherBatches:
         self.batch_size, self.ghost_batches = recipe.batch_size, recipe.ghost_batches
         self.group = context.group
         alone = context.group.size == 1  # of several ranks, none has all of the outputs
-        quick = teacher is not None and _is_quick(teacher)
         keeps = logits_only and alone
-        self.logits = open_logits(runs[0], self.images, context) if keeps and not quick else None
-        once = keeps and quick and _is_fixed(runs[0]) and not self.ghost_batches
-        self.answers = self._all_answers() if once else None
+        self.answers = None
+        self.logits = None
+        if keeps and teacher is not None and _answers_once(teacher, runs[0]):
+            self.answers = self._all_answers()
+        elif keeps and not (teacher is not None and _is_quick(teacher)):
+            self.logits = open_logits(runs[0], self.images, context)
 
     def __len__(self) -> int:
         """Batches of an epoch."""
@@ -125,14 +127,16 @@ class TeacherBatches:
             x, y, indices = x[1:], y[1:], indices[1:]
         return DistillationBatch(mix.mixed(x, before), y, None, indices, batch.images, classes, mix.share)
 
-    def _all_answers(self) -> Tensor | None:
-        """The logits of a teacher whose own views never change, (N, K) by index: asked for once."""
-        if self.privileged is None:
-            return None
-        batches = list(self.privileged.epoch(1))
-        logits = [taught.logits for x, _, _ in batches if (taught := self.teacher_forward(x, len(x)))]
-        order = torch.cat([index for _, _, index in batches]).argsort()
-        return torch.cat(logits).index_select(0, order)
+    def _all_answers(self) -> Tensor:
+        """The logits of a teacher to whom an image looks the same in each epoch, (N, K) by index."""
+        logits: list[Tensor] = []
+        indices: list[Tensor] = []
+        for x, _, index in (self.privileged or self.views).epoch(1):
+            taught = self.teacher_forward(x, len(x))
+            if taught is not None:
+                logits.append(taught.logits)
+                indices.append(index)
+        return torch.cat(logits).index_select(0, torch.cat(indices).argsort())
 
     def _from(self, kept: Tensor, epoch: int) -> Iterator[DistillationBatch]:
         """The batches of an epoch with the stored logits of the teacher, and nothing else of its output."""
@@ -175,23 +179,42 @@ def _privileged(run: Run, context: TrainingContext) -> Epochs | None:
         return None
     ours = run.recipe
     recipe = replace(
-        teacher.run.recipe, batch_size=ours.batch_size, train_size=ours.train_size, subset=ours.subset,
-        mixup=0.0, cutmix=0.0,
-    )  # fmt: skip
+        teacher.run.recipe,
+        batch_size=ours.batch_size,
+        train_size=ours.train_size,
+        subset=ours.subset,
+        transfer_classes=ours.transfer_classes,
+        mixup=0.0,
+        cutmix=0.0,
+    )
     seen = replace(teacher.run, seed=run.seed, recipe=recipe)
     return training_views(seen, context.data_of(seen), context)
 
 
-def _is_fixed(run: Run) -> bool:
-    """Whether a teacher sees the same of each image in every epoch."""
-    if run.teacher is None:
+def _answers_once(teacher: nn.Module, run: Run) -> bool:
+    """Whether a teacher without convolutions is asked about each image once, instead of in each epoch.
+
+    That is so where an image looks the same to it in each epoch: by its own views where those are of another
+    data set (and it is quick, as ever), else by the student's.
+    """
+    if run.recipe.ghost_batches or run.teacher is None or _has_convolutions(teacher):
         return False
-    recipe = run.teacher.run.recipe
+    taught = run.teacher.run
+    if taught.dataset != run.dataset:
+        return _is_quick(teacher) and _is_fixed(taught.recipe)
+    return not _is_quick(teacher) and _is_fixed(run.recipe)
+
+
+def _is_fixed(recipe: Recipe) -> bool:
+    """Whether an image looks the same in every epoch."""
     moved = recipe.crop or recipe.flip or recipe.rotation or recipe.resized_crop
-    return not (moved or recipe.randaugment or recipe.random_erasing)
+    return not (moved or recipe.randaugment or recipe.random_erasing or recipe.mixes)
 
 
 def _is_quick(teacher: nn.Module) -> bool:
     """Whether a teacher answers faster than its logits could be read."""
-    convolutions = any(isinstance(part, nn.Conv2d) for part in teacher.modules())
-    return not convolutions and sum(each.numel() for each in teacher.parameters()) < QUICK
+    return not _has_convolutions(teacher) and sum(each.numel() for each in teacher.parameters()) < QUICK
+
+
+def _has_convolutions(network: nn.Module) -> bool:
+    return any(isinstance(part, nn.Conv2d) for part in network.modules())

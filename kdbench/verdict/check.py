@@ -25,6 +25,7 @@ from kdbench.verdict.stats import (
     Spread,
     detection_power,
     equivalence_p,
+    error_count_spread,
     half_width,
     mean,
     outside_p,
@@ -365,7 +366,10 @@ def own_margin(row: Row) -> Iterator[str]:
 def _assumed_std(reference: Reference) -> Iterator[str]:
     """That the printed number's spread is not printed but assumed, and after what."""
     spread = printed_spread(reference)
-    if spread is not None and spread.assumed:
+    if reference.errors is not None and spread is not None:
+        count = f"{reference.errors} errors of {reference.of:,}"
+        yield f"printed: {count}, with a binomial error of {spread.std:.3f} points"
+    elif spread is not None and spread.assumed:
         runs = "a single run" if spread.n == 1 else f"the mean of {spread.n} runs"
         source = reference.assumed_std_source
         yield f"the printed number is {runs}, its std assumed to be {spread.std:g}: {source}"
@@ -390,7 +394,12 @@ def values_of(
 
 
 def printed_spread(reference: Reference) -> Spread | None:
-    """The printed std and n, where both are there and n lets a std be one; else the assumed std, if any."""
+    """The printed std and n, where both are there and n lets a std be one; else the assumed std, if any.
+
+    A count of errors has its binomial error.
+    """
+    if reference.errors is not None and reference.of is not None:
+        return error_count_spread(reference.errors, reference.of)
     if reference.std is not None and reference.n is not None and reference.n > 1:
         return Spread(reference.std, reference.n)
     if reference.assumed_std is not None:

@@ -64,6 +64,16 @@ def spread(values: Sequence[float]) -> Spread | None:
     return Spread(sqrt(squares / (len(values) - 1)), len(values))
 
 
+def error_count_spread(errors: int, of: int) -> Spread:
+    """The spread of a single run whose errors among test images were counted: the binomial one.
+
+    Its variance is p (1 - p) / n: 74 errors of 10,000 have a standard error of 0.086 points. No count is
+    certain: 0 errors count as 1 here, and so does a single image that would be right.
+    """
+    share = min(max(errors, 1), max(of - 1, 1)) / of
+    return Spread(100 * sqrt(share * (1 - share) / of), 1, assumed=True)
+
+
 def standard_error(measured: Spread, printed: Spread | None = None) -> tuple[float, float]:
     """The standard error of (measured mean - printed mean), and its degrees of freedom.
 

@@ -31,6 +31,11 @@ FEATURES = {
     "resnet110_v2": 64,
     "mobilenetv2_fnkd": 1280,
     "mlp_784_20_20": 20,
+    "mlp_784_1200_1200": 1200,
+    "mlp_784_1200_1200_dropout": 1200,
+    "mlp_784_800_800": 800,
+    "mlp_784_1024_1024": 1024,
+    "mlp_784_1024_1024_dropout": 1024,
     "mlp_49_20_20": 20,
     "logistic": 1,
     "digits_mlp": 32,
@@ -87,7 +92,8 @@ def test_every_released_network_has_golden_facts() -> None:
     elsewhere = {name for name in MODELS if name.endswith(("_v2", "_fnkd"))}  # test_fnkd.py
     ours = {name for name in MODELS if not name.endswith("_224")}  # test_imagenet.py
     ours -= {name for name, entry in MODELS.items() if "CRD's" in entry.about or "TAKD's" in entry.about}
-    own = {"resnext101", "digits_mlp", "digits_cnn", "blank", "mlp_784_20_20", "mlp_49_20_20", "logistic"}
+    own = {"resnext101", "digits_mlp", "digits_cnn", "blank", "logistic"}
+    own |= {name for name in MODELS if name.startswith("mlp_")}
     assert {*FACTS, *elsewhere, *own} == set(FEATURES) == ours
 
 

@@ -109,6 +109,57 @@ CASES = [
     ),
     ("gain = 2.0", "gain = 2.0, report_epoch = 0", "report_epoch = 0: expected a whole number >= 1"),
     ("gain = 2.0", "gain = 2.5, sic = 1", "sic = 1: expected true or false"),
+    (
+        "top1 = 95.0",
+        "errors = 74",
+        "errors and of belong together: a count of errors, and of how many test images. Add of = 10000: the ",
+    ),
+    ("top1 = 95.0", "of = 100", "row 2 (digits_cnn): errors and of belong together: "),
+    (
+        "top1 = 95.0",
+        "errors = 101, of = 100",
+        "row 2 (digits_cnn): errors = 101 of = 100: more errors than test images; is it a percentage?",
+    ),
+    ("top1 = 95.0", "errors = -1, of = 100", "errors = -1: expected a whole number >= 0"),
+    (
+        "top1 = 95.0",
+        "top1 = 95.0, std = 0.1, errors = 5, of = 100",
+        "errors with top1 and std: the accuracy and its error are made of the count; choose",
+    ),
+    # classes
+    (
+        "lr = 0.1",
+        "lr = 0.1\ntransfer_classes = [3, 10]",
+        "transfer_classes: class 10; the classes are 0 to 9",
+    ),
+    ("lr = 0.1", "lr = 0.1\nbias = [[10, 1.0]]", "bias: class 10; the classes are 0 to 9"),
+    ("lr = 0.1", "lr = 0.1\nbias = [[3, 1.0], [3, 2.0]]", "bias: a class stands there twice"),
+    (
+        "lr = 0.1",
+        "lr = 0.1\nsubset = 9\ntransfer_classes = [1]",
+        "transfer_classes with subset: a draw of all classes and a choice of classes; leave one out",
+    ),
+    # a row as the teacher
+    (
+        "gain = 2.0",
+        'gain = 2.0, teacher_row = "1.base/digits_cn"',
+        "teacher_row: unknown row '1.base/digits_cn'. Did you mean '1.base/digits_cnn'?",
+    ),
+    (
+        "gain = 2.0",
+        'gain = 2.0, teacher_row = "1.base/digits_mlp"',
+        "teacher_row: 1.base/digits_mlp trains digits_mlp, not digits_cnn",
+    ),
+    (
+        "gain = 2.0",
+        'gain = 2.0, seeds = 3, teacher_row = "1.base/digits_cnn"',
+        "teacher_row: 1.base/digits_cnn has 2 seeds, this row 3",
+    ),
+    (
+        'teacher = "digits_cnn"',
+        'teacher = "digits_mlp", teacher_row = "1.kd/digits_mlp:digits_mlp"',
+        "teacher_row: 1.kd/digits_mlp:digits_mlp is itself taught, in the end, by this row",
+    ),
     ("seeds = 2", "seeds = 1000000000", "[suite]: seeds = 1000000000: expected a whole number <= 10000"),
     (
         "alpha = 0.9",

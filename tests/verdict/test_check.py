@@ -124,6 +124,15 @@ def test_assumed_spread_of_a_single_printed_run_is_used_and_repeated() -> None:
     assert "a single run, its std assumed to be 0.4: Table 1, ResNet18" in verdict.reason
 
 
+def test_error_count_widens_the_interval_and_is_named() -> None:
+    """sqrt(0.02² / 5 + 0.0857²) = 0.0862, times 1.645."""
+    values = [99.24, 99.26, 99.28, 99.25, 99.27]
+    verdict = checked(values, Reference(top1=99.26, errors=74, of=10_000)).top1
+    assert verdict.interval == pytest.approx((-0.1414, 0.1414), abs=1e-3)
+    assert not verdict.exact
+    assert "printed: 74 errors of 10,000, with a binomial error of 0.086 points" in verdict.reason
+
+
 @pytest.mark.parametrize("n", [2, 5, 10])
 def test_faithful_reproduction_of_a_single_printed_run_is_rarely_below_or_above_if_its_spread_is_assumed(
     n: int,

@@ -13,6 +13,7 @@ from kdbench.verdict.stats import (
     Spread,
     detection_power,
     equivalence_p,
+    error_count_spread,
     greater_p,
     half_width,
     mean,
@@ -195,3 +196,28 @@ def test_levels_of_planned_analyses_ask_for_more_seeds() -> None:
     assert seeds_needed(0.0, 0.5, Spread(0.3, 3)) == 1
     assert seeds_needed(0.0, 0.5, Spread(0.3, 3), None, levels) == 3
     assert seeds_needed(0.0, 0.5, Spread(3.0, 3), None, levels) is None
+
+
+@pytest.mark.parametrize(("errors", "std"), [(74, 0.0857), (4730, 0.4993), (0, 0.0100), (10_000, 0.0100)])
+def test_error_count_has_its_binomial_error(errors: int, std: float) -> None:
+    """100 sqrt(p (1 - p) / n); none of an extreme count, which is not certain either."""
+    found = error_count_spread(errors, 10_000)
+    assert found.std == pytest.approx(std, abs=1e-4)
+    assert (found.n, found.degrees) == (1, np.inf)
+
+
+@pytest.mark.parametrize(("seeds", "share"), [(3, 0.0074), (5, 0.0146)])
+def test_interval_of_a_difference_from_an_error_count_holds_it_in_90_percent(
+    seeds: int, share: float
+) -> None:
+    """Drawn 4,000 times: a printed count of 10,000 images, and seeds that scatter by 0.05 points."""
+    draw = np.random.default_rng(seeds)
+    held = 0
+    for _ in range(4000):
+        errors = int(draw.binomial(10_000, share))
+        values = draw.normal(100 - 100 * share, 0.05, seeds).tolist()
+        scatter = spread(values)
+        assert scatter is not None
+        half = half_width(scatter, error_count_spread(errors, 10_000))
+        held += abs(mean(values) - (100 - errors / 100)) <= half
+    assert 0.88 < held / 4000 < 0.93
