@@ -93,7 +93,9 @@ def _pairing(row: Row) -> Hashable | None:
 
 def _protocol(row: Row) -> tuple[Hashable, ...]:
     """What makes rows of one student different experiments, which may well print different numbers."""
-    return row.dataset, row.teacher_dataset, row.recipe.subset, row.recipe.draw, row.label
+    recipe = row.recipe
+    seen = (row.dataset, row.teacher_dataset, recipe.subset, recipe.transfer_classes)
+    return *seen, row.teacher_row, recipe.draw, recipe.bias, row.label
 
 
 def _differing(rows: Iterable[Row], rule: Rule, key: Callable[[Row], Hashable | None]) -> Iterator[Finding]:
