@@ -48,18 +48,29 @@ def where(named: Path | None = None) -> Place:
     """The folder of the data: the one named (in benchmark.toml), else KDBENCH_DATA, else the user's cache.
 
     Raises:
-        UserError: KDBENCH_DATA names a link to what is not there.
+        UserError: KDBENCH_DATA names a link to what is not there, a file, or a folder that cannot be made.
     """
     if named is not None:
         return Place(named.expanduser(), "benchmark.toml")
     if named_by_variable := os.environ.get(DATA):  # an empty one is none, not the current folder
         path = Path(named_by_variable).expanduser()
-        if problem := link_to_nowhere(path):
+        if problem := link_to_nowhere(path) or _not_a_folder(path):
             raise UserError(f"{DATA}: {problem}")
-        return Place(path, DATA)
+        return Place(path, DATA if path.is_dir() else f"{DATA}; it is not there yet")
     from platformdirs import user_cache_path
 
-    return Place(user_cache_path("kdbench") / "data", "the user's cache folder")
+    empty = f"; {DATA} is empty" if DATA in os.environ else ""
+    return Place(user_cache_path("kdbench") / "data", f"the user's cache folder{empty}")
+
+
+def _not_a_folder(path: Path) -> str:
+    """The sentence on a path that is no folder, and can become none by making it alone; "" of any other."""
+    if path.is_dir() or (not path.exists() and path.parent.is_dir()):
+        return ""
+    if path.exists():
+        return f"{path} is a file; name a folder"
+    what = f"{path} is not there, nor is the folder above it; is it mistyped, or a disk that is not mounted?"
+    return f"{what} `mkdir -p {path}` makes it"
 
 
 def list_datasets(place: Path) -> list[DatasetRow]:

@@ -240,7 +240,7 @@ def test_completion_knows_the_suites(project: Path) -> None:
 
 
 def test_data_where_says_who_named_the_folder(kdbench: Command, project: Path) -> None:
-    assert kdbench("data", "where").out == f"{project / 'data'} (KDBENCH_DATA)\n"
+    assert kdbench("data", "where").out == f"{project / 'data'} (KDBENCH_DATA; it is not there yet)\n"
 
 
 def test_data_list_names_every_data_set(kdbench: Command) -> None:
@@ -743,7 +743,7 @@ def test_byte_order_mark_is_no_part_of_a_file(kdbench: Command, stored: Path, fi
 
 def test_empty_variable_names_no_data_folder(kdbench: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KDBENCH_DATA", "")
-    assert "the user's cache folder" in kdbench("data", "where").out
+    assert "the user's cache folder; KDBENCH_DATA is empty" in kdbench("data", "where").out
 
 
 @pytest.mark.slow

@@ -92,6 +92,24 @@ def test_missing_comma_is_found_at_the_end_of_the_line_before(
     assert f"; line {number} lacks a comma at its end?" in done.err
 
 
+@pytest.mark.parametrize(
+    ("named", "what_to_do"),
+    [
+        ("gone/data", "is it mistyped, or a disk that is not mounted? `mkdir -p {}` makes it"),
+        ("benchmark.toml", "is a file; name a folder"),
+    ],
+)
+def test_data_folder_that_cannot_be_one_is_a_line(
+    kdbench: Command, project: Path, monkeypatch: pytest.MonkeyPatch, named: str, what_to_do: str
+) -> None:
+    path = project / named
+    monkeypatch.setenv("KDBENCH_DATA", str(path))
+    for words in (["data", "where"], ["run", SMALL, "--smoke"]):
+        done = kdbench(*words)
+        assert (done.code, f"error: KDBENCH_DATA: {path} is " in done.err) == (2, True)
+        assert done.err.endswith(what_to_do.format(path) + "\n")
+
+
 def test_other_mistakes_of_toml_are_not_taken_for_a_missing_comma(kdbench: Command, project: Path) -> None:
     write_suite(project, change(("lr = 0.1", "lr = = 0.1")))
     assert "comma" not in kdbench("plan", SMALL).err

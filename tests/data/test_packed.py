@@ -220,7 +220,7 @@ def test_content_digest_tells_shapes_apart() -> None:
 def test_where_takes_the_named_folder_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KDBENCH_DATA", "/b")
     assert place.where(Path("/a")) == place.Place(Path("/a"), "benchmark.toml")
-    assert place.where() == place.Place(Path("/b"), "KDBENCH_DATA")
+    assert place.where() == place.Place(Path("/b"), "KDBENCH_DATA; it is not there yet")
 
 
 def test_where_falls_back_to_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
