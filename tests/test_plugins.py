@@ -26,6 +26,7 @@ wrong = mine:WRONG
 
 [kdbench.distillers]
 closer = mine:CLOSER
+lost = mine:LOST
 
 [kdbench.models]
 linear = mine:LINEAR
@@ -36,6 +37,7 @@ MODULE = """
 from kdbench.catalog import DistillerEntry, LossEntry, ModelEntry
 
 CLOSER = DistillerEntry(code="mine:closer", params=("beta",), teacher=True, formula="H(q, p) + β mean²")
+LOST = DistillerEntry(code="mine:lost", teacher=True, formula="?")
 FOCAL = LossEntry(code="mine:focal", params=("gamma",), formula="(1 - p)^γ H(q, p)")
 WRONG = LossEntry(code="mine:wrong", teacher=True, formula="?")
 LINEAR = ModelEntry(code="mine:linear", least_size=8)
@@ -63,6 +65,16 @@ def closer(setting, *, beta):
             return (self.embed(s.features) - t.features).square().mean()
 
     return Closer()
+
+
+def lost(setting):
+    from torch import nn
+
+    class Lost(nn.Module):
+        def forward(self, s, y, t, at):
+            return s.maps[0].mean()
+
+    return Lost()
 
 
 def wrong(s, y, t):
@@ -109,6 +121,7 @@ rows = [{ student = "linear", teacher = "digits_mlp" }]
 """
 WRONG_MODEL = '[[table]]\nid = "3"\nloss = { name = "ce" }\nrows = [{ student = "bare" }]\n'
 
+LOST_DISTILLER = WRONG_LOSS.replace('"2"', '"4"').replace("wrong", "lost")
 Install = Callable[..., None]
 
 DISTILLED = (
@@ -144,7 +157,7 @@ def planned(folder: Path, suite: str = SUITE) -> tuple[Run, ...]:
 
 @pytest.mark.usefixtures("installed")
 def test_installed_loss_and_model_are_listed_after_the_built_in_ones() -> None:
-    assert catalog.names("losses")[-3:] == ["closer", "focal", "wrong"]
+    assert catalog.names("losses")[-4:] == ["closer", "focal", "lost", "wrong"]
     assert catalog.names("models")[-1] == "linear"
 
 
@@ -282,20 +295,23 @@ def test_wrong_loss_and_wrong_model_are_named_and_stop_neither_audit_nor_run(
     installed: Install, project: Path, kdbench: Command
 ) -> None:
     del installed
-    planned(project / "suites", SUITE + BASELINE + WRONG_LOSS + WRONG_MODEL)
+    planned(project / "suites", SUITE + BASELINE + WRONG_LOSS + WRONG_MODEL + LOST_DISTILLER)
     audit = kdbench("audit", "suites/mine_digits")
     assert audit.code == 0
     attribute = "AttributeError: 'Output' object has no attribute 'attention'"
     fails = f"mine 1.0: the loss 'wrong' fails with {attribute}"
     assert f"2/linear:digits_mlp: not found out: {fails}" in audit.out
+    index = "mine 1.0: the distiller 'lost' fails with IndexError: tuple index out of range"
+    assert f"4/linear:digits_mlp: not found out: {index}; it is called with the student's Output" in audit.out
     run = kdbench("run", "suites/mine_digits", "--seeds", "0", "--controls")
     text = run.out + run.err
     assert run.code == 1
     assert "Traceback" not in text
     assert f"note: 2/linear:digits_mlp has no controls: {fails}" in run.err
+    assert f"4/linear:digits_mlp: {index}" in text or index in text
     returns = "must return a kdbench.models.output.Output(logits, features)"
     assert f"mine 1.0: the model 'bare' returns a Tensor; it {returns}" in text
-    assert "2 runs stored, 2 to train" in kdbench("plan", "suites/mine_digits", "--seeds", "0").out
+    assert "2 runs stored, 3 to train" in kdbench("plan", "suites/mine_digits", "--seeds", "0").out
 
 
 def test_loss_that_returns_one_value_an_image_says_to_take_the_mean(
@@ -304,6 +320,25 @@ def test_loss_that_returns_one_value_an_image_says_to_take_the_mean(
     installed(module=MODULE.replace("each).mean()", "each)"))
     with pytest.raises(UserError, match=r"returns a tensor of shape \(32,\); it must return its mean"):
         train(planned(tmp_path)[0], open_context(Machine(root=str(tmp_path))))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("return Closer()", "return setting.student.maps[0]", "cannot be built: IndexError: tuple index out"),
+        ("return Closer()", "return beta", "'closer' is a float, not an nn.Module"),
+        ("t.features).square().mean()", "t.features)", r"returns a tensor of shape \(32, 64\)"),
+    ],
+)
+def test_distiller_that_is_wrong_is_named_with_its_package(
+    installed: Install, tmp_path: Path, old: str, new: str, message: str
+) -> None:
+    installed(module=MODULE.replace(old, new))
+    teacher, run = (each for each in planned(tmp_path, DISTILLED) if each.seed == 0)
+    context = open_context(Machine(root=str(tmp_path)))
+    train(teacher, context)
+    with pytest.raises(UserError, match=f"mine 1.0: the distiller .*{message}"):
+        train(run, context)
 
 
 def test_package_that_imports_torch_at_its_top_is_told_that_plan_is_slow(

@@ -1,4 +1,4 @@
-"""`kdbench new plugin NAME`: an installable package with a loss, a model, a suite and passing tests."""
+"""`kdbench new plugin NAME`: an installable package of a loss, a distiller, a model, a suite and tests."""
 
 import re
 from pathlib import Path
@@ -20,6 +20,8 @@ dependencies = ["kdbench"]
 # What kdbench finds: the names that a suite may use, and where their entries stand.
 [project.entry-points."kdbench.losses"]
 NAME = "NAME.entries:LOSS"
+[project.entry-points."kdbench.distillers"]
+NAME_features = "NAME.entries:DISTILLER"
 [project.entry-points."kdbench.models"]
 NAME_net = "NAME.entries:MODEL"
 
@@ -30,8 +32,8 @@ packages = ["NAME"]
 ENTRIES = '''\
 """What NAME offers to kdbench. No torch here: `kdbench plan` and `check` read this file and stay fast."""
 
-from kdbench.catalog import LossEntry, ModelEntry
-from kdbench.quantities import FRACTION, TEMPERATURE
+from kdbench.catalog import DistillerEntry, LossEntry, ModelEntry
+from kdbench.quantities import FACTOR, FRACTION, TEMPERATURE
 
 LOSS = LossEntry(
     code="NAME.losses:NAME",
@@ -41,7 +43,15 @@ LOSS = LossEntry(
     needs_class=True,  # looks up the class of each image: recipes can neither smooth nor mix its targets
     formula="(1 - alpha) H(q, p) + alpha tau^2 mean w D_KL(p^t_tau, p_tau),  w = p^t of the true class",
 )
-MODEL = ModelEntry(code="NAME.models:NAME_net", least_size=8, about="two convolutions")
+DISTILLER = DistillerEntry(
+    code="NAME.distillers:Features",
+    params={"beta": FACTOR},
+    teacher=True,
+    maps=False,  # True: it reads the maps of both networks, which must give them
+    memory=False,  # True: it keeps something of each image, by its index
+    formula="H(q, p) + beta mean (E f - f^t)^2,  E trained",
+)
+MODEL = ModelEntry(code="NAME.models:NAME_net", least_size=8, maps=True, about="two convolutions")
 '''
 
 LOSSES = '''\
@@ -72,6 +82,31 @@ def NAME(s: Output, y: Tensor, t: Output, *, alpha: float, tau: float) -> Tensor
     return (1 - alpha) * hard + alpha * tau**2 * (sure * divergence).mean()
 '''
 
+DISTILLERS = '''\
+"""The distillers of NAME: losses with parameters or a memory of their own."""
+
+from kdbench.models.output import Output
+from kdbench.training.distillers.distiller import Distiller, Setting, Step
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, mse_loss
+
+
+class Features(Distiller):
+    """The student's features, brought to the teacher's width by a trained layer, shall be the teacher's.
+
+    It is built once for a run. Its parameters are trained with the student's and stand in the checkpoint.
+    """
+
+    def __init__(self, setting: Setting, *, beta: float) -> None:
+        super().__init__()
+        self.beta = beta
+        self.embed = nn.Linear(setting.student.features.shape[1], setting.teacher.features.shape[1])
+
+    def forward(self, s: Output, y: Tensor, t: Output, at: Step) -> Tensor:
+        """The mean over the batch; `at` has the images' indices (N,), the epoch and the step."""
+        return cross_entropy(s.logits, y) + self.beta * mse_loss(self.embed(s.features), t.features)
+'''
+
 MODELS = '''\
 """The networks of NAME: functions of (classes, channels of the images)."""
 
@@ -86,11 +121,11 @@ def NAME_net(classes: int, channels: int) -> Network:
         *(nn.Conv2d(16, 32, 3, padding=1, bias=False), nn.BatchNorm2d(32), nn.ReLU()),
         *(nn.AdaptiveAvgPool2d(2), nn.Flatten()),
     )
-    return Network(body, nn.Linear(32 * 2 * 2, classes))
+    return Network(body, nn.Linear(32 * 2 * 2, classes), taps=(2, 5))  # its maps: after each activation
 '''
 
 TESTS = '''\
-"""The loss by hand-made numbers, the network's output, and both as kdbench finds them."""
+"""The loss by hand-made numbers, the distiller, the network's output, and all as kdbench finds them."""
 
 from pathlib import Path
 
@@ -98,8 +133,10 @@ import kdbench
 import torch
 from kdbench import catalog
 from kdbench.models.output import Output
+from kdbench.training.distillers.distiller import Setting, Step
 from torch.nn.functional import cross_entropy
 
+from NAME.distillers import Features
 from NAME.losses import NAME
 from NAME.models import NAME_net
 
@@ -125,17 +162,30 @@ def test_gradient_of_the_loss_is_finite():
     assert logits.grad.isfinite().all()
 
 
-def test_network_gives_logits_and_features():
-    made = NAME_net(10, 1)(torch.zeros(2, 1, 8, 8))
+def test_distiller_trains_its_own_layer():
+    y, same = torch.tensor([0, 1]), output([[2.0, 0.0, -1.0], [0.5, 1.5, 0.0]])
+    distiller = Features(Setting(same, same, y, 3), beta=1.0)
+    loss = distiller(same, y, same._replace(features=torch.ones(2, 3)), Step(torch.arange(2), 1, 0, 0))
+    loss.backward()
+    assert loss > cross_entropy(same.logits, y)
+    assert distiller.embed.bias.grad.abs().sum() > 0
+
+
+def test_network_gives_logits_features_and_maps():
+    network = NAME_net(10, 1)
+    network.gives_maps = True
+    made = network(torch.zeros(2, 1, 8, 8))
     assert made.logits.shape == (2, 10)
     assert made.features.shape == (2, 128)
+    assert [each.shape[1] for each in made.maps] == [16, 32]
 
 
-def test_kdbench_finds_both_and_reads_the_suite():
+def test_kdbench_finds_all_and_reads_the_suite():
     assert catalog.find("losses", "NAME").code == "NAME.losses:NAME"
     assert catalog.find("models", "NAME_net").code == "NAME.models:NAME_net"
     suite = kdbench.load_suite(SUITE)
-    assert {row.loss.name for row in suite.rows} == {"ce", "kd", "NAME"}
+    assert catalog.find("losses", "NAME_features").code == "NAME.distillers:Features"
+    assert {row.loss.name for row in suite.rows} == {"ce", "kd", "NAME", "NAME_features"}
 '''
 
 SUITE = """\
@@ -176,6 +226,13 @@ rows = [
   { student = "digits_mlp", teacher = "NAME_net" },
 ]
 
+[[table]]
+id   = "1.NAME_features"
+loss = { name = "NAME_features", beta = 1 }
+rows = [
+  { student = "digits_mlp", teacher = "NAME_net" },
+]
+
 [[claim]]                     # judged by paired differences over the seeds
 id    = "better"
 says  = "NAME is better than KD"
@@ -187,6 +244,7 @@ FILES = {
     "NAME/__init__.py": '"""NAME: a method for kdbench."""\n',
     "NAME/entries.py": ENTRIES,
     "NAME/losses.py": LOSSES,
+    "NAME/distillers.py": DISTILLERS,
     "NAME/models.py": MODELS,
     "tests/test_NAME.py": TESTS,
     "suites/NAME_digits.toml": SUITE,
@@ -197,7 +255,7 @@ def write_plugin(name: str, folder: Path) -> list[Path]:
     """Write the package NAME into a folder of its name.
 
     Args:
-        name: the package, its loss, and with `_net` its model.
+        name: the package, its loss, with `_features` its distiller, and with `_net` its model.
         folder: in which the package's own folder is made.
 
     Returns:
@@ -208,7 +266,7 @@ def write_plugin(name: str, folder: Path) -> list[Path]:
     """
     if not re.fullmatch(r"[a-z][a-z0-9_]{0,39}", name):
         raise UserError(f"{name!r:.80}: a package's name has small letters, digits and _, as my_kd")
-    for kind, offered in (("losses", name), ("models", f"{name}_net")):
+    for kind, offered in (("losses", name), ("losses", f"{name}_features"), ("models", f"{name}_net")):
         if offered in catalog.names(kind):  # type: ignore[arg-type]
             raise UserError(f"{offered!r} is the name of one of the {kind} already; choose another name")
     home = folder / name

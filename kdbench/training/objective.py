@@ -66,12 +66,54 @@ def make_objective(run: Run, context: TrainingContext) -> nn.Module:
         )
     seed_torch(torch_seed(run.seed, f"init {run.loss.name}"))
     try:
-        distiller: nn.Module = catalog.code_of("losses", run.loss.name)(
-            setting(run, context), **run.loss.params
-        )
+        distiller = make_distiller(run.loss, setting(run, context))
     except (ValueError, IndexError) as error:
         raise UserError(f"{run.slug}: {run.loss.name} does not fit these networks: {error}") from error
     return distiller.to(context.device)
+
+
+def make_distiller(loss: Loss, of: Setting) -> nn.Module:
+    """A distiller with its parameters in place, with random weights from torch's generator.
+
+    Raises:
+        UserError: it is another package's, and its code fails or gives no module.
+        ValueError, IndexError: one of kdbench's does not fit the networks.
+    """
+    build, package = catalog.code_of("losses", loss.name), catalog.package_of("losses", loss.name)
+    if not package:
+        return build(of, **loss.params)  # type: ignore[no-any-return]
+    try:
+        distiller = build(of, **loss.params)
+    except Exception as error:
+        if memory.is_short(error):
+            raise
+        raise UserError(
+            f"{package}: the distiller {loss.name!r} cannot be built: {described(error)}; it is called with "
+            f"a Setting(student, teacher, labels, classes) and its parameters, and has maps of the networks "
+            f"if its entry says maps = True"
+        ) from error
+    if not isinstance(distiller, nn.Module):
+        raise UserError(
+            f"{package}: the distiller {loss.name!r} is a {type(distiller).__name__}, not an nn.Module"
+        )
+    return CheckedDistiller(distiller, loss.name, package)
+
+
+class CheckedDistiller(nn.Module):
+    """Another package's distiller, whose mistakes are one sentence that names the package."""
+
+    def __init__(self, distiller: nn.Module, name: str, package: str) -> None:
+        super().__init__()
+        self.distiller, self.name, self.package = distiller, name, package
+
+    def forward(self, s: Output, y: Tensor, t: Output, at: Step) -> Tensor:
+        """As `Distiller.forward`."""
+        takes = (
+            "the student's Output(logits, features, weight, bias, maps), the classes (N,), the teacher's "
+            "Output and a Step(indices, epoch, number, seed), and has maps if its entry says maps = True"
+        )
+        call = _checked(self.distiller, f"the distiller {self.name!r}", self.package, takes)
+        return call(s, y, t, at)
 
 
 def setting(run: Run, context: TrainingContext) -> Setting:
@@ -113,11 +155,15 @@ def loss_function(loss: Loss) -> Callable[..., Tensor]:
     """
     function = partial(catalog.code_of("losses", loss.name), **loss.params)
     package = catalog.package_of("losses", loss.name)
-    return _checked(function, loss.name, package) if package else function
+    takes = (
+        "the student's Output(logits, features, weight, bias, maps), the classes (N,), and the teacher's "
+        "Output if its entry says teacher = True"
+    )
+    return _checked(function, f"the loss {loss.name!r}", package, takes) if package else function
 
 
-def _checked(function: Callable[..., Tensor], name: str, package: str) -> Callable[..., Tensor]:
-    """What another package's loss gets wrong is one sentence that names it, not a traceback."""
+def _checked(function: Callable[..., Tensor], what: str, package: str, takes: str) -> Callable[..., Tensor]:
+    """What another package's code gets wrong is one sentence that names it, not a traceback."""
 
     def call(*arguments: Any) -> Tensor:  # noqa: ANN401 - outputs and tensors
         try:
@@ -128,13 +174,11 @@ def _checked(function: Callable[..., Tensor], name: str, package: str) -> Callab
             if memory.is_short(error):
                 raise
             raise UserError(
-                f"{package}: the loss {name!r} fails with {described(error)}; it is called with the "
-                f"student's Output(logits, features, weight, bias, maps), the classes (N,), and the "
-                f"teacher's Output if its entry says teacher = True"
+                f"{package}: {what} fails with {described(error)}; it is called with {takes}"
             ) from error
         if (came := _mistaken(value)) is not None:
             raise UserError(
-                f"{package}: the loss {name!r} returns {came:.200}; it must return its mean over the batch, "
+                f"{package}: {what} returns {came:.200}; it must return its mean over the batch, "
                 f"a tensor of one number (add .mean())"
             )
         return value

@@ -24,7 +24,7 @@ from math import log
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import cross_entropy, one_hot, softmax
 
 from kdbench import catalog
@@ -38,7 +38,7 @@ from kdbench.training.distillers.dkd import decoupled
 from kdbench.training.losses import divergence, virtual_teacher
 from kdbench.training.losses_fnkd import clipped, norm, soft, unbiased
 from kdbench.training.losses_logits import uncorrelated, z_score
-from kdbench.training.objective import loss_function
+from kdbench.training.objective import loss_function, make_distiller
 
 IMAGES, FEATURES = 16, 32
 SIDES = (8, 8, 4, 4, 2)
@@ -188,11 +188,10 @@ def _loss(loss: Loss, dataset: str, at: Scene) -> Callable[[Output], Tensor]:
 
 def _distiller(loss: Loss, at: Scene) -> Callable[[Output], Tensor]:
     """A distiller as a function of the student's output; what it learns from a call is forgotten."""
-    build = catalog.code_of("losses", loss.name)
     setting = Setting(at.students[0], at.teacher, at.y, at.teacher.logits.shape[1])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        distiller: nn.Module = build(setting, **loss.params).double()
+        distiller = make_distiller(loss, setting).double()
     step = Step(torch.arange(IMAGES), LATE, 0, 0)
     return lambda s: deepcopy(distiller)(s, at.y, at.teacher, step)
 

@@ -51,9 +51,10 @@ def test_walk_through_of_the_docs_leads_from_an_empty_folder_to_a_table_beside_k
         done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{step}: {done.stdout}{done.stderr}"
         out += done.stdout
-    for row in ("1.kd", "1.my_kd"):
+    for row in ("1.kd", "1.my_kd", "1.my_kd_features"):
         assert f"## Table {row}" in out or f"{row}/digits_mlp:my_kd_net" in out
-    assert len(list((tmp_path / "results" / "digits").glob("*-my_kd-*.json"))) == 3
+    for method in ("kd", "my_kd", "my_kd_features"):
+        assert len(list((tmp_path / "results" / "digits").glob(f"digits_mlp-{method}-my_kd_net.*.json"))) == 3
     assert (tmp_path / "report.html").is_file()
 
 
