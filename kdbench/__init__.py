@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from kdbench.report.formats import render
     from kdbench.report.frames import curves, results
     from kdbench.run.notebook import train, train_all
-    from kdbench.store.records import load_result, save_result
+    from kdbench.run.stored import load_result
+    from kdbench.store.records import save_result
     from kdbench.suite.lint import lint_suite
     from kdbench.suite.load import load_suite
     from kdbench.verdict.check import check_suite
@@ -51,7 +52,7 @@ _HOME = {
     "curves": "report.frames",
     "expand": "plan.expand",
     "lint_suite": "suite.lint",
-    "load_result": "store.records",
+    "load_result": "run.stored",
     "load_suite": "suite.load",
     "make_plan": "plan.expand",
     "render": "report.formats",

@@ -144,7 +144,7 @@ def _published_files(suites: Suites, results: Path) -> Iterator[Path]:
 def _predicted(record: Path, scratch: Path) -> dict[str, bytes]:
     """The predictions that a record names, as far as they are on this machine, by member."""
     result = load_result(record)
-    found = (predictions_file(scratch, result.id, name, sha) for name, sha in result.predictions.items())
+    found = (predictions_file(scratch, result.id, name, sha) for name, sha in result.predicted.items())
     return {f"predictions/{result.id}/{file.name}": file.read_bytes() for file in found if file}
 
 

@@ -191,7 +191,7 @@ def _record(path: Path, folder: Path) -> Finding:
 def _foreign_labels(result: Result) -> Iterator[str]:
     """Whether the true classes are those of the data set, where kdbench knows them."""
     known = catalog.find("datasets", result.run.dataset).test_labels_digest
-    if known and not result.run.recipe.test_size and result.predictions[LABELS] != known:
+    if known and not result.run.recipe.test_size and result.predicted[LABELS] != known:
         yield f"its labels are not those of the test images of {result.run.dataset}"
 
 
@@ -212,7 +212,7 @@ def _predicted(result: Result, folder: Path) -> dict[str, list[int]]:
     entry = catalog.find("datasets", result.run.dataset)
     count = entry.classes
     found: dict[str, list[int]] = {}
-    for name, sha in result.predictions.items():
+    for name, sha in result.predicted.items():
         path = folder / "predictions" / result.id / f"{name}.{sha}.classes"
         if path.is_file() and sha256(content := path.read_bytes()).hexdigest() == sha:
             found[name] = decode(content, count)

@@ -1,7 +1,7 @@
 """The report for programs: everything as JSON, a line per row as CSV."""
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from io import StringIO
 from typing import Any
 
@@ -42,6 +42,8 @@ COLUMNS = (
     "gain over",
     "recipe",
     "runs",
+    "top1 by seed",
+    "gain by seed",
     "notes",
     "other evidence",
     "other n",
@@ -111,8 +113,14 @@ def _line(report: Report, check: Check, fields: Sequence[str]) -> Iterator[objec
     yield clean(report.altered)
     yield clean("" if row.is_baseline else row.over or "baseline")
     yield clean(shown(row.recipe, fields))
-    yield from (" ".join(check.ids), clean("; ".join(notes(check))))
+    yield from (" ".join(check.ids), _by_seed(check.values), _by_seed(check.gains))
+    yield clean("; ".join(notes(check)))
     yield from _other_evidence(check.published)
+
+
+def _by_seed(values: Mapping[int, float]) -> str:
+    """{0: 91.5, 1: 90.25} -> `0=91.5 1=90.25`."""
+    return " ".join(f"{seed}={_number(value)}" for seed, value in sorted(values.items()))
 
 
 def _other_evidence(found: Published | None) -> Iterator[object]:

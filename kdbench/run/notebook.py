@@ -11,8 +11,8 @@ from kdbench.machine import load_machine
 from kdbench.plan.expand import weights_needed
 from kdbench.plan.selection import find_missing
 from kdbench.run.progress import Lines
+from kdbench.run.stored import StoredResult, stored
 from kdbench.spec.events import Done
-from kdbench.spec.results import Result
 from kdbench.spec.runs import Run
 from kdbench.spec.suites import Cell
 from kdbench.store.records import index, load_result, load_results, save_result, weights_there
@@ -31,7 +31,7 @@ def train(
     save: bool = True,
     rerun: bool = False,
     watch: Callable[[Progress], None] | None = None,
-) -> Result:
+) -> StoredResult:
     """Give the result of one run: the stored one, else train it in this process.
 
     Its teacher, if it has one, must have been trained before: `train_all` does that too.
@@ -54,11 +54,11 @@ def train(
     path = index(machine.results).results.get(run.id)
     if path is not None and not rerun and weights_there(machine.scratch, run.id, keep):
         click.echo(f"{run.slug} seed {run.seed}: stored, not trained again", err=True)
-        return load_result(path, run)
+        return stored(load_result(path, run))
     return _train(run, context or open_context(machine), keep, Lines({run.id: run}), watch, save=save)
 
 
-def train_all(cells: Iterable[Cell], *, rerun: bool = False) -> dict[str, Result]:
+def train_all(cells: Iterable[Cell], *, rerun: bool = False) -> dict[str, StoredResult]:
     """Give the results of rows and of the baselines that they are held against, training what is missing.
 
     Teachers are trained first, one run after the other, in this process; `kdbench run` trains several at a
@@ -76,16 +76,17 @@ def train_all(cells: Iterable[Cell], *, rerun: bool = False) -> dict[str, Result
     """
     machine, rows = load_machine(), list(cells)
     asked = {name for cell in rows for name in cell.ids}
-    stored = set(index(machine.results).results)
-    runs = find_missing(rows, stored - asked if rerun else set(stored), machine)
-    click.echo(f"{plural(len(asked & stored), 'run')} stored, {len(runs)} to train", err=True)
+    there = set(index(machine.results).results)
+    runs = find_missing(rows, there - asked if rerun else set(there), machine)
+    click.echo(f"{plural(len(asked & there), 'run')} stored, {len(runs)} to train", err=True)
     if runs:
         context, lines = open_context(machine), Lines({run.id: run for run in runs})
         keep = weights_needed(run for cell in rows for run in cell.runs)
         for run in runs:
             _train(run, context, keep.get(run.id, ()), lines, None, save=True)
     needed = asked | {name for cell in rows for name in cell.baselines}
-    return load_results(index(machine.results), sorted(needed))
+    found = load_results(index(machine.results), sorted(needed))
+    return {name: stored(result) for name, result in found.items()}
 
 
 def _train(
@@ -96,7 +97,7 @@ def _train(
     watch: Callable[[Progress], None] | None,
     *,
     save: bool,
-) -> Result:
+) -> StoredResult:
     """Train one run in this process, under its lease, and store it where `save` asks for it."""
     lease = context.take(run)
     if lease is None:
@@ -111,4 +112,4 @@ def _train(
         checkpoint.forget(context.machine.scratch / "checkpoints" / run.id)
     if watch is None:
         lines.show(Done(run.id, result, str(path), trained=True))
-    return result
+    return stored(result)

@@ -1,6 +1,6 @@
 """The nouns of what was trained: curves, results, failures."""
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from kdbench.errors import Line
 from kdbench.quantities import Percent, Positive
@@ -76,7 +76,7 @@ class Result(Struct, frozen=True, kw_only=True):
     """Of the process that trained the last epoch."""
     segments: tuple[Segment, ...] = ()
     """Of a run that was resumed: each process's epochs. Empty where one process trained them all."""
-    predictions: dict[str, Digest] = {}
+    predicted: dict[str, Digest] = field(default_factory=dict, name="predictions")
     """The sha256 of the classes predicted, by epoch, and of the true ones (`kdbench.store.predictions`)."""
     by_class: tuple[Percent, ...] = ()
     """The accuracy of each class after the last epoch, where the recipe has `transfer_classes` or `bias`."""

@@ -252,7 +252,7 @@ class StudentRun:
             weights=progress.weights,
             environment={**segments[-1].environment, "finished": now()},
             segments=segments if len(segments) > 1 else (),
-            predictions=predictions,
+            predicted=predictions,
             by_class=self._by_class(),
         )
 

@@ -150,6 +150,12 @@ def test_page_tells_controls_where_they_are_asked_for() -> None:
 # CSV, JSON, LaTeX, badge.
 
 
+def test_csv_has_the_values_of_each_seed() -> None:
+    check = replace(checked(REPRODUCED), values={10: 71.5, 2: 70.25}, gains={2: -0.33333})
+    [line] = csv.DictReader(StringIO(rendered("csv", check)))
+    assert (line["top1 by seed"], line["gain by seed"]) == ("2=70.25 10=71.5", "2=-0.3333")
+
+
 def test_csv_has_the_figures_of_a_row() -> None:
     [line] = csv.DictReader(StringIO(rendered("csv", checked(REPRODUCED))))
     figures = [

@@ -271,7 +271,7 @@ def test_ranks_give_the_same_as_one_process(
     for a, b in zip(one, many, strict=True):
         assert_same((alone, a), (several, b))
         assert (a.environment["processes"], b.environment["processes"]) == (1, ranks)
-        assert b.predictions.keys() == a.predictions.keys()
+        assert b.predicted.keys() == a.predicted.keys()
         assert ranks != number or numbers(b) == numbers(a)
 
 

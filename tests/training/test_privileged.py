@@ -132,4 +132,4 @@ def test_best_weights_of_an_epoch_without_a_checkpoint_are_kept(tmp_path: Path) 
         found.append(train(synthetic("synthetic1", epochs=6), open_context(machine), keep=(2, 4)))
     assert numbers(found[0]) == numbers(found[1])
     assert set(found[1].weights) == {"2", "4", "6", "best"}
-    assert found[0].predictions == found[1].predictions
+    assert found[0].predicted == found[1].predicted
