@@ -1,11 +1,15 @@
 """All that is stored, as pandas frames."""
 
+import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from matplotlib import pyplot as plt
 
 import kdbench
+from tests.support.places import ROOT
 from tests.support.project import AS_PRINTED
 
 pytestmark = pytest.mark.filterwarnings("default")
@@ -39,3 +43,28 @@ def test_without_pandas_it_says_what_to_install(stored: Path, monkeypatch: pytes
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(kdbench.UserError, match=r"pip install 'kdbench\[notebook\]'"):
         kdbench.results()
+
+
+NOTEBOOK = ROOT / "docs" / "reading-results.ipynb"
+
+
+def printed(cell: dict[str, Any]) -> str:
+    """What a cell of a notebook is kept to have printed."""
+    streams = [each["text"] for each in cell["outputs"] if each["output_type"] == "stream"]
+    return "".join(line for text in streams for line in text)
+
+
+def test_notebook_of_the_docs_gives_what_it_shows(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its cells, one after the other in docs/, on the results that are in git."""
+    monkeypatch.chdir(NOTEBOOK.parent)
+    cells = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
+    scope: dict[str, object] = {}
+    for cell in cells:
+        if cell["cell_type"] == "code":
+            exec("".join(cell["source"]), scope)  # noqa: S102 - as Jupyter does
+            assert capsys.readouterr().out == printed(cell)
+    assert len(scope["figure"].axes[0].lines) == 4  # type: ignore[attr-defined]
+    plt.close()
+    assert NOTEBOOK.stat().st_size < 100_000
