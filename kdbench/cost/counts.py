@@ -69,7 +69,8 @@ class Cost(Struct, frozen=True, kw_only=True):
     teaching: Work
     """The teacher's forward passes: what company and kept logits save."""
     memory: float
-    """Bytes of a step: weights, gradients, the optimizer's state, the teacher's weights, kept activations."""
+    """Bytes of a step: weights, gradients, optimizer, the teacher's weights, kept activations, a memory bank;
+    without what else is trained beside the student."""
     disk: float
     """Bytes of the weights after one epoch."""
 
@@ -158,4 +159,14 @@ def evaluating(of: Counts) -> Work:
 
 
 def _memory(run: Run, of: Counts) -> float:
-    return FLOAT * (2 + run.recipe.moments) * of.parameters + run.recipe.batch_size * of.kept
+    own = FLOAT * (2 + run.recipe.moments) * of.parameters + run.recipe.batch_size * of.kept
+    return own + memory_bank(run)
+
+
+def memory_bank(run: Run) -> float:
+    """Bytes of what a distiller keeps of each training image, by both networks: 2 N dim floats; else 0."""
+    entry = catalog.find("losses", run.loss.name)
+    if not isinstance(entry, catalog.DistillerEntry) or not entry.memory:
+        return 0.0
+    images = run.recipe.images(catalog.find("datasets", run.dataset).train)
+    return 2 * FLOAT * images * run.loss.params.get("dim", 0.0)

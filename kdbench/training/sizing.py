@@ -15,6 +15,7 @@ from kdbench import catalog
 from kdbench.spec.events import Task
 from kdbench.spec.runs import Run
 from kdbench.training.memory import GIB, Need, _in_use, count
+from kdbench.training.objective import distiller_bytes
 
 if TYPE_CHECKING:
     from kdbench.training.context import TrainingContext
@@ -71,7 +72,23 @@ def estimate(runs: Sequence[Run], context: "TrainingContext") -> float:
         2 * need.weights + run.recipe.batch_size * need.activations
         for run, need in zip(runs, needs, strict=True)
     )
-    return float(_in_use(context.device) + images + taught + own + WORKSPACE * step)
+    beside = _beside(runs)
+    return float(_in_use(context.device) + images + taught + own + beside + WORKSPACE * step)
+
+
+def _beside(runs: Sequence[Run]) -> float:
+    """Bytes of what is trained beside the students, and of memories: each run's own, and one run's step.
+
+    A step has the gradients of one distiller, and reads its memory as it was before the step.
+    """
+    own = step = 0.0
+    for run in runs:
+        parameters = buffers = 0
+        with suppress(Exception):  # a run's own failure is reported when it is trained
+            parameters, buffers = distiller_bytes(run)
+        own += (1 + run.recipe.moments) * parameters + buffers
+        step = max(step, parameters + buffers)
+    return own + step
 
 
 def _need(run: Run, context: "TrainingContext") -> Need:

@@ -15,13 +15,14 @@ from kdbench.machine import Folders, Local, Machine
 from kdbench.spec.events import Event, Task, Update
 from kdbench.spec.identity import identity
 from kdbench.spec.results import RESULT_SCHEMA
-from kdbench.spec.runs import PROTOCOL, Recipe, Teacher
+from kdbench.spec.runs import PROTOCOL, Loss, Recipe, Teacher
 from kdbench.store.records import UPGRADES, Content, digest, index, load_result, save_result, weights_file
 from kdbench.training.checkpoint import checkpoints
 from kdbench.training.context import TrainingContext, environment, open_context
 from kdbench.training.fingerprint import compute
 from kdbench.training.task import do
 from tests.support.build import KD, make_result, make_run
+from tests.support.distillers import SETTINGS
 from tests.support.faults.pins import PINS, SUITES, ids
 from tests.support.faults.project import digits, epochs, events, failure, numbers
 from tests.support.places import ROOT
@@ -213,6 +214,20 @@ def test_fingerprint_is_the_same_twice_and_another_with_another_seed(context: Tr
     first, second = (compute(STUDENT, context.machine, 5, deterministic=False)[0] for _ in range(2))
     other = compute(replace(STUDENT, seed=1), context.machine, 5, deterministic=False)[0]
     assert first == second != other
+
+
+@pytest.mark.parametrize("name", ["dkd", "cc", "crd"])
+def test_fingerprint_of_a_distiller_is_the_same_twice_and_sees_its_settings(
+    context: TrainingContext, name: str
+) -> None:
+    """Of what is trained beside the student and of a memory too, beyond an epoch."""
+    loss = Loss(name, SETTINGS[name])
+    same, other = replace(STUDENT, loss=loss), Loss(name, {**loss.params, "beta": 7.0})
+    found = [
+        compute(run, context.machine, 3, deterministic=False)[0]
+        for run in (same, same, replace(STUDENT, loss=other))
+    ]
+    assert found[0] == found[1] != found[2]
 
 
 def test_fingerprint_goes_on_beyond_an_epoch(context: TrainingContext) -> None:

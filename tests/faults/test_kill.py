@@ -26,7 +26,7 @@ def test_twenty_kills_lose_nothing() -> None:
     wanted = {"kills": 20, "resumed": 20, "identical": 20, "lost_epochs": 0}
     assert {key: told[key] for key in wanted} == wanted
     assert len(told["moments"].keys() & PHASES.keys()) >= 4
-    assert set(told["kills_by_story"]) == {"alone", "taught", "cohort"}
+    assert set(told["kills_by_story"]) == {"alone", "taught", "memory", "cohort"}
 
 
 def test_moment_of_a_death_is_the_innermost_phase() -> None:

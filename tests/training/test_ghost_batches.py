@@ -24,7 +24,7 @@ from kdbench.run.executor import LocalExecutor, default_workers, gpu_sets
 from kdbench.run.preflight import check_ghost_batches
 from kdbench.spec.events import Done, Event, Failed, Task, Update
 from kdbench.spec.results import Result
-from kdbench.spec.runs import Recipe, Run, Teacher
+from kdbench.spec.runs import Loss, Recipe, Run, Teacher
 from kdbench.store.records import index, load_result, weights_file
 from kdbench.suite.load import load_suite
 from kdbench.training import ghost_batches
@@ -37,6 +37,7 @@ from kdbench.training.task import do
 from kdbench.training.teacher_batches import DistillationBatch
 from tests.support.build import CE, KD, make_run
 from tests.support.command import Command
+from tests.support.distillers import SETTINGS
 from tests.support.plugins import install, plugin, uninstall
 from tests.support.processes import children
 from tests.support.project import change, write_suite
@@ -258,13 +259,27 @@ def causes(events: list[Event]) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("ranks", "number", "settings"), [(4, 4, {}), (2, 4, {}), (2, 2, ALL)])
+@pytest.mark.parametrize(
+    ("ranks", "number", "settings", "model", "loss"),
+    [
+        (4, 4, {}, "normed", KD),
+        (2, 4, {}, "normed", KD),
+        (2, 2, ALL, "normed", KD),
+        (2, 2, {}, "digits_cnn", Loss("vid", SETTINGS["vid"])),  # with maps, and trained beside the student
+    ],
+)
 def test_ranks_give_the_same_as_one_process(
-    opened: Callable[..., TrainingContext], ranks: int, number: int, settings: dict[str, Any]
+    opened: Callable[..., TrainingContext],
+    ranks: int,
+    number: int,
+    settings: dict[str, Any],
+    model: str,
+    loss: Loss,
 ) -> None:
     """With batch norm, dropout, a teacher and a short last batch; bit for bit with one part for each rank."""
     teacher = digits("digits_cnn", ghost_batches=number)
-    student = replace(digits(ghost_batches=number, **settings), loss=KD, teacher=Teacher(teacher, 2))
+    taught = digits(model, ghost_batches=number, **settings)
+    student = replace(taught, loss=loss, teacher=Teacher(teacher, 2))
     alone, several = opened("alone"), opened("several", ranks)
     one = [done(alone, run) for run in (teacher, student)]
     many = results(together(several, teacher, student))

@@ -5,8 +5,17 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from msgspec.structs import replace
 
+from kdbench.cost.counts import cost, memory_bank
 from kdbench.machine import Local, Machine
+from kdbench.spec.runs import Loss, Run, Teacher
+from kdbench.training.context import TrainingContext
+from kdbench.training.objective import distiller_bytes
+from kdbench.training.sizing import estimate, room
+from tests.support.build import CE, make_run
+from tests.support.distillers import SETTINGS
 from tests.support.places import ROOT
 
 MEASURE = """
@@ -39,13 +48,37 @@ def test_estimate_is_near_the_measured_peak(tmp_path: Path, students: list[str])
     assert 0.85 < float(done.stdout) < 1.35
 
 
+def test_estimate_counts_crds_memory_and_what_is_trained_beside_the_student() -> None:
+    """2 x 50,000 x 128 floats and two normalizers; two linear layers to 128 features."""
+    crd = Loss("crd", {"beta": 0.8, "dim": 128.0, "negatives": 16384.0, "T": 0.07, "momentum": 0.5})
+    run = taught("resnet8", crd, "resnet20")
+    bank = 2 * 50_000 * 128 * 4
+    assert distiller_bytes(run) == (4 * 2 * (64 + 1) * 128, bank + 8)
+    assert memory_bank(run) == bank
+    context = TrainingContext(Machine(), torch.device("cpu"))
+    plain = replace(run, loss=Loss("hinton_kd", {"alpha": 0.9, "tau": 4.0}))
+    more = estimate([run], context) - estimate([plain], context)
+    # The bank, and as it was before a step; this process may grow meanwhile.
+    assert 2 * bank <= more < 2.1 * bank + 50e6
+    assert cost(run).memory - cost(plain).memory == bank  # type: ignore[union-attr]
+    assert memory_bank(plain) == sum(distiller_bytes(plain)) == 0
+
+
+@pytest.mark.parametrize("name", ["fitnet", "cc", "vid"])
+def test_estimate_counts_the_parameters_of_distillers(name: str) -> None:
+    run = taught("resnet8", Loss(name, SETTINGS[name]), "resnet20")
+    parameters, buffers = distiller_bytes(run)
+    assert parameters > buffers, "batch norm has some"
+
+
+def taught(student: str, loss: Loss, teacher: str) -> Run:
+    """On CIFAR-100."""
+    by = make_run(teacher, 0, CE)
+    return replace(make_run(student, 0, loss), teacher=Teacher(by, by.recipe.epochs))
+
+
 @pytest.mark.parametrize(("workers", "gib"), [(1, 8.0), (4, 2.0)])
 def test_memory_of_benchmark_toml_is_shared_by_the_workers(workers: int, gib: float) -> None:
-    import torch
-
-    from kdbench.training.context import TrainingContext
-    from kdbench.training.sizing import room
-
     machine = Machine(local=Local(memory_gib=8.0, workers=workers))
     assert room(TrainingContext(machine, torch.device("cpu"))) == gib * 2**30
 

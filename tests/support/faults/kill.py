@@ -3,10 +3,11 @@
     python tests/support/faults/kill.py --times 200 [--seed 1] [--json]
 
 Each story trains some runs to their end in a folder of its own: one alone; one with a teacher and early
-weights to keep; a cohort of three. A process forked for each life trains them as a worker does, and is killed
-with SIGKILL in a phase drawn beforehand (training, evaluation, writing of weights, checkpoint and result,
-handing over, cleaning up), at a drawn occurrence, after a drawn part of the time that the phase takes; the
-next life goes on. At its end a story is compared with one that nobody killed: curves, digests of all weights.
+weights to keep; one with a teacher and a memory of every image (CRD); a cohort of three. A process forked for
+each life trains them as a worker does, and is killed with SIGKILL in a phase drawn beforehand (training,
+evaluation, writing of weights, checkpoint and result, handing over, cleaning up), at a drawn occurrence,
+after a drawn part of the time that the phase takes; the next life goes on. At its end a story is compared
+with one that nobody killed: curves, digests of all weights.
 
 It prints {kills, resumed, identical, lost_epochs, moments}. `resumed`: kills after which the next life went
 on from every epoch whose checkpoint had been written, without a failure. `identical`: kills in stories that
@@ -49,7 +50,7 @@ PHASES = {
     "cleaning up": "kdbench.training.checkpoint:forget",
 }
 """What is going on while which function runs."""
-MOST_KILLS = 8
+MOST_KILLS = 5
 """Of a story; then it may end."""
 RECIPE = Recipe(
     epochs=5, batch_size=32, lr=0.1, momentum=0.9, weight_decay=5e-4, train_size=96, test_size=200
@@ -63,11 +64,13 @@ def make_run(student: str, loss: Loss, teacher: Teacher | None = None) -> Run:
 
 
 TEACHER = make_run("digits_cnn", Loss("ce"))
+CRD = Loss("crd", {"beta": 0.8, "dim": 8.0, "negatives": 20.0, "T": 0.07, "momentum": 0.5})
 STORIES: dict[str, tuple[Task, ...]] = {
     "alone": (Task(make_run("digits_mlp", Loss("lsr", {"epsilon": 0.1}))),),
     "taught": (
         Task(make_run("digits_mlp", Loss("kd", {"alpha": 0.9, "tau": 4.0}), Teacher(TEACHER, 5)), (1, 3)),
     ),
+    "memory": (Task(make_run("digits_mlp", CRD, Teacher(TEACHER, 5))),),
     "cohort": tuple(
         Task(make_run(student, loss))
         for student, loss in (
@@ -259,7 +262,7 @@ def begin(root: Path, data: Path, story: str) -> Machine:
     """The folder of a story, with its teacher."""
     machine = make_machine(root, data)
     root.mkdir()
-    if story == "taught":
+    if story in ("taught", "memory"):
         teach(machine)
     return machine
 
