@@ -2,8 +2,9 @@
 
 import os
 from pathlib import Path
+from typing import Annotated
 
-from msgspec import Struct, field
+from msgspec import Meta, Struct, field
 
 from kdbench.catalog import unknown
 from kdbench.errors import UserError
@@ -53,8 +54,8 @@ class Data(Struct, frozen=True, kw_only=True):
 class Folders(Struct, frozen=True, kw_only=True):
     """`[folders]`: where results, and what can be made again, are written."""
 
-    results: str = "results"
-    scratch: str = ".kdbench"
+    results: Annotated[str, Meta(min_length=1)] = "results"
+    scratch: Annotated[str, Meta(min_length=1)] = ".kdbench"
     """Weights and checkpoints. Losing it loses no result."""
 
 
@@ -127,15 +128,24 @@ def _read(file: Path) -> Machine:
 
 
 def link_to_nowhere(folder: Path) -> str:
-    """The sentence on a folder that is a link to what is not there; "" of any other."""
+    """The sentence on a folder or file that is a link to what is not there; "" of any other."""
     if not folder.is_symlink() or folder.exists():
         return ""
     return f"{folder} is a link to {folder.readlink()}, which is not there; is it not mounted?"
 
 
 def nearest(folder: Path) -> Path | None:
-    """The benchmark.toml of a folder, or of the nearest one above it."""
-    return next((parent / FILE for parent in (folder, *folder.parents) if (parent / FILE).is_file()), None)
+    """The benchmark.toml of a folder, or of the nearest one above it.
+
+    Raises:
+        UserError: it is a link to what is not there.
+    """
+    for parent in (folder, *folder.parents):
+        if problem := link_to_nowhere(parent / FILE):
+            raise UserError(problem)
+        if (parent / FILE).exists():
+            return parent / FILE
+    return None
 
 
 _PARTS: dict[str, type[Struct]] = {"local": Local, "data": Data, "folders": Folders, "slurm": Slurm}

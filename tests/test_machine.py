@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from kdbench.errors import UserError
-from kdbench.machine import Local, Machine, load_machine
+from kdbench.machine import Machine, load_machine
 
 
 def load(folder: Path, text: str) -> Machine:
@@ -74,26 +74,6 @@ def test_home_of_an_unknown_user_stands_as_written(tmp_path: Path) -> None:
     assert (
         load(tmp_path, '[folders]\nresults = "~no-such-user/a"').results == tmp_path / "~no-such-user" / "a"
     )
-
-
-@pytest.mark.parametrize(
-    ("text", "sentence"),
-    [
-        ("[locale]", "unknown section 'locale'. Did you mean 'local'? Valid: local, data, folders, slurm"),
-        (
-            "[local]\nworker = 1",
-            "[local]: unknown key 'worker'. Did you mean 'workers'? Valid: "
-            + ", ".join(Local.__struct_fields__),
-        ),
-        ("[local]\nworkers = 0", "[local]: workers = 0: expected a whole number >= 1"),
-        ("[local]\nthreads = true", "[local]: threads = True: expected a whole number, got true or false"),
-        ("[data]\nmirrors = 'x'", "[data]: mirrors = 'x': expected a list, got text"),
-        ("local = 3", "[local]: 3 is no table of keys"),
-        ("[local", "not valid TOML: Expected ']' at the end of a table declaration (at end of document)"),
-    ],
-)
-def test_mistake_is_told_with_its_place_and_cure(tmp_path: Path, text: str, sentence: str) -> None:
-    assert mistakes(tmp_path, text) == [sentence]
 
 
 def test_mistakes_of_a_file_are_told_all_at_once(tmp_path: Path) -> None:

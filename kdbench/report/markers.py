@@ -14,7 +14,10 @@ def put_between(text: str, summary: str, where: str) -> str:
     Raises:
         UserError: the text has no markers, or several pairs.
     """
-    found = len(_BETWEEN.findall(text))
-    if found != 1:
-        raise UserError(f"{where}: has {found} pairs of the lines {BEGIN} and {END}; it must have one")
+    found = (text.count(BEGIN), text.count(END))
+    if found != (1, 1) or not _BETWEEN.search(text):
+        raise UserError(
+            f"{where}: has {found[0]} lines {BEGIN} and {found[1]} lines {END}; it must have one of each, in "
+            f"this order"
+        )
     return _BETWEEN.sub(lambda there: f"{BEGIN}\n{summary}{END}".replace("\n", there[1]), text)

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from difflib import get_close_matches
+from errno import ENAMETOOLONG
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from msgspec.structs import asdict, replace
 
 from kdbench.errors import UserError
+from kdbench.machine import link_to_nowhere
 from kdbench.spec.runs import Loss, Recipe
 from kdbench.spec.suites import Claim, Delta, Formula, Reference, Row, Suite, TeacherName, Tolerance
 from kdbench.spec.weights import Imported, Weights
@@ -86,14 +88,17 @@ def find_file(path: Path) -> Path:
     """The file that a suite's name means.
 
     Raises:
-        UserError: there is none; the message lists the suites beside it, in `suites/` and kdbench's own.
+        UserError: there is none; the message lists the suites beside it, in `suites/` and kdbench's
+            own. Or it cannot be read.
     """
     if found := locate(path):
         return found
+    if path.name and (problem := _unreadable(path.with_name(f"{path.name.removesuffix('.toml')}.toml"))):
+        raise UserError(problem)
     folders = dict.fromkeys((path.parent, Path("suites"))) if path.parent != Path() else [Path("suites")]
     there = [str(file.with_suffix("")) for folder in folders for file in sorted(folder.glob("*.toml"))]
     own = sorted(file.stem for file in installed().glob("*.toml"))
-    near = [name for name in (*there, *own) if Path(name).name == path.with_suffix("").name]
+    near = [name for name in (*there, *own) if Path(name).name == path.name.removesuffix(".toml")]
     near = near or get_close_matches(str(path), [*there, *own], n=1, cutoff=0.5)
     guess = f" Did you mean {near[0]}?" if near else ""
     if not there:
@@ -117,6 +122,14 @@ def locate(path: Path) -> Path | None:
                 if (folder / name).is_file():
                     return folder / name
     return None
+
+
+def _unreadable(file: Path) -> str:
+    """Why a suite's file that is there cannot be read; "" where nothing is there."""
+    try:
+        return f"{file}: cannot be read: it is a folder" if file.is_dir() else link_to_nowhere(file)
+    except OSError as error:
+        return "" if error.errno == ENAMETOOLONG else f"{file}: cannot be read: {error.strerror}"
 
 
 @cache

@@ -30,29 +30,6 @@ def test_example_is_valid(file: Path) -> None:
     assert read_profile(file, OPTIONS).name == file.stem
 
 
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ('[slurm]\npartitoin = "a"', "unknown key 'partitoin'. Did you mean 'partition'?"),
-        ("[slrum]", "unknown section 'slrum'. Did you mean 'slurm'?"),
-        ("[slurm]\ntime = 0", "time = 0"),
-        ("slurm = 3", "[slurm]"),
-        ('[sbatch]\nmail_typ = "END"', "Did you mean 'mail_type'?"),
-        ('[sbatch]\nmem = "4G"', "[slurm] memory"),
-        ('[sbatch]\nlicenses = "a"', "[extra]"),
-        ('[environment]\n"A B" = "c"', "environment"),
-        ("[sbatch]\nnodes = 2", "[work] nodes"),
-        ("[work]\nnodes = 2\nworkers = 4", "one run at a time: leave workers out"),
-        ('[node]\nsetup = ["a\\nb"]', "setup"),
-    ],
-)
-def test_mistake_is_named(tmp_path: Path, text: str, words: str) -> None:
-    with pytest.raises(UserError) as error:
-        read_profile(written(tmp_path, text), OPTIONS)
-    assert words in str(error.value)
-    assert "some.toml" in str(error.value)
-
-
 def test_all_mistakes_at_once(tmp_path: Path) -> None:
     with pytest.raises(UserError) as error:
         read_profile(written(tmp_path, "[slurm]\na = 1\n[work]\nb = 1\n[sbatch]\nc = 1"), OPTIONS)

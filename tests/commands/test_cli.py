@@ -355,75 +355,6 @@ def lines_of_bad_input(done: Outcome) -> list[str]:
     return [line.removeprefix("error: ") for line in lines]
 
 
-@pytest.mark.parametrize("command", ["run", "plan", "status", "check", "report", "lint"])
-def test_no_such_suite(kdbench: Command, command: str) -> None:
-    assert lines_of_bad_input(kdbench(command, "suites/smal")) == [
-        "no such suite: suites/smal. Did you mean suites/small? There are: suites/small"
-    ]
-
-
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (["plan", "suites/small", "--seeds", "2-1"], "--seeds '2-1': a range rises"),
-        (
-            ["plan", "suites/small", "--seeds", "x"],
-            "--seeds 'x': seeds are whole numbers from 0; write 0-2, 0,3,5 or 4",
-        ),
-        (
-            ["plan", "suites/small", "--set", "epochs"],
-            "--set 'epochs': write key=value, for example --set epochs=5",
-        ),
-        (["plan", "suites/small", "--set", "epoch=5"], "--set: unknown key 'epoch'. Did you mean 'epochs'?"),
-        (["plan", "suites/small", "--set", "epochs=0"], "--set: epochs = 0: expected a whole number >= 1"),
-        (["plan", "suites/small", "--set", "momentum=9"], "--set: momentum = 9.0: must be in [0, 1)"),
-        (
-            ["plan", "suites/small", "--set", "tau=-4"],
-            f"suites/small.toml: {KD}: loss 'kd_released': tau = -4.0: must be in [0.001, 10000]",
-        ),
-        (
-            ["plan", "suites/small", "--set", "optimizer=adam"],
-            "--set optimizer: 'adam' is no value; text goes in quotes",
-        ),
-        (
-            ["plan", "suites/small", "--rows", "9.*"],
-            "suites/small.toml: no row is named like '9.*'; see `kdbench list rows",
-        ),
-        (
-            ["show", "suites/small/1.kd/digits_mlp:digits_cn"],
-            f"suites/small.toml: unknown row '{KD[:-1]}'. Did you mean '{KD}'?",
-        ),
-        (["show", "smal/1.kd/digits_mlp"], "no such suite: smal. Did you mean suites/small?"),
-        (["show", "small"], "no such row: small; write SUITE/ROW as `kdbench list rows SUITE` prints it"),
-        (["data", "fetch", "cifar11"], "unknown data set 'cifar11'. Did you mean 'cifar10'?"),
-        (["data", "verify", "cifar10"], "cifar10 is not packed in "),
-    ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
-)
-def test_bad_input_is_told_in_one_line(kdbench: Command, words: list[str], said: str) -> None:
-    (line,) = lines_of_bad_input(kdbench(*words))
-    assert line.startswith(said)
-
-
-@pytest.mark.parametrize(
-    "words",
-    [
-        ["nonsense"],
-        ["plan"],
-        ["plan", "suites/small", "--as", "guessed"],
-        ["plan", "suites/small", "--nonsense"],
-        ["run", "suites/small", "--jobs", "0"],
-        ["list", "suites", "nowhere"],
-        ["completion", "tcsh"],
-    ],
-    ids=" ".join,
-)
-def test_bad_usage_exits_with_2(kdbench: Command, words: list[str]) -> None:
-    done = kdbench(*words)
-    assert (done.code, done.out) == (2, "")
-    assert done.err.startswith("Usage: kdbench ")
-
-
 def test_mistakes_of_a_suite_are_a_line_each(kdbench: Command, project: Path) -> None:
     write_suite(project, change(("epochs = 3", "epochs = 0"), ("gain = 2.0", "gain = 2.5"), ("tau", "tua")))
     assert len(lines_of_bad_input(kdbench("plan", "suites/small"))) == 4
@@ -452,12 +383,6 @@ def test_results_folder_that_cannot_be_written(kdbench: Command, project: Path) 
     done = kdbench("run", "suites/small")
     assert (done.code, done.out) == (2, "")
     assert "cannot be written: " in done.err.splitlines()[-1]
-
-
-def test_report_that_cannot_be_written(kdbench: Command, project: Path) -> None:
-    (project / "a").write_text("", encoding="utf-8")
-    (line,) = lines_of_bad_input(kdbench("report", "suites/small", "-o", "a/report.md"))
-    assert line.startswith("a/report.md: cannot be written: ")
 
 
 # Exit codes of verdicts.
@@ -538,14 +463,6 @@ def test_reading_leaves_an_epoch_that_is_printed(kdbench: Command, project: Path
     assert check["top1"]["word"] == "reproduced"
 
 
-@pytest.mark.parametrize(
-    ("report_epoch", "said"), [("0", "an epoch from 1"), ("4", "train at most 3 epochs")]
-)
-def test_reading_that_no_curve_has_is_refused(kdbench: Command, report_epoch: str, said: str) -> None:
-    done = kdbench("check", "suites/small", "--report-epoch", report_epoch)
-    assert (done.code, said in done.err) == (2, True)
-
-
 def test_plan_proposes_the_seeds_that_decide_and_what_they_cost(kdbench: Command, project: Path) -> None:
     store(project, project / "suites" / "small.toml", {"1.base/digits_mlp": 90.0})
     found = kdbench("plan", "suites/small", "--budget", "1h", "--json").json
@@ -597,12 +514,6 @@ def test_check_names_seeds_that_are_stored_and_not_judged(kdbench: Command, stor
     assert "stored too" not in kdbench("check", "suites/small", "--seeds", "0-1").out
 
 
-@pytest.mark.parametrize("words", [["--on", "slurm"], ["--rerun"]])
-def test_auto_seeds_are_refused_where_they_make_no_sense(kdbench: Command, words: list[str]) -> None:
-    done = kdbench("run", "suites/small", "--seeds", "auto", *words)
-    assert (done.code, "--seeds auto" in done.err) == (2, True)
-
-
 def test_attribute_says_what_is_missing_and_what_each_delta_explains(kdbench: Command, project: Path) -> None:
     assert "6 runs missing" in kdbench("attribute", f"small/{KD}").out
     path = project / "suites" / "small.toml"
@@ -613,11 +524,6 @@ def test_attribute_says_what_is_missing_and_what_each_delta_explains(kdbench: Co
     done = kdbench("attribute", f"small/{KD}", "--json")
     assert done.json["explained"][0]["explains"]["points"] == 1.5
     assert kdbench("attribute", f"small/{KD}").out.count("+1.50 ± 0.00 (2)") == 4
-
-
-def test_attribute_of_a_row_without_deltas_is_refused(kdbench: Command) -> None:
-    done = kdbench("attribute", "small/1.base/digits_mlp")
-    assert (done.code, "no delta changes its runs" in done.err) == (2, True)
 
 
 def test_controls_are_planned_and_reported_on_request(kdbench: Command, project: Path) -> None:
@@ -732,18 +638,6 @@ def test_option_works_by_its_old_name(kdbench: Command, old: list[str], new: lis
     assert by_old == kdbench("check", "suites/small", *new)
     assert by_old.code in (0, 1)
     assert old[-2 if len(old) > 1 else 0].partition("=")[0] not in kdbench("check", "--help").out
-
-
-@pytest.mark.parametrize("file", ["suites/small.toml", "benchmark.toml"])
-def test_byte_order_mark_is_no_part_of_a_file(kdbench: Command, stored: Path, file: str) -> None:
-    path = stored / file
-    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
-    assert kdbench("check", "suites/small").code == 0
-
-
-def test_empty_variable_names_no_data_folder(kdbench: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KDBENCH_DATA", "")
-    assert "the user's cache folder; KDBENCH_DATA is empty" in kdbench("data", "where").out
 
 
 @pytest.mark.slow

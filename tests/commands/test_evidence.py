@@ -105,10 +105,6 @@ def test_broken_record_of_a_commit_is_named_there(kdbench: Command, committed: P
     assert (done.out.count(" unreadable "), done.out.count(" same ")) == (1, 2)
 
 
-def test_two_printed_sides_are_an_error(kdbench: Command) -> None:
-    assert kdbench("compare", "printed", "printed", SMALL).code == 2
-
-
 def test_history_marks_the_change(kdbench: Command, stored: Path) -> None:
     runs = store(stored, stored / "suites" / "small.toml", {})
     assert runs == []
@@ -143,9 +139,3 @@ def test_parts_are_all_rows_once(kdbench: Command) -> None:
 
 def test_part_stands_in_the_reports_command(kdbench: Command) -> None:
     assert "kdbench run suites/small --shard 2/3" in kdbench("report", SMALL, "--shard", "2/3").out
-
-
-@pytest.mark.parametrize("text", ["0/3", "4/3", "3", "a/b", "1/0", "1/999999"])
-def test_bad_part_is_one_error(kdbench: Command, text: str) -> None:
-    done = kdbench("plan", SMALL, "--shard", text)
-    assert (done.code, done.out, done.err.startswith("error: --shard ")) == (2, "", True)

@@ -33,33 +33,6 @@ def scratch(stored: Path) -> Path:
     return stored
 
 
-@pytest.mark.parametrize(
-    ("place", "commands", "code", "reason"),
-    [
-        ("results", LOOKING, 2, DENIED),
-        ("results/digits", LOOKING, 2, DENIED),
-        ("suites/small.toml", LOOKING[:5], 2, "cannot be read: Permission denied"),
-        ("benchmark.toml", LOOKING, 2, "cannot be read: Permission denied"),
-        (".kdbench", ["status", "gc -n", "fsck"], 2, DENIED),
-        (".kdbench/weights", ["fsck"], 1, "cannot be looked into: Permission denied"),
-        (".kdbench/weights/0", ["fsck"], 1, "cannot be looked into: Permission denied"),
-        (".kdbench/checkpoints", ["fsck"], 1, "cannot be looked into: Permission denied"),
-        (".kdbench/predictions/0", ["fsck"], 1, "cannot be looked into: Permission denied"),
-        ("data", ["data list", "data fetch cifar100 --offline", "data verify cifar100", "fsck"], 2, DENIED),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
-def test_place_that_may_not_be_read_is_told(
-    kdbench: Command, scratch: Path, place: str, commands: list[str], code: int, reason: str
-) -> None:
-    for command in commands:
-        with closed(scratch / place):
-            done = kdbench(*words_of(command))
-        said = done.out + done.err
-        assert (done.code, place in said, reason in said) == (code, True, True), (command, said)
-        assert "Traceback" not in said
-
-
 @pytest.mark.usefixtures("scratch")
 def test_fsck_says_what_it_could_not_look_into(kdbench: Command, scratch: Path) -> None:
     with closed(scratch / ".kdbench" / "weights"):
@@ -67,28 +40,11 @@ def test_fsck_says_what_it_could_not_look_into(kdbench: Command, scratch: Path) 
     assert done.out.endswith("looked at 6 result; 0 wrong; could not look into 1 folder\n")
 
 
-def test_file_of_a_data_set_that_may_not_be_read_is_told(kdbench: Command, project: Path) -> None:
-    folder = project / "data" / "cifar-100-python"
-    folder.mkdir(parents=True)
-    for name in ("train", "test"):
-        (folder / name).touch()
-    with closed(folder / "train"):
-        done = kdbench("data", "fetch", "cifar100", "--offline")
-    assert (done.code, done.err) == (2, f"error: {folder / 'train'}: {DENIED}\n")
-
-
 @pytest.mark.slow
 def test_doctor_goes_on_where_the_data_may_not_be_read(kdbench: Command, scratch: Path) -> None:
     with closed(scratch / "data"):
         done = kdbench("doctor")
     assert (done.code, "cannot be read: Permission denied" in done.out) == (1, True)
-
-
-def test_archive_that_is_a_folder_is_told(kdbench: Command, project: Path) -> None:
-    archive = project / "data" / "cifar-100-python.tar.gz"
-    archive.mkdir(parents=True)
-    done = kdbench("data", "fetch", "cifar100", "--offline")
-    assert (done.code, done.err) == (2, f"error: {archive}: Is a directory; a file is expected there\n")
 
 
 @pytest.mark.parametrize("place", ["results", ".kdbench", "data"])
@@ -106,16 +62,6 @@ def test_link_to_what_is_not_there_is_told_without_a_benchmark_toml(kdbench: Com
     (project / "results").symlink_to("/mnt/gone")
     done = kdbench("check", "suites/small")
     assert (done.code, "results is a link to /mnt/gone, which is not there" in done.err) == (2, True)
-
-
-@pytest.mark.parametrize("command", ["data list", "data fetch digits", "data where"])
-def test_data_folder_that_is_a_link_to_what_is_not_there_is_told(
-    kdbench: Command, project: Path, command: str
-) -> None:
-    (project / "data").symlink_to("/mnt/gone")
-    done = kdbench(*command.split())
-    told = f"{project / 'data'} is a link to /mnt/gone, which is not there; is it not mounted?"
-    assert (done.code, done.err) == (2, f"error: KDBENCH_DATA: {told}\n")
 
 
 @pytest.mark.usefixtures("stored")

@@ -10,23 +10,6 @@ from tests.support.project import change, write_suite
 SMALL = "suites/small"
 
 
-@pytest.mark.parametrize(
-    ("words", "what_to_do"),
-    [
-        (["--rows", "kd"], "no row is named like 'kd'. Did you mean --rows '*.kd/*'?"),
-        (["--rows", "1.kd"], "no row is named like '1.kd'. Did you mean --rows '1.kd/*'?"),
-        (["--rows", "cnn"], "no row is named like 'cnn'. Did you mean --rows '*cnn*'?"),
-        (["--set", "optimizer=adamw"], "text goes in quotes: --set 'optimizer=\"adamw\"'"),
-    ],
-)
-def test_refusal_of_an_option_shows_what_to_write(
-    kdbench: Command, words: list[str], what_to_do: str
-) -> None:
-    done = kdbench("plan", SMALL, *words)
-    assert done.code == 2
-    assert what_to_do in done.err
-
-
 def test_single_seed_is_said_to_be_one_seed_and_not_so_many(kdbench: Command) -> None:
     done = kdbench("list", "rows", SMALL, "--seeds", "3")
     assert done.err == "note: --seeds 3 is the seed number 3 alone; the first 3 seeds are --seeds 0-2\n"

@@ -303,7 +303,7 @@ def test_summary_replaces_what_stood_between_the_markers() -> None:
 
 @pytest.mark.parametrize("text", ["no markers", f"{BEGIN}\n{END}\n{BEGIN}\n{END}\n", f"{END}\n{BEGIN}\n"])
 def test_summary_has_no_place_without_one_pair_of_markers(text: str) -> None:
-    with pytest.raises(UserError, match=r"README\.md: has \d pairs"):
+    with pytest.raises(UserError, match=r"README\.md: has \d lines"):
         put_between(text, "new\n", "README.md")
 
 

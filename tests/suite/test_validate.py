@@ -9,6 +9,7 @@ from kdbench.spec.runs import Loss
 from kdbench.suite.load import load_suite
 from kdbench.suite.validate import loss_mistakes
 from kdbench.toml import LARGEST_FILE
+from tests.support.command import Command
 from tests.support.project import change, write_suite
 
 KD = 'id = "1.kd"'
@@ -536,11 +537,13 @@ OUT_OF_RANGE = [
     ("old", "new", "sentence"), CASES + OUT_OF_RANGE, ids=[case[2][:60] for case in CASES + OUT_OF_RANGE]
 )
 def test_mistake_is_told_once_with_its_place_and_cure(
-    tmp_path: Path, old: str, new: str, sentence: str
+    kdbench: Command, project: Path, old: str, new: str, sentence: str
 ) -> None:
-    found = mistakes(tmp_path, (old, new))
-    assert len(found) == 1, found
-    assert sentence in found[0]
+    write_suite(project, change((old, new)))
+    done = kdbench("lint", "suites/small")
+    (line,) = done.err.splitlines()
+    assert (done.code, done.out, line.startswith("error: suites/small.toml: ")) == (2, "", True)
+    assert sentence in line
 
 
 def test_mistakes_of_a_file_are_told_all_at_once(tmp_path: Path) -> None:
@@ -641,7 +644,7 @@ def test_suite_in_another_folder_is_found_by_its_name(
 ) -> None:
     write_suite(tmp_path)
     monkeypatch.chdir(tmp_path)
-    assert broken(Path("small")) == "no such suite: small. Did you mean suites/small? There are: suites/small"
+    assert load_suite(Path("small")).path == "suites/small.toml"
 
 
 @pytest.mark.parametrize("name", ["", ".", "/", "a" * 300, "no/such/folder"])
