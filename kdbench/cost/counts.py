@@ -111,7 +111,8 @@ def teacher_counts(run: Run, model: str) -> Counts | None:
 def images(run: Run) -> tuple[int, int]:
     """How many images a run trains on and evaluates, each counted every time."""
     data, recipe = catalog.find("datasets", run.dataset), run.recipe
-    return recipe.epochs * recipe.seen(data.train), recipe.epochs * (recipe.test_size or data.test)
+    evaluated = (recipe.test_size or data.test) + recipe.held_out(data.train)
+    return recipe.epochs * recipe.seen(data.train), recipe.epochs * evaluated
 
 
 def cost(run: Run) -> Cost | None:

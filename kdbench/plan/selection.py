@@ -256,17 +256,18 @@ def _without_weights(runs: tuple[Run, ...], stored: set[str], machine: Machine) 
 
 
 def parse_report_epoch(text: str) -> ReportEpoch:
-    """`last`, `best` or an epoch.
+    """`last`, `best`, `best_validation` or an epoch.
 
     Raises:
         UserError: it is none of these.
     """
-    for word in ("last", "best"):
+    words: tuple[ReportEpoch, ...] = ("last", "best", "best_validation")
+    for word in words:
         if text == word:
             return word
     if text.isascii() and text.isdigit() and len(text) < 10 and int(text) > 0:
         return int(text)
-    raise UserError(f"--report-epoch {text!r:.80}: write last, best or an epoch from 1")
+    raise UserError(f"--report-epoch {text!r:.80}: write last, best, best_validation or an epoch from 1")
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:

@@ -101,4 +101,5 @@ def _epochs(repeat: int, result: Result) -> Iterator[dict[str, Any]]:
             "test_loss": test_loss,
             "train_loss": train_loss,
             "seconds": seconds,
+            "validation_top1": curve.validation_top1[epoch - 1] if curve.validation_top1 else None,
         }

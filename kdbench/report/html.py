@@ -195,7 +195,7 @@ def _part(report: Report) -> Part:
             ("gains", _counts(check.gain for check in to_train(report.checks))),
         ],
         [_table(report, table, checks, baselines, fields) for table, checks in report.tables.items()],
-        sentences.optimism(report.checks),
+        " ".join(filter(None, [sentences.optimism(report.checks), sentences.validation(report.checks)])),
         [(of.at, sentences.delta(of)) for of in report.suite.deltas if released],
         controls.body(report.controls),
         list(controls.damage(report.controls)),

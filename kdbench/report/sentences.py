@@ -146,6 +146,22 @@ def optimism(checks: Iterable[Check]) -> str:
     )
 
 
+def validation(checks: Iterable[Check]) -> str:
+    """What choosing the epoch on test was worth against choosing it on held-out images, as `optimism`."""
+    worth = {}
+    for check in checks:
+        if {"best", "best_validation"} <= check.report_epochs.keys():
+            worth[check.ids] = check.report_epochs["best"] - check.report_epochs["best_validation"]
+    points = list(worth.values())
+    if not points:
+        return ""
+    return (
+        f"Choosing the epoch on test instead of held-out training images is worth {signed(mean(points))} "
+        f"points (mean over {plural(len(points), 'training')}, each the mean of its seeds; "
+        f"from {signed(min(points))} to {signed(max(points))})."
+    )
+
+
 def delta(of: Delta) -> str:
     """What the released code does instead of what is printed, where, and why that counts."""
     changes = {**of.recipe, **of.params}

@@ -58,6 +58,8 @@ def printed(row: Row) -> str:
 
 def report_epoch(row: Row) -> str:
     """`last`, `50`, or `best (of equal epochs the earliest)`."""
+    if row.report_epoch == "best_validation":
+        return "best on held-out images"
     at = str(row.report_epoch)
     return f"{at} (of equal epochs the {row.ties})" if at == "best" else at
 

@@ -73,6 +73,8 @@ class AuthorRun(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_un
             return self.last
         if report_epoch == "best":
             return self.best
+        if report_epoch == "best_validation":
+            return None
         epochs = self.epochs or range(1, len(self.top1) + 1)
         return dict(zip(epochs, self.top1, strict=True)).get(report_epoch)
 

@@ -11,13 +11,21 @@ RESULT_SCHEMA = 2
 """The version of the JSON of a stored result."""
 
 
-class Curve(Struct, frozen=True):
+class Curve(Struct, frozen=True, omit_defaults=True):
     """What each epoch gave: `top1[e - 1]` is the test accuracy after epoch e."""
 
     top1: tuple[Percent, ...]
     test_loss: tuple[float, ...]
     train_loss: tuple[float, ...]
     seconds: tuple[float, ...]
+    validation_top1: tuple[Percent, ...] = ()
+    """The accuracy on held-out training images; empty where none were held out."""
+
+    def has(self, report_epoch: ReportEpoch) -> bool:
+        """Whether there is such a point."""
+        if report_epoch == "best_validation":
+            return bool(self.validation_top1)
+        return not isinstance(report_epoch, int) or report_epoch <= len(self.top1)
 
     @property
     def best_epoch(self) -> int:
@@ -26,10 +34,9 @@ class Curve(Struct, frozen=True):
 
     def best_epoch_of(self, ties: Ties) -> int:
         """The epoch of the best test accuracy: of 50, 70, 70, 60 the second or (latest) the third."""
-        best = max(self.top1)
         if ties == "earliest":
-            return self.top1.index(best) + 1
-        return len(self.top1) - self.top1[::-1].index(best)
+            return self.top1.index(max(self.top1)) + 1
+        return _latest_best(self.top1)
 
     def at(self, report_epoch: ReportEpoch) -> float:
         """The accuracy that a reading picks.
@@ -39,7 +46,18 @@ class Curve(Struct, frozen=True):
         """
         if report_epoch == "last":
             return self.top1[-1]
-        return self.top1[(self.best_epoch if report_epoch == "best" else report_epoch) - 1]
+        if report_epoch == "best":
+            return self.top1[self.best_epoch - 1]
+        if report_epoch == "best_validation":
+            if not self.validation_top1:
+                raise IndexError("no images were held out")
+            return self.top1[_latest_best(self.validation_top1) - 1]
+        return self.top1[report_epoch - 1]
+
+
+def _latest_best(top1: tuple[float, ...]) -> int:
+    """The epoch of the largest accuracy; of several, the latest."""
+    return len(top1) - top1[::-1].index(max(top1))
 
 
 Environment = dict[Line, Line | int | float | bool | None]

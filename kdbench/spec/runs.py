@@ -25,8 +25,10 @@ Precision = Literal["float32", "tf32", "bf16", "float32-compiled", "tf32-compile
 """The arithmetic of training. tf32: on a GPU, matrix products and convolutions of rounded numbers. bf16:
 bfloat16 where that is safe, logits in float32. compiled: by torch.compile, which fuses, and rounds otherwise.
 Weights are float32 in any case, and so is evaluation, which is never compiled."""
-ReportEpoch = Literal["last", "best"] | Positive
-"""Which point of an accuracy curve is compared: the last epoch, the best on test, or an epoch."""
+TeacherEpoch = Literal["last", "best"] | Positive
+"""Whose weights teach: the last epoch, the best on test, or an epoch."""
+ReportEpoch = TeacherEpoch | Literal["best_validation"]
+"""Which point of an accuracy curve is compared: one of these, or the best on held-out training images."""
 Ties = Literal["latest", "earliest"]
 """Which of several epochs with the same best accuracy is called the best: as the authors' code keeps it."""
 
@@ -96,6 +98,10 @@ class Recipe(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unkno
     """The first so many test images (0: all)."""
     subset: Count = 0
     """So many of the training images, drawn at random for each seed (0: all)."""
+    validation_size: Annotated[Count, Range("[0, 1e9]")] = 0
+    """So many of the training images are held out: not trained on, and evaluated after each epoch."""
+    validation_seed: Count = 0
+    """Which draw of these images, the same for every seed of a run."""
     passes: Count = 0
     """Passes over the training images in an epoch, each in an order of its own (0: one)."""
     draw: Count = 0
@@ -124,8 +130,12 @@ class Recipe(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unkno
 
         At most: how many are of the `transfer_classes` is known where the data are.
         """
-        images = self.train_size or there
+        images = (self.train_size or there) - self.held_out(there)
         return min(self.subset, images) if self.subset else images
+
+    def held_out(self, there: int) -> int:
+        """How many of them are held out: never more than half, so that a small try holds out some, too."""
+        return min(self.validation_size, (self.train_size or there) // 2)
 
     def seen(self, there: int) -> int:
         """Training images of an epoch, each counted every time; `there` as of `images`."""
@@ -156,6 +166,7 @@ class Recipe(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unkno
             *chosen,
             *std,
             *(after if any(after) else ()),
+            *((self.validation_size, self.validation_seed) if self.validation_size else ()),
         )
 
     @property

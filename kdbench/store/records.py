@@ -287,7 +287,10 @@ def _check_identity(path: Path, record: Result | Failure, known: Run | None = No
 def _check_curve(path: Path, result: Result) -> None:
     """Refuse a result whose curve is not of its epochs, or whose summary is not of its curve."""
     curve = result.curve
-    lengths = {len(part) for part in (curve.top1, curve.test_loss, curve.train_loss, curve.seconds)}
+    parts = [curve.top1, curve.test_loss, curve.train_loss, curve.seconds]
+    if curve.validation_top1 or result.run.recipe.validation_size:
+        parts.append(curve.validation_top1)
+    lengths = {len(part) for part in parts}
     if lengths != {result.run.recipe.epochs}:
         raise UserError(
             f"{path}: its curve has {sorted(lengths)} points for {result.run.recipe.epochs} epochs"

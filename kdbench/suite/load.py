@@ -239,6 +239,8 @@ def _row(
 ) -> Row:
     """One line of a table, each of its parts resolved."""
     report_epoch = line.report_epoch or table.report_epoch or written.suite.report_epoch
+    if report_epoch == "best" and written.suite.best_on == "validation":
+        report_epoch = "best_validation"
     at = f"@{report_epoch}" if isinstance(report_epoch, int) else ""
     taught = f":{line.teacher}" if line.teacher else ""
     label = f"+{line.label}" if line.label else ""

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from kdbench.catalog import unknown
 from kdbench.quantities import Count, Percent, Positive, Range, Weight, interval, ranges_of
-from kdbench.spec.runs import Recipe, ReportEpoch, Ties
+from kdbench.spec.runs import Recipe, ReportEpoch, TeacherEpoch, Ties
 from kdbench.spec.suites import Images, Points, Spread, Times, Tolerance
 from kdbench.spec.weights import Digest
 from kdbench.toml import WRONG, Place, _fields, make, struct_at, values_at
@@ -39,7 +39,8 @@ class SuiteHead(Struct, frozen=True, kw_only=True):
     code: Note = ""
     report_epoch: ReportEpoch = "last"
     ties: Ties = "latest"
-    teacher: ReportEpoch = "last"
+    best_on: Literal["test", "validation"] = "test"
+    teacher: TeacherEpoch = "last"
     seeds: Seeds = 1
     teacher_seed: Annotated[int, Meta(ge=0, le=10_000)] | None = None
     printed_n: Times | None = None
@@ -109,7 +110,7 @@ class DeltaFile(Struct, frozen=True, kw_only=True):
     loss: dict[str, str] = field(default_factory=dict)
     dataset: dict[str, str] = field(default_factory=dict)
     params: dict[str, float] = field(default_factory=dict)
-    teacher: ReportEpoch | None = None
+    teacher: TeacherEpoch | None = None
     epoch: dict[str, Positive] = field(default_factory=dict)
 
 

@@ -108,6 +108,9 @@ def _row_mistakes(suite: Suite) -> Iterator[tuple[Row, str]]:
         for epoch in dict.fromkeys((row.report_epoch, released_epoch(suite, row, row.report_epoch))):
             if isinstance(epoch, int) and epoch > row.recipe.epochs:
                 yield row, f"report_epoch = {epoch}, but it trains {row.recipe.epochs} epochs"
+        if row.report_epoch == "best_validation" and not row.recipe.validation_size:
+            none = "the best epoch on held-out images is reported, and none are held out: add "
+            yield row, f"{none}validation_size = ... to [recipe]"
         classes = row.recipe.classes
         if dataset is not None and 0 < classes < dataset.classes:
             yield row, f"classes = {classes}; {row.dataset or suite.dataset} has {dataset.classes} classes"
@@ -150,10 +153,17 @@ def _image_mistakes(recipe: Recipe, dataset: catalog.DatasetEntry | None) -> Ite
         for name in (*AUGMENTATIONS, "size", "normalize", "normalize_std"):
             if getattr(recipe, name):
                 yield f"{name} = {getattr(recipe, name)!r}: that is for images, not for generated values"
-    if not dataset.varied:
-        return
-    if recipe.subset:
-        yield "subset: of images of many sizes only the first so many can be had; use train_size"
+    if recipe.validation_size > (recipe.train_size or dataset.train) // 2:
+        yield f"validation_size = {recipe.validation_size}: more than half of the training images"
+    if dataset.varied:
+        yield from _varied_mistakes(recipe, dataset)
+
+
+def _varied_mistakes(recipe: Recipe, dataset: catalog.DatasetEntry) -> Iterator[str]:
+    """The same of images of many sizes."""
+    for name in ("subset", "validation_size"):
+        if getattr(recipe, name):
+            yield f"{name}: of images of many sizes only the first so many can be had; use train_size"
     if not recipe.size:
         yield "its images have many sizes; add size = 224, or what the network sees, to [recipe]"
     if recipe.resize > dataset.size:
@@ -238,6 +248,8 @@ def recipe_mistakes(recipe: Recipe) -> Iterator[str]:
         yield f"ghost_batches = {recipe.ghost_batches}; they must divide batch_size = {recipe.batch_size}"
     if recipe.randaugment_magnitude and not recipe.randaugment:
         yield "randaugment_magnitude without randaugment: add randaugment = 2, or as many operations as it is"
+    if recipe.validation_seed and not recipe.validation_size:
+        yield "validation_seed without validation_size: add how many images are held out"
     if recipe.transfer_classes and recipe.subset:
         yield "transfer_classes with subset: a draw of all classes and a choice of classes; leave one out"
     for name, chosen in (

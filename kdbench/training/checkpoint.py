@@ -48,6 +48,8 @@ class Progress:
     """What was predicted after the epochs that are kept: `kdbench.store.predictions.encode`, in base64."""
     starts: list[tuple[Positive, Environment]] = field(default_factory=list)
     """Of each process that trained some epochs: its first one, and its environment."""
+    validation_top1: list[float] = field(default_factory=list)
+    """On held-out images; empty where there are none."""
 
     def start(self, environment: Environment) -> None:
         """Note that a process goes on from here."""
@@ -71,6 +73,7 @@ class Progress:
         training: float,
         *,
         peak_memory: int,
+        validation: float | None = None,
     ) -> None:
         """Note what the next epoch has given and how long it took, with and without evaluation.
 
@@ -83,6 +86,8 @@ class Progress:
                 f"diverged at epoch {self.epoch}, in its last step: the test loss is {test_loss}"
             )
         self.top1.append(top1)
+        if validation is not None:
+            self.validation_top1.append(validation)
         self.test_loss.append(test_loss)
         self.train_loss.append(train_loss)
         self.seconds.append(round(seconds, 3))
@@ -92,7 +97,8 @@ class Progress:
     @property
     def curve(self) -> Curve:
         """The epochs as a value."""
-        return Curve(tuple(self.top1), tuple(self.test_loss), tuple(self.train_loss), tuple(self.seconds))
+        parts = (self.top1, self.test_loss, self.train_loss, self.seconds, self.validation_top1)
+        return Curve(*map(tuple, parts))
 
 
 def weights_content(model: nn.Module) -> bytes:
@@ -204,7 +210,8 @@ def read_progress(path: Path, basis: Basis | None = None) -> Progress | None:
         theirs = msgspec.json.decode(note.get("basis", ""))
     except (SafetensorError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
-    parts = (progress.top1, progress.test_loss, progress.train_loss, progress.seconds)
+    parts = [progress.top1, progress.test_loss, progress.train_loss, progress.seconds]
+    parts += [progress.validation_top1] if progress.validation_top1 else []
     whole = {len(part) for part in parts} == {progress.epoch} == {int(path.name.partition(".")[0])}
     ours = note.get("run") == path.parent.name and theirs == (basis or theirs)
     return progress if whole and ours else None

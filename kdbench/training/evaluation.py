@@ -14,12 +14,12 @@ from kdbench.data.packed import Dataset
 from kdbench.models.output import Output
 from kdbench.spec.runs import Loss, Run
 from kdbench.training.context import TrainingContext
-from kdbench.training.images import test_batches
+from kdbench.training.images import held_out_batches, test_batches, validation_images
 from kdbench.training.precision import arithmetic
 
 
 class Evaluation(NamedTuple):
-    """What a student did on the test images."""
+    """What a student did on the test images, or on held-out ones."""
 
     top1: float
     """In percent."""
@@ -30,18 +30,31 @@ class Evaluation(NamedTuple):
 
 
 @torch.no_grad()
-def evaluate(run: Run, student: nn.Module, data: Dataset, context: TrainingContext) -> Evaluation:
+def evaluate(
+    run: Run, student: nn.Module, data: Dataset, context: TrainingContext, *, held_out: bool = False
+) -> Evaluation:
     """Let a student classify every test image; the ranks of a group take the batches in turn.
 
     The losses of all batches are gathered before they are summed up: the same bits, however many ranks.
+
+    Args:
+        run: what is trained.
+        student: its network.
+        data: its data set.
+        context: this process's hold on its machine.
+        held_out: let it classify the training images that are held out instead.
     """
     student.eval()
-    labels = true_classes(run, data)
+    if held_out:
+        labels = data.train_labels[validation_images(run, len(data.train_labels))]
+    else:
+        labels = true_classes(run, data)
+    batches = held_out_batches if held_out else test_batches
     scores, size = scoring(run.loss), len(labels)
     bias = added_to_logits(run, context)
     found = torch.zeros(size, dtype=torch.int64, device=context.device)
     losses: list[Tensor] = []
-    for x, y, index in test_batches(run, data, context):
+    for x, y, index in batches(run, data, context):
         if len(index) == 0:
             losses.append(torch.zeros((), dtype=torch.float64, device=context.device))
             continue

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -48,7 +49,12 @@ def training_views(run: Run, data: Dataset, context: TrainingContext) -> Epochs:
         from kdbench.data.crops import Crops
 
         return Crops(images, labels, framing(recipe), workers=workers(context), **rest)
-    chosen = (recipe.train_size, recipe.subset and (recipe.subset, run.seed))
+    chosen = (
+        recipe.train_size,
+        recipe.subset and (recipe.subset, run.seed),
+        recipe.transfer_classes,
+        (recipe.validation_size, recipe.validation_seed),
+    )
     store = context.store(
         (data.content, chosen, recipe.crop), lambda: Store(images, recipe.crop, context.device)
     )
@@ -64,8 +70,25 @@ def training_labels(run: Run, data: Dataset) -> Tensor:
 
 def test_batches(run: Run, data: Dataset, context: TrainingContext) -> Iterator[Batch]:
     """The run's test images, at the centre where the recipe has a size, else as they are."""
+    return _evaluated(run, context, *_chosen(run, data, "test", run.recipe.test_size))
+
+
+def held_out_batches(run: Run, data: Dataset, context: TrainingContext) -> Iterator[Batch]:
+    """The run's held-out training images, as test images are seen."""
+    index = validation_images(run, len(data.train_labels))
+    mean, std = statistics(run)
+    rest = {"mean": mean, "std": std}
+    return _evaluated(run, context, data.train_images[index], data.train_labels[index], rest)
+
+
+def _evaluated(
+    run: Run,
+    context: TrainingContext,
+    images: Any,  # noqa: ANN401 - Dataset's
+    labels: Tensor,
+    rest: dict[str, Any],
+) -> Iterator[Batch]:
     recipe = run.recipe
-    images, labels, rest = _chosen(run, data, "test", recipe.test_size)
     most = catalog.find("models", run.student).test_batch
     if most and context.device.type == "cpu":
         rest["batch_size"] = most
@@ -133,25 +156,35 @@ def chosen_images(run: Run, labels: Tensor) -> Tensor | None:
 
     A subset is a function of the seed alone: a teacher and a student of one seed are trained on the same
     images. With `transfer_classes` it is the images of these classes: of the labels 5 0 4 1 4 and the classes
-    [4, 5] the images 0 2 4.
+    [4, 5] the images 0 2 4. Those that are held out are not among them.
 
     Raises:
         UserError: no image is of these classes.
     """
     recipe, there = run.recipe, len(labels)
+    if not (recipe.transfer_classes or recipe.subset or recipe.validation_size):
+        return None
+    n = min(recipe.train_size or there, there)
+    order = random.bits(run.seed, "subset", 0, n).argsort(kind="stable") if recipe.subset else np.arange(n)
+    left = order[~np.isin(order, validation_images(run, there).numpy())]
     if recipe.transfer_classes:
-        first = labels[: recipe.train_size or None].cpu()
-        found = torch.isin(first, torch.tensor(recipe.transfer_classes)).nonzero().flatten()
-        if not len(found):
+        left = left[np.isin(labels.cpu().numpy()[left], recipe.transfer_classes)]
+        if not len(left):
             raise UserError(
-                f"{run.slug}: none of its {len(first)} training images is of the transfer_classes "
+                f"{run.slug}: none of its {n} training images is of the transfer_classes "
                 f"{list(recipe.transfer_classes)}; raise train_size"
             )
-        return found
-    if not recipe.subset:
-        return None
-    order = random.bits(run.seed, "subset", 0, recipe.train_size or there).argsort(kind="stable")
-    return torch.from_numpy(order[: recipe.images(there)]).sort().values
+    return torch.from_numpy(left[: recipe.images(there)]).sort().values
+
+
+def validation_images(run: Run, there: int) -> Tensor:
+    """Which of the data set's training images are held out, int64 (N,), rising.
+
+    Drawn from the first `train_size`, whatever their classes, by the recipe's own seed.
+    """
+    recipe = run.recipe
+    bits = random.bits(recipe.validation_seed, "validation", 0, min(recipe.train_size or there, there))
+    return torch.from_numpy(bits.argsort(kind="stable")[: recipe.held_out(there)]).sort().values
 
 
 def _chosen(run: Run, data: Dataset, split: str, size: int) -> tuple[Any, Tensor, dict[str, Any]]:

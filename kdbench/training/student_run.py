@@ -155,12 +155,16 @@ class StudentRun:
         group, started = self.context.group, perf_counter()
         with group.agree():
             train_loss = self.mean_loss()
-        top1, test_loss, predicted = evaluate(self.run, self.evaluated, self.data, self.context)
+        of = (self.run, self.evaluated, self.data, self.context)
+        top1, test_loss, predicted = evaluate(*of)
+        validation = evaluate(*of, held_out=True).top1 if self.run.recipe.validation_size else None
         whole = seconds + perf_counter() - started
         peak = torch.tensor(memory.peak(self.context.device))
         group.all_reduce([peak])
         with group.agree():
-            self.progress.add(top1, test_loss, train_loss, whole, seconds, peak_memory=int(peak))
+            self.progress.add(
+                top1, test_loss, train_loss, whole, seconds, peak_memory=int(peak), validation=validation
+            )
             if group.is_main:
                 self.context.write(self.run, lambda: self._keep(predicted))
 

@@ -184,6 +184,8 @@ def _privileged(run: Run, context: TrainingContext) -> Epochs | None:
         train_size=ours.train_size,
         subset=ours.subset,
         transfer_classes=ours.transfer_classes,
+        validation_size=ours.validation_size,
+        validation_seed=ours.validation_seed,
         mixup=0.0,
         cutmix=0.0,
     )

@@ -303,8 +303,10 @@ def _means(read: Iterable[tuple[int, float | None]]) -> dict[int, float]:
 
 
 def _readings(cell: Cell, stored: _Stored) -> Iterator[tuple[str, float]]:
-    """The mean at each reading; a row's own epoch beside the last and the best."""
-    for report_epoch in dict.fromkeys(("last", "best", cell.row.report_epoch)):
+    """The mean at each reading; a row's own epoch beside the last and the best, on held-out images too."""
+    names: list[ReportEpoch] = ["last", "best", cell.row.report_epoch]
+    names += ["best_validation"] if cell.row.recipe.validation_size else []
+    for report_epoch in dict.fromkeys(names):
         if values := values_of(cell, stored.results, report_epoch):
             yield str(report_epoch), mean(list(values.values()))
 
@@ -376,8 +378,8 @@ def _assumed_std(reference: Reference) -> Iterator[str]:
 
 
 def value_at(result: Result | None, report_epoch: ReportEpoch) -> float | None:
-    """The accuracy of a result at a reading; None without a result or if its curve is too short."""
-    if result is None or (isinstance(report_epoch, int) and report_epoch > len(result.curve.top1)):
+    """The accuracy of a result at a reading; None without a result or if its curve has no such point."""
+    if result is None or not result.curve.has(report_epoch):
         return None
     return result.curve.at(report_epoch)
 
@@ -489,6 +491,8 @@ def _absent(cell: Cell, printed: float | None, stored: _Stored) -> Verdict:
 def _not_run(row: Row, ran: bool) -> str:  # noqa: FBT001 - a sentence of a fact
     if row.untrained:
         return row.untrained if row.released else f"kdbench cannot train it: {row.untrained}"
+    if ran and row.report_epoch == "best_validation":
+        return "its runs held out no images to choose an epoch on"
     return f"the curve ends before epoch {row.report_epoch}" if ran else "not run yet"
 
 

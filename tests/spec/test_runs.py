@@ -78,6 +78,8 @@ DEFAULTS = {
     "train_size": 0,
     "test_size": 0,
     "subset": 0,
+    "validation_size": 0,
+    "validation_seed": 0,
     "passes": 0,
     "draw": 0,
     "classes": 0,
@@ -121,6 +123,8 @@ OTHER = {
     "train_size": 256,
     "test_size": 256,
     "subset": 300,
+    "validation_size": 30,
+    "validation_seed": 1,
     "passes": 100,
     "draw": 7,
     "classes": 20,
@@ -165,7 +169,7 @@ def test_explicit_default_gives_the_same_id(name: str) -> None:
 
 OF_THE_IMAGES = {"crop", "flip", "rotation", "size", "resized_crop", "resize", "normalize", "train_size"}
 OF_THE_IMAGES |= {"subset", "passes", "normalize_std", "mixup", "cutmix"}
-OF_THE_IMAGES |= {"randaugment", "randaugment_magnitude", "random_erasing"}
+OF_THE_IMAGES |= {"randaugment", "randaugment_magnitude", "random_erasing", "validation_size"}
 
 
 @pytest.mark.parametrize("name", OTHER)

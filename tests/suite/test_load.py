@@ -101,6 +101,15 @@ def test_reading_of_a_row_overrides_the_tables_and_the_suites(tmp_path: Path) ->
     assert [row.report_epoch for row in rows] == [2, "last", "best"]
 
 
+def test_best_may_be_the_best_on_held_out_images(tmp_path: Path) -> None:
+    """Of rows that report the best; a checkpoint that teaches is the best on test all the same."""
+    edits = [("seeds = 2", 'seeds = 2\nbest_on = "validation"\nreport_epoch = "best"\nteacher = "best"')]
+    edits += [("lr = 0.1", "lr = 0.1\nvalidation_size = 50"), ("gain = 2.0", "gain = 2.0, report_epoch = 2")]
+    suite = load_suite(write_suite(tmp_path, change(*edits)))
+    assert [row.report_epoch for row in suite.rows] == ["best_validation", "best_validation", 2]
+    assert suite.teacher == "best"
+
+
 def test_row_read_at_an_epoch_says_so_in_its_name(tmp_path: Path) -> None:
     extra = '{ student = "digits_mlp", top1 = 90.0 },\n  { student = "digits_mlp", report_epoch = 1 },'
     rows = load(tmp_path, ('{ student = "digits_mlp", top1 = 90.0 },', extra)).rows

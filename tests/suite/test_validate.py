@@ -326,6 +326,21 @@ CASES = [
         "lr = 0.1\nrandaugment_magnitude = 31\nrandaugment = 2",
         "= 31: must be in [0, 30]; RandAug",
     ),
+    (
+        "lr = 0.1",
+        "lr = 0.1\nvalidation_size = 201",
+        "validation_size = 201: more than half",
+    ),
+    (
+        "lr = 0.1",
+        "lr = 0.1\nvalidation_seed = 1",
+        "validation_seed without validation_size: add",
+    ),
+    (
+        "seeds = 2",
+        'seeds = 2\nreport_epoch = "best"\nbest_on = "validation"',
+        "the best epoch on held-out images is reported, and none are held out: add validation_size",
+    ),
     ("lr = 0.1", "lr = 0.1\nlr_end = 0.01", "lr_end is a setting of schedules cosine and linear"),
     ("lr = 0.1", 'lr = 0.1\nschedule = "linear"\nlr_end = 0.2', "lr_end = 0.2: the lr would rise from"),
     ("lr = 0.1", 'lr = 0.1\nschedule = "cos"', "unknown value 'cos'. Did you mean 'cosine'?"),

@@ -30,6 +30,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "ema": {"ema": 0.8},
     "randaugment": {"randaugment": 2},
     "random_erasing": {"random_erasing": 0.5},
+    "validation_size": {"validation_size": 30, "validation_seed": 1},
     "mixup": {"mixup": 1.0},
     "cutmix": {"cutmix": 1.0, "label_smoothing": 0.1},
 }
@@ -62,7 +63,7 @@ def open_digits(folder: Path, data: Path | None = None) -> TrainingContext:
 def numbers(result: object) -> tuple[object, ...]:
     assert isinstance(result, Result)
     curve = result.curve
-    return curve.top1, curve.test_loss, curve.train_loss, result.weights
+    return curve.top1, curve.test_loss, curve.train_loss, curve.validation_top1, result.weights
 
 
 def together(runs: Sequence[Run], context: TrainingContext, **options: Any) -> dict[str, Result | Exception]:  # noqa: ANN401 - train_cohort's

@@ -92,7 +92,8 @@ def chosen(run: Run) -> list[int]:
 
 def mnist(name: str, seed: int, **settings: Any) -> Run:  # noqa: ANN401 - recipe fields
     run = replace(make_run("mlp_49_20_20", seed, CE), dataset=name, data=catalog.DATASETS[name].digest)
-    return replace(run, recipe=Recipe(epochs=1, batch_size=128, lr=0.1, subset=300, **settings))
+    fields = {"epochs": 1, "batch_size": 128, "lr": 0.1, "subset": 300, **settings}
+    return replace(run, recipe=Recipe(**fields))
 
 
 def test_subset_is_drawn_for_each_seed_and_is_the_teachers_too() -> None:
@@ -133,3 +134,29 @@ def test_best_weights_of_an_epoch_without_a_checkpoint_are_kept(tmp_path: Path) 
     assert numbers(found[0]) == numbers(found[1])
     assert set(found[1].weights) == {"2", "4", "6", "best"}
     assert found[0].predicted == found[1].predicted
+
+
+def held_out(run: Run) -> set[int]:
+    from kdbench.training.images import validation_images
+
+    return set(validation_images(run, 60_000).tolist())
+
+
+def test_held_out_images_are_those_of_their_own_seed_and_nobody_trains_on_them() -> None:
+    """The same for every seed of a run, with a subset or without, and of the first `train_size` images."""
+    settings = {"validation_size": 400, "train_size": 1000}
+    runs = [mnist("mnist", seed, **settings, **more) for seed in (0, 1) for more in ({}, {"subset": 0})]
+    assert [len(chosen(run)) for run in runs] == [300, 600, 300, 600]
+    held = held_out(runs[0])
+    assert len(held) == 400
+    assert max(held) < 1000
+    assert all(held_out(run) == held and held.isdisjoint(chosen(run)) for run in runs)
+    assert held_out(mnist("mnist", 0, **settings, validation_seed=1)) != held
+    assert chosen(runs[0]) != chosen(runs[2])
+
+
+def test_no_more_than_half_of_the_images_are_held_out() -> None:
+    """`--smoke` trains on the first 256."""
+    run = mnist("mnist", 0, validation_size=400, train_size=256)
+    assert len(held_out(run)) == 128
+    assert len(chosen(run)) == 128

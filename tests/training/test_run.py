@@ -22,7 +22,7 @@ from kdbench.spec.runs import Recipe, Run, Teacher
 from kdbench.store.records import digest, facts, load_result, save_result, weights_file, weights_there
 from kdbench.training.checkpoint import Progress, load_weights
 from kdbench.training.context import TrainingContext, open_context
-from kdbench.training.images import training_views
+from kdbench.training.images import training_views, validation_images
 from kdbench.training.losses import kd
 from kdbench.training.run import train
 from tests.support.build import CE, KD, make_run
@@ -81,7 +81,7 @@ def context(opened: Callable[[str], TrainingContext]) -> TrainingContext:
 def numbers(result: Result) -> tuple[object, ...]:
     """All of a result that must not depend on when and where it was trained."""
     curve = result.curve
-    return curve.top1, curve.test_loss, curve.train_loss, result.weights
+    return curve.top1, curve.test_loss, curve.train_loss, curve.validation_top1, result.weights
 
 
 def stop_after(epoch: int) -> Callable[[Progress], None]:
@@ -182,6 +182,22 @@ def test_resumed_run_is_as_never_interrupted_with_each_setting(
     whole = train(run, opened("whole"))
     assert numbers(stop_and_go_on(run, opened("halved"), 2)) == numbers(whole)
     assert numbers(train(digits("digits_cnn"), opened("plain"))) != numbers(whole)
+
+
+def test_accuracy_on_held_out_images_is_that_of_the_kept_weights(context: TrainingContext) -> None:
+    run = digits("digits_cnn", validation_size=30)
+    result = train(run, context)
+    data, held = context.dataset("digits"), validation_images(run, 400)
+    network = context.network(run)
+    network.load_state_dict(tensors(context, run, 3))
+    images = data.train_images[held].float().div(255).sub(0.2878).div(0.3535)
+    right = (network.eval()(images).logits.argmax(dim=1) == data.train_labels[held]).sum()
+    assert result.curve.validation_top1[-1] == pytest.approx(100 * int(right) / 30)
+    assert len(result.curve.validation_top1) == 3
+    assert load_result(save_result(context.machine.results, result)).curve == result.curve
+    assert "validation_top1" not in save_result(context.machine.results, train(digits(), context)).read_text(
+        "utf-8"
+    )
 
 
 def test_resumed_run_says_who_trained_which_epochs(

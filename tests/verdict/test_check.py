@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from kdbench.report.sentences import notes, settings
+from kdbench.report.sentences import notes, settings, validation
 from kdbench.spec.results import Failure, Result
-from kdbench.spec.runs import Loss, ReportEpoch, Ties
+from kdbench.spec.runs import Loss, Recipe, ReportEpoch, Ties
 from kdbench.spec.suites import Reference, Tolerance
 from kdbench.spec.verdicts import Check, Verdict, Word
 from kdbench.verdict.check import check_suite, count_single_seeds, exit_code, headline, judge
@@ -322,6 +322,25 @@ def test_value_beyond_the_end_of_a_curve_is_missing() -> None:
 
 def test_values_are_kept_by_seed() -> None:
     assert checked([71.0, None, 72.0], Reference()).values == {0: 71.0, 2: 72.0}
+
+
+def test_epoch_may_be_chosen_on_held_out_images() -> None:
+    """Of several equal ones the latest; a run that held out nothing has no such value."""
+    recipe = Recipe(epochs=3, batch_size=128, lr=0.1, validation_size=10)
+    row = make_row(recipe=recipe, report_epoch="best_validation", reference=Reference(top1=71.0))
+    cell = make_cell(row, seeds=[0])
+    result = make_result(cell.runs[0], 72.0, 71.0, 70.0)
+    [check] = check_suite([cell], {cell.ids[0]: result})
+    assert (check.top1.word, check.values) == (Word.PENDING, {})
+    assert check.top1.reason == "its runs held out no images to choose an epoch on"
+    curve = replace(result.curve, validation_top1=(80.0, 80.0, 79.0))
+    [check] = check_suite([cell], {cell.ids[0]: replace(result, curve=curve)})
+    assert check.values == {0: 71.0}
+    assert check.report_epochs == {"last": 70.0, "best": 72.0, "best_validation": 71.0}
+    assert validation([check]).startswith(
+        "Choosing the epoch on test instead of held-out training images is worth +1.00 points"
+    )
+    assert not validation([replace(check, report_epochs={"best": 72.0})])
 
 
 def test_optimism_is_the_mean_of_best_minus_last() -> None:
