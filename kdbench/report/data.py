@@ -73,6 +73,7 @@ def _content(report: Report) -> dict[str, Any]:
             "arxiv": suite.arxiv,
             "code": suite.code,
             "dataset": suite.dataset,
+            "teacher_seed": suite.teacher_seed,
         },
         "trial": altered(report.altered),
         "variant": report.variant,

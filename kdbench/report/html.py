@@ -103,7 +103,7 @@ class Part(msgspec.Struct, frozen=True):
     counts: Sequence[tuple[str, dict[Word, int]]]
     """How many of the printed accuracies, and gains, have which verdict."""
     tables: Sequence[Table]
-    optimism: str
+    on_the_numbers: Sequence[str]
     deltas: Sequence[tuple[str, str]]
     controls: Sequence[Sequence[str]]
     controls_damage: Sequence[str]
@@ -195,7 +195,7 @@ def _part(report: Report) -> Part:
             ("gains", _counts(check.gain for check in to_train(report.checks))),
         ],
         [_table(report, table, checks, baselines, fields) for table, checks in report.tables.items()],
-        " ".join(filter(None, [sentences.optimism(report.checks), sentences.validation(report.checks)])),
+        sentences.on_the_numbers(report.suite, report.checks),
         [(of.at, sentences.delta(of)) for of in report.suite.deltas if released],
         controls.body(report.controls),
         list(controls.damage(report.controls)),

@@ -44,10 +44,7 @@ def _report(report: Report) -> str:
     parts = (
         _head(report),
         *(_table(table, of, fields) for table, of in report.tables.items()),
-        _section(
-            "Readings",
-            filter(None, [sentences.optimism(report.checks), sentences.validation(report.checks)]),
-        ),
+        _section("Readings", sentences.on_the_numbers(report.suite, report.checks)),
         _section("Deltas", (f"- {escape(of.at)}: {escape(sentences.delta(of))}" for of in deltas)),
         _section("Lint", (f"- {escape(finding.sentence)}" for finding in report.contradictions)),
         audit_section(report.audit),

@@ -162,6 +162,23 @@ def validation(checks: Iterable[Check]) -> str:
     )
 
 
+def shared_teacher(suite: Suite, checks: Iterable[Check]) -> str:
+    """That one teacher has taught all seeds of a row, where the suite says so."""
+    taught = any(check.row.teacher_student for check in checks)
+    if suite.teacher_seed is None or not taught:
+        return ""
+    return (
+        f"All seeds of a row learn from one teacher, that of seed {suite.teacher_seed}: the spread over "
+        f"seeds does not contain the teacher's, so another teacher may give a mean outside the intervals."
+    )
+
+
+def on_the_numbers(suite: Suite, checks: Sequence[Check]) -> list[str]:
+    """What the rows of a report together say of their epochs and of their spread."""
+    found = (optimism(checks), validation(checks), shared_teacher(suite, checks))
+    return [text for text in found if text]
+
+
 def delta(of: Delta) -> str:
     """What the released code does instead of what is printed, where, and why that counts."""
     changes = {**of.recipe, **of.params}

@@ -211,6 +211,18 @@ def test_report_counts_the_optimism_of_shared_runs_once() -> None:
     assert "+0.20 points above the last (mean over 2 trainings" in text
 
 
+def test_report_says_that_one_teacher_taught_all_seeds() -> None:
+    """Where there is one, and a row that has it."""
+    taught, alone = make_row("a", "b"), make_row("b", loss=CE)
+    suite = replace(make_suite(taught, alone), teacher_seed=4)
+    sentence = "All seeds of a row learn from one teacher, that of seed 4: the spread over seeds does not"
+    cases = (((taught,), suite, True), ((alone,), suite, False), ((taught,), make_suite(), False))
+    for rows, shared, told in cases:
+        checks = check_suite(map(make_cell, rows), {})
+        text = render(shared, checks, variant="released", command="kdbench report")
+        assert (sentence in text) == told
+
+
 def test_report_says_which_references_are_second_hand() -> None:
     row = make_row(reference=Reference(top1=71.0, kind="second-hand", source="a survey"))
     checks = check_suite([make_cell(row)], {})
