@@ -200,6 +200,16 @@ def test_accuracy_on_held_out_images_is_that_of_the_kept_weights(context: Traini
     )
 
 
+def test_run_with_held_out_images_after_one_without_is_as_alone(
+    opened: Callable[[str], TrainingContext],
+) -> None:
+    """Images stay padded from run to run: these are others."""
+    held_out = [digits(validation_size=30, validation_seed=number) for number in (0, 1)]
+    context, runs = opened("company"), [digits(), *held_out]
+    alone = [numbers(train(run, opened(f"alone {run.id}"))) for run in runs]
+    assert [numbers(train(run, context)) for run in runs] == alone
+
+
 def test_resumed_run_says_who_trained_which_epochs(
     context: TrainingContext, request: pytest.FixtureRequest
 ) -> None:
