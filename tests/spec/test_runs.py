@@ -78,6 +78,9 @@ DEFAULTS = {
     "train_size": 0,
     "test_size": 0,
     "subset": 0,
+    "max_norm": 0.0,
+    "transfer_classes": (),
+    "bias": (),
     "validation_size": 0,
     "validation_seed": 0,
     "passes": 0,
@@ -123,6 +126,9 @@ OTHER = {
     "train_size": 256,
     "test_size": 256,
     "subset": 300,
+    "max_norm": 2.0,
+    "transfer_classes": (7, 8),
+    "bias": ((3, 3.5),),
     "validation_size": 30,
     "validation_seed": 1,
     "passes": 100,
@@ -168,7 +174,7 @@ def test_explicit_default_gives_the_same_id(name: str) -> None:
 
 
 OF_THE_IMAGES = {"crop", "flip", "rotation", "size", "resized_crop", "resize", "normalize", "train_size"}
-OF_THE_IMAGES |= {"subset", "passes", "normalize_std", "mixup", "cutmix"}
+OF_THE_IMAGES |= {"subset", "passes", "transfer_classes", "normalize_std", "mixup", "cutmix"}
 OF_THE_IMAGES |= {"randaugment", "randaugment_magnitude", "random_erasing", "validation_size"}
 
 
