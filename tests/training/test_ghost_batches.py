@@ -102,7 +102,7 @@ def digits(student: str = "normed", **settings: Any) -> Run:  # noqa: ANN401 - r
 TEACHER = digits("digits_cnn")
 ALL = {
     "clip_norm": 0.5, "label_smoothing": 0.1, "ema": 0.8, "randaugment": 2, "random_erasing": 0.5,
-    "mixup": 1.0, "cutmix": 1.0,
+    "mixup": 1.0, "cutmix": 1.0, "validation_size": 20,
 }  # fmt: skip
 """What a recipe may do to a batch, an image, a gradient and the weights."""
 
