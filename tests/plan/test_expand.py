@@ -73,6 +73,40 @@ def test_one_teacher_teaches_all_seeds(tmp_path: Path) -> None:
     assert one[0].baselines == own[0].baselines, "gains are over the student's seed"
 
 
+CHAIN = (
+    "top1 = 92.0, gain = 2.0 },",
+    """top1 = 92.0, gain = 2.0 },
+  { student = "digits_mlp", teacher = "self", teacher_row = "1.kd/digits_mlp:digits_cnn" },
+  { student = "digits_cnn", teacher = "digits_mlp@2", teacher_row = "1.kd/digits_mlp:self" },""",
+)
+"""Three generations: a student of the CNN teaches itself once more, and that one the CNN."""
+
+
+def test_teacher_that_was_taught_itself_is_a_run_inside_a_run(tmp_path: Path) -> None:
+    found = {cell.row.name: cell for cell in cells(tmp_path, CHAIN)}
+    last = found["1.kd/digits_cnn:digits_mlp@2"].runs[1]
+    assert last.teacher is not None
+    born_again = last.teacher.run
+    assert (born_again.id, last.teacher.epoch) == (found["1.kd/digits_mlp:self"].ids[1], 2)
+    assert born_again.teacher is not None
+    assert born_again.teacher.run.id == found["1.kd/digits_mlp:digits_cnn"].ids[1]
+    assert [run.loss.name for run in make_plan([found["1.kd/digits_cnn:digits_mlp@2"]])[:4]] == [
+        "ce",
+        "kd_released",
+        "kd_released",
+        "kd_released",
+    ]
+    assert weights_needed([last])[born_again.id] == {2}
+
+
+def test_chain_has_the_teachers_of_the_suites_seed(tmp_path: Path) -> None:
+    seeded = ('dataset = "digits"', 'dataset = "digits"\nteacher_seed = 1')
+    found = {cell.row.name: cell for cell in cells(tmp_path, CHAIN, seeded)}
+    for run in found["1.kd/digits_cnn:digits_mlp@2"].runs:
+        assert run.teacher is not None
+        assert run.teacher.run.seed == 1
+
+
 def test_plan_leaves_out_what_is_stored(tmp_path: Path) -> None:
     found = cells(tmp_path)
     whole = make_plan(found)
