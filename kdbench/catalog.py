@@ -466,11 +466,16 @@ MODELS = {
         code="kdbench.models.blank:blank", least_size=1, about="zero at its start: uniform targets"
     ),
     "resnet18_224": ModelEntry(code="kdbench.models.imagenet:resnet18", timm="resnet18"),
+    "resnet34_224": ModelEntry(code="kdbench.models.imagenet:resnet34", timm="resnet34"),
     "resnet50_224": ModelEntry(code="kdbench.models.imagenet:resnet50", timm="resnet50"),
+    "resnet101_224": ModelEntry(code="kdbench.models.imagenet:resnet101", timm="resnet101"),
     "resnet152_224": ModelEntry(code="kdbench.models.imagenet:resnet152", timm="resnet152"),
     "densenet121_224": ModelEntry(code="kdbench.models.imagenet:densenet121", timm="densenet121"),
     "resnext101_32x8d_224": ModelEntry(
         code="kdbench.models.imagenet:resnext101_32x8d", timm="resnext101_32x8d"
+    ),
+    "mobilenetv1_224": ModelEntry(
+        code="kdbench.models.imagenet:mobilenetv1", timm="mobilenetv1_100", about="with ReLU"
     ),
     "mobilenetv2_224": ModelEntry(code="kdbench.models.imagenet:mobilenetv2", timm="mobilenetv2_100"),
     "mlp_784_20_20": ModelEntry(

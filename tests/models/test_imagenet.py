@@ -12,10 +12,13 @@ from kdbench.models.output import Output
 
 FACTS = {
     "resnet18_224": (11_689_512, 512),
+    "resnet34_224": (21_797_672, 512),
     "resnet50_224": (25_557_032, 2048),
+    "resnet101_224": (44_549_160, 2048),
     "resnet152_224": (60_192_808, 2048),
     "densenet121_224": (7_978_856, 1024),
     "resnext101_32x8d_224": (88_791_336, 2048),
+    "mobilenetv1_224": (4_231_976, 1024),
     "mobilenetv2_224": (3_504_872, 1280),
 }
 """Parameters with 1000 classes, as torchvision documents its networks, and features."""
