@@ -132,6 +132,8 @@ class Row(Struct, frozen=True, kw_only=True):
     """What its student sees ("": the suite's data set)."""
     teacher_dataset: str = ""
     """What its teacher sees of the same points ("": what the student sees)."""
+    copied_from: str = ""
+    """The suite of the paper that the number was copied from ("": the row's own paper measured it)."""
     mean: Globs = ()
     """Rows of which it is the mean, seed by seed: it trains nothing itself."""
 

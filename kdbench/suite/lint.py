@@ -13,7 +13,7 @@ from msgspec.structs import asdict
 
 from kdbench.catalog import find
 from kdbench.quantities import Range, ranges_of
-from kdbench.spec.runs import Recipe
+from kdbench.spec.runs import Recipe, ReportEpoch
 from kdbench.spec.suites import Reference, Row, Suite, Tolerance
 from kdbench.suite.arithmetic import gain_error, printed_baselines
 
@@ -32,6 +32,7 @@ Rule = Literal[
     "assumed",
     "untrained",
     "unusual",
+    "copied",
 ]
 
 
@@ -48,8 +49,13 @@ class Finding(Struct, frozen=True, kw_only=True):
     """With all the figures in question, in percent or percentage points."""
 
 
-def lint_suite(suite: Suite) -> list[Finding]:
-    """All findings of a suite, rule by rule, each rule in the suite's order."""
+def lint_suite(suite: Suite, originals: Mapping[str, Suite] | None = None) -> list[Finding]:
+    """All findings of a suite, rule by rule, each rule in the suite's order.
+
+    Args:
+        suite: what `load_suite` gave.
+        originals: by name, the suites that its rows are copied from, of which numbers are held against them.
+    """
     rules = (
         _gains(suite.rows),
         _differing(suite.rows, "baseline-differs", _student),
@@ -60,6 +66,8 @@ def lint_suite(suite: Suite) -> list[Finding]:
         _shared(suite.rows, "assumed"),
         _shared(suite.rows, "untrained"),
         _unusual(suite.rows),
+        _copied(suite.rows),
+        _unlike_their_originals(suite.rows, originals or {}),
     )
     return list(chain.from_iterable(rules))
 
@@ -192,6 +200,67 @@ def _error_rates(rows: tuple[Row, ...]) -> Iterator[Finding]:
             sentence=f"all {len(both)} taught rows are below their baselines, and those below "
             f"{MOSTLY_WRONG} %: are these error rates? An accuracy is 100 less that",
         )
+
+
+def _copied(rows: Iterable[Row]) -> Iterator[Finding]:
+    """What a printed table copies from another paper, and whether it was chosen as the rest of the table was.
+
+    CRD's benchmark reports the last epoch and mdistiller the best on test: a gain of DKD over a copied KD has
+    in it what choosing on test is worth.
+    """
+    tables: defaultdict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        if row.reference.top1 is not None:
+            tables[row.printed_table].append(row)
+    for table, group in tables.items():
+        own = {_epoch(row.report_epoch) for row in group if not row.copied_from}
+        copies: defaultdict[tuple[str, str], list[Row]] = defaultdict(list)
+        for row in group:
+            if row.copied_from:
+                copies[row.copied_from, _epoch(row.report_epoch)].append(row)
+        for (source, epoch), some in copies.items():
+            others = sorted(own - {epoch})
+            beside = f"; beside them stand numbers of the {' and the '.join(others)}" if others else ""
+            names = ", ".join(dict.fromkeys(row.table for row in some))
+            yield Finding(
+                rule="copied",
+                level="warning" if others else "info",
+                table=table,
+                rows=tuple(row.name for row in some),
+                sentence=f"Table {table} copies {len(some)} numbers of {names} from {source}, of the "
+                f"{epoch}{beside}",
+            )
+
+
+def _epoch(reported: ReportEpoch) -> str:
+    """An epoch that is reported, in words."""
+    words = {"last": "last epoch", "best": "best epoch on test"}
+    return words.get(str(reported), f"epoch {reported}")
+
+
+def _unlike_their_originals(rows: Iterable[Row], originals: Mapping[str, Suite]) -> Iterator[Finding]:
+    """Copied numbers that are others in the suite they were copied from, or were chosen otherwise there."""
+    known = {}
+    for name, source in originals.items():
+        for other in source.rows:
+            known[name, *_cell(other)] = other
+    for row in rows:
+        original = known.get((row.copied_from, *_cell(row)))
+        here = row.reference.top1
+        if original is None or here is None or original.reference.top1 is None:
+            continue
+        there = original.reference.top1
+        if here != there:
+            said = f"{here:.2f} is copied from {row.copied_from}, where it is {there:.2f}"
+            yield _finding("copied", row, f"{_who(row)}: {said}")
+        if row.report_epoch != original.report_epoch:
+            both = f"the {_epoch(row.report_epoch)} here, the {_epoch(original.report_epoch)} there"
+            yield _finding("copied", row, f"{_who(row)}: copied from {row.copied_from}, but of {both}")
+
+
+def _cell(row: Row) -> tuple[str, str, str]:
+    """What two papers must share to print the same number."""
+    return row.student, str(row.teacher), row.loss.name
 
 
 def _unusual(rows: Iterable[Row]) -> Iterator[Finding]:

@@ -41,6 +41,21 @@ def load_suite(path: str | Path) -> Suite:
     return replace(suite, path=file.name) if file.parent == installed() else suite
 
 
+def load_originals(suite: Suite) -> dict[str, Suite]:
+    """The suites that its rows are copied from, beside it or by name; what is not there is left out.
+
+    Raises:
+        UserError: one of them is wrong.
+    """
+    found = {}
+    for name in dict.fromkeys(row.copied_from for row in suite.rows if row.copied_from):
+        beside = Path(suite.path).with_name(f"{name}.toml")
+        file = beside if beside.is_file() else locate(Path(name))
+        if file is not None:
+            found[name] = load_suite(file)
+    return found
+
+
 def read_suite(file: Path, content: Mapping[str, Any]) -> Suite:
     """The suite that a file's TOML is.
 
@@ -267,6 +282,7 @@ def _row(
         label=line.label,
         dataset=table.dataset,
         teacher_dataset=table.teacher_dataset,
+        copied_from=table.copied_from,
         mean=line.mean,
     )
 

@@ -98,6 +98,7 @@ class TableFile(Struct, frozen=True, kw_only=True):
     untrained: Note = ""
     dataset: DatasetName = ""
     teacher_dataset: DatasetName = ""
+    copied_from: DatasetName = ""
 
 
 class DeltaFile(Struct, frozen=True, kw_only=True):

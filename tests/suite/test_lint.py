@@ -3,10 +3,12 @@
 import pytest
 from msgspec.structs import replace
 
-from kdbench.spec.runs import Loss
+from kdbench.spec.runs import Loss, ReportEpoch
 from kdbench.spec.suites import Reference, Row
 from kdbench.suite.lint import Finding, Rule, lint_suite
+from kdbench.suite.load import load_originals, load_suite
 from tests.support.build import CE, RECIPE, make_row, make_suite
+from tests.support.places import SUITES
 
 FIGURES = """
 1.ce mobilenetv2  -           68.38 -
@@ -207,3 +209,51 @@ def test_error_rates_are_noticed_where_all_numbers_fall() -> None:
 
     assert [rule for rule, _ in warnings_of(*rows(23.0, 24.0))] == ["error-rates"]
     assert warnings_of(*rows(23.0, 26.0)) == []
+
+
+def copied(top1: float, epoch: ReportEpoch = "last") -> Row:
+    """A cell of another paper's table."""
+    row = make_row("resnet20", "resnet56", Reference(top1=top1), table="1.kd", report_epoch=epoch)
+    return replace(row, copied_from="crd")
+
+
+def test_copied_numbers_beside_others_that_were_chosen_on_test_are_a_warning() -> None:
+    own = make_row("resnet20", "resnet56", Reference(top1=72.0), table="1.dkd", report_epoch="best")
+    [(rule, sentence)] = warnings_of(copied(70.66), own)
+    assert (rule, sentence.partition("; ")) == (
+        "copied",
+        (
+            "Table 1 copies 1 numbers of 1.kd from crd, of the last epoch",
+            "; ",
+            "beside them stand numbers of the best epoch on test",
+        ),
+    )
+    assert warnings_of(copied(70.66), replace(own, report_epoch="last")) == []
+
+
+def test_copied_numbers_are_held_against_their_originals() -> None:
+    original = make_row("resnet20", "resnet56", Reference(top1=70.66), table="2.kd")
+    rows = [copied(70.66), copied(70.67), copied(70.66, "best")]
+    found = [lint_suite(make_suite(row), {"crd": make_suite(original)}) for row in rows]
+    who = "resnet20 from resnet56, kd, Table 1: "
+    assert [[each.sentence for each in some if each.level == "warning"] for some in found] == [
+        [],
+        [f"{who}70.67 is copied from crd, where it is 70.66"],
+        [f"{who}copied from crd, but of the best epoch on test here, the last epoch there"],
+    ]
+
+
+DKD_OF_LS = "wrn_16_2 from wrn_40_2, dkd, Table 1: 76.24 is copied from dkd_cifar100, where it is 76.23"
+
+
+@pytest.mark.parametrize(
+    ("name", "differing"),
+    [("dkd_cifar100", []), ("dist_cifar100", []), ("ls_cifar100", [DKD_OF_LS])],
+)
+def test_suites_copy_what_the_papers_print(name: str, differing: list[str]) -> None:
+    suite = load_suite(SUITES / f"{name}.toml")
+    found = [each for each in lint_suite(suite, load_originals(suite)) if each.rule == "copied"]
+    assert [each.sentence for each in found if not each.sentence.startswith("Table")] == differing
+    copies = {row.name for row in suite.rows if row.copied_from}
+    assert {name for each in found for name in each.rows} == copies
+    assert len(copies) in (10, 11, 28)
