@@ -23,7 +23,7 @@ from kdbench.commands.new import new
 from kdbench.commands.options import with_new_name
 from kdbench.commands.plan import plan
 from kdbench.commands.reference import reference
-from kdbench.commands.report import overview, plot, report
+from kdbench.commands.report import overview, plot, report, site
 from kdbench.commands.run import retry, run
 from kdbench.commands.teachers import import_
 from kdbench.commands.upkeep import compact, fingerprint, fsck, gc
@@ -36,7 +36,7 @@ BROKEN = 3
 STOPPED = 130
 COMMANDS = {
     "Train": (run, plan, status, cancel, retry, logs),
-    "Judge": (check, report, overview, plot, claims, power),
+    "Judge": (check, report, overview, site, plot, claims, power),
     "Explain": (attribute, equivalence, compare, history, bundle, verify),
     "Read": (lint, audit, list_, show, reference, schema),
     "Prepare": (new, data, import_, bench, doctor, completion),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from kdbench.commands.options import judgement, selection
+from kdbench.formatting import plural
 from kdbench.report.formats import FORMATS
 
 if TYPE_CHECKING:
@@ -113,6 +114,36 @@ def overview(folder: Path, *, output: Path | None) -> None:
         write_output(output, text.encode())
     else:
         click.echo(text, nl=False)
+
+
+@click.command()
+@click.argument("folder", default="suites", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="A folder to write; a former site is replaced.",
+)
+def site(folder: Path, *, output: Path) -> None:
+    """Every suite of a FOLDER as a site.
+
+    A page a suite and a row, badges and a feed: pages that need no network and no server.
+    """
+    from kdbench.machine import load_machine
+    from kdbench.plan.selection import Selection, suites_in
+    from kdbench.report import gather
+    from kdbench.report.site import site as pages
+    from kdbench.store.outputs import check_replaceable, write_folder
+    from kdbench.verdict import judge
+
+    check_replaceable(output.resolve())
+    results = load_machine().results
+    reports = gather.gather(judge.judge(Selection(suites=suites_in(folder))), beside=results)
+    files = pages(reports, results)
+    write_folder(output, files)
+    size = sum(map(len, files.values())) / 1e6
+    click.echo(f"{output / 'index.html'}: {plural(len(reports), 'suite')}, {len(files)} files, {size:.1f} MB")
 
 
 @click.command()

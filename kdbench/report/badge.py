@@ -24,7 +24,11 @@ def endpoint(reports: Sequence[Report]) -> str:
 
 def svg(reports: Sequence[Report]) -> str:
     """A small picture of the same, without a server."""
-    message, colour = _message(reports)
+    return draw(*_message(reports))
+
+
+def draw(message: str, colour: str) -> str:
+    """A badge with a message of plain words, in a colour of those that shields.io knows."""
     left, right = (round(len(text) * _CHARACTER) + 2 * _PADDING for text in (LABEL, message))
     return f"""\
 <svg xmlns="http://www.w3.org/2000/svg" width="{left + right}" height="20" role="img">

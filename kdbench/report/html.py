@@ -163,11 +163,16 @@ def template(name: str) -> "Template":
     return surroundings.get_template(name)
 
 
+def source(name: str) -> str:
+    """A style sheet or a script of the pages, as it is."""
+    return (_TEMPLATES / name).read_text(encoding="utf-8")
+
+
 def breakable(name: str) -> str:
     """A name that may be broken after `_`, `:` and `/`, and not in the midst of a number."""
     from markupsafe import Markup, escape
 
-    return Markup(re.sub(r"([_:/])(?=.)", r"\1<wbr>", str(escape(clean(name)))))  # noqa: S704 - escaped
+    return Markup(re.sub(r"([_:/])(?=\S)", r"\1<wbr>", str(escape(clean(name)))))  # noqa: S704 - escaped
 
 
 def _shown(value: object) -> object:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
+from msgspec import Struct
 from tabulate import tabulate
 
 from kdbench.formatting import EMPTY, escape_table, plural
@@ -44,7 +45,7 @@ def _line(report: Report) -> list[str]:
         report.suite.path.removesuffix(".toml"),
         report.suite.paper,
         str(printed_numbers(report)),
-        *(text or EMPTY for text in verdicts_by_kind(report.checks).values()),
+        *(str(each) or EMPTY for each in counts_by_kind(report.checks).values()),
         machine(report),
         " to ".join(dict.fromkeys(days(report))) or EMPTY,
     ]
@@ -67,22 +68,31 @@ def days(report: Report) -> list[str]:
     return [known[0], known[-1]] if known else []
 
 
-def verdicts_by_kind(checks: Sequence[Check]) -> dict[str, str]:
-    """`12 reproduced, 3 consistent` by the kind of evidence; "" of a kind that there is none of."""
-    found = {"our runs": _verdicts([check for check in to_train(checks) if check.values])}
+class Counts(Struct, frozen=True):
+    """What one kind of evidence says of a suite's accuracies."""
+
+    words: dict[Word, int]
+    """How many rows have which verdict, in the order of the words."""
+    circular: int = 0
+    """Rows whose printed number is the mean of these very author runs: `is_reference`."""
+
+    def __str__(self) -> str:
+        circular = f"{plural(self.circular, 'row')} (1)" if self.circular else ""
+        return ", ".join(filter(None, [*counts(self.words), circular]))
+
+
+def counts_by_kind(checks: Sequence[Check]) -> dict[str, Counts]:
+    """The verdicts by the kind of evidence, as text `12 reproduced, 3 consistent`; "" where there is none."""
+    found = {"our runs": Counts(_words([check for check in to_train(checks) if check.values]))}
     for kind in NAMES:
-        found[kind] = _published([c for c in checks if c.published and c.published.kind == kind])
+        of_kind = [check for check in checks if check.published and check.published.kind == kind]
+        judged = of_authors(check for check in of_kind if not is_reference(check))
+        found[kind] = Counts(_words(judged), sum(map(is_reference, of_kind)))
     return found
 
 
-def _published(checks: Sequence[Check]) -> str:
-    """The verdicts of one kind of published evidence; rows whose printed number it is, apart from them."""
-    circular = sum(map(is_reference, checks))
-    judged = _verdicts(of_authors(check for check in checks if not is_reference(check)))
-    return ", ".join(filter(None, [judged, f"{plural(circular, 'row')} (1)" if circular else ""]))
-
-
-def _verdicts(checks: Sequence[Check]) -> str:
+def _words(checks: Sequence[Check]) -> dict[Word, int]:
     words = dict(tally(check.top1 for check in checks).words)
     bare = sum(check.top1.word is Word.NO_REFERENCE for check in checks)
-    return ", ".join(counts(words | ({Word.NO_REFERENCE: bare} if bare else {})))
+    words |= {Word.NO_REFERENCE: bare} if bare else {}
+    return {word: words[word] for word in Word if word in words}

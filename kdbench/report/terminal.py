@@ -10,7 +10,7 @@ from kdbench import catalog
 from kdbench.formatting import clean, columns, number, plural
 from kdbench.report.claims import claim_lines
 from kdbench.report.controls import control_lines
-from kdbench.report.overview import FOOTNOTE, verdicts_by_kind
+from kdbench.report.overview import FOOTNOTE, counts_by_kind
 from kdbench.report.published import published_lines
 from kdbench.report.sentences import altered
 from kdbench.report.summary import lines
@@ -46,7 +46,7 @@ def blocks(suites: Sequence[tuple[Suite, list[Check]]]) -> str:
     """For `check --all`: of each suite what is counted and what is off, and last a line on all of them."""
     found = ["\n".join(_block(suite, checks)) for suite, checks in suites]
     every = [check for _, checks in suites for check in checks]
-    counted = [f"{kind}: {text}" for kind, text in verdicts_by_kind(every).items() if text]
+    counted = [f"{kind}: {text}" for kind, text in counts_by_kind(every).items() if str(text)]
     circular = f"\n{FOOTNOTE}" if any(map(is_reference, every)) else ""
     last = "; ".join([plural(len(suites), "suite") + " with evidence", *counted]) + "." + circular
     return "\n\n".join([*found, last])

@@ -1,7 +1,6 @@
 """The HTML report in a real Chromium: sorting, filtering, opening a row; no error, no request, no delay."""
 
 import os
-import shutil
 from collections.abc import Iterator
 from math import exp
 from pathlib import Path
@@ -15,52 +14,26 @@ from kdbench.report.formats import render, write_out
 from kdbench.spec.suites import Reference
 from kdbench.verdict import judge
 from kdbench.verdict.check import check_suite
+from tests.support.browser import NEEDS_CHROMIUM, Told, chromium, contrast
 from tests.support.build import CE, make_cell, make_result, make_row, make_suite
 from tests.support.golden_report import FOLDER, SUITE
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Request
+    from playwright.sync_api import Browser, Locator, Page
 
     from kdbench.spec.results import Result
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 MOST_BYTES, MOST_SECONDS = 5_000_000, 2.0
 """Of the page of 500 rows with their curves."""
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium"),
-]
-
-
-class Told:
-    """What a page does besides showing itself: its errors and its requests."""
-
-    def __init__(self, page: "Page") -> None:
-        self.errors: list[str] = []
-        self.requests: list[str] = []
-        page.on("console", self._console)
-        page.on("pageerror", lambda error: self.errors.append(str(error)))
-        page.on("request", self._request)
-
-    def _console(self, message: "ConsoleMessage") -> None:
-        if message.type in ("error", "warning"):
-            self.errors.append(message.text)
-
-    def _request(self, request: "Request") -> None:
-        if not request.url.startswith("data:"):
-            self.requests.append(request.url)
+pytestmark = NEEDS_CHROMIUM
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator["Browser"]:
     """Chromium, once for all tests."""
-    playwright = pytest.importorskip("playwright.sync_api")
-    rights = ["--no-sandbox"] if os.geteuid() == 0 else []  # Chromium's sandbox refuses to run as root
-    with playwright.sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=CHROMIUM, args=rights)
+    with chromium() as started:
         yield started
-        started.close()
 
 
 @pytest.fixture(scope="module")
@@ -241,21 +214,6 @@ def test_legend_comes_first_and_counts_stand_in_one_place(page: "Page") -> None:
     )
     headline = page.locator(".headline").first.inner_text()
     assert headline.startswith("2 of 10 accuracies within the tolerance; 0 of 8 gains")
-
-
-def contrast(page: "Page", selector: str) -> float:
-    """The contrast of an element's text with the page behind it, as WCAG 2 defines it."""
-    script = """selector => {
-      const light = text => {
-        const [r, g, b] = text.match(/[\\d.]+/g).map(part => part / 255)
-          .map(part => part <= 0.03928 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4);
-        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-      };
-      const text = light(getComputedStyle(document.querySelector(selector)).color);
-      const paper = light(getComputedStyle(document.body).backgroundColor);
-      return (Math.max(text, paper) + 0.05) / (Math.min(text, paper) + 0.05);
-    }"""
-    return float(page.evaluate(script, selector))
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

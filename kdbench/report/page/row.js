@@ -1,0 +1,1 @@
+all("figure.curve").forEach(draw);

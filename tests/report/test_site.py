@@ -1,0 +1,347 @@
+"""`kdbench site`: links that lead somewhere, valid pages, a folder replaced as a whole; in Chromium."""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import chdir
+from html.parser import HTMLParser
+from pathlib import Path, PurePosixPath
+from posixpath import normpath
+from shutil import copytree
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import unquote, urlsplit
+from xml.dom.minidom import parseString
+
+import pytest
+from msgspec.structs import replace
+
+from kdbench.plan.expand import expand
+from kdbench.plan.selection import Selection, suites_in
+from kdbench.report import feed
+from kdbench.report.gather import gather
+from kdbench.report.site import Files, site, unique_names
+from kdbench.store.outputs import MARKER
+from kdbench.store.records import save_result
+from kdbench.suite.load import load_suite
+from kdbench.verdict.judge import judge
+from tests.support.browser import NEEDS_CHROMIUM, Told, chromium, contrast
+from tests.support.build import make_result
+from tests.support.command import Command
+from tests.support.golden_report import FOLDER
+from tests.support.places import ROOT
+from tests.support.project import change, write_suite
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+VOID = {"area", "br", "col", "hr", "img", "input", "link", "meta", "source", "wbr", "path", "rect", "circle"}
+MOST_BYTES = {"site": 25_000_000, "page of a suite": 2_000_000, "page of a row": 250_000}
+Test = TypeVar("Test", bound=Callable[..., None])
+SPITE = '<script>alert("x")</script> & Co'
+
+
+class Markup(HTMLParser):
+    """A page's links and ids; every element must be closed where it was opened."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.links: list[str] = []
+        self.ids: list[str] = []
+        self.open: list[str] = []
+        self.elements: Counter[str] = Counter()
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:  # noqa: D102
+        given = {name: value or "" for name, value in attrs}
+        assert len(given) == len(attrs), f"an attribute of {tag} stands twice"
+        self.links += [given[name] for name in ("href", "src") if name in given]
+        self.ids += [given["id"]] if "id" in given else []
+        self.elements[tag] += 1
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:  # noqa: ARG002, D102
+        self.elements[tag] += 1
+
+    def handle_endtag(self, tag: str) -> None:  # noqa: D102
+        assert self.open.pop() == tag
+
+
+def made(folder: Path) -> Files:
+    """The site of the project in a folder."""
+    with chdir(folder):
+        results = Path("results")
+        return site(gather(judge(Selection(suites=suites_in(Path("suites")))), beside=results), results)
+
+
+@pytest.fixture(scope="module")
+def repository() -> Files:
+    """The site of this repository's suites and results."""
+    return made(ROOT)
+
+
+@pytest.fixture(scope="module")
+def golden() -> Files:
+    """The site of made-up results with every verdict."""
+    return made(FOLDER)
+
+
+@pytest.mark.parametrize("name", ["repository", "golden"])
+def test_pages_are_valid_and_every_link_leads_somewhere(name: str, request: pytest.FixtureRequest) -> None:
+    files: Files = request.getfixturevalue(name)
+    pages = {path: Markup(text.decode()) for path, text in files.items() if path.endswith(".html")}
+    wrong = []
+    for path, page in pages.items():
+        assert len(page.ids) == len(set(page.ids)), path
+        assert page.elements["h1"] == 1, path
+        for link in page.links:
+            target = urlsplit(link)
+            if target.scheme:
+                assert link == "data:," or link.startswith("https://arxiv.org/abs/"), link
+                continue
+            place = normpath(PurePosixPath(path).parent / unquote(target.path)) if target.path else path
+            fragment = unquote(target.fragment)
+            if place not in files or (fragment and fragment not in pages[place].ids):
+                wrong.append(f"{path}: {link}")
+    assert wrong == []
+
+
+def test_sizes_are_bounded(repository: Files) -> None:
+    sizes = {path: len(content) for path, content in repository.items()}
+    assert sum(sizes.values()) < MOST_BYTES["site"]
+    rows = [size for path, size in sizes.items() if "/rows/" in path]
+    assert max(rows) < MOST_BYTES["page of a row"]
+    assert max(size for path, size in sizes.items() if path.endswith("/index.html")) < 2_000_000
+    assert len(rows) == sum(len(load_suite(path).rows) for path in sorted((ROOT / "suites").glob("*.toml")))
+
+
+def test_badges_say_the_counts_of_verdicts(repository: Files) -> None:
+    def message(path: str) -> str:
+        parseString(repository[path])  # noqa: S318 - our own
+        return repository[path].decode().partition("<title>")[2].partition("</title>")[0]
+
+    said = "kdbench: 10 reproduced, 103 consistent, 25 inconclusive"
+    assert message("lopezpaz_mnist/badge.svg") == said
+    assert message("ls_cifar100/badge.svg").startswith("kdbench: author run: 48 consistent, 1 inconclusive")
+    assert message("fnkd_cifar100_coarse/badge.svg") == "kdbench: released weights: 1 reproduced"
+    assert message("tfkd_cifar100/badge.svg") == "kdbench: no verdict yet"
+    assert b"#b8560f" in repository["lopezpaz_synthetic/badge.svg"], "a number is below: orange"
+
+
+def test_index_has_papers_numbers_verdicts_evidence_and_age(repository: Files) -> None:
+    text = repository["index.html"].decode()
+    articles = [part.partition("</article>")[0] for part in text.split("<article")[1:]]
+    (line,) = (part for part in articles if 'href="lopezpaz_synthetic/index.html"' in part)
+    shown = Text(f"<article {line}").shown
+    assert "Unifying distillation and privileged information, ICLR 2016" in shown
+    assert "15 printed" in shown
+    assert "✓ reproduced 10 ? inconclusive 1 ↓ below 4" in shown
+    assert "1,500 runs AMD EPYC 2026-11-28" in shown
+    assert text.index("Suites that are ready to run") < text.index('href="tfkd_cifar100/index.html"')
+
+
+class Text(HTMLParser):
+    """The text of a page, without its markup."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.parts: list[str] = []
+        self.feed(text)
+        self.shown = " ".join(" ".join(self.parts).split()).replace(" \0 ", "")
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:  # noqa: ARG002, D102
+        self.parts += ["\0"] if tag == "wbr" else []
+
+    def handle_data(self, data: str) -> None:  # noqa: D102
+        self.parts.append(data)
+
+
+def test_page_of_a_row_has_all_about_it(repository: Files) -> None:
+    name = "lopezpaz_mnist/rows/500.T10-mlp_49_20_20-mlp_784_20_20-lambda0.2.html"
+    shown = Text(repository[name].decode()).shown
+    for part in (
+        "74.22 ± 2.16 (10)",
+        "code/mnist.py:53",
+        "result_mnist_500@cdc4cae: mean and std of its 10 repetitions",
+        "author run",
+        "not counted the printed number is their mean",
+        "cpu AMD EPYC",
+        "kdbench run suites/lopezpaz_mnist --rows 500.T10/mlp_49_20_20:mlp_784_20_20+lambda0.2",
+    ):
+        assert part in shown
+    assert repository[name].decode().count("records/mnist_7x7/mlp_49_20_20-lopezpaz_released") == 10
+
+
+def test_titles_are_shown_and_not_obeyed(project: Path) -> None:
+    quoted = SPITE.replace('"', '\\"')
+    note = ("top1 = 90.0", f'top1 = 90.0, note = "{quoted}"')
+    text = change(('paper = "A paper"', f'paper = "{quoted}"'), note)
+    path = write_suite(project, text)
+    run = expand(load_suite(path))[0].runs[0]
+    finished = {"finished": "2026-11-28T07:00:00+00:00"}
+    save_result(project / "results", replace(make_result(run, 1.0, 2.0, 90.0), environment=finished))
+    files = made(project)
+    for name, content in files.items():
+        assert b"<script>alert" not in content, name
+    shown = {name for name, content in files.items() if b"&lt;script&gt;alert(" in content}
+    rows = {"small/rows/1.base-digits_mlp.html", "small/rows/1.kd-digits_mlp-digits_cnn.html"}
+    assert rows | {"index.html", "feed.xml", "small/index.html"} <= shown
+
+
+def test_same_inputs_give_the_same_bytes_wherever_they_lie(golden: Files, tmp_path: Path) -> None:
+    copytree(FOLDER, tmp_path, dirs_exist_ok=True)
+    assert made(tmp_path) == golden
+
+
+def test_names_of_pages_are_told_apart() -> None:
+    found = unique_names(["1.kd/a:b", "1.kd:a/b", "1.KD/a-b", "..", "a" * 300])
+    assert found == ["1.kd-a-b", "1.kd-a-b-2", "1.KD-a-b-3", "row", "a" * 120]
+
+
+def test_entry_of_a_day_stays_as_it_is_when_others_come(project: Path) -> None:
+    cells = expand(load_suite(project / "suites" / "small.toml"))
+
+    def entries() -> list[str]:
+        text = made(project)["feed.xml"].decode()
+        parseString(text)  # noqa: S318 - our own
+        return re.findall("<entry>.*?</entry>", text, re.DOTALL)
+
+    assert entries() == []
+    found = []
+    for day, cell in enumerate(cells, 10):
+        for number, run in enumerate(cell.runs):
+            finished = {"finished": f"2026-11-{day}T0{number}:00:00+00:00"}
+            save_result(project / "results", replace(make_result(run, 1.0, 2.0, 90.0), environment=finished))
+        found.append(entries())
+    newest = "small: 2 runs of 1 row, 2026-11-12"
+    assert newest in found[2][0]
+    assert "<updated>2026-11-12T01:00:00+00:00</updated>" in found[2][0]
+    assert "1.base/digits_mlp: 90.00 (2 runs)" in found[0][0]
+    assert found[2][1:] == found[1]
+    assert found[1][1:] == found[0]
+    assert feed.EPOCH not in found[0][0]
+
+
+def test_command_replaces_a_former_site_and_nothing_else(stored: Path, kdbench: Command) -> None:
+    folder = stored / "out"
+    assert kdbench("site", "-o", "out").code == 0
+    first = {path: path.read_bytes() for path in folder.rglob("*.html")}
+    (stored / "suites" / "small.toml").rename(stored / "suites" / "other.toml")
+    done = kdbench("site", "-o", "out")
+    assert done.code == 0
+    assert done.out.startswith("out/index.html: 1 suite, ")
+    assert not (folder / "small").exists(), "the former site is gone"
+    assert (folder / "other" / "index.html").is_file()
+    assert len(first) == len(list(folder.rglob("*.html")))
+    assert [path.name for path in stored.iterdir() if path.name.startswith(".out")] == []
+
+
+@pytest.mark.parametrize("strange", ["notes.txt", "rows/notes.txt"])
+def test_folder_of_somebody_else_is_left(stored: Path, kdbench: Command, strange: str) -> None:
+    folder = stored / "out"
+    path = folder / strange
+    path.parent.mkdir(parents=True)
+    path.write_text("mine", encoding="utf-8")
+    done = kdbench("site", "-o", "out")
+    assert done.code == 2
+    assert f"(it has no {MARKER}); give another folder, or remove it yourself" in done.err
+    path.unlink()
+    path.parent.rmdir()
+    assert kdbench("site", "-o", "out").code == 0
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("mine", encoding="utf-8")
+    before = sorted(folder.rglob("*"))
+    done = kdbench("site", "-o", "out")
+    assert done.code == 2
+    assert f"holds {strange}, which kdbench did not write and would delete" in done.err
+    assert sorted(folder.rglob("*")) == before
+    assert path.read_text(encoding="utf-8") == "mine"
+
+
+def test_file_in_the_place_of_the_folder_is_left(stored: Path, kdbench: Command) -> None:
+    (stored / "out").write_text("mine", encoding="utf-8")
+    assert kdbench("site", "-o", "out").code == 2
+    assert (stored / "out").read_text(encoding="utf-8") == "mine"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator["Browser"]:
+    """Chromium, once for all tests."""
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def address(golden: Files, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The golden site, written to a folder."""
+    folder = tmp_path_factory.mktemp("site")
+    for name, content in golden.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    return folder.as_uri()
+
+
+@pytest.fixture
+def page(browser: "Browser", address: str) -> Iterator["Page"]:
+    """The index, opened; the site asks for its own files only and complains of nothing."""
+    tab = browser.new_page(viewport={"width": 1280, "height": 900})
+    told = Told(tab)
+    tab.goto(f"{address}/index.html")
+    yield tab
+    tab.close()
+    assert told.errors == []
+    assert [url for url in told.requests if not url.startswith(address)] == []
+
+
+def in_chromium(test: Test) -> Test:
+    """A test that opens pages: marked, and skipped where there is no Chromium."""
+    for mark in NEEDS_CHROMIUM:
+        test = mark(test)
+    return test
+
+
+PAGES = ["index.html", "golden/index.html", "golden/rows/1.kd-digits_mlp-digits_mlp-2.html"]
+
+
+@in_chromium
+def test_one_goes_from_the_index_to_a_row_and_back(page: "Page", address: str) -> None:
+    page.get_by_role("link", name="A made-up paper").first.click()
+    row = page.locator("[id='golden/1.kd/digits_mlp:digits_mlp@2']")
+    row.locator("button.open").click()
+    row.get_by_role("link", name="all about it").click()
+    assert page.locator("h1").inner_text() == "digits_mlp from digits_mlp@2"
+    assert page.locator("figure .seed:not(.base)").count() == 3
+    assert page.locator("figure .mean.base").count() == page.locator("figure .printed").count() == 1
+    page.get_by_role("link", name="in its table").click()
+    assert row.locator("tr.more").is_visible()
+    page.get_by_role("link", name="kdbench").click()
+    assert page.url == f"{address}/index.html"
+
+
+@in_chromium
+@pytest.mark.parametrize("width", [1280, 768, 390, 320])
+@pytest.mark.parametrize("name", PAGES)
+def test_no_page_is_wider_than_its_window(page: "Page", address: str, name: str, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 800})
+    page.goto(f"{address}/{name}")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@in_chromium
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", PAGES)
+def test_text_is_readable_in_both_schemes(page: "Page", address: str, name: str, scheme: str) -> None:
+    page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+    page.goto(f"{address}/{name}")
+    for selector in ("h1", ".subject", ".verdict", ".verdict i", "a"):
+        assert contrast(page, selector) >= 4.5, selector
+
+
+@in_chromium
+def test_index_says_how_long_ago_runs_were_trained(page: "Page", address: str) -> None:
+    page.clock.set_fixed_time("2026-11-30T12:00:00Z")
+    page.goto(f"{address}/index.html")
+    ages = page.locator("time").all_inner_texts()
+    assert all(text.endswith("days ago") for text in ages)
