@@ -93,5 +93,6 @@ def test_links_of_the_site_lead_to_words_pages_and_the_repository(site: Path) ->
     assert f'<a id="{anchor("distiller")}"></a>' in (site / "glossary.html").read_text(encoding="utf-8")
     first = (site / "index.html").read_text(encoding="utf-8")
     assert 'href="committed-results/lopezpaz_mnist.html"' in first
+    assert "<code>bench ROW&#124;SUITE</code>" in (site / "commands.html").read_text(encoding="utf-8")
     cluster = (site / "cluster.html").read_text(encoding="utf-8")
     assert 'href="https://github.com/someone/kdbench/blob/main/slurm/several_nodes.toml"' in cluster

@@ -9,6 +9,7 @@ import json
 import posixpath
 import re
 from collections.abc import Iterator
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,9 @@ GENERATED = {
 }
 """By page: the file of the repository that it is made of."""
 LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\]\([^)]*\))*)\]\(([^)#\s]+)(#[^)]*)?\)")
+BAR = r"\|"
+PIPE = re.compile(r"`([^`\n]*\\\|[^`\n]*)`")
+"""Code in a table with a bar, which GitHub shows as such and Python's Markdown with its backslash."""
 LEFT_AS_IT_IS = re.compile(
     r"^```.*?^```|^~~~.*?^~~~|`+[^`]*`+|!?\[[^\]]*\]\([^)]*\)|<[^>]+>|^#.*?$|^:::.*?$|^    .*?$",
     re.DOTALL | re.MULTILINE,
@@ -72,6 +76,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str: 
             return f"{mark}[{text}]({url}{fragment or ''})"
         return f"[{text}]({config.repo_url}/blob/main/{there})" if config.repo_url else text
 
+    markdown = PIPE.sub(lambda found: f"<code>{escape(found[1]).replace(BAR, '&#124;')}</code>", markdown)
     markdown = LINK.sub(lead, markdown)
     if place == "glossary.md":
         return re.sub(r"^- \*\*([^*]+)\*\*", with_anchors, markdown, flags=re.MULTILINE)
