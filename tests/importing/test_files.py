@@ -224,6 +224,11 @@ def test_names_of_mxnet_are_known_for_some_models_only() -> None:
     assert "are known for resnet20_v2, resnet56_v2, resnet110_v2, not for 'resnet18'" in problem
 
 
+def test_unknown_model_is_refused_with_the_nearest(machine: Machine, tmp_path: Path) -> None:
+    (problem,) = refused(import_teacher, replace(ask(tmp_path / "a.pt"), model="digits_mpl"), machine)
+    assert problem.startswith("--model: unknown model 'digits_mpl'. Did you mean 'digits_mlp'?")
+
+
 def test_weights_of_another_network_are_refused_with_the_differences(tmp_path: Path) -> None:
     state = digits_mlp(10, 1).state_dict()
     state["classifier.weight"] = torch.zeros(10, 5)
