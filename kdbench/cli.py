@@ -19,6 +19,7 @@ from kdbench.commands.jobs import cancel, logs, status
 from kdbench.commands.judge import check, claims, power
 from kdbench.commands.listing import list_, schema, show
 from kdbench.commands.machine import bench, completion, doctor
+from kdbench.commands.methods import methods
 from kdbench.commands.new import new
 from kdbench.commands.options import with_new_name
 from kdbench.commands.plan import plan
@@ -36,7 +37,7 @@ BROKEN = 3
 STOPPED = 130
 COMMANDS = {
     "Train": (run, plan, status, cancel, retry, logs),
-    "Judge": (check, report, overview, site, plot, claims, power),
+    "Judge": (check, report, methods, overview, site, plot, claims, power),
     "Explain": (attribute, equivalence, compare, history, bundle, verify),
     "Read": (lint, audit, list_, show, reference, schema),
     "Prepare": (new, data, import_, bench, doctor, completion),

@@ -1,0 +1,140 @@
+"""`kdbench methods`: the methods of a suite side by side, as the field's own table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from kdbench.commands.options import judgement, selection
+
+if TYPE_CHECKING:
+    from kdbench.plan.selection import Selection
+    from kdbench.report.methods import MethodsReport
+
+SUFFIXES = {
+    ".txt": "text",
+    ".md": "markdown",
+    ".html": "html",
+    ".htm": "html",
+    ".tex": "latex",
+    ".json": "json",
+    ".svg": "svg",
+    ".png": "png",
+}
+PICTURES = ("svg", "png")
+KINDS = ("our runs", "author runs", "printed", "references")
+
+
+@click.command()
+@selection
+@judgement
+@click.option("--against", default="", metavar="METHOD", help="Gains and comparisons over it; left out: KD.")
+@click.option(
+    "--evidence",
+    "kinds",
+    type=click.Choice(KINDS),
+    multiple=True,
+    help="Only tables of this kind; several may be named. Left out: each kind that there is.",
+)
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="A file to write.")
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice([*dict.fromkeys(SUFFIXES.values())]),
+    help="Instead of the one that the file's suffix names; svg and png are the plot of the ranks.",
+)
+def methods(
+    chosen: Selection, *, against: str, kinds: tuple[str, ...], output: Path | None, kind: str | None
+) -> None:
+    """Methods down, pairs across: mean, std, the best, gains.
+
+    With average ranks, their critical difference (Friedman, Nemenyi), and each method against one. Our runs,
+    author runs and printed numbers are tables of their own.
+    """
+    from shutil import get_terminal_size
+
+    from kdbench.report.methods import WRITERS, as_text
+    from kdbench.store.outputs import write_output
+
+    name = kind or _format(output)
+    reports = gather_methods(chosen, against, kinds)
+    if name in PICTURES:
+        if output is None:
+            raise click.UsageError(f"--format {name} is a picture: name a file with -o")
+        write_output(output, _picture(reports, name))
+    elif output is not None:
+        write_output(output, WRITERS[name](reports).encode())
+    elif name == "text":
+        click.echo(as_text(reports, get_terminal_size().columns), nl=False)
+    else:
+        click.echo(WRITERS[name](reports).encode(), nl=False)
+
+
+def _format(output: Path | None) -> str:
+    if output is None:
+        return "text"
+    if output.suffix.lower() in SUFFIXES:
+        return SUFFIXES[output.suffix.lower()]
+    known = ", ".join(SUFFIXES)
+    raise click.UsageError(f"{output}: no format has this suffix; end the name in one of {known}")
+
+
+def gather_methods(chosen: Selection, against: str, kinds: tuple[str, ...]) -> list[MethodsReport]:
+    """The tables of each suite, of these kinds of evidence.
+
+    Raises:
+        UserError: there is none, or no such method, or a suite or a stored result is wrong.
+    """
+    from kdbench.errors import UserError
+    from kdbench.report.content import in_order
+    from kdbench.report.methods import MethodsReport
+    from kdbench.verdict.judge import judge
+    from kdbench.verdict.methods import compare, rank, tables
+
+    reports = []
+    for suite, checks in judge(chosen).suites:
+        found = tables(suite, in_order(suite, checks), against)
+        found = [table for table in found if not kinds or table.evidence in kinds]
+        if not found:
+            what = " or ".join(kinds) or "number, neither of ours nor of others"
+            raise UserError(f"{suite.path}: these rows have no {what} yet; `kdbench run` trains them")
+        reports.append(
+            MethodsReport(
+                suite=suite,
+                variant=chosen.variant,
+                tables=found,
+                rankings=[rank(table) for table in found],
+                comparisons=[compare(table) for table in found],
+                altered=chosen.altered,
+            )
+        )
+    return reports
+
+
+def _picture(reports: list[MethodsReport], kind: str) -> bytes:
+    """The plot of the ranks, of the only table that has some.
+
+    Raises:
+        UserError: none has, or several have.
+    """
+    from kdbench.errors import UserError
+    from kdbench.report.methods import TITLES
+    from kdbench.report.ranks import draw_ranks
+
+    ranked = []
+    for report in reports:
+        for table, ranking, _ in report.parts():
+            if ranking is not None:
+                ranked.append((f"{report.suite.name}: {TITLES[table.evidence].lower()}", ranking))
+    if not ranked:
+        raise UserError(
+            "no ranks to draw: they take three methods that have a number for each of two pairs or more"
+        )
+    if len(ranked) > 1:
+        several = "; ".join(title for title, _ in ranked)
+        raise UserError(
+            f"one picture shows the ranks of one table, here are several ({several}): use --evidence"
+        )
+    return draw_ranks(ranked[0][1], ranked[0][0], kind)

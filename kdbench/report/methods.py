@@ -1,0 +1,338 @@
+"""Methods side by side, as text for a terminal, Markdown, LaTeX, a page and JSON."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import Struct
+from tabulate import tabulate
+
+from kdbench.formatting import EMPTY, clean, escape, number, plural, signed
+from kdbench.report import latex as tex
+from kdbench.spec.suites import Suite, Variant
+from kdbench.verdict.methods import Comparison, MethodTable, Number, Pair, Ranking
+from kdbench.version import __version__
+
+C = TypeVar("C")
+TITLES = {
+    "our runs": "Our runs",
+    "author runs": "Author runs",
+    "printed": "Printed numbers",
+    "references": "kdbench's own references",
+}
+HEADS = ("method", "against", "pairs", "better on", "by its seeds", "difference", "p")
+NOTE = """\
+Difference: the mean over the pairs, with half the 90 % interval over them (over the seeds of a single pair).
+By its seeds: on how many pairs it is better, and worse, by a paired test at 5 %. p: Wilcoxon's signed-rank
+test over the pairs, two-sided, not adjusted for the number of lines."""
+_ALIGN = ("left", "left", "right", "right", "right", "right", "right")
+PREAMBLE = r"% The preamble needs \usepackage[T1]{fontenc}, \usepackage{booktabs} and \usepackage{graphicx}."
+
+
+class MethodsReport(Struct, frozen=True, kw_only=True):
+    """The tables of one suite, with the ranks and comparisons of each."""
+
+    suite: Suite
+    variant: Variant
+    tables: Sequence[MethodTable]
+    rankings: Sequence[Ranking | None]
+    """In the order of the tables; None where there are too few methods or pairs."""
+    comparisons: Sequence[Sequence[Comparison]]
+    altered: str = ""
+    """The options that make its runs others than the suite's."""
+
+    def parts(self) -> Iterator[tuple[MethodTable, Ranking | None, Sequence[Comparison]]]:
+        """Each table with what belongs to it."""
+        return zip(self.tables, self.rankings, self.comparisons, strict=True)
+
+
+def as_text(reports: Sequence[MethodsReport], width: int = 0) -> str:
+    """For a terminal; a table wider than so many characters is printed in pieces (0: never)."""
+    blocks: list[str] = []
+    for report in reports:
+        blocks += [_subject(report)]
+        for table, ranking, comparisons in report.parts():
+            blocks.append(_title(table))
+            for pairs in _pieces(table, ranking, width):
+                heads = ["method", *map(_two_lines, pairs), *_rank_head(ranking)]
+                body = [
+                    [clean(name), *_cells(_plain, table, name, pairs), *_rank(ranking, name)]
+                    for name in _lines(table)
+                ]
+                blocks.append(_tabulate(body, heads, "simple"))
+            blocks += _sentences(table, ranking, "*: the best of its pair")
+            blocks.append(_compared(comparisons, "simple"))
+    return "\n\n".join(filter(None, blocks)) + "\n"
+
+
+def as_markdown(reports: Sequence[MethodsReport]) -> str:
+    """A section for each kind of evidence."""
+    blocks: list[str] = []
+    for report in reports:
+        blocks += [f"# Methods of {escape(report.suite.paper)}", escape(_subject(report))]
+        for table, ranking, comparisons in report.parts():
+            heads = ["method", *map(escape, table.pairs), *_rank_head(ranking)]
+            body = [
+                [escape(name), *_cells(_bold, table, name, table.pairs), *_rank(ranking, name)]
+                for name in _lines(table)
+            ]
+            blocks += [f"## {_title(table)}", _tabulate(body, heads, "pipe")]
+            blocks += map(escape, _sentences(table, ranking, "Bold: the best of its pair"))
+            blocks.append(_compared(comparisons, "pipe"))
+    return "\n\n".join(filter(None, blocks)) + "\n"
+
+
+def as_latex(reports: Sequence[MethodsReport]) -> str:
+    r"""Tables of booktabs, to be \input, as wide as the text."""
+    blocks = [f"{PREAMBLE}\n"]
+    for report in reports:
+        for table, ranking, _ in report.parts():
+            blocks.append("\n".join(_latex_table(report, table, ranking)) + "\n")
+    return "\n".join(blocks)
+
+
+def _latex_table(report: MethodsReport, table: MethodTable, ranking: Ranking | None) -> Iterator[str]:
+    teachers = [tex.escape(pair.teacher or EMPTY) for pair in table.pairs]
+    students = [tex.escape(pair.student) for pair in table.pairs]
+    about = [f"{report.suite.paper}, {_subject(report)}. {_title(table)}."]
+    about += _sentences(table, ranking, "Bold: the best of its pair")
+    yield r"\begin{table*}"
+    yield r"  \centering\small"
+    yield rf"  \caption{{{tex.escape(' '.join(about))}}}"
+    yield rf"  \label{{tab:{report.suite.name}-{table.evidence.replace(' ', '-')}-methods}}"
+    yield r"  \resizebox{\textwidth}{!}{%"
+    yield rf"  \begin{{tabular}}{{l{'c' * len(table.pairs)}{'r' if ranking else ''}}}"
+    yield r"    \toprule"
+    yield f"    {' & '.join(['Teacher', *teachers, *_rank_head(ranking)])} \\\\"
+    yield f"    {' & '.join(['Student', *students, *([''] if ranking else [])])} \\\\"
+    yield r"    \midrule"
+    for name in _lines(table):
+        cells = _cells(_latex_cell, table, name, table.pairs)
+        yield f"    {' & '.join([tex.escape(name), *cells, *_rank(ranking, name)])} \\\\"
+        if name == _lines(table)[0] and table.teachers:
+            yield r"    \midrule"
+    yield r"    \bottomrule"
+    yield r"  \end{tabular}}"
+    yield r"\end{table*}"
+
+
+def _latex_cell(table: MethodTable, name: str, pair: Pair) -> str:
+    found, best, gain = _cell(table, name, pair)
+    if found is None:
+        return "--"
+    value = rf"\mathbf{{{number(found.mean)}}}" if best else number(found.mean)
+    std = "" if found.std is None else rf" \pm {found.std:.2f}"
+    over = "" if gain is None else rf" {{\scriptsize$({signed(gain)})$}}"
+    return f"${value}{std}${over}"
+
+
+def as_page(reports: Sequence[MethodsReport]) -> str:
+    """One page that needs nothing else, with the plots of critical differences."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
+
+    from kdbench.report.ranks import as_svg
+
+    surroundings = Environment(
+        loader=PackageLoader("kdbench", "report/page"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    parts = []
+    for report in reports:
+        for table, ranking, comparisons in report.parts():
+            body = [
+                (name, _cells(_cell, table, name, table.pairs), _rank(ranking, name))
+                for name in _lines(table)
+            ]
+            picture = as_svg(ranking, "") if ranking else b""
+            parts.append(
+                {
+                    "suite": report.suite,
+                    "subject": _subject(report),
+                    "title": _title(table),
+                    "table": table,
+                    "ranked": ranking is not None,
+                    "body": body,
+                    "sentences": _sentences(table, ranking, "Bold: the best of its pair"),
+                    "comparisons": _comparison_lines(comparisons),
+                    "picture": Markup(picture.decode().partition("?>")[2]),  # noqa: S704 - matplotlib's own
+                }
+            )
+    page = surroundings.get_template("methods.html")
+    return page.render(parts=parts, heads=HEADS, note=NOTE, number=number, signed=signed, clean=clean) + "\n"
+
+
+def as_json(reports: Sequence[MethodsReport]) -> str:
+    """All numbers, for programs."""
+    whole = {"kdbench": __version__, "suites": [_content(report) for report in reports]}
+    return msgspec.json.format(msgspec.json.encode(whole), indent=2).decode() + "\n"
+
+
+def _content(report: MethodsReport) -> dict[str, Any]:
+    found = []
+    for table, ranking, comparisons in report.parts():
+        cells = [
+            {"method": name, "student": pair.student, "teacher": pair.teacher, "number": each}
+            for name, by_pair in table.cells.items()
+            for pair, each in by_pair.items()
+        ]
+        found.append(
+            {
+                "evidence": table.evidence,
+                "against": table.against,
+                "cells": cells,
+                "ranking": ranking,
+                "comparisons": comparisons,
+            }
+        )
+    return {"suite": report.suite.name, "variant": report.variant, "tables": found, "trial": report.altered}
+
+
+def _subject(report: MethodsReport) -> str:
+    trial = f"trial ({report.altered}), " if report.altered else ""
+    return f"{trial}suite {report.suite.name}, data set {report.suite.dataset}, as {report.variant}"
+
+
+def _title(table: MethodTable) -> str:
+    counts = f"{plural(len(table.cells), 'method')}, {plural(len(table.pairs), 'pair')}"
+    return f"{TITLES[table.evidence]}: {counts}"
+
+
+TEACHER = "teacher alone"
+
+
+def _lines(table: MethodTable) -> list[str]:
+    """The lines of a table: the teachers first, as papers have them."""
+    return [*([TEACHER] if table.teachers else []), *table.cells]
+
+
+def _cell(table: MethodTable, name: str, pair: Pair) -> tuple[Number | None, bool, float | None]:
+    """A number, whether it is the best of its pair, and what it gains."""
+    if name == TEACHER:
+        return table.teachers.get(pair), False, None
+    found = table.cells[name].get(pair)
+    return found, name in table.best(pair), table.gain(name, pair)
+
+
+def _cells(
+    write: Callable[[MethodTable, str, Pair], C], table: MethodTable, name: str, pairs: Iterable[Pair]
+) -> list[C]:
+    """The cells of a line, each as `write` gives it."""
+    return [write(table, name, pair) for pair in pairs]
+
+
+def _text(found: Number, gain: float | None) -> str:
+    """`75.48 ± 0.21 (+1.23)`."""
+    std = "" if found.std is None else f" ± {found.std:.2f}"
+    return f"{number(found.mean)}{std}" + ("" if gain is None else f" ({signed(gain)})")
+
+
+def _plain(table: MethodTable, name: str, pair: Pair) -> str:
+    found, best, gain = _cell(table, name, pair)
+    return EMPTY if found is None else _text(found, gain) + ("*" if best else " ")
+
+
+def _bold(table: MethodTable, name: str, pair: Pair) -> str:
+    found, best, gain = _cell(table, name, pair)
+    if found is None:
+        return EMPTY
+    value, space, rest = _text(found, gain).partition(" ")
+    return f"**{value}**{space}{rest}" if best else f"{value}{space}{rest}"
+
+
+def _two_lines(pair: Pair) -> str:
+    return clean(pair.student) + (f"\nfrom {clean(pair.teacher)}" if pair.teacher else "")
+
+
+def _pieces(table: MethodTable, ranking: Ranking | None, width: int) -> Iterator[tuple[Pair, ...]]:
+    """So many columns at a time as a terminal of this width has room for, at least one."""
+    names = max(len("method  "), *map(len, _lines(table)))
+    room = width - names - (8 if ranking else 0)
+    left, piece = room, list[Pair]()
+    for pair in table.pairs:
+        heads = max(map(len, _two_lines(pair).splitlines()))
+        cells = max(len(_plain(table, name, pair)) for name in _lines(table))
+        wide = max(heads + 2, cells) + 2  # tabulate leaves two characters beside a head
+        if width and piece and wide > left:
+            yield tuple(piece)
+            left, piece = room, []
+        piece.append(pair)
+        left -= wide
+    yield tuple(piece)
+
+
+def _rank_head(ranking: Ranking | None) -> list[str]:
+    return ["rank"] if ranking else []
+
+
+def _rank(ranking: Ranking | None, name: str) -> list[str]:
+    if ranking is None:
+        return []
+    return [number(ranking.ranks.get(name))]
+
+
+def _tabulate(body: Sequence[Sequence[str]], heads: Sequence[str], kind: str) -> str:
+    align = ["left", *["right"] * (len(heads) - 1)]
+    return str(tabulate(body, heads, tablefmt=kind, colalign=align, disable_numparse=True))
+
+
+def _sentences(table: MethodTable, ranking: Ranking | None, best: str) -> list[str]:
+    """How a table is read, and what its ranks say."""
+    gain = f"; in brackets the gain over {table.against}" if table.against else ""
+    paired = ", paired by seed" if table.against and table.evidence in ("our runs", "author runs") else ""
+    numbers = [each for cells in table.cells.values() for each in cells.values()]
+    runs = sorted({each.n for each in numbers if each.n})
+    ends = " to ".join(dict.fromkeys(map(str, (runs[0], runs[-1])))) if runs else ""
+    counted = f", of {ends} runs" if runs else ""
+    found = [f"Accuracy in percent, mean ± std{counted}{gain}{paired}. {best}."]
+    if ranking is None:
+        return [*found, "No ranks: they take three methods that have a number for each of two pairs or more."]
+    found.append(
+        f"Ranks are means over {ranking.pairs} pairs, 1 is the best. Friedman's test that the methods do "
+        f"not differ: p = {ranking.p:.2g}. Nemenyi's: two differ at {100 * ranking.level:g} % where ranks "
+        f"are more than {ranking.critical:.2f} apart. Pairs that share a network count as independent."
+    )
+    groups = "; ".join(map(", ".join, ranking.groups)) or "none"
+    found.append(f"Not told apart: {groups}.")
+    if ranking.left_out:
+        found.append(f"Without a rank, as they lack a pair: {', '.join(ranking.left_out)}.")
+    return found
+
+
+def _compared(comparisons: Sequence[Comparison], kind: str) -> str:
+    if not comparisons:
+        return ""
+    lines = _comparison_lines(comparisons)
+    body = [list(map(escape if kind == "pipe" else clean, line)) for line in lines]
+    table = tabulate(body, HEADS, tablefmt=kind, colalign=_ALIGN, disable_numparse=True)
+    return f"{table}\n\n{NOTE}"
+
+
+def _comparison_lines(comparisons: Sequence[Comparison]) -> list[tuple[str, ...]]:
+    lines: list[tuple[str, ...]] = []
+    for each in comparisons:
+        half = "" if each.interval is None else f" ± {(each.interval[1] - each.interval[0]) / 2:.2f}"
+        lines.append(
+            (
+                each.method,
+                each.against,
+                str(each.pairs),
+                f"{each.better} of {each.pairs}",
+                f"{each.better_by_seeds} better, {each.worse_by_seeds} worse" if each.by_seeds else EMPTY,
+                f"{signed(each.difference)}{half}",
+                EMPTY if each.p is None else f"{each.p:.2g}",
+            )
+        )
+    return lines
+
+
+WRITERS: Mapping[str, Any] = {
+    "text": as_text,
+    "markdown": as_markdown,
+    "html": as_page,
+    "latex": as_latex,
+    "json": as_json,
+}

@@ -1,0 +1,74 @@
+"""`kdbench methods`: each format of the table, and the plot of the ranks."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.support.command import Command
+from tests.support.places import SUITES
+
+CRD = (str(SUITES / "crd_cifar100"), "--evidence", "printed")
+
+
+def test_text_has_methods_down_pairs_across_and_the_best_marked(
+    kdbench: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    done = kdbench("methods", *CRD)
+    lines = done.out.splitlines()
+    assert done.code == 0
+    assert "Printed numbers: 14 methods, 13 pairs" in lines
+    tables = [line for line in lines if line.startswith(("crd ", "teacher alone", "fsp "))]
+    assert max(map(len, tables)) <= 80
+    assert "74.30 (+0.49)*" in done.out
+    assert "Without a rank, as they lack a pair: fsp." in lines
+    assert ["crd", "kd", "13", "13", "of", "13", "-"] in [line.split()[:7] for line in lines]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "texts"),
+    [
+        ("md", ["## Printed numbers: 14 methods, 13 pairs", "**74.30** (+0.49)", "| fsp "]),
+        ("tex", [r"\toprule", r"$\mathbf{74.30}$ {\scriptsize$(+0.49)$}", r"mobilenetv2\_crd"]),
+        ("html", ["<b>74.30</b> <small>+0.49</small>", "<svg", "critical difference"]),
+        ("json", ['"against": "kd"', '"critical": ']),
+        ("svg", ["critical difference"]),
+    ],
+)
+def test_format_is_chosen_by_the_suffix(
+    kdbench: Command, project: Path, suffix: str, texts: list[str]
+) -> None:
+    path = project / f"methods.{suffix}"
+    assert kdbench("methods", *CRD, "-o", str(path)).code == 0
+    text = path.read_text(encoding="utf-8")
+    assert [each for each in texts if each not in text] == []
+    if suffix == "json":
+        assert len(json.loads(text)["suites"][0]["tables"]) == 1
+
+
+@pytest.mark.usefixtures("stored")
+def test_table_of_own_runs_has_std_and_the_gain_paired_by_seed(kdbench: Command) -> None:
+    out = kdbench("methods", "suites/small", "--evidence", "our runs").out
+    assert "92.00 ± 0.00*" in out
+    assert "90.00 ± 0.00 (-2.00)" in out
+    assert "of 2 runs; in brackets the gain over kd, paired by seed." in out
+    assert "No ranks" in out
+    over = kdbench("methods", "suites/small", "--evidence", "our runs", "--against", "student").out
+    assert "92.00 ± 0.00 (+2.00)*" in over
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--against", "kdd"], "--against: unknown method 'kdd'. Did you mean 'kd'?"),
+        (["--evidence", "our runs"], "these rows have no our runs yet; `kdbench run` trains them"),
+        (["-o", "a.svg"], "no ranks to draw"),
+        (["-o", "a.doc"], "no format has this suffix"),
+        (["--format", "png"], "is a picture: name a file with -o"),
+    ],
+)
+def test_what_cannot_be_shown_is_a_line(kdbench: Command, words: list[str], told: str) -> None:
+    done = kdbench("methods", "suites/small", *words)
+    assert done.code == 2
+    assert told in done.err
