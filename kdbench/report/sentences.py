@@ -102,6 +102,9 @@ def notes(check: Check) -> Iterator[str]:
         yield f"assumed: {row.assumed}"
     if row.note:
         yield row.note
+    if check.by_class:
+        classes = ", ".join(f"{number} {top1:.2f}" for number, top1 in enumerate(check.by_class))
+        yield f"accuracy by class: {classes}"
     if row.report_epoch == "best" and check.best_epochs:
         epochs = ", ".join(f"{epoch} (seed {seed})" for seed, epoch in check.best_epochs.items())
         yield f"best at epoch {epochs}"

@@ -143,6 +143,8 @@ class Check(Struct, frozen=True, kw_only=True):
     """Mean of (best on test minus last)."""
     best_epochs: dict[int, int] = {}
     """The epoch of the best accuracy, by seed; of several equal ones as the suite's `ties` says."""
+    by_class: tuple[float, ...] = ()
+    """The accuracy of each class after the last epoch, mean over the seeds, where the records have it."""
     same_as: tuple[str, ...] = ()
     """Other rows of the suite that are the same runs."""
     repeats: tuple[str, ...] = field(default_factory=tuple)

@@ -273,6 +273,7 @@ def _check(cell: Cell, stored: _Stored, names: Sequence[str]) -> Check:
         report_epochs=dict(_readings(cell, stored)),
         optimism=_optimism(cell, stored),
         best_epochs=dict(_best_epochs(cell, stored)),
+        by_class=_by_class(cell, stored),
         same_as=tuple(name for name in names if name != cell.row.name),
         repeats=tuple(_differences(cell, stored)),
         recipes=_recipes(cell, stored) if gains else "",
@@ -309,6 +310,12 @@ def _readings(cell: Cell, stored: _Stored) -> Iterator[tuple[str, float]]:
     for report_epoch in dict.fromkeys(names):
         if values := values_of(cell, stored.results, report_epoch):
             yield str(report_epoch), mean(list(values.values()))
+
+
+def _by_class(cell: Cell, stored: _Stored) -> tuple[float, ...]:
+    """The accuracy of each class, mean over the seeds: of 98 0 and 96 2 it is 97 1; empty without records."""
+    found = [stored.results[of].by_class for of in cell.ids if of in stored.results]
+    return tuple(mean(values) for values in zip(*filter(None, found), strict=True))
 
 
 def _best_epochs(cell: Cell, stored: _Stored) -> Iterator[tuple[int, int]]:

@@ -124,6 +124,16 @@ def test_assumed_spread_of_a_single_printed_run_is_used_and_repeated() -> None:
     assert "a single run, its std assumed to be 0.4: Table 1, ResNet18" in verdict.reason
 
 
+def test_accuracy_by_class_is_the_mean_over_the_seeds_and_stands_in_the_report() -> None:
+    cell = make_cell(make_row(seeds=2), seeds=range(2))
+    results = make_results(cell, [60.0, 62.0])
+    classes = [(98.0, 0.0), (96.0, 2.0)]
+    results |= {of: replace(results[of], by_class=each) for of, each in zip(cell.ids, classes, strict=True)}
+    (check,) = check_suite([cell], results)
+    assert check.by_class == (97.0, 1.0)
+    assert "accuracy by class: 0 97.00, 1 1.00" in list(notes(check))
+
+
 def test_error_count_widens_the_interval_and_is_named() -> None:
     """sqrt(0.02² / 5 + 0.0857²) = 0.0862, times 1.645."""
     values = [99.24, 99.26, 99.28, 99.25, 99.27]
