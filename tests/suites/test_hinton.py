@@ -1,0 +1,70 @@
+"""The MNIST suites of Hinton, Müller and Pereyra: their committed results are judged, and come out again."""
+
+import lzma
+from pathlib import Path
+
+import pytest
+import torch
+
+from kdbench.data.mnist import FILES
+from kdbench.machine import Data, Folders, Local, Machine
+from kdbench.plan.expand import expand
+from kdbench.store.records import index, load_results
+from kdbench.suite.load import load_suite
+from kdbench.training.checkpoint import Progress
+from kdbench.training.context import environment, open_context
+from kdbench.training.run import train
+from tests.support.data import real_mnist
+from tests.support.places import ROOT, SUITES
+from tests.support.training import Interrupted
+
+STORED = index(ROOT / "results")
+SAME = ("cpu", "torch", "threads", "device")
+"""Facts of a result: where they are equal, so is every accuracy."""
+
+
+@pytest.mark.parametrize(
+    ("suite", "rows", "runs"),
+    [
+        ("hinton_mnist", "[atd]*", 15),
+        ("muller_mnist", "dropout/*", 5),
+        ("muller_mnist", "student/*dropout", 5),
+    ],
+)
+def test_row_has_a_stored_result_of_each_seed(suite: str, rows: str, runs: int) -> None:
+    cells = expand(load_suite(SUITES / suite), rows=rows)
+    ids = {of for cell in cells for of in cell.ids}
+    assert len(ids) == runs
+    assert load_results(STORED, ids).keys() == ids
+
+
+@pytest.mark.real
+def test_first_epoch_of_the_student_alone_comes_out_again(tmp_path: Path) -> None:
+    place = real_mnist()
+    if place is None:
+        pytest.skip(
+            "no real MNIST: KDBENCH_TEST_DATA names no folder with mnist/, and there is no shared one"
+        )
+    (tmp_path / "data" / "mnist").mkdir(parents=True)
+    for name in FILES:
+        content = lzma.decompress((place / f"{name}.xz").read_bytes())
+        (tmp_path / "data" / "mnist" / name).write_bytes(content)
+    (cell,) = expand(load_suite(SUITES / "hinton_mnist"), rows="alone/*", seeds=[0])
+    run, found = cell.runs[0], []
+
+    def stop(progress: Progress) -> None:
+        found.append(progress.top1[0])
+        raise Interrupted
+
+    before = torch.get_deterministic_debug_mode()
+    data = Data(folder=str(tmp_path / "data"), offline=True)
+    machine = Machine(local=Local(device="cpu"), data=data, folders=Folders(), root=str(tmp_path))
+    context = open_context(machine)
+    with pytest.raises(Interrupted):
+        train(run, context, watch=stop)
+    here = environment(context)
+    torch.set_deterministic_debug_mode(before)
+    stored = load_results(STORED, [run.id])[run.id]
+    if all(here[fact] == stored.environment[fact] for fact in SAME):
+        assert found == [stored.curve.top1[0]]
+    assert abs(found[0] - stored.curve.top1[0]) <= 1.0
