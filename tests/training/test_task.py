@@ -118,6 +118,14 @@ def test_next_run_of_the_same_images_has_them_padded_already(context: TrainingCo
     assert other.pixels.numel() > store.pixels.numel()
 
 
+def test_images_of_some_classes_are_not_those_of_the_run_before(context: TrainingContext) -> None:
+    done(context, Task(digits(crop=1)))
+    [store] = context.stores.values()
+    done(context, Task(digits(crop=1, transfer_classes=(1, 2))))
+    [other] = context.stores.values()
+    assert other.pixels.numel() < store.pixels.numel()
+
+
 def test_run_with_a_result_is_not_trained_again(context: TrainingContext) -> None:
     first, second = (done(context, Task(digits())) for _ in range(2))
     assert (first.trained, second.trained) == (True, False)
