@@ -41,7 +41,14 @@ def integers(seed: int, stream: str, epoch: int, n: int, *, high: int) -> NDArra
 
 def permutation(seed: int, epoch: int, n: int) -> NDArray[np.int64]:
     """The order of n samples in an epoch: their indices sorted by random key, ties by index; shape (n,)."""
-    return np.argsort(bits(seed, "order", epoch, n), kind="stable").astype(np.int64, copy=False)
+    order: NDArray[np.int64] = permutations(seed, range(epoch, epoch + 1), n)[0]
+    return order
+
+
+def permutations(seed: int, epochs: range, n: int) -> NDArray[np.int64]:
+    """The orders of several epochs, shape (epochs, n): for few samples sooner than one by one."""
+    keys = np.array([_key(seed, "order", epoch) for epoch in epochs], np.uint64)
+    return np.argsort(splitmix64(keys[:, None], n), kind="stable").astype(np.int64, copy=False)
 
 
 def torch_seed(seed: int, what: str, epoch: int = 0) -> int:
@@ -49,8 +56,8 @@ def torch_seed(seed: int, what: str, epoch: int = 0) -> int:
     return _key(seed, what, epoch) >> 1
 
 
-def splitmix64(state: int, n: int) -> NDArray[np.uint64]:
-    """The first n outputs of SplitMix64 from a state, shape (n,)."""
+def splitmix64(state: int | NDArray[np.uint64], n: int) -> NDArray[np.uint64]:
+    """The first n outputs of SplitMix64 from a state, shape (n,); of states (k, 1): shape (k, n)."""
     z = np.uint64(state) + _GAMMA * np.arange(1, n + 1, dtype=np.uint64)
     z = (z ^ (z >> np.uint64(30))) * _MIX1
     z = (z ^ (z >> np.uint64(27))) * _MIX2

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.distributed import Store  # type: ignore[attr-defined]
 
-from kdbench.data.views import Share
+from kdbench.data.views import Share, whole
 from kdbench.errors import DiedError, UserError
 from kdbench.workers.launch import Launched
 
@@ -66,6 +66,8 @@ class Group:
     def images_of(self, parts: int) -> Share:
         """Of a batch in so many parts (0: one for each rank), the images that this rank makes."""
         own = self.own(parts or self.size)
+        if self.size == 1:
+            return whole
 
         def here(images: int) -> slice:
             cuts = cut(images, parts or self.size)

@@ -27,6 +27,8 @@ TEST_PIXELS = 5_000_000
 MOST_TESTED = {"cpu": 64, "cuda": 500}
 """Test images of a batch at most. On a CPU core it is 0.85 of the time that 500 take, for ResNet18."""
 MOST_WORKERS = 16
+PLAIN = 2**24
+"""Values of training images that are normalised once, where every epoch sees them as they are: 64 MiB."""
 
 
 def training_views(run: Run, data: Dataset, context: TrainingContext) -> Epochs:

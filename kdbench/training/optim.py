@@ -23,13 +23,17 @@ RHO = 0.99
 """Of RMSprop's mean of squares, unless the recipe says otherwise."""
 
 
+Gradients = Sequence[Tensor | None] | None
+"""One for each parameter, None where the loss does not reach it; or None: they are in the parameters."""
+
+
 class Optimizer(Protocol):
     """What the loop needs: a step, and the tensors that a checkpoint keeps."""
 
     state: list[Tensor]
 
-    def step(self, lr: float) -> None:
-        """Change the parameters by their gradients."""
+    def step(self, lr: float, gradients: Gradients = None) -> None:
+        """Change the parameters by these gradients; by their own ones, where there are none."""
 
 
 def make_optimizer(recipe: Recipe, parameters: Sequence[Tensor]) -> Optimizer:
@@ -49,12 +53,12 @@ class SGD:
         self.state = [torch.zeros_like(parameter) for parameter in self.parameters]
 
     @torch.no_grad()
-    def step(self, lr: float) -> None:
+    def step(self, lr: float, gradients: Gradients = None) -> None:
         """v = μ v + g + λ w;  w = w - η v (Nesterov: w - η (g + λ w + μ v))."""
         buffers: list[Tensor | None] = [*self.state]
         sgd(
             self.parameters,
-            _gradients(self.parameters),
+            _gradients(self.parameters, gradients),
             buffers,
             foreach=True,
             weight_decay=self.recipe.weight_decay,
@@ -79,7 +83,7 @@ class Adam:
         self.state = [steps, *moments]
 
     @torch.no_grad()
-    def step(self, lr: float) -> None:
+    def step(self, lr: float, gradients: Gradients = None) -> None:
         """m = β₁ m + (1 - β₁) g;  v = β₂ v + (1 - β₂) g²;  w = w - η m̂ / (√v̂ + ε).
 
         The decay is part of g (adam), or w is first multiplied by 1 - η λ (adamw).
@@ -91,7 +95,7 @@ class Adam:
         function = adam if self.recipe.optimizer == "adam" else adamw
         function(
             self.parameters,
-            _gradients(self.parameters),
+            _gradients(self.parameters, gradients),
             self.state[1 : count + 1],
             self.state[count + 1 :],
             [],
@@ -119,12 +123,12 @@ class RMSprop:
         self.state = [torch.zeros_like(parameter) for _ in range(kinds) for parameter in self.parameters]
 
     @torch.no_grad()
-    def step(self, lr: float) -> None:
+    def step(self, lr: float, gradients: Gradients = None) -> None:
         """a = ρ a + (1 - ρ) g²;  v = μ v + g / (√a + ε);  w = w - η v."""
         count = len(self.parameters)
         rmsprop(
             self.parameters,
-            _gradients(self.parameters),
+            _gradients(self.parameters, gradients),
             self.state[:count],
             [],
             self.state[count:],
@@ -151,14 +155,14 @@ class KerasRMSprop:
         self.state = [torch.zeros_like(parameter) for parameter in self.parameters]
 
     @torch.no_grad()
-    def step(self, lr: float) -> None:
+    def step(self, lr: float, gradients: Gradients = None) -> None:
         """a = ρ a + (1 - ρ) g²;  w = w - η g / √(a + ε)."""
-        gradients = _gradients(self.parameters)
+        slopes = _gradients(self.parameters, gradients)
         torch._foreach_mul_(self.state, self.rho)
-        torch._foreach_addcmul_(self.state, gradients, gradients, value=1 - self.rho)
+        torch._foreach_addcmul_(self.state, slopes, slopes, value=1 - self.rho)
         scale = torch._foreach_add(self.state, self.eps)  # noqa: SLF001
         torch._foreach_sqrt_(scale)
-        torch._foreach_addcdiv_(self.parameters, gradients, scale, value=-lr)
+        torch._foreach_addcdiv_(self.parameters, slopes, scale, value=-lr)
 
 
 @torch.no_grad()
@@ -175,9 +179,10 @@ def limit_norms(parameters: Sequence[Tensor], most: float) -> None:
             rows.mul_((most / norms).clamp_(max=1.0))
 
 
-def _gradients(parameters: Sequence[Tensor]) -> list[Tensor]:
+def _gradients(parameters: Sequence[Tensor], given: Gradients) -> list[Tensor]:
     """The gradients; a parameter that the loss does not reach counts as one with slope 0."""
-    return [torch.zeros_like(w) if w.grad is None else w.grad for w in parameters]
+    found = [w.grad for w in parameters] if given is None else given
+    return [torch.zeros_like(w) if g is None else g for w, g in zip(parameters, found, strict=True)]
 
 
 def lr_at(recipe: Recipe, epoch: int, step: int, steps: int) -> float:

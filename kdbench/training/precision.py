@@ -5,7 +5,7 @@ Its default mode is taken: CUDA graphs would overwrite a teacher's logits while 
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import cache
 from threading import RLock
 from typing import Any
@@ -83,15 +83,16 @@ def set_compiler() -> None:
         tqdm.set_lock(RLock())
 
 
-@contextmanager
-def arithmetic(precision: Precision, device: torch.device) -> Iterator[None]:
+def arithmetic(precision: Precision, device: torch.device) -> AbstractContextManager[None]:
     """On a GPU, round what goes into matrix products and convolutions to tf32, or see that nobody does.
 
     PyTorch's own default is tf32 for convolutions.
     """
-    if device.type != "cuda":
-        yield
-        return
+    return _on_gpu(precision) if device.type == "cuda" else nullcontext()
+
+
+@contextmanager
+def _on_gpu(precision: Precision) -> Iterator[None]:
     parts: tuple[Any, ...] = (torch.backends.cuda.matmul, torch.backends.cudnn)
     before = [part.allow_tf32 for part in parts]
     for part in parts:

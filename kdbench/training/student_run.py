@@ -6,14 +6,17 @@ state for itself.
 """
 
 from base64 import b64decode, b64encode
+from collections.abc import Callable
+from functools import partial
 from time import perf_counter
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
 from kdbench.data.random import torch_seed
 from kdbench.errors import DivergedError
+from kdbench.models.output import Output
 from kdbench.spec.events import Task
 from kdbench.spec.results import RESULT_SCHEMA, Result
 from kdbench.store.predictions import LABELS, accuracy_by_class, decode, encode, save_predictions
@@ -35,11 +38,14 @@ from kdbench.training.images import training_labels
 from kdbench.training.objective import make_objective, reads_maps
 from kdbench.training.optim import limit_norms, lr_at, make_optimizer
 from kdbench.training.precision import arithmetic, check_precision, forward_of
+from kdbench.training.recorded import RecordedStep, recordable
 from kdbench.training.targets import hard_targets
 from kdbench.training.teacher_batches import DistillationBatch
 
 if TYPE_CHECKING:
     from kdbench.models.output import Network
+
+T = TypeVar("T")
 
 
 class StudentRun:
@@ -79,6 +85,8 @@ class StudentRun:
             self.parameters = list(self.trained.parameters())
             self.optimizer = make_optimizer(recipe, self.parameters)
             self.forward = forward_of(self.student, self.run.precision)
+            small = recordable(self.run, self.trained, self.objective, context.device)
+            self.recorded = RecordedStep(self.parameters) if small else None
             self.basis = input_digests(self.run, context)
             if context.group.is_main:
                 self.restore_checkpoint()
@@ -109,15 +117,20 @@ class StudentRun:
     def step(self, number: int, steps: int, batch: DistillationBatch) -> None:
         """Learn from a batch: the number-th, counted from 0, of so many."""
         started, at = perf_counter(), Step(batch.indices, self.epoch, number, self.run.seed)
+        gradients: list[Tensor | None] | None = None
         with arithmetic(self.run.precision, self.context.device):
             if self.run.recipe.ghost_batches:
                 value = ghost_batches.learn(self.run, at, self.trained, self._loss, batch, self.context.group)
+            elif self.recorded is not None:
+                inputs = [batch.x, batch.y, *flat(batch.taught)]
+                act = partial(self.recorded.gradients, inputs, lambda: self._loss(batch, at))
+                value, gradients = self._alone(act, draws=self.recorded.draws)
             else:
-                value = self._learn(batch, at)
+                value = self._alone(partial(self._learn, batch, at))
         if self.run.recipe.clip_norm:
             ghost_batches.gradients(self.trained)  # none is missing, so that all ranks sum up the same ones
             nn.utils.clip_grad_norm_(self.parameters, self.run.recipe.clip_norm)
-        self.optimizer.step(lr_at(self.run.recipe, self.epoch, number, steps))
+        self.optimizer.step(lr_at(self.run.recipe, self.epoch, number, steps), gradients)
         if self.run.recipe.max_norm:
             limit_norms(self.parameters, self.run.recipe.max_norm)
         if self.averaged:
@@ -128,14 +141,18 @@ class StudentRun:
         self.sizes.append(batch.images)
         self.seconds += perf_counter() - started
 
+    def _alone(self, act: Callable[[], T], *, draws: bool = True) -> T:
+        """Do something that draws from torch's generator as if no other run did; alone, none does."""
+        if self.size == 1 or not draws:
+            return act()
+        set_random_state(self.context.device, self.random)
+        value = act()
+        self.random = random_state(self.context.device)
+        return value
+
     def _learn(self, batch: DistillationBatch, at: Step) -> Tensor:
         """Leave the gradient of a batch in the parameters; its mean loss."""
-        shared = self.size > 1  # alone, nobody else draws from torch's generator
-        if shared:
-            set_random_state(self.context.device, self.random)
         value = self._loss(batch, at)
-        if shared:
-            self.random = random_state(self.context.device)
         value.backward()  # type: ignore[no-untyped-call]
         return value.detach()
 
@@ -259,6 +276,14 @@ class StudentRun:
             predicted=predictions,
             by_class=self._by_class(),
         )
+
+
+def flat(output: Output | None) -> list[Tensor]:
+    """The tensors of an output."""
+    if output is None:
+        return []
+    parts = (output.logits, output.features, output.weight, output.bias, *output.maps)
+    return [each for each in parts if each is not None]
 
 
 def random_state(device: torch.device) -> tuple[Tensor, ...]:

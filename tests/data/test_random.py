@@ -98,3 +98,8 @@ def test_torch_seed_fits_torch_and_differs_by_purpose() -> None:
     }
     assert len(seeds) == 80
     assert 0 <= min(seeds) <= max(seeds) < 2**63
+
+
+def test_orders_of_several_epochs_are_those_of_each() -> None:
+    together = random.permutations(5, range(3, 7), 50)
+    assert together.tolist() == [random.permutation(5, epoch, 50).tolist() for epoch in range(3, 7)]

@@ -25,6 +25,7 @@ from kdbench.training.context import TrainingContext, open_context
 from kdbench.training.images import training_views, validation_images
 from kdbench.training.losses import kd
 from kdbench.training.run import train
+from kdbench.training.student_run import StudentRun
 from tests.support.build import CE, KD, make_run
 from tests.support.training import SETTINGS
 
@@ -242,21 +243,22 @@ def test_resumed_run_does_not_train_what_it_has(context: TrainingContext) -> Non
 
 
 def test_run_interrupted_within_an_epoch_is_as_never_interrupted(
-    opened: Callable[[str], TrainingContext],
+    opened: Callable[[str], TrainingContext], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What the second epoch has already changed is lost: the run goes back to the end of the first."""
     run, halved = digits("digits_cnn"), opened("halved")
     whole = train(run, opened("whole"))
-    calls = count(1)
+    calls, step = count(1), StudentRun.step
 
-    def stop(module: nn.Module, _: object) -> None:
-        if isinstance(module, Network) and module.training and next(calls) == 6:
+    def stop(*arguments: Any) -> None:  # noqa: ANN401 - those of a step
+        step(*arguments)
+        if next(calls) == 6:
             raise Interrupted
 
-    handle = nn.modules.module.register_module_forward_pre_hook(stop)
-    with pytest.raises(Interrupted):
-        train(run, halved)
-    handle.remove()
+    with monkeypatch.context() as patched:
+        patched.setattr(StudentRun, "step", stop)
+        with pytest.raises(Interrupted):
+            train(run, halved)
     assert numbers(train(run, halved)) == numbers(whole)
 
 
