@@ -86,9 +86,6 @@ DEFAULTS = {
     "passes": 0,
     "draw": 0,
     "classes": 0,
-    "max_norm": 0.0,
-    "transfer_classes": (),
-    "bias": (),
 }
 """Every default is "off" and left out of the hash: changing one would change the meaning of stored ids."""
 
@@ -137,9 +134,6 @@ OTHER = {
     "passes": 100,
     "draw": 7,
     "classes": 20,
-    "max_norm": 3.87,
-    "transfer_classes": (7, 8),
-    "bias": ((3, 3.5),),
 }
 
 
