@@ -1,6 +1,6 @@
 """results/README.md: every suite that has evidence, a line each; the same evidence gives the same text."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from msgspec import Struct
 from tabulate import tabulate
@@ -11,7 +11,7 @@ from kdbench.report.content import Report
 from kdbench.spec.verdicts import Check, Word
 from kdbench.verdict.check import to_train
 from kdbench.verdict.counts import counts, tally
-from kdbench.verdict.published import NAMES, is_reference, of_authors
+from kdbench.verdict.published import NAMES, is_own_reference, is_reference, of_authors
 
 HEADS = ("suite", "paper", "printed", "our runs", "author runs", "released weights", "machine", "trained")
 LEGEND = """\
@@ -19,9 +19,15 @@ Made by `kdbench overview`; not to be edited. Printed: the accuracies of the sui
 counted on its own: runs that kdbench trained, runs that the authors published, and their weights, evaluated
 by kdbench. `kdbench check SUITE` judges a line again, `kdbench run SUITE` trains it again."""
 
-FOOTNOTE = """\
+FOOTNOTES = {
+    "author run": """\
 (1) The printed numbers are the means of these very author runs, which therefore judge nothing and are not
-counted."""
+counted.""",
+    "our runs": """\
+(2) The references are kdbench's own, made of these very runs: they judge what is trained later, and are not
+counted.""",
+}
+"""By kind of evidence: why rows of which the reference was made of that evidence are not counted."""
 
 
 def overview(reports: Iterable[Report]) -> str:
@@ -29,10 +35,16 @@ def overview(reports: Iterable[Report]) -> str:
     shown = [report for report in reports if has_evidence(report.checks)]
     if not shown:
         return f"# Results\n\n{LEGEND}\n\nNo suite has any result yet.\n"
+    every = [check for report in shown for check in report.checks]
     lines = escape_table(map(_line, shown))
     body = tabulate(lines, HEADS, tablefmt="pipe", disable_numparse=True)
-    circular = any(is_reference(check) for report in shown for check in report.checks)
-    return "\n\n".join(["# Results", LEGEND, body, *([FOOTNOTE] if circular else [])]) + "\n"
+    return "\n\n".join(["# Results", LEGEND, body, *footnotes(every)]) + "\n"
+
+
+def footnotes(checks: Sequence[Check]) -> Iterator[str]:
+    """The footnotes that the counts of these checks refer to."""
+    found = counts_by_kind(checks)
+    yield from (text for kind, text in FOOTNOTES.items() if found[kind].circular)
 
 
 def has_evidence(checks: Iterable[Check]) -> bool:
@@ -74,20 +86,24 @@ class Counts(Struct, frozen=True):
     words: dict[Word, int]
     """How many rows have which verdict, in the order of the words."""
     circular: int = 0
-    """Rows whose printed number is the mean of these very author runs: `is_reference`."""
+    """Rows whose reference was made of this very evidence: they are not counted."""
+    note: str = ""
+    """The number of the footnote that says so."""
 
     def __str__(self) -> str:
-        circular = f"{plural(self.circular, 'row')} (1)" if self.circular else ""
+        circular = f"{plural(self.circular, 'row')} ({self.note})" if self.circular else ""
         return ", ".join(filter(None, [*counts(self.words), circular]))
 
 
 def counts_by_kind(checks: Sequence[Check]) -> dict[str, Counts]:
     """The verdicts by the kind of evidence, as text `12 reproduced, 3 consistent`; "" where there is none."""
-    found = {"our runs": Counts(_words([check for check in to_train(checks) if check.values]))}
+    ours = [check for check in to_train(checks) if check.values]
+    judged = [check for check in ours if not is_own_reference(check)]
+    found = {"our runs": Counts(_words(judged), len(ours) - len(judged), "2")}
     for kind in NAMES:
         of_kind = [check for check in checks if check.published and check.published.kind == kind]
         judged = of_authors(check for check in of_kind if not is_reference(check))
-        found[kind] = Counts(_words(judged), sum(map(is_reference, of_kind)))
+        found[kind] = Counts(_words(judged), sum(map(is_reference, of_kind)), "1")
     return found
 
 

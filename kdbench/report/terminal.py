@@ -10,7 +10,7 @@ from kdbench import catalog
 from kdbench.formatting import clean, columns, number, plural
 from kdbench.report.claims import claim_lines
 from kdbench.report.controls import control_lines
-from kdbench.report.overview import FOOTNOTE, counts_by_kind
+from kdbench.report.overview import counts_by_kind, footnotes
 from kdbench.report.published import published_lines
 from kdbench.report.sentences import altered
 from kdbench.report.summary import lines
@@ -23,7 +23,7 @@ from kdbench.suite.validate import released
 from kdbench.verdict.check import BAD, headline, to_train
 from kdbench.verdict.claims import check_claims
 from kdbench.verdict.judge import Judged
-from kdbench.verdict.published import is_reference, published_headline
+from kdbench.verdict.published import published_headline
 
 
 def table(judged: Judged) -> str:
@@ -47,9 +47,8 @@ def blocks(suites: Sequence[tuple[Suite, list[Check]]]) -> str:
     found = ["\n".join(_block(suite, checks)) for suite, checks in suites]
     every = [check for _, checks in suites for check in checks]
     counted = [f"{kind}: {text}" for kind, text in counts_by_kind(every).items() if str(text)]
-    circular = f"\n{FOOTNOTE}" if any(map(is_reference, every)) else ""
-    last = "; ".join([plural(len(suites), "suite") + " with evidence", *counted]) + "." + circular
-    return "\n\n".join([*found, last])
+    last = "; ".join([plural(len(suites), "suite") + " with evidence", *counted]) + "."
+    return "\n\n".join([*found, "\n".join([last, *footnotes(every)])])
 
 
 def _block(suite: Suite, checks: Sequence[Check]) -> Iterator[str]:

@@ -15,7 +15,7 @@ from kdbench.errors import UserError
 from kdbench.formatting import plural
 from kdbench.spec.author_runs import AuthorRun, AuthorRuns
 from kdbench.spec.runs import ReportEpoch
-from kdbench.spec.suites import Row, Suite, named
+from kdbench.spec.suites import Reference, Row, Suite, named
 from kdbench.spec.verdicts import Check, Published, Verdict, Word
 from kdbench.store.provenance import Provenance
 from kdbench.store.released import evaluation_of
@@ -245,11 +245,21 @@ def is_reference(check: Check) -> bool:
     It is where the runs' own mean, std and number, as rounded in print, are the reference's: these runs
     cannot bear it out. For example, 80.06 ± 1.17 (10) is the mean of ten values that the authors published.
     """
-    reference, published = check.row.reference, check.published
-    if published is None or reference.top1 is None or reference.std is None:
-        return False
-    values = list(published.values.values())
+    published = check.published
+    return published is not None and _is_mean_of(check.row.reference, list(published.values.values()))
+
+
+def is_own_reference(check: Check) -> bool:
+    """Whether a row's reference is kdbench's own, and was made of the very runs that are stored: as above."""
+    reference = check.row.reference
+    return reference.kind == "measured" and _is_mean_of(reference, list(check.values.values()))
+
+
+def _is_mean_of(reference: Reference, values: Sequence[float]) -> bool:
+    """Whether a reference's mean, std and number are those of these values, rounded as in print."""
     scatter = spread(values)
+    if reference.top1 is None or reference.std is None:
+        return False
     if scatter is None or reference.n != scatter.n:
         return False
     off = (mean(values) - reference.top1, scatter.std - reference.std)

@@ -26,7 +26,8 @@ def test_every_verdict_is_in_the_golden_project(monkeypatch: pytest.MonkeyPatch)
 def test_every_outcome_of_a_claim_is_in_the_golden_project(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(FOLDER)
     [report] = gather(judge(Selection(suites=(SUITE,))))
-    assert {found.outcome for found in report.claims} == set(Outcome)
+    of_controls_alone = {Outcome.UNREADABLE}
+    assert {found.outcome for found in report.claims} == set(Outcome) - of_controls_alone
 
 
 def test_golden_records_are_of_the_runs_that_are_planned_today() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from kdbench.plan.selection import Selection
 from kdbench.report.gather import gather
-from kdbench.report.overview import FOOTNOTE, overview
+from kdbench.report.overview import FOOTNOTES, overview
 from kdbench.store.released import save_evaluation
 from kdbench.verdict.judge import judge
 from tests.support.authors import RELEASED, evaluation, store_curves
@@ -41,9 +41,19 @@ def test_author_runs_that_are_the_reference_stand_in_a_footnote(project: Path, k
     store_curves(project, curves)
     text = kdbench("overview").out
     assert cells(text, "small")[4] == "1 consistent, 1 row (1)"
-    assert FOOTNOTE in text
+    assert FOOTNOTES["author run"] in text
     store_curves(project, {KD: [(80.0, 91.0)]})
-    assert FOOTNOTE not in kdbench("overview").out
+    assert FOOTNOTES["author run"] not in kdbench("overview").out
+
+
+def test_own_references_are_not_borne_out_by_the_runs_that_made_them(project: Path, kdbench: Command) -> None:
+    own = ("top1 = 90.0", 'kind = "measured", source = "here", std = 0.0, n = 2, top1 = 90.0')
+    path = write_suite(project, change(own))
+    store(project, path, {"1.base/digits_mlp": 90.0, "1.base/digits_cnn": 95.0})
+    text = kdbench("overview").out
+    assert cells(text, "small")[3] == "1 reproduced, 1 row (2)"
+    assert FOOTNOTES["our runs"] in text
+    assert FOOTNOTES["our runs"].splitlines()[0] in kdbench("check", "--all").out
 
 
 def test_suites_without_evidence_are_left_out(project: Path, kdbench: Command) -> None:
