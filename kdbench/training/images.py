@@ -58,7 +58,7 @@ def training_views(run: Run, data: Dataset, context: TrainingContext) -> Epochs:
         (recipe.validation_size, recipe.validation_seed),
     )
     store = context.store(
-        (data.content, chosen, recipe.crop), lambda: Store(images, recipe.crop, context.device)
+        (run.dataset, data.content, chosen, recipe.crop), lambda: Store(images, recipe.crop, context.device)
     )
     rest |= {"crop": recipe.crop, "flip": recipe.flip, "rotation": recipe.rotation, "store": store}
     return Views(images, labels, **rest)

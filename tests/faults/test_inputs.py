@@ -349,7 +349,7 @@ OPTIONS: list[Case] = [
     (nothing, f"{SMALL_PLAN} --max-seeds 0", 2, "Invalid value for '--max-seeds': 0 is not in the range 2<=x<=50."),
     (nothing, "check suites/small --report-epoch 0", 2, "an epoch from 1"),
     (nothing, "check suites/small --report-epoch 4", 2, "train at most 3 epochs"),
-    (nothing, "check suites/small --report-epoch lst", 2, "--report-epoch 'lst': write last, best or an epoch from 1"),
+    (nothing, "check suites/small --report-epoch lst", 2, "--report-epoch 'lst': write last, best, best_validation or an epoch from 1"),
     (nothing, "run suites/small --seeds auto --on slurm", 2, "--seeds auto"),
     (nothing, "run suites/small --seeds auto --rerun", 2, "--seeds auto"),
     (nothing, "run suites/small --on slurm:a --rerun", 2, "--rerun, --jobs, --processes, --no-cohorts and --deterministic are for --on"),
@@ -363,7 +363,8 @@ OPTIONS: list[Case] = [
     (nothing, "equivalence --of bf16 --row nowhere", 2, "no such row: nowhere; write SUITE/ROW as `kdbench list rows SUITE` prints it"),
     (nothing, "logs suites/small", 2, "no such row: suites/small; write SUITE/ROW as `kdbench list rows SUITE` prints"),
     (nothing, "cancel suites/smal", 2, "no such suite: suites/smal. Did you mean suites/small? There are: suites/small"),
-    (nothing, "import a.pt --model digits_mpl --dataset digits", 2, "a.pt: there is no such file"),
+    (nothing, "import a.pt --model digits_mpl --dataset digits", 2, "unknown model 'digits_mpl'. Did you mean 'digits_mlp'?"),
+    (nothing, "import a.pt --model digits_mlp --dataset digits", 2, "a.pt: there is no such file"),
     (nothing, "import log a.txt --suite suites/small", 2, "Missing option '--row'."),
 ]
 

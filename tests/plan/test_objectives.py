@@ -184,7 +184,7 @@ def test_lines_have_one_objective_each() -> None:
 
 def test_command_gives_every_row_to_programs() -> None:
     done = CliRunner().invoke(cli, ["audit", str(SUITES / "tfkd_cifar100"), "--rows", "9.*", "--json"])
-    ((_, rows),) = json.decode(done.output).items()
+    ((_, rows),) = json.decode(done.stdout).items()
     found: dict[str, Any] = next(row for row in rows if row["row"] == "9.tfkd_reg/resnet18")
     assert (round(found["epsilon"], 3), found["same"]) == (0.1, ["9.lsr/resnet18"])
     assert "slope" not in found

@@ -306,8 +306,9 @@ class Page(HTMLParser):
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Count, and notice the cell of the student."""
-        self.tags.append(tag)
+        """Count, but for places where a name may break, and notice the cell of the student."""
+        if tag != "wbr":
+            self.tags.append(tag)
         if dict(attrs).get("class") == "who":
             self.student = dict(attrs)["data-value"] or ""
 

@@ -15,6 +15,7 @@ from kdbench import catalog
 from kdbench.machine import Data, Folders, Local, Machine
 from kdbench.spec.results import Result
 from kdbench.spec.runs import Loss, Recipe, Run, Teacher
+from kdbench.training import recorded
 from kdbench.training.bench import Prepared
 from kdbench.training.context import TrainingContext, open_context
 from kdbench.training.images import training_views
@@ -126,7 +127,10 @@ def test_batches_that_are_fewer_than_the_data_are_an_epoch(context: TrainingCont
     assert [batch.taught is not None and batch.taught.features.numel() for batch in given_batches] == [0, 0]
 
 
-def test_run_killed_within_an_epoch_leaves_only_whole_epochs(context: TrainingContext) -> None:
+def test_run_killed_within_an_epoch_leaves_only_whole_epochs(
+    context: TrainingContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorded, "SMALL", 0)  # each step calls the network
     calls = []
 
     def stop(*_: object) -> None:

@@ -15,7 +15,7 @@ from kdbench.machine import Folders, Local, Machine
 from kdbench.plan.cohorts import batch_stream_key
 from kdbench.spec.runs import Loss, Recipe, Run
 from kdbench.store.predictions import accuracy_by_class
-from kdbench.training import teacher_batches
+from kdbench.training import recorded, teacher_batches
 from kdbench.training.context import TrainingContext, open_context
 from kdbench.training.images import training_labels, training_views
 from kdbench.training.optim import limit_norms
@@ -43,6 +43,22 @@ def test_transfer_set_has_the_images_of_its_classes_alone(context: TrainingConte
     assert len(seen) == kept < len(data.train_labels)
     assert set(seen.tolist()) == {7, 8}
     assert training_labels(run, data).sort().values.equal(seen.sort().values)
+
+
+def test_transfer_set_after_a_run_of_all_classes_has_its_own_images(context: TrainingContext) -> None:
+    """One process trains both: what it keeps of the images of the one is not taken for the other's."""
+    data = context.data_of(digits())
+    for run in (digits(**PLAIN), digits(**PLAIN, transfer_classes=(7, 8))):
+        views = training_views(run, data, context)
+        classes = run.recipe.transfer_classes or tuple(range(10))
+        first = data.train_labels[:96]
+        images = data.train_images[:96][torch.isin(first, torch.tensor(classes))]
+        expected = {tuple(image.flatten().tolist()) for image in images}
+        table = views.normalise.table  # type: ignore[attr-defined]
+        levels = {round(float(value), 4): level for level, value in enumerate(table)}
+        for x, _, _ in views.epoch(1):
+            for image in x:
+                assert tuple(levels[round(float(value), 4)] for value in image.flatten()) in expected
 
 
 def test_transfer_set_is_of_the_first_images_and_may_not_be_empty(context: TrainingContext) -> None:
@@ -119,6 +135,7 @@ def test_large_teacher_of_images_that_never_change_is_asked_about_each_once(
     settings: dict[str, Any], times: int, context: TrainingContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(teacher_batches, "QUICK", 0)
+    monkeypatch.setattr(recorded, "SMALL", 0)  # each step calls the network
     teacher = digits("digits_mlp", **settings)
     student = digits("digits_mlp", KD, teacher, **settings, epochs=4)
     train(teacher, context)

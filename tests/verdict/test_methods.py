@@ -1,4 +1,4 @@
-"""Methods side by side: what a method is, the columns, the ranks of Demšar's example, scipy's tests."""
+"""Methods side by side: what a method is, the columns, average ranks, scipy's tests."""
 
 import pytest
 from scipy import stats
@@ -10,13 +10,14 @@ from kdbench.spec.verdicts import Check, Verdict, Word
 from kdbench.verdict.methods import MethodTable, Number, Pair, compare, name_methods, rank, tables
 from tests.support.build import CE, KD, make_row, make_suite
 
-# Demšar 2006, Table 6: AUC of C4.5, C4.5+m, C4.5+cf, C4.5+m+cf on 14 data sets. On the last but one, voting,
-# cf and m+cf are printed alike and ranked 2 and 3; the average ranks and 9.28 below are those of its text.
-TREES = {
-    "C4.5": [0.763, 0.599, 0.954, 0.628, 0.882, 0.936, 0.661, 0.583, 0.775, 1.0, 0.940, 0.619, 0.972, 0.957],
-    "m": [0.768, 0.591, 0.971, 0.661, 0.888, 0.931, 0.668, 0.583, 0.838, 1.0, 0.962, 0.666, 0.981, 0.978],
-    "cf": [0.771, 0.590, 0.968, 0.654, 0.886, 0.916, 0.609, 0.563, 0.866, 1.0, 0.965, 0.614, 0.9754, 0.946],
-    "m+cf": [0.798, 0.569, 0.967, 0.657, 0.898, 0.931, 0.685, 0.625, 0.875, 1.0, 0.962, 0.669, 0.975, 0.970],
+# Ranks by hand, the best first: on the pairs in turn a 1 2 2 1.5, b 2 1 3 1.5 (the last is a tie), c 3 3 1 3.
+THREE = {"a": [0.90, 0.80, 0.70, 0.60], "b": [0.89, 0.81, 0.69, 0.60], "c": [0.88, 0.79, 0.71, 0.50]}
+# Of twelve pairs `best` always comes first and `worst` last; the two between take turns.
+FOUR = {
+    "worst": [0.1] * 12,
+    "odd": [0.3, 0.2] * 6,
+    "best": [0.9] * 12,
+    "even": [0.2, 0.3] * 6,
 }
 
 
@@ -33,24 +34,28 @@ def check_of(row: Row, *values: float) -> Check:
     return Check(row=row, ids=(), top1=none, gain=none, values=dict(enumerate(values)))
 
 
-def test_ranks_are_those_of_demsars_example() -> None:
-    found = rank(table_of(TREES))
+def test_average_ranks_share_ties() -> None:
+    found = rank(table_of(THREE))
     assert found is not None
-    shown = {name: round(value, 3) for name, value in found.ranks.items()}
-    assert shown == {"m+cf": 1.964, "m": 2.0, "cf": 2.893, "C4.5": 3.143}
-    assert found.critical == pytest.approx(1.25, abs=0.005)
-    tenth = rank(table_of(TREES), 0.1)
+    assert found.ranks == {"a": 1.625, "b": 1.875, "c": 2.5}
+    assert found.groups == [("a", "b", "c")]
+
+
+def test_methods_closer_than_the_critical_difference_are_one_group() -> None:
+    """At 5 % it is 2.569 sqrt(4 * 5 / (6 * 12)) = 1.354, less than the 1.5 ranks on either side."""
+    found = rank(table_of(FOUR))
+    assert found is not None
+    assert found.ranks == {"best": 1.0, "odd": 2.5, "even": 2.5, "worst": 4.0}
+    assert found.critical == pytest.approx(1.354, abs=0.001)
+    assert found.groups == [("odd", "even")]
+    tenth = rank(table_of(FOUR), 0.1)
     assert tenth is not None
-    assert tenth.critical == pytest.approx(1.12, abs=0.005)
-    assert tenth.groups == [("m+cf", "m", "cf"), ("cf", "C4.5")]
-    k, n = 4, 14
-    squares = sum(each**2 for each in found.ranks.values())
-    uncorrected = 12 * n / (k * (k + 1)) * (squares - k * (k + 1) ** 2 / 4)
-    assert uncorrected == pytest.approx(9.28, abs=0.005)
+    assert tenth.critical < found.critical
 
 
-def test_friedmans_test_is_scipys() -> None:
-    found, scipy = rank(table_of(TREES)), stats.friedmanchisquare(*TREES.values())
+@pytest.mark.parametrize("values", [THREE, FOUR], ids=["three", "four"])
+def test_friedmans_test_is_scipys(values: dict[str, list[float]]) -> None:
+    found, scipy = rank(table_of(values)), stats.friedmanchisquare(*values.values())
     assert found is not None
     assert (found.chi2, found.p) == pytest.approx((scipy.statistic, scipy.pvalue))
 
@@ -58,7 +63,7 @@ def test_friedmans_test_is_scipys() -> None:
 @pytest.mark.parametrize(
     ("k", "quantile"), [(3, 2.343), (4, 2.569), (5, 2.728), (6, 2.850), (8, 3.031), (10, 3.164)]
 )
-def test_critical_values_are_those_of_demsars_table_5(k: int, quantile: float) -> None:
+def test_critical_values_are_nemenyis(k: int, quantile: float) -> None:
     values = {f"m{number}": [0.1 * number, 0.2 * number] for number in range(k)}
     found = rank(table_of(values))
     assert found is not None
@@ -66,19 +71,19 @@ def test_critical_values_are_those_of_demsars_table_5(k: int, quantile: float) -
 
 
 def test_method_that_lacks_a_pair_has_no_rank() -> None:
-    found = rank(table_of({**TREES, "late": [0.5]}))
+    found = rank(table_of({**THREE, "late": [0.5]}))
     assert found is not None
     assert (found.left_out, "late" in found.ranks) == (("late",), False)
-    assert rank(table_of({name: TREES[name] for name in ("m", "cf")})) is None
+    assert rank(table_of({name: THREE[name] for name in "ab"})) is None
 
 
 def test_comparison_over_pairs_is_scipys() -> None:
-    [found] = [each for each in compare(table_of(TREES, "C4.5")) if each.method == "m"]
-    differences = [100 * (m - one) for m, one in zip(TREES["m"], TREES["C4.5"], strict=True)]
+    [found] = [each for each in compare(table_of(THREE, "c")) if each.method == "a"]
+    differences = [100 * (a - c) for a, c in zip(THREE["a"], THREE["c"], strict=True)]
     assert found.p == pytest.approx(stats.wilcoxon(differences).pvalue)
     low, high = stats.ttest_1samp(differences, 0).confidence_interval(0.90)
     assert found.interval == pytest.approx((low, high))
-    assert (found.better, found.pairs, found.by_seeds) == (10, 14, 0)
+    assert (found.better, found.pairs, found.by_seeds) == (3, 4, 0)
 
 
 def test_comparison_of_a_single_pair_is_paired_by_seed() -> None:
