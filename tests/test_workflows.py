@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from shutil import copy
+from shutil import copy, rmtree
 from typing import Any
 
 import pytest
@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from kdbench.store.records import load_result, save_result
 from tests.support.build import make_result
 from tests.support.places import ROOT
-from tests.support.project import SUITE, change, write_suite
+from tests.support.project import AS_PRINTED, SUITE, change, store, write_suite
 
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 BARE = change(
@@ -46,7 +46,7 @@ class Night(Struct):
         return {step["name"]: self.step(step["run"]) for step in steps}
 
     def step(self, command: str) -> Step:
-        """What GitHub does with a step's commands."""
+        """What GitHub does with a step's commands, in the nightly's environment."""
         workflow = read("nightly")
         own = {
             "SUITE": "suites/small",
@@ -121,6 +121,36 @@ def raise_all(results: Path, points: float) -> None:
         top1 = [min(100.0, value + points) for value in stored.curve.top1]
         path.unlink()
         save_result(results, replace(make_result(stored.run, *top1), environment=stored.environment))
+
+
+GH = """\
+#!/bin/sh
+case "$2" in
+  list) echo NIGHT ;;
+  download) mkdir -p nightly/short && cp -r artifact nightly/short/results ;;
+esac
+"""
+"""What answers in place of GitHub's own command."""
+
+
+@pytest.mark.parametrize(("night_id", "runs"), [("7", 6), ("", 0)], ids=["a night", "no night yet"])
+def test_site_has_the_results_of_the_newest_night(night: Night, night_id: str, runs: int) -> None:
+    path = write_suite(night.folder, name="printed")
+    for folder in ("results", "nightly", "artifact", ".kdbench"):
+        rmtree(night.folder / folder, ignore_errors=True)
+    (night.folder / "results").mkdir()
+    store(night.folder, path, AS_PRINTED)
+    (night.folder / "results").rename(night.folder / "artifact")
+    (night.folder / "results").mkdir()
+    gh = night.folder / "bin" / "gh"
+    gh.write_text(GH.replace("NIGHT", night_id), encoding="utf-8")
+    gh.chmod(0o755)
+    named = {step["name"]: step["run"] for step in steps_of("docs") if "run" in step}
+    for name in ("Results of the newest night", "Site of the results"):
+        done = night.step(named[name])
+        assert done.code == 0, done.out
+    assert len(list((night.folder / "results").rglob("*.json"))) == runs
+    assert (night.folder / ".kdbench" / "site" / "results" / "index.html").is_file()
 
 
 @pytest.mark.slow
