@@ -26,9 +26,9 @@ SAME = ("cpu", "torch", "threads", "device")
 @pytest.mark.parametrize(
     ("suite", "rows", "runs"),
     [
-        ("hinton_mnist", "[atd]*", 15),
-        ("muller_mnist", "dropout/*", 5),
-        ("muller_mnist", "student/*dropout", 5),
+        ("hinton_mnist", "*", 27),
+        ("muller_mnist", "*", 20),
+        ("pereyra_mnist", "*", 9),
     ],
 )
 def test_row_has_a_stored_result_of_each_seed(suite: str, rows: str, runs: int) -> None:
