@@ -140,7 +140,7 @@ def train_missing(work: Workload, machine: Machine, way: RunOptions) -> int:
     fetch_missing(work.runs, machine)
     executor = LocalExecutor(machine, 1 if rank else way.workers or default_workers(machine))
     try:
-        with stoppable(), viewer(work.runs) as view:
+        with stoppable(), viewer(work.runs, lambda: len(executor.workers)) as view:
             cohorts = way.cohorts and ranks == 1
             events = dispatch(
                 work.runs, executor, keep=work.keep, rerun=way.rerun, cohorts=cohorts, trials=work.trials

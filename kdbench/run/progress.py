@@ -1,16 +1,27 @@
 """What a person sees while runs are trained: bars on a terminal, plain lines anywhere else."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
+from kdbench.formatting import plural
 from kdbench.spec.events import Blocked, Done, Failed, RunEvent, Update
 from kdbench.spec.runs import Run
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.progress import Progress, TaskID
+    from rich.progress import TaskID
+    from rich.table import Table
+    from rich.text import Text
+
+MARGIN = 4
+"""Columns left free at the right. A terminal writes ^C behind the last line; if that is full, a new line
+begins, all are drawn again one line too low, and the first stays twice."""
+
+LONGEST_BAR = 16
+SHORTEST_BAR = 4
+SHORTEST_NAME = 12
 
 
 class Viewer(Protocol):
@@ -35,8 +46,13 @@ def follow(events: Iterable[RunEvent], viewer: Viewer) -> tuple[int, int]:
 
 
 @contextmanager
-def viewer(runs: Iterable[Run]) -> Iterator[Viewer]:
-    """The view that fits where standard error goes."""
+def viewer(runs: Iterable[Run], workers: Callable[[], int] | None = None) -> Iterator[Viewer]:
+    """The view that fits where standard error goes.
+
+    Args:
+        runs: those that events will come of.
+        workers: how many processes have been started here by now; a terminal says so until the first event.
+    """
     from rich.console import Console
 
     console = Console(stderr=True)
@@ -44,8 +60,9 @@ def viewer(runs: Iterable[Run]) -> Iterator[Viewer]:
     if not console.is_terminal:
         yield Lines(named)
         return
-    with _bars(console) as bars:
-        yield Bars(named, bars)
+    bars = Bars(named, console, workers)
+    with bars.live:
+        yield bars
 
 
 class Lines:
@@ -71,15 +88,26 @@ class Lines:
 class Bars:
     """A bar for the whole, and one per run under way: epoch, accuracy, speed, time left."""
 
-    def __init__(self, runs: dict[str, Run], bars: "Progress") -> None:
-        self.runs, self.bars = runs, bars
-        self.whole = bars.add_task("all runs", total=sum(run.recipe.epochs for run in runs.values()), now="")
+    def __init__(
+        self, runs: dict[str, Run], console: "Console", workers: Callable[[], int] | None = None
+    ) -> None:
+        from rich.live import Live
+        from rich.progress import Progress, TimeRemainingColumn
+
+        self.runs, self.console, self.workers = runs, console, workers
+        self.left = TimeRemainingColumn()
+        self.bars = Progress(console=console)  # never started: it counts, and estimates what is left
+        self.whole = self.bars.add_task(
+            "all runs", total=sum(run.recipe.epochs for run in runs.values()), now=""
+        )
         self.done: dict[str, int] = dict.fromkeys(runs, 0)
         self.tasks: dict[str, TaskID] = {}
         self.over = 0
+        self.live = Live(get_renderable=self.render, console=console, refresh_per_second=10)
 
     def show(self, event: RunEvent) -> None:
         """Move the bars; what is over leaves a line above them."""
+        self.workers = None
         run = self.runs[event.id]
         if isinstance(event, Update):
             self._move(run, event)
@@ -99,19 +127,48 @@ class Bars:
         self.done[event.id] = run.recipe.epochs
         if event.id in self.tasks:
             self.bars.remove_task(self.tasks.pop(event.id))
-        self.bars.console.print(f"{title(run)}: {ending(event)}", highlight=False, markup=False)
+        self.console.print(f"{title(run)}: {ending(event)}", highlight=False, markup=False)
+
+    def render(self) -> "Text | Table":
+        """What is on the terminal now, narrower than it by `MARGIN`.
+
+        Where a line is too long the bars go first, then the middle of the names, then the end of
+        "epoch 3/9, ..."; time left is never cut.
+        """
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        room = self.console.width - MARGIN
+        workers = self.workers  # the first event may set it to None at any moment, in the main thread
+        if workers is not None:
+            starting = plural(workers(), "worker") if workers() else "workers"
+            return Text(f"starting {starting}, importing torch", no_wrap=True, overflow="ellipsis")
+        rows = [(task, str(task.fields["now"]), self.left.render(task)) for task in self.bars.tasks]
+        names = max(len(task.description) for task, _, _ in rows)
+        left = max(text.cell_len for _, _, text in rows)
+        now = min(max(len(text) for _, text, _ in rows), max(1, room - left - SHORTEST_NAME - 2))
+        names = min(names, max(1, room - now - left - 2))
+        bar = min(LONGEST_BAR, room - names - now - left - 3)
+
+        table = Table.grid(padding=(0, 1))
+        for width in (names, bar, now, left) if bar >= SHORTEST_BAR else (names, now, left):
+            table.add_column(width=width, no_wrap=True, overflow="ellipsis")
+        for task, doing, time in rows:
+            name, what = Text(shortened(task.description, names)), Text(doing)
+            if bar >= SHORTEST_BAR:
+                table.add_row(name, ProgressBar(task.total, task.completed, width=bar), what, time)
+            else:
+                table.add_row(name, what, time)
+        return table
 
 
-def _bars(console: "Console") -> "Progress":
-    from rich import progress
-
-    return progress.Progress(
-        progress.TextColumn("{task.description}", markup=False),
-        progress.BarColumn(bar_width=16),
-        progress.TextColumn("{task.fields[now]}", markup=False),
-        progress.TimeRemainingColumn(),
-        console=console,
-    )
+def shortened(name: str, width: int) -> str:
+    """A name of at most `width` characters, without its middle: "mlp_784…out seed 0"."""
+    if len(name) <= width:
+        return name
+    tail = width // 2
+    return f"{name[: width - 1 - tail]}…{name[len(name) - tail :]}"
 
 
 def title(run: Run) -> str:
