@@ -61,6 +61,10 @@ class Speed(Struct, frozen=True):
     evaluation: Measured
     teacher: Measured | None = None
     """Its part of the step; None without one."""
+    operators: int | None = None
+    """Of a step, its teacher's among them: kernel launches on a GPU. None: of an older record."""
+    synchronisations: int | None = None
+    """Of a step: how often the host would wait for a GPU."""
 
 
 class Seconds(Struct, frozen=True):

@@ -81,8 +81,10 @@ def describe(record: Record) -> str:
     rows = []
     for name, speed in record.kinds.items():
         parts = (speed.data, speed.step, speed.teacher, speed.evaluation)
-        rows.append((name, *map(_rate, parts)))
-    return columns(rows, ["images/s (share of the roofline)", "data", "step", "its teacher", "evaluation"])
+        counts = ["-" if each is None else f"{each:,}" for each in (speed.operators, speed.synchronisations)]
+        rows.append((name, *map(_rate, parts), *counts))
+    heads = ["data", "step", "its teacher", "evaluation", "operators a step", "synchronisations"]
+    return columns(rows, ["images/s (share of the roofline)", *heads])
 
 
 def describe_device(record: Record) -> Iterator[str]:

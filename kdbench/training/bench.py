@@ -27,6 +27,7 @@ from kdbench.training.checkpoint import save_weights, weights_content
 from kdbench.training.context import TrainingContext, open_context
 from kdbench.training.evaluation import evaluate
 from kdbench.training.images import training_views
+from kdbench.training.operators import Operators
 from kdbench.training.student_run import StudentRun
 from kdbench.training.teacher_batches import TeacherBatches
 
@@ -107,11 +108,14 @@ def measure(run: Run, context: TrainingContext, at_best: Attainable, least_secon
         share = None if work is None else round(rate * at_best.seconds(work) / per, 4)
         return Measured(round(rate, 1), share)
 
+    counted = parts.count()
     return Speed(
         data=held(lambda: _drain(views.epoch(1)), passed, image),
         step=held(parts.step, parts.images, own and taught and own.plus(taught), size),
         evaluation=held(lambda: evaluate(tested, parts.student_run.student, data, context), tests, seen),
         teacher=held(parts.ask, parts.images, taught, size) if run.taught else None,
+        operators=counted.operators.total(),
+        synchronisations=counted.synchronising.total(),
     )
 
 
@@ -128,6 +132,18 @@ class Parts:
         self.student_run.begin(1)
         for number, batch in enumerate(self.teacher_batches.epoch(1)):
             self.student_run.step(number, len(self.teacher_batches), batch)
+
+    def count(self) -> Operators:
+        """The operators of one step, teacher and all, as a GPU would do it: by autograd, never recorded."""
+        run, recorded = self.student_run, self.student_run.recorded
+        run.begin(1)
+        host = [each for each in run.optimizer.state if each.device.type == "cpu" and not each.dim()]
+        counted, batches = Operators(host), self.teacher_batches.epoch(1)
+        run.recorded = None
+        with counted:
+            run.step(0, len(self.teacher_batches), next(batches))
+        run.recorded = recorded
+        return counted
 
     def ask(self) -> None:
         """The teacher's forward passes alone."""

@@ -23,6 +23,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from kdbench.spec.runs import Run
 from kdbench.training.objective import LossObjective
+from kdbench.training.operators import DEPENDENT
 
 SMALL = 100_000
 """Weights up to which it pays: a larger network's step is arithmetic."""
@@ -35,10 +36,6 @@ Place = tuple[Any, ...]
 """Where a tensor lies: two with the same place are the same numbers."""
 Replay = Callable[..., tuple[Any, ...]]
 """Of a batch's tensors: the loss, then a gradient (or None) for each parameter."""
-
-
-DEPENDENT = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}
-"""Of operations whose result depends on numbers in kind or in size."""
 
 
 class UnrecordableError(Exception):

@@ -1,7 +1,6 @@
 """What the hard term of a loss is taught: the classes, or rows of probabilities made of them."""
 
 from torch import Tensor
-from torch.nn.functional import one_hot
 
 
 def hard_targets(
@@ -21,8 +20,12 @@ def hard_targets(
     """
     if partners is None and not smoothing:
         return y
-    K = like.shape[1]
-    q = one_hot(y, K).to(like.dtype)
+    q = one_hot(y, like)
     if partners is not None:
-        q = one_hot(partners, K).to(like.dtype).mul_(1 - share).add_(q.mul(share))
-    return (1 - smoothing) * q + smoothing / K if smoothing else q
+        q = one_hot(partners, like).mul_(1 - share).add_(q.mul(share))
+    return (1 - smoothing) * q + smoothing / like.shape[1] if smoothing else q
+
+
+def one_hot(y: Tensor, like: Tensor) -> Tensor:
+    """Rows q (N, K) of classes, in the type of logits (N, K); torch's own brings numbers to Python first."""
+    return like.new_zeros(like.shape).scatter_(1, y[:, None], 1)

@@ -44,7 +44,7 @@ def test_speed_is_that_of_the_last_accepted_run(
         pytest.skip("a measurement: make bench")
     from tests.bench import sides
 
-    context, runs, usual = request.getfixturevalue("world"), ratios.runs_of(case), []
+    context, runs, usual = request.getfixturevalue("context"), ratios.runs_of(case), []
     ours, theirs = (getattr(sides, f"{side}_{case.sort}")(runs, context) for side in ("ours", "usual"))
 
     def take_turns() -> None:

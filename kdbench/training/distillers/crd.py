@@ -99,17 +99,23 @@ class OtherClasses:
         """n of them for each of the classes y (B,), without replacement: (B, n).
 
         Behind the last image of a class, going round, come those of all other classes. Where there are
-        fewer than n, images come twice.
+        fewer than n, images come twice. On a GPU the host waits for the classes once, unless all classes
+        have as many images, as CIFAR's have.
         """
-        rows = []
-        for label in y.tolist():
-            rest = self.rest[label]
-            if n <= rest:
-                picked = torch.randperm(rest, generator=generator)[:n]
-            else:
-                picked = torch.randint(rest, (n,), generator=generator)
-            rows.append((self.end[label] + picked) % len(self.order))
-        return self.order[torch.stack(rows)].to(y.device)
+        alike = len(set(self.rest)) == 1  # then nothing on the host depends on the classes, which a GPU has
+        rests = self.rest[:1] * len(y) if alike else [self.rest[label] for label in y.tolist()]
+        picked = torch.stack([pick(rest, n, generator) for rest in rests])
+        if y.is_cuda:
+            picked = picked.pin_memory().to(y.device, non_blocking=True)
+        self.order, self.end = self.order.to(y.device), self.end.to(y.device)  # copied once
+        return self.order[(self.end[y][:, None] + picked) % len(self.order)]
+
+
+def pick(rest: int, n: int, generator: torch.Generator) -> Tensor:
+    """n of the numbers below rest, (n,) of int64; each at most once where there are enough."""
+    if n <= rest:
+        return torch.randperm(rest, generator=generator)[:n]
+    return torch.randint(rest, (n,), generator=generator)
 
 
 def contrastive(h: Tensor, N: int) -> Tensor:
