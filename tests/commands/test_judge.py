@@ -69,4 +69,7 @@ def test_committed_results_have_the_verdicts_of_their_page(
         checks = found[f"{row[1].strip()}.toml"]
         words = [check["top1"]["word"] for check in checks if check["values"]]
         told = {word: int(count) for count, word in re.findall(r"(\d+) ([a-z ]+)", row[4].strip())}
-        assert told == {word: words.count(word) for word in set(words)}
+        of_themselves = told.pop("rows ", 0)  # kdbench's own references, made of these very runs
+        for word, count in told.items():
+            assert words.count(word) - count in (0, of_themselves)
+        assert sum(told.values()) + of_themselves == len(words)
