@@ -3,7 +3,7 @@
 An operator that does work is a kernel launch or a few; views and allocations are none. The host waits
 where it needs numbers: `.item()`, `.cpu()`, `nonzero`, an index of booleans, `equal`. A GPU then runs dry.
 
-On the CPU nothing tells what would lie in the host's memory beside a GPU. So all tensors count as the
+On the CPU nothing shows what would lie in the host's memory beside a GPU. So all tensors count as the
 device's, but those that are given as the host's or made there, and what is made of them alone.
 """
 
