@@ -59,6 +59,8 @@ class ModelEntry(Struct, frozen=True, kw_only=True):
     least_size: int = 32
     test_batch: int = 0
     """Test images of a batch on a CPU, for networks that do next to nothing with each (0: as any other)."""
+    tiny: bool = False
+    """So small that the steps of several seeds are done as one: kdbench/training/stacked.py."""
     about: str = ""
     maps: bool = False
     """Gives the maps of its stages when asked: `kdbench.models.output.Network`."""
@@ -481,12 +483,14 @@ MODELS = {
     "mlp_784_20_20": ModelEntry(
         code="kdbench.models.mlp:mlp_784_20_20",
         test_batch=2000,
+        tiny=True,
         least_size=28,
         about="28 pixels; Glorot-uniform",
     ),
     "mlp_49_20_20": ModelEntry(
         code="kdbench.models.mlp:mlp_49_20_20",
         test_batch=2000,
+        tiny=True,
         least_size=7,
         about="7 pixels; Glorot-uniform",
     ),
@@ -523,6 +527,7 @@ MODELS = {
     "logistic": ModelEntry(
         code="kdbench.models.mlp:logistic",
         test_batch=2000,
+        tiny=True,
         least_size=1,
         about="logistic regression on values",
     ),

@@ -12,7 +12,7 @@ from kdbench.cost.speeds import Seconds, kind, measured_seconds
 from kdbench.device import Device, device_at_hand
 from kdbench.formatting import columns, plural
 from kdbench.machine import Machine
-from kdbench.plan.cohorts import batch_stream_key, make_cohorts
+from kdbench.plan.cohorts import batch_stream_key, batch_streams
 from kdbench.plan.selection import Workload, describe_work
 from kdbench.spec.runs import Run
 
@@ -81,14 +81,14 @@ def _items(runs: Iterable[Run], seconds: Callable[[Run], Seconds | None]) -> dic
 
 def savings(runs: Sequence[Run]) -> tuple[frozenset[str], frozenset[str]]:
     """The runs that ask no teacher because one of their cohort does, and because its logits were kept."""
-    cohorts = [cohort for cohort in make_cohorts(runs) if cohort[0].taught]
-    shared = frozenset(run.id for cohort in cohorts for run in cohort[1:])
+    streams = [stream for stream in batch_streams(runs) if stream[0].taught]
+    shared = frozenset(run.id for stream in streams for run in stream[1:])
     asked: set[object] = set()
     kept = set()
-    for cohort in sorted(cohorts, key=lambda cohort: -cohort[0].recipe.epochs):
-        if all(catalog.find("losses", run.loss.name).logits_only for run in cohort):
-            if (views := _views(cohort[0])) in asked:
-                kept.add(cohort[0].id)
+    for stream in sorted(streams, key=lambda stream: -stream[0].recipe.epochs):
+        if all(catalog.find("losses", run.loss.name).logits_only for run in stream):
+            if (views := _views(stream[0])) in asked:
+                kept.add(stream[0].id)
             asked.add(views)
     return shared, frozenset(kept)
 

@@ -230,7 +230,7 @@ class Values:
         They are put into that order all at once: for a small network, fetching each batch would be a third
         of its step.
         """
-        size, index = len(self.labels), self._order(epoch).to(self.values.device)
+        size, index = len(self.labels), self.order(epoch).to(self.values.device)
         values, labels = self.values.index_select(0, index), self.labels.index_select(0, index)
         for first in range(0, size, self.batch_size):
             count = min(self.batch_size, size - first)
@@ -240,8 +240,8 @@ class Values:
                 batch = tuple([part[here] for part in batch])
             yield batch  # type: ignore[misc]
 
-    def _order(self, epoch: int) -> Tensor:
-        """Which values come when; of few values, those of the next epochs are drawn at once."""
+    def order(self, epoch: int) -> Tensor:
+        """Which values come when, int64 (N,); of few values, those of the next epochs are drawn at once."""
         if epoch not in self.orders:
             epochs = range(epoch, epoch + max(1, DRAWN // len(self.labels)))
             drawn = torch.from_numpy(random.permutations(self.seed, epochs, len(self.labels)))

@@ -1,12 +1,17 @@
 """Runs -> cohorts: which runs one process trains beside each other. Pure; no number depends on it.
 
 Its runs see the same batches and the same teacher, so a view is made and the teacher computed once for all
-of them. Each run's result is the one that it has alone.
+of them; or their networks are so small that the steps of several seeds are done as one
+(kdbench/training/stacked.py). Each run's result is the one that it has alone.
 """
 
 from collections.abc import Hashable, Iterable
 
+from kdbench import catalog
 from kdbench.spec.runs import Run
+
+MOST = 200
+"""Runs of a cohort of several seeds: all of its results come at its end."""
 
 
 def make_cohorts(runs: Iterable[Run], workers: int = 1) -> list[tuple[Run, ...]]:
@@ -16,10 +21,7 @@ def make_cohorts(runs: Iterable[Run], workers: int = 1) -> list[tuple[Run, ...]]
         runs: those whose teachers are there.
         workers: cohorts are halved, the largest first, until there is one for each of so many workers.
     """
-    found: dict[Hashable, list[Run]] = {}
-    for run in runs:
-        found.setdefault(batch_stream_key(run), []).append(run)
-    cohorts = [tuple(some) for some in found.values()]
+    cohorts = _with_other_seeds(batch_streams(runs))
     while cohorts and len(cohorts) < workers:
         largest = max(cohorts, key=len)
         if len(largest) == 1:
@@ -29,9 +31,35 @@ def make_cohorts(runs: Iterable[Run], workers: int = 1) -> list[tuple[Run, ...]]
     return cohorts
 
 
+def batch_streams(runs: Iterable[Run]) -> list[tuple[Run, ...]]:
+    """Runs that see the same batches and the same teacher, in the order of their first runs."""
+    found: dict[Hashable, list[Run]] = {}
+    for run in runs:
+        found.setdefault(batch_stream_key(run), []).append(run)
+    return [tuple(some) for some in found.values()]
+
+
 def batch_stream_key(run: Run) -> Hashable:
-    """What decides, batch by batch, images and teacher outputs; equal for all runs of a cohort."""
+    """What decides, batch by batch, images and teacher outputs; equal for all runs of a stream."""
     recipe, teacher = run.recipe, run.teacher
     length = (run.seed, recipe.batch_size, recipe.ghost_batches, recipe.epochs)
     taught = run.imported or (teacher and (teacher.run.id, teacher.epoch))
     return run.dataset, run.data, run.precision, recipe.views, length, taught
+
+
+def _with_other_seeds(streams: Iterable[tuple[Run, ...]]) -> list[tuple[Run, ...]]:
+    """Streams of tiny networks that differ in their seeds alone are put together, up to `MOST` runs.
+
+    Of seeds 0 1 2 of logistic regression: one cohort of three; of the same of ResNet18: three of one.
+    """
+    cohorts: list[list[Run]] = []
+    filling: dict[tuple[str, ...], list[Run]] = {}
+    for stream in streams:
+        key = tuple([run.seedless for run in stream])
+        some = filling.get(key, [])
+        tiny = all(catalog.find("models", run.student).tiny for run in stream)
+        if not some or not tiny or len(some) + len(stream) > MOST:
+            some = filling[key] = []
+            cohorts.append(some)
+        some.extend(stream)
+    return list(map(tuple, cohorts))

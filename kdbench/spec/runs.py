@@ -10,6 +10,7 @@ from hashlib import sha256
 from typing import Annotated, Literal
 
 from msgspec import Struct, json
+from msgspec.structs import replace
 
 from kdbench.plugins import Plugin
 from kdbench.quantities import Count, Positive, Range, Rate, Weight
@@ -219,6 +220,11 @@ class Run(Struct, frozen=True, omit_defaults=True, dict=True):
         """The first 12 hexadecimal digits of the sha256 of everything that can change a number."""
         return sha256(json.encode(identity(self), order="sorted")).hexdigest()[:12]
 
+    @cached_property
+    def seedless(self) -> str:
+        """Equal for runs that differ in their seed alone, and in their teachers' seeds."""
+        return _without_seed(self).id
+
     @property
     def taught(self) -> bool:
         """Whether it has a teacher."""
@@ -232,3 +238,8 @@ class Run(Struct, frozen=True, omit_defaults=True, dict=True):
         early = self.teacher and self.teacher.epoch not in ("best", self.teacher.run.recipe.epochs)
         at = f"@{self.teacher.epoch}" if self.teacher and early else ""
         return f"{self.student}-{self.loss.name}{taught}{at}"
+
+
+def _without_seed(run: Run) -> Run:
+    teacher = run.teacher and replace(run.teacher, run=_without_seed(run.teacher.run))
+    return replace(run, seed=0, teacher=teacher)

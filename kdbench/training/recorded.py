@@ -104,16 +104,41 @@ class RecordedStep:
             value, *gradients = replay(*inputs)
             return value, gradients
         if shapes in self.replays:
-            return self._by_autograd(loss)
-        with Recorder() as recorder:
-            value, gradients = self._by_autograd(loss)
-        self.replays[shapes] = replay = _replay(recorder.calls, inputs, [value, *gradients])
-        self.draws = replay is None or any(map(_draws, recorder.calls))
+            return by_autograd(loss, self.parameters)
+        value, gradients, program = record(inputs, loss, self.parameters)
+        self.replays[shapes] = None if program is None else program.replay()
+        self.draws = program is None or program.draws
         return value, gradients
 
-    def _by_autograd(self, loss: Callable[[], Tensor]) -> tuple[Tensor, list[Tensor | None]]:
-        value = loss()
-        return value.detach(), list(torch.autograd.grad(value, self.parameters, allow_unused=True))
+
+def by_autograd(
+    loss: Callable[[], Tensor], parameters: Sequence[Tensor]
+) -> tuple[Tensor, list[Tensor | None]]:
+    """A loss and its gradients, as usual."""
+    value = loss()
+    return value.detach(), list(torch.autograd.grad(value, parameters, allow_unused=True))
+
+
+def record(
+    inputs: Sequence[Tensor], loss: Callable[[], Tensor], parameters: Sequence[Tensor]
+) -> tuple[Tensor, list[Tensor | None], "Program | None"]:
+    """The same, and the operations that led there; None where they are not the same for every batch.
+
+    Args:
+        inputs: all tensors of the batch on which the loss depends.
+        loss: computes it, from these very tensors.
+        parameters: that get gradients.
+    """
+    with Recorder() as recorder:
+        value, gradients = by_autograd(loss, parameters)
+    program = Program(inputs)
+    try:
+        for call in recorder.calls:
+            program.add(call)
+        program.end([value, *gradients])
+    except UnrecordableError:
+        return value, gradients, None
+    return value, gradients, program
 
 
 def recordable(run: Run, trained: nn.Module, objective: nn.Module, device: torch.device) -> bool:
@@ -123,23 +148,6 @@ def recordable(run: Run, trained: nn.Module, objective: nn.Module, device: torch
     special = recipe.ghost_batches or recipe.mixes or recipe.clip_norm  # need more than a batch
     plain = run.precision == "float32" and device.type == "cpu" and not special
     return own and plain and sum(each.numel() for each in trained.parameters()) < SMALL
-
-
-def _replay(
-    calls: Sequence[Call], inputs: Sequence[Tensor], outputs: Sequence[Tensor | None]
-) -> Replay | None:
-    """Recorded calls as a function of the inputs; None where they are not the same for every batch."""
-    program = Program(inputs)
-    try:
-        for call in calls:
-            program.add(call)
-        return program.end(outputs)
-    except UnrecordableError:
-        return None
-
-
-def _draws(call: Call) -> bool:
-    return torch.Tag.nondeterministic_seeded in call.function.tags
 
 
 def _place(tensor: Tensor) -> Place:
@@ -152,6 +160,17 @@ def _storage(tensor: Tensor) -> int:
 
 def _tensors(values: object) -> list[Tensor]:
     return [each for each in tree_leaves(values) if isinstance(each, Tensor)]
+
+
+def compiled(graph: fx.Graph, constants: Sequence[Tensor]) -> Replay:
+    """A graph as a function of its inputs, the further ones of which are always the same."""
+    forward: Replay = fx.GraphModule(nn.Module(), graph).forward
+
+    @torch.no_grad()
+    def replay(*inputs: Tensor) -> tuple[Any, ...]:
+        return forward(*inputs, *constants)
+
+    return replay
 
 
 class Program:
@@ -171,6 +190,8 @@ class Program:
             self.made.setdefault(_place(each), self.last)
         self.storages = {_storage(each) for each in inputs}
         """Whose numbers are another batch's next time."""
+        self.draws = False
+        """Whether it draws random numbers."""
 
     def add(self, call: Call) -> None:
         """One more call.
@@ -181,6 +202,7 @@ class Program:
         results = _tensors(call.out)
         if not results or DEPENDENT & set(call.function.tags):
             raise UnrecordableError(str(call.function))
+        self.draws |= torch.Tag.nondeterministic_seeded in call.function.tags
         named = all(_place(each) in self.made for each in results)
         sources = {_storage(each) for each in _tensors((call.args, call.kwargs))} - self.storages
         of_constants = sources.issuperset(map(_storage, results))
@@ -197,17 +219,13 @@ class Program:
             if isinstance(each, Tensor):
                 self._name(each, self.graph.call_function(getitem, (node, number)))
 
-    def end(self, outputs: Sequence[Tensor | None]) -> Replay:
-        """The function that gives these."""
+    def end(self, outputs: Sequence[Tensor | None]) -> None:
+        """These are what it leads to."""
         self.graph.output(tuple(map(self._node, outputs)))
-        forward: Replay = fx.GraphModule(nn.Module(), self.graph).forward
-        constants = [tensor for _, tensor in self.constants.values()]
 
-        @torch.no_grad()
-        def replay(*inputs: Tensor) -> tuple[Any, ...]:
-            return forward(*inputs, *constants)
-
-        return replay
+    def replay(self) -> Replay:
+        """It as a function of the inputs."""
+        return compiled(self.graph, [tensor for _, tensor in self.constants.values()])
 
     def _name(self, tensor: Tensor, node: fx.Node) -> None:
         """Where a call has put what it made; a constant that it has changed in place stays one."""

@@ -1,15 +1,18 @@
 """The loop: a cohort from its first epoch, or its newest checkpoints, to its results.
 
-Students of a cohort see the same views and the same teacher outputs, both computed once per batch. Each one's
-numbers are those that it has alone. A run alone is a cohort of one.
+Students of a cohort see the same views and the same teacher outputs, both computed once per batch; or they
+are tiny, and the steps of several seeds are done as one (stacked.py). Each one's numbers are those that it
+has alone. A run alone is a cohort of one.
 
 On one thread of a 2-core machine the quickstart's runs take about a second each; what real rows attain,
 on what and in how long, stands in the README.
 """
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Hashable, Iterable, Iterator, Sequence
 from time import perf_counter
+from typing import NamedTuple
 
+from kdbench.plan.cohorts import batch_stream_key
 from kdbench.spec.events import Task
 from kdbench.spec.results import Result
 from kdbench.spec.runs import Run
@@ -17,6 +20,8 @@ from kdbench.training import memory
 from kdbench.training.checkpoint import Progress
 from kdbench.training.context import TrainingContext
 from kdbench.training.images import training_views
+from kdbench.training.recorded import UnrecordableError
+from kdbench.training.stacked import Stack, make_stacks, side_by_side
 from kdbench.training.student_run import StudentRun
 from kdbench.training.teacher_batches import TeacherBatches
 
@@ -58,7 +63,7 @@ def train_cohort(
     All ranks of a group call this with the same tasks; the first one alone yields results.
 
     Args:
-        tasks: all of one cohort (`kdbench.plan.cohorts.batch_stream_key`).
+        tasks: all of one cohort (`kdbench.plan.cohorts.make_cohorts`).
         context: this process's hold on its machine.
         watch: called after each epoch of each run.
 
@@ -67,29 +72,74 @@ def train_cohort(
             fails alone and leaves the group (`Group.is_whole`).
     """
     memory.reset_peak(context.device)
-    student_runs = []
-    for task in tasks:
-        try:
-            student_runs.append(StudentRun(task, context, len(tasks)))
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is this run's failure and no other's
-            _pass_on(error, len(tasks), context)
-            yield task, error
-    if not student_runs:
+    streams = yield from _streams(tasks, context)
+    left = [student_run for stream in streams for student_run in stream.student_runs]
+    if not left:
         return
-    with context.group.agree():
-        views = training_views(student_runs[0].run, student_runs[0].data, context)
-        teacher_batches = TeacherBatches([student_run.run for student_run in student_runs], views, context)
-    for epoch in range(
-        1 + min(student_run.progress.epoch for student_run in student_runs), epochs(student_runs) + 1
-    ):
-        for student_run, failure in train_epoch(epoch, student_runs, teacher_batches, watch):
-            student_runs.remove(student_run)
+    stacks: list[Stack] = []
+    for epoch in range(1 + min(student_run.progress.epoch for student_run in left), epochs(left) + 1):
+        learning = [student_run for student_run in left if student_run.progress.epoch < epoch]
+        stacks = make_stacks(learning, stacks)
+        for student_run, failure in train_epoch(epoch, learning, streams, watch, stacks):
+            left.remove(student_run)
             yield student_run.task, failure
-    for student_run in student_runs if context.group.is_main else ():
+    for student_run in left if context.group.is_main else ():
         try:
             yield student_run.task, student_run.result()
         except Exception as error:  # noqa: BLE001 - as above
             yield student_run.task, error
+
+
+class Stream(NamedTuple):
+    """Runs that see the same batches and the same teacher."""
+
+    batches: TeacherBatches
+    student_runs: Sequence[StudentRun]
+
+    @classmethod
+    def opened(cls, student_runs: Sequence[StudentRun], context: TrainingContext) -> "Stream":
+        """What they see.
+
+        Raises:
+            UserError: the teacher's weights are missing or damaged.
+        """
+        first = student_runs[0]
+        with context.group.agree():
+            views = training_views(first.run, first.data, context)
+            runs = [student_run.run for student_run in student_runs]
+            return cls(TeacherBatches(runs, views, context), student_runs)
+
+
+def _streams(
+    tasks: Sequence[Task], context: TrainingContext
+) -> Generator[tuple[Task, Exception], None, list[Stream]]:
+    """The streams of a cohort; yields the runs that cannot begin."""
+    streams = []
+    for some in _by_stream(tasks):
+        student_runs = []
+        for task in some:
+            try:
+                student_runs.append(StudentRun(task, context, len(tasks)))
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is this run's failure and no other's
+                _pass_on(error, len(tasks), context)
+                yield task, error
+        if not student_runs:
+            continue
+        try:
+            streams.append(Stream.opened(student_runs, context))
+        except Exception as error:  # noqa: BLE001 - as above, of those who would see these batches
+            _pass_on(error, len(tasks), context)
+            for student_run in student_runs:
+                yield student_run.task, error
+    return streams
+
+
+def _by_stream(tasks: Iterable[Task]) -> Collection[list[Task]]:
+    """Those that see the same batches together: what one of them needs of its data is there for the next."""
+    found: dict[Hashable, list[Task]] = {}
+    for task in tasks:
+        found.setdefault(batch_stream_key(task.run), []).append(task)
+    return found.values()
 
 
 def epochs(student_runs: Sequence[StudentRun]) -> int:
@@ -98,19 +148,48 @@ def epochs(student_runs: Sequence[StudentRun]) -> int:
 
 
 def train_epoch(
-    epoch: int, student_runs: Sequence[StudentRun], teacher_batches: TeacherBatches, watch: Watch
+    epoch: int,
+    learning: list[StudentRun],
+    streams: Sequence[Stream],
+    watch: Watch,
+    stacks: Sequence[Stack] = (),
 ) -> Failures:
     """One pass over the training images by those who have not done it yet; yields those that fail.
 
     The epoch's seconds are divided among them by what their own steps took.
+
+    Args:
+        epoch: counted from 1.
+        learning: who does it; those that fail are removed.
+        streams: what they see, and what others see that have done it.
+        watch: called with each that has done it.
+        stacks: of those whose steps are done as one; the others are `learning` too.
     """
-    learning = [student_run for student_run in student_runs if student_run.progress.epoch < epoch]
-    if not learning:
+    used = [stream for stream in streams if not set(learning).isdisjoint(stream.student_runs)]
+    if not used:
         return
+    stacked = list(stacks)
+    place: dict[StudentRun, int] = {}
+    for at, stream in enumerate(used):
+        place |= dict.fromkeys(stream.student_runs, at)
+    alone = list(learning)
+    for stack in stacked:
+        alone = [student_run for student_run in alone if student_run not in stack.runs]
+    steps = len(used[0].batches)
     started = perf_counter()
     yield from _each(learning, lambda student_run: student_run.begin(epoch))
-    for number, batch in enumerate(teacher_batches.epoch(epoch)):
-        yield from _each(learning, lambda student_run: student_run.step(number, len(teacher_batches), batch))  # noqa: B023 - called at once
+    places = {stack: list(map(place.__getitem__, stack.runs)) for stack in stacked}
+    for number, batches in enumerate(side_by_side([stream.batches for stream in used], epoch)):
+        for stack in list(stacked):
+            try:
+                stack.step(number, steps, batches, places[stack])
+            except UnrecordableError:  # found before anything was changed
+                stacked.remove(stack)
+                alone += stack.dissolved()
+        failures = _each(alone, lambda each: each.step(number, steps, batches[place[each]]))  # noqa: B023 - called at once
+        for student_run, error in failures:
+            learning.remove(student_run)
+            yield student_run, error
         if not learning:
             return
     seconds = perf_counter() - started

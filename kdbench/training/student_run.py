@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from kdbench.data.random import torch_seed
 from kdbench.errors import DivergedError
-from kdbench.models.output import Output
 from kdbench.spec.events import Task
 from kdbench.spec.results import RESULT_SCHEMA, Result
 from kdbench.store.predictions import LABELS, accuracy_by_class, decode, encode, save_predictions
@@ -40,7 +39,7 @@ from kdbench.training.optim import limit_norms, lr_at, make_optimizer
 from kdbench.training.precision import arithmetic, check_precision, forward_of
 from kdbench.training.recorded import RecordedStep, recordable
 from kdbench.training.targets import hard_targets
-from kdbench.training.teacher_batches import DistillationBatch
+from kdbench.training.teacher_batches import DistillationBatch, flat
 
 if TYPE_CHECKING:
     from kdbench.models.output import Network
@@ -87,6 +86,8 @@ class StudentRun:
             self.forward = forward_of(self.student, self.run.precision)
             small = recordable(self.run, self.trained, self.objective, context.device)
             self.recorded = RecordedStep(self.parameters) if small else None
+            self.alone = False
+            """Whether its steps were found to have other bits beside those of other seeds."""
             self.basis = input_digests(self.run, context)
             if context.group.is_main:
                 self.restore_checkpoint()
@@ -120,10 +121,10 @@ class StudentRun:
         gradients: list[Tensor | None] | None = None
         with arithmetic(self.run.precision, self.context.device):
             if self.run.recipe.ghost_batches:
-                value = ghost_batches.learn(self.run, at, self.trained, self._loss, batch, self.context.group)
+                value = ghost_batches.learn(self.run, at, self.trained, self.loss, batch, self.context.group)
             elif self.recorded is not None:
                 inputs = [batch.x, batch.y, *flat(batch.taught)]
-                act = partial(self.recorded.gradients, inputs, lambda: self._loss(batch, at))
+                act = partial(self.recorded.gradients, inputs, lambda: self.loss(batch, at))
                 value, gradients = self._alone(act, draws=self.recorded.draws)
             else:
                 value = self._alone(partial(self._learn, batch, at))
@@ -152,11 +153,12 @@ class StudentRun:
 
     def _learn(self, batch: DistillationBatch, at: Step) -> Tensor:
         """Leave the gradient of a batch in the parameters; its mean loss."""
-        value = self._loss(batch, at)
+        value = self.loss(batch, at)
         value.backward()  # type: ignore[no-untyped-call]
         return value.detach()
 
-    def _loss(self, batch: DistillationBatch, at: Step) -> Tensor:
+    def loss(self, batch: DistillationBatch, at: Step) -> Tensor:
+        """Of a batch, with the graph that leads to its gradients."""
         s = self.forward(batch.x)
         smoothing = self.run.recipe.label_smoothing
         y = hard_targets(batch.y, s.logits, smoothing, partners=batch.partners, share=batch.share)
@@ -276,14 +278,6 @@ class StudentRun:
             predicted=predictions,
             by_class=self._by_class(),
         )
-
-
-def flat(output: Output | None) -> list[Tensor]:
-    """The tensors of an output."""
-    if output is None:
-        return []
-    parts = (output.logits, output.features, output.weight, output.bias, *output.maps)
-    return [each for each in parts if each is not None]
 
 
 def random_state(device: torch.device) -> tuple[Tensor, ...]:

@@ -39,7 +39,7 @@ def do(
     Of several ranks the first one calls this, and the others `follow`; they train one run at a time.
 
     Args:
-        tasks: what to train; all of one cohort (`kdbench.plan.cohorts.batch_stream_key`).
+        tasks: what to train; all of one cohort (`kdbench.plan.cohorts.make_cohorts`).
         context: this process's hold on its machine.
         emit: called with each event; with exactly one end for each task.
         starts: called when a run's training is about to begin; what it raises is the run's failure.

@@ -1,4 +1,4 @@
-"""What the students of a cohort get of each batch: its images, its classes, its teacher's output."""
+"""What students get of each batch: its images, its classes, its teacher's output."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from kdbench import catalog
 from kdbench.data.mixing import Mix, Mixing
-from kdbench.data.views import Epochs
+from kdbench.data.views import Epochs, Values, whole
 from kdbench.models.folding import folded
 from kdbench.models.output import Network, Output
 from kdbench.spec.runs import Recipe, Run
@@ -41,15 +41,34 @@ class DistillationBatch(NamedTuple):
     """λ: what an image keeps of itself."""
 
 
+class Fixed(NamedTuple):
+    """The images of a run that sees them as they are, in the order of the data set."""
+
+    x: Tensor
+    """(N, C, H, W)."""
+    y: Tensor
+    """(N,)."""
+    logits: Tensor | None
+    """The teacher's, (N, K), should there be one."""
+
+
+def flat(output: Output | None) -> list[Tensor]:
+    """The tensors of an output."""
+    if output is None:
+        return []
+    parts = (output.logits, output.features, output.weight, output.bias, *output.maps)
+    return [each for each in parts if each is not None]
+
+
 QUICK = 100_000
 """Weights up to which a teacher without convolutions is asked again: that is faster than the disk."""
 
 
 class TeacherBatches:
-    """The batches of a cohort, each with the teacher's output: made once for all of its runs.
+    """The batches of runs, each with the teacher's output: made once for all that see them.
 
     Args:
-        runs: those of the cohort; they agree in their teacher.
+        runs: those that see them (`kdbench.plan.cohorts.batch_streams`).
         views: the images as they see them.
         context: this process's hold on its machine.
 
@@ -90,6 +109,18 @@ class TeacherBatches:
         """The batches of an epoch, counted from 1, pass by pass."""
         for number in range(self.passes):
             yield from self._pass((epoch - 1) * self.passes + number + 1)
+
+    def fixed(self) -> Fixed | None:
+        """What an image looks like in every epoch, and what its teacher makes of it; None if that changes."""
+        views = self.views
+        unknown = self.answers is None and (self.teacher is not None or self.logits is not None)
+        if not isinstance(views, Values) or views.share is not whole or self.mixing or unknown:
+            return None
+        return Fixed(views.values, views.labels, self.answers)
+
+    def order(self, epoch: int, number: int) -> Tensor:
+        """Which image comes when in a pass of an epoch, counted from 0: int64 (N,). Of `fixed` ones."""
+        return cast("Values", self.views).order((epoch - 1) * self.passes + number + 1)
 
     def _pass(self, epoch: int) -> Iterator[DistillationBatch]:
         """The batches of a pass over the images; passes are counted from 1 through all epochs."""

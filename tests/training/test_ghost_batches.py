@@ -195,7 +195,7 @@ def distilled(images: int = 32) -> DistillationBatch:
 
 
 def learn(student_run: StudentRun, given: DistillationBatch) -> Tensor:
-    loss = student_run._loss  # noqa: SLF001
+    loss = student_run.loss
     at = Step(given.indices, 1, 0, student_run.run.seed)
     return ghost_batches.learn(student_run.run, at, student_run.trained, loss, given, Group())
 
@@ -209,7 +209,7 @@ def test_gradient_is_the_mean_over_parts_that_know_nothing_of_each_other(
     other.begin(1)
     loss = learn(student_run, given)
     parts = [ghost_batches.cut_batch(given, part) for part in cut(32, 4)]
-    each = [other._loss(part, Step(part.indices, 1, 0, 0)) for part in parts]  # noqa: SLF001
+    each = [other.loss(part, Step(part.indices, 1, 0, 0)) for part in parts]
     mean = torch.stack(each).mean()
     mean.backward()  # type: ignore[no-untyped-call]
     torch.testing.assert_close(loss, mean.detach())
