@@ -31,7 +31,7 @@ class Official(Struct, frozen=True, kw_only=True):
     files: dict[str, str] = {}
     """The files inside that are kept: name in the archive -> md5."""
     limit: int = 1 << 29
-    """No archive and no unpacked content is larger, in bytes."""
+    """The archive is no larger, in bytes."""
 
     @property
     def named(self) -> str:
@@ -118,14 +118,14 @@ class Fetcher(Struct, frozen=True, kw_only=True):
             beside: files that must be there as well.
 
         Raises:
-            UserError: an archive is altered or dangerous, or cannot be had; all that cannot at once.
+            UserError: an archive is altered, or cannot be had; all that cannot at once.
         """
         there = self._archives([*archives, *beside])
         folder = self.place / f".{name}.unpacked"
         rmtree(folder, ignore_errors=True)
         try:
-            for official, archive in zip(archives, there, strict=False):
-                unpack(archive, folder, wanted, limit=official.limit)
+            for archive in there[: len(archives)]:
+                unpack(archive, folder, wanted)
             yield folder
         finally:
             rmtree(folder, ignore_errors=True)
@@ -144,7 +144,7 @@ class Fetcher(Struct, frozen=True, kw_only=True):
         return there
 
     def _unpack(self, official: Official) -> None:
-        extract(self.archive(official), self.place, official.files, limit=official.limit)
+        extract(self.archive(official), self.place, official.files)
 
     def _download(self, official: Official, archive: Path) -> None:
         """Fetch an archive, or say what a person can do where it cannot be fetched."""

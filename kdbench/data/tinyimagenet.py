@@ -40,7 +40,7 @@ def tinyimagenet(fetcher: Fetcher) -> "Arrays":
         UserError: the archive is altered or cannot be had, or an image in it is damaged.
     """
     archive = fetcher.archive(OFFICIAL)
-    with opened_zip(archive, limit=OFFICIAL.limit) as zipped:
+    with opened_zip(archive) as zipped:
         ids = sorted(_lines(zipped, "wnids.txt"))
         label = {name: number for number, name in enumerate(ids)}
         train, test = _training(zipped, label), _validation(zipped, label)

@@ -28,7 +28,7 @@ def jpeg(of_class: int, number: int, size: tuple[int, int] = (64, 64)) -> bytes:
     return buffer.getvalue()
 
 
-def tgz(files: Mapping[str, bytes], *student_runs: tarfile.TarInfo) -> bytes:
+def tgz(files: Mapping[str, bytes], *members: tarfile.TarInfo) -> bytes:
     """An archive, the same at any time of day (gzip would write the second it was made)."""
     buffer = io.BytesIO()
     with (
@@ -36,11 +36,11 @@ def tgz(files: Mapping[str, bytes], *student_runs: tarfile.TarInfo) -> bytes:
         tarfile.open(fileobj=zipped, mode="w") as tar,
     ):
         for name, content in files.items():
-            student_run = tarfile.TarInfo(name)
-            student_run.size = len(content)
-            tar.addfile(student_run, io.BytesIO(content))
-        for student_run in student_runs:
-            tar.addfile(student_run)
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+        for member in members:
+            tar.addfile(member)
     return buffer.getvalue()
 
 
