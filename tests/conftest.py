@@ -1,5 +1,6 @@
 """What all tests share: hypothesis without a deadline, the command line on a throw-away project, a server."""
 
+import gc
 import os
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,14 @@ from tests.support.server import Server
 
 settings.register_profile("kdbench", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("kdbench")
+
+gc.disable()  # until all is imported: looking again and again through what stays costs seconds
+
+
+def pytest_collection_finish() -> None:
+    """Imported modules and collected tests are garbage never: no collection looks through them again."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

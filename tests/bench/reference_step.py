@@ -15,7 +15,6 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn.functional import log_softmax, softmax
 from torch.utils.data import DataLoader, Dataset
-from torchvision import transforms
 
 from kdbench.spec.runs import Run
 from kdbench.training.context import statistics
@@ -45,6 +44,8 @@ def training_loader(
     run: Run, images: Tensor, labels: Tensor, device: str = "cpu"
 ) -> DataLoader[tuple[Tensor, int]]:
     """Shuffled batches: crop, flip, rotation, normalisation."""
+    from torchvision import transforms
+
     recipe = run.recipe
     transform = transforms.Compose(
         [
@@ -69,6 +70,8 @@ def evaluation_loader(
     run: Run, images: Tensor, labels: Tensor, device: str = "cpu"
 ) -> DataLoader[tuple[Tensor, int]]:
     """Batches in the data set's order, as large as in training."""
+    from torchvision import transforms
+
     transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize(*statistics(run))])
     return DataLoader(
         Pictures(images, labels, transform),

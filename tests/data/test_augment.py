@@ -6,14 +6,12 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from torchvision.transforms import v2
-from torchvision.transforms.v2.functional import erase
 
 from kdbench.data import augment
 from kdbench.data.augment import Augmentation, Augmented
 
 N = 64
-SPACE = list(v2.RandAugment._AUGMENTATION_SPACE)  # noqa: SLF001
+OPERATIONS = 14
 
 
 def images(channels: int = 3, side: int = 32) -> Tensor:
@@ -23,6 +21,8 @@ def images(channels: int = 3, side: int = 32) -> Tensor:
 
 def by_torchvision(image: Tensor, chosen: int, magnitude: int, monkeypatch: pytest.MonkeyPatch) -> Tensor:
     """v2.RandAugment itself on one image, its draws being the operation, and the sign of its magnitude."""
+    from torchvision.transforms import v2
+
     monkeypatch.setattr(v2.RandAugment, "_get_random_item", lambda _, dct: drawn(dct, abs(chosen) - 1))
     monkeypatch.setattr(torch, "rand", lambda *_: torch.tensor(0.1 if chosen < 0 else 0.9))
     changed: Tensor = v2.RandAugment(num_ops=1, magnitude=magnitude)(image)
@@ -31,7 +31,8 @@ def by_torchvision(image: Tensor, chosen: int, magnitude: int, monkeypatch: pyte
 
 
 def drawn(space: dict[str, object], number: int) -> tuple[str, object]:
-    name = SPACE[number]
+    assert len(space) == OPERATIONS
+    name = list(space)[number]
     return name, space[name]
 
 
@@ -41,11 +42,11 @@ def test_each_image_is_torchvisions_alone(
     channels: int, magnitude: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every operation with either sign, all in one batch."""
-    chosen = np.array([sign * (1 + number) for number, sign in product(range(len(SPACE)), (1, -1))])
+    chosen = np.array([sign * (1 + number) for number, sign in product(range(OPERATIONS), (1, -1))])
     batch = images(channels)[: len(chosen)]
     found = Augmented([chosen], magnitude, None).images(batch, np.arange(len(chosen)))
     for one, image, each in zip(found, batch, chosen.tolist(), strict=True):
-        assert one.equal(by_torchvision(image, each, magnitude, monkeypatch)), SPACE[abs(each) - 1]
+        assert one.equal(by_torchvision(image, each, magnitude, monkeypatch)), f"operation {abs(each) - 1}"
     assert not found.equal(batch)
 
 
@@ -69,7 +70,7 @@ def test_every_operation_is_drawn_alike_and_anew_each_epoch() -> None:
     augmentation = Augmentation(0, 2, 9, 0.0)
     first, second = augmentation.of_epoch(1, 14_000, 32, 32).operations
     counts = np.bincount(np.abs(first))[1:]
-    assert len(counts) == len(SPACE) == 14
+    assert len(counts) == OPERATIONS
     assert counts.min() > 850
     assert np.mean(first < 0) == pytest.approx(0.5, abs=0.02)
     assert not (first == second).all()
@@ -78,6 +79,8 @@ def test_every_operation_is_drawn_alike_and_anew_each_epoch() -> None:
 
 
 def test_erased_box_is_torchvisions() -> None:
+    from torchvision.transforms.v2.functional import erase
+
     of_epoch = Augmentation(0, 0, 9, 0.5).of_epoch(1, N, 32, 24)
     values = torch.rand(N, 3, 32, 24)
     found = of_epoch.values(values.clone(), np.arange(N))
@@ -89,6 +92,8 @@ def test_erased_box_is_torchvisions() -> None:
 
 def test_erased_boxes_have_torchvisions_shares() -> None:
     """So many images, of so much area, within their borders, as RandomErasing's own draws have them."""
+    from torchvision.transforms import v2
+
     boxes = augment._boxes(0, 1, 4000, 32, 32, 0.25)  # noqa: SLF001
     areas = (boxes.height * boxes.width)[boxes.height > 0] / 32**2
     torch.manual_seed(0)

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torchvision.datasets import CIFAR100
 
 from kdbench import catalog
 from kdbench.data import packed
@@ -69,6 +68,8 @@ def fine(real: Path) -> Dataset:
 
 @pytest.mark.real
 def test_cifar100_equals_torchvisions(real: Path, fine: Dataset) -> None:
+    from torchvision.datasets import CIFAR100
+
     theirs = CIFAR100(real, train=False, download=False)
     assert np.array_equal(fine.test_images.permute(0, 2, 3, 1).numpy(), theirs.data)
     assert fine.test_labels.tolist() == theirs.targets

@@ -5,11 +5,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy
 import torch
 from PIL import Image
-from scipy.stats import ks_2samp
 from torch import Tensor
-from torchvision.transforms import v2
 
 from kdbench.data.boxes import Framing, centre, crop, draw_boxes
 from kdbench.data.crops import Crops, centre_batches
@@ -109,13 +108,15 @@ def test_box_of_an_image_too_long_is_the_largest_at_its_centre() -> None:
 
 @pytest.mark.parametrize("size", [(256, 341), (400, 256), (256, 256)])
 def test_boxes_are_distributed_as_torchvisions(size: tuple[int, int]) -> None:
+    from torchvision.transforms import v2
+
     n = 3000
     ours = draw_boxes(1, 1, np.tile(np.array(size, np.int32), (n, 1)), flip=False)
     torch.manual_seed(0)
     theirs_ = v2.RandomResizedCrop(224)
     theirs = [theirs_.make_params([torch.empty(3, *size)]) for _ in range(n)]
     for part in ("top", "left", "height", "width"):
-        assert ks_2samp(getattr(ours, part), [each[part] for each in theirs]).pvalue > 0.01
+        assert scipy.stats.ks_2samp(getattr(ours, part), [each[part] for each in theirs]).pvalue > 0.01
 
 
 def test_half_of_the_views_are_flipped() -> None:
@@ -125,6 +126,8 @@ def test_half_of_the_views_are_flipped() -> None:
 
 
 def test_crop_is_torchvisions_on_pil() -> None:
+    from torchvision.transforms import v2
+
     images, boxes = Many(6), draw_boxes(0, 1, Many(6).sizes, flip=True)
     for index in range(6):
         pil = Image.fromarray(images[index].permute(1, 2, 0).numpy())
@@ -137,6 +140,8 @@ def test_crop_is_torchvisions_on_pil() -> None:
 
 @pytest.mark.parametrize(("size", "resize"), [(32, 36), (32, 40), (32, 32), (64, 80)])
 def test_centre_is_torchvisions_on_pil(size: int, resize: int) -> None:
+    from torchvision.transforms import v2
+
     reference = v2.Compose([v2.Resize(resize), v2.CenterCrop(size)])
     for image in (Many(3)[index] for index in range(3)):
         theirs = np.asarray(reference(Image.fromarray(image.permute(1, 2, 0).numpy())))

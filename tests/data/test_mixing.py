@@ -2,9 +2,8 @@
 
 import numpy as np
 import pytest
+import scipy
 import torch
-from scipy import stats
-from torchvision.transforms import v2
 
 from kdbench.data.mixing import Mix, Mixing, box_of, with_partner
 
@@ -14,6 +13,8 @@ Y = torch.arange(6)
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
 def test_mixed_images_are_torchvisions(share: float) -> None:
+    from torchvision.transforms import v2
+
     wanted = v2.MixUp(num_classes=6).transform(X, {"lam": share, "labels": Y, "batch_size": 6})
     assert Mix(share).mixed(X, X.roll(1, 0)).equal(wanted)
 
@@ -24,6 +25,8 @@ def test_mixed_images_are_torchvisions(share: float) -> None:
 def test_cut_images_are_torchvisions(
     share: float, row: float, column: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from torchvision.transforms import v2
+
     transform = v2.CutMix(num_classes=6)
     monkeypatch.setattr(transform._dist, "sample", lambda _: torch.tensor(share, dtype=torch.float64))  # noqa: SLF001
     centre = iter([int(column * 10), int(row * 8)])
@@ -38,7 +41,7 @@ def test_cut_images_are_torchvisions(
 
 def test_shares_are_drawn_from_beta() -> None:
     shares = [Mixing(0, 0.4, 0.0).of_batch(epoch, 0, 8, 8).share for epoch in range(600)]
-    assert stats.kstest(shares, stats.beta(0.4, 0.4).cdf).pvalue > 0.01
+    assert scipy.stats.kstest(shares, scipy.stats.beta(0.4, 0.4).cdf).pvalue > 0.01
 
 
 def test_recipe_with_both_gives_a_batch_one_of_them() -> None:

@@ -13,8 +13,8 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+import scipy
 from msgspec.structs import replace
-from scipy.io import loadmat
 
 from kdbench import catalog
 from kdbench.data import cars, cub, mnist, place, tinyimagenet
@@ -350,7 +350,7 @@ def as_folder(published: Published, root: str, *, nested: bool = False, base: in
         ("train", "devkit/cars_train_annos.mat"),
         ("test", "cars_test_annos_withlabels.mat"),
     ):
-        rows = loadmat(folder / lists, squeeze_me=True)["annotations"]
+        rows = scipy.io.loadmat(folder / lists, squeeze_me=True)["annotations"]
         moved = [(str(row["fname"]), int(row["class"]) - 1 + base) for row in rows]
         (folder / lists).write_bytes(archives.annotations(moved))
         if nested:

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from torchvision.transforms import v2
 
 from kdbench.data import shards
 from kdbench.data.fetch import Fetcher
@@ -47,6 +46,8 @@ def opened(folder: Path) -> Images:
 
 
 def test_pixels_are_those_of_torchvisions_resize_on_pil(folder: Path) -> None:
+    from torchvision.transforms import v2
+
     resize = v2.Resize(256)
     images = opened(folder)
     assert len(images) == len(SIZES)

@@ -7,8 +7,6 @@ import pytest
 import torch
 from PIL import Image
 from torch import Tensor
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms import functional as reference
 
 from kdbench.data.affine import Draws, coefficients, draw
 from kdbench.data.views import Batch, Normalise, Store, Views, plain_batches
@@ -38,6 +36,9 @@ def theirs(images: Tensor, draws: Draws, crop: int) -> Tensor:
 
 
 def _one(image: Tensor, draws: Draws, i: int, crop: int) -> Tensor:
+    from torchvision.transforms import InterpolationMode
+    from torchvision.transforms import functional as reference
+
     picture = reference.pad(reference.to_pil_image(image), [crop])
     top, left, size = int(draws.top[i]), int(draws.left[i]), image.shape[-1]
     picture = reference.crop(picture, top, left, size, size)
@@ -101,6 +102,8 @@ def _pillow(angle: float, size: int) -> list[int]:
 
 
 def test_normalise_equals_torchvision_for_every_level() -> None:
+    from torchvision.transforms import functional as reference
+
     levels = torch.arange(256, dtype=torch.uint8).view(1, 16, 16).expand(3, 16, 16)
     picture = Image.fromarray(levels.permute(1, 2, 0).contiguous().numpy())
     wanted = reference.normalize(reference.to_tensor(picture), list(MEAN), list(STD))

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
+import scipy
 from msgspec.structs import replace
-from scipy.stats import ttest_ind
 
 from kdbench.evidence.compare import (
     Change,
@@ -55,7 +55,7 @@ def test_pairs_are_judged_by_their_differences() -> None:
 
 def test_other_seeds_are_judged_by_welch() -> None:
     found = compare(ROW, Side({0: 70.0, 1: 70.2}), Side({2: 70.1, 3: 70.3, 4: 70.2}))
-    welch = ttest_ind([70.1, 70.3, 70.2], [70.0, 70.2], equal_var=False).confidence_interval(0.9)
+    welch = scipy.stats.ttest_ind([70.1, 70.3, 70.2], [70.0, 70.2], equal_var=False).confidence_interval(0.9)
     assert (found.paired, found.n) == (False, (2, 3))
     assert found.interval == pytest.approx((welch.low, welch.high))
 

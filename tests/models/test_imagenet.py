@@ -3,7 +3,6 @@
 from typing import Any
 
 import pytest
-import timm
 import torch
 from torch import nn
 
@@ -42,6 +41,8 @@ def test_every_network_of_timm_has_facts() -> None:
 
 @pytest.mark.parametrize("name", FACTS)
 def test_parameters_as_published(name: str) -> None:
+    import timm
+
     with torch.device("meta"):
         network = build(name, classes=1000)
         theirs = timm.create_model(MODELS[name].timm)
@@ -63,6 +64,8 @@ def test_logits_are_the_classifier_of_the_features(name: str) -> None:
 
 @pytest.mark.parametrize("name", SMALL)
 def test_logits_are_those_of_timm(name: str) -> None:
+    import timm
+
     torch.manual_seed(3)
     zero: dict[str, Any] = {"zero_init_last": False} if "resnet" in name else {}
     theirs = timm.create_model(MODELS[name].timm, num_classes=20, **zero).eval()

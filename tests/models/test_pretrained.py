@@ -6,7 +6,6 @@ from shutil import rmtree
 from typing import cast
 
 import pytest
-import timm
 import torch
 from msgspec.structs import replace
 from safetensors.torch import save
@@ -33,6 +32,8 @@ NAME = "timm/mobilenetv2_100.test"
 
 @pytest.fixture(scope="module")
 def tensors() -> dict[str, torch.Tensor]:
+    import timm
+
     torch.manual_seed(11)
     return dict(timm.create_model("mobilenetv2_100", num_classes=7).state_dict())
 
@@ -62,6 +63,8 @@ def network(classes: int) -> Network:
 def test_weights_of_as_many_classes_are_taken_whole(
     tensors: dict[str, torch.Tensor], content: bytes, tmp_path: Path
 ) -> None:
+    import timm
+
     ours = network(7)
     start_from(ours, Weights(NAME, digest(content)), Fetcher(place=tmp_path))
     x = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))

@@ -9,10 +9,12 @@ import pytest
 
 from tests.support.slurm import Project, script
 
+HERE = Path(__file__).parent
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if Path(__file__).parent in item.path.parents:
+        if item.path.parent == HERE:
             item.add_marker(pytest.mark.slurm)
 
 

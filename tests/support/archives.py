@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import scipy
 from PIL import Image
-from scipy.io import savemat
 
 from kdbench.data.neighbours import CUB200
 
@@ -175,5 +175,5 @@ def annotations(rows: list[tuple[str, int]]) -> bytes:
 def mat(content: dict[str, object]) -> bytes:
     """A MATLAB file."""
     buffer = io.BytesIO()
-    savemat(buffer, content)
+    scipy.io.savemat(buffer, content)
     return buffer.getvalue()

@@ -4,8 +4,8 @@ from itertools import product
 
 import numpy as np
 import pytest
+import scipy
 from numpy.typing import NDArray
-from scipy.special import stdtrit
 
 from kdbench.spec.verdicts import Word
 from kdbench.verdict.check import judge
@@ -40,7 +40,7 @@ def words(values: Values, printed: Values | None = None) -> tuple[NDArray[np.boo
         other = printed.var(1, ddof=1) / k
         difference, error = difference - printed.mean(1), variance + other
         degrees = error**2 / (variance**2 / (n - 1) + other**2 / (k - 1))
-    half = stdtrit(degrees, 0.95) * np.sqrt(error)
+    half = scipy.special.stdtrit(degrees, 0.95) * np.sqrt(error)
     return abs(difference) + half <= MARGIN, abs(difference) - half > MARGIN
 
 

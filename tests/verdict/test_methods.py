@@ -1,7 +1,7 @@
 """Methods side by side: what a method is, the columns, average ranks, scipy's tests."""
 
 import pytest
-from scipy import stats
+import scipy
 
 from kdbench.errors import UserError
 from kdbench.spec.runs import Loss
@@ -55,9 +55,9 @@ def test_methods_closer_than_the_critical_difference_are_one_group() -> None:
 
 @pytest.mark.parametrize("values", [THREE, FOUR], ids=["three", "four"])
 def test_friedmans_test_is_scipys(values: dict[str, list[float]]) -> None:
-    found, scipy = rank(table_of(values)), stats.friedmanchisquare(*values.values())
+    found, theirs = rank(table_of(values)), scipy.stats.friedmanchisquare(*values.values())
     assert found is not None
-    assert (found.chi2, found.p) == pytest.approx((scipy.statistic, scipy.pvalue))
+    assert (found.chi2, found.p) == pytest.approx((theirs.statistic, theirs.pvalue))
 
 
 @pytest.mark.parametrize(
@@ -80,8 +80,8 @@ def test_method_that_lacks_a_pair_has_no_rank() -> None:
 def test_comparison_over_pairs_is_scipys() -> None:
     [found] = [each for each in compare(table_of(THREE, "c")) if each.method == "a"]
     differences = [100 * (a - c) for a, c in zip(THREE["a"], THREE["c"], strict=True)]
-    assert found.p == pytest.approx(stats.wilcoxon(differences).pvalue)
-    low, high = stats.ttest_1samp(differences, 0).confidence_interval(0.90)
+    assert found.p == pytest.approx(scipy.stats.wilcoxon(differences).pvalue)
+    low, high = scipy.stats.ttest_1samp(differences, 0).confidence_interval(0.90)
     assert found.interval == pytest.approx((low, high))
     assert (found.better, found.pairs, found.by_seeds) == (3, 4, 0)
 
@@ -93,7 +93,7 @@ def test_comparison_of_a_single_pair_is_paired_by_seed() -> None:
     [found] = compare(table)
     assert (found.method, found.against, found.p) == ("new", "kd", None)
     assert (found.better_by_seeds, found.worse_by_seeds, found.by_seeds) == (1, 0, 1)
-    low, high = stats.ttest_1samp([1.0, 1.1, 0.9], 0).confidence_interval(0.90)
+    low, high = scipy.stats.ttest_1samp([1.0, 1.1, 0.9], 0).confidence_interval(0.90)
     assert found.interval == pytest.approx((low, high))
     assert table.gain("new", Pair("a", "b")) == pytest.approx(1.0)
 

@@ -1,7 +1,7 @@
 """The paired comparison: the shared seeds, the tests against scipy.stats, the levels of a plan."""
 
 import pytest
-from scipy import stats
+import scipy
 
 from kdbench.verdict.paired import Paired, level_of, paired
 from kdbench.verdict.sequential import InterimPlan, levels
@@ -26,10 +26,10 @@ def test_fewer_than_two_seeds_are_no_test(values: dict[int, float]) -> None:
 
 
 def test_interval_and_p_are_those_of_the_paired_t_test() -> None:
-    found, scipy = paired(ONE, OTHER), stats.ttest_1samp([0.5, 0.7, 0.3], 0.1, alternative="greater")
-    assert found.p_above(0.1) == pytest.approx(scipy.pvalue)
-    assert found.p_below(0.1) == pytest.approx(1 - scipy.pvalue)
-    low, high = stats.ttest_1samp([0.5, 0.7, 0.3], 0).confidence_interval(0.90)
+    found, theirs = paired(ONE, OTHER), scipy.stats.ttest_1samp([0.5, 0.7, 0.3], 0.1, alternative="greater")
+    assert found.p_above(0.1) == pytest.approx(theirs.pvalue)
+    assert found.p_below(0.1) == pytest.approx(1 - theirs.pvalue)
+    low, high = scipy.stats.ttest_1samp([0.5, 0.7, 0.3], 0).confidence_interval(0.90)
     assert found.interval == pytest.approx((low, high))
 
 

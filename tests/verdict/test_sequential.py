@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+import scipy
 from msgspec.structs import replace
 from numpy.typing import NDArray
-from scipy.special import stdtr
 
 from kdbench.errors import UserError
 from kdbench.machine import load_machine
@@ -60,7 +60,7 @@ def ever(sigma: float, most: int, printed: tuple[int, float] | None = None, *, n
     at = np.full(most - 1, 0.05) if naive else np.array(list(levels(InterimPlan(most=most), spread).values()))
     t = center / np.sqrt(whole)
     ways = [
-        (stdtr(degrees, sign * t) <= at).any(1).mean() for sign in (-1, 1)
+        (scipy.special.stdtr(degrees, sign * t) <= at).any(1).mean() for sign in (-1, 1)
     ]  # inside, outside: by symmetry
     return float(np.mean(ways))
 

@@ -4,9 +4,9 @@ from math import sqrt
 
 import numpy as np
 import pytest
+import scipy
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats
 
 from kdbench.verdict.stats import (
     MOST_SEEDS,
@@ -43,7 +43,7 @@ def spread_of(values: list[float]) -> Spread:
 @pytest.mark.parametrize(("loss", "margin", "n"), [(1.0, 0.0, 5), (1.0, 0.5, 3), (0.0, 0.0, 5)])
 def test_detection_power_is_what_is_drawn(loss: float, margin: float, n: int) -> None:
     values = np.random.default_rng(0).normal(-loss, 0.5, (20_000, n))
-    half = stats.t.ppf(0.95, n - 1) * values.std(1, ddof=1) / sqrt(n)
+    half = scipy.stats.t.ppf(0.95, n - 1) * values.std(1, ddof=1) / sqrt(n)
     drawn = (values.mean(1) + half < -margin).mean()
     assert detection_power(loss, margin, Spread(0.5, n)) == pytest.approx(drawn, abs=0.01)
 
@@ -63,20 +63,20 @@ def test_spread_of_fewer_than_two_values_is_unknown(values: list[float]) -> None
 
 
 def test_half_width_against_an_exact_number_is_that_of_ttest_1samp() -> None:
-    interval = stats.ttest_1samp(ISSUE, 76.32).confidence_interval(0.90)
+    interval = scipy.stats.ttest_1samp(ISSUE, 76.32).confidence_interval(0.90)
     assert half_width(spread_of(ISSUE)) == pytest.approx((interval.high - interval.low) / 2)
 
 
 def test_half_width_against_a_spread_is_that_of_welch() -> None:
-    interval = stats.ttest_ind(ISSUE, PRINTED, equal_var=False).confidence_interval(0.90)
+    interval = scipy.stats.ttest_ind(ISSUE, PRINTED, equal_var=False).confidence_interval(0.90)
     found = half_width(spread_of(ISSUE), spread_of(PRINTED))
     assert found == pytest.approx((interval.high - interval.low) / 2)
 
 
 @pytest.mark.parametrize("margin", [0.1, 0.35, 0.5, 1.0])
 def test_equivalence_p_against_an_exact_number_is_two_ttests_1samp(margin: float) -> None:
-    low = stats.ttest_1samp(ISSUE, 76.32 - margin, alternative="greater").pvalue
-    high = stats.ttest_1samp(ISSUE, 76.32 + margin, alternative="less").pvalue
+    low = scipy.stats.ttest_1samp(ISSUE, 76.32 - margin, alternative="greater").pvalue
+    high = scipy.stats.ttest_1samp(ISSUE, 76.32 + margin, alternative="less").pvalue
     found = equivalence_p(mean(ISSUE) - 76.32, margin, spread_of(ISSUE))
     assert found == pytest.approx(max(low, high))
 
@@ -84,8 +84,8 @@ def test_equivalence_p_against_an_exact_number_is_two_ttests_1samp(margin: float
 @pytest.mark.parametrize("margin", [3.0, 4.9, 5.0, 6.0])
 def test_equivalence_p_against_a_spread_is_two_welch_tests(margin: float) -> None:
     shifted = np.asarray(PRINTED)
-    low = stats.ttest_ind(ISSUE, shifted - margin, equal_var=False, alternative="greater").pvalue
-    high = stats.ttest_ind(ISSUE, shifted + margin, equal_var=False, alternative="less").pvalue
+    low = scipy.stats.ttest_ind(ISSUE, shifted - margin, equal_var=False, alternative="greater").pvalue
+    high = scipy.stats.ttest_ind(ISSUE, shifted + margin, equal_var=False, alternative="less").pvalue
     difference = mean(ISSUE) - mean(PRINTED)
     assert equivalence_p(difference, margin, spread_of(ISSUE), spread_of(PRINTED)) == pytest.approx(
         max(low, high)
@@ -166,13 +166,13 @@ def test_seeds_needed_is_the_first_count_whose_interval_lies_inside(
 
 
 def test_half_width_of_many_values_is_that_of_the_normal() -> None:
-    assert half_width(Spread(1.0, 10**8)) * 10**4 == pytest.approx(stats.norm.ppf(0.95))
+    assert half_width(Spread(1.0, 10**8)) * 10**4 == pytest.approx(scipy.stats.norm.ppf(0.95))
 
 
 @pytest.mark.parametrize("values", [[0.1, 0.3, -0.2], [1.0, 1.2]])
 @pytest.mark.parametrize("margin", [0.0, 0.4])
 def test_greater_p_is_that_of_ttest_1samp(values: list[float], margin: float) -> None:
-    expected = stats.ttest_1samp(values, margin, alternative="greater").pvalue
+    expected = scipy.stats.ttest_1samp(values, margin, alternative="greater").pvalue
     assert greater_p(values, margin) == pytest.approx(expected)
 
 
