@@ -1,10 +1,13 @@
 """Errors that are no fault of kdbench: shown as one message, without a traceback."""
 
 import re
-from typing import Annotated
+from collections.abc import Callable, Iterable
+from typing import Annotated, TypeVar
 
 from msgspec import Meta
 
+T = TypeVar("T")
+V = TypeVar("V")
 Line = Annotated[str, Meta(pattern=r"\A[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]*\Z", max_length=4096)]
 """Text that may come from a stranger's file and is shown on a terminal: nothing in it moves the cursor."""
 
@@ -32,6 +35,24 @@ class UserError(Exception):
     def __init__(self, *problems: str) -> None:
         self.problems = tuple(map(without_passwords, problems))
         super().__init__("\n".join(self.problems))
+
+
+def each_of(function: Callable[[V], T], values: Iterable[V]) -> list[T]:
+    """What a function returns for each value; the mistakes of all of them come at once.
+
+    Raises:
+        UserError: the function raised it for some; each sentence stands in it once.
+    """
+    found: list[T] = []
+    problems: dict[str, None] = {}
+    for value in values:
+        try:
+            found.append(function(value))
+        except UserError as error:
+            problems |= dict.fromkeys(error.problems)
+    if problems:
+        raise UserError(*problems)
+    return found
 
 
 class DivergedError(Exception):

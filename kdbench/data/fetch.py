@@ -12,7 +12,7 @@ from msgspec import Struct
 from kdbench.data.archive import extract, unpack
 from kdbench.data.download import download, md5_of
 from kdbench.data.progress import reporting
-from kdbench.errors import UserError
+from kdbench.errors import UserError, each_of
 
 MIRRORS = "KDBENCH_MIRRORS"
 """The environment variable that names mirrors: URLs of folders that hold the archives, space between."""
@@ -120,7 +120,7 @@ class Fetcher(Struct, frozen=True, kw_only=True):
         Raises:
             UserError: an archive is altered, or cannot be had; all that cannot at once.
         """
-        there = self._archives([*archives, *beside])
+        there = each_of(self.archive, [*archives, *beside])
         folder = self.place / f".{name}.unpacked"
         rmtree(folder, ignore_errors=True)
         try:
@@ -129,19 +129,6 @@ class Fetcher(Struct, frozen=True, kw_only=True):
             yield folder
         finally:
             rmtree(folder, ignore_errors=True)
-
-    def _archives(self, wanted: Sequence[Official]) -> list[Path]:
-        """All of these archives, fetched where need be; what could not be had of all of them, at once."""
-        there: list[Path] = []
-        problems: list[str] = []
-        for official in wanted:
-            try:
-                there.append(self.archive(official))
-            except UserError as error:
-                problems += error.problems
-        if problems:
-            raise UserError(*problems)
-        return there
 
     def _unpack(self, official: Official) -> None:
         extract(self.archive(official), self.place, official.files)

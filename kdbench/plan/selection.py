@@ -8,7 +8,7 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from kdbench.errors import UserError
+from kdbench.errors import UserError, each_of
 from kdbench.formatting import plural
 from kdbench.machine import Machine
 from kdbench.plan.controls import control_cells, load_prober
@@ -70,7 +70,7 @@ class Selection(Struct, frozen=True, kw_only=True):
         Raises:
             UserError: suites are wrong; the mistakes of all of them at once.
         """
-        return replace(self, read=dict(zip(self.suites, (suite for suite, _ in self.load()), strict=True)))
+        return replace(self, read=dict(zip(self.suites, each_of(load_suite, self.suites), strict=True)))
 
     @property
     def altered(self) -> str:
@@ -84,18 +84,13 @@ class Selection(Struct, frozen=True, kw_only=True):
         Raises:
             UserError: suites are wrong; the mistakes of all of them at once.
         """
-        loaded = []
-        problems: list[str] = []
-        for path in self.suites:
-            try:
-                suite = self.read.get(path) or load_suite(path)
-                k, n = self.part
-                loaded.append((suite, self.cells(suite, self.rows)[k - 1 :: n]))
-            except UserError as error:
-                problems.extend(error.problems)
-        if problems:
-            raise UserError(*problems)
-        return loaded
+        k, n = self.part
+
+        def chosen(path: str) -> tuple[Suite, tuple[Cell, ...]]:
+            suite = self.read.get(path) or load_suite(path)
+            return suite, self.cells(suite, self.rows)[k - 1 :: n]
+
+        return each_of(chosen, self.suites)
 
     def cells(self, suite: Suite, rows: str, *, fitting: bool = False) -> tuple[Cell, ...]:
         """The rows of a suite that are named so (and fit the settings), with their runs."""

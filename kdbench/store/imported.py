@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from kdbench import catalog
-from kdbench.errors import UserError
+from kdbench.errors import UserError, each_of
 from kdbench.spec.runs import Run
 from kdbench.spec.weights import Imported
 from kdbench.store.json_files import load_folder
@@ -22,14 +22,7 @@ def check_imported(runs: Iterable[Run], scratch: Path) -> None:
     Raises:
         UserError: one sentence for each.
     """
-    problems: dict[str, None] = {}
-    for run in runs:
-        try:
-            find_imported(run, scratch)
-        except UserError as error:
-            problems |= dict.fromkeys(error.problems)
-    if problems:
-        raise UserError(*problems)
+    each_of(lambda run: find_imported(run, scratch), runs)
 
 
 def find_imported(run: Run, scratch: Path) -> tuple[Path, Provenance] | None:

@@ -5,8 +5,8 @@ from typing import TypeVar
 
 import msgspec
 
-from kdbench.errors import UserError, git_hint
-from kdbench.store.records import BROKEN, write
+from kdbench.errors import UserError, each_of
+from kdbench.store.records import decoded, write
 
 T = TypeVar("T")
 
@@ -44,10 +44,7 @@ def load_json(path: Path, kind: type[T], *, what: str, hint: str) -> T:
         raise
     except OSError as error:
         raise UserError(f"{path}: no valid {what}: {error}; {hint}") from error
-    try:
-        return msgspec.json.decode(content, type=kind)
-    except BROKEN as error:
-        raise UserError(f"{path}: no valid {what}: {git_hint(content) or f'{error}; {hint}'}") from error
+    return decoded(path, content, kind, what=what, hint=hint)
 
 
 def load_folder(folder: Path, kind: type[T], *, what: str, hint: str) -> dict[Path, T]:
@@ -56,15 +53,11 @@ def load_folder(folder: Path, kind: type[T], *, what: str, hint: str) -> dict[Pa
     Raises:
         UserError: files are broken; all of them at once.
     """
-    found: dict[Path, T] = {}
-    problems: list[str] = []
-    for path in sorted(folder.glob("*.json")):
+
+    def loaded(path: Path) -> tuple[Path, T] | None:
         try:
-            found[path] = load_json(path, kind, what=what, hint=hint)
-        except FileNotFoundError:
-            continue  # another process removed it just now
-        except UserError as error:
-            problems.extend(error.problems)
-    if problems:
-        raise UserError(*problems)
-    return found
+            return path, load_json(path, kind, what=what, hint=hint)
+        except FileNotFoundError:  # another process removed it just now
+            return None
+
+    return dict(filter(None, each_of(loaded, sorted(folder.glob("*.json")))))

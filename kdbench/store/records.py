@@ -38,6 +38,7 @@ _NUMBERS = re.compile(rb"\[[\s\d.,eE+-]*\]")
 BROKEN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What decoding raises on content that is no record."""
 R = TypeVar("R", Result, Failure)
+T = TypeVar("T")
 
 _NONE: Mapping[str, Run] = MappingProxyType({})
 
@@ -197,7 +198,7 @@ def load_result(path: Path, known: Run | None = None) -> Result:
     try:
         result = msgspec.json.decode(content, type=Result)
     except BROKEN as error:
-        result = _upgraded(path, content, _broken(path, content, error))
+        result = _upgraded(path, content, error)
     else:
         if result.schema != RESULT_SCHEMA:
             result = _upgraded(path, content, None)
@@ -211,7 +212,7 @@ def _broken(path: Path, content: bytes, error: Exception) -> UserError:
     return UserError(f"{path}: no valid result: {hint}")
 
 
-def _upgraded(path: Path, content: bytes, broken: UserError | None) -> Result:
+def _upgraded(path: Path, content: bytes, broken: Exception | None) -> Result:
     """A result of an older schema in today's form.
 
     Raises:
@@ -222,7 +223,7 @@ def _upgraded(path: Path, content: bytes, broken: UserError | None) -> Result:
     except BROKEN:
         schema = RESULT_SCHEMA
     if schema == RESULT_SCHEMA and broken is not None:
-        raise broken
+        raise _broken(path, content, broken) from broken
     if schema not in UPGRADES:
         age = "newer; update kdbench" if schema > RESULT_SCHEMA else "older"
         raise UserError(f"{path}: result of schema {schema}, which is {age}; this is {RESULT_SCHEMA}")
@@ -241,14 +242,21 @@ def load_failure(path: Path) -> Failure:
     Raises:
         UserError: broken, or its content is not that of its id.
     """
-    content = content_of(path)
-    try:
-        failure = msgspec.json.decode(content, type=Failure)
-    except BROKEN as error:
-        hint = git_hint(content) or f"{error}; remove it"
-        raise UserError(f"{path}: no valid record of a failure: {hint}") from error
+    failure = decoded(path, content_of(path), Failure, what="record of a failure", hint="remove it")
     _check_identity(path, failure)
     return failure
+
+
+def decoded(path: Path, content: bytes, kind: type[T], *, what: str, hint: str) -> T:
+    """The record of this class that is a file's content.
+
+    Raises:
+        UserError: `no valid WHAT`, why, and what to do: what git left unfinished says so itself, else `hint`.
+    """
+    try:
+        return msgspec.json.decode(content, type=kind)
+    except BROKEN as error:
+        raise UserError(f"{path}: no valid {what}: {git_hint(content) or f'{error}; {hint}'}") from error
 
 
 def content_of(path: Path) -> bytes:
