@@ -7,6 +7,7 @@ Data Sets", JMLR 7, 2006: pairs of teacher and student stand where his data sets
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from math import sqrt
 from typing import Literal, NamedTuple
 
@@ -342,11 +343,13 @@ def _comparison(method: str, against: str, by_pair: Sequence[Paired]) -> Compari
         by_seeds=len(tested),
         difference=mean(differences),
         interval=by_pair[0].interval if len(by_pair) == 1 else over_pairs.interval,
-        p=_wilcoxon(differences),
+        p=_wilcoxon(tuple(differences)),
     )
 
 
-def _wilcoxon(differences: Sequence[float]) -> float | None:
+@cache
+def _wilcoxon(differences: tuple[float, ...]) -> float | None:
+    """Kept, as scipy permutes the signs of up to 13 differences where some are equal: that takes a second."""
     if sum(each != 0 for each in differences) < LEAST_PAIRS:
         return None
     from scipy.stats import wilcoxon

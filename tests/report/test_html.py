@@ -14,7 +14,7 @@ from kdbench.report.formats import render, write_out
 from kdbench.spec.suites import Reference
 from kdbench.verdict import judge
 from kdbench.verdict.check import check_suite
-from tests.support.browser import NEEDS_CHROMIUM, Told, chromium, contrast
+from tests.support.browser import NEEDS_CHROMIUM, Told, contrast
 from tests.support.build import CE, make_cell, make_result, make_row, make_suite
 from tests.support.golden_report import FOLDER, SUITE
 
@@ -27,13 +27,6 @@ MOST_BYTES, MOST_SECONDS = 5_000_000, 2.0
 """Of the page of 500 rows with their curves."""
 
 pytestmark = NEEDS_CHROMIUM
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator["Browser"]:
-    """Chromium, once for all tests."""
-    with chromium() as started:
-        yield started
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ from kdbench.store.outputs import MARKER
 from kdbench.store.records import save_result
 from kdbench.suite.load import load_suite
 from kdbench.verdict.judge import judge
-from tests.support.browser import NEEDS_CHROMIUM, Told, chromium, contrast
+from tests.support.browser import NEEDS_CHROMIUM, Told, contrast
 from tests.support.build import make_result
 from tests.support.command import Command
 from tests.support.golden_report import FOLDER
@@ -264,13 +264,6 @@ def test_file_in_the_place_of_the_folder_is_left(stored: Path, kdbench: Command)
     (stored / "out").write_text("mine", encoding="utf-8")
     assert kdbench("site", "-o", "out").code == 2
     assert (stored / "out").read_text(encoding="utf-8") == "mine"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator["Browser"]:
-    """Chromium, once for all tests."""
-    with chromium() as started:
-        yield started
 
 
 @pytest.fixture(scope="module")
