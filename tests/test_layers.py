@@ -55,9 +55,9 @@ def test_no_comprehension_stands_in_another() -> None:
     nested = []
     for path in house.modules(ROOT).values():
         for outer in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            inner = [each for each in ast.walk(outer) if isinstance(each, kinds) and each is not outer]
-            if isinstance(outer, kinds) and inner:
-                nested.append(f"{path.relative_to(ROOT)}:{outer.lineno}")
+            if isinstance(outer, kinds):
+                inner = [each for each in ast.walk(outer) if isinstance(each, kinds) and each is not outer]
+                nested += [f"{path.relative_to(ROOT)}:{each.lineno}" for each in inner]
     assert nested == []
 
 
