@@ -48,11 +48,6 @@ CASES = [
         "unknown section 'author'. Valid: suite, recipe, table, tolerance, delta",
     ),
     ("seeds = 2", "seed = 2", "[suite]: unknown key 'seed'. Did you mean 'seeds'? Valid: paper, dataset,"),
-    (
-        "lr = 0.1",
-        "lr = 0.1\nepoch = 2",
-        "[recipe]: unknown key 'epoch'. Did you mean 'epochs'? Valid: epochs,",
-    ),
     ("epochs = 3", "epoch = 3", "[recipe]: unknown key 'epoch'. Did you mean 'epochs'?"),
     ("gain = 0.5", "gian = 0.5", "[tolerance]: unknown key 'gian'. Did you mean 'gain'? Valid: top1, gain"),
     (KD, f'{KD}\nnotes = ""', "table 2 (1.kd): unknown key 'notes'."),
@@ -94,21 +89,9 @@ CASES = [
     ("epochs = 3", "epochs = 2.5", "[recipe]: epochs = 2.5: expected a whole number, got a number"),
     ("lr = 0.1", "lr = nan", "[recipe]: lr = nan: expected "),
     ("lr = 0.1", "lr = inf", "[recipe]: lr = inf: expected a finite number"),
-    ("lr = 0.1", "lr = 0.1\nflip = 1", "[recipe]: flip = 1: expected true or false, got a whole number"),
-    (
-        "lr = 0.1",
-        'lr = 0.1\noptimizer = "sgdm"',
-        "optimizer = 'sgdm': unknown value 'sgdm'. Did you mean 'sgd'?",
-    ),
     ("top1 = 0.5", "top1 = 0", "[tolerance]: top1 = 0: expected a number > 0.0"),
     ("top1 = 92.0", "top1 = 920", "row 1 (digits_mlp): top1 = 920: expected a number <= 100.0"),
     ("gain = 2.0", "gain = nan", "row 1 (digits_mlp): gain = nan: expected a finite number"),
-    (
-        "gain = 2.0",
-        'gain = 2.0, report_epoch = "lst"',
-        "unknown value 'lst'. Did you mean 'last'? Valid: last, best",
-    ),
-    ("gain = 2.0", "gain = 2.0, report_epoch = 0", "report_epoch = 0: expected a whole number >= 1"),
     ("gain = 2.0", "gain = 2.5, sic = 1", "sic = 1: expected true or false"),
     (
         "top1 = 95.0",
@@ -122,40 +105,7 @@ CASES = [
         "row 2 (digits_cnn): errors = 101 of = 100: more errors than test images; is it a percentage?",
     ),
     ("top1 = 95.0", "errors = -1, of = 100", "errors = -1: expected a whole number >= 0"),
-    (
-        "top1 = 95.0",
-        "top1 = 95.0, std = 0.1, errors = 5, of = 100",
-        "errors with top1 and std: the accuracy and its error are made of the count; choose",
-    ),
-    # classes
-    (
-        "lr = 0.1",
-        "lr = 0.1\ntransfer_classes = [3, 10]",
-        "transfer_classes: class 10; the classes are 0 to 9",
-    ),
-    ("lr = 0.1", "lr = 0.1\nbias = [[10, 1.0]]", "bias: class 10; the classes are 0 to 9"),
-    ("lr = 0.1", "lr = 0.1\nbias = [[3, 1.0], [3, 2.0]]", "bias: a class stands there twice"),
-    (
-        "lr = 0.1",
-        "lr = 0.1\nsubset = 9\ntransfer_classes = [1]",
-        "transfer_classes with subset: a draw of all classes and a choice of classes; leave one out",
-    ),
     # a row as the teacher
-    (
-        "gain = 2.0",
-        'gain = 2.0, teacher_row = "1.base/digits_cn"',
-        "teacher_row: unknown row '1.base/digits_cn'. Did you mean '1.base/digits_cnn'?",
-    ),
-    (
-        "gain = 2.0",
-        'gain = 2.0, teacher_row = "1.base/digits_mlp"',
-        "teacher_row: 1.base/digits_mlp trains digits_mlp, not digits_cnn",
-    ),
-    (
-        "gain = 2.0",
-        'gain = 2.0, seeds = 3, teacher_row = "1.base/digits_cnn"',
-        "teacher_row: 1.base/digits_cnn has 2 seeds, this row 3",
-    ),
     (
         'teacher = "digits_cnn"',
         'teacher = "digits_mlp", teacher_row = "1.kd/digits_mlp:digits_mlp"',
@@ -216,22 +166,6 @@ CASES = [
         'kd = "kd_relased"',
         "loss: unknown loss 'kd_relased'. Did you mean 'kd_released'?",
     ),
-    (
-        "lr = 0.1",
-        'lr = 0.1\nnormalize = "cifar"',
-        "1.base/digits_mlp and 2 more rows: normalize: unknown data set 'cifar'. Did you mean 'cifar10'?",
-    ),
-    ("lr = 0.1", "lr = 0.1\nnormalize_std = [51]", "normalize_std = [51.0]: it is of values from 0 to 1"),
-    (
-        "lr = 0.1",
-        "lr = 0.1\nnormalize_std = [0.2, 0.2]",
-        "normalize_std has 2 values; an image has channels: 1",
-    ),
-    (
-        "lr = 0.1",
-        'lr = 0.1\nnormalize = "none"\nnormalize_std = [0.2]',
-        'normalize_std = [0.2]: leave out normalize = "none"',
-    ),
     # losses
     (
         "tau = 4",
@@ -270,36 +204,7 @@ CASES = [
         "teacher 'digits_cnn@0': after @ comes an epoch from 1, `best` or `last`",
     ),
     ('teacher = "digits_cnn"', 'teacher = "digits_cnn@"', "after @ comes an epoch from 1"),
-    (
-        "seeds = 2",
-        "seeds = 2\nteacher = 4",
-        f"{KD_ROW}: teacher digits_cnn@4: digits_cnn trains only 3 epochs",
-    ),
     # rows and recipes
-    ("gain = 2.0", "gain = 2.0, report_epoch = 4", "report_epoch = 4, but it trains 3 epochs"),
-    (
-        "lr = 0.1",
-        "lr = 0.1\nclasses = 9",
-        "1.base/digits_mlp and 2 more rows: classes = 9; digits has 10 classes",
-    ),
-    (
-        "lr = 0.1",
-        "lr = 0.1\nmilestones = [2]",
-        "and 2 more rows: milestones without gamma: the lr would never change",
-    ),
-    ("lr = 0.1", "lr = 0.1\ngamma = 0.1\nmilestones = [2, 1]", "milestones = [2, 1]; they must rise"),
-    (
-        "lr = 0.1",
-        'lr = 0.1\nschedule = "cosine"\ngamma = 0.1\nmilestones = [2]',
-        "milestones and gamma are settings of schedule 'milestones'; schedule is 'cosine': remove them",
-    ),
-    (
-        "lr = 0.1",
-        "lr = 0.1\nlabel_smoothing = 1.0",
-        "label_smoothing = 1.0: must be in [0, 1); it is a share",
-    ),
-    ("lr = 0.1", "lr = 0.1\nema = 1", "ema = 1.0: must be in [0, 1); the mean would never move"),
-    ("lr = 0.1", "lr = 0.1\nclip_norm = -1", "clip_norm = -1: expected a number >= 0.0"),
     (
         BASE,
         PLAIN % ("label_smoothing = 0.1", "lsr", "epsilon = 0.1") + BASE,
@@ -315,40 +220,6 @@ CASES = [
         PLAIN % ("mixup = 0.2", "lsr_released", "epsilon = 0.1") + BASE,
         "mixup: loss 'lsr_released' looks up the class of each image, so that targets can be neither",
     ),
-    (
-        "lr = 0.1",
-        "lr = 0.1\nrandaugment_magnitude = 5",
-        "randaugment_magnitude without randaugment: add randaugment = 2",
-    ),
-    ("lr = 0.1", "lr = 0.1\nrandom_erasing = 25", "random_erasing = 25.0: must be in [0, 1]; it is a probab"),
-    (
-        "lr = 0.1",
-        "lr = 0.1\nrandaugment_magnitude = 31\nrandaugment = 2",
-        "= 31: must be in [0, 30]; RandAug",
-    ),
-    (
-        "lr = 0.1",
-        "lr = 0.1\nvalidation_size = 201",
-        "validation_size = 201: more than half",
-    ),
-    (
-        "lr = 0.1",
-        "lr = 0.1\nvalidation_seed = 1",
-        "validation_seed without validation_size: add",
-    ),
-    (
-        "seeds = 2",
-        'seeds = 2\nreport_epoch = "best"\nbest_on = "validation"',
-        "the best epoch on held-out images is reported, and none are held out: add validation_size",
-    ),
-    ("lr = 0.1", "lr = 0.1\nlr_end = 0.01", "lr_end is a setting of schedules cosine and linear"),
-    ("lr = 0.1", 'lr = 0.1\nschedule = "linear"\nlr_end = 0.2', "lr_end = 0.2: the lr would rise from"),
-    ("lr = 0.1", 'lr = 0.1\nschedule = "cos"', "unknown value 'cos'. Did you mean 'cosine'?"),
-    ("lr = 0.1", "lr = 0.1\nresize = 9", "and 2 more rows: resize without size: add size = ..., the side"),
-    ("lr = 0.1", "lr = 0.1\nresized_crop = true", "and 2 more rows: resized_crop without size: add size"),
-    ("lr = 0.1", "lr = 0.1\nsize = 8\ncrop = 1", "crop = 1 with size: that is for images as they are"),
-    ("lr = 0.1", "lr = 0.1\nsize = 8\nrotation = 5", "rotation = 5.0 with size: that is for images as they"),
-    ("lr = 0.1", "lr = 0.1\nsize = 9\nresize = 8", "resize = 8; the centre of size = 9 would not fit in"),
     ('dataset = "digits"', 'dataset = "cub200"', "its images have many sizes; add size = 224, or what the"),
     (
         'dataset = "digits"\nseeds = 2\n\n[tolerance]\ntop1 = 0.5\ngain = 0.5\n\n[recipe]',
@@ -387,32 +258,7 @@ CASES = [
         "gain = 2.5",
         f"{KD_ROW}: gain = 2.5, but 92.0 - 90.0 is 2.00; if the paper prints it so, add sic = true",
     ),
-    (
-        "gain = 2.0",
-        "gain = 2.0, sic = true",
-        f"{KD_ROW}: sic = true, but the printed gain adds up; remove it",
-    ),
     # deltas
-    (
-        'at = "code.py:1"',
-        'at = "code.py:1"\nwhere = { student = "digits_mpl" }',
-        "delta 1 (code.py:1), where: unknown student 'digits_mpl'. Did you mean 'digits_mlp'?",
-    ),
-    (
-        'at = "code.py:1"',
-        'at = "code.py:1"\nwhere = { loss = ["kd", "dk"] }',
-        "where: unknown loss 'dk'. Did you mean 'kd'? Valid: ce, kd",
-    ),
-    (
-        'at = "code.py:1"',
-        'at = "code.py:1"\nwhere = { tables = "1.kd" }',
-        "unknown value 'tables'. Did you mean 'table'? Valid: table, student, teacher, loss",
-    ),
-    (
-        'at = "code.py:1"',
-        'at = "code.py:1"\nepoch = { 2 = 3 }',
-        "delta 1 (code.py:1), epoch: unknown epoch of a row '2'. Valid: none",
-    ),
     (
         'teacher = "digits_cnn", top1 = 92.0, gain = 2.0 },\n]',
         f'teacher = "digits_cnn@2", top1 = 92.0, gain = 2.0 }},\n]\n{LATER}',
@@ -423,61 +269,12 @@ CASES = [
         f'gain = 2.0, report_epoch = 2 }},\n]\n{LATER}\n[[table]]\nid = "2"\n{TABLE}',
         "report_epoch = 4, but it trains 3 epochs",
     ),
-    (
-        'at = "code.py:1"',
-        'at = "code.py:1"\nwhere = { student = "digits_cnn" }',
-        (
-            "delta 1 (code.py:1): concerns no row: "
-            "where = {'student': ('digits_cnn',)}, loss = {'kd': 'kd_released'}"
-        ),
-    ),
-    (
-        'why = "another loss"',
-        'why = "x"\nparams = { multiplier = 2 }',
-        f"{KD_ROW}: as released: loss 'kd_released': unknown parameter 'multiplier'. Valid: alpha, tau",
-    ),
-    (
-        'why = "another loss"',
-        'why = "x"\nparams = { alpha = nan }',
-        "params = {'alpha': nan}: expected a finite number",
-    ),
-    (
-        'why = "another loss"',
-        'why = "x"\nrecipe = { epochs = 0 }',
-        "delta 1 (code.py:1), recipe: epochs = 0: expected a whole number >= 1",
-    ),
-    (
-        'why = "another loss"',
-        'why = "x"\nrecipe = { epoch = 2 }',
-        "recipe: unknown key 'epoch'. Did you mean 'epochs'?",
-    ),
-    (
-        "lr = 0.1",
-        "lr = 0.1\nrho = 0.9",
-        "1.base/digits_mlp and 2 more rows: rho is a setting of rmsprop; optimizer is 'sgd'",
-    ),
-    (
-        "lr = 0.1",
-        'lr = 0.1\noptimizer = "adam"\neps_inside = true',
-        "1.base/digits_mlp and 2 more rows: eps_inside is a setting of rmsprop; optimizer is 'adam'",
-    ),
-    (
-        "lr = 0.1",
-        "lr = 0.1\neps = 1e-6",
-        "1.base/digits_mlp and 2 more rows: eps is a setting of adam, adamw and rmsprop",
-    ),
-    (
-        "lr = 0.1",
-        'lr = 0.1\noptimizer = "rmsprop"\nrho = 1.0',
-        "[recipe]: rho = 1.0: must be in [0, 1); it is of a mean of squares",
-    ),
-    (
-        "lr = 0.1",
-        'lr = 0.1\noptimizer = "rmsprop"\neps_inside = true\nmomentum = 0.9',
-        "1.base/digits_mlp and 2 more rows: eps_inside = true is Keras' rmsprop, which has neither momentum",
-    ),
-    ('why = "another loss"', 'why = "x"\nrecipe = { milestones = [1] }', "recipe: milestones without gamma"),
 ]
+
+
+def added(old: str, between: str, *cases: tuple[str, str]) -> list[tuple[str, str, str]]:
+    """Edits that add something to a piece of the small suite: what is added, and the sentence on it."""
+    return [(old, f"{old}{between}{new}", sentence) for new, sentence in cases]
 
 
 def alone(loss: str, parameters: str) -> tuple[str, str]:
@@ -500,34 +297,9 @@ OUT_OF_RANGE = [
     (*alone("he", "scale = -16"), "scale = -16.0: must be in [0, 1e6]"),
     # recipes
     ("lr = 0.1", "lr = 1e9", "[recipe]: lr = 1000000000.0: must be in (0, 1000]"),
-    ("lr = 0.1", "lr = 0.1\nmomentum = 9", "[recipe]: momentum = 9.0: must be in [0, 1)"),
-    ("lr = 0.1", "lr = 0.1\nmomentum = 1", "momentum = 1.0: must be in [0, 1)"),
-    (
-        "lr = 0.1",
-        "lr = 0.1\nmilestones = [1]\ngamma = 5",
-        "gamma = 5.0: must be in (0, 1]; the lr would rise",
-    ),
-    ("lr = 0.1", "lr = 0.1\nweight_decay = 5", "weight_decay = 5.0: must be in [0, 1]"),
-    ("lr = 0.1", "lr = 0.1\nrotation = 360", "rotation = 360.0: must be in [0, 180]; it is in degrees"),
-    ("lr = 0.1", "lr = 0.1\nwarmup_epochs = 5", "warmup_epochs = 5: more than epochs = 3"),
-    (
-        "lr = 0.1",
-        "lr = 0.1\nmilestones = [60, 120]\ngamma = 0.1",
-        "milestones = [60, 120]: 60 is beyond the last epoch, 3",
-    ),
     ("epochs = 3", "epochs = 1e20", "[recipe]: epochs = 1e+20: "),
     ("epochs = 3", f"epochs = {10**18}", f"epochs = {10**18}: must be in [1, 1e6]"),
     (ROW, f"{ROW}, recipe = {{ momentum = 2 }}", "row 1 (digits_mlp), recipe: momentum = 2.0: must be in"),
-    (
-        'why = "another loss"',
-        'why = "x"\nrecipe = { momentum = 2 }',
-        "delta 1 (code.py:1), recipe: momentum",
-    ),
-    (
-        'why = "another loss"',
-        'why = "x"\nparams = { tau = -1 }',
-        "as released: loss 'kd_released': tau =",
-    ),
     # tolerances
     ("top1 = 0.5", "top1 = 0.005", "[tolerance]: top1 = 0.005: must be in [0.05, 100]; it is in percentage"),
     ("gain = 0.5", "gain = 0.01", "[tolerance]: gain = 0.01: must be in [0.05, 100]"),
@@ -538,8 +310,6 @@ OUT_OF_RANGE = [
         "top1 = 5.0",
         "top1 = 5.0: below chance, 10 % for 10 classes; is it 95 as an error rate?",
     ),
-    ("top1 = 95.0", "top1 = 95.0, std = 95", "std = 95.0: must be in [0, 50]; it is in percentage points"),
-    ("top1 = 95.0", "top1 = 95.0, gain = 1e300", "gain = 1e+300: must be in [-100, 100]"),
     (
         "gain = 2.0",
         "gain = -2.0",
@@ -548,9 +318,152 @@ OUT_OF_RANGE = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "sentence"), CASES + OUT_OF_RANGE, ids=[case[2][:60] for case in CASES + OUT_OF_RANGE]
-)
+ADDED = [
+    *added(
+        "lr = 0.1",
+        "\n",
+        ("epoch = 2", "[recipe]: unknown key 'epoch'. Did you mean 'epochs'? Valid: epochs,"),
+        ("flip = 1", "[recipe]: flip = 1: expected true or false, got a whole number"),
+        ('optimizer = "sgdm"', "optimizer = 'sgdm': unknown value 'sgdm'. Did you mean 'sgd'?"),
+        ("transfer_classes = [3, 10]", "transfer_classes: class 10; the classes are 0 to 9"),
+        ("bias = [[10, 1.0]]", "bias: class 10; the classes are 0 to 9"),
+        ("bias = [[3, 1.0], [3, 2.0]]", "bias: a class stands there twice"),
+        (
+            "subset = 9\ntransfer_classes = [1]",
+            "transfer_classes with subset: a draw of all classes and a choice of classes; leave one out",
+        ),
+        (
+            'normalize = "cifar"',
+            "1.base/digits_mlp and 2 more rows: normalize: unknown data set 'cifar'. Did you mean 'cifar10'?",
+        ),
+        ("normalize_std = [51]", "normalize_std = [51.0]: it is of values from 0 to 1"),
+        ("normalize_std = [0.2, 0.2]", "normalize_std has 2 values; an image has channels: 1"),
+        ('normalize = "none"\nnormalize_std = [0.2]', 'normalize_std = [0.2]: leave out normalize = "none"'),
+        ("classes = 9", "1.base/digits_mlp and 2 more rows: classes = 9; digits has 10 classes"),
+        ("milestones = [2]", "and 2 more rows: milestones without gamma: the lr would never change"),
+        ("gamma = 0.1\nmilestones = [2, 1]", "milestones = [2, 1]; they must rise"),
+        (
+            'schedule = "cosine"\ngamma = 0.1\nmilestones = [2]',
+            "milestones and gamma are settings of schedule 'milestones'; schedule is 'cosine': remove them",
+        ),
+        ("label_smoothing = 1.0", "label_smoothing = 1.0: must be in [0, 1); it is a share"),
+        ("ema = 1", "ema = 1.0: must be in [0, 1); the mean would never move"),
+        ("clip_norm = -1", "clip_norm = -1: expected a number >= 0.0"),
+        ("randaugment_magnitude = 5", "randaugment_magnitude without randaugment: add randaugment = 2"),
+        ("random_erasing = 25", "random_erasing = 25.0: must be in [0, 1]; it is a probab"),
+        ("randaugment_magnitude = 31\nrandaugment = 2", "= 31: must be in [0, 30]; RandAug"),
+        ("validation_size = 201", "validation_size = 201: more than half"),
+        ("validation_seed = 1", "validation_seed without validation_size: add"),
+        ("lr_end = 0.01", "lr_end is a setting of schedules cosine and linear"),
+        ('schedule = "linear"\nlr_end = 0.2', "lr_end = 0.2: the lr would rise from"),
+        ('schedule = "cos"', "unknown value 'cos'. Did you mean 'cosine'?"),
+        ("resize = 9", "and 2 more rows: resize without size: add size = ..., the side"),
+        ("resized_crop = true", "and 2 more rows: resized_crop without size: add size"),
+        ("size = 8\ncrop = 1", "crop = 1 with size: that is for images as they are"),
+        ("size = 8\nrotation = 5", "rotation = 5.0 with size: that is for images as they"),
+        ("size = 9\nresize = 8", "resize = 8; the centre of size = 9 would not fit in"),
+        ("rho = 0.9", "1.base/digits_mlp and 2 more rows: rho is a setting of rmsprop; optimizer is 'sgd'"),
+        (
+            'optimizer = "adam"\neps_inside = true',
+            "1.base/digits_mlp and 2 more rows: eps_inside is a setting of rmsprop; optimizer is 'adam'",
+        ),
+        ("eps = 1e-6", "1.base/digits_mlp and 2 more rows: eps is a setting of adam, adamw and rmsprop"),
+        (
+            'optimizer = "rmsprop"\nrho = 1.0',
+            "[recipe]: rho = 1.0: must be in [0, 1); it is of a mean of squares",
+        ),
+        (
+            'optimizer = "rmsprop"\neps_inside = true\nmomentum = 0.9',
+            "and 2 more rows: eps_inside = true is Keras' rmsprop, which has neither momentum",
+        ),
+        ("momentum = 9", "[recipe]: momentum = 9.0: must be in [0, 1)"),
+        ("momentum = 1", "momentum = 1.0: must be in [0, 1)"),
+        ("milestones = [1]\ngamma = 5", "gamma = 5.0: must be in (0, 1]; the lr would rise"),
+        ("weight_decay = 5", "weight_decay = 5.0: must be in [0, 1]"),
+        ("rotation = 360", "rotation = 360.0: must be in [0, 180]; it is in degrees"),
+        ("warmup_epochs = 5", "warmup_epochs = 5: more than epochs = 3"),
+        ("milestones = [60, 120]\ngamma = 0.1", "milestones = [60, 120]: 60 is beyond the last epoch, 3"),
+    ),
+    *added(
+        'why = "another loss"',
+        "\n",
+        (
+            "params = { multiplier = 2 }",
+            f"{KD_ROW}: as released: loss 'kd_released': unknown parameter 'multiplier'. Valid: alpha, tau",
+        ),
+        ("params = { alpha = nan }", "params = {'alpha': nan}: expected a finite number"),
+        ("recipe = { epochs = 0 }", "delta 1 (code.py:1), recipe: epochs = 0: expected a whole number >= 1"),
+        ("recipe = { epoch = 2 }", "recipe: unknown key 'epoch'. Did you mean 'epochs'?"),
+        ("recipe = { milestones = [1] }", "recipe: milestones without gamma"),
+        ("recipe = { momentum = 2 }", "delta 1 (code.py:1), recipe: momentum"),
+        ("params = { tau = -1 }", "as released: loss 'kd_released': tau ="),
+    ),
+    *added(
+        'at = "code.py:1"',
+        "\n",
+        (
+            'where = { student = "digits_mpl" }',
+            "delta 1 (code.py:1), where: unknown student 'digits_mpl'. Did you mean 'digits_mlp'?",
+        ),
+        ('where = { loss = ["kd", "dk"] }', "where: unknown loss 'dk'. Did you mean 'kd'? Valid: ce, kd"),
+        (
+            'where = { tables = "1.kd" }',
+            "unknown value 'tables'. Did you mean 'table'? Valid: table, student, teacher, loss",
+        ),
+        ("epoch = { 2 = 3 }", "delta 1 (code.py:1), epoch: unknown epoch of a row '2'. Valid: none"),
+        (
+            'where = { student = "digits_cnn" }',
+            (
+                "delta 1 (code.py:1): concerns no row: "
+                "where = {'student': ('digits_cnn',)}, loss = {'kd': 'kd_released'}"
+            ),
+        ),
+    ),
+    *added(
+        "gain = 2.0",
+        ", ",
+        ('report_epoch = "lst"', "unknown value 'lst'. Did you mean 'last'? Valid: last, best"),
+        ("report_epoch = 0", "report_epoch = 0: expected a whole number >= 1"),
+        (
+            'teacher_row = "1.base/digits_cn"',
+            "teacher_row: unknown row '1.base/digits_cn'. Did you mean '1.base/digits_cnn'?",
+        ),
+        (
+            'teacher_row = "1.base/digits_mlp"',
+            "teacher_row: 1.base/digits_mlp trains digits_mlp, not digits_cnn",
+        ),
+        (
+            'seeds = 3, teacher_row = "1.base/digits_cnn"',
+            "teacher_row: 1.base/digits_cnn has 2 seeds, this row 3",
+        ),
+        ("report_epoch = 4", "report_epoch = 4, but it trains 3 epochs"),
+        ("sic = true", f"{KD_ROW}: sic = true, but the printed gain adds up; remove it"),
+    ),
+    *added(
+        "top1 = 95.0",
+        ", ",
+        (
+            "std = 0.1, errors = 5, of = 100",
+            "errors with top1 and std: the accuracy and its error are made of the count; choose",
+        ),
+        ("std = 95", "std = 95.0: must be in [0, 50]; it is in percentage points"),
+        ("gain = 1e300", "gain = 1e+300: must be in [-100, 100]"),
+    ),
+    *added(
+        "seeds = 2",
+        "\n",
+        ("teacher = 4", f"{KD_ROW}: teacher digits_cnn@4: digits_cnn trains only 3 epochs"),
+        (
+            'report_epoch = "best"\nbest_on = "validation"',
+            "the best epoch on held-out images is reported, and none are held out: add validation_size",
+        ),
+    ),
+]
+
+EVERY = [*CASES, *OUT_OF_RANGE, *ADDED]
+
+
+@pytest.mark.parametrize(("old", "new", "sentence"), EVERY, ids=[case[2][:60] for case in EVERY])
 def test_mistake_is_told_once_with_its_place_and_cure(
     kdbench: Command, project: Path, old: str, new: str, sentence: str
 ) -> None:
