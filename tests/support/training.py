@@ -49,10 +49,13 @@ def digits(student: str = "digits_mlp", loss: Loss = CE, teacher: Run | None = N
     return replace(run, recipe=recipe, teacher=teacher and Teacher(teacher, teacher.recipe.epochs))
 
 
-def open_digits(folder: Path, data: Path | None = None) -> TrainingContext:
-    """A hold on this machine's CPU that writes into a folder, with the data there or elsewhere."""
+TEACHER = digits("digits_cnn")
+
+
+def open_digits(folder: Path, data: Path | None = None, **local: Any) -> TrainingContext:  # noqa: ANN401 - of benchmark.toml
+    """A context of this machine's CPU that writes into a folder, with the data there or elsewhere."""
     machine = Machine(
-        local=Local(device="cpu", checkpoint_seconds=0),
+        local=Local(**{"device": "cpu", "checkpoint_seconds": 0, **local}),
         data=Data(folder=str(data or folder / "data"), offline=True),
         folders=Folders(results="results", scratch="scratch"),
         root=str(folder),

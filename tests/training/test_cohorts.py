@@ -1,12 +1,10 @@
 """Who is trained beside whom; that it changes no number; and that one member's end is no other's."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -15,7 +13,6 @@ from torch import nn
 from kdbench import catalog
 from kdbench.catalog import ModelEntry
 from kdbench.errors import DivergedError
-from kdbench.machine import Data, Folders, Local, Machine
 from kdbench.models.output import Network
 from kdbench.plan.cohorts import batch_stream_key, make_cohorts
 from kdbench.run.dispatch import dispatch
@@ -24,7 +21,7 @@ from kdbench.spec.results import Result
 from kdbench.spec.runs import Loss, Run, Teacher
 from kdbench.store.lease import Watch, take
 from kdbench.store.records import index
-from kdbench.training.context import TrainingContext, open_context
+from kdbench.training.context import TrainingContext
 from kdbench.training.run import train
 from kdbench.training.task import do
 from tests.support.build import KD
@@ -32,6 +29,7 @@ from tests.support.dispatch import Instant
 from tests.support.training import (
     RECIPE,
     SETTINGS,
+    TEACHER,
     Interrupted,
     Opened,
     digits,
@@ -56,7 +54,6 @@ def _dropout(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(catalog.MODELS, "digits_dropout", entry)
 
 
-TEACHER = digits("digits_cnn")
 STUDENTS = [
     digits("digits_dropout", KD, TEACHER),
     digits("digits_mlp", KD, TEACHER, lr=0.02, optimizer="adam"),
@@ -66,29 +63,6 @@ STUDENTS = [
 
 
 MANY = [TEACHER, *STUDENTS, digits(epochs=1), digits(lr=1.0)]
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(tmp_path_factory.mktemp("data"))
-
-
-@pytest.fixture
-def opened(data: str, tmp_path: Path) -> Iterator[Opened]:
-    """Worlds that share the data and nothing else, in which the teacher is trained."""
-
-    def make(name: str, **local: Any) -> TrainingContext:  # noqa: ANN401 - of benchmark.toml
-        place = Data(folder=data, offline=True)
-        folders = Folders(results="results", scratch="scratch")
-        settings = Local(device="cpu", checkpoint_seconds=0, **local)
-        root = str(tmp_path / name)
-        context = open_context(Machine(local=settings, data=place, folders=folders, root=root))
-        train(TEACHER, context)
-        return context
-
-    before = torch.get_deterministic_debug_mode()
-    yield make
-    torch.set_deterministic_debug_mode(before)
 
 
 def ends(context: TrainingContext, runs: Sequence[Run]) -> dict[str, Event]:
@@ -164,72 +138,72 @@ def test_dispatch_without_cohorts_hands_out_single_runs() -> None:
     assert executor.cohorts == [[run] for run in [TEACHER, *STUDENTS]]
 
 
-def test_each_member_is_as_alone_bit_for_bit(opened: Opened) -> None:
+def test_each_member_is_as_alone_bit_for_bit(with_teacher: Opened) -> None:
     """With dropout, another optimizer, a network of its own and a loss of features among them."""
-    context = opened("alone")
+    context = with_teacher("alone")
     alone = {run.id: numbers(train(run, context)) for run in STUDENTS}
-    beside = together(STUDENTS, opened("together"))
+    beside = together(STUDENTS, with_teacher("together"))
     assert {name: numbers(end) for name, end in beside.items()} == alone
 
 
 @pytest.mark.parametrize("name", SETTINGS)
-def test_each_setting_is_as_alone_beside_others(opened: Opened, name: str) -> None:
+def test_each_setting_is_as_alone_beside_others(with_teacher: Opened, name: str) -> None:
     """Beside a run of another loss, of the same batches."""
     settings = SETTINGS[name]
     runs = [digits("digits_cnn", KD, TEACHER, **settings), digits("digits_dropout", KD, TEACHER, **settings)]
     runs.append(digits("digits_mlp", KD, TEACHER, **settings, lr=0.01))
-    context = opened("alone")
+    context = with_teacher("alone")
     alone = [numbers(train(run, context)) for run in runs]
     assert len(make_cohorts(runs)) == 1
-    assert [numbers(end) for end in together(runs, opened("together")).values()] == alone
+    assert [numbers(end) for end in together(runs, with_teacher("together")).values()] == alone
 
 
-def test_runs_without_a_teacher_are_as_alone_too(opened: Opened) -> None:
-    runs, context = [digits("digits_dropout"), digits("digits_cnn", lr=0.01)], opened("alone")
+def test_runs_without_a_teacher_are_as_alone_too(with_teacher: Opened) -> None:
+    runs, context = [digits("digits_dropout"), digits("digits_cnn", lr=0.01)], with_teacher("alone")
     alone = [numbers(train(run, context)) for run in runs]
-    assert [numbers(end) for end in together(runs, opened("together")).values()] == alone
+    assert [numbers(end) for end in together(runs, with_teacher("together")).values()] == alone
 
 
-def test_teacher_is_asked_once_for_all(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
-    context = opened("here")
+def test_teacher_is_asked_once_for_all(with_teacher: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    context = with_teacher("here")
     seen = forwards("digits_cnn", monkeypatch)
     together(STUDENTS[:3], context)
     assert seen == [False] * 3 * 3  # epochs, batches
 
 
-def test_member_that_diverges_takes_no_other_with_it(opened: Opened) -> None:
+def test_member_that_diverges_takes_no_other_with_it(with_teacher: Opened) -> None:
     bad = replace(STUDENTS[1], recipe=replace(RECIPE, lr=DIVERGING))
-    beside = together([bad, STUDENTS[0]], opened("together"))
+    beside = together([bad, STUDENTS[0]], with_teacher("together"))
     assert isinstance(beside[bad.id], DivergedError)
-    assert numbers(beside[STUDENTS[0].id]) == numbers(train(STUDENTS[0], opened("alone")))
+    assert numbers(beside[STUDENTS[0].id]) == numbers(train(STUDENTS[0], with_teacher("alone")))
 
 
-def test_member_that_raises_takes_no_other_with_it(opened: Opened) -> None:
+def test_member_that_raises_takes_no_other_with_it(with_teacher: Opened) -> None:
     """In the middle of an epoch, before the others' step."""
     bad = replace(STUDENTS[1], loss=Loss("kd", {"alpha": 1.0, "tau": 4.0, "beta": 1.0}))
-    beside = together([bad, STUDENTS[0]], opened("together"))
+    beside = together([bad, STUDENTS[0]], with_teacher("together"))
     assert isinstance(beside[bad.id], TypeError)
-    assert numbers(beside[STUDENTS[0].id]) == numbers(train(STUDENTS[0], opened("alone")))
+    assert numbers(beside[STUDENTS[0].id]) == numbers(train(STUDENTS[0], with_teacher("alone")))
 
 
-def test_member_that_cannot_be_made_takes_no_other_with_it(opened: Opened) -> None:
-    bad, context = replace(STUDENTS[1], student="digits_mlq"), opened("here")
+def test_member_that_cannot_be_made_takes_no_other_with_it(with_teacher: Opened) -> None:
+    bad, context = replace(STUDENTS[1], student="digits_mlq"), with_teacher("here")
     told = ends(context, [bad, STUDENTS[0]])
     assert isinstance(told[bad.id], Failed)
     assert isinstance(told[STUDENTS[0].id], Done)
     assert index(context.machine.results).failures.keys() == {bad.id}
 
 
-def test_failure_is_told_before_the_others_end(opened: Opened) -> None:
+def test_failure_is_told_before_the_others_end(with_teacher: Opened) -> None:
     told: list[Event] = []
     bad = replace(STUDENTS[1], recipe=replace(RECIPE, lr=DIVERGING))
-    do([Task(STUDENTS[0]), Task(bad)], opened("here"), told.append)
+    do([Task(STUDENTS[0]), Task(bad)], with_teacher("here"), told.append)
     assert [type(event) for event in told] == [Update, Failed, Update, Update, Done]
 
 
-def test_interrupted_cohort_goes_on_as_never_interrupted(opened: Opened) -> None:
+def test_interrupted_cohort_goes_on_as_never_interrupted(with_teacher: Opened) -> None:
     """Interrupted when two members are an epoch further than the third."""
-    calls, context = count(1), opened("halved")
+    calls, context = count(1), with_teacher("halved")
 
     def stop(*_: object) -> None:
         if next(calls) == 5:
@@ -237,14 +211,14 @@ def test_interrupted_cohort_goes_on_as_never_interrupted(opened: Opened) -> None
 
     with pytest.raises(Interrupted):
         together(STUDENTS[:3], context, watch=stop)
-    whole = together(STUDENTS[:3], opened("whole"))
+    whole = together(STUDENTS[:3], with_teacher("whole"))
     assert [numbers(end) for end in together(STUDENTS[:3], context).values()] == list(
         map(numbers, whole.values())
     )
 
 
-def test_member_of_an_interrupted_cohort_goes_on_alone(opened: Opened) -> None:
-    seen, context = [], opened("halved")
+def test_member_of_an_interrupted_cohort_goes_on_alone(with_teacher: Opened) -> None:
+    seen, context = [], with_teacher("halved")
 
     def stop(run: Run, _: object) -> None:
         if run == STUDENTS[1]:
@@ -254,11 +228,11 @@ def test_member_of_an_interrupted_cohort_goes_on_alone(opened: Opened) -> None:
         together(STUDENTS[:2], context, watch=stop)
     result = train(STUDENTS[0], context, watch=lambda progress: seen.append(progress.epoch))
     assert seen == [2, 3]
-    assert numbers(result) == numbers(train(STUDENTS[0], opened("whole")))
+    assert numbers(result) == numbers(train(STUDENTS[0], with_teacher("whole")))
 
 
-def test_members_that_are_further_do_nothing_twice(opened: Opened) -> None:
-    context, seen = opened("here"), []
+def test_members_that_are_further_do_nothing_twice(with_teacher: Opened) -> None:
+    context, seen = with_teacher("here"), []
 
     def stop(progress: Any) -> None:  # noqa: ANN401 - Progress
         if progress.epoch == 2:
@@ -271,8 +245,8 @@ def test_members_that_are_further_do_nothing_twice(opened: Opened) -> None:
     assert seen == [(second, 1), (second, 2), (first, 3), (second, 3)]
 
 
-def test_member_that_another_process_trains_leaves_the_cohort(opened: Opened) -> None:
-    context = opened("here")
+def test_member_that_another_process_trains_leaves_the_cohort(with_teacher: Opened) -> None:
+    context = with_teacher("here")
     told: list[Event] = []
     lease = take(context.machine.scratch / "locks" / STUDENTS[0].id, Watch())
     assert lease is not None
@@ -282,22 +256,22 @@ def test_member_that_another_process_trains_leaves_the_cohort(opened: Opened) ->
     assert [event.id for event in told if isinstance(event, Done)] == [STUDENTS[1].id]
 
 
-def test_member_that_is_stored_is_not_trained_again(opened: Opened) -> None:
-    context = opened("here")
+def test_member_that_is_stored_is_not_trained_again(with_teacher: Opened) -> None:
+    context = with_teacher("here")
     ends(context, STUDENTS[:1])
     told = ends(context, STUDENTS[:2])
     assert [event.trained for event in told.values() if isinstance(event, Done)] == [False, True]
 
 
-def test_result_names_the_size_of_its_cohort(opened: Opened) -> None:
-    results = together(STUDENTS[:3], opened("here"))
+def test_result_names_the_size_of_its_cohort(with_teacher: Opened) -> None:
+    results = together(STUDENTS[:3], with_teacher("here"))
     assert {end.environment["cohort"] for end in results.values() if isinstance(end, Result)} == {3}
 
 
-def test_seconds_of_members_add_up_to_those_of_the_cohort(opened: Opened) -> None:
+def test_seconds_of_members_add_up_to_those_of_the_cohort(with_teacher: Opened) -> None:
     from time import perf_counter
 
-    context, started = opened("here"), perf_counter()
+    context, started = with_teacher("here"), perf_counter()
     results = together(STUDENTS[:3], context)
     whole = perf_counter() - started
     assert 0 < sum(end.seconds for end in results.values() if isinstance(end, Result)) <= whole
@@ -320,8 +294,10 @@ def short_of_memory(monkeypatch: pytest.MonkeyPatch, most: int) -> list[int]:
     return sizes
 
 
-def test_cohort_that_runs_out_of_memory_is_halved(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
-    context, alone = opened("here"), opened("alone")
+def test_cohort_that_runs_out_of_memory_is_halved(
+    with_teacher: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context, alone = with_teacher("here"), with_teacher("alone")
     wanted = [numbers(train(run, alone)) for run in STUDENTS]
     sizes = short_of_memory(monkeypatch, most=1)
     told = ends(context, STUDENTS)
@@ -330,9 +306,9 @@ def test_cohort_that_runs_out_of_memory_is_halved(opened: Opened, monkeypatch: p
 
 
 def test_run_that_runs_out_of_memory_alone_has_failed(
-    opened: Opened, monkeypatch: pytest.MonkeyPatch
+    with_teacher: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    context = opened("here")
+    context = with_teacher("here")
     short_of_memory(monkeypatch, most=0)
     told = ends(context, STUDENTS[:2])
     causes = [event.failure.cause for event in told.values() if isinstance(event, Failed)]
@@ -341,9 +317,9 @@ def test_run_that_runs_out_of_memory_alone_has_failed(
     ] * 2
 
 
-def test_cohort_is_cut_to_fit_the_memory_of_benchmark_toml(opened: Opened) -> None:
+def test_cohort_is_cut_to_fit_the_memory_of_benchmark_toml(with_teacher: Opened) -> None:
     """Less than torch itself takes: every run is tried alone, and none is left out."""
-    told = ends(opened("here", memory_gib=0.1), STUDENTS[:3])
+    told = ends(with_teacher("here", memory_gib=0.1), STUDENTS[:3])
     assert [event.result.environment["cohort"] for event in told.values() if isinstance(event, Done)] == [
         1,
         1,

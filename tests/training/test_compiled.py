@@ -16,19 +16,18 @@ from torch import Tensor, nn
 from kdbench import catalog
 from kdbench.catalog import ModelEntry
 from kdbench.errors import UserError
-from kdbench.machine import Data, Folders, Local, Machine
 from kdbench.models.output import Network
 from kdbench.spec.results import Result
 from kdbench.spec.runs import Loss, Precision, Run, Teacher
 from kdbench.store.records import weights_file
 from kdbench.training import precision as precisions
 from kdbench.training.checkpoint import Progress, load_weights
-from kdbench.training.context import TrainingContext, open_context
+from kdbench.training.context import TrainingContext
 from kdbench.training.evaluation import evaluate
 from kdbench.training.precision import arithmetic, check_precision, forward_of, set_compiler, why_not_compiled
 from kdbench.training.run import train
 from tests.support.build import KD
-from tests.support.training import digits, numbers, together
+from tests.support.training import Opened, digits, numbers, together
 
 CPU = torch.device("cpu")
 COMPILED: Precision = "float32-compiled"
@@ -57,20 +56,6 @@ STUDENTS = [
 def _dropout(monkeypatch: pytest.MonkeyPatch) -> None:
     entry = ModelEntry(code=f"{__name__}:dropout_cnn", least_size=8)
     monkeypatch.setitem(catalog.MODELS, "dropout_cnn", entry)
-
-
-@pytest.fixture
-def opened(tmp_path: Path) -> Iterator[Callable[[str], TrainingContext]]:
-    """Worlds that share the data and nothing else."""
-
-    def make(name: str) -> TrainingContext:
-        data, local = Data(folder=str(tmp_path / "data"), offline=True), Local(device="cpu")
-        folders = Folders(results="results", scratch="scratch")
-        return open_context(Machine(local=local, data=data, folders=folders, root=str(tmp_path / name)))
-
-    before = torch.get_deterministic_debug_mode()
-    yield make
-    torch.set_deterministic_debug_mode(before)
 
 
 @pytest.fixture
@@ -154,7 +139,7 @@ def _steps(forward: Callable[[Tensor], object], network: nn.Module) -> list[Tens
 
 @pytest.mark.slow
 def test_compiled_runs_are_the_eager_ones_to_rounding_and_themselves_bit_for_bit(
-    opened: Callable[[str], TrainingContext],
+    opened: Opened,
 ) -> None:
     """Alone, beside others, resumed: with a teacher that is compiled too, batch norm and dropout."""
     runs = [TEACHER, *STUDENTS]
@@ -185,7 +170,7 @@ def assert_evaluated_eagerly(result: Result, context: TrainingContext) -> None:
 
 @pytest.mark.slow
 def test_compiled_batch_in_parts_is_the_eager_one_to_rounding(
-    opened: Callable[[str], TrainingContext],
+    opened: Opened,
 ) -> None:
     """With dropout, and batch-norm statistics that each part starts from."""
     run = digits("dropout_cnn", epochs=2, ghost_batches=4, train_size=90)

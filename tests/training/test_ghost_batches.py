@@ -17,7 +17,7 @@ from kdbench import catalog
 from kdbench.cluster.profiles import Ask, Profile
 from kdbench.cluster.profiles import Work as WorkOfProfile
 from kdbench.errors import UserError
-from kdbench.machine import Data, Folders, Local, Machine
+from kdbench.machine import Local, Machine
 from kdbench.plan.expand import weights_needed
 from kdbench.run.dispatch import dispatch
 from kdbench.run.executor import LocalExecutor, default_workers, gpu_sets
@@ -28,7 +28,7 @@ from kdbench.spec.runs import Loss, Recipe, Run, Teacher
 from kdbench.store.records import index, load_result, weights_file
 from kdbench.suite.load import load_suite
 from kdbench.training import ghost_batches
-from kdbench.training.context import TrainingContext, open_context
+from kdbench.training.context import TrainingContext
 from kdbench.training.distillers.distiller import Step
 from kdbench.training.group import Group, cut
 from kdbench.training.run import train
@@ -41,7 +41,7 @@ from tests.support.distillers import SETTINGS
 from tests.support.plugins import install, plugin, uninstall
 from tests.support.processes import children
 from tests.support.project import change, write_suite
-from tests.support.training import numbers
+from tests.support.training import Opened, numbers
 
 POINTS = "[kdbench.models]\nnormed = normed_cnn:ENTRY\n"
 MODULE = """
@@ -115,21 +115,6 @@ def _installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
     uninstall("normed_cnn")
 
 
-@pytest.fixture
-def opened(tmp_path: Path) -> Iterator[Callable[..., TrainingContext]]:
-    """Worlds that share the data and nothing else, by name and processes."""
-
-    def make(name: str, processes: int = 1) -> TrainingContext:
-        local = Local(device="cpu", processes=processes, checkpoint_seconds=0)
-        data = Data(folder=str(tmp_path / "data"), offline=True)
-        folders = Folders(results="results", scratch="scratch")
-        return open_context(Machine(local=local, data=data, folders=folders, root=str(tmp_path / name)))
-
-    before = torch.get_deterministic_debug_mode()
-    yield make
-    torch.set_deterministic_debug_mode(before)
-
-
 def done(context: TrainingContext, run: Run) -> Result:
     """The result of a run as a worker trains it."""
     told: list[Event] = []
@@ -180,7 +165,7 @@ def test_ranks_evaluate_whole_batches_in_turn() -> None:
 
 
 def test_one_part_without_dropout_is_the_whole_batch_bit_for_bit(
-    opened: Callable[..., TrainingContext],
+    opened: Opened,
 ) -> None:
     whole = train(digits("digits_cnn", ghost_batches=0), opened("whole"))
     part = train(digits("digits_cnn", ghost_batches=1), opened("part"))
@@ -201,7 +186,7 @@ def learn(student_run: StudentRun, given: DistillationBatch) -> Tensor:
 
 
 def test_gradient_is_the_mean_over_parts_that_know_nothing_of_each_other(
-    opened: Callable[..., TrainingContext],
+    opened: Opened,
 ) -> None:
     given = distilled()
     student_run, other = (StudentRun(Task(TEACHER), opened(name)) for name in ("one", "other"))
@@ -218,7 +203,7 @@ def test_gradient_is_the_mean_over_parts_that_know_nothing_of_each_other(
 
 
 def test_running_statistics_are_the_mean_of_what_the_parts_make_of_them(
-    opened: Callable[..., TrainingContext],
+    opened: Opened,
 ) -> None:
     given, student_run = distilled(), StudentRun(Task(TEACHER), opened("here"))
     student_run.begin(1)
@@ -269,7 +254,7 @@ def causes(events: list[Event]) -> list[str]:
     ],
 )
 def test_ranks_give_the_same_as_one_process(
-    opened: Callable[..., TrainingContext],
+    opened: Opened,
     ranks: int,
     number: int,
     settings: dict[str, Any],
@@ -280,7 +265,7 @@ def test_ranks_give_the_same_as_one_process(
     teacher = digits("digits_cnn", ghost_batches=number)
     taught = digits(model, ghost_batches=number, **settings)
     student = replace(taught, loss=loss, teacher=Teacher(teacher, 2))
-    alone, several = opened("alone"), opened("several", ranks)
+    alone, several = opened("alone"), opened("several", processes=ranks)
     one = [done(alone, run) for run in (teacher, student)]
     many = results(together(several, teacher, student))
     for a, b in zip(one, many, strict=True):
@@ -291,11 +276,11 @@ def test_ranks_give_the_same_as_one_process(
 
 
 @pytest.mark.slow
-def test_two_ranks_go_on_where_one_process_was_stopped(opened: Callable[..., TrainingContext]) -> None:
+def test_two_ranks_go_on_where_one_process_was_stopped(opened: Opened) -> None:
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
-    here, whole = opened("here", 2), opened("whole")
+    here, whole = opened("here", processes=2), opened("whole")
     with pytest.raises(KeyboardInterrupt):
         train(digits(), here, watch=stop)
     events = together(here, digits())
@@ -305,10 +290,10 @@ def test_two_ranks_go_on_where_one_process_was_stopped(opened: Callable[..., Tra
 
 @pytest.mark.slow
 def test_rank_that_is_killed_ends_the_run_and_no_other_and_it_goes_on(
-    opened: Callable[..., TrainingContext],
+    opened: Opened,
 ) -> None:
     """What is trained in two goes is, bit for bit, what one process trains in one."""
-    here, whole = opened("here", 2), opened("whole")
+    here, whole = opened("here", processes=2), opened("whole")
     long, other = digits(epochs=120, ghost_batches=2), digits(epochs=1, ghost_batches=2)
 
     def kill(executor: LocalExecutor, event: Event) -> None:
@@ -340,11 +325,11 @@ UNBUILT = "normed_cnn 1.0: the model 'normed' cannot be built for 10 classes and
     ],
 )
 def test_rank_that_fails_is_the_failure_of_its_run_alone(
-    opened: Callable[..., TrainingContext], monkeypatch: pytest.MonkeyPatch, when: str, cause: str
+    opened: Opened, monkeypatch: pytest.MonkeyPatch, when: str, cause: str
 ) -> None:
     """Before the first step all ranks learn of it and go on; later the next run gets new ones."""
     monkeypatch.setenv("SECOND_RANK_FAILS_WHEN", when)
-    context = opened("here", 2)
+    context = opened("here", processes=2)
     started: list[int] = []
     events = together(
         context,
@@ -359,9 +344,9 @@ def test_rank_that_fails_is_the_failure_of_its_run_alone(
 
 @pytest.mark.slow
 def test_divergence_of_a_shared_run_is_reported_as_that_of_any(
-    opened: Callable[..., TrainingContext],
+    opened: Opened,
 ) -> None:
-    (cause,) = causes(together(opened("here", 2), digits(lr=1e30)))
+    (cause,) = causes(together(opened("here", processes=2), digits(lr=1e30)))
     assert cause.startswith("diverged at epoch 1, step 2")
 
 
@@ -385,10 +370,10 @@ def test_worker_of_several_processes_has_several_gpus(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.slow
-def test_task_on_a_node_shares_its_runs(opened: Callable[..., TrainingContext]) -> None:
+def test_task_on_a_node_shares_its_runs(opened: Opened) -> None:
     from kdbench.cluster.node import Assignment, Work, supervise
 
-    context, run = opened("node", 2), digits(epochs=1)
+    context, run = opened("node", processes=2), digits(epochs=1)
     context.dataset("digits")
     work = Work(context.machine, (Assignment(Task(run), 2),), {}, 1, 10, 60)
     assert supervise(work, "1") == 1

@@ -3,7 +3,6 @@
 Each test runs on the CPU too, which is held against itself.
 """
 
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ from torch.nn.functional import linear
 
 from kdbench import catalog
 from kdbench.data.views import Views
-from kdbench.machine import Data, Folders, Local, Machine
 from kdbench.models.output import Output
 from kdbench.plan.expand import expand
 from kdbench.spec.events import Task
@@ -23,7 +21,7 @@ from kdbench.spec.results import Result
 from kdbench.spec.runs import Loss, Precision
 from kdbench.suite.load import load_suite
 from kdbench.training.bench import Prepared
-from kdbench.training.context import TrainingContext, open_context
+from kdbench.training.context import TrainingContext
 from kdbench.training.evaluation import evaluate
 from kdbench.training.fingerprint import compute
 from kdbench.training.images import training_views
@@ -34,38 +32,25 @@ from kdbench.training.teacher_batches import TeacherBatches
 from tests.support.build import CE, KD, make_run
 from tests.support.devices import DEVICES
 from tests.support.places import SUITES
-from tests.support.training import Interrupted, digits, forwards, together
+from tests.support.training import TEACHER, Interrupted, Opened, digits, forwards, open_digits, together
 
 SUITE_FILES = sorted(SUITES.glob("*.toml"))
-TEACHER = digits("digits_cnn")
 STUDENTS = [digits("digits_mlp", KD, TEACHER), digits("digits_cnn", KD, TEACHER, lr=0.02)]
 ROUNDING = 1e-3
 """How far losses may be apart, relatively, after an epoch of four steps."""
 
 pytestmark = pytest.mark.parametrize("device", DEVICES)
-Opened = Callable[..., TrainingContext]
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture
-def opened(data: str, tmp_path: Path) -> Iterator[Opened]:
-    """Worlds on a device that share the data and nothing else."""
+def opened(data: Path, tmp_path: Path) -> Opened:
+    """Contexts on a device that share the data and nothing else."""
 
     def make(device: str, name: str = "here", **local: Any) -> TrainingContext:  # noqa: ANN401 - of benchmark.toml
-        place, folders = Data(folder=data, offline=True), Folders(results="results", scratch="scratch")
-        root = str(tmp_path / f"{device}-{name}")
-        torch.set_deterministic_debug_mode("default")  # a world of the CPU sets it for the whole process
-        return open_context(
-            Machine(local=Local(device=device, **local), data=place, folders=folders, root=root)
-        )
+        torch.set_deterministic_debug_mode("default")  # a context of the CPU sets it for the whole process
+        return open_digits(tmp_path / f"{device}-{name}", data, device=device, **local)
 
-    before = torch.get_deterministic_debug_mode()
-    yield make
-    torch.set_deterministic_debug_mode(before)
+    return make
 
 
 def losses() -> list[Loss]:

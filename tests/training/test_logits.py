@@ -1,10 +1,9 @@
 """Kept logits: the same numbers, no teacher asked twice, and nothing that is damaged, foreign or too much."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -12,49 +11,26 @@ from msgspec.structs import replace
 from torch import Tensor
 
 from kdbench import catalog
-from kdbench.machine import Data, Folders, Local, Machine
 from kdbench.spec.results import Result
 from kdbench.spec.runs import Loss, Recipe, Run, Teacher
 from kdbench.training import recorded
 from kdbench.training.bench import Prepared
-from kdbench.training.context import TrainingContext, open_context
+from kdbench.training.context import TrainingContext
 from kdbench.training.images import training_views
 from kdbench.training.logits import Logits, key
 from kdbench.training.run import train
 from kdbench.training.teacher_batches import TeacherBatches
 from tests.support.build import CE, KD
-from tests.support.training import Interrupted, digits, forwards, numbers, together
+from tests.support.training import TEACHER, Interrupted, Opened, digits, forwards, numbers, together
 
-TEACHER = digits("digits_cnn")
 FIRST, SECOND = digits("digits_mlp", KD, TEACHER), digits("digits_mlp", KD, TEACHER, lr=0.01)
 EPOCH = 96 * 10 * 4
 """Bytes of an epoch's logits."""
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(tmp_path_factory.mktemp("data"))
-
-
 @pytest.fixture
-def opened(data: str, tmp_path: Path) -> Iterator[Callable[..., TrainingContext]]:
-    """Worlds that share the data and nothing else, in which the teacher is trained."""
-
-    def make(name: str, **local: Any) -> TrainingContext:  # noqa: ANN401 - of benchmark.toml
-        place, folders = Data(folder=data, offline=True), Folders(results="results", scratch="scratch")
-        settings, root = Local(device="cpu", **local), str(tmp_path / name)
-        context = open_context(Machine(local=settings, data=place, folders=folders, root=root))
-        train(TEACHER, context)
-        return context
-
-    before = torch.get_deterministic_debug_mode()
-    yield make
-    torch.set_deterministic_debug_mode(before)
-
-
-@pytest.fixture
-def context(opened: Callable[..., TrainingContext]) -> TrainingContext:
-    return opened("here")
+def context(with_teacher: Opened) -> TrainingContext:
+    return with_teacher()
 
 
 def files(context: TrainingContext) -> list[Path]:
@@ -77,8 +53,8 @@ def test_second_run_asks_the_teacher_nothing(
     assert seen == []
 
 
-def test_second_run_is_as_one_that_asks_bit_for_bit(opened: Callable[..., TrainingContext]) -> None:
-    context, without = opened("here"), opened("without", logits_gib=0)
+def test_second_run_is_as_one_that_asks_bit_for_bit(with_teacher: Opened) -> None:
+    context, without = with_teacher("here"), with_teacher("without", logits_gib=0)
     train(FIRST, context)
     assert numbers(train(SECOND, context)) == numbers(train(SECOND, without))
     assert files(without) == []
@@ -149,9 +125,9 @@ def test_run_killed_within_an_epoch_leaves_only_whole_epochs(
 
 @pytest.mark.parametrize("damage", [lambda text: text[:-4], lambda text: b"\x01" + text[1:], lambda _: b""])
 def test_damaged_logits_are_asked_for_again(
-    opened: Callable[..., TrainingContext], monkeypatch: pytest.MonkeyPatch, damage: Callable[[bytes], bytes]
+    with_teacher: Opened, monkeypatch: pytest.MonkeyPatch, damage: Callable[[bytes], bytes]
 ) -> None:
-    context, other = opened("here"), opened("other")
+    context, other = with_teacher("here"), with_teacher("other")
     train(FIRST, context)
     (path,) = [path for path in files(context) if path.name.startswith("2.")]
     content = path.read_bytes()
@@ -201,9 +177,9 @@ def test_retrained_teacher_is_another_key(context: TrainingContext) -> None:
     assert key(FIRST, context) != before
 
 
-def test_more_than_benchmark_toml_allows_is_not_kept(opened: Callable[..., TrainingContext]) -> None:
+def test_more_than_benchmark_toml_allows_is_not_kept(with_teacher: Opened) -> None:
     """The epochs that came first stay: they are the next ones to be needed."""
-    context = opened("here", logits_gib=2.5 * EPOCH / 2**30)
+    context = with_teacher("here", logits_gib=2.5 * EPOCH / 2**30)
     train(FIRST, context)
     assert [path.name.split(".")[0] for path in files(context)] == ["1", "2"]
 

@@ -1,6 +1,5 @@
 """bf16 and tf32: other runs, trained otherwise, judged by the same arithmetic. Compiled: test_compiled.py."""
 
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import get_args
 
@@ -13,44 +12,23 @@ from kdbench import catalog
 from kdbench.commands.options import PRECISIONS
 from kdbench.cost.speeds import kind
 from kdbench.errors import UserError
-from kdbench.machine import Data, Folders, Local, Machine
 from kdbench.models.output import Network
 from kdbench.plan.cohorts import make_cohorts
 from kdbench.spec.runs import Precision
 from kdbench.store.records import weights_file
 from kdbench.training.checkpoint import load_weights
-from kdbench.training.context import TrainingContext, open_context
+from kdbench.training.context import TrainingContext
 from kdbench.training.evaluation import evaluate
 from kdbench.training.precision import forward_of
 from kdbench.training.run import train
 from tests.support.build import KD
 from tests.support.command import Command
 from tests.support.project import cells
-from tests.support.training import digits, numbers, together
+from tests.support.training import Opened, digits, numbers, together
 
 FULL = digits("digits_cnn", epochs=2)
 HALF = replace(FULL, precision="bf16")
 STUDENT = replace(digits("digits_mlp", KD, HALF, epochs=2), precision="bf16")
-
-
-@pytest.fixture
-def opened(
-    tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
-) -> Iterator[Callable[[str], TrainingContext]]:
-    data = Data(folder=str(tmp_path_factory.getbasetemp() / "precision"), offline=True)
-
-    def make(name: str) -> TrainingContext:
-        folders, local = Folders(results="results", scratch="scratch"), Local(device="cpu")
-        return open_context(Machine(local=local, data=data, folders=folders, root=str(tmp_path / name)))
-
-    before = torch.get_deterministic_debug_mode()
-    yield make
-    torch.set_deterministic_debug_mode(before)
-
-
-@pytest.fixture
-def context(opened: Callable[[str], TrainingContext]) -> TrainingContext:
-    return opened("here")
 
 
 def seen_types(monkeypatch: pytest.MonkeyPatch) -> list[tuple[bool, torch.dtype, torch.dtype]]:
@@ -124,7 +102,7 @@ def test_bf16_learns_something_else_and_as_much(context: TrainingContext) -> Non
     assert half.curve.train_loss[-1] == pytest.approx(full.curve.train_loss[-1], rel=0.05)
 
 
-def test_bf16_member_is_as_alone_bit_for_bit(opened: Callable[[str], TrainingContext]) -> None:
+def test_bf16_member_is_as_alone_bit_for_bit(opened: Opened) -> None:
     other = replace(STUDENT, recipe=replace(STUDENT.recipe, lr=0.01))
     alone, beside = opened("alone"), opened("beside")
     for context in (alone, beside):

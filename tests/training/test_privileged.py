@@ -1,6 +1,5 @@
 """Teacher and student on different views of the same points; subsets, passes, draws; checkpoints by time."""
 
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from kdbench.training.images import training_views
 from kdbench.training.run import train, train_cohort
 from kdbench.training.teacher_batches import TeacherBatches
 from tests.support.build import CE, make_run
-from tests.support.training import Interrupted, numbers
+from tests.support.training import Interrupted, Opened, numbers
 
 RECIPE = Recipe(epochs=2, batch_size=64, lr=0.01, optimizer="rmsprop", passes=3, test_size=500)
 KD = Loss("lopezpaz", {"T": 2.0, "lam": 0.5})
@@ -33,14 +32,6 @@ def synthetic(name: str, loss: Loss = CE, teacher: Run | None = None, **settings
 
 TEACHER = synthetic("synthetic3_privileged")
 STUDENT = synthetic("synthetic3", KD, TEACHER)
-
-
-@pytest.fixture
-def context(tmp_path: Path) -> Iterator[TrainingContext]:
-    before = torch.get_deterministic_debug_mode()
-    machine = Machine(local=Local(device="cpu"), folders=Folders(), root=str(tmp_path))
-    yield open_context(machine)
-    torch.set_deterministic_debug_mode(before)
 
 
 def test_teacher_answers_on_its_own_view_of_each_point(context: TrainingContext) -> None:
@@ -115,7 +106,8 @@ def stop_after(epoch: int, progress: Progress) -> None:
         raise Interrupted
 
 
-def test_short_run_has_no_checkpoint_before_its_end(context: TrainingContext) -> None:
+def test_short_run_has_no_checkpoint_before_its_end(opened: Opened) -> None:
+    context = opened(checkpoint_seconds=10.0)
     folder = context.machine.scratch / "checkpoints" / TEACHER.id
     with pytest.raises(Interrupted):
         train(TEACHER, context, watch=lambda progress: stop_after(1, progress))

@@ -1,9 +1,8 @@
 """The loop on 8x8 digits: the same numbers however often, in whatever company, interrupted or not."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import count
 from math import isfinite
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,19 +14,18 @@ from torch.nn.functional import cross_entropy
 from kdbench import catalog
 from kdbench.catalog import ModelEntry
 from kdbench.errors import DivergedError, UserError
-from kdbench.machine import Data, Folders, Local, Machine
 from kdbench.models.output import Network
 from kdbench.spec.results import Curve, Result
 from kdbench.spec.runs import Recipe, Run, Teacher
 from kdbench.store.records import digest, facts, load_result, save_result, weights_file, weights_there
 from kdbench.training.checkpoint import Progress, load_weights
-from kdbench.training.context import TrainingContext, open_context
+from kdbench.training.context import TrainingContext
 from kdbench.training.images import training_views, validation_images
 from kdbench.training.losses import kd
 from kdbench.training.run import train
 from kdbench.training.student_run import StudentRun
 from tests.support.build import CE, KD, make_run
-from tests.support.training import SETTINGS
+from tests.support.training import SETTINGS, Opened
 
 RECIPE = Recipe(
     epochs=3, batch_size=32, lr=0.05, momentum=0.9, weight_decay=5e-4, crop=1, flip=True, rotation=10.0,
@@ -48,35 +46,6 @@ def digits(student: str = "digits_mlp", seed: int = 0, **settings: Any) -> Run: 
 
 def taught(teacher: Run, epoch: Any, **settings: Any) -> Run:  # noqa: ANN401 - a Teacher's epoch, recipe fields
     return replace(digits(**settings), loss=KD, teacher=Teacher(teacher, epoch))
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(tmp_path_factory.mktemp("data"))
-
-
-@pytest.fixture
-def opened(data: str, tmp_path: Path) -> Iterator[Callable[[str], TrainingContext]]:
-    """Worlds that share the data and nothing else, by the name of their folder."""
-
-    def make(name: str) -> TrainingContext:
-        folders, local = (
-            Folders(results="results", scratch="scratch"),
-            Local(device="cpu", checkpoint_seconds=0),
-        )
-        root = str(tmp_path / name)
-        return open_context(
-            Machine(local=local, data=Data(folder=data, offline=True), folders=folders, root=root)
-        )
-
-    before = torch.get_deterministic_debug_mode()
-    yield make
-    torch.set_deterministic_debug_mode(before)
-
-
-@pytest.fixture
-def context(opened: Callable[[str], TrainingContext]) -> TrainingContext:
-    return opened("here")
 
 
 def numbers(result: Result) -> tuple[object, ...]:
@@ -152,9 +121,7 @@ def test_first_loss_is_that_of_the_untrained_student(context: TrainingContext) -
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-def test_run_repeated_is_the_same_bit_for_bit(
-    opened: Callable[[str], TrainingContext], optimizer: str
-) -> None:
+def test_run_repeated_is_the_same_bit_for_bit(opened: Opened, optimizer: str) -> None:
     run = digits("digits_cnn", optimizer=optimizer)
     assert numbers(train(run, opened("one"))) == numbers(train(run, opened("two")))
 
@@ -166,18 +133,14 @@ def test_run_of_another_seed_differs(context: TrainingContext) -> None:
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 @pytest.mark.parametrize("epoch", [1, 2, 3])
-def test_resumed_run_is_as_never_interrupted(
-    opened: Callable[[str], TrainingContext], epoch: int, optimizer: str
-) -> None:
+def test_resumed_run_is_as_never_interrupted(opened: Opened, epoch: int, optimizer: str) -> None:
     run = digits("digits_cnn", optimizer=optimizer, milestones=(2,), gamma=0.1)
     whole = train(run, opened("whole"), keep=(1,))
     assert numbers(stop_and_go_on(run, opened("halved"), epoch, keep=(1,))) == numbers(whole)
 
 
 @pytest.mark.parametrize("name", SETTINGS)
-def test_resumed_run_is_as_never_interrupted_with_each_setting(
-    opened: Callable[[str], TrainingContext], name: str
-) -> None:
+def test_resumed_run_is_as_never_interrupted_with_each_setting(opened: Opened, name: str) -> None:
     """Which does something: the numbers are not those of the recipe without it."""
     run = digits("digits_cnn", **SETTINGS[name])
     whole = train(run, opened("whole"))
@@ -202,7 +165,7 @@ def test_accuracy_on_held_out_images_is_that_of_the_kept_weights(context: Traini
 
 
 def test_run_with_held_out_images_after_one_without_is_as_alone(
-    opened: Callable[[str], TrainingContext],
+    opened: Opened,
 ) -> None:
     """Images stay padded from run to run: these are others."""
     held_out = [digits(validation_size=30, validation_seed=number) for number in (0, 1)]
@@ -243,7 +206,7 @@ def test_resumed_run_does_not_train_what_it_has(context: TrainingContext) -> Non
 
 
 def test_run_interrupted_within_an_epoch_is_as_never_interrupted(
-    opened: Callable[[str], TrainingContext], monkeypatch: pytest.MonkeyPatch
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What the second epoch has already changed is lost: the run goes back to the end of the first."""
     run, halved = digits("digits_cnn"), opened("halved")
@@ -263,7 +226,7 @@ def test_run_interrupted_within_an_epoch_is_as_never_interrupted(
 
 
 def test_resumed_run_keeps_weights_that_were_not_wanted_before(
-    opened: Callable[[str], TrainingContext],
+    opened: Opened,
 ) -> None:
     run, context = digits(), opened("halved")
     with pytest.raises(Interrupted):
@@ -272,20 +235,20 @@ def test_resumed_run_keeps_weights_that_were_not_wanted_before(
 
 
 @pytest.mark.usefixtures("_dropout")
-def test_dropout_is_the_same_in_a_resumed_run(opened: Callable[[str], TrainingContext]) -> None:
+def test_dropout_is_the_same_in_a_resumed_run(opened: Opened) -> None:
     run = digits("digits_dropout")
     whole = numbers(train(run, opened("whole")))
     assert numbers(stop_and_go_on(run, opened("halved"), 1)) == whole
     assert numbers(train(replace(run, seed=1), opened("other"))) != whole
 
 
-def test_run_after_another_one_is_as_alone(opened: Callable[[str], TrainingContext]) -> None:
+def test_run_after_another_one_is_as_alone(opened: Opened) -> None:
     context = opened("company")
     train(digits("digits_cnn", seed=5), context)
     assert numbers(train(digits(), context)) == numbers(train(digits(), opened("alone")))
 
 
-def test_student_is_taught_the_same_in_any_company(opened: Callable[[str], TrainingContext]) -> None:
+def test_student_is_taught_the_same_in_any_company(opened: Opened) -> None:
     """The teacher is made and asked before each step; it takes nothing from the student's randomness."""
     run = digits("digits_cnn")
     results = []
@@ -311,7 +274,7 @@ def test_kept_weights_are_the_last_the_best_and_the_wanted(
     assert files == {f"{name}.{sha}.safetensors" for name, sha in result.weights.items()}
 
 
-def test_best_weights_are_those_of_the_best_epoch(opened: Callable[[str], TrainingContext]) -> None:
+def test_best_weights_are_those_of_the_best_epoch(opened: Opened) -> None:
     run, context = digits(lr=2.0, epochs=4), opened("here")
     result = train(run, context, keep=(1, 2, 3, 4))
     assert result.best_epoch < 4

@@ -2,44 +2,23 @@
 
 import os
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from msgspec.structs import replace
 
 from kdbench import catalog
-from kdbench.machine import Data, Folders, Local, Machine
 from kdbench.spec.events import Done, Elsewhere, Event, Failed, Task, Update
 from kdbench.spec.runs import Recipe, Run, Teacher
 from kdbench.store.lease import Watch, take
 from kdbench.store.records import index, load_failure, load_result, weights_there
-from kdbench.training.context import TrainingContext, open_context
+from kdbench.training.context import TrainingContext
 from kdbench.training.task import do
 from tests.support.build import CE, KD, make_run
 
 RECIPE = Recipe(epochs=2, batch_size=32, lr=0.05, train_size=64, test_size=64)
 DIVERGING = {"lr": 1e30}
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(tmp_path_factory.mktemp("data"))
-
-
-@pytest.fixture
-def context(data: str, tmp_path: Path) -> Iterator[TrainingContext]:
-    before = torch.get_deterministic_debug_mode()
-    folders = Folders(results="results", scratch="scratch")
-    place = Data(folder=data, offline=True)
-    yield open_context(
-        Machine(
-            local=Local(device="cpu", checkpoint_seconds=0), data=place, folders=folders, root=str(tmp_path)
-        )
-    )
-    torch.set_deterministic_debug_mode(before)
 
 
 def digits(**settings: Any) -> Run:  # noqa: ANN401 - recipe fields

@@ -1,7 +1,5 @@
 """What Hinton's rows need: transfer sets of some classes, biases, max-norm, a teacher that is asked once."""
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,12 +9,11 @@ from torch import Tensor
 
 from kdbench import catalog
 from kdbench.errors import UserError
-from kdbench.machine import Folders, Local, Machine
 from kdbench.plan.cohorts import batch_stream_key
 from kdbench.spec.runs import Loss, Recipe, Run
 from kdbench.store.predictions import accuracy_by_class
 from kdbench.training import recorded, teacher_batches
-from kdbench.training.context import TrainingContext, open_context
+from kdbench.training.context import TrainingContext
 from kdbench.training.images import training_labels, training_views
 from kdbench.training.optim import limit_norms
 from kdbench.training.run import train
@@ -25,13 +22,6 @@ from tests.support.training import digits, forwards, numbers
 
 KD = Loss("hinton_kd", {"alpha": 0.9, "tau": 4.0})
 PLAIN: dict[str, Any] = {"crop": 0, "flip": False, "rotation": 0.0}
-
-
-@pytest.fixture
-def context(tmp_path: Path) -> Iterator[TrainingContext]:
-    before = torch.get_deterministic_debug_mode()
-    yield open_context(Machine(local=Local(device="cpu"), folders=Folders(), root=str(tmp_path)))
-    torch.set_deterministic_debug_mode(before)
 
 
 def test_transfer_set_has_the_images_of_its_classes_alone(context: TrainingContext) -> None:

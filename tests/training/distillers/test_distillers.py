@@ -1,7 +1,5 @@
 """What holds of every distiller: its gradient, its place in a run; and each one's identities."""
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,13 +8,11 @@ from torch import Tensor
 
 from kdbench import catalog
 from kdbench.errors import UserError
-from kdbench.machine import Data, Folders, Local, Machine
 from kdbench.models.output import Network, Output
 from kdbench.spec.events import Task
 from kdbench.spec.results import Result
 from kdbench.spec.runs import Loss, Run
 from kdbench.training.checkpoint import checkpoints
-from kdbench.training.context import TrainingContext, open_context
 from kdbench.training.distillers.fitnet import resizing
 from kdbench.training.losses import ce
 from kdbench.training.losses_logits import hinton_kd
@@ -24,39 +20,14 @@ from kdbench.training.probe import probe
 from kdbench.training.run import train
 from kdbench.training.student_run import StudentRun
 from tests.support.distillers import CLASSES, LOSSES, SETTINGS, built, output, step
-from tests.support.training import Interrupted, Opened, digits, numbers, together
+from tests.support.training import TEACHER, Interrupted, Opened, digits, numbers, together
 
-TEACHER = digits("digits_cnn")
 NAMES = list(SETTINGS)
 Y = torch.arange(6) % CLASSES
 
 
 def taught(loss: Loss, **settings: Any) -> Run:  # noqa: ANN401 - recipe fields
     return digits("digits_cnn", loss, TEACHER, lr=0.01, **settings)
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(tmp_path_factory.mktemp("data"))
-
-
-@pytest.fixture
-def opened(data: str, tmp_path: Path) -> Iterator[Opened]:
-    """Contexts that share the data and nothing else, in which the teacher is trained."""
-
-    def make(name: str) -> TrainingContext:
-        folders = Folders(results="results", scratch="scratch")
-        place = Data(folder=data, offline=True)
-        root = str(tmp_path / name)
-        context = open_context(
-            Machine(local=Local(device="cpu", checkpoint_seconds=0), data=place, folders=folders, root=root)
-        )
-        train(TEACHER, context)
-        return context
-
-    before = torch.get_deterministic_debug_mode()
-    yield make
-    torch.set_deterministic_debug_mode(before)
 
 
 def by_inputs(s: Output) -> tuple[list[Tensor], Output]:
@@ -181,20 +152,20 @@ def test_hint_of_four_times_the_size_is_refused() -> None:
         resizing(3, 5, 2, 8)
 
 
-def test_layer_that_no_network_has_is_a_mistake_of_the_user(opened: Opened) -> None:
+def test_layer_that_no_network_has_is_a_mistake_of_the_user(with_teacher: Opened) -> None:
     run = taught(Loss("fitnet", {"beta": 1.0, "layer": 7.0}))
     with pytest.raises(UserError, match="fitnet does not fit these networks"):
-        StudentRun(Task(run), opened("here"))
+        StudentRun(Task(run), with_teacher("here"))
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: loss.name)
-def test_run_is_resumed_beside_others_and_alone_bit_for_bit(opened: Opened, loss: Loss) -> None:
+def test_run_is_resumed_beside_others_and_alone_bit_for_bit(with_teacher: Opened, loss: Loss) -> None:
     """Three runs of each distiller: whole, interrupted after its first epoch, and beside another student."""
-    run, context = taught(loss), opened("whole")
+    run, context = taught(loss), with_teacher("whole")
     whole = train(run, context)
     assert len(set(whole.curve.train_loss)) == 3
 
-    other = opened("interrupted")
+    other = with_teacher("interrupted")
 
     def stop(progress: Any) -> None:  # noqa: ANN401 - Progress
         if progress.epoch == 1:
@@ -206,13 +177,13 @@ def test_run_is_resumed_beside_others_and_alone_bit_for_bit(opened: Opened, loss
     assert numbers(train(run, other)) == numbers(whole)
 
     beside = digits("digits_mlp", Loss("hinton_kd", {"alpha": 0.9, "tau": 4.0}), TEACHER)
-    ends = together([beside, run], opened("beside"))
+    ends = together([beside, run], with_teacher("beside"))
     assert numbers(ends[run.id]) == numbers(whole)
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: loss.name)
-def test_what_a_distiller_has_is_trained_and_in_the_checkpoint(opened: Opened, loss: Loss) -> None:
-    student_run = StudentRun(Task(taught(loss)), opened("here"))
+def test_what_a_distiller_has_is_trained_and_in_the_checkpoint(with_teacher: Opened, loss: Loss) -> None:
+    student_run = StudentRun(Task(taught(loss)), with_teacher("here"))
     student = sum(1 for _ in student_run.student.parameters())
     own = list(student_run.objective.parameters())
     assert len(student_run.optimizer.state) == student + len(own)
@@ -224,15 +195,15 @@ def test_what_a_distiller_has_is_trained_and_in_the_checkpoint(opened: Opened, l
 
 
 @pytest.mark.parametrize("name", ["cc", "fitnet", "at"])
-def test_ghost_batches_are_given_to_distillers_with_their_maps(opened: Opened, name: str) -> None:
-    result = train(taught(Loss(name, SETTINGS[name]), ghost_batches=2), opened("parts"))
+def test_ghost_batches_are_given_to_distillers_with_their_maps(with_teacher: Opened, name: str) -> None:
+    result = train(taught(Loss(name, SETTINGS[name]), ghost_batches=2), with_teacher("parts"))
     assert isinstance(result, Result)
 
 
-def test_memory_and_parts_of_a_batch_do_not_go_together(opened: Opened) -> None:
+def test_memory_and_parts_of_a_batch_do_not_go_together(with_teacher: Opened) -> None:
     run = taught(Loss("crd", SETTINGS["crd"]), ghost_batches=2)
     with pytest.raises(UserError, match="remove ghost_batches"):
-        StudentRun(Task(run), opened("here"))
+        StudentRun(Task(run), with_teacher("here"))
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: loss.name)

@@ -1,0 +1,65 @@
+"""Contexts on this machine's CPU, in which runs on the digits are trained."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from shutil import copytree
+from typing import Any
+
+import pytest
+import torch
+
+from kdbench.training.context import TrainingContext
+from kdbench.training.run import train
+from tests.support.training import TEACHER, Opened, open_digits
+
+
+@pytest.fixture(autouse=True)
+def _as_before() -> Iterator[None]:
+    """A context of the CPU makes the whole process deterministic."""
+    before = torch.get_deterministic_debug_mode()
+    yield
+    torch.set_deterministic_debug_mode(before)
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where data are packed once for all tests."""
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture
+def opened(data: Path, tmp_path: Path) -> Opened:
+    """Opens contexts that share the data and nothing else, by the name of their folder and `[local]`."""
+
+    def make(name: str = "here", **local: Any) -> TrainingContext:  # noqa: ANN401 - of benchmark.toml
+        (tmp_path / name).mkdir(exist_ok=True)
+        return open_digits(tmp_path / name, data, **local)
+
+    return make
+
+
+@pytest.fixture
+def context(opened: Opened) -> TrainingContext:
+    return opened()
+
+
+@pytest.fixture(scope="session")
+def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a context keeps of the teacher, trained once for all tests."""
+    before = torch.get_deterministic_debug_mode()
+    context = open_digits(tmp_path_factory.mktemp("teacher"), data)
+    train(TEACHER, context)
+    torch.set_deterministic_debug_mode(before)
+    return context.machine.scratch
+
+
+@pytest.fixture
+def with_teacher(opened: Opened, trained: Path) -> Opened:
+    """As `opened`; the teacher is trained in each."""
+
+    def make(name: str = "here", **local: Any) -> TrainingContext:  # noqa: ANN401 - of benchmark.toml
+        context = opened(name, **local)
+        copytree(trained, context.machine.scratch)
+        return context
+
+    return make
