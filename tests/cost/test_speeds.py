@@ -77,18 +77,11 @@ def test_seconds_are_those_of_the_parts(tmp_path: Path) -> None:
     assert found.teaching == pytest.approx(100_000 / 400)
 
 
-def test_seconds_of_a_run_are_those_of_a_result_of_its_kind(tmp_path: Path) -> None:
+@pytest.mark.parametrize("others", [0, 9])
+def test_seconds_of_a_run_are_those_of_a_result_of_its_kind(tmp_path: Path, others: int) -> None:
+    """Results of another data set displace it not."""
     environment = {"device": "cpu", "cpu": HERE.name, "threads": 1}
-    result = make_result(make_run(seed=1), 10.0, 20.0)
-    save_result(tmp_path, replace(result, seconds=30.0, environment=environment))
-    found = measured_seconds(tmp_path, index(tmp_path), HERE)(make_run(seed=2))
-    assert found is not None
-    assert found.whole == pytest.approx(30)
-
-
-def test_results_of_another_data_set_displace_no_measurement(tmp_path: Path) -> None:
-    environment = {"device": "cpu", "cpu": HERE.name, "threads": 1}
-    for seed in range(9):
+    for seed in range(others):
         elsewhere = replace(make_run(seed=seed), dataset="cifar10")
         save_result(tmp_path, replace(make_result(elsewhere, 10.0, 20.0), environment=environment))
     result = make_result(make_run(seed=1), 10.0, 20.0)

@@ -1,7 +1,6 @@
 """MNIST: idx files, read without trusting them, fetched from the second mirror; 7x7 pixels as Pillow's."""
 
 import gzip
-import lzma
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ from kdbench.data.download import md5_of
 from kdbench.data.mnist import downscale, parse_idx
 from kdbench.data.packed import Dataset, open_dataset
 from kdbench.errors import UserError
-from tests.support.data import real_mnist
+from tests.support.data import unpack_real_mnist
 from tests.support.server import Server
 
 
@@ -70,14 +69,7 @@ def test_official_files_are_those_torchvision_names() -> None:
 def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the official files, unpacked."""
     folder = tmp_path_factory.mktemp("real")
-    place = real_mnist()
-    if place is None:
-        pytest.skip(
-            "no real MNIST: KDBENCH_TEST_DATA names no folder with mnist/, and there is no shared one"
-        )
-    (folder / "mnist").mkdir()
-    for name in mnist.FILES:
-        (folder / "mnist" / name).write_bytes(lzma.decompress((place / f"{name}.xz").read_bytes()))
+    unpack_real_mnist(folder)
     return folder
 
 

@@ -3,19 +3,16 @@
 tests/golden/crd.csv holds the tables as they were read; nothing here takes a number from the suite.
 """
 
-import csv
-
 import pytest
 
 from kdbench import catalog
 from kdbench.plan.expand import expand
 from kdbench.spec.suites import Row
 from kdbench.suite.load import load_suite
-from tests.support.places import GOLDEN, ROOT
+from tests.support.places import ROOT, golden_lines
 
 SUITE = load_suite(ROOT / "suites" / "crd_cifar100.toml")
-with (GOLDEN / "crd.csv").open(encoding="utf-8", newline="") as file:
-    LINES = list(csv.DictReader(file))
+LINES = golden_lines("crd")
 NAMES = {
     "ResNet50": "resnet50_crd",
     "MobileNetV2": "mobilenetv2_crd",

@@ -3,20 +3,17 @@
 tests/golden/dkd_dist.csv holds the values as they were read; nothing here takes a number from the suites.
 """
 
-import csv
-
 import pytest
 
 from kdbench.plan.expand import expand, make_plan
 from kdbench.spec.suites import Suite
 from kdbench.suite.load import load_suite
-from tests.support.places import GOLDEN, ROOT
+from tests.support.places import ROOT, golden_lines
 
 SUITES = {
     name: load_suite(ROOT / "suites" / f"{name.lower()}_cifar100.toml") for name in ("CRD", "DKD", "DIST")
 }
-with (GOLDEN / "dkd_dist.csv").open(encoding="utf-8", newline="") as file:
-    LINES = list(csv.DictReader(file))
+LINES = golden_lines("dkd_dist")
 NAMES = {
     "wrn402": "wrn_40_2",
     "wrn401": "wrn_40_1",

@@ -1,12 +1,10 @@
 """The MNIST suites of Hinton, Müller and Pereyra: their committed results are judged, and come out again."""
 
-import lzma
 from pathlib import Path
 
 import pytest
 import torch
 
-from kdbench.data.mnist import FILES
 from kdbench.machine import Data, Folders, Local, Machine
 from kdbench.plan.expand import expand
 from kdbench.store.records import index, load_results
@@ -14,7 +12,7 @@ from kdbench.suite.load import load_suite
 from kdbench.training.checkpoint import Progress
 from kdbench.training.context import environment, open_context
 from kdbench.training.run import train
-from tests.support.data import real_mnist
+from tests.support.data import unpack_real_mnist
 from tests.support.places import ROOT, SUITES
 from tests.support.training import Interrupted
 
@@ -40,15 +38,7 @@ def test_row_has_a_stored_result_of_each_seed(suite: str, rows: str, runs: int) 
 
 @pytest.mark.real
 def test_first_epoch_of_the_student_alone_comes_out_again(tmp_path: Path) -> None:
-    place = real_mnist()
-    if place is None:
-        pytest.skip(
-            "no real MNIST: KDBENCH_TEST_DATA names no folder with mnist/, and there is no shared one"
-        )
-    (tmp_path / "data" / "mnist").mkdir(parents=True)
-    for name in FILES:
-        content = lzma.decompress((place / f"{name}.xz").read_bytes())
-        (tmp_path / "data" / "mnist" / name).write_bytes(content)
+    unpack_real_mnist(tmp_path / "data")
     (cell,) = expand(load_suite(SUITES / "hinton_mnist"), rows="alone/*", seeds=[0])
     run, found = cell.runs[0], []
 

@@ -1,13 +1,11 @@
 """The suites of Lopez-Paz et al.: their committed results are whole, are judged, and come out again."""
 
-import lzma
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
-from kdbench.data.mnist import FILES
 from kdbench.machine import Data, Folders, Local, Machine
 from kdbench.plan.expand import expand, make_plan
 from kdbench.spec.runs import Run
@@ -17,7 +15,7 @@ from kdbench.suite.load import load_suite
 from kdbench.training.context import TrainingContext, open_context
 from kdbench.training.run import train
 from kdbench.verdict.check import check_suite
-from tests.support.data import real_mnist
+from tests.support.data import unpack_real_mnist
 from tests.support.places import ROOT, SUITES
 
 STORED = index(ROOT / "results")
@@ -75,14 +73,6 @@ def test_a_synthetic_row_comes_out_again(context: TrainingContext) -> None:
 
 @pytest.mark.real
 def test_a_cell_of_mnist_comes_out_again(context: TrainingContext, tmp_path: Path) -> None:
-    place = real_mnist()
-    if place is None:
-        pytest.skip(
-            "no real MNIST: KDBENCH_TEST_DATA names no folder with mnist/, and there is no shared one"
-        )
-    (tmp_path / "data" / "mnist").mkdir(parents=True)
-    for name in FILES:
-        content = lzma.decompress((place / f"{name}.xz").read_bytes())
-        (tmp_path / "data" / "mnist" / name).write_bytes(content)
+    unpack_real_mnist(tmp_path / "data")
     (cell,) = expand(load_suite(SUITES / "lopezpaz_mnist"), rows="500.T10/*+lambda0.5", seeds=[4])
     is_found_again(cell.runs[0], context)

@@ -3,7 +3,6 @@
 tests/golden/ls.csv holds the values as they were read; nothing here takes a number from the suite.
 """
 
-import csv
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,7 @@ from kdbench.store.author_runs import load_author_runs
 from kdbench.suite.load import load_suite
 from kdbench.verdict.judge import judge
 from kdbench.verdict.published import last_or_best
-from tests.support.places import ROOT
+from tests.support.places import ROOT, golden_lines
 
 NAMES = {"mn-v2": "mobilenetv2_crd", "shn-v2": "shufflenetv2_crd", "resnet50": "resnet50_crd"}
 
@@ -39,9 +38,7 @@ def report(monkeypatch: pytest.MonkeyPatch) -> Report:
 
 
 def test_suite_holds_every_printed_value_once(suite: Suite) -> None:
-    path = ROOT / "tests" / "golden" / "ls.csv"
-    with path.open(encoding="utf-8", newline="") as file:
-        lines = list(csv.DictReader(file))
+    lines = golden_lines("ls")
     printed = {}
     for line in lines:
         method = line["method"].lower().replace("+", "_")

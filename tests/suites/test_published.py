@@ -3,7 +3,6 @@
 tests/golden holds the tables as they were read; nothing here takes a number from a suite.
 """
 
-import csv
 from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
@@ -11,19 +10,15 @@ from typing import Any
 import pytest
 
 from tests.support.command import Command
-from tests.support.places import ROOT
+from tests.support.places import ROOT, golden_lines
 
 Line = dict[str, str]
 Rows = dict[str, dict[str, Any]]
 Warnings = list[tuple[str, dict[str, Any]]]
 
 
-def read(paper: str) -> list[Line]:
-    with (ROOT / "tests" / "golden" / f"{paper}.csv").open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
-TFKD, FNKD = read("tfkd"), read("fnkd")
+TFKD = golden_lines("tfkd")
+FNKD = golden_lines("fnkd")
 PARTS = {"normal_kd": "kd", "re_kd": "rekd", "de_kd": "dekd", "onehot": "baseline", "kd_T1": "kd"}
 """The csv's words for the part of a table, where the suites' differ."""
 

@@ -3,18 +3,15 @@
 tests/golden/takd_imagenet.csv holds the values as they were read; no number here is from the suites.
 """
 
-import csv
-
 import pytest
 
 from kdbench.plan.expand import expand
 from kdbench.spec.suites import Suite
 from kdbench.suite.lint import lint_suite
 from kdbench.suite.load import load_suite
-from tests.support.places import GOLDEN, ROOT
+from tests.support.places import ROOT, golden_lines
 
-with (GOLDEN / "takd_imagenet.csv").open(encoding="utf-8", newline="") as file:
-    LINES = list(csv.DictReader(file))
+LINES = golden_lines("takd_imagenet")
 NAMES = ("takd_cifar100", "takd_cifar10", "dkd_imagenet", "dist_imagenet")
 SUITES = {name: load_suite(ROOT / "suites" / f"{name}.toml") for name in NAMES}
 IMAGENET = {

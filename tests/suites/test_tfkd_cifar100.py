@@ -1,6 +1,5 @@
 """suites/tfkd_cifar100 against the released parameter files; its numbers: test_suites_published."""
 
-import csv
 from collections import Counter
 
 import pytest
@@ -8,17 +7,12 @@ import pytest
 from kdbench.plan.expand import expand
 from kdbench.spec.suites import Cell, Suite, Variant
 from kdbench.suite.load import load_suite
-from tests.support.places import GOLDEN, SUITES
+from tests.support.places import SUITES, golden_lines
 
 SUITE = load_suite(SUITES / "tfkd_cifar100")
 
 
-def read(name: str) -> list[dict[str, str]]:
-    with (GOLDEN / name).open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
-LINES = [line for line in read("tfkd.csv") if line["dataset"] == "cifar100"]
+LINES = [line for line in golden_lines("tfkd") if line["dataset"] == "cifar100"]
 
 
 def test_rows_without_a_line_are_baselines_and_teachers_of_some_line() -> None:
@@ -53,7 +47,7 @@ CONTRADICTORY = {
 }
 """The files that contradict the code that reads them, and what is made of each."""
 
-RELEASED = [line for line in read("tfkd_released_hyperparameters.csv") if line["student"] not in FOREIGN]
+RELEASED = [line for line in golden_lines("tfkd_released_hyperparameters") if line["student"] not in FOREIGN]
 
 
 def folder(line: dict[str, str]) -> str:
@@ -105,7 +99,7 @@ def test_files_that_concern_no_row_are_of_pairs_that_are_not_printed() -> None:
 
 
 def test_contradictory_files_are_those_listed() -> None:
-    noted = [line for line in read("tfkd_released_hyperparameters.csv") if line["note"]]
+    noted = [line for line in golden_lines("tfkd_released_hyperparameters") if line["note"]]
     assert {folder(line) for line in noted} == set(CONTRADICTORY)
 
 

@@ -1,11 +1,14 @@
 """Images drawn at random in the place of a data set."""
 
+import lzma
 import os
 from pathlib import Path
 
+import pytest
 import torch
 
 from kdbench import catalog
+from kdbench.data.mnist import FILES
 from kdbench.data.packed import Dataset
 from tests.support.places import ROOT
 
@@ -21,8 +24,15 @@ def random_data(name: str, n: int = 4) -> Dataset:
     return Dataset(name, images, labels, images, labels, entry.classes, content="random")
 
 
-def real_mnist() -> Path | None:
-    """Where the official files of MNIST lie, each as .xz; None where they are nowhere."""
+def unpack_real_mnist(folder: Path) -> None:
+    """The official files of MNIST, unpacked below a folder; the test is skipped where they are nowhere."""
     given = [Path(named, "mnist") for named in (os.environ.get("KDBENCH_TEST_DATA"),) if named]
     places = [*given, ROOT.parent / "shared" / "data" / "mnist"]
-    return next((place for place in places if list(place.glob("*.xz"))), None)
+    place = next((place for place in places if list(place.glob("*.xz"))), None)
+    if place is None:
+        pytest.skip(
+            "no real MNIST: KDBENCH_TEST_DATA names no folder with mnist/, and there is no shared one"
+        )
+    (folder / "mnist").mkdir(parents=True)
+    for name in FILES:
+        (folder / "mnist" / name).write_bytes(lzma.decompress((place / f"{name}.xz").read_bytes()))
