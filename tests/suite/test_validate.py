@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - a case is a line
 """Every mistake of a suite: one sentence with file, place, what came, what is valid; all at once."""
 
 from pathlib import Path
@@ -35,49 +36,26 @@ def mistakes(folder: Path, *edits: tuple[str, str]) -> list[str]:
 LATER = '[[delta]]\nat = "x"\nwhy = "x"\nepoch = { 2 = 4 }'
 TABLE = 'loss = { name = "ce" }\nrows = [{ student = "digits_cnn"'
 
+# fmt: off
 CASES = [
     # sections and keys
-    (
-        "[tolerance]",
-        "[tolerence]",
-        "unknown section 'tolerence'. Did you mean 'tolerance'? Valid: suite, recipe, table, tolerance,",
-    ),
-    (
-        "[suite]",
-        "[author]\nx = 1\n[suite]",
-        "unknown section 'author'. Valid: suite, recipe, table, tolerance, delta",
-    ),
+    ("[tolerance]", "[tolerence]", "unknown section 'tolerence'. Did you mean 'tolerance'? Valid: suite, recipe, table, tolerance,"),
+    ("[suite]", "[author]\nx = 1\n[suite]", "unknown section 'author'. Valid: suite, recipe, table, tolerance, delta"),
     ("seeds = 2", "seed = 2", "[suite]: unknown key 'seed'. Did you mean 'seeds'? Valid: paper, dataset,"),
     ("epochs = 3", "epoch = 3", "[recipe]: unknown key 'epoch'. Did you mean 'epochs'?"),
     ("gain = 0.5", "gian = 0.5", "[tolerance]: unknown key 'gian'. Did you mean 'gain'? Valid: top1, gain"),
     (KD, f'{KD}\nnotes = ""', "table 2 (1.kd): unknown key 'notes'."),
     (ROW, "top_1 = 92.0", "table 2 (1.kd), row 1 (digits_mlp): unknown key 'top_1'. Did you mean 'top1'?"),
-    (
-        "teacher =",
-        "techer =",
-        "table 2 (1.kd), row 1 (digits_mlp): unknown key 'techer'. Did you mean 'teacher'?",
-    ),
-    (
-        ROW,
-        f"{ROW}, recipe = {{ lrs = 1 }}",
-        "row 1 (digits_mlp), recipe: unknown key 'lrs'. Did you mean 'lr'?",
-    ),
+    ("teacher =", "techer =", "table 2 (1.kd), row 1 (digits_mlp): unknown key 'techer'. Did you mean 'teacher'?"),
+    (ROW, f"{ROW}, recipe = {{ lrs = 1 }}", "row 1 (digits_mlp), recipe: unknown key 'lrs'. Did you mean 'lr'?"),
     ("why =", "wy =", "delta 1 (code.py:1): unknown key 'wy'. Did you mean 'why'?"),
     # missing
     ('paper = "A paper"\n', "", "[suite]: paper is missing"),
     ('dataset = "digits"\n', "", "[suite]: dataset is missing"),
     ("lr = 0.1\n", "", "[recipe]: lr is missing"),
     ("gain = 0.5\n", "", "[tolerance]: gain is missing"),
-    (
-        "[recipe]\nepochs = 3\nbatch_size = 32\nlr = 0.1\n",
-        "",
-        "[recipe] is missing; write [recipe] with epochs = 100, batch_size = 32 and lr = 0.1",
-    ),
-    (
-        "[tolerance]\ntop1 = 0.5\ngain = 0.5\n",
-        "",
-        "[tolerance] is missing; write [tolerance] with top1 = 0.5 and gain = 0.5: points",
-    ),
+    ("[recipe]\nepochs = 3\nbatch_size = 32\nlr = 0.1\n", "", "[recipe] is missing; write [recipe] with epochs = 100, batch_size = 32 and lr = 0.1"),
+    ("[tolerance]\ntop1 = 0.5\ngain = 0.5\n", "", "[tolerance] is missing; write [tolerance] with top1 = 0.5 and gain = 0.5: points"),
     (f"{KD}\n", "", "table 2: id is missing"),
     ('loss = { name = "ce" }\n', "", "table 1 (1.base): loss is missing"),
     ('name = "ce"', "", 'table 1 (1.base): the loss has no name; write for example loss = { name = "ce" }'),
@@ -93,56 +71,20 @@ CASES = [
     ("top1 = 92.0", "top1 = 920", "row 1 (digits_mlp): top1 = 920: expected a number <= 100.0"),
     ("gain = 2.0", "gain = nan", "row 1 (digits_mlp): gain = nan: expected a finite number"),
     ("gain = 2.0", "gain = 2.5, sic = 1", "sic = 1: expected true or false"),
-    (
-        "top1 = 95.0",
-        "errors = 74",
-        "errors and of belong together: a count of errors, and of how many test images. Add of = 10000: the ",
-    ),
+    ("top1 = 95.0", "errors = 74", "errors and of belong together: a count of errors, and of how many test images. Add of = 10000: the "),
     ("top1 = 95.0", "of = 100", "row 2 (digits_cnn): errors and of belong together: "),
-    (
-        "top1 = 95.0",
-        "errors = 101, of = 100",
-        "row 2 (digits_cnn): errors = 101 of = 100: more errors than test images; is it a percentage?",
-    ),
+    ("top1 = 95.0", "errors = 101, of = 100", "row 2 (digits_cnn): errors = 101 of = 100: more errors than test images; is it a percentage?"),
     ("top1 = 95.0", "errors = -1, of = 100", "errors = -1: expected a whole number >= 0"),
     # a row as the teacher
-    (
-        'teacher = "digits_cnn"',
-        'teacher = "digits_mlp", teacher_row = "1.kd/digits_mlp:digits_mlp"',
-        "teacher_row: 1.kd/digits_mlp:digits_mlp is itself taught, in the end, by this row",
-    ),
+    ('teacher = "digits_cnn"', 'teacher = "digits_mlp", teacher_row = "1.kd/digits_mlp:digits_mlp"', "teacher_row: 1.kd/digits_mlp:digits_mlp is itself taught, in the end, by this row"),
     ("seeds = 2", "seeds = 1000000000", "[suite]: seeds = 1000000000: expected a whole number <= 10000"),
-    (
-        "alpha = 0.9",
-        'alpha = "0.9"',
-        "table 2 (1.kd): loss.alpha is '0.9'; a parameter of a loss is a finite number",
-    ),
-    (
-        "alpha = 0.9",
-        "alpha = true",
-        "table 2 (1.kd): loss.alpha is True; a parameter of a loss is a finite number",
-    ),
-    (
-        "alpha = 0.9",
-        "alpha = inf",
-        "table 2 (1.kd): loss.alpha is inf; a parameter of a loss is a finite number",
-    ),
+    ("alpha = 0.9", 'alpha = "0.9"', "table 2 (1.kd): loss.alpha is '0.9'; a parameter of a loss is a finite number"),
+    ("alpha = 0.9", "alpha = true", "table 2 (1.kd): loss.alpha is True; a parameter of a loss is a finite number"),
+    ("alpha = 0.9", "alpha = inf", "table 2 (1.kd): loss.alpha is inf; a parameter of a loss is a finite number"),
     ('name = "kd"', "name = 3", "table 2 (1.kd): loss.name is 3; its name is text"),
-    (
-        'loss = { name = "ce" }',
-        'loss = "ce"',
-        "table 1 (1.base): loss = 'ce': expected a table of keys, got text",
-    ),
-    (
-        '[suite]\npaper = "A paper"\ndataset = "digits"\nseeds = 2\n',
-        "suite = 3\n",
-        "[suite]: 3 is no table of keys",
-    ),
-    (
-        '[[delta]]\nat = "code.py:1"\nwhy = "another loss"\nloss = { kd = "kd_released" }\n',
-        "[delta]\n",
-        "delta is a list ([[delta]]), not {}",
-    ),
+    ('loss = { name = "ce" }', 'loss = "ce"', "table 1 (1.base): loss = 'ce': expected a table of keys, got text"),
+    ('[suite]\npaper = "A paper"\ndataset = "digits"\nseeds = 2\n', "suite = 3\n", "[suite]: 3 is no table of keys"),
+    ('[[delta]]\nat = "code.py:1"\nwhy = "another loss"\nloss = { kd = "kd_released" }\n', "[delta]\n", "delta is a list ([[delta]]), not {}"),
     # control characters
     ('paper = "A paper"', r'paper = "A\u001b[31mpaper"', "expected text without control characters"),
     (KD, r'id = "1.kd\n"', r"id = '1.kd\n': expected a name of at most 64 letters, digits, _, . and -"),
@@ -150,126 +92,40 @@ CASES = [
     ('student = "digits_cnn"', 'student = "digits cnn"', "student = 'digits cnn': expected a name"),
     ('at = "code.py:1"', 'at = ""', "delta 1: at = '': expected"),
     # names of the catalog
-    (
-        'dataset = "digits"',
-        'dataset = "digit"',
-        "[suite]: unknown data set 'digit'. Did you mean 'digits'? Valid: digits,",
-    ),
-    (
-        '"digits_mlp", teacher',
-        '"digits_mpl", teacher',
-        "unknown model 'digits_mpl'. Did you mean 'digits_mlp'? Valid: resnet18,",
-    ),
+    ('dataset = "digits"', 'dataset = "digit"', "[suite]: unknown data set 'digit'. Did you mean 'digits'? Valid: digits,"),
+    ('"digits_mlp", teacher', '"digits_mpl", teacher', "unknown model 'digits_mpl'. Did you mean 'digits_mlp'? Valid: resnet18,"),
     ('name = "kd"', 'name = "kdd"', f"{KD_ROW}: unknown loss 'kdd'. Did you mean 'kd'? Valid: ce, lsr,"),
-    (
-        'kd = "kd_released"',
-        'kd = "kd_relased"',
-        "loss: unknown loss 'kd_relased'. Did you mean 'kd_released'?",
-    ),
+    ('kd = "kd_released"', 'kd = "kd_relased"', "loss: unknown loss 'kd_relased'. Did you mean 'kd_released'?"),
     # losses
-    (
-        "tau = 4",
-        "tau = 4, beta = 1",
-        f"{KD_ROW}: loss 'kd': unknown parameter 'beta'. Did you mean 'tau'? Valid: alpha, tau",
-    ),
+    ("tau = 4", "tau = 4, beta = 1", f"{KD_ROW}: loss 'kd': unknown parameter 'beta'. Did you mean 'tau'? Valid: alpha, tau"),
     (", tau = 4", "", f"{KD_ROW}: loss 'kd' needs the parameter 'tau'; it takes alpha, tau"),
-    (
-        'teacher = "digits_cnn", ',
-        "",
-        "1.kd/digits_mlp: loss 'kd' needs a teacher; add teacher = ... to the row",
-    ),
-    (
-        '"digits_cnn", top1',
-        '"digits_cnn", teacher = "self", top1',
-        "loss 'ce' takes no teacher, but the row names 'self'",
-    ),
+    ('teacher = "digits_cnn", ', "", "1.kd/digits_mlp: loss 'kd' needs a teacher; add teacher = ... to the row"),
+    ('"digits_cnn", top1', '"digits_cnn", teacher = "self", top1', "loss 'ce' takes no teacher, but the row names 'self'"),
     # teachers
-    (
-        'teacher = "digits_cnn"',
-        'teacher = "resnet18"',
-        (
-            "no row trains the teacher 'resnet18': it needs a row of loss ce without a teacher. "
-            "unknown teacher 'resnet18'. Valid: self, digits_mlp, digits_cnn"
-        ),
-    ),
+    ('teacher = "digits_cnn"', 'teacher = "resnet18"', "no row trains the teacher 'resnet18': it needs a row of loss ce without a teacher. unknown teacher 'resnet18'. Valid: self, digits_mlp, digits_cnn"),
     ('teacher = "digits_cnn"', 'teacher = "digits_cnm"', "Did you mean 'digits_cnn'?"),
-    (
-        'teacher = "digits_cnn"',
-        'teacher = "digits_cnn@4"',
-        f"{KD_ROW}@4: teacher digits_cnn@4: digits_cnn trains only 3 epochs",
-    ),
-    (
-        'teacher = "digits_cnn"',
-        'teacher = "digits_cnn@0"',
-        "teacher 'digits_cnn@0': after @ comes an epoch from 1, `best` or `last`",
-    ),
+    ('teacher = "digits_cnn"', 'teacher = "digits_cnn@4"', f"{KD_ROW}@4: teacher digits_cnn@4: digits_cnn trains only 3 epochs"),
+    ('teacher = "digits_cnn"', 'teacher = "digits_cnn@0"', "teacher 'digits_cnn@0': after @ comes an epoch from 1, `best` or `last`"),
     ('teacher = "digits_cnn"', 'teacher = "digits_cnn@"', "after @ comes an epoch from 1"),
     # rows and recipes
-    (
-        BASE,
-        PLAIN % ("label_smoothing = 0.1", "lsr", "epsilon = 0.1") + BASE,
-        "label_smoothing: loss 'lsr' smooths its targets itself; remove one of the two",
-    ),
-    (
-        BASE,
-        PLAIN % ("label_smoothing = 0.1", "tfkd_reg", "alpha = 0.9, tau = 4, a = 0.9") + BASE,
-        "label_smoothing: loss 'tfkd_reg' looks up the class of each image, so that targets can be neither",
-    ),
-    (
-        BASE,
-        PLAIN % ("mixup = 0.2", "lsr_released", "epsilon = 0.1") + BASE,
-        "mixup: loss 'lsr_released' looks up the class of each image, so that targets can be neither",
-    ),
+    (BASE, PLAIN % ("label_smoothing = 0.1", "lsr", "epsilon = 0.1") + BASE, "label_smoothing: loss 'lsr' smooths its targets itself; remove one of the two"),
+    (BASE, PLAIN % ("label_smoothing = 0.1", "tfkd_reg", "alpha = 0.9, tau = 4, a = 0.9") + BASE, "label_smoothing: loss 'tfkd_reg' looks up the class of each image, so that targets can be neither"),
+    (BASE, PLAIN % ("mixup = 0.2", "lsr_released", "epsilon = 0.1") + BASE, "mixup: loss 'lsr_released' looks up the class of each image, so that targets can be neither"),
     ('dataset = "digits"', 'dataset = "cub200"', "its images have many sizes; add size = 224, or what the"),
-    (
-        'dataset = "digits"\nseeds = 2\n\n[tolerance]\ntop1 = 0.5\ngain = 0.5\n\n[recipe]',
-        'dataset = "cars"\n[tolerance]\ntop1 = 0.5\ngain = 0.5\n[recipe]\nsize = 224\nresize = 288',
-        "and 2 more rows: resize = 288; images are stored with a shorter side of 256",
-    ),
-    (
-        f"{ROW}",
-        f'{ROW}, weights = "timm/resnet50.a1_in1k"',
-        "weights = 'timm/resnet50.a1_in1k': expected timm/NAME@SHA256, the digest of their file, which",
-    ),
-    (
-        ROW,
-        f'{ROW}, weights = "timm/resnet50.a1_in1k@{64 * "0"}"',
-        "weights timm/resnet50.a1_in1k are not for digits_mlp: no published weights fit it",
-    ),
-    (
-        '{ student = "digits_cnn"',
-        f'{{ student = "resnet18_224", weights = "{OTHER}", {LARGE} }},\n{{ student = "digits_cnn"',
-        "weights timm/resnet50.x are not for resnet18_224: it takes those of timm/resnet18",
-    ),
-    (
-        '{ student = "digits_cnn"',
-        '{ student = "resnet18" },\n{ student = "digits_cnn"',
-        "1.base/resnet18: resnet18 needs images of 32 pixels; it is given images of 8",
-    ),
-    (
-        '{ student = "digits_cnn"',
-        '{ student = "digits_mlp", top1 = 90.0 },\n{ student = "digits_cnn"',
-        "row 1.base/digits_mlp stands 2 times; a printed cell is one row",
-    ),
+    ('dataset = "digits"\nseeds = 2\n\n[tolerance]\ntop1 = 0.5\ngain = 0.5\n\n[recipe]', 'dataset = "cars"\n[tolerance]\ntop1 = 0.5\ngain = 0.5\n[recipe]\nsize = 224\nresize = 288', "and 2 more rows: resize = 288; images are stored with a shorter side of 256"),
+    (f"{ROW}", f'{ROW}, weights = "timm/resnet50.a1_in1k"', "weights = 'timm/resnet50.a1_in1k': expected timm/NAME@SHA256, the digest of their file, which"),
+    (ROW, f'{ROW}, weights = "timm/resnet50.a1_in1k@{64 * "0"}"', "weights timm/resnet50.a1_in1k are not for digits_mlp: no published weights fit it"),
+    ('{ student = "digits_cnn"', f'{{ student = "resnet18_224", weights = "{OTHER}", {LARGE} }},\n{{ student = "digits_cnn"', "weights timm/resnet50.x are not for resnet18_224: it takes those of timm/resnet18"),
+    ('{ student = "digits_cnn"', '{ student = "resnet18" },\n{ student = "digits_cnn"', "1.base/resnet18: resnet18 needs images of 32 pixels; it is given images of 8"),
+    ('{ student = "digits_cnn"', '{ student = "digits_mlp", top1 = 90.0 },\n{ student = "digits_cnn"', "row 1.base/digits_mlp stands 2 times; a printed cell is one row"),
     (KD, f"{KD}\nrows = []\n[[table]]\nloss = {{}}\nrows = []\n", "not valid TOML"),
     # arithmetic
-    (
-        "gain = 2.0",
-        "gain = 2.5",
-        f"{KD_ROW}: gain = 2.5, but 92.0 - 90.0 is 2.00; if the paper prints it so, add sic = true",
-    ),
+    ("gain = 2.0", "gain = 2.5", f"{KD_ROW}: gain = 2.5, but 92.0 - 90.0 is 2.00; if the paper prints it so, add sic = true"),
     # deltas
-    (
-        'teacher = "digits_cnn", top1 = 92.0, gain = 2.0 },\n]',
-        f'teacher = "digits_cnn@2", top1 = 92.0, gain = 2.0 }},\n]\n{LATER}',
-        "1.kd/digits_mlp:digits_cnn@2: teacher digits_cnn@4: digits_cnn trains only 3 epochs",
-    ),
-    (
-        "gain = 2.0",
-        f'gain = 2.0, report_epoch = 2 }},\n]\n{LATER}\n[[table]]\nid = "2"\n{TABLE}',
-        "report_epoch = 4, but it trains 3 epochs",
-    ),
+    ('teacher = "digits_cnn", top1 = 92.0, gain = 2.0 },\n]', f'teacher = "digits_cnn@2", top1 = 92.0, gain = 2.0 }},\n]\n{LATER}', "1.kd/digits_mlp:digits_cnn@2: teacher digits_cnn@4: digits_cnn trains only 3 epochs"),
+    ("gain = 2.0", f'gain = 2.0, report_epoch = 2 }},\n]\n{LATER}\n[[table]]\nid = "2"\n{TABLE}', "report_epoch = 4, but it trains 3 epochs"),
 ]
+# fmt: on
 
 
 def added(old: str, between: str, *cases: tuple[str, str]) -> list[tuple[str, str, str]]:
@@ -284,6 +140,7 @@ def alone(loss: str, parameters: str) -> tuple[str, str]:
     return there, f'[[table]]\nid = "2"\n{loss}\nrows = [ {{ student = "digits_mlp" }} ]\n\n{there}'
 
 
+# fmt: off
 OUT_OF_RANGE = [
     # parameters of losses
     ("tau = 4", "tau = 0", "loss 'kd': tau = 0.0: must be in [0.001, 10000]; logits are divided by it"),
@@ -305,19 +162,13 @@ OUT_OF_RANGE = [
     ("gain = 0.5", "gain = 0.01", "[tolerance]: gain = 0.01: must be in [0.05, 100]"),
     # printed numbers
     ("top1 = 95.0", "top1 = 0.95", "top1 = 0.95: below chance, 10 % for 10 classes; is it 95 as a fraction?"),
-    (
-        "top1 = 95.0",
-        "top1 = 5.0",
-        "top1 = 5.0: below chance, 10 % for 10 classes; is it 95 as an error rate?",
-    ),
-    (
-        "gain = 2.0",
-        "gain = -2.0",
-        "92.0 - 90.0 is 2.00; are these error rates? The accuracy of 92.0 is 8; else",
-    ),
+    ("top1 = 95.0", "top1 = 5.0", "top1 = 5.0: below chance, 10 % for 10 classes; is it 95 as an error rate?"),
+    ("gain = 2.0", "gain = -2.0", "92.0 - 90.0 is 2.00; are these error rates? The accuracy of 92.0 is 8; else"),
 ]
+# fmt: on
 
 
+# fmt: off
 ADDED = [
     *added(
         "lr = 0.1",
@@ -328,24 +179,15 @@ ADDED = [
         ("transfer_classes = [3, 10]", "transfer_classes: class 10; the classes are 0 to 9"),
         ("bias = [[10, 1.0]]", "bias: class 10; the classes are 0 to 9"),
         ("bias = [[3, 1.0], [3, 2.0]]", "bias: a class stands there twice"),
-        (
-            "subset = 9\ntransfer_classes = [1]",
-            "transfer_classes with subset: a draw of all classes and a choice of classes; leave one out",
-        ),
-        (
-            'normalize = "cifar"',
-            "1.base/digits_mlp and 2 more rows: normalize: unknown data set 'cifar'. Did you mean 'cifar10'?",
-        ),
+        ("subset = 9\ntransfer_classes = [1]", "transfer_classes with subset: a draw of all classes and a choice of classes; leave one out"),
+        ('normalize = "cifar"', "1.base/digits_mlp and 2 more rows: normalize: unknown data set 'cifar'. Did you mean 'cifar10'?"),
         ("normalize_std = [51]", "normalize_std = [51.0]: it is of values from 0 to 1"),
         ("normalize_std = [0.2, 0.2]", "normalize_std has 2 values; an image has channels: 1"),
         ('normalize = "none"\nnormalize_std = [0.2]', 'normalize_std = [0.2]: leave out normalize = "none"'),
         ("classes = 9", "1.base/digits_mlp and 2 more rows: classes = 9; digits has 10 classes"),
         ("milestones = [2]", "and 2 more rows: milestones without gamma: the lr would never change"),
         ("gamma = 0.1\nmilestones = [2, 1]", "milestones = [2, 1]; they must rise"),
-        (
-            'schedule = "cosine"\ngamma = 0.1\nmilestones = [2]',
-            "milestones and gamma are settings of schedule 'milestones'; schedule is 'cosine': remove them",
-        ),
+        ('schedule = "cosine"\ngamma = 0.1\nmilestones = [2]', "milestones and gamma are settings of schedule 'milestones'; schedule is 'cosine': remove them"),
         ("label_smoothing = 1.0", "label_smoothing = 1.0: must be in [0, 1); it is a share"),
         ("ema = 1", "ema = 1.0: must be in [0, 1); the mean would never move"),
         ("clip_norm = -1", "clip_norm = -1: expected a number >= 0.0"),
@@ -363,19 +205,10 @@ ADDED = [
         ("size = 8\nrotation = 5", "rotation = 5.0 with size: that is for images as they"),
         ("size = 9\nresize = 8", "resize = 8; the centre of size = 9 would not fit in"),
         ("rho = 0.9", "1.base/digits_mlp and 2 more rows: rho is a setting of rmsprop; optimizer is 'sgd'"),
-        (
-            'optimizer = "adam"\neps_inside = true',
-            "1.base/digits_mlp and 2 more rows: eps_inside is a setting of rmsprop; optimizer is 'adam'",
-        ),
+        ('optimizer = "adam"\neps_inside = true', "1.base/digits_mlp and 2 more rows: eps_inside is a setting of rmsprop; optimizer is 'adam'"),
         ("eps = 1e-6", "1.base/digits_mlp and 2 more rows: eps is a setting of adam, adamw and rmsprop"),
-        (
-            'optimizer = "rmsprop"\nrho = 1.0',
-            "[recipe]: rho = 1.0: must be in [0, 1); it is of a mean of squares",
-        ),
-        (
-            'optimizer = "rmsprop"\neps_inside = true\nmomentum = 0.9',
-            "and 2 more rows: eps_inside = true is Keras' rmsprop, which has neither momentum",
-        ),
+        ('optimizer = "rmsprop"\nrho = 1.0', "[recipe]: rho = 1.0: must be in [0, 1); it is of a mean of squares"),
+        ('optimizer = "rmsprop"\neps_inside = true\nmomentum = 0.9', "and 2 more rows: eps_inside = true is Keras' rmsprop, which has neither momentum"),
         ("momentum = 9", "[recipe]: momentum = 9.0: must be in [0, 1)"),
         ("momentum = 1", "momentum = 1.0: must be in [0, 1)"),
         ("milestones = [1]\ngamma = 5", "gamma = 5.0: must be in (0, 1]; the lr would rise"),
@@ -387,10 +220,7 @@ ADDED = [
     *added(
         'why = "another loss"',
         "\n",
-        (
-            "params = { multiplier = 2 }",
-            f"{KD_ROW}: as released: loss 'kd_released': unknown parameter 'multiplier'. Valid: alpha, tau",
-        ),
+        ("params = { multiplier = 2 }", f"{KD_ROW}: as released: loss 'kd_released': unknown parameter 'multiplier'. Valid: alpha, tau"),
         ("params = { alpha = nan }", "params = {'alpha': nan}: expected a finite number"),
         ("recipe = { epochs = 0 }", "delta 1 (code.py:1), recipe: epochs = 0: expected a whole number >= 1"),
         ("recipe = { epoch = 2 }", "recipe: unknown key 'epoch'. Did you mean 'epochs'?"),
@@ -401,51 +231,27 @@ ADDED = [
     *added(
         'at = "code.py:1"',
         "\n",
-        (
-            'where = { student = "digits_mpl" }',
-            "delta 1 (code.py:1), where: unknown student 'digits_mpl'. Did you mean 'digits_mlp'?",
-        ),
+        ('where = { student = "digits_mpl" }', "delta 1 (code.py:1), where: unknown student 'digits_mpl'. Did you mean 'digits_mlp'?"),
         ('where = { loss = ["kd", "dk"] }', "where: unknown loss 'dk'. Did you mean 'kd'? Valid: ce, kd"),
-        (
-            'where = { tables = "1.kd" }',
-            "unknown value 'tables'. Did you mean 'table'? Valid: table, student, teacher, loss",
-        ),
+        ('where = { tables = "1.kd" }', "unknown value 'tables'. Did you mean 'table'? Valid: table, student, teacher, loss"),
         ("epoch = { 2 = 3 }", "delta 1 (code.py:1), epoch: unknown epoch of a row '2'. Valid: none"),
-        (
-            'where = { student = "digits_cnn" }',
-            (
-                "delta 1 (code.py:1): concerns no row: "
-                "where = {'student': ('digits_cnn',)}, loss = {'kd': 'kd_released'}"
-            ),
-        ),
+        ('where = { student = "digits_cnn" }', "delta 1 (code.py:1): concerns no row: where = {'student': ('digits_cnn',)}, loss = {'kd': 'kd_released'}"),
     ),
     *added(
         "gain = 2.0",
         ", ",
         ('report_epoch = "lst"', "unknown value 'lst'. Did you mean 'last'? Valid: last, best"),
         ("report_epoch = 0", "report_epoch = 0: expected a whole number >= 1"),
-        (
-            'teacher_row = "1.base/digits_cn"',
-            "teacher_row: unknown row '1.base/digits_cn'. Did you mean '1.base/digits_cnn'?",
-        ),
-        (
-            'teacher_row = "1.base/digits_mlp"',
-            "teacher_row: 1.base/digits_mlp trains digits_mlp, not digits_cnn",
-        ),
-        (
-            'seeds = 3, teacher_row = "1.base/digits_cnn"',
-            "teacher_row: 1.base/digits_cnn has 2 seeds, this row 3",
-        ),
+        ('teacher_row = "1.base/digits_cn"', "teacher_row: unknown row '1.base/digits_cn'. Did you mean '1.base/digits_cnn'?"),
+        ('teacher_row = "1.base/digits_mlp"', "teacher_row: 1.base/digits_mlp trains digits_mlp, not digits_cnn"),
+        ('seeds = 3, teacher_row = "1.base/digits_cnn"', "teacher_row: 1.base/digits_cnn has 2 seeds, this row 3"),
         ("report_epoch = 4", "report_epoch = 4, but it trains 3 epochs"),
         ("sic = true", f"{KD_ROW}: sic = true, but the printed gain adds up; remove it"),
     ),
     *added(
         "top1 = 95.0",
         ", ",
-        (
-            "std = 0.1, errors = 5, of = 100",
-            "errors with top1 and std: the accuracy and its error are made of the count; choose",
-        ),
+        ("std = 0.1, errors = 5, of = 100", "errors with top1 and std: the accuracy and its error are made of the count; choose"),
         ("std = 95", "std = 95.0: must be in [0, 50]; it is in percentage points"),
         ("gain = 1e300", "gain = 1e+300: must be in [-100, 100]"),
     ),
@@ -453,12 +259,10 @@ ADDED = [
         "seeds = 2",
         "\n",
         ("teacher = 4", f"{KD_ROW}: teacher digits_cnn@4: digits_cnn trains only 3 epochs"),
-        (
-            'report_epoch = "best"\nbest_on = "validation"',
-            "the best epoch on held-out images is reported, and none are held out: add validation_size",
-        ),
+        ('report_epoch = "best"\nbest_on = "validation"', "the best epoch on held-out images is reported, and none are held out: add validation_size"),
     ),
 ]
+# fmt: on
 
 EVERY = [*CASES, *OUT_OF_RANGE, *ADDED]
 
