@@ -14,7 +14,6 @@ import click
 from kdbench.commands.audit import audit, lint
 from kdbench.commands.data import data
 from kdbench.commands.evidence import attribute, bundle, compare, equivalence, history, verify
-from kdbench.commands.failure import describe_place, discard_output, keep_traceback
 from kdbench.commands.jobs import cancel, logs, status
 from kdbench.commands.judge import check, claims, power
 from kdbench.commands.listing import list_, schema, show
@@ -28,9 +27,8 @@ from kdbench.commands.report import overview, plot, report, site
 from kdbench.commands.run import retry, run
 from kdbench.commands.teachers import import_
 from kdbench.commands.upkeep import compact, fingerprint, fsck, gc
-from kdbench.errors import UserError, plain
+from kdbench.errors import PluginWarning, UserError, plain
 from kdbench.formatting import spell_on_terminal
-from kdbench.plugins import PluginWarning
 from kdbench.version import __version__
 
 BROKEN = 3
@@ -91,6 +89,8 @@ def main() -> None:
 
 def unexpected(error: Exception) -> int:
     """Print one line on an error that no code expected, and give the exit code."""
+    from kdbench.commands.failure import describe_place, discard_output, keep_traceback
+
     place = describe_place(error) if isinstance(error, OSError) else None
     if place is not None:
         if getattr(error, "filename", None) is None:

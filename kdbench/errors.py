@@ -2,15 +2,10 @@
 
 import re
 from collections.abc import Callable, Iterable
-from typing import Annotated, TypeVar
-
-from msgspec import Meta
+from typing import TypeVar
 
 T = TypeVar("T")
 V = TypeVar("V")
-Line = Annotated[str, Meta(pattern=r"\A[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]*\Z", max_length=4096)]
-"""Text that may come from a stranger's file and is shown on a terminal: nothing in it moves the cursor."""
-
 
 _PASSWORD = re.compile(r"(?<=://)[^/\s@]*:[^/\s@]*@")
 
@@ -53,6 +48,10 @@ def each_of(function: Callable[[V], T], values: Iterable[V]) -> list[T]:
     if problems:
         raise UserError(*problems)
     return found
+
+
+class PluginWarning(UserWarning):
+    """Something to know about an installed package; the command line prints it as a note."""
 
 
 class DivergedError(Exception):

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from msgspec import Struct
 
-from kdbench.errors import UserError
+from kdbench.errors import PluginWarning, UserError
 
 T = TypeVar("T")
 GROUPS = ("losses", "models", "datasets", "distillers")
@@ -41,10 +41,6 @@ class Plugin(Struct, frozen=True, order=True):
 
 class BrokenPluginError(UserError, LookupError):
     """A package offers what cannot be used; the sentence names it."""
-
-
-class PluginWarning(UserWarning):
-    """Something to know about an installed package; the command line prints it as a note."""
 
 
 @cache

@@ -17,6 +17,8 @@ Count = Annotated[int, Meta(ge=0)]
 Rate = Annotated[float, Meta(gt=0)]
 Weight = Annotated[float, Meta(ge=0)]
 Percent = Annotated[float, Meta(ge=0, le=100)]
+Line = Annotated[str, Meta(pattern=r"\A[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]*\Z", max_length=4096)]
+"""Text that may come from a stranger's file and is shown on a terminal: nothing in it moves the cursor."""
 
 
 class Range(Struct, frozen=True):

@@ -7,10 +7,9 @@ from math import hypot
 from msgspec.structs import replace
 
 from kdbench import catalog
-from kdbench.errors import UserError
+from kdbench.errors import PluginWarning, UserError
 from kdbench.plan.expand import with_plugins
 from kdbench.plan.objectives import Prober
-from kdbench.plugins import PluginWarning
 from kdbench.spec.runs import Loss, Recipe, Run, Teacher
 from kdbench.spec.suites import Cell
 

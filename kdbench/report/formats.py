@@ -1,22 +1,24 @@
 """Every format of a report: its name, the suffixes that choose it, and the function that writes it."""
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from __future__ import annotations
 
-from msgspec import Struct
+from typing import TYPE_CHECKING, NamedTuple
 
-from kdbench import catalog
 from kdbench.errors import UserError
-from kdbench.plan.objectives import Audit
-from kdbench.report.content import Report, in_order
-from kdbench.spec.results import Result
-from kdbench.spec.suites import Suite, Variant
-from kdbench.spec.verdicts import Check
-from kdbench.suite.lint import Finding
-from kdbench.verdict.claims import check_claims
+
+if TYPE_CHECKING:  # the command line's help names the formats: it imports nothing else
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from kdbench.plan.objectives import Audit
+    from kdbench.report.content import Report
+    from kdbench.spec.results import Result
+    from kdbench.spec.suites import Suite, Variant
+    from kdbench.spec.verdicts import Check
+    from kdbench.suite.lint import Finding
 
 
-class Format(Struct, frozen=True):
+class Format(NamedTuple):
     """One way to write reports."""
 
     suffixes: tuple[str, ...]
@@ -57,6 +59,8 @@ def write_out(reports: Sequence[Report], name: str) -> str:
     Raises:
         KeyError: there is no such format.
     """
+    from kdbench import catalog
+
     text: str = catalog.load(FORMATS[name].place)(reports)
     return text
 
@@ -89,6 +93,9 @@ def render(
     Raises:
         KeyError: there is no such format.
     """
+    from kdbench.report.content import Report, in_order
+    from kdbench.verdict.claims import check_claims
+
     report = Report(
         suite=suite,
         checks=in_order(suite, checks),

@@ -4,8 +4,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from kdbench.errors import Line
-from kdbench.quantities import Count, Percent, Positive
+from kdbench.quantities import Count, Line, Percent, Positive
 from kdbench.spec.runs import ReportEpoch
 from kdbench.spec.weights import Digest
 

@@ -2,8 +2,7 @@
 
 from msgspec import Struct, field
 
-from kdbench.errors import Line
-from kdbench.quantities import Percent, Positive
+from kdbench.quantities import Line, Percent, Positive
 from kdbench.spec.runs import ReportEpoch, Run, Ties
 from kdbench.spec.weights import Digest
 
