@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 
 from kdbench import catalog
-from kdbench.errors import UserError
+from kdbench.errors import PluginWarning, UserError
 from kdbench.machine import Machine
 from kdbench.plan.expand import expand, make_plan
-from kdbench.plugins import PluginWarning
 from kdbench.spec.runs import Run
 from kdbench.suite.load import load_suite
 from kdbench.training.context import open_context

@@ -101,7 +101,8 @@ class NodeExecutor(LocalExecutor):
     def make_worker(self, gpu: str | None) -> Worker:
         """A process that Slurm's signals do not reach, on this GPU."""
         with masked():
-            return Worker(self.machine, work, (self.here, gpu))
+            self.warm_up()
+            return Worker(self.machine, work, (self.here, gpu), forked=self.forked)
 
     def events(self, seconds: float) -> Iterator[ExecutorEvent]:
         """What the workers send, written down as it comes."""

@@ -48,6 +48,10 @@ class Epochs(Protocol):
         """Every image once, in the epoch's own order. Epochs count from 1."""
 
 
+AT_ONCE = 2**18
+"""Values of test images that are normalised at once: 1 MiB."""
+
+
 def whole(_images: int) -> slice:
     """The share that is all."""
     return slice(None)
@@ -261,14 +265,15 @@ def plain_batches(
 ) -> Iterator[Batch]:
     """Every image once, in the order of the data set, normalised and otherwise as it is; values as they are.
 
-    Of each batch, only this share.
+    Of each batch, only this share. Small images are normalised for several batches at once.
     """
     normalise = Normalise(mean, std, device) if images.dtype == torch.uint8 else torch.Tensor.contiguous
-    for index in torch.split(torch.arange(len(labels)), batch_size):
-        first, last = int(index[0]), int(index[-1]) + 1
-        here = share(len(index))
-        x = normalise(images[first:last][here].to(device))
-        yield x, labels[first:last][here].to(device), index[here].to(device)
+    batches = AT_ONCE // max(1, batch_size * images[:1].numel()) if share is whole else 1
+    for some in torch.split(torch.arange(len(labels)), batch_size * max(1, batches)):
+        first, last = int(some[0]), int(some[-1]) + 1
+        here = share(len(some))
+        parts = (normalise(images[first:last][here].to(device)), labels[first:last][here], some[here])
+        yield from zip(*(part.to(device).split(batch_size) for part in parts), strict=True)
 
 
 def _pixels(images: Tensor, crop: int) -> Tensor:

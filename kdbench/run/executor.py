@@ -21,13 +21,15 @@ from kdbench.spec.events import Cohort, Died, Event, ExecutorEvent, Failed, Upda
 from kdbench.store.records import newest_checkpoint
 from kdbench.store.run_log import keep_failure
 from kdbench.workers.launch import launched, run_ranks
-from kdbench.workers.process import Worker, ending, prepare_worker
+from kdbench.workers.process import Worker, ending, forkable, prepare_worker, start_server
 
 if TYPE_CHECKING:
     from kdbench.training.context import TrainingContext
 
 IDLE_S = 60.0
 """Seconds between two messages of an idle first rank: the others would not wait for ever."""
+PRELOADED = ("kdbench.training.task", "kdbench.run.executor")
+"""What a worker imports, torch with it: the server does it once for all of them."""
 
 
 class LocalExecutor:
@@ -45,6 +47,8 @@ class LocalExecutor:
         self.places: dict[Worker, int] = {}
         self.as_rank = launched() is not None
         self.gpus = [] if self.as_rank else gpu_sets(machine, machine.local.processes)
+        self.forked = not self.as_rank and not self.gpus and forkable(machine)
+        """Whether workers are forks of a server that has imported torch."""
         self.retry_queue: list[Cohort] = []
         """What is to be tried again as soon as a worker is free."""
 
@@ -84,7 +88,13 @@ class LocalExecutor:
 
     def make_worker(self, gpu: str | None) -> Worker:
         """A process, on this GPU."""
-        return Worker(self.machine, work, (gpu,))
+        self.warm_up()
+        return Worker(self.machine, work, (gpu,), forked=self.forked)
+
+    def warm_up(self) -> None:
+        """Start what workers are forks of, and do not wait for it: it imports torch meanwhile."""
+        if self.forked:
+            start_server(PRELOADED)
 
     def events(self, seconds: float) -> Iterator[ExecutorEvent]:
         """What the workers send; a worker that died is the failure of its run, if it had but one."""

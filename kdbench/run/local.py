@@ -137,8 +137,9 @@ def train_missing(work: Workload, machine: Machine, way: RunOptions) -> int:
     check_device(work.runs, machine)
     check_writable(machine.results)
     check_writable(machine.scratch)
-    fetch_missing(work.runs, machine)
     executor = LocalExecutor(machine, 1 if rank else way.workers or default_workers(machine))
+    executor.warm_up()
+    fetch_missing(work.runs, machine)
     try:
         with stoppable(), viewer(work.runs, lambda: len(executor.workers)) as view:
             cohorts = way.cohorts and ranks == 1

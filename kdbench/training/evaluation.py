@@ -53,18 +53,21 @@ def evaluate(
     scores, size = scoring(run.loss), len(labels)
     bias = added_to_logits(run, context)
     found = torch.zeros(size, dtype=torch.int64, device=context.device)
-    losses: list[Tensor] = []
+    places, classes, losses = [], [], []
     for x, y, index in batches(run, data, context):
         if len(index) == 0:
-            losses.append(torch.zeros((), dtype=torch.float64, device=context.device))
+            losses.append(torch.zeros((), device=context.device))
             continue
         with arithmetic("float32", context.device):
             logits = scores(student(x))
             if bias is not None:
                 logits = logits + bias
-        found[index] = logits.argmax(dim=1)
-        losses.append(cross_entropy(logits, y, reduction="sum").double())
-    loss = torch.stack(losses)
+        places.append(index)
+        classes.append(logits.argmax(dim=1))
+        losses.append(cross_entropy(logits, y, reduction="sum"))
+    if places:
+        found[torch.cat(places)] = torch.cat(classes)
+    loss = torch.stack(losses).double()
     context.group.all_reduce([found, loss])
     predicted = found.cpu()
     right = int((predicted == labels).sum())

@@ -77,6 +77,8 @@ class Group:
 
     def batches_in_turn(self) -> Share:
         """Of the batches of a pass, whole ones in turn: a rank's are those that one process would make."""
+        if self.size == 1:
+            return whole
         numbers = count()
 
         def here(images: int) -> slice:

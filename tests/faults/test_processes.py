@@ -26,7 +26,7 @@ from tests.support.faults.project import (
     wait_for,
 )
 from tests.support.places import ROOT
-from tests.support.processes import children
+from tests.support.processes import descendants
 
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 LONG = digits(epochs=400)
@@ -64,7 +64,7 @@ def test_signal_ends_everything_and_is_no_failure(tmp_path: Path, sent: signal.S
     make_suite(tmp_path, epochs=4000)
     process = start(tmp_path)
     wait_for(lambda: kept(tmp_path), process)
-    workers = children(process.pid)
+    workers = descendants(process.pid)
     (os.kill if to == "driver" else os.killpg)(process.pid, sent)
     _, said = process.communicate(timeout=60)
     assert (process.returncode, "the same command goes on" in said) == (CODES[sent], True), said
@@ -78,7 +78,7 @@ def test_driver_that_is_killed_takes_its_workers_along_and_the_next_goes_on(tmp_
     make_suite(tmp_path, epochs=100)
     process = start(tmp_path)
     wait_for(lambda: kept(tmp_path) >= 2, process)
-    workers = children(process.pid)
+    workers = descendants(process.pid)
     process.kill()
     process.communicate()
     wait_for(lambda: not any(map(alive, workers)))

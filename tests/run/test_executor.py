@@ -67,12 +67,17 @@ def make(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[int], L
 
 @pytest.fixture(scope="module")
 def one(make: Callable[[int], LocalExecutor]) -> LocalExecutor:
-    return make(1)
+    """Its worker imports torch itself; those of `two` are forks."""
+    executor = make(1)
+    executor.forked = False
+    return executor
 
 
 @pytest.fixture(scope="module")
 def two(make: Callable[[int], LocalExecutor]) -> LocalExecutor:
-    return make(2)
+    executor = make(2)
+    assert executor.forked
+    return executor
 
 
 @pytest.fixture(scope="module")

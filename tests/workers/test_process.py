@@ -1,14 +1,27 @@
-"""Workers keep the memory that a step gives back: the next one finds its pages there."""
+"""Workers keep the memory that a step gives back; forks of the server need not import torch."""
 
 import os
 import platform
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from multiprocessing.connection import Connection
+from pathlib import Path
 
 import pytest
 
-from kdbench.workers.process import ALLOCATOR
+from kdbench.machine import Local, Machine
+from kdbench.workers.process import (
+    ALLOCATOR,
+    Worker,
+    forkable,
+    prepare_worker,
+    server_is_ready,
+    start_server,
+)
 
+CPU = Machine(local=Local(device="cpu"))
 FAULTS = """
 import resource
 def faults():
@@ -36,3 +49,87 @@ def faults(tunables: str) -> int:
 def test_memory_that_was_given_back_needs_no_new_pages() -> None:
     assert faults(ALLOCATOR) < 100
     assert faults("glibc.malloc.check=0") > 1000
+
+
+def describe(pipe: Connection, machine: Machine) -> None:
+    """Send whether torch is there, the parent and its threads; then wait for the end."""
+    there = "torch" in sys.modules
+    prepare_worker(machine, None)
+    pipe.send((there, os.getppid(), len(list(Path(f"/proc/{os.getppid()}/task").iterdir()))))
+    pipe.recv()
+
+
+@pytest.fixture
+def server() -> None:
+    start_server(["torch"])
+
+
+@pytest.fixture
+def worker(server: None, forked: bool) -> Iterator[Worker]:  # noqa: ARG001, FBT001 - a fixture, a parameter
+    started = Worker(CPU, describe, forked=forked)
+    yield started
+    started.stop()
+
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="there is no server")
+
+
+@linux
+@pytest.mark.parametrize("forked", [True])
+def test_forked_worker_has_torch_and_its_parent_has_one_thread(worker: Worker) -> None:
+    """So there is no pool of threads that the fork would lack."""
+    there, parent, threads = worker.pipe.recv()
+    assert (there, threads) == (True, 1)
+    assert parent != os.getpid()
+
+
+@linux
+@pytest.mark.parametrize("forked", [True, False])
+def test_end_of_a_killed_worker_is_known(worker: Worker) -> None:
+    worker.pipe.recv()
+    assert worker.process.pid is not None
+    os.kill(worker.process.pid, signal.SIGKILL)
+    worker.process.join(60)
+    assert worker.process.exitcode == -signal.SIGKILL
+
+
+@linux
+@pytest.mark.parametrize("forked", [True])
+def test_worker_ends_with_the_server_and_the_next_one_needs_none(worker: Worker) -> None:
+    """It is a fork of another server, or no fork where the kernel has not cleared the first one away yet."""
+    _, parent, _ = worker.pipe.recv()
+    assert parent != os.getpid()
+    os.kill(parent, signal.SIGKILL)
+    worker.process.join(60)
+    assert not worker.process.is_alive()
+    following = Worker(CPU, describe, forked=True)
+    _, other, _ = following.pipe.recv()
+    following.stop()
+    assert other != parent
+
+
+@linux
+@pytest.mark.usefixtures("server")
+def test_worker_with_another_environment_is_no_fork(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert server_is_ready()
+    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
+    worker = Worker(CPU, describe, forked=True)
+    there, parent, _ = worker.pipe.recv()
+    worker.stop()
+    assert (there, parent) == (False, os.getpid())
+
+
+@linux
+@pytest.mark.parametrize(
+    ("local", "may"),
+    [
+        (Local(), True),
+        (Local(device="cpu"), True),
+        (Local(device="cuda"), False),
+        (Local(device="cuda:1"), False),
+        (Local(threads=2), False),
+        (Local(processes=2), False),
+    ],
+)
+def test_fork_is_for_a_cpu_and_one_thread(local: Local, may: bool) -> None:  # noqa: FBT001 - a parameter
+    assert forkable(Machine(local=local)) is may
