@@ -273,7 +273,7 @@ def plain_batches(
         first, last = int(some[0]), int(some[-1]) + 1
         here = share(len(some))
         parts = (normalise(images[first:last][here].to(device)), labels[first:last][here], some[here])
-        yield from zip(*(part.to(device).split(batch_size) for part in parts), strict=True)
+        yield from zip(*(torch.split(part.to(device), batch_size) for part in parts), strict=True)
 
 
 def _pixels(images: Tensor, crop: int) -> Tensor:

@@ -2,7 +2,7 @@
 
 A view is a pure function of (seed, epoch, index), so a teacher says the same to every student that sees the
 same views: whoever comes first writes it down, an epoch at a time, and all others read. A file has its name
-only when it is whole and on the disk, and its name has its digest: what a killed process leaves is never
+only when it is whole, and its name has its digest: what a killed process or a power cut leaves is never
 taken for logits. KEY is all that they depend on, to the last bit; another teacher or view is another folder.
 
 CIFAR-100: 20 MB an epoch. Losing the folder loses nothing but time.
@@ -27,8 +27,10 @@ from kdbench.store.records import digest
 from kdbench.training.context import TrainingContext, environment, input_digests
 from kdbench.training.memory import GIB
 
-BUFFER = 64 * 2**20
-"""Bytes that wait on a device before they are written: writing waits for the device."""
+BUFFER = {"cpu": 2**20, "cuda": 2**26}
+"""Bytes that wait before they are written, by device: writing waits for a GPU."""
+SPARE = 16
+"""A process may fill a 16th of the room that is left before it counts again what others have written."""
 DAY = 86_400.0
 """Seconds after which an unfinished file has nobody who writes it."""
 FACTS = ("torch", "cpu", "gpu", "device", "threads", "data", "teacher")
@@ -69,6 +71,8 @@ class Logits:
 
     def __init__(self, folder: Path, images: int, most: int) -> None:
         self.folder, self.images, self.most = folder, images, most
+        self.spare = 0
+        """Bytes that may be written before all folders are counted again, which takes its time."""
 
     def load(self, epoch: int) -> Tensor | None:
         """The logits of an epoch, float32 (N, K) in the epoch's order, mapped into memory; None: not kept.
@@ -110,7 +114,9 @@ class Logits:
             if folder != self.folder:
                 rmtree(folder, ignore_errors=True)
                 del sizes[folder]
-        return sum(sizes.values()) + size <= self.most
+        left = self.most - sum(sizes.values()) - size
+        self.spare = size + left // SPARE
+        return left >= 0
 
 
 class Writer:
@@ -128,7 +134,7 @@ class Writer:
         if self.stopped:
             return
         self.waiting.append(logits)
-        if logits.device.type == "cpu" or sum(each.nbytes for each in self.waiting) > BUFFER:
+        if sum(each.nbytes for each in self.waiting) > BUFFER[logits.device.type]:
             self._write()
 
     def finish(self) -> None:
@@ -136,8 +142,6 @@ class Writer:
         self._write()
         if not self.stopped and self.begun:
             with suppress(OSError):
-                with self.part.open("rb+") as file:
-                    os.fsync(file.fileno())
                 self.part.replace(self.logits.folder / f"{self.epoch}.{self.sha.hexdigest()}.f32")
         self.stopped = True
 
@@ -165,17 +169,24 @@ class Writer:
         """Take the room, if there is any."""
         folder, self.written, self.begun = self.logits.folder, 0, True
         folder.mkdir(parents=True, exist_ok=True)
+        os.utime(folder)
+        size = 4 * classes * self.logits.images
+        if size <= self.logits.spare:
+            self._fill(size)
+            return True
         with FileLock(folder.parent / "lock"):
-            os.utime(folder)
             for old in folder.glob(".*.part"):
                 if time() - old.stat().st_mtime > DAY:
                     old.unlink()
-            size = 4 * classes * self.logits.images
             if not self.logits.make_room(size):
                 return False
-            with self.part.open("wb") as file:
-                file.truncate(size)
+            self._fill(size)
         return True
+
+    def _fill(self, size: int) -> None:
+        self.logits.spare -= size
+        with self.part.open("wb") as file:
+            file.truncate(size)
 
 
 def _size(folder: Path) -> int:
