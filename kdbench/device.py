@@ -1,8 +1,8 @@
 """What trains here: a processor or a GPU by its name, found without torch. Measured speeds are kept by it."""
 
+import os
 import platform
 import re
-import subprocess
 import sys
 from collections.abc import Mapping
 from functools import cache
@@ -62,6 +62,10 @@ def cpu_name() -> str:
 @cache
 def gpu_name(number: int) -> str | None:
     """The model of a GPU as its driver names it; None where there is no such GPU."""
+    if not any(os.access(f"{folder}/nvidia-smi", os.X_OK) for folder in os.get_exec_path()):
+        return None
+    import subprocess
+
     asked = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
     try:
         output = subprocess.run(asked, capture_output=True, text=True, check=True, timeout=10).stdout  # noqa: S603

@@ -5,14 +5,30 @@ import re
 import sys
 from collections.abc import Iterable, Sequence
 from io import TextIOWrapper
+from itertools import chain
 from unicodedata import name, normalize
 
 
 def columns(rows: Sequence[Sequence[object]], heads: Sequence[str]) -> str:
-    """A table for a terminal."""
-    from tabulate import tabulate
+    """A table for a terminal, as tabulate's plain one.
 
-    return str(tabulate(rows, headers=heads, tablefmt="plain", disable_numparse=True))
+    tabulate itself takes a bare interpreter's time to import: it is left to text that is wider than long.
+    """
+    table = [list(map(_cell, row)) for row in rows]
+    lines = [list(heads), *table] if heads else table
+    narrow = all(text.isascii() and text.isprintable() for text in chain.from_iterable(lines))
+    if not narrow or not table or len({*map(len, lines)}) > 1:
+        from tabulate import tabulate
+
+        return str(tabulate(rows, headers=heads, tablefmt="plain", disable_numparse=True))
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    if heads:
+        widths = [max(width, len(head) + 2) for width, head in zip(widths, heads, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
+
+
+def _cell(value: object) -> str:
+    return "" if value is None else str(value).strip()
 
 
 EMPTY = "-"

@@ -10,15 +10,17 @@ from collections.abc import Callable, Iterable
 from functools import cache
 from hashlib import sha256
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec import Struct
 
 from kdbench.errors import PluginWarning, UserError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 T = TypeVar("T")
 GROUPS = ("losses", "models", "datasets", "distillers")
@@ -44,11 +46,13 @@ class BrokenPluginError(UserError, LookupError):
 
 
 @cache
-def offered(group: str) -> dict[str, tuple[EntryPoint, ...]]:
+def offered(group: str) -> dict[str, tuple["EntryPoint", ...]]:
     """What installed packages offer under `kdbench.GROUP`, by name; nothing is imported.
 
     A suite names distillers as it names losses: they are among these.
     """
+    from importlib.metadata import entry_points
+
     groups = ("losses", "distillers") if group == "losses" else (group,)
     points = chain.from_iterable(entry_points(group=f"kdbench.{each}") for each in groups)
     found: dict[str, tuple[EntryPoint, ...]] = {}
@@ -58,7 +62,7 @@ def offered(group: str) -> dict[str, tuple[EntryPoint, ...]]:
     return found
 
 
-def owner(point: EntryPoint) -> str:
+def owner(point: "EntryPoint") -> str:
     """`wkd 0.1.0`, the package that an entry point is of."""
     return f"{point.dist.name} {point.dist.version}" if point.dist else "an unknown package"
 
@@ -96,7 +100,7 @@ class _Loaded(Struct):
 
 
 @cache
-def _load(point: EntryPoint) -> _Loaded | str:
+def _load(point: "EntryPoint") -> _Loaded | str:
     """What an entry point names, or what is wrong with it."""
     before = "torch" in sys.modules
     try:
@@ -113,7 +117,7 @@ def _load(point: EntryPoint) -> _Loaded | str:
     return _Loaded(value)
 
 
-def _place(point: EntryPoint) -> str:
+def _place(point: "EntryPoint") -> str:
     return f"{owner(point)}: the entry point {point.name!r} of {point.group} ({point.value})"
 
 

@@ -24,7 +24,7 @@ from kdbench.plan.selection import Selection, Workload, find_work
 from kdbench.run.preflight import check_ghost_batches, fetch_missing
 from kdbench.spec.events import Task
 from kdbench.spec.runs import Run
-from kdbench.store.records import check_writable, newest_checkpoint
+from kdbench.store.records import check_writable, index, newest_checkpoint
 
 MANY = 40
 """So many single jobs may stand in a dependency; beyond, whole arrays do."""
@@ -94,7 +94,8 @@ def _submit(work: Workload, chosen: Selection, machine: Machine, profile: Profil
     An error in the middle names the jobs that were submitted before it.
     """
     clear_broken_off(machine.scratch)
-    submissions.forget(machine.scratch, submissions.finished(machine.scratch, work.index.results.keys()))
+    everywhere = index(machine.results).results  # submissions of other suites are over, too
+    submissions.forget(machine.scratch, submissions.finished(machine.scratch, everywhere.keys()))
     places = under_way(machine, (run.id for run in work.runs))
     lost = given_up(machine.scratch, [run for run in work.runs if run.id not in places])
     runs = [run for run in work.runs if run.id not in places and run.id not in lost]

@@ -272,6 +272,8 @@ class Planner:
         Raises:
             UserError: one sentence for each.
         """
+        if not self.settings:
+            return
         place = Place("--set")
         settings, self.settings = self.settings, {}
         takes = {name for row in rows if not row.untrained for name in self.read(row)[0].loss.params}

@@ -193,7 +193,7 @@ def all_rows(selection: Selection, suites: Suites) -> list[Cell]:
 def compare(suites: Suites, every: Sequence[Cell], machine: Machine, *, rerun: bool = False) -> Workload:
     """Compare rows with what is stored; `every`: the rows that may learn from what is trained."""
     cells = [cell for _, some in suites for cell in some]
-    there = index(machine.results)
+    there = index(machine.results, datasets=set(_datasets(cells)))
     asked = {name for cell in cells for name in cell.ids}
     lost = _lost(cells, there)
     stored = there.results.keys() | lost.keys()
@@ -208,6 +208,15 @@ def compare(suites: Suites, every: Sequence[Cell], machine: Machine, *, rerun: b
         outdated=tuple(made_otherwise(runs, there)),
         damaged=tuple(dict.fromkeys(lost.values())),
     )
+
+
+def _datasets(cells: Iterable[Cell]) -> Iterator[str]:
+    """Those of rows, and of all their teachers."""
+    for cell in cells:
+        run = next(iter(cell.runs), None)  # the seeds' data sets are the same
+        while run is not None:
+            yield run.dataset
+            run = run.teacher.run if run.teacher else None
 
 
 def _lost(cells: Iterable[Cell], there: Index) -> dict[str, str]:

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
-from filelock import FileLock
 
 from kdbench.errors import UserError, git_hint
 
@@ -87,6 +86,8 @@ def compact(folder: Path, lock: Path, write: Write) -> dict[Path, int]:
     Raises:
         UserError: a record or a compact file is damaged, or the folder cannot be written.
     """
+    from filelock import FileLock
+
     lock.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(lock):
         single: dict[str, list[Path]] = {}

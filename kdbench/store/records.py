@@ -13,11 +13,10 @@ Every file is written under another name, synced, and renamed. No result is ever
 import errno
 import os
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Container, Iterable, Mapping
 from contextlib import suppress
 from hashlib import file_digest
 from pathlib import Path
-from secrets import token_hex
 from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
@@ -65,16 +64,19 @@ class Index(msgspec.Struct, frozen=True):
         return ""
 
 
-def index(folder: Path, *, trials: bool = True) -> Index:
+def index(folder: Path, *, trials: bool = True, datasets: Container[str] | None = None) -> Index:
     """List a results folder, with its trials or without; one that does not exist yet is empty.
 
-    A damaged file stops nothing.
+    A damaged file stops nothing. Where data sets are named, the folders of others are not looked at: compact
+    files are read as a whole.
     """
     found = Index({}, {}, {})
     apart = folder / TRIALS
     parents = sorted(apart.iterdir()) if trials and apart.is_dir() else []  # first: the others outweigh them
     parents += sorted(folder.iterdir()) if folder.is_dir() else []
     for parent in parents:
+        if datasets is not None and parent.name not in datasets:
+            continue
         names = sorted(os.listdir(parent)) if parent.is_dir() else []  # noqa: PTH208 - sorts text
         for name in names:  # before the single records, which outweigh them
             if name.endswith(compact.SUFFIX):
@@ -422,7 +424,7 @@ def write(
     Raises:
         UserError: the folder cannot be written, or the disk is full.
     """
-    unfinished = path.with_name(f".{path.name}.{token_hex(4)}.part")
+    unfinished = path.with_name(f".{path.name}.{os.urandom(4).hex()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with unfinished.open("xb") as file:

@@ -1,0 +1,24 @@
+"""Tables for a terminal: those that are written without tabulate are the same."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+from tabulate import tabulate
+
+from kdbench.formatting import columns
+
+CELLS = st.one_of(
+    st.text(alphabet=" ab|-1.%\\é漢", max_size=6), st.integers(), st.floats(), st.none(), st.booleans()
+)
+
+
+def tables(width: int) -> st.SearchStrategy[tuple[list[list[object]], list[str]]]:
+    """Rows of so many cells, with or without heads."""
+    rows = st.lists(st.lists(CELLS, min_size=width, max_size=width), max_size=4)
+    heads = st.lists(st.text(alphabet="ab é", max_size=5), min_size=width, max_size=width)
+    return st.tuples(rows, st.just([]) | heads)
+
+
+@given(st.integers(1, 4).flatmap(tables))
+def test_table_is_that_of_tabulate(table: tuple[list[list[object]], list[str]]) -> None:
+    rows, heads = table
+    assert columns(rows, heads) == tabulate(rows, headers=heads, tablefmt="plain", disable_numparse=True)
