@@ -1,11 +1,25 @@
 """Runs x executor -> events: cohorts as soon as their teacher is there; a failure stops only its students."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from heapq import heappop, heappush
+from itertools import count
+from operator import itemgetter
 from time import monotonic
 from typing import Protocol
 
-from kdbench.plan.cohorts import make_cohorts
-from kdbench.spec.events import Blocked, Cohort, Elsewhere, ExecutorEvent, Failed, RunEvent, Task, Update
+from kdbench.plan.cohorts import batch_stream_key, make_cohorts
+from kdbench.spec.events import (
+    Blocked,
+    Cohort,
+    Done,
+    Elsewhere,
+    ExecutorEvent,
+    Failed,
+    RunEvent,
+    Task,
+    Update,
+)
 from kdbench.spec.runs import Run
 
 EVENT_TIMEOUT_S = 0.2
@@ -54,48 +68,106 @@ def dispatch(
     def task(run: Run) -> Task:
         return Task(run, tuple(keep.get(run.id, ())), rerun, run.id in trials)
 
-    waiting = {run.id: run for run in runs}
+    waiting = Waiting(runs, cohorts=cohorts)
     running: dict[str, Run] = {}
-    elsewhere: dict[str, float] = {}
-    failed: dict[str, str] = {}
-    while waiting or running:
-        for blocked in _blocked(waiting, failed):
-            failed[waiting.pop(blocked.id).id] = blocked.teacher
-            yield blocked
-        due = [run for name, run in waiting.items() if elsewhere.get(name, 0.0) <= monotonic()]
-        ready = [run for run in due if _taught(run, waiting, running)]
-        for group in _groups(ready, executor.free, cohorts=cohorts):
+    failed: dict[str, str] = {}  # since the last look: by run, the one whose failure it is
+    while waiting.runs or running:
+        yield from waiting.block(failed)
+        failed.clear()
+        for group in waiting.take(executor.free):
             executor.submit(tuple(map(task, group)))
-            running |= {run.id: waiting.pop(run.id) for run in group}
+            running |= {run.id: run for run in group}
         for event in executor.events(EVENT_TIMEOUT_S):
             if isinstance(event, Elsewhere):
-                waiting[event.id] = running.pop(event.id)
-                elsewhere[event.id] = monotonic() + LATER
+                waiting.put_back(running.pop(event.id))
                 continue
             if not isinstance(event, Update):
                 running.pop(event.id, None)
             if isinstance(event, Failed | Blocked):
                 failed[event.id] = event.teacher if isinstance(event, Blocked) else event.id
+            elif isinstance(event, Done):
+                waiting.release(event.id)
             yield event
 
 
-def _groups(ready: Sequence[Run], free: int, *, cohorts: bool) -> Sequence[tuple[Run, ...]]:
-    """What is to be trained beside each other in the workers that are free."""
-    if not free:
-        return ()
-    return (make_cohorts(ready, free) if cohorts else [(run,) for run in ready])[:free]
+class Waiting:
+    """The runs that have not started. Each is looked at when something happens to it, never all of them.
 
+    A run is `ready` when its teacher is no longer to be trained: from the start, or by `release`. Ready runs
+    lie in groups that one process may train (`batch_stream_key`); groups are taken in the order of their
+    first runs, so a heap has the place of each ready run. For example, a teacher and 3 of its students:
 
-def _blocked(waiting: Mapping[str, Run], failed: Mapping[str, str]) -> Iterator[Blocked]:
-    """Those whose teacher failed, or was blocked itself: teachers come first."""
-    causes = dict(failed)
-    for name, run in list(waiting.items()):
-        if run.teacher and run.teacher.trained and run.teacher.run.id in causes:
-            causes[name] = causes[run.teacher.run.id]
+        waiting = Waiting([teacher, a, b, c], cohorts=True)
+        waiting.take(2)            [(teacher,)]
+        waiting.release(teacher.id)
+        waiting.take(2)            [(a, b), (c,)]
+    """
+
+    def __init__(self, runs: Iterable[Run], *, cohorts: bool) -> None:
+        self.cohorts = cohorts
+        self.places = count()
+        self.runs: dict[str, tuple[int, Run]] = {}
+        """By id: the run and its place in the order, which is the plan's."""
+        self.students: dict[str, list[str]] = {}
+        """By the id of a teacher."""
+        self.ready: dict[Hashable, dict[int, Run]] = {}
+        self.heap: list[tuple[int, Hashable]] = []
+        self.elsewhere: deque[tuple[float, str]] = deque()
+        """Runs that others train, and when each is asked for again: in the order of these times."""
+        for run in runs:
+            self.runs[run.id] = (next(self.places), run)
+        for name, (_, run) in self.runs.items():
+            teacher = run.teacher.run.id if run.teacher and run.teacher.trained else ""
+            if teacher:
+                self.students.setdefault(teacher, []).append(name)
+            if teacher not in self.runs:
+                self._make_ready(name)
+
+    def take(self, free: int) -> Sequence[tuple[Run, ...]]:
+        """What is to be trained beside each other in so many workers that are free; it waits no longer."""
+        while self.elsewhere and self.elsewhere[0][0] <= monotonic():
+            self._make_ready(self.elsewhere.popleft()[1])
+        taken: list[tuple[int, Run]] = []
+        groups = 0
+        while self.heap and groups < free:
+            place, key = heappop(self.heap)
+            if place in self.ready.get(key, ()):  # else it was taken with its group
+                group = [each for each in self.ready.pop(key).items() if each[1].id in self.runs]
+                groups += bool(group)
+                taken += group
+        runs = [run for _, run in sorted(taken, key=itemgetter(0))]
+        for run in runs:
+            del self.runs[run.id]
+        return make_cohorts(runs, free) if self.cohorts else [(run,) for run in runs]
+
+    def release(self, teacher: str) -> None:
+        """A run has a result: its students are ready."""
+        for name in self.students.pop(teacher, ()):
+            self._make_ready(name)
+
+    def put_back(self, run: Run) -> None:
+        """Another process trains it: it is asked for again after `LATER` seconds, behind all others."""
+        self.runs[run.id] = (next(self.places), run)
+        self.elsewhere.append((monotonic() + LATER, run.id))
+
+    def block(self, failed: Mapping[str, str]) -> Iterator[Blocked]:
+        """Those whose teacher failed, or was blocked itself, wait no longer; in their order."""
+        causes, left = dict(failed), list(failed)
+        while left:
+            teacher = left.pop()
+            for name in self.students.pop(teacher, ()):
+                if name in self.runs:
+                    causes[name] = causes[teacher]
+                    left.append(name)
+        blocked = [name for name in causes if name in self.runs and name not in failed]
+        for name in sorted(blocked, key=lambda name: self.runs[name][0]):
+            del self.runs[name]
             yield Blocked(name, causes[name])
 
-
-def _taught(run: Run, waiting: Collection[str], running: Collection[str]) -> bool:
-    """Whether its teacher is there."""
-    teacher = run.teacher.run.id if run.teacher and run.teacher.trained else None
-    return teacher not in waiting and teacher not in running
+    def _make_ready(self, name: str) -> None:
+        if name not in self.runs:  # blocked meanwhile
+            return
+        place, run = self.runs[name]
+        key = batch_stream_key(run) if self.cohorts else name
+        self.ready.setdefault(key, {})[place] = run
+        heappush(self.heap, (place, key))

@@ -10,6 +10,7 @@ from kdbench.run.dispatch import Executor, dispatch
 from kdbench.spec.events import Blocked, Done, Failed, RunEvent, Update
 from kdbench.spec.runs import Run
 from tests.support.build import CE, KD, make_run
+from tests.support.counting import calls
 from tests.support.dispatch import Instant
 
 TEACHER = make_run("resnet18", loss=CE)
@@ -142,3 +143,16 @@ def test_runs_of_a_trial_are_told_to_lie_apart() -> None:
     executor = Instant()
     list(dispatch([TEACHER, STUDENT], executor, keep={}, trials={STUDENT.id}))
     assert [task.trial for task in executor.tasks] == [False, True]
+
+
+@pytest.mark.parametrize("cohorts", [True, False])
+@pytest.mark.parametrize("failing", [True, False])
+def test_work_grows_with_the_number_of_runs_and_no_faster(*, cohorts: bool, failing: bool) -> None:
+    def work(teachers: int) -> int:
+        runs = [make_run("resnet18", seed, CE) for seed in range(teachers)]
+        runs += [make_run(f"student{at}", run.seed, KD, run) for at in range(3) for run in runs]
+        bad = runs[:teachers:2] if failing else []
+        return calls(lambda: list(dispatch(runs, Instant(2, bad), keep={}, cohorts=cohorts)))
+
+    work(10)  # what is done once, is done
+    assert work(200) / work(50) < 4.5
