@@ -13,7 +13,10 @@ from kdbench.formatting import plural
 from kdbench.report.formats import FORMATS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from kdbench.plan.selection import Selection
+    from kdbench.report.content import Report
 
 
 @click.command()
@@ -71,6 +74,9 @@ def report(
     beside = output.parent if output else None
     reports = gather.gather(judge.judge(chosen), audit=with_audit, beside=beside, words=words)
     aged = f"\n{ages(reports, datetime.now(UTC).date())}" if with_ages else ""
+    if name == "html" and output is not None:
+        write_page(output, reports)
+        return
     rest, limit = rest or gather.page_of_job(), LIMIT - len(aged.encode())
     text = (short(reports, rest=rest, limit=limit) if brief else write_out(reports, name)) + aged
     if into is not None:
@@ -79,6 +85,19 @@ def report(
         write_output(output, text.encode())
     else:
         click.echo(text if name == "markdown" else text.encode())  # formats for programs are UTF-8 everywhere
+
+
+def write_page(output: Path, reports: Sequence[Report]) -> None:
+    """The page, and before it the folder of files that a large one loads."""
+    from kdbench.report.html import page_files
+    from kdbench.store.outputs import write_folder, write_output
+
+    files = page_files(reports, output.name)
+    page = files.pop(output.name)
+    if files:
+        folder = output.parent / f"{output.stem}.files"
+        write_folder(folder, {Path(name).name: content for name, content in files.items()})
+    write_output(output, page)
 
 
 def _format(output: Path | None, kind: str | None, *, brief: bool, into: bool, ages: bool) -> str:

@@ -1,9 +1,14 @@
-"""The report as one page that needs nothing else: no network, no server, no second file."""
+"""The report as one page that needs nothing else: no network, no server, no second file.
+
+A page of thousands of rows would take a browser long to open. It has the figures of its rows, and what opens
+(plots, curves, runs) lies in files beside it, `ROWS_PER_FILE` rows each, which it loads as rows come into
+sight. They are scripts, as a page that is opened as a file may load these and nothing else.
+"""
 
 import re
 from base64 import b64encode
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from struct import pack
@@ -11,6 +16,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec.structs import replace
 
 from kdbench.formatting import EMPTY, clean, signed
 from kdbench.report import audit, claims, controls, published, sentences, words
@@ -29,6 +35,9 @@ if TYPE_CHECKING:
 
 _TEMPLATES = Path(__file__).parent / "page"
 NO_PAGES: Mapping[str, str] = MappingProxyType({})
+ONE_FILE = 4_500_000
+"""Characters of rows and curves up to which a page is one file."""
+ROWS_PER_FILE = 100
 
 GLYPHS = {
     Word.REPRODUCED: "✓",
@@ -69,6 +78,8 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
     """A row of a table."""
 
     check: Check
+    who: str
+    """Its student, and what its recipe has of the fields that differ in its table."""
     top1: Quantity
     gain: Quantity
     strip: Strip
@@ -90,6 +101,8 @@ class Table(msgspec.Struct, frozen=True):
     gains: bool
     """Whether any of its rows gains, be it printed or measured."""
     lines: Sequence[Line]
+    rows: Sequence[str]
+    """Their markup."""
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -124,12 +137,66 @@ def page(reports: Sequence[Report], *, home: str = "", row_pages: Mapping[str, s
         home: where the page of all suites is, in a site.
         row_pages: where the pages of rows are, by the row's name, in a site.
     """
+    parts = [_part(report, row_pages) for report in reports]
+    return _rendered(reports, parts, home, as_script(curves(reports)))
+
+
+def page_files(
+    reports: Sequence[Report], name: str, *, home: str = "", row_pages: Mapping[str, str] = NO_PAGES
+) -> dict[str, bytes]:
+    """The page, and the files beside it that a large one needs, by their paths from the page's folder.
+
+    Args:
+        reports: of the suites.
+        name: of the page's file: `report.html`. What it loads lies in `report.files/`.
+        home: as of `page`.
+        row_pages: as of `page`.
+    """
+    parts = [_part(report, row_pages) for report in reports]
+    packed = curves(reports)
+    tables = [table for part in parts for table in part.tables]
+    size = sum(map(len, packed.values())) + sum(len(row) for table in tables for row in table.rows)
+    if size <= ONE_FILE:
+        return {name: _rendered(reports, parts, home, as_script(packed)).encode()}
+    folder = f"{Path(name).stem}.files"
+    figures = [replace(part, tables=[_lean(table) for table in part.tables]) for part in parts]
+    files = {name: _rendered(reports, figures, home, "{}", folder).encode()}
+    rows = [row for table in tables for row in zip(table.lines, table.rows, strict=True)]
+    for number, start in enumerate(range(0, len(rows), ROWS_PER_FILE)):
+        some = rows[start : start + ROWS_PER_FILE]
+        needed = dict.fromkeys(of for line, _ in some for of in _curves_of(line))
+        drawn = {of: packed[of] for of in needed if of in packed}
+        content = {
+            "rows": [str(row) for _, row in some],
+            "curves": drawn,
+        }
+        files[f"{folder}/{number}.js"] = b"loaded(%d, %b)\n" % (number, msgspec.json.encode(content))
+    return files
+
+
+def _lean(table: Table) -> Table:
+    """A table with the figures of its rows alone."""
+    lean = template("table.html").module.lean  # type: ignore[attr-defined]  # a macro
+    return replace(table, rows=[lean(line, table.gains) for line in table.lines])
+
+
+def _curves_of(line: Line) -> Iterator[str]:
+    """The names of the curves that a row's picture draws."""
+    yield from (run.id for run in line.runs)
+    yield from line.baselines
+    yield from map(author_curve, line.authors)
+
+
+def _rendered(
+    reports: Sequence[Report], parts: Sequence[Part], home: str, curves: str, files: str = ""
+) -> str:
     return template("page.html").render(
-        parts=[_part(report) for report in reports],
+        parts=parts,
         words=_words(reports),
-        curves=curves(reports),
+        curves=curves,
+        files=files,
+        each=ROWS_PER_FILE,
         home=home,
-        row_pages=row_pages,
         legend=sentences.LEGEND.replace("`", ""),
         claims_legend=claims.LEGEND.replace("`", ""),
         signed=signed,
@@ -187,10 +254,13 @@ def _words(reports: Iterable[Report]) -> list[Word]:
     return [word for word in Word if word in found]
 
 
-def _part(report: Report) -> Part:
+def _part(report: Report, row_pages: Mapping[str, str]) -> Part:
     """A suite's report as the page's template reads it."""
     baselines = {name: over.ids for name, over in report.baselines.items()}
     released, fields = report.variant == "released", report.recipe_fields
+    tables = []
+    for name, checks in report.tables.items():
+        tables.append(_table(report, name, checks, baselines, fields, row_pages))
     return Part(
         report,
         sentences.altered(report.altered),
@@ -199,7 +269,7 @@ def _part(report: Report) -> Part:
             ("accuracies", _counts(check.top1 for check in to_train(report.checks))),
             ("gains", _counts(check.gain for check in to_train(report.checks))),
         ],
-        [_table(report, table, checks, baselines, fields) for table, checks in report.tables.items()],
+        tables,
         sentences.on_the_numbers(report.suite, report.checks),
         [(of.at, sentences.delta(of)) for of in report.suite.deltas if released],
         controls.body(report.controls),
@@ -226,22 +296,33 @@ def _table(
     report: Report,
     table: str,
     checks: Sequence[Check],
-    baselines: dict[str, tuple[str, ...]],
+    baselines: Mapping[str, tuple[str, ...]],
     fields: Sequence[str],
+    row_pages: Mapping[str, str],
 ) -> Table:
     scale = scale_of(checks)
+    gains = any(sentences.gain_word(check) != EMPTY for check in checks)
+    names = sentences.who_by_recipe([check.row for check in checks])
+    body = template("table.html").module.body  # type: ignore[attr-defined]  # a macro
+    lines, rows = [], []
+    for check in checks:
+        name = check.row.name
+        line = line_of(report, check, scale, baselines.get(name, ()), names[name])
+        lines.append(line)
+        rows.append(body(line, gains, row_pages.get(name, "")))
     return Table(
         table,
         sentences.settings([check.row for check in checks], fields),
         sentences.exactness(checks),
         scale,
-        any(sentences.gain_word(check) != EMPTY for check in checks),
-        [line_of(report, check, scale, baselines.get(check.row.name, ())) for check in checks],
+        gains,
+        lines,
+        rows,
     )
 
 
-def line_of(report: Report, check: Check, scale: Scale, baselines: tuple[str, ...]) -> Line:
-    """A row as pages show it."""
+def line_of(report: Report, check: Check, scale: Scale, baselines: tuple[str, ...], who: str = "") -> Line:
+    """A row as pages show it; `who`: its student and own recipe, where it stands in a table."""
     top1, gain = check.top1, check.gain
     shown = Quantity(words.printed(check.row), words.measured(top1), signed(top1.difference), top1.word)
     gained = Quantity(
@@ -252,6 +333,7 @@ def line_of(report: Report, check: Check, scale: Scale, baselines: tuple[str, ..
     )
     return Line(
         check=check,
+        who=who,
         top1=shown,
         gain=gained,
         strip=strip_of(check, scale),
@@ -274,8 +356,8 @@ def author_curve(run: AuthorRun) -> str:
     return f"author/{run.row}/{run.run}" if run.top1 and not run.epochs else ""
 
 
-def curves(reports: Iterable[Report]) -> str:
-    """The accuracies after each epoch of every run of the rows, once each: JSON for a script element."""
+def curves(reports: Iterable[Report]) -> dict[str, str]:
+    """The accuracies after each epoch of every run of the rows, once each, by its id or `author_curve`."""
     shown = (
         (of, report.results[of].curve)
         for report in reports
@@ -289,8 +371,12 @@ def curves(reports: Iterable[Report]) -> str:
             for run in report.authors.get(check.row.name, ()):
                 if name := author_curve(run):
                     packed[name] = _packed(run.top1)
-    text = msgspec.json.encode(packed).decode()
-    return text.replace("<", "\\u003c")
+    return packed
+
+
+def as_script(packed: Mapping[str, str]) -> str:
+    """JSON for a script element."""
+    return msgspec.json.encode(packed).decode().replace("<", "\\u003c")
 
 
 def _packed(top1s: Iterable[float]) -> str:

@@ -20,7 +20,7 @@ from kdbench.report import badge, feed, sentences, words
 from kdbench.report.content import Report
 from kdbench.report.forest import scale_of
 from kdbench.report.gather import commands, environment
-from kdbench.report.html import Line, curves, line_of, page, source, template
+from kdbench.report.html import Line, as_script, curves, line_of, page_files, source, template
 from kdbench.report.overview import Counts, counts_by_kind, days, machine, printed_numbers
 from kdbench.spec.recipes import shown
 from kdbench.spec.suites import Row
@@ -149,8 +149,9 @@ def _suite(entry: Entry) -> Iterator[tuple[str, bytes]]:
     names = [check.row.name for check in report.checks]
     places = dict(zip(names, (f"rows/{name}.html" for name in unique_names(names)), strict=True))
     there = {of: f"../records/{address}" for of, address in report.records.items()}
-    text = page([replace(report, records=there)], home="../index.html", row_pages=places)
-    yield f"{folder}/index.html", text.encode()
+    shown = replace(report, records=there)
+    for name, content in page_files([shown], "index.html", home="../index.html", row_pages=places).items():
+        yield f"{folder}/{name}", content
     yield f"{folder}/badge.svg", badge.draw(*badge_of(entry.counts)).encode()
     deeper = replace(report, records={of: f"../{address}" for of, address in there.items()})
     baselines = report.baselines
@@ -190,7 +191,7 @@ def _row_page(
         deltas=[(of.at, sentences.delta(of)) for of in deltas],
         environment=environment([check], report.results),
         command=commands(chosen, report.suite),
-        curves=curves([replace(report, checks=drawn)]),
+        curves=as_script(curves([replace(report, checks=drawn)])),
         links=links,
         before=before,
         after=after,

@@ -1,21 +1,24 @@
 """The HTML report in a real Chromium: sorting, filtering, opening a row; no error, no request, no delay."""
 
-import os
 from collections.abc import Iterator
+from contextlib import chdir
 from math import exp
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec.structs import replace
 
+from kdbench.commands.report import write_page
 from kdbench.plan.selection import Selection
-from kdbench.report import gather
-from kdbench.report.formats import render, write_out
+from kdbench.report import gather, html
+from kdbench.report.content import Report
+from kdbench.report.formats import render
 from kdbench.spec.suites import Reference
 from kdbench.verdict import judge
 from kdbench.verdict.check import check_suite
 from tests.support.browser import NEEDS_CHROMIUM, Told, contrast
-from tests.support.build import CE, make_cell, make_result, make_row, make_suite
+from tests.support.build import CE, RECIPE, make_cell, make_result, make_row, make_suite
 from tests.support.golden_report import FOLDER, SUITE
 
 if TYPE_CHECKING:
@@ -33,14 +36,26 @@ pytestmark = NEEDS_CHROMIUM
 def address(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The page of the golden project, written beside nothing else."""
     path = tmp_path_factory.mktemp("page") / "report.html"
-    before = Path.cwd()
-    os.chdir(FOLDER)
-    try:
-        made = gather.gather(judge.judge(Selection(suites=(SUITE,))), beside=path.parent)
-    finally:
-        os.chdir(before)
-    path.write_text(write_out(made, "html"), encoding="utf-8")
+    write_page(path, golden(path.parent))
     return path.as_uri()
+
+
+@pytest.fixture(scope="module")
+def split(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The same as a large page: four rows in each file beside it."""
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(html, "ONE_FILE", 0)
+        patch.setattr(html, "ROWS_PER_FILE", 4)
+        write_page(path, golden(path.parent))
+    beside = sorted(file.name for file in (path.parent / "report.files").glob("*.js"))
+    assert beside == ["0.js", "1.js", "2.js"]
+    return path.as_uri()
+
+
+def golden(beside: Path) -> list[Report]:
+    with chdir(FOLDER):
+        return gather.gather(judge.judge(Selection(suites=(SUITE,))), beside=beside)
 
 
 @pytest.fixture
@@ -247,6 +262,92 @@ def test_names_are_shown_and_not_obeyed(page: "Page") -> None:
     row.locator("button.open").click()
     assert "text with `code`, a | and <script>" in row.locator(".notes").inner_text()
     assert "loss is NaN at step `3` | <b>lr</b> 0.1" in row.locator(".notes").inner_text()
+
+
+LOADED = "rows.every(row => row.getAttribute('role'))"
+"""Of a large page: every row was in sight."""
+
+
+def test_rows_of_a_large_page_are_those_of_a_whole_one(browser: "Browser", page: "Page", split: str) -> None:
+    large = browser.new_page(viewport={"width": 1400, "height": 900})
+    told = Told(large)
+    large.goto(split)
+    large.wait_for_function(LOADED)
+    lines = "rows.map(row => row.innerHTML.trim())"
+    assert large.evaluate(lines) == page.evaluate(lines)
+    large.locator("[id='golden/1.kd/digits_mlp:digits_mlp@2'] button.open").click()
+    assert large.locator("figure .seed").count() == 6, "its own curves and those of its baseline"
+    folder = split.replace(".html", ".files")
+    assert sorted(told.requests) == [f"{folder}/{number}.js" for number in range(3)] + [split]
+    assert told.errors == []
+    large.close()
+
+
+def test_large_page_opens_the_row_of_an_address(browser: "Browser", split: str) -> None:
+    page = browser.new_page(viewport={"width": 1400, "height": 300})
+    page.goto(f"{split}#golden/2/digits_cnn")
+    row = page.locator("[id='golden/2/digits_cnn']")
+    row.locator("figure svg").wait_for()
+    place = page.locator("section.table").last.bounding_box()
+    assert place is not None
+    assert place["y"] < 300
+    page.close()
+
+
+def test_large_page_without_its_files_says_so_and_still_sorts_and_finds(
+    browser: "Browser", split: str, tmp_path: Path
+) -> None:
+    (tmp_path / "report.html").write_bytes(Path(split.removeprefix("file://")).read_bytes())
+    page = browser.new_page(viewport={"width": 1400, "height": 900})
+    page.goto((tmp_path / "report.html").as_uri())
+    page.get_by_text("The folder report.files is not beside this page").wait_for()
+    head(page, 1, MEASURED).locator("button").click()
+    assert figures(page, 1, MEASURED) == ["91.67", "92.00", "93.45", "95.50", "–", "–", "–"]
+    head(page, 1, 6).locator("button").click()
+    assert figures(page, 1, 6)[:3] == ["inconclusive", "single", "below"], "in the order of the verdicts"
+    page.locator("#find").fill("1.kd DIGITS_MLP@")
+    assert page.locator("#shown").inner_text() == "2 of 11 rows"
+    page.get_by_role("button", name="inconclusive").click()
+    assert page.locator("#shown").inner_text() == "1 of 11 rows"
+    page.close()
+
+
+@pytest.mark.parametrize("width", [1400, 390])
+def test_large_page_is_read_without_scripts(browser: "Browser", split: str, width: int) -> None:
+    context = browser.new_context(java_script_enabled=False, viewport={"width": width, "height": 900})
+    page = context.new_page()
+    page.goto(split)
+    row = page.locator("[id='golden/1.kd/digits_mlp:digits_mlp@2']")
+    accuracy, gain = "91.00 91.67 ± 1.95 (3) +0.67", "+1.00 +1.67 ± 2.09 (3) +0.67"
+    text = f"digits_mlp digits_mlp@2 {accuracy} inconclusive {gain} inconclusive"
+    assert " ".join(row.inner_text().split()) == text
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.emulate_media(media="print")
+    assert page.locator("section.table:visible").count() == 3
+    context.close()
+
+
+@pytest.mark.parametrize("files", [True, False])
+def test_row_says_what_its_recipe_has_of_its_own(monkeypatch: pytest.MonkeyPatch, *, files: bool) -> None:
+    monkeypatch.setattr(html, "ONE_FILE", 0 if files else html.ONE_FILE)
+    rows = [make_row(reference=Reference(top1=71.0), recipe=replace(RECIPE, lr=lr)) for lr in (0.1, 0.05)]
+    rows[1] = replace(rows[1], name=f"{rows[1].name}-b")
+    suite, cells = make_suite(*rows), [make_cell(row) for row in rows]
+    made = html.page_files([Report(suite=suite, checks=check_suite(cells, {}))], "a.html")
+    text = made["a.html"].decode().replace("<wbr>", "")
+    assert [f"mobilenetv2, lr {lr}<" in text for lr in (0.1, 0.05)] == [True, True]
+
+
+def test_large_page_has_few_bytes_for_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(html, "ONE_FILE", 0)
+
+    def size(rows: int) -> int:
+        names = [make_row(f"student{at:05}", "teacher", Reference(top1=71.0, gain=1.0)) for at in range(rows)]
+        cells = [make_cell(row, taught_by="teacher") for row in names]
+        checks = check_suite(cells, {})
+        return len(html.page_files([Report(suite=make_suite(*names), checks=checks)], "a.html")["a.html"])
+
+    assert (size(150) - size(50)) / 100 < 430
 
 
 def large() -> str:
