@@ -159,7 +159,7 @@ def page_files(
     if size <= ONE_FILE:
         return {name: _rendered(reports, parts, home, as_script(packed)).encode()}
     folder = f"{Path(name).stem}.files"
-    figures = [replace(part, tables=[_lean(table) for table in part.tables]) for part in parts]
+    figures = [replace(part, tables=list(map(_lean, part.tables))) for part in parts]
     files = {name: _rendered(reports, figures, home, "{}", folder).encode()}
     rows = [row for table in tables for row in zip(table.lines, table.rows, strict=True)]
     for number, start in enumerate(range(0, len(rows), ROWS_PER_FILE)):

@@ -128,18 +128,11 @@ def _latex_cell(table: MethodTable, name: str, pair: Pair) -> str:
 
 def as_page(reports: Sequence[MethodsReport]) -> str:
     """One page that needs nothing else, with the plots of critical differences."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
+    from kdbench.report.html import template
     from kdbench.report.ranks import as_svg
 
-    surroundings = Environment(
-        loader=PackageLoader("kdbench", "report/page"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     parts = []
     for report in reports:
         for table, ranking, comparisons in report.parts():
@@ -161,8 +154,8 @@ def as_page(reports: Sequence[MethodsReport]) -> str:
                     "picture": Markup(picture.decode().partition("?>")[2]),  # noqa: S704 - matplotlib's own
                 }
             )
-    page = surroundings.get_template("methods.html")
-    return page.render(parts=parts, heads=HEADS, note=NOTE, number=number, signed=signed, clean=clean) + "\n"
+    page = template("methods.html")
+    return page.render(parts=parts, heads=HEADS, note=NOTE, number=number, signed=signed)
 
 
 def as_json(reports: Sequence[MethodsReport]) -> str:
