@@ -18,6 +18,8 @@ from kdbench.verdict.claims import check_claims
 from kdbench.verdict.published import last_or_best, of_authors, published_headline
 from kdbench.version import __version__
 
+SCHEMA = 1
+"""Of the JSON: raised when a key goes or changes its meaning; docs/reports.md has them."""
 _ROW = ("suite", "data set", "variant", "table", "row", "student", "teacher", "loss", "report epoch")
 _VERDICT = (
     "verdict",
@@ -57,9 +59,37 @@ COLUMNS = (
 
 
 def as_json(reports: Sequence[Report]) -> str:
-    """The content of a report, and where the records are."""
-    whole = {"kdbench": __version__, "reports": [_content(report) for report in reports]}
-    return msgspec.json.format(msgspec.json.encode(whole), indent=2).decode() + "\n"
+    """The content of a report, and where the records are; a check, a record and the like on one line each."""
+    whole = {
+        "kdbench": __version__,
+        "schema": SCHEMA,
+        "reports": [_content(report) for report in reports],
+    }
+    return "".join(_by_line(whole, "\n", 4)) + "\n"
+
+
+def _by_line(value: object, end: str, levels: int) -> Iterator[str]:
+    """JSON whose outer levels have an item on each line, indented: of 10,000 rows half were spaces.
+
+    With 1 level, {"a": [1, {"b": 2}], "c": 3} is the lines `{`, ` "a": [1,{"b":2}],`, ` "c": 3` and `}`.
+
+    Args:
+        value: what msgspec encodes.
+        end: of the lines of the level around it: a line break, and its indent.
+        levels: how many are spread over lines.
+    """
+    if levels == 0 or not value or not isinstance(value, dict | list | tuple):
+        yield msgspec.json.encode(value).decode()
+        return
+    inner = f"{end} "
+    first, last = "{}" if isinstance(value, dict) else "[]"
+    yield first
+    for number, item in enumerate(value):
+        yield f",{inner}" if number else inner
+        if isinstance(value, dict):
+            yield f"{msgspec.json.encode(item).decode()}: "
+        yield from _by_line(value[item] if isinstance(value, dict) else item, inner, levels - 1)
+    yield f"{end}{last}"
 
 
 def _content(report: Report) -> dict[str, Any]:

@@ -165,6 +165,15 @@ def test_csv_has_the_figures_of_a_row() -> None:
     assert (line["gain measured"], line["gain within"], line["gain n"]) == ("", "", "0")
 
 
+def test_json_has_each_check_on_a_line() -> None:
+    text = rendered("json", *map(checked, (BELOW, FAILED), [NONE] * 2, "ab"))
+    whole = json.loads(text)
+    assert whole["schema"] == 1
+    checks = [line for line in text.splitlines() if line.lstrip().startswith('{"row":')]
+    assert [json.loads(line.rstrip(",")) for line in checks] == whole["reports"][0]["checks"]
+    assert len(checks[0]) < 1400
+
+
 def test_json_has_every_check_and_names_its_suite() -> None:
     [told] = json.loads(rendered("json", checked(BELOW)))["reports"]
     assert (told["suite"]["name"], told["checks"][0]["top1"]["interval"]) == ("tfkd_cifar100", [-2.4, -1.6])
