@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from kdbench.errors import UserError
 from kdbench.store.json_files import load_json, save_json
+from kdbench.store.records import names_in
 
 CRASHES = 2
 """How often a run is started again after its process died."""
@@ -58,6 +59,16 @@ class Record(Struct, frozen=True):
     def count(self, *causes: Cause, start: int | None = None) -> int:
         """How many starts ended so (from this epoch)."""
         return sum(one.cause in causes and start in (None, one.start) for one in self.attempts)
+
+
+def load_all(scratch: Path, runs: Iterable[str]) -> dict[str, Record]:
+    """The records of those of these runs that were ever started on a cluster.
+
+    Raises:
+        UserError: a file is broken.
+    """
+    there = names_in(_path(scratch, "").parent)
+    return {run: load(scratch, run) for run in runs if f"{run}.json" in there}
 
 
 def load(scratch: Path, run: str) -> Record:

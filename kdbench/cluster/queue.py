@@ -69,14 +69,16 @@ def merge(states: Iterable[State], known: SchedulerSnapshot, machine: Machine) -
     waiting = [state.id for state in states if state.state != "done"]
     places = under_way(machine, waiting, known.view)
     left = [run for run in waiting if run not in places]
-    dead = dead_jobs(machine.scratch, left, known)
+    started = attempts.load_all(machine.scratch, left)
+    dead, ended = dead_jobs(machine.scratch, left, known), _ends(known)
     merged = []
     for state in states:
         place = places.get(state.id)
         if state.state == "done":
             merged.append(state)
         elif place is None:
-            merged.append(_off_the_queue(state, known, machine, dead))
+            last = started[state.id].last if state.id in started else None
+            merged.append(_off_the_queue(state, last, dead, ended))
         else:
             merged.append(_in_the_queue(state, place, known.view[place.key], machine, places))
     return merged
@@ -104,8 +106,9 @@ def dead_jobs(scratch: Path, runs: Iterable[str], known: SchedulerSnapshot) -> d
                 for run in wanted.intersection(ids):
                     over.setdefault(run, []).append(Place(submission, number))
     dead = {}
+    started = attempts.load_all(scratch, over)
     for run, places in over.items():
-        begun = {attempt.job for attempt in attempts.load(scratch, run).attempts}
+        begun = {attempt.job for attempt in started[run].attempts} if run in started else set()
         if never := [place for place in places if place.job not in begun]:
             dead[run] = never
     return dead
@@ -174,10 +177,9 @@ def _why_queued(place: Place, seen: JobStatus) -> str:
 
 
 def _off_the_queue(
-    state: State, known: SchedulerSnapshot, machine: Machine, dead: Mapping[str, list[Place]]
+    state: State, last: Attempt | None, dead: Mapping[str, list[Place]], ended: Mapping[str, str]
 ) -> State:
     """A run that no living job holds: why it stands still, the surest source first."""
-    last = attempts.load(machine.scratch, state.id).last
     if state.state in ("failed", "blocked"):
         return state
     if state.state == "running":
@@ -189,18 +191,23 @@ def _off_the_queue(
     if state.id in dead:
         return replace(state, state="failed", detail=how_it_died(dead[state.id][0]))
     word = "stopped" if state.epoch else state.state
-    return replace(state, state=word, detail=_how_it_ended(state.id, known, last))
+    detail = ended.get(state.id, "")
+    if not detail and last is not None:
+        detail = f"job {last.job}: {last.cause or 'nobody saw its end'}"
+        detail += f", {last.why}" if last.why else ""
+    return replace(state, state=word, detail=detail)
 
 
-def _how_it_ended(run: str, known: SchedulerSnapshot, last: Attempt | None) -> str:
+def _ends(known: SchedulerSnapshot) -> dict[str, str]:
+    """By run: what the scheduler says of the newest of its jobs that it remembers."""
+    found: dict[str, str] = {}
     for submission in known.submissions:
         for number, ids in enumerate(submission.elements):
             seen = known.view.get((submission.token, number))
-            if run in ids and seen is not None:
-                return f"job {seen.job} is {seen.state.lower()}"
-    if last is not None:
-        return f"job {last.job}: {last.cause or 'nobody saw its end'}" + (f", {last.why}" if last.why else "")
-    return ""
+            if seen is not None:
+                for run in ids:
+                    found.setdefault(run, f"job {seen.job} is {seen.state.lower()}")
+    return found
 
 
 SETTLED = 60

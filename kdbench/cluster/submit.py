@@ -197,6 +197,7 @@ def given_up(scratch: Path, runs: Sequence[Run]) -> dict[str, str]:
     found = {}
     known = ask_scheduler(scratch, [run.id for run in runs])
     died = dead_jobs(scratch, [run.id for run in runs], known)
+    started = attempts.load_all(scratch, [run.id for run in runs])
     for run in runs:
         dead = died.get(run.id, [])
         if len(dead) >= attempts.DEATHS:
@@ -205,8 +206,8 @@ def given_up(scratch: Path, runs: Sequence[Run]) -> dict[str, str]:
                 f"`kdbench retry` starts it anew"
             )
             continue
-        record = attempts.judged(attempts.load(scratch, run.id))
-        if record.attempts:
+        if run.id in started:
+            record = attempts.judged(started[run.id])
             start = newest_checkpoint(scratch / "checkpoints" / run.id)
             if reason := attempts.given_up(record, start):
                 found[run.id] = reason

@@ -11,7 +11,7 @@ from kdbench.machine import Machine
 from kdbench.plan.selection import Workload
 from kdbench.spec.runs import Run
 from kdbench.store import lease
-from kdbench.store.records import newest_checkpoint, read_failures
+from kdbench.store.records import names_in, newest_checkpoint, read_failures
 
 Word = Literal["done", "running", "queued", "stopped", "failed", "blocked", "waiting"]
 STATES = get_args(Word)
@@ -42,14 +42,17 @@ def find_states(work: Workload, machine: Machine) -> list[State]:
     causes |= failures.unreadable
     runs = {name: run for cell in work.cells for name, run in zip(cell.ids, cell.runs, strict=True)}
     runs |= {run.id: run for run in work.runs}
+    checkpoints, locks = machine.scratch / "checkpoints", machine.scratch / "locks"
+    begun, held = names_in(checkpoints), names_in(locks)
     states = []
     for name, run in runs.items():
         if name in work.index.results:
             states.append(_state(name, run, "done", run.recipe.epochs))
             continue
         teacher = run.teacher.run.id if run.teacher and run.teacher.trained else ""
-        epoch = newest_checkpoint(machine.scratch / "checkpoints" / name)
-        if (owner := lease.owner(machine.scratch / "locks" / name)) is not None:
+        epoch = newest_checkpoint(checkpoints / name) if name in begun else 0
+        owner = lease.owner(locks / name) if name in held else None
+        if owner is not None:
             states.append(_state(name, run, "running", epoch, f"on {owner.host}"))
         elif name in causes:
             states.append(_state(name, run, "failed", epoch, causes[name]))

@@ -525,16 +525,24 @@ def facts(results: Iterable[Result]) -> dict[str, str]:
     return {key: ", ".join(sorted(values)) for key, values in found.items()}
 
 
+def names_in(folder: Path) -> frozenset[str]:
+    """The names in a folder; none where it is not there, or cannot be read.
+
+    One look at a folder of what thousands of runs may have there, instead of a look for each.
+    """
+    try:
+        return frozenset(os.listdir(folder))  # noqa: PTH208 - names will do
+    except OSError:
+        return frozenset()
+
+
 _CHECKPOINT = re.compile(r"(\d{1,9})\.[0-9a-f]+\.safetensors$")
 
 
 def newest_checkpoint(folder: Path) -> int:
     """The epoch of a run's newest checkpoint; 0 where it has none."""
-    try:
-        names = os.listdir(folder)  # noqa: PTH208 - names will do
-    except OSError:
-        return 0
-    return max((int(match[1]) for match in map(_CHECKPOINT.match, names) if match), default=0)
+    found = filter(None, map(_CHECKPOINT.match, names_in(folder)))
+    return max((int(match[1]) for match in found), default=0)
 
 
 Content = dict[str, Any]
