@@ -1,23 +1,31 @@
-"""10,000 rows of three seeds with stored results: seconds, and linear growth; how fast a command starts."""
+"""10,000 rows of three seeds with stored results: seconds, bytes, growth; how fast a command starts."""
 
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from time import perf_counter, process_time
 
 import pytest
 
+from kdbench.cluster import commands
 from kdbench.cost.estimate import describe_plan, estimate_cost
 from kdbench.machine import Machine
 from kdbench.plan.selection import Selection, find_work
-from kdbench.report import gather, terminal
+from kdbench.report import gather, html, terminal
+from kdbench.report.data import as_json
 from kdbench.report.markdown import markdown
 from kdbench.verdict import judge
+from tests.support.counting import FILES, calls
 from tests.support.large import large_project
 from tests.support.places import ROOT
+
+MOST_BYTES = {"page": 5_000_000, "json": 16_000_000}
+"""Of the reports of 10,000 rows of three seeds."""
+MOST_LOOKS = 12
+"""At files, for each run: its result is opened, measured and read once by each command that judges."""
 
 
 def seconds(work: Callable[[], object], clock: Callable[[], float] = perf_counter) -> float:
@@ -26,35 +34,59 @@ def seconds(work: Callable[[], object], clock: Callable[[], float] = perf_counte
     return clock() - start
 
 
-def _plan(chosen: Selection, machine: Machine) -> Iterator[str]:
-    work = find_work(chosen, machine)
-    return describe_plan(work, estimate_cost(work, machine))
-
-
-def plan_check_and_report(path: Path) -> dict[str, float]:
-    """The seconds that each command takes, of this process alone: others may share the cores."""
+def work_on(path: Path) -> dict[str, Callable[[], object]]:
+    """What each command does with a suite."""
     chosen, machine = Selection(suites=(str(path),)), Machine(root=str(path.parents[1]))
+
+    def plan() -> None:
+        work = find_work(chosen, machine)
+        "\n".join(describe_plan(work, estimate_cost(work, machine)))
+
+    def report() -> None:
+        reports = gather.gather(judge.judge(chosen))
+        markdown(reports)
+        as_json(reports)
+        html.page_files(reports, "report.html")
+
     return {
-        "plan": seconds(lambda: "\n".join(_plan(chosen, machine)), process_time),
-        "check": seconds(lambda: terminal.table(judge.judge(chosen)), process_time),
-        "report": seconds(lambda: markdown(gather.gather(judge.judge(chosen))), process_time),
+        "plan": plan,
+        "check": lambda: terminal.table(judge.judge(chosen)),
+        "report": report,
+        "status": lambda: commands.describe_states(commands.states(chosen)[0]),
     }
 
 
-@pytest.mark.slow
-def test_ten_thousand_rows_take_seconds_and_grow_linearly(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, record_property: Callable[[str, object], None]
+@pytest.mark.parametrize("command", ["plan", "check", "report", "status"])
+def test_work_grows_with_the_number_of_rows_and_no_faster(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
-    took: dict[int, float] = {}
-    for rows in (1000, 3000, 10_000):
+    monkeypatch.setattr(html, "ONE_FILE", 0)
+    counted, looked = {}, {}
+    for rows in (5, 50, 200):
         path = large_project(tmp_path / str(rows), rows)
         monkeypatch.chdir(path.parents[1])
-        parts = plan_check_and_report(path)
-        took[rows] = sum(parts.values())
-        record_property(f"seconds of {rows} rows", parts)
-    assert took[10_000] < 30  # about 10 on a quiet machine; a busy one counts its waiting for memory too
-    assert took[10_000] / took[1000] < 15
-    assert took[10_000] / took[3000] < 5
+        counted[rows] = calls(work_on(path)[command])
+        looked[rows] = calls(work_on(path)[command], *FILES)
+    assert counted[200] / counted[50] < 4.5
+    assert looked[200] < looked[5] + MOST_LOOKS * 3 * 200
+
+
+@pytest.mark.slow
+def test_ten_thousand_rows_take_seconds_and_few_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, record_property: Callable[[str, object], None]
+) -> None:
+    path = large_project(tmp_path / "a", 10_000)
+    monkeypatch.chdir(path.parents[1])
+    took = {name: seconds(work, process_time) for name, work in work_on(path).items()}
+    reports = gather.gather(judge.judge(Selection(suites=(str(path),))))
+    files = html.page_files(reports, "report.html")
+    size = {"page": len(files.pop("report.html")), "json": len(as_json(reports).encode())}
+    record_property("seconds", took)
+    record_property("bytes", {**size, "files": sum(map(len, files.values()))})
+    assert (
+        sum(took.values()) < 30
+    )  # about 15 on a quiet machine; a busy one waits for memory, too
+    assert {name for name in size if size[name] > MOST_BYTES[name]} == set()
 
 
 def test_large_project_has_its_rows_and_results(tmp_path: Path) -> None:

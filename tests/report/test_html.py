@@ -13,7 +13,6 @@ from kdbench.commands.report import write_page
 from kdbench.plan.selection import Selection
 from kdbench.report import gather, html
 from kdbench.report.content import Report
-from kdbench.report.formats import render
 from kdbench.spec.suites import Reference
 from kdbench.verdict import judge
 from kdbench.verdict.check import check_suite
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from kdbench.spec.results import Result
 
 MOST_BYTES, MOST_SECONDS = 5_000_000, 2.0
-"""Of the page of 500 rows with their curves."""
+"""Of a page of 500 rows, or 10,000, with their curves."""
 
 pytestmark = NEEDS_CHROMIUM
 
@@ -350,20 +349,21 @@ def test_large_page_has_few_bytes_for_a_row(monkeypatch: pytest.MonkeyPatch) -> 
     assert (size(150) - size(50)) / 100 < 430
 
 
-def large() -> str:
-    """The page of 500 rows of three seeds, each trained for 200 epochs."""
-    rows = [
+def large(rows: int, epochs: int) -> dict[str, bytes]:
+    """The page of so many rows of three seeds, each trained for so many epochs, and the files beside it."""
+    named = [
         make_row(f"student{at}", None, Reference(top1=71.0), table=f"{at // 25}.ce", loss=CE)
-        for at in range(500)
+        for at in range(rows)
     ]
-    cells = [make_cell(row) for row in rows]
-    climb = [round(70 - 60 * exp(-epoch / 20) + 0.37 * (epoch % 7), 2) for epoch in range(200)]
+    cells = [make_cell(row) for row in named]
+    climb = [round(70 - 60 * exp(-epoch / 20) + 0.37 * (epoch % 7), 2) for epoch in range(epochs)]
     results: dict[str, Result] = {
         of: make_result(run, *climb, of=of)
         for cell in cells
         for run, of in zip(cell.runs, cell.ids, strict=True)
     }
-    return render(make_suite(*rows), check_suite(cells, results), format="html", results=results)
+    made = Report(suite=make_suite(*named), checks=check_suite(cells, results), results=results)
+    return html.page_files([made], "large.html")
 
 
 def seconds_to_open(page: "Page", address: str) -> float:
@@ -377,13 +377,20 @@ def seconds_to_open(page: "Page", address: str) -> float:
 
 
 @pytest.mark.slow
-def test_page_of_500_rows_with_curves_is_small_and_opens_at_once(browser: "Browser", tmp_path: Path) -> None:
+@pytest.mark.parametrize(("rows", "epochs", "files"), [(500, 200, 1), (10_000, 40, 101)])
+def test_page_of_many_rows_with_curves_is_small_and_opens_at_once(
+    browser: "Browser", tmp_path: Path, rows: int, epochs: int, files: int
+) -> None:
     path = tmp_path / "large.html"
-    path.write_text(large(), encoding="utf-8")
-    assert path.stat().st_size < MOST_BYTES
+    made = large(rows, epochs)
+    for name, content in made.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    assert (path.stat().st_size < MOST_BYTES, len(made)) == (True, files)
     page = browser.new_page()
     assert seconds_to_open(page, path.as_uri()) < MOST_SECONDS
-    assert page.locator("#shown").inner_text() == "500 rows"
-    page.locator("button.open").last.click()
+    assert page.locator("#shown").inner_text() == f"{rows} rows"
+    page.goto(f"{path.as_uri()}#tfkd_cifar100/{(rows - 1) // 25}.ce/student{rows - 1}")
+    page.locator("figure .mean").wait_for()
     assert page.locator("figure .mean").count() == 1
     page.close()
