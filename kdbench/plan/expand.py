@@ -1,7 +1,9 @@
 """Suite -> runs: what has to be trained for its rows, each training once, teachers first."""
 
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -58,8 +60,8 @@ def expand(
     chosen = [row for row in suite.rows if fnmatchcase(row.name, rows)]
     if not chosen:
         raise UserError(
-            f"{suite.path}: no row is named like {rows!r}{_near(suite, rows)}; see `kdbench list rows "
-            f"{suite.path}`"
+            f"{suite.path}: no row is named like {rows!r:.80}.{_near(suite, rows)} All rows: "
+            f"`kdbench list rows {suite.path}`"
         )
     changes = {**(SMOKE if smoke else {}), **(settings or {})}
     planner = Planner(suite, variant, changes, cut=smoke, precision=precision)
@@ -69,15 +71,44 @@ def expand(
     for row in chosen:
         with suppress(*([UserError] if fitting else [])):
             cells.append(planner.cell(row, range(row.seeds) if only is None else only))
+    if changes:
+        plain = expand(suite, variant=variant, seeds=only, precision=precision)
+        cells = [replace(cell, trials=others_than(plain, make_plan([cell]))) for cell in cells]
     return tuple(cells)
 
 
+def others_than(plain: Iterable[Cell], runs: Iterable[Run]) -> frozenset[str]:
+    """Of these runs the ids of those that no plain row asks for, and no teacher of theirs is."""
+    return frozenset(run.id for run in runs) - {run.id for run in make_plan(plain)}
+
+
 def _near(suite: Suite, rows: str) -> str:
-    """The glob that was perhaps meant by one that no row fits: `kd/*` by `kd`, `*resnet*` by `resnet`."""
-    for glob in (f"{rows}/*", f"*.{rows}/*", f"*{rows}*"):
-        if any(fnmatchcase(row.name, glob) for row in suite.rows):
-            return f". Did you mean --rows '{glob}'?"
+    """The glob that was perhaps meant by one that no row fits: `kd/*` by `kd`, `*resnet*` by `resnet`.
+
+    A regular expression becomes the glob that fits the same rows, `kd/*` of `^kd/.+$`; or a table of the rows
+    that it finds, `kd/*` of `kd|lsr`.
+    """
+    names = [row.name for row in suite.rows]
+    tables = list(dict.fromkeys(f"{row.table}/*" for row in suite.rows))
+    as_glob = re.sub(r"\.[*+]\??", "*", rows.strip("^$")).replace("\\", "")
+    globs = [f"{rows}/*", f"*.{rows}/*", f"*{rows.strip('*')}*"]
+    note = ""
+    if re.search(r"[.][*+]|[\\^$|()+]", rows) and not re.fullmatch(r"\w+\.\*", rows):  # `1.*` is a glob
+        globs = [as_glob, f"*{as_glob}*", *(f"{row.table}/*" for row in suite.rows if _finds(rows, row.name))]
+        note = " (a glob: * any characters, ? one; no regular expression)"
+    globs += get_close_matches(rows, [*names, *tables], n=1)
+    for glob in globs:
+        if any(fnmatchcase(name, glob) for name in names):
+            return f" Did you mean --rows '{glob}'{note}?"
     return ""
+
+
+def _finds(expression: str, name: str) -> bool:
+    """Whether a regular expression, if it is one, finds something in a row's name."""
+    try:
+        return re.search(expression, name) is not None
+    except re.error:
+        return False
 
 
 def make_plan(cells: Iterable[Cell], stored: Collection[str] = frozenset()) -> tuple[Run, ...]:

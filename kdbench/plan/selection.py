@@ -12,7 +12,7 @@ from kdbench.errors import UserError, each_of
 from kdbench.formatting import plural
 from kdbench.machine import Machine
 from kdbench.plan.controls import control_cells, load_prober
-from kdbench.plan.expand import expand, make_plan, weights_needed
+from kdbench.plan.expand import expand, make_plan, others_than, weights_needed
 from kdbench.plan.plugin_runs import made_otherwise
 from kdbench.spec.runs import Precision, ReportEpoch, Run
 from kdbench.spec.suites import Cell, Suite, Variant
@@ -173,8 +173,8 @@ def trials_of(selection: Selection, work: Workload) -> frozenset[str]:
     if not selection.altered:
         return frozenset()
     plain = replace(selection, settings={}, smoke=False)
-    rows = [cell for suite, _ in work.suites for cell in plain.cells(suite, "*")]
-    return frozenset(run.id for run in work.runs) - {run.id for run in make_plan(rows)}
+    rows = (cell for suite, _ in work.suites for cell in plain.cells(suite, "*"))
+    return others_than(rows, work.runs)
 
 
 def controls_of(cells: Iterable[Cell]) -> Iterator[Cell]:

@@ -67,18 +67,13 @@ class Report(Struct, frozen=True, kw_only=True):
         The baseline of a student is that on the same images: `300.teacher` is none of a row of 500.
         """
         named = {check.row.name: check for check in self.checks}
-        plain = {_images(check): check for check in self.checks if check.row.is_baseline}
+        plain = {check.row.trained_on: check for check in self.checks if check.row.is_baseline}
         found = {}
         for name, check in named.items():
-            over = named.get(check.row.over) if check.row.over else plain.get(_images(check))
+            over = named.get(check.row.over) if check.row.over else plain.get(check.row.trained_on)
             if over is not None and over.row.name != name and (check.row.over or not check.row.is_baseline):
                 found[name] = over
         return found
-
-
-def _images(check: Check) -> tuple[str, str, int]:
-    """What a student's baseline shares with its rows: the student, the data set and the subset of it."""
-    return check.row.student, check.row.dataset, check.row.recipe.subset
 
 
 def in_order(suite: Suite, checks: Sequence[Check]) -> list[Check]:

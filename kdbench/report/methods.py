@@ -23,8 +23,8 @@ TITLES = {
 HEADS = ("method", "against", "pairs", "better on", "by its seeds", "difference", "p")
 NOTE = """\
 Difference: the mean over the pairs, with half the 90 % interval over them (over the seeds of a single pair).
-By its seeds: on how many pairs it is better, and worse, by a paired test at 5 %. p: Wilcoxon's signed-rank
-test over the pairs, two-sided, not adjusted for the number of lines."""
+By its seeds: on how many pairs it is better, and worse, by paired tests at 5 %, Holm's for the pairs of the
+line. p: Wilcoxon's signed-rank test over the pairs, two-sided, Holm's for the lines of the table."""
 _ALIGN = ("left", "left", "right", "right", "right", "right", "right")
 PREAMBLE = r"% The preamble needs \usepackage[T1]{fontenc}, \usepackage{booktabs} and \usepackage{graphicx}."
 
@@ -316,7 +316,7 @@ def _comparison_lines(comparisons: Sequence[Comparison]) -> list[tuple[str, ...]
                 f"{each.better} of {each.pairs}",
                 f"{each.better_by_seeds} better, {each.worse_by_seeds} worse" if each.by_seeds else EMPTY,
                 f"{signed(each.difference)}{half}",
-                EMPTY if each.p is None else f"{each.p:.2g}",
+                EMPTY if each.p_adjusted is None else f"{each.p_adjusted:.2g}",
             )
         )
     return lines

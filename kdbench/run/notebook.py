@@ -30,6 +30,7 @@ def train(
     keep: Collection[int | str] = (),
     save: bool = True,
     rerun: bool = False,
+    trial: bool = False,
     watch: Callable[[Progress], None] | None = None,
 ) -> StoredResult:
     """Give the result of one run: the stored one, else train it in this process.
@@ -43,6 +44,7 @@ def train(
             kept in any case.
         save: keep the result in the results folder, as `kdbench run` does.
         rerun: train it although it has a result, which stays; this one is kept beside it.
+        trial: keep the result in results/trials, as `kdbench run --set` does.
         watch: called after each epoch with the progress so far; left out, lines on standard error show it.
 
     Raises:
@@ -55,14 +57,17 @@ def train(
     if path is not None and not rerun and weights_there(machine.scratch, run.id, keep):
         click.echo(f"{run.slug} seed {run.seed}: stored, not trained again", err=True)
         return stored(load_result(path, run))
-    return _train(run, context or open_context(machine), keep, Lines({run.id: run}), watch, save=save)
+    return _train(
+        run, context or open_context(machine), keep, Lines({run.id: run}), watch, save=save, trial=trial
+    )
 
 
 def train_all(cells: Iterable[Cell], *, rerun: bool = False) -> dict[str, StoredResult]:
     """Give the results of rows and of the baselines that they are held against, training what is missing.
 
     Teachers are trained first, one run after the other, in this process; `kdbench run` trains several at a
-    time. Lines on standard error show how far it is.
+    time. Lines on standard error show how far it is. Runs that settings make others than the suite's are kept
+    in results/trials.
 
     Args:
         cells: rows with their runs, from `expand`.
@@ -81,9 +86,10 @@ def train_all(cells: Iterable[Cell], *, rerun: bool = False) -> dict[str, Stored
     click.echo(f"{plural(len(asked & there), 'run')} stored, {len(runs)} to train", err=True)
     if runs:
         context, lines = open_context(machine), Lines({run.id: run for run in runs})
+        trials = frozenset[str]().union(*(cell.trials for cell in rows))
         keep = weights_needed(run for cell in rows for run in cell.runs)
         for run in runs:
-            _train(run, context, keep.get(run.id, ()), lines, None, save=True)
+            _train(run, context, keep.get(run.id, ()), lines, None, save=True, trial=run.id in trials)
     needed = asked | {name for cell in rows for name in cell.baselines}
     found = load_results(index(machine.results), sorted(needed))
     return {name: stored(result) for name, result in found.items()}
@@ -97,6 +103,7 @@ def _train(
     watch: Callable[[Progress], None] | None,
     *,
     save: bool,
+    trial: bool,
 ) -> StoredResult:
     """Train one run in this process, under its lease, and store it where `save` asks for it."""
     lease = context.take(run)
@@ -108,7 +115,7 @@ def _train(
         result = train_run(run, context, keep=keep, watch=watching)
         path = Path()
         if save:
-            path = context.write(run, lambda: save_result(context.machine.results, result))
+            path = context.write(run, lambda: save_result(context.machine.results, result, trial=trial))
         checkpoint.forget(context.machine.scratch / "checkpoints" / run.id)
     if watch is None:
         lines.show(Done(run.id, result, str(path), trained=True))

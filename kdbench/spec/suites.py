@@ -154,6 +154,11 @@ class Row(Struct, frozen=True, kw_only=True):
         return plain and not isinstance(self.report_epoch, int)
 
     @property
+    def trained_on(self) -> tuple[str, str, int]:
+        """What a student's baseline shares with its rows: the student, the data set and the subset of it."""
+        return self.student, self.dataset, self.recipe.subset
+
+    @property
     def epochs(self) -> tuple[str, ...]:
         """The epochs that it names: its teacher's and the reported one, as far as they are numbers."""
         taught = self.teacher.epoch if self.teacher else None
@@ -232,6 +237,8 @@ class Cell(Struct, frozen=True, kw_only=True):
     runs: tuple[Run, ...]
     baselines: tuple[str, ...] = ()
     """The ids of the runs over which it gains: the named row's or the baseline's, in the order of `runs`."""
+    trials: frozenset[str] = frozenset()
+    """Of its runs and their teachers those that settings make others than any of the suite's own."""
 
     @property
     def ids(self) -> tuple[str, ...]:

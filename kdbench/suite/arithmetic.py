@@ -1,6 +1,6 @@
 """The paper's own arithmetic: a printed gain is the printed accuracy minus the printed baseline."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 
 from kdbench.spec.suites import Row
 
@@ -16,19 +16,19 @@ def printed_baselines(rows: Iterable[Row]) -> Callable[[Row], float | None]:
     Returns:
         A function of a row: that accuracy in percent, None where none is printed.
     """
-    in_table: dict[tuple[str, str], float] = {}
-    anywhere: dict[str, float] = {}
+    in_table: dict[tuple[Hashable, ...], float] = {}
+    anywhere: dict[tuple[Hashable, ...], float] = {}
     named: dict[str, float | None] = {}
     for row in rows:
         named[row.name] = row.reference.top1
         if row.is_baseline and row.reference.top1 is not None:
-            in_table.setdefault((row.printed_table, row.student), row.reference.top1)
-            anywhere.setdefault(row.student, row.reference.top1)
+            in_table.setdefault((row.printed_table, *row.trained_on), row.reference.top1)
+            anywhere.setdefault(row.trained_on, row.reference.top1)
 
     def find(row: Row) -> float | None:
         if row.over:
             return named.get(row.over)
-        return in_table.get((row.printed_table, row.student), anywhere.get(row.student))
+        return in_table.get((row.printed_table, *row.trained_on), anywhere.get(row.trained_on))
 
     return find
 

@@ -280,7 +280,7 @@ def _row(
         note=line.note,
         weights=_weights(line.weights),
         label=line.label,
-        dataset=table.dataset,
+        dataset="" if table.dataset == written.suite.dataset else table.dataset,
         teacher_dataset=table.teacher_dataset,
         copied_from=table.copied_from,
         mean=line.mean,

@@ -658,5 +658,7 @@ def _baseline_mistakes(row: Row, suite: Suite) -> Iterator[str]:
     """Why a row cannot improve on its student's baseline."""
     if row.over:
         yield f"{row.name} gains over {row.over}; write order = [...] to compare the two"
-    elif row.is_baseline or row.student not in {each.student for each in suite.rows if each.is_baseline}:
+    elif row.is_baseline or row.trained_on not in {
+        each.trained_on for each in suite.rows if each.is_baseline
+    }:
         yield f"{row.name} has no baseline to improve on"

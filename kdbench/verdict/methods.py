@@ -18,6 +18,7 @@ from kdbench.catalog import unknown
 from kdbench.errors import UserError
 from kdbench.spec.suites import Row, Suite
 from kdbench.spec.verdicts import Check
+from kdbench.verdict.holm import adjusted_p
 from kdbench.verdict.paired import Paired, paired
 from kdbench.verdict.stats import LEVEL, mean, spread
 
@@ -119,7 +120,7 @@ class Comparison(Struct, frozen=True, kw_only=True):
     better: int
     """Pairs on which its mean is the higher one."""
     better_by_seeds: int
-    """Pairs on which its seeds show that it is better, by a paired test at 5 %."""
+    """Pairs on which its seeds show that it is better, by paired tests at 5 %, Holm's for all these pairs."""
     worse_by_seeds: int
     by_seeds: int
     """Pairs on which both have two shared seeds, so that there is such a test."""
@@ -129,6 +130,8 @@ class Comparison(Struct, frozen=True, kw_only=True):
     """Of 90 %: over the pairs, or over the seeds of the only one; None for fewer than two of them."""
     p: float | None
     """Wilcoxon's signed-rank test over the pairs, two-sided; None for fewer than two that differ."""
+    p_adjusted: float | None = None
+    """The same by Holm's adjustment for all methods that are held against this one."""
 
 
 def tables(suite: Suite, checks: Sequence[Check], against: str = "") -> list[MethodTable]:
@@ -326,7 +329,9 @@ def compare(table: MethodTable) -> list[Comparison]:
         if method != table.against and shared:
             by_pair = [_paired(cells[pair], other[pair]) for pair in shared]
             found.append(_comparison(method, table.against, by_pair))
-    return found
+    tested = {each.method: each.p for each in found if each.p is not None}
+    adjusted = dict(zip(tested, adjusted_p(list(tested.values())), strict=True))
+    return [replace(each, p_adjusted=adjusted.get(each.method)) for each in found]
 
 
 def _comparison(method: str, against: str, by_pair: Sequence[Paired]) -> Comparison:
@@ -338,13 +343,18 @@ def _comparison(method: str, against: str, by_pair: Sequence[Paired]) -> Compari
         against=against,
         pairs=len(by_pair),
         better=sum(each > 0 for each in differences),
-        better_by_seeds=sum((each.p_above() or 0.0) <= LEVEL for each in tested),
-        worse_by_seeds=sum((each.p_below() or 0.0) <= LEVEL for each in tested),
+        better_by_seeds=_shown([each.p_above() for each in tested]),
+        worse_by_seeds=_shown([each.p_below() for each in tested]),
         by_seeds=len(tested),
         difference=mean(differences),
         interval=by_pair[0].interval if len(by_pair) == 1 else over_pairs.interval,
         p=_wilcoxon(tuple(differences)),
     )
+
+
+def _shown(p: Iterable[float | None]) -> int:
+    """How many of several tests show something at 5 % for all of them together."""
+    return sum(each <= LEVEL for each in adjusted_p([one or 0.0 for one in p]))
 
 
 @cache

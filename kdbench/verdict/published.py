@@ -4,7 +4,7 @@ Pure: a suite's checks and what is stored beside our runs in, the same checks wi
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from msgspec import Struct
@@ -49,11 +49,13 @@ def with_author_runs(suite: Suite, checks: Iterable[Check], stored: AuthorRuns) 
                 f"results/author_runs/{suite.name}.json: {unknown('row', name, names)}; import its log again"
             )
 
+    over = dict(_gained_over(suite))
+
     def beside(check: Check) -> Check:
         row, runs = check.row, by_row.get(check.row.name)
         if not runs:
             return check
-        published = _published(row, dict(sorted(runs.items())), by_row.get(_gained_over(suite, row), {}))
+        published = _published(row, dict(sorted(runs.items())), by_row.get(over.get(row.name, ""), {}))
         sources = dict.fromkeys(places[row.name][number] for number in sorted(runs))
         return replace(check, published=replace(published, sources=tuple(sources)))
 
@@ -137,11 +139,18 @@ def _evaluated(value: float, row: Row) -> Verdict:
     )
 
 
-def _gained_over(suite: Suite, row: Row) -> str:
-    """The row over which a row gains; "" of a baseline, and where there is none."""
-    if row.over or row.is_baseline:
-        return row.over
-    return next((each.name for each in suite.rows if each.is_baseline and each.student == row.student), "")
+def _gained_over(suite: Suite) -> Iterator[tuple[str, str]]:
+    """Rows, as they are printed, and the row over which each gains.
+
+    That of a row of 500 images is the same student's on these 500, not `300.base`, which stands before it.
+    """
+    bases: dict[Hashable, str] = {}
+    for row in suite.rows:
+        if row.is_baseline:
+            bases.setdefault(row.trained_on, row.name)
+    for row in suite.rows:
+        if row.over or not row.is_baseline:
+            yield row.name, row.over or bases.get(row.trained_on, "")
 
 
 def _published(row: Row, runs: Runs, baseline: Runs) -> Published:

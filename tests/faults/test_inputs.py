@@ -93,7 +93,7 @@ PLACES: list[Case] = [
     (shut(".kdbench/predictions"), "fsck", 1, "predictions"),
     (shut(".kdbench/imported"), "fsck", 1, "imported"),
     (written(".kdbench", ""), "run suites/small --set epochs=2", 2, ".kdbench/"),
-    (nothing, "check suites/small --rows 9.*", 2, "no row is named like '9.*'; see `kdbench list rows"),
+    (nothing, "check suites/small --rows 9.*", 2, "no row is named like '9.*'. All rows: `kdbench list rows"),
     (nothing, f"show suites/small/{KD[:-1]}", 2, f"suites/small.toml: unknown row '{KD[:-1]}'. Did you mean '{KD}'?"),
     (nothing, "show smal/1.kd/digits_mlp", 2, "no such suite: smal. Did you mean suites/small?"),
     (nothing, "show small", 2, "no such row: small; write SUITE/ROW as `kdbench list rows SUITE` prints it"),

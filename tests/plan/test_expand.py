@@ -1,5 +1,6 @@
 """Suite -> runs: unique, teachers first, minus what is stored; the two forms; settings; deltas."""
 
+import re
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -273,7 +274,34 @@ def test_rows_are_chosen_by_a_glob(tmp_path: Path) -> None:
 
 def test_no_row_matches(tmp_path: Path) -> None:
     (said,) = errors(tmp_path, rows="2.*")
-    assert "no row is named like '2.*'; see `kdbench list rows" in said
+    assert "no row is named like '2.*'. All rows: `kdbench list rows" in said
+
+
+@pytest.mark.parametrize(
+    ("written", "offered"),
+    [
+        ("kd", "*.kd/*"),
+        ("1.kd", "1.kd/*"),
+        ("cnn", "*cnn*"),
+        ("1.kd/digit_mlp:digits_cnn", "1.kd/digits_mlp:digits_cnn"),
+        (".*", "*"),
+        ("^1\\.kd/.+$", "1.kd/*"),
+        ("kd/.*mlp", "*kd/*mlp*"),
+        ("base|kd", "1.base/*"),
+        ("(kd|lsr)/.*", "1.kd/*"),
+        ("*kd(", None),
+        ("2.*", None),
+    ],
+)
+def test_glob_that_fits_a_row_is_offered_also_for_a_regular_expression(
+    tmp_path: Path, written: str, offered: str | None
+) -> None:
+    (said,) = errors(tmp_path, rows=written)
+    hint = re.search(r"Did you mean --rows '(.*?)'( \(a glob: .*; no regular expression\))?\?", said)
+    assert (hint and hint[1]) == offered
+    if hint:
+        assert cells(tmp_path, rows=hint[1])
+        assert bool(hint[2]) == any(sign in written for sign in [".+", ".*", "|", "(", "^"])
 
 
 @pytest.mark.parametrize(

@@ -55,3 +55,17 @@ def test_train_gives_the_stored_result_and_says_so(stored: Path, capsys: pytest.
     again = kdbench.train(run, rerun=True)
     assert again.last != AS_PRINTED["1.base/digits_mlp"]
     assert len(list((stored / "results" / "digits").glob(f"*{run.id}*.json"))) == 2
+
+
+def test_runs_of_settings_lie_with_the_trials_and_the_suites_own_baseline_does_not(project: Path) -> None:
+    suite = load_suite(project / "suites" / "small.toml")
+    (cell,) = expand(suite, rows="1.kd/*", seeds=[0], settings={"tau": 2.0}, smoke=False)
+    kdbench.train_all([cell])
+    assert cell.trials == {*cell.ids}
+    assert [path.stem.rpartition(".")[2] for path in project.glob("results/trials/*/*.json")] == [*cell.ids]
+    kept = {path.name.partition(".")[0] for path in project.glob("results/digits/*.json")}
+    assert kept == {"digits_cnn-ce"}
+
+    run = expand(suite, rows="1.base/digits_mlp", seeds=[0], settings={"epochs": 1})[0].runs[0]
+    kdbench.train(run, trial=True)
+    assert list(project.glob(f"results/trials/*/*{run.id}.json"))

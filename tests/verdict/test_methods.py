@@ -86,6 +86,26 @@ def test_comparison_over_pairs_is_scipys() -> None:
     assert (found.better, found.pairs, found.by_seeds) == (3, 4, 0)
 
 
+def test_p_values_are_holms_for_the_lines_and_tests_by_seed_for_the_pairs_of_a_line() -> None:
+    values = {"a": [3.0, 4.0, 5.0, 6.0, 7.0], "b": [1.5, 0.6, 1.7, 1.8, 1.9], "kd": [1.0] * 5}
+    a, b = compare(table_of(values, "kd"))
+    smallest = stats.wilcoxon([2, 3, 4, 5, 6]).pvalue
+    assert (a.p, a.p_adjusted) == pytest.approx((smallest, 2 * smallest))
+    assert b.p is not None
+    assert smallest < b.p
+    assert b.p_adjusted == pytest.approx(max(b.p, 2 * smallest))
+
+    rows, checks = [], []
+    for student, first in {"a": 71.0, "b": 70.3, "c": 70.3}.items():
+        for method, seeds in {"kd": (70.0, 72.0, 71.0), "dkd": (first, 73.1, 71.9)}.items():
+            rows.append(make_row(student, "t", table=f"1.{method}", loss=Loss(method)))
+            checks.append(check_of(rows[-1], *seeds))
+    [table] = tables(make_suite(*rows), checks)
+    [line] = compare(table)
+    alone = stats.ttest_1samp([0.3, 1.1, 0.9], 0, alternative="greater").pvalue
+    assert (alone <= 0.05 < 2 * alone, line.better_by_seeds, line.by_seeds) == (True, 1, 3)
+
+
 def test_comparison_of_a_single_pair_is_paired_by_seed() -> None:
     rows = [make_row("a", "b", table="1.kd"), make_row("a", "b", table="1.new", loss=Loss("dkd"))]
     checks = [check_of(rows[0], 70.0, 72.0, 71.0), check_of(rows[1], 71.0, 73.1, 71.9)]
