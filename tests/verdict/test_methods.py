@@ -89,7 +89,7 @@ def test_comparison_over_pairs_is_scipys() -> None:
 def test_p_values_are_holms_for_the_lines_and_tests_by_seed_for_the_pairs_of_a_line() -> None:
     values = {"a": [3.0, 4.0, 5.0, 6.0, 7.0], "b": [1.5, 0.6, 1.7, 1.8, 1.9], "kd": [1.0] * 5}
     a, b = compare(table_of(values, "kd"))
-    smallest = stats.wilcoxon([2, 3, 4, 5, 6]).pvalue
+    smallest = scipy.stats.wilcoxon([2, 3, 4, 5, 6]).pvalue
     assert (a.p, a.p_adjusted) == pytest.approx((smallest, 2 * smallest))
     assert b.p is not None
     assert smallest < b.p
@@ -102,7 +102,7 @@ def test_p_values_are_holms_for_the_lines_and_tests_by_seed_for_the_pairs_of_a_l
             checks.append(check_of(rows[-1], *seeds))
     [table] = tables(make_suite(*rows), checks)
     [line] = compare(table)
-    alone = stats.ttest_1samp([0.3, 1.1, 0.9], 0, alternative="greater").pvalue
+    alone = scipy.stats.ttest_1samp([0.3, 1.1, 0.9], 0, alternative="greater").pvalue
     assert (alone <= 0.05 < 2 * alone, line.better_by_seeds, line.by_seeds) == (True, 1, 3)
 
 
