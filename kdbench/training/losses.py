@@ -95,8 +95,8 @@ def tfkd_reg_released(
     return (1 - alpha) * ce(s, y) + alpha * soft
 
 
-def divergence(t: Tensor, s: Tensor, tau: float) -> Tensor:
-    """D_KL(softmax(t / τ), softmax(s / τ)) of logits (N, K), mean over the batch."""
+def divergence(t: Tensor, s: Tensor, tau: float | Tensor) -> Tensor:
+    """D_KL(softmax(t / τ), softmax(s / τ)) of logits (N, K), mean over the batch; τ may be trained."""
     log_p_t, log_p = log_softmax(t.detach() / tau, dim=1), log_softmax(s / tau, dim=1)
     return kl_div(log_p, log_p_t, reduction="batchmean", log_target=True)
 
