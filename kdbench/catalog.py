@@ -277,6 +277,7 @@ _CRD = {
     "momentum": FRACTION,
 }
 _DKD = {"alpha": FACTOR, "beta": FACTOR, "tau": TEMPERATURE, "warmup": _WARMUP}
+_CTKD = {"alpha": FRACTION, "multiplier": FACTOR, "T_0": TEMPERATURE, "R": FACTOR, "curriculum": _WARMUP}
 
 DISTILLERS = {
     "dkd": DistillerEntry(
@@ -294,6 +295,19 @@ DISTILLERS = {
         logits_only=True,
         needs_class=True,
         formula="H(q, p) + w τ² (α D_KL(b^t_τ, b_τ) + β D_KL(p̂^t_τ, p̂_τ)),  b, p̂ of z-scores of the logits",
+    ),
+    "ctkd": DistillerEntry(
+        code="kdbench.training.distillers.ctkd:CurriculumTemperature",
+        params={
+            "alpha": FRACTION,
+            "multiplier": FACTOR,
+            "T_0": TEMPERATURE,
+            "R": FACTOR,
+            "curriculum": _WARMUP,
+        },
+        teacher=True,
+        logits_only=True,
+        formula="(1 - α) H(q, p) + α m T² D_KL(p^t_T, p_T),  T = T_0 + R σ(θ), θ trained against the student",
     ),
     "fitnet": DistillerEntry(
         code="kdbench.training.distillers.fitnet:FitNet",

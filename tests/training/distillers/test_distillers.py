@@ -187,7 +187,7 @@ def test_what_a_distiller_has_is_trained_and_in_the_checkpoint(with_teacher: Ope
     student = sum(1 for _ in student_run.student.parameters())
     own = list(student_run.objective.parameters())
     assert len(student_run.optimizer.state) == student + len(own)
-    assert bool(own) == (loss.name in ("fitnet", "cc", "vid", "crd", "crd_kd"))
+    assert bool(own) == (loss.name in ("ctkd", "fitnet", "cc", "vid", "crd", "crd_kd"))
     keys = set(student_run.trained.state_dict())
     assert {key.partition(".")[0] for key in keys} == ({"model", "distiller"} if own else {"model"})
     assert isinstance(student_run.student, Network)
