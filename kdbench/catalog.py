@@ -309,6 +309,19 @@ DISTILLERS = {
         logits_only=True,
         formula="(1 - α) H(q, p) + α m T² D_KL(p^t_T, p_T),  T = T_0 + R σ(θ), θ trained against the student",
     ),
+    "ctkd_ls": DistillerEntry(
+        code="kdbench.training.distillers.ctkd:CurriculumTemperatureStandardized",
+        params={
+            "alpha": FRACTION,
+            "multiplier": FACTOR,
+            "T_0": TEMPERATURE,
+            "R": FACTOR,
+            "curriculum": _WARMUP,
+        },
+        teacher=True,
+        logits_only=True,
+        formula="(1 - α) H(q, p) + α m T² D_KL(p^t_T, p_T) of z-scores,  T = T_0 + R σ(θ) as in ctkd",
+    ),
     "fitnet": DistillerEntry(
         code="kdbench.training.distillers.fitnet:FitNet",
         params={"beta": _BETA, "layer": Range("[0, 9]", why="it is the place of a map, counted from 0")},

@@ -53,7 +53,7 @@ def test_suite_holds_every_printed_value_once(suite: Suite) -> None:
 def test_rows_name_their_protocol_and_why_they_are_not_trained(suite: Suite) -> None:
     printed = [row for row in suite.rows if row.table != "0"]
     trained = {row.table.partition(".")[2] for row in printed if not row.untrained}
-    assert trained == {"kd", "kd_ls", "dkd", "dkd_ls"}
+    assert trained == {"kd", "kd_ls", "ctkd", "ctkd_ls", "dkd", "dkd_ls"}
     epochs = {row.table.partition(".")[2].partition("_")[0]: row.recipe.epochs for row in printed}
     assert epochs == {"kd": 240, "ctkd": 240, "dkd": 240, "mlkd": 480}
     assert {row.report_epoch for row in suite.rows if row.table.endswith("_ls")} == {"best"}

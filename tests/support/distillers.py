@@ -12,6 +12,7 @@ SETTINGS = {
     "dkd": {"alpha": 1.0, "beta": 2.0, "tau": 4.0, "warmup": 2.0},
     "dkd_ls": {"alpha": 1.0, "beta": 2.0, "tau": 2.0, "warmup": 2.0},
     "ctkd": {"alpha": 0.9, "multiplier": 1.0, "T_0": 1.0, "R": 20.0, "curriculum": 2.0},
+    "ctkd_ls": {"alpha": 0.9, "multiplier": 10.0, "T_0": 2.0, "R": 40.0, "curriculum": 2.0},
     "fitnet": {"beta": 10.0, "layer": 1.0},
     "at": {"beta": 100.0},
     "sp": {"beta": 300.0},

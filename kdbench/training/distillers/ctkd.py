@@ -1,8 +1,9 @@
 """A learned temperature. Li et al., Curriculum Temperature for Knowledge Distillation, AAAI 2023.
 
 arXiv 2211.16231, sections 3.2 and 3.3, one temperature for all images. As released in zhengli97/CTKD at
-8ca3ce8, `train_student.py` and `helper/loops.py`; θ and its reversed gradient are read in Logit
-Standardization's copy at f6e5aa5, `CTKD/models/temp_global.py`.
+8ca3ce8, `train_student.py` and `helper/loops.py`; θ and its reversed gradient are read in the copy of Logit
+Standardization (Sun et al., CVPR 2024, 2403.01427) at 6083e2d, `CTKD/models/temp_global.py`, as are the
+standardized logits at b3ff633, `CTKD/distiller_zoo/KD.py`.
 """
 
 from math import cos, pi
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from kdbench.models.output import Output
 from kdbench.training.distillers.distiller import Distiller, Setting, Step
 from kdbench.training.losses import ce, divergence
+from kdbench.training.losses_logits import z_score
 
 START = 1.0
 """θ before the first step, as released: with T_0 = 1 and R = 20, T = 15.6."""
@@ -36,7 +38,7 @@ class CurriculumTemperature(Distiller):
     def forward(self, s: Output, y: Tensor, t: Output, at: Step) -> Tensor:
         """The cross-entropy, and the divergence at the temperature of this step."""
         T = self.temperature(at.epoch)
-        soft = T**2 * divergence(t.logits, s.logits, T)
+        soft = T**2 * divergence(self.logits(t), self.logits(s), T)
         return (1 - self.alpha) * ce(s, y) + self.alpha * self.multiplier * soft
 
     def temperature(self, epoch: int) -> Tensor:
@@ -45,3 +47,15 @@ class CurriculumTemperature(Distiller):
         fixed = self.theta.detach()
         reversed_theta = fixed + rise * (fixed - self.theta)  # of the value of θ: what is added is 0
         return self.T_0 + self.R * reversed_theta.sigmoid()
+
+    def logits(self, of: Output) -> Tensor:
+        """The logits that are compared, (B, K)."""
+        return of.logits
+
+
+class CurriculumTemperatureStandardized(CurriculumTemperature):
+    """The same of z-scores of the logits; the cross-entropy is that of the logits as they are."""
+
+    def logits(self, of: Output) -> Tensor:
+        """z-scores over the classes, (B, K)."""
+        return z_score(of.logits)

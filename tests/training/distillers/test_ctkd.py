@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from kdbench.training.distillers.ctkd import CurriculumTemperature
+from kdbench.training.losses_logits import kd_ls
 from tests.support.distillers import CLASSES, built, output, step
 
 Y = torch.arange(6) % CLASSES
@@ -82,3 +83,10 @@ def test_a_step_against_the_student_makes_its_task_harder() -> None:
     with torch.no_grad():
         ctkd.theta.sub_(0.1 * slope.sign())  # as plain descent goes
     assert ctkd(S, Y, T, step(epoch=2)).item() > before.item()
+
+
+def test_standardized_logits_at_the_learned_temperature_are_kd_ls_at_this_one() -> None:
+    """α = 0.9, m = 10, T = 2 + 40 σ(1): a loss with a fixed temperature has the same value."""
+    ctkd = built("ctkd_ls")
+    fixed = kd_ls(S, Y, T, alpha=0.9, tau=2 + 40 / (1 + exp(-1)), multiplier=10)
+    assert ctkd(S, Y, T, step()).item() == pytest.approx(fixed.item(), rel=1e-6)

@@ -134,11 +134,12 @@ def test_dkd_rises_over_its_warmup(epoch: int, share: float) -> None:
     torch.testing.assert_close(built("dkd")(s, Y, t, step(epoch=epoch)) - hard, share * whole)
 
 
-def test_dkd_of_z_scores_does_not_know_the_teachers_scale() -> None:
+@pytest.mark.parametrize("name", ["dkd_ls", "ctkd_ls"])
+def test_z_scores_do_not_know_the_teachers_scale(name: str) -> None:
     s, t = output(2, 4), output(3, 5)
     other = t._replace(logits=5 * t.logits - 1)
     torch.testing.assert_close(
-        built("dkd_ls")(s, Y, other, step()), built("dkd_ls")(s, Y, t, step()), rtol=1e-5, atol=0
+        built(name)(s, Y, other, step()), built(name)(s, Y, t, step()), rtol=1e-5, atol=0
     )
 
 
@@ -187,7 +188,7 @@ def test_what_a_distiller_has_is_trained_and_in_the_checkpoint(with_teacher: Ope
     student = sum(1 for _ in student_run.student.parameters())
     own = list(student_run.objective.parameters())
     assert len(student_run.optimizer.state) == student + len(own)
-    assert bool(own) == (loss.name in ("ctkd", "fitnet", "cc", "vid", "crd", "crd_kd"))
+    assert bool(own) == (loss.name in ("ctkd", "ctkd_ls", "fitnet", "cc", "vid", "crd", "crd_kd"))
     keys = set(student_run.trained.state_dict())
     assert {key.partition(".")[0] for key in keys} == ({"model", "distiller"} if own else {"model"})
     assert isinstance(student_run.student, Network)
