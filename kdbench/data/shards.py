@@ -12,6 +12,7 @@ Packing attains 170 photographs of 500 x 375 a second of CPU time, on as many th
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from dataclasses import dataclass, field
 from functools import partial
 from hashlib import sha256
@@ -131,7 +132,10 @@ def path(place: Path, pack: str, split: Split, number: int) -> Path:
 
 
 class Images:
-    """Images of many sizes, each uint8 (3, H, W), mapped from the shards; a slice is images again.
+    """Images of many sizes, each uint8 (3, H, W), mapped from the shards.
+
+    A slice, or a tensor of places int64 (n,), gives images again: `images[torch.tensor([5, 0])]` are two, the
+    sixth first. Nothing is copied.
 
     Raises:
         UserError: a shard is missing or has not the length that it says.
@@ -139,13 +143,14 @@ class Images:
 
     def __init__(self, place: Path, pack: str, split: Split, sizes: NDArray[np.int32]) -> None:
         self.sizes = sizes
-        numbers = range((len(sizes) + SHARD - 1) // SHARD)
-        self._shards = [_mapped(path(place, pack, split, number)) for number in numbers]
+        self.numbers = np.arange(len(sizes))  # which of the stored images lies at each place
+        shards = range((len(sizes) + SHARD - 1) // SHARD)
+        self._shards = [_mapped(path(place, pack, split, number)) for number in shards]
         pixels = 3 * sizes.astype(np.int64).prod(axis=1)
-        within = [np.cumsum(pixels[SHARD * number :][:SHARD]) for number in numbers]
+        within = [np.cumsum(pixels[SHARD * number :][:SHARD]) for number in shards]
         self._ends = np.concatenate(within) if within else pixels
         self._starts = self._ends - pixels
-        for number, ends in zip(numbers, within, strict=True):
+        for number, ends in zip(shards, within, strict=True):
             if len(self._shards[number]) != ends[-1]:
                 raise UserError(_refusal(path(place, pack, split, number), "it has not its images' length"))
 
@@ -155,21 +160,20 @@ class Images:
     @overload
     def __getitem__(self, index: int) -> "Tensor": ...
     @overload
-    def __getitem__(self, index: slice) -> "Images": ...
-    def __getitem__(self, index: int | slice) -> "Tensor | Images":
-        if isinstance(index, slice):
-            return self._first(index)
+    def __getitem__(self, index: "slice | Tensor") -> "Images": ...
+    def __getitem__(self, index: "int | slice | Tensor") -> "Tensor | Images":
+        if not isinstance(index, int):
+            return self._chosen(index)
+        number = self.numbers[index]
         height, width = self.sizes[index].tolist()
-        flat = self._shards[index // SHARD][self._starts[index] : self._ends[index]]
+        flat = self._shards[number // SHARD][self._starts[number] : self._ends[number]]
         return flat.view(height, width, 3).permute(2, 0, 1)
 
-    def _first(self, index: slice) -> "Images":
-        start, stop, step = index.indices(len(self))
-        if (start, step) != (0, 1):
-            raise IndexError(f"only the first so many images can be had; asked for {index}")
-        part = object.__new__(Images)
-        part._shards, part._starts, part._ends = self._shards, self._starts, self._ends
-        part.sizes = self.sizes[:stop]
+    def _chosen(self, index: "slice | Tensor") -> "Images":
+        places = index if isinstance(index, slice) else index.numpy()
+        part = copy(self)
+        part.sizes = self.sizes[places]
+        part.numbers = self.numbers[places]
         return part
 
 

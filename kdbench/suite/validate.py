@@ -161,9 +161,6 @@ def _image_mistakes(recipe: Recipe, dataset: catalog.DatasetEntry | None) -> Ite
 
 def _varied_mistakes(recipe: Recipe, dataset: catalog.DatasetEntry) -> Iterator[str]:
     """The same of images of many sizes."""
-    for name in ("subset", "validation_size"):
-        if getattr(recipe, name):
-            yield f"{name}: of images of many sizes only the first so many can be had; use train_size"
     if not recipe.size:
         yield "its images have many sizes; add size = 224, or what the network sees, to [recipe]"
     if recipe.resize > dataset.size:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from kdbench.data import shards
@@ -60,13 +61,27 @@ def test_sizes_are_height_and_width(folder: Path) -> None:
     assert pack(folder)["train_sizes"][:3].tolist() == [[256, 384], [384, 256], [256, 256]]
 
 
-def test_slice_is_the_first_so_many(folder: Path) -> None:
+@pytest.mark.parametrize(
+    ("chosen", "numbers"),
+    [
+        (slice(4), [0, 1, 2, 3]),
+        (slice(99), [0, 1, 2, 3, 4, 5, 6]),
+        (slice(2, None, 3), [2, 5]),
+        (torch.tensor([6, 0, 3]), [6, 0, 3]),
+        (torch.tensor([], dtype=torch.int64), []),
+    ],
+)
+def test_chosen_images_are_images_again(
+    folder: Path, chosen: slice | torch.Tensor, numbers: list[int]
+) -> None:
+    """Out of three shards, with the sizes that each has; a choice of a choice too."""
     images = opened(folder)
-    first = images[:4]
-    assert (len(first), len(images[:99]), len(first.sizes)) == (4, 7, 4)
-    assert first[3].equal(images[3])
-    with pytest.raises(IndexError, match="only the first"):
-        images[2:]
+    part = images[chosen]
+    assert len(part) == len(part.sizes) == len(numbers)
+    for place, number in enumerate(numbers):
+        assert part[place].equal(images[number])
+    if numbers:
+        assert part[torch.tensor([len(numbers) - 1])][0].equal(images[numbers[-1]])
 
 
 def test_last_image_ends_the_images(folder: Path) -> None:

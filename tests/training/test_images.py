@@ -17,8 +17,16 @@ from kdbench.machine import Data, Folders, Local, Machine
 from kdbench.spec.events import Task
 from kdbench.spec.results import Result
 from kdbench.spec.runs import Recipe, Run, Teacher
+from kdbench.store.records import weights_file
+from kdbench.training.checkpoint import load_weights
 from kdbench.training.context import TrainingContext, open_context
-from kdbench.training.images import workers
+from kdbench.training.images import (
+    chosen_images,
+    held_out_batches,
+    training_views,
+    validation_images,
+    workers,
+)
 from kdbench.training.run import train, train_cohort
 from tests.support.build import CE, KD, make_run
 
@@ -66,6 +74,31 @@ def test_run_learns_and_is_the_same_whatever_the_number_of_workers(place: Path, 
     assert one.last > 90
     assert (one.curve.top1, one.weights) == (three.curve.top1, three.weights)
     assert one.environment["data"] == open_dataset("imagenet", place).content
+
+
+def test_held_out_images_are_not_trained_on_and_seen_at_their_centre(place: Path, tmp_path: Path) -> None:
+    """Of 60 images 20 are held out and 15 others drawn; the record has the accuracy of the weights."""
+    here = context(place, tmp_path, 2)
+    run = small(train_size=60, validation_size=20, validation_seed=1, subset=15)
+    data, held = here.dataset("imagenet"), validation_images(run, 2 * TRAIN)
+    chosen = chosen_images(run, data.train_labels)
+    assert chosen is not None
+    assert (len(chosen), len(held)) == (15, 20)
+    assert len({*chosen.tolist(), *held.tolist()}) == 35
+    assert held.max() < 60
+    assert [len(index) for _, _, index in training_views(run, data, here).epoch(1)] == [15]
+    labels = torch.cat([y for _, y, _ in held_out_batches(run, data, here)])
+    assert labels.equal(data.train_labels[held])
+
+    result = train(run, here)
+    assert len(result.curve.validation_top1) == 3
+    network = here.network(run)
+    path = weights_file(here.machine.scratch, run.id, 3)
+    assert path is not None
+    load_weights(path, network)
+    found = [network.eval()(x).logits.argmax(dim=1) for x, _, _ in held_out_batches(run, data, here)]
+    right = int((torch.cat(found) == labels).sum())
+    assert result.curve.validation_top1[-1] == pytest.approx(100 * right / 20)
 
 
 def test_network_of_timm_trains_and_teaches_at_reduced_resolution(place: Path, tmp_path: Path) -> None:
