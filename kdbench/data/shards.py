@@ -167,7 +167,8 @@ class Images:
         number = self.numbers[index]
         height, width = self.sizes[index].tolist()
         flat = self._shards[number // SHARD][self._starts[number] : self._ends[number]]
-        return flat.view(height, width, 3).permute(2, 0, 1)
+        image: Tensor = flat.view(height, width, 3).permute(2, 0, 1)
+        return image
 
     def _chosen(self, index: "slice | Tensor") -> "Images":
         places = index if isinstance(index, slice) else index.numpy()
