@@ -36,10 +36,10 @@ def lint(suite: tuple[str, ...], *, as_json: bool) -> None:
     """Find where a paper's printed numbers disagree with each other."""
     from kdbench.report.terminal import describe_findings
     from kdbench.suite.lint import lint_suite
-    from kdbench.suite.load import load_originals, load_suite
+    from kdbench.suite.load import load_copies, load_originals, load_suite
 
     loaded = {path: load_suite(path) for path in suite}
-    found = {path: lint_suite(each, load_originals(each)) for path, each in loaded.items()}
+    found = {path: lint_suite(each, load_originals(each), load_copies(each)) for path, each in loaded.items()}
     if as_json:
         say(found)
     else:

@@ -88,12 +88,16 @@ def show(row: str, *, variant: Variant, as_json: bool) -> None:
     """
     from kdbench.plan.lookup import find_row
     from kdbench.report.terminal import describe_row
+    from kdbench.suite.lint import citations
+    from kdbench.suite.load import load_copies
 
     suite, cell = find_row(row, variant)
+    copies = citations(suite, load_copies(suite)).get(cell.row.name, ())
     if as_json:
-        say({"suite": suite.path, "row": cell.row, "runs": dict(zip(cell.ids, cell.runs, strict=True))})
+        runs = dict(zip(cell.ids, cell.runs, strict=True))
+        say({"suite": suite.path, "row": cell.row, "runs": runs, "copied_by": copies})
     else:
-        click.echo("\n".join(describe_row(suite, cell, variant)))
+        click.echo("\n".join(describe_row(suite, cell, variant, copies)))
 
 
 @click.command()

@@ -5,6 +5,8 @@ import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from kdbench.plan.controls import load_prober
 from kdbench.plan.objectives import audit_suite
 from kdbench.plan.selection import Selection
@@ -15,7 +17,8 @@ from kdbench.spec.suites import Suite
 from kdbench.spec.verdicts import Check
 from kdbench.store.compact import file_of
 from kdbench.store.records import Index, facts
-from kdbench.suite.lint import lint_suite
+from kdbench.suite.lint import citations, lint_suite
+from kdbench.suite.load import load_copies, load_originals
 from kdbench.verdict.claims import check_claims
 from kdbench.verdict.judge import Judged
 
@@ -32,11 +35,12 @@ def gather(
         words: the options that `kdbench report` is given beside the selection.
     """
     prober, chosen = load_prober() if audit else None, judged.chosen
+    copies = {suite.path: load_copies(suite) for suite, _ in judged.suites}
     return [
         Report(
             suite=suite,
-            checks=in_order(suite, checks),
-            findings=lint_suite(suite),
+            checks=cited(suite, in_order(suite, checks), copies[suite.path]),
+            findings=lint_suite(suite, load_originals(suite), copies[suite.path]),
             variant=chosen.variant,
             altered=chosen.altered,
             command=commands(chosen, suite, words),
@@ -50,6 +54,12 @@ def gather(
         )
         for suite, checks in judged.suites
     ]
+
+
+def cited(suite: Suite, checks: Sequence[Check], copies: Mapping[str, Suite]) -> list[Check]:
+    """Checks that know which rows of other suites print their number too."""
+    found = citations(suite, copies)
+    return [replace(each, copies=found[each.row.name]) if each.row.name in found else each for each in checks]
 
 
 def _by_row(authors: AuthorRuns | None) -> dict[str, list[AuthorRun]]:

@@ -108,9 +108,17 @@ def notes(check: Check) -> Iterator[str]:
     if row.report_epoch == "best" and check.best_epochs:
         epochs = ", ".join(f"{epoch} (seed {seed})" for seed, epoch in check.best_epochs.items())
         yield f"best at epoch {epochs}"
+    yield from _copied(check)
     if check.same_as:
         yield f"same runs as {', '.join(check.same_as)}"
     yield from check.repeats
+
+
+def _copied(check: Check) -> Iterator[str]:
+    if check.row.copied_from:
+        yield f"its number is copied from {check.row.copied_from}"
+    if check.copies:
+        yield f"its number is copied by {'; '.join(check.copies)}"
 
 
 def shared_notes(checks: Sequence[Check]) -> Iterator[tuple[str, str]]:

@@ -64,8 +64,8 @@ def _block(suite: Suite, checks: Sequence[Check]) -> Iterator[str]:
                 yield f"  {verdict.word}: {clean(check.row.name)}, {figures}"
 
 
-def describe_row(suite: Suite, cell: Cell, variant: str) -> Iterator[str]:
-    """All about a row: its run, its objective, its reference, its deltas."""
+def describe_row(suite: Suite, cell: Cell, variant: str, copies: Sequence[str] = ()) -> Iterator[str]:
+    """All about a row: its run, its objective, its reference, who copies its number, its deltas."""
     row = cell.row
     yield f"{suite.path.removesuffix('.toml')}/{row.name}  (as {variant})"
     yield ""
@@ -75,6 +75,8 @@ def describe_row(suite: Suite, cell: Cell, variant: str) -> Iterator[str]:
         ("report epoch", report_epoch(row)),
         ("reference", _reference(cell)),
         ("source", row.reference.source or "none"),
+        ("copied from", row.copied_from),
+        ("copied by", "; ".join(copies)),
         ("tolerance", _tolerance(row)),
         ("assumed", row.assumed),
         ("note", row.note),

@@ -147,6 +147,8 @@ class Check(Struct, frozen=True, kw_only=True):
     """The accuracy of each class after the last epoch, mean over the seeds, where the records have it."""
     same_as: tuple[str, ...] = ()
     """Other rows of the suite that are the same runs."""
+    copies: tuple[str, ...] = ()
+    """Rows of other suites that print its number too: `dkd_cifar100: 1.kd/resnet20:resnet56`."""
     repeats: tuple[str, ...] = field(default_factory=tuple)
     """Differences found between a result and its repeats."""
     published: Published | None = None

@@ -12,6 +12,7 @@ from msgspec import Struct
 from msgspec.structs import asdict
 
 from kdbench.catalog import find
+from kdbench.formatting import plural
 from kdbench.quantities import Range, ranges_of
 from kdbench.spec.runs import Recipe, ReportEpoch
 from kdbench.spec.suites import Reference, Row, Suite, Tolerance
@@ -33,6 +34,7 @@ Rule = Literal[
     "untrained",
     "unusual",
     "copied",
+    "cited",
 ]
 
 
@@ -49,12 +51,15 @@ class Finding(Struct, frozen=True, kw_only=True):
     """With all the figures in question, in percent or percentage points."""
 
 
-def lint_suite(suite: Suite, originals: Mapping[str, Suite] | None = None) -> list[Finding]:
+def lint_suite(
+    suite: Suite, originals: Mapping[str, Suite] | None = None, copies: Mapping[str, Suite] | None = None
+) -> list[Finding]:
     """All findings of a suite, rule by rule, each rule in the suite's order.
 
     Args:
         suite: what `load_suite` gave.
         originals: by name, the suites that its rows are copied from, of which numbers are held against them.
+        copies: by name, the suites that copy numbers from it.
     """
     rules = (
         _gains(suite.rows),
@@ -68,6 +73,7 @@ def lint_suite(suite: Suite, originals: Mapping[str, Suite] | None = None) -> li
         _unusual(suite.rows),
         _copied(suite.rows),
         _unlike_their_originals(suite.rows, originals or {}),
+        _cited(suite, copies or {}),
     )
     return list(chain.from_iterable(rules))
 
@@ -256,6 +262,42 @@ def _unlike_their_originals(rows: Iterable[Row], originals: Mapping[str, Suite])
         if row.report_epoch != original.report_epoch:
             both = f"the {_epoch(row.report_epoch)} here, the {_epoch(original.report_epoch)} there"
             yield _finding("copied", row, f"{_who(row)}: copied from {row.copied_from}, but of {both}")
+
+
+def citations(suite: Suite, copies: Mapping[str, Suite]) -> dict[str, tuple[str, ...]]:
+    """By the name of a row: which rows of other suites print its number too; where it is another, with it.
+
+    For example `{"1.kd/resnet20:resnet56": ("dkd_cifar100: 1.kd/resnet20:resnet56",)}`.
+    """
+    named = {_cell(row): row for row in suite.rows if row.reference.top1 is not None and not row.copied_from}
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    for name, other in copies.items():
+        for row in other.rows:
+            original = named.get(_cell(row))
+            if row.copied_from != suite.name or original is None or row.reference.top1 is None:
+                continue
+            there, here = original.reference.top1, row.reference.top1
+            found[original.name].append(f"{name}: {row.name}{'' if here == there else f', as {here:.2f}'}")
+    return {name: tuple(some) for name, some in found.items()}
+
+
+def _cited(suite: Suite, copies: Mapping[str, Suite]) -> Iterator[Finding]:
+    """Numbers that other papers copy, once for all the rows of a table that the same papers copy."""
+    groups: defaultdict[tuple[str, tuple[str, ...]], list[Row]] = defaultdict(list)
+    cited = citations(suite, copies)
+    for row in suite.rows:
+        if row.name in cited:
+            by = tuple(dict.fromkeys(each.partition(":")[0] for each in cited[row.name]))
+            groups[row.table, by].append(row)
+    for (table, by), rows in groups.items():
+        names = ", ".join(f"{row.student} from {row.teacher}" if row.teacher else row.student for row in rows)
+        yield Finding(
+            rule="cited",
+            level="info",
+            table=rows[0].printed_table,
+            rows=tuple(row.name for row in rows),
+            sentence=f"Table {table}: {plural(len(rows), 'number')} copied by {' and '.join(by)}: {names}",
+        )
 
 
 def _cell(row: Row) -> tuple[str, str, str]:

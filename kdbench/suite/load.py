@@ -56,6 +56,25 @@ def load_originals(suite: Suite) -> dict[str, Suite]:
     return found
 
 
+def load_copies(suite: Suite) -> dict[str, Suite]:
+    """The suites of its folder whose rows are copied from it, by name; one that cannot be read is left out.
+
+    Only files in which the name of the suite stands beside `copied_from` are loaded.
+    """
+    path = Path(suite.path)
+    folder = path.parent if path.is_file() else installed()
+    found = {}
+    for file in sorted(folder.glob("*.toml")):
+        with suppress(OSError, UserError):
+            content = file.read_bytes()
+            if b"copied_from" not in content or suite.name.encode() not in content:
+                continue
+            other = load_suite(file)
+            if any(row.copied_from == suite.name for row in other.rows):
+                found[file.stem] = other
+    return found
+
+
 def read_suite(file: Path, content: Mapping[str, Any]) -> Suite:
     """The suite that a file's TOML is.
 

@@ -1,12 +1,14 @@
 """The paper's arithmetic, on the CIFAR-100 figures of Tf-KD (Tables 1, 4, 5 and 9) and on small cases."""
 
+from pathlib import Path
+
 import pytest
 from msgspec.structs import replace
 
 from kdbench.spec.runs import Loss, ReportEpoch
 from kdbench.spec.suites import Reference, Row
-from kdbench.suite.lint import Finding, Rule, lint_suite
-from kdbench.suite.load import load_originals, load_suite
+from kdbench.suite.lint import Finding, Rule, citations, lint_suite
+from kdbench.suite.load import load_copies, load_originals, load_suite
 from tests.support.build import CE, RECIPE, make_row, make_suite
 from tests.support.places import SUITES
 
@@ -257,3 +259,40 @@ def test_suites_copy_what_the_papers_print(name: str, differing: list[str]) -> N
     copies = {row.name for row in suite.rows if row.copied_from}
     assert {name for each in found for name in each.rows} == copies
     assert len(copies) in (10, 11, 28)
+
+
+def test_original_says_who_copies_its_number_and_as_what() -> None:
+    original = make_row("resnet20", "resnet56", Reference(top1=70.66), table="2.kd")
+    other = replace(copied(70.67), copied_from="tfkd_cifar100")
+    papers = {"dkd": make_suite(replace(other, reference=Reference(top1=70.66))), "ls": make_suite(other)}
+    suite = make_suite(original, make_row("resnet8", "resnet56", Reference(top1=60.0), table="2.kd"))
+    assert citations(suite, papers) == {
+        original.name: (f"dkd: {other.name}", f"ls: {other.name}, as 70.67"),
+    }
+    [found] = [each for each in lint_suite(suite, copies=papers) if each.rule == "cited"]
+    assert found.level == "info"
+    assert found.rows == (original.name,)
+    assert found.sentence == "Table 2.kd: 1 number copied by dkd and ls: resnet20 from resnet56"
+    assert citations(suite, {"dkd": make_suite(copied(70.66))}) == {}, "of another suite"
+
+
+def test_copies_of_a_suite_are_found_beside_it() -> None:
+    """22 numbers of RepDistiller's benchmark are printed 31 more times."""
+    suite = load_suite(SUITES / "crd_cifar100.toml")
+    copies = load_copies(suite)
+    assert list(copies) == ["dist_cifar100", "dkd_cifar100", "ls_cifar100"]
+    found = citations(suite, copies)
+    assert (len(found), sum(map(len, found.values()))) == (22, 31)
+    assert found["1.kd/resnet20:resnet56"] == (
+        "dkd_cifar100: 1.kd/resnet20:resnet56",
+        "ls_cifar100: 1.kd/resnet20:resnet56",
+    )
+    assert load_copies(load_suite(SUITES / "tfkd_cifar100.toml")) == {}
+
+
+def test_suite_beside_it_that_is_wrong_or_unreadable_is_no_copy(tmp_path: Path) -> None:
+    for name in ("crd_cifar100", "dkd_cifar100"):
+        (tmp_path / f"{name}.toml").write_bytes((SUITES / f"{name}.toml").read_bytes())
+    (tmp_path / "wrong.toml").write_text('copied_from = "crd_cifar100"\n[', "utf-8")
+    (tmp_path / "folder.toml").mkdir()
+    assert list(load_copies(load_suite(tmp_path / "crd_cifar100.toml"))) == ["dkd_cifar100"]

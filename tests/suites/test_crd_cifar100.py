@@ -7,8 +7,14 @@ import pytest
 
 from kdbench import catalog
 from kdbench.plan.expand import expand
+from kdbench.plan.selection import Selection
+from kdbench.report.gather import gather
+from kdbench.report.html import page
+from kdbench.report.markdown import markdown
+from kdbench.report.sentences import notes
 from kdbench.spec.suites import Row
 from kdbench.suite.load import load_suite
+from kdbench.verdict.judge import judge
 from tests.support.places import ROOT, golden_lines
 
 SUITE = load_suite(ROOT / "suites" / "crd_cifar100.toml")
@@ -82,3 +88,18 @@ def test_teachers_are_runs_of_the_suite() -> None:
     assert run.teacher is not None
     assert (run.teacher.run.student, run.teacher.epoch) == ("resnet32x4", 240)
     assert run.loss.params == {"beta": 0.8, "dim": 128, "negatives": 16384, "T": 0.07, "momentum": 0.5}
+
+
+def test_copied_numbers_are_told_where_they_were_first_printed_and_where_they_are_copied(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In the report's notes; the page of the row and the CSV take theirs from the same sentences."""
+    monkeypatch.chdir(ROOT)
+    chosen = Selection(suites=("suites/crd_cifar100", "suites/dkd_cifar100"), rows="1.kd/resnet20:resnet56")
+    first, second = gather(judge(chosen))
+    (original,), (copy,) = first.checks, second.checks
+    said = "its number is copied by dkd_cifar100: 1.kd/resnet20:resnet56; ls_cifar100: 1.kd/resnet20:resnet56"
+    assert said in list(notes(original))
+    assert "its number is copied from crd_cifar100" in list(notes(copy))
+    assert said in markdown([first])
+    assert "its number is copied by" in page([first])
