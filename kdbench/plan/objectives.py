@@ -7,7 +7,7 @@ beside what the paper prints, for the same parameters.
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from math import dist, hypot, nan
-from typing import Any
+from typing import Any, Protocol
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -49,8 +49,11 @@ class Probed(Struct, frozen=True, kw_only=True):
     """g, to compare losses by."""
 
 
-Prober = Callable[[Loss, str, int], Probed]
-"""What finds out what a loss does: of the loss, the data set and the number of classes."""
+class Prober(Protocol):
+    """What finds out what a loss does: of the loss, the data set, the number of classes and the labels' ε."""
+
+    def __call__(self, loss: Loss, dataset: str, classes: int, smoothing: float = 0.0, /) -> Probed:
+        """What it was found to be."""
 
 
 class Reading(Struct, frozen=True, kw_only=True):
@@ -93,6 +96,10 @@ class Audit(Struct, frozen=True, kw_only=True):
     """Other rows of the same student and teacher with the same objective, to `SAME`."""
     apart: float | None = None
     """The largest difference of their gradients from this one's, as a share of its size."""
+    smoothing: float = 0.0
+    """ε of the recipe's `label_smoothing`, which the hard term is given."""
+    mixing: str = ""
+    """How the recipe mixes images and targets, `mixup 0.2`; the findings hold of each mixed batch."""
     problem: str = ""
     """Why nothing was found: a loss of another package that fails."""
 
@@ -117,27 +124,27 @@ def audit_suite(suite: Suite, cells: Iterable[Cell], prober: Prober) -> list[Aud
     for cell in cells:
         loss = cell.runs[0].loss
         try:
-            found = find(loss, _classes(cell))
-            as_printed = find(_as_printed(printed[cell.row.name], loss), _classes(cell))
+            found = find(loss, cell)
+            as_printed = find(_as_printed(printed[cell.row.name], loss), cell)
         except UserError as error:
             if not catalog.package_of("losses", loss.name):
                 raise
             audits.append(_unknown(cell, str(error)))
         else:
             probed.append((cell, found))
-            readings = tuple(_readings(suite, named[cell.row.name], _classes(cell), find))
+            readings = tuple(_readings(suite, named[cell.row.name], cell, find))
             audits.append(replace(_audit(cell, found, as_printed), readings=readings))
     same = _same(probed)
     return [replace(audit, **same.get(audit.row, {})) for audit in audits]
 
 
-def _readings(suite: Suite, row: Row, classes: int, find: Callable[[Loss, int], Probed]) -> Iterator[Reading]:
+def _readings(suite: Suite, row: Row, cell: Cell, find: Callable[[Loss, Cell], Probed]) -> Iterator[Reading]:
     """What each reading of a row's printed formula does, whichever variant is trained."""
     for formula in suite.formulas:
         if not formula.delta.concerns(row):
             continue
         _, loss, _ = released(replace(suite, deltas=(formula.delta,)), row)
-        found = find(loss, classes)
+        found = find(loss, cell)
         yield Reading(
             name=formula.name,
             of=formula.of,
@@ -168,14 +175,15 @@ def _unknown(cell: Cell, problem: str) -> Audit:
     return Audit(row=cell.row.name, loss=cell.runs[0].loss, term="", gradient=nan, problem=problem, **nothing)
 
 
-def _remembering(prober: Prober, dataset: str) -> Callable[[Loss, int], Probed]:
-    """A prober that measures each loss once for each number of classes."""
+def _remembering(prober: Prober, dataset: str) -> Callable[[Loss, Cell], Probed]:
+    """A prober that measures each loss once for each number of classes and each smoothing of a recipe."""
     known: dict[object, Probed] = {}
 
-    def find(loss: Loss, classes: int) -> Probed:
-        key = (loss.name, tuple(sorted(loss.params.items())), classes)
+    def find(loss: Loss, cell: Cell) -> Probed:
+        classes, smoothing = _classes(cell), cell.runs[0].recipe.label_smoothing
+        key = (loss.name, tuple(sorted(loss.params.items())), classes, smoothing)
         if key not in known:
-            known[key] = prober(loss, dataset, classes)
+            known[key] = prober(loss, dataset, classes, smoothing)
         return known[key]
 
     return find
@@ -198,6 +206,8 @@ def _audit(cell: Cell, found: Probed, printed: Probed) -> Audit:
     return Audit(
         row=cell.row.name,
         loss=cell.runs[0].loss,
+        smoothing=cell.runs[0].recipe.label_smoothing,
+        mixing=_mixing(cell),
         times_printed=round(found.soft / printed.soft, 6) if comparable else None,  # type: ignore[operator]
         **{
             name: getattr(found, name)
@@ -206,11 +216,17 @@ def _audit(cell: Cell, found: Probed, printed: Probed) -> Audit:
     )
 
 
+def _mixing(cell: Cell) -> str:
+    """`mixup 0.2, cutmix 1` of a recipe that mixes; else ""."""
+    recipe = cell.runs[0].recipe
+    return ", ".join(f"{name} {of:g}" for name in ("mixup", "cutmix") if (of := getattr(recipe, name)))
+
+
 def _same(probed: Iterable[tuple[Cell, Probed]]) -> dict[str, dict[str, Any]]:
     """By row: the others of the same student, teacher and objective, and how far these are apart."""
     groups: defaultdict[object, list[tuple[Cell, Probed]]] = defaultdict(list)
     for cell, found in probed:
-        groups[cell.row.student, _teacher(cell), len(found.slope)].append((cell, found))
+        groups[cell.row.student, _teacher(cell), _mixing(cell), len(found.slope)].append((cell, found))
     same = {}
     for group in groups.values():
         for cell, found in group:
@@ -235,10 +251,10 @@ def _apart(one: Probed, other: Probed) -> float:
 def classes(audits: Iterable[Audit]) -> list[tuple[tuple[str, ...], float]]:
     """Rows with the same objective under different names, and how far apart they are at most."""
     audits = list(audits)
-    loss = {audit.row: audit.loss for audit in audits}
+    loss = {audit.row: (audit.loss, audit.smoothing) for audit in audits}
     found: dict[tuple[str, ...], float] = {}
     for audit in audits:
         rows = tuple(name for name in loss if name == audit.row or name in audit.same)
-        if any(loss[name] != audit.loss for name in rows):
+        if any(loss[name] != loss[audit.row] for name in rows):
             found[rows] = max(found.get(rows, 0.0), audit.apart or 0.0)
     return list(found.items())

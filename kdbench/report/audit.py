@@ -51,7 +51,7 @@ def body(audits: Iterable[Audit]) -> list[list[str]]:
     """One line for each objective as written, with the rows that have it."""
     groups: dict[tuple[object, ...], list[Audit]] = {}
     for audit in audits:
-        groups.setdefault((setting(audit.loss), audit.times_printed), []).append(audit)
+        groups.setdefault((_objective(audit), audit.times_printed), []).append(audit)
     return [_line(group) for group in groups.values()]
 
 
@@ -73,14 +73,33 @@ def _alike(audits: Iterable[Audit]) -> list[str]:
 
 def remarks(audits: Sequence[Audit]) -> list[str]:
     """What to know beside the table: equal objectives, faint soft terms, parts of a loss, open formulas."""
-    return [*same(audits), *_faint(audits), *_parts(audits), *_mean_of_classes(audits), *_readings(audits)]
+    findings = (same, _faint, _parts, _mixed, _mean_of_classes, _readings)
+    return [line for finding in findings for line in finding(audits)]
+
+
+def _objective(audit: Audit) -> str:
+    """The loss with its parameters, and what the recipe makes of the labels."""
+    return setting(audit.loss) + (f", labels smoothed by {audit.smoothing:g}" if audit.smoothing else "")
+
+
+def _mixed(audits: Iterable[Audit]) -> Iterator[str]:
+    """That mixed targets change none of this, once for each way of mixing."""
+    rows: dict[str, list[str]] = {}
+    for audit in audits:
+        if audit.mixing:
+            rows.setdefault(audit.mixing, []).append(audit.row)
+    for mixing, names in rows.items():
+        yield (
+            f"{mixing}: images and targets of a batch are mixed before the loss, whose findings hold with q "
+            f"mixed: {', '.join(names)}."
+        )
 
 
 def _faint(audits: Iterable[Audit]) -> Iterator[str]:
     """A warning for each objective whose soft term is below 1 % of the gradient."""
     rows: dict[str, list[Audit]] = {}
     for audit in faint(audits):
-        rows.setdefault(setting(audit.loss), []).append(audit)
+        rows.setdefault(_objective(audit), []).append(audit)
     for loss, group in rows.items():
         names = ", ".join(audit.row for audit in group)
         share = _number(100 * (group[0].share or 0.0))
@@ -93,7 +112,7 @@ def _parts(audits: Iterable[Audit]) -> Iterator[str]:
     for audit in audits:
         if audit.parts:
             terms = [f"{_number(audit.hard)} H(q, p)", *(f"{_number(b)} {name}" for name, b in audit.parts)]
-            lines[setting(audit.loss)] = " + ".join(terms)
+            lines[_objective(audit)] = " + ".join(terms)
     yield from (f"{loss}: {terms}" for loss, terms in lines.items())
 
 
@@ -134,7 +153,7 @@ def _line(group: Sequence[Audit]) -> list[str]:
         audit.epsilon,
     )
     more = f" and {len(group) - 1} more" if len(group) > 1 else ""
-    return [setting(audit.loss), *map(_number, numbers), audit.term or EMPTY, audit.row + more]
+    return [_objective(audit), *map(_number, numbers), audit.term or EMPTY, audit.row + more]
 
 
 def _number(value: float | None) -> str:

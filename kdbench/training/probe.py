@@ -11,6 +11,9 @@ which fit exactly or not at all:
 
 Soft terms of several parts, as DKD's and DIST's, are held against `PARTS`: a H(q, p) + Σ b_i part_i.
 
+Where a recipe smooths the labels, the loss is given the smoothed targets, and q in the forms is these: of
+cross-entropy the probe finds the recipe's ε.
+
 Of a distiller that reads maps, g has the gradients by five maps too. It is asked for one step, after all
 epochs of warm-up, as it is at its start.
 
@@ -39,6 +42,7 @@ from kdbench.training.losses import divergence, virtual_teacher
 from kdbench.training.losses_fnkd import clipped, norm, soft, unbiased
 from kdbench.training.losses_logits import uncorrelated, z_score
 from kdbench.training.objective import loss_function, make_distiller
+from kdbench.training.targets import hard_targets
 
 IMAGES, FEATURES = 16, 32
 SIDES = (8, 8, 4, 4, 2)
@@ -59,6 +63,8 @@ class Scene(NamedTuple):
     students: tuple[Output, Output]
     teacher: Output
     y: Tensor
+    target: Tensor
+    """What the hard term is given: the classes, or rows of probabilities (N, K)."""
 
 
 class Term(NamedTuple):
@@ -151,30 +157,36 @@ PARTS = (
 )
 
 
-def probe(loss: Loss, dataset: str, classes: int) -> Probed:
+def probe(loss: Loss, dataset: str, classes: int, smoothing: float = 0.0) -> Probed:
     """Find out what a loss does.
 
     Args:
         loss: with all its parameters.
         dataset: gives A(x) to losses that need it.
         classes: K.
+        smoothing: ε, the recipe's `label_smoothing`.
 
     Raises:
         UserError: the data set has no A(x), and the loss needs it.
     """
     entry = catalog.find("losses", loss.name)
     at = scene(classes, maps=isinstance(entry, DistillerEntry) and entry.maps)
+    at = at._replace(target=hard_targets(at.y, at.teacher.logits, smoothing))
     value = _distiller(loss, at) if isinstance(entry, DistillerEntry) else _loss(loss, dataset, at)
     g, other = (slope(value, s) for s in at.students)
-    plain = slope(lambda s: cross_entropy(s.logits, at.y), at.students[0])
+    plain, given = (slope(partial(_ce, of), at.students[0]) for of in (at.y, at.target))
     found = _fixed_target(g, other, at, loss.params)
-    found |= _mixture(g, plain, at, loss.params, taught=entry.teacher)
+    found |= _mixture(g, given, at, loss.params, taught=entry.teacher)
     if entry.teacher and not found:
-        found |= _sum_of_parts(g, plain, at, loss.params)
+        found |= _sum_of_parts(g, given, at, loss.params)
     found["gradient"] = float(g.norm() / plain.norm())
     parts = tuple((name, _rounded(weight)) for name, weight in found.pop("parts", ()))
     rounded: dict[str, Any] = {"parts": parts} | {key: _rounded(value) for key, value in found.items()}
     return Probed(slope=tuple(g.flatten().tolist()), **rounded)
+
+
+def _ce(target: Tensor, s: Output) -> Tensor:
+    return cross_entropy(s.logits, target)
 
 
 def _loss(loss: Loss, dataset: str, at: Scene) -> Callable[[Output], Tensor]:
@@ -183,7 +195,7 @@ def _loss(loss: Loss, dataset: str, at: Scene) -> Callable[[Output], Tensor]:
     more: list[Output | Tensor] = [at.teacher] if entry.teacher else []
     more += [neighbours(dataset)] if entry.neighbours else []
     function = loss_function(loss)
-    return lambda s: function(s, at.y, *more)
+    return lambda s: function(s, at.target, *more)
 
 
 def _distiller(loss: Loss, at: Scene) -> Callable[[Output], Tensor]:
@@ -193,7 +205,7 @@ def _distiller(loss: Loss, at: Scene) -> Callable[[Output], Tensor]:
         torch.manual_seed(0)
         distiller = make_distiller(loss, setting).double()
     step = Step(torch.arange(IMAGES), LATE, 0, 0)
-    return lambda s: deepcopy(distiller)(s, at.y, at.teacher, step)
+    return lambda s: deepcopy(distiller)(s, at.target, at.teacher, step)
 
 
 def _rounded(value: float | str) -> float | str:
@@ -226,7 +238,7 @@ def scene(classes: int, *, maps: bool = False) -> Scene:
     y = torch.randint(classes, (IMAGES,), generator=generator)
     if maps:
         one, other, teacher = with_maps(one, 4), with_maps(other, 4), with_maps(teacher, 6)
-    return Scene((one, other), teacher, y)
+    return Scene((one, other), teacher, y, y)
 
 
 def slope(value: Callable[[Output], Tensor], s: Output) -> Tensor:

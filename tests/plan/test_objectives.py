@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from msgspec import json
+from msgspec.structs import replace
 
 from kdbench.cli import cli
 from kdbench.errors import UserError
@@ -279,3 +280,45 @@ def test_code_that_divides_by_the_classes_is_named_with_what_pytorch_has_announc
     lines = "\n".join(audit_lines(list(RELEASED.values())))
     assert "kd_released, tfkd_self_released, tfkd_reg_released: the authors' kl_div" in lines
     assert "PyTorch" not in "\n".join(audit_lines(list(PRINTED.values())))
+
+
+def with_recipes(rows: str, **recipes: dict[str, float]) -> list[Audit]:
+    """Rows of the quickstart, some with another recipe."""
+    suite = load_suite(SUITES / "quickstart")
+    cells = []
+    for cell in expand(suite, rows=rows):
+        changed = recipes.get(cell.row.table, {})
+        runs = tuple(replace(run, recipe=replace(run.recipe, **changed)) for run in cell.runs)
+        cells.append(replace(cell, runs=runs))
+    return audit_suite(suite, cells, load_prober())
+
+
+def test_smoothing_of_the_recipe_is_part_of_the_objective() -> None:
+    """Cross-entropy on labels smoothed by 0.1 is `lsr` at 0.1; KD keeps its weights."""
+    found = with_recipes("*/digits_mlp*", baseline={"label_smoothing": 0.1}, kd={"label_smoothing": 0.2})
+    baseline, lsr, kd, *_ = found
+    assert (baseline.loss.name, lsr.loss.name, kd.loss.name) == ("ce", "lsr", "kd")
+    assert baseline.epsilon == pytest.approx(0.1, abs=1e-9)
+    assert baseline.same == (lsr.row,)
+    assert classes(found)[0][0] == (baseline.row, lsr.row)
+    assert kd.hard == pytest.approx(0.1)
+    plain = with_recipes("kd/*")[0]
+    assert (kd.hard, kd.soft, kd.term) == pytest.approx((plain.hard, plain.soft, plain.term))
+    assert kd.gradient != plain.gradient
+    assert "ce, labels smoothed by 0.1 " in "\n".join(audit_lines(found))
+
+
+def test_one_loss_on_labels_of_two_smoothings_is_two_objectives() -> None:
+    found = with_recipes("baseline/*", baseline={"label_smoothing": 0.1})
+    assert probe(Loss("ce"), "digits", 10, 0.1).slope != probe(Loss("ce"), "digits", 10).slope
+    assert [each.smoothing for each in found] == [0.1, 0.1]
+
+
+def test_mixed_targets_are_said_in_one_line_and_keep_rows_apart() -> None:
+    mixed = {"mixup": 0.2, "cutmix": 1.0}
+    found = with_recipes("*/digits_mlp", lsr=mixed)
+    (line,) = (line for line in audit_lines(found) if "mixed" in line)
+    assert line.startswith("mixup 0.2, cutmix 1: images and targets of a batch are mixed before the loss")
+    assert line.endswith("whose findings hold with q mixed: lsr/digits_mlp.")
+    alike = with_recipes("*/digits_mlp", baseline={"label_smoothing": 0.1}, lsr=mixed)
+    assert all("lsr/digits_mlp" not in each.same for each in alike)
