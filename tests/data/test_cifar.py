@@ -2,8 +2,6 @@
 
 import os
 import pickle
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +13,7 @@ from kdbench.data import packed
 from kdbench.data.cifar import unpickle
 from kdbench.data.packed import Dataset, open_dataset
 from kdbench.errors import UserError
-from tests.support.places import ROOT
+from tests.support.data import put_real_cifar100
 
 
 class Call:
@@ -50,14 +48,7 @@ def test_unpickle_refuses_anything_else(thing: object) -> None:
 def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the official files, which the tests may write to."""
     folder = tmp_path_factory.mktemp("real")
-    given, shards = os.environ.get("KDBENCH_TEST_DATA"), ROOT.parent / "shared" / "data"
-    if given:
-        (folder / "cifar-100-python").symlink_to(Path(given, "cifar-100-python").resolve())
-    elif (shards / "cifar_pack.py").exists():
-        tool = [sys.executable, str(shards / "cifar_pack.py"), "unpack", str(shards / "cifar100")]
-        subprocess.run([*tool, str(folder)], check=True, capture_output=True)
-    else:
-        pytest.skip(f"no real CIFAR-100: KDBENCH_TEST_DATA is not set and {shards} has no cifar_pack.py")
+    put_real_cifar100(folder)
     return folder
 
 

@@ -1,5 +1,7 @@
 """Every row of every suite of the repository trains two steps, on random images of its shape.
 
+And every method two steps on real images of CIFAR-100, where these are.
+
 Equal students, teachers and losses are one case. Networks for 224 pixels see 64. Each network is
 built once and copied. All of it took 171 s of one core's time, beside a dozen other processes on two cores.
 """
@@ -7,6 +9,7 @@ built once and copied. All of it took 171 s of one core's time, beside a dozen o
 from collections.abc import Iterator
 from copy import deepcopy
 from functools import lru_cache
+from math import isfinite
 
 import pytest
 import torch
@@ -14,17 +17,20 @@ from msgspec.structs import replace
 from torch import nn
 
 from kdbench import catalog
-from kdbench.machine import Local, Machine
+from kdbench.data import packed
+from kdbench.machine import Data, Local, Machine
 from kdbench.plan.expand import expand
 from kdbench.spec.events import Task
-from kdbench.spec.runs import Run
+from kdbench.spec.runs import Loss, Recipe, Run, Teacher
 from kdbench.spec.suites import Variant
 from kdbench.suite.load import load_suite
 from kdbench.training.context import TrainingContext, open_context
 from kdbench.training.images import training_views
+from kdbench.training.run import train
 from kdbench.training.student_run import StudentRun
 from kdbench.training.teacher_batches import TeacherBatches
-from tests.support.data import RESIZE, SIZE, random_data
+from tests.support.build import CE, make_run
+from tests.support.data import RESIZE, SIZE, put_real_cifar100, random_data
 from tests.support.places import SUITES
 
 SUITE_FILES = sorted(SUITES.glob("*.toml"))
@@ -127,3 +133,51 @@ def test_row_trains_two_steps(context: TrainingContext, run: Run) -> None:
     moved = [not old.equal(new) for old, new in zip(before, after, strict=True)]
     assert sum(moved) > 0.9 * len(moved)
     assert all(each.isfinite().all() for each in after)
+
+
+def methods() -> dict[str, Loss]:
+    """Every method of the field's suites on CIFAR-100, as it is first trained there."""
+    found: dict[str, Loss] = {}
+    for name in ("crd", "dkd", "dist", "ls", "takd"):
+        for cell in expand(load_suite(SUITES / f"{name}_cifar100.toml"), seeds=[0]):
+            for run in cell.runs[:1]:
+                found.setdefault(run.loss.name, run.loss)
+    for cell in expand(load_suite(SUITES / "nightly_methods.toml"), seeds=[0]):
+        found.setdefault(cell.runs[0].loss.name, cell.runs[0].loss)
+    return found
+
+
+METHODS = methods()
+SMOKE = Recipe(
+    epochs=1, batch_size=32, lr=0.05, momentum=0.9, crop=4, flip=True, train_size=64, test_size=100,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory) -> TrainingContext:
+    """A hold on this machine's CPU with the real CIFAR-100."""
+    folder = tmp_path_factory.mktemp("real")
+    put_real_cifar100(folder)
+    data = Data(folder=str(folder), offline=True)
+    return open_context(Machine(local=Local(device="cpu"), data=data, root=str(folder)))
+
+
+def test_every_distiller_is_a_method_of_the_suites() -> None:
+    assert set(METHODS) >= {*catalog.DISTILLERS, "ce", "hinton_kd", "kd_ls", "dist", "confidence_penalty"}
+
+
+@pytest.mark.slow
+@pytest.mark.real
+@pytest.mark.parametrize("name", METHODS)
+def test_method_trains_on_real_cifar100(real: TrainingContext, name: str) -> None:
+    """resnet8, from resnet20 where somebody teaches, for two steps; then it classifies real test images."""
+    made = replace(make_run("resnet20", 0, CE), dataset="cifar100", recipe=SMOKE)
+    teacher = replace(made, data=catalog.DATASETS["cifar100"].digest)
+    run = replace(teacher, student="resnet8", loss=METHODS[name])
+    if catalog.find("losses", name).teacher:
+        train(teacher, real)
+        run = replace(run, teacher=Teacher(teacher, 1))
+    result = train(run, real)
+    assert isfinite(result.curve.train_loss[0])
+    assert 0 <= result.last <= 100
+    assert result.environment["data"] == packed.CONTENT["cifar100"]

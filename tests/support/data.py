@@ -2,6 +2,8 @@
 
 import lzma
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,21 @@ def random_data(name: str, n: int = 4) -> Dataset:
     images = torch.randint(256, (n, entry.channels, *sides), dtype=torch.uint8, generator=generator)
     labels = torch.randint(entry.classes, (n,), generator=generator)
     return Dataset(name, images, labels, images, labels, entry.classes, content="random")
+
+
+def put_real_cifar100(folder: Path) -> None:
+    """Let a folder have the official files of CIFAR-100; the test is skipped where they are nowhere."""
+    given, shards = os.environ.get("KDBENCH_TEST_DATA"), ROOT.parent / "shared" / "data"
+    if given and Path(given, "cifar-100-python").is_dir():
+        (folder / "cifar-100-python").symlink_to(Path(given, "cifar-100-python").resolve())
+    elif (shards / "cifar_pack.py").exists():
+        tool = [sys.executable, str(shards / "cifar_pack.py"), "unpack", str(shards / "cifar100")]
+        subprocess.run([*tool, str(folder)], check=True, capture_output=True)
+    else:
+        pytest.skip(
+            "no real CIFAR-100: KDBENCH_TEST_DATA names no folder with cifar-100-python/, "
+            f"and {shards} has no cifar_pack.py"
+        )
 
 
 def unpack_real_mnist(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from math import dist, hypot
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from kdbench.training.run import train
 from tests.support.training import digits, open_digits
 
 K = 10
-WHOLE = {"epochs": 10, "train_size": 0, "test_size": 0}
+WHOLE: dict[str, Any] = {"epochs": 10, "train_size": 0, "test_size": 0}
 TEACHER = digits("digits_cnn", **WHOLE)
 TAKD = Loss("kd_released", {"alpha": 0.5, "tau": 5})
 """TAKD's and Tf-KD's: the mean over the classes too, D_KL tau^2 / K."""
