@@ -216,17 +216,16 @@ def test_fingerprint_is_the_same_twice_and_another_with_another_seed(context: Tr
     assert first == second != other
 
 
-@pytest.mark.parametrize("name", ["dkd", "cc", "crd"])
+@pytest.mark.parametrize("name", SETTINGS)
 def test_fingerprint_of_a_distiller_is_the_same_twice_and_sees_its_settings(
     context: TrainingContext, name: str
 ) -> None:
     """Of what is trained beside the student and of a memory too, beyond an epoch."""
-    loss = Loss(name, SETTINGS[name])
-    same, other = replace(STUDENT, loss=loss), Loss(name, {**loss.params, "beta": 7.0})
-    found = [
-        compute(run, context.machine, 3, deterministic=False)[0]
-        for run in (same, same, replace(STUDENT, loss=other))
-    ]
+    loss, (first, value) = Loss(name, SETTINGS[name]), next(iter(SETTINGS[name].items()))
+    teacher = Teacher(replace(TEACHER, student="digits_cnn"), 4)
+    same = replace(digits(loss, teacher), student="digits_cnn")
+    other = replace(same, loss=Loss(name, {**loss.params, first: value / 2}))
+    found = [compute(run, context.machine, 3, deterministic=False)[0] for run in (same, same, other)]
     assert found[0] == found[1] != found[2]
 
 
