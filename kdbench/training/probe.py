@@ -23,7 +23,7 @@ Takes 5 ms a loss.
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from functools import cache, partial
-from math import log
+from math import exp, log
 from typing import Any, NamedTuple
 
 import torch
@@ -36,6 +36,7 @@ from kdbench.data.neighbours import neighbours
 from kdbench.models.output import Output
 from kdbench.plan.objectives import Probed
 from kdbench.spec.runs import Loss
+from kdbench.training.distillers.ctkd import START
 from kdbench.training.distillers.distiller import Setting, Step
 from kdbench.training.distillers.dkd import decoupled
 from kdbench.training.losses import divergence, virtual_teacher
@@ -77,7 +78,26 @@ class Term(NamedTuple):
     target: Callable[[Tensor, Output, Values], Tensor]
 
 
+def _first_temperature(of: Values) -> float:
+    """CTKD's, as θ has it before the first step."""
+    return of["T_0"] + of["R"] / (1 + exp(-START))
+
+
 TERMS = (
+    Term(
+        "D_KL(p^t_T, p_T), T as it starts",
+        ("T_0", "R"),
+        taught=True,
+        value=lambda s, _, t, of: divergence(t.logits, s.logits, _first_temperature(of)),
+        target=lambda _, t, of: softmax(t.logits / _first_temperature(of), dim=1),
+    ),
+    Term(
+        "D_KL of z-scores, T as it starts",
+        ("T_0", "R"),
+        taught=True,
+        value=lambda s, _, t, of: divergence(z_score(t.logits), z_score(s.logits), _first_temperature(of)),
+        target=lambda _, t, of: softmax(z_score(t.logits) / _first_temperature(of), dim=1),
+    ),
     Term(
         "D_KL(p^t_τ, p_τ)",
         ("tau",),

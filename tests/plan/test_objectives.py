@@ -282,6 +282,20 @@ def test_code_that_divides_by_the_classes_is_named_with_what_pytorch_has_announc
     assert "PyTorch" not in "\n".join(audit_lines(list(PRINTED.values())))
 
 
+@pytest.mark.parametrize(
+    ("name", "weights", "T"),
+    [("ctkd", (1, 1, 20), 15.6211716), ("ctkd_ls", (10, 2, 40), 31.2423431)],
+)
+def test_learned_temperature_is_audited_as_it_starts(
+    name: str, weights: tuple[float, float, float], T: float
+) -> None:
+    m, T_0, R = weights
+    found = probed(name, alpha=0.9, multiplier=m, T_0=T_0, R=R, curriculum=10)
+    assert found.hard == pytest.approx(0.1)
+    assert found.soft == pytest.approx(0.9 * m * T**2, rel=1e-6)
+    assert found.term.endswith(", T as it starts")
+
+
 def with_recipes(rows: str, **recipes: dict[str, float]) -> list[Audit]:
     """Rows of the quickstart, some with another recipe."""
     suite = load_suite(SUITES / "quickstart")
