@@ -195,7 +195,7 @@ def test_what_a_distiller_has_is_trained_and_in_the_checkpoint(with_teacher: Ope
     assert student_run.student.gives_maps == catalog.DISTILLERS[loss.name].maps
 
 
-@pytest.mark.parametrize("name", ["cc", "fitnet", "at"])
+@pytest.mark.parametrize("name", ["cc", "fitnet", "at", "ctkd"])
 def test_ghost_batches_are_given_to_distillers_with_their_maps(with_teacher: Opened, name: str) -> None:
     result = train(taught(Loss(name, SETTINGS[name]), ghost_batches=2), with_teacher("parts"))
     assert isinstance(result, Result)
