@@ -1,6 +1,6 @@
 """A learned temperature. Li et al., Curriculum Temperature for Knowledge Distillation, AAAI 2023.
 
-arXiv 2211.16231, sections 3.2 and 3.3, one temperature for all images. As released in zhengli97/CTKD at
+arXiv 2211.16231, its global version: one temperature for all images. As released in zhengli97/CTKD at
 8ca3ce8, `train_student.py` and `helper/loops.py`; θ and its reversed gradient are read in the copy of Logit
 Standardization (Sun et al., CVPR 2024, 2403.01427) at 6083e2d, `CTKD/models/temp_global.py`, as are the
 standardized logits at b3ff633, `CTKD/distiller_zoo/KD.py`.
