@@ -18,7 +18,7 @@ from kdbench.spec.results import Result
 from kdbench.spec.runs import Run
 from kdbench.training import memory
 from kdbench.training.checkpoint import Progress
-from kdbench.training.context import TrainingContext
+from kdbench.training.context import TrainingContext, fill_new_memory
 from kdbench.training.images import training_views
 from kdbench.training.recorded import UnrecordableError
 from kdbench.training.stacked import Stack, make_stacks, side_by_side
@@ -72,6 +72,7 @@ def train_cohort(
             fails alone and leaves the group (`Group.is_whole`).
     """
     memory.reset_peak(context.device)
+    fill_new_memory(of=[task.run for task in tasks])
     streams = yield from _streams(tasks, context)
     left = [student_run for stream in streams for student_run in stream.student_runs]
     if not left:

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,14 +15,22 @@ from kdbench import catalog
 from kdbench.errors import UserError
 from kdbench.machine import Data, Local, Machine
 from kdbench.plan.expand import expand
+from kdbench.plugins import Plugin
 from kdbench.spec.identity import identity
-from kdbench.spec.runs import Run
+from kdbench.spec.runs import Run, Teacher
 from kdbench.spec.suites import Delta
 from kdbench.suite.load import load_suite
-from kdbench.training.context import TrainingContext, open_context, seed_torch, statistics
+from kdbench.training.context import (
+    TrainingContext,
+    fill_new_memory,
+    open_context,
+    seed_torch,
+    statistics,
+)
 from tests.support.build import CE, make_run
 from tests.support.places import ROOT
 
+DETERMINISTIC: Any = torch.utils.deterministic
 TRAIN = """
 import sys
 from msgspec.structs import replace
@@ -81,6 +90,37 @@ def test_world_on_the_cpu_is_deterministic(data: str) -> None:
     torch.set_deterministic_debug_mode("default")
     opened(data)
     assert torch.are_deterministic_algorithms_enabled()
+
+
+@pytest.mark.parametrize(
+    "student", ["mobilenetv2", "shufflenetv2", "googlenet", "densenet121", "resnet20_v2", "digits_cnn"]
+)
+def test_no_number_depends_on_what_lay_in_new_memory(data: str, student: str) -> None:
+    """With NaN in all memory that torch takes, a step and an evaluation give the same bits."""
+    context, found = opened(data), []
+    run = replace(make_run(student), dataset="digits" if student == "digits_cnn" else "cifar100")
+    entry = catalog.DATASETS[run.dataset]
+    for fill in (False, True):
+        DETERMINISTIC.fill_uninitialized_memory = fill
+        network = context.network(run)
+        x = torch.linspace(-1, 1, 3 * entry.channels * entry.size**2).view(3, -1, entry.size, entry.size)
+        loss = nn.functional.cross_entropy(network.train()(x).logits, torch.arange(3))
+        loss.backward()  # type: ignore[no-untyped-call]
+        with torch.no_grad():
+            logits = network.eval()(x).logits
+        found.append([loss, logits, *(parameter.grad for parameter in network.parameters())])
+    opened(data)
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
+
+
+def test_new_memory_is_filled_for_other_packages_code_alone(data: str) -> None:
+    run, plugin = digits(), Plugin("wkd", "1", "0" * 64)
+    taught = replace(run, teacher=Teacher(replace(run, plugins=(plugin,)), 1))
+    for runs, filled in ([run], False), ([run, taught], True):
+        fill_new_memory(of=runs)
+        assert DETERMINISTIC.fill_uninitialized_memory is filled
+    opened(data)
+    assert not DETERMINISTIC.fill_uninitialized_memory
 
 
 def test_dataset_stays_open(data: str) -> None:
