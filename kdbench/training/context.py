@@ -64,6 +64,8 @@ class TrainingContext:
     """Results and scratch, as they were found before the first run."""
     needs: dict[tuple[str, str, int, int], Need] = field(default_factory=dict)
     """What networks were found to need of the memory, by student, data set and classes."""
+    needed: list[tuple[object, ...]] = field(default_factory=list)
+    """What the memory of the last cohort depended on, run by run."""
     group: Group = field(default_factory=Group)
     """The ranks that train each run together."""
     stores: dict[tuple[object, ...], Store] = field(default_factory=dict)

@@ -71,7 +71,9 @@ def train_cohort(
         Exception: all of them fail, or there is too little memory for several beside each other, or a rank
             fails alone and leaves the group (`Group.is_whole`).
     """
-    memory.reset_peak(context.device)
+    needs = [_needs(task.run) for task in tasks]
+    memory.reset_peak(context.device, give_back=needs != context.needed)
+    context.needed = needs
     fill_new_memory(of=[task.run for task in tasks])
     streams = yield from _streams(tasks, context)
     left = [student_run for stream in streams for student_run in stream.student_runs]
@@ -89,6 +91,21 @@ def train_cohort(
             yield student_run.task, student_run.result()
         except Exception as error:  # noqa: BLE001 - as above
             yield student_run.task, error
+
+
+def _needs(run: Run) -> tuple[object, ...]:
+    """What the memory that a run takes depends on: one like it takes what this one has left."""
+    teacher = run.teacher.run.student if run.teacher else run.imported
+    recipe = run.recipe
+    return (
+        run.student,
+        teacher,
+        run.loss.name,
+        run.dataset,
+        run.precision,
+        recipe.batch_size,
+        recipe.optimizer,
+    )
 
 
 class Stream(NamedTuple):

@@ -1,10 +1,12 @@
-"""kdbench against the usual way (reference_step.py): ratios of seconds, and the bars they must clear.
+"""kdbench against the usual way and the best plain loop: ratios of seconds, and the bars they must clear.
 
-    python tests/bench/ratios.py [NAME...] [--rounds N] [--json] [--keep]
+    python tests/bench/ratios.py [NAME...] [--rounds N] [--images N] [--json] [--keep]
     python tests/bench/ratios.py [NAME...] --device cuda ...
 
+The usual way is reference_step.py, the plain loop plain_loop.py.
 Both sides have the same weights, batches and arithmetic, which is checked first. Each lives in a process of
-its own, kdbench's being a worker as `kdbench run` starts it; they take turns, round by round.
+its own, kdbench's being a worker as `kdbench run` starts it; they take turns, round by round. The plain loop
+gets the same worker, whose C library keeps its memory: it is a loop at its best.
 
 On the CPU both have one thread, and CPU seconds are compared: they are what a quiet machine's clock would
 show, and other people's work on the machine does not count. On a GPU it is the clock's seconds. The precision
@@ -63,6 +65,9 @@ class Case(NamedTuple):
     """The largest relative difference of the values that both sides give, a loss or a mean."""
     precision: Precision = "float32"
     """kdbench's."""
+    suite: str = "tfkd_cifar100"
+    against: str = "usual"
+    """Which opponent."""
 
 
 MOBILENET, SHUFFLENET = "1.kd/mobilenetv2:resnet18", "1.kd/shufflenetv2:resnet18"
@@ -78,6 +83,19 @@ CASES = (
     Case("eval_mobilenetv2", 2.5, "evaluate", "1.baseline/mobilenetv2"),
     Case("epoch", 2.0, "epoch", SHUFFLENET, 64, rows=4, images=5000, alike=0.1),
 )
+PLAIN = Case("", 1.0, "epoch", "", images=1280, alike=0.02, against="plain")
+"""An epoch against the best plain loop, from nothing to a result: network, steps, evaluation, checkpoint."""
+RESNET = PLAIN._replace(suite="fnkd_cifar100")
+PLAIN_CASES = (
+    RESNET._replace(name="plain_resnet20", row="baseline/resnet20_v2"),
+    RESNET._replace(name="plain_kd_resnet20", row="kd/resnet20_v2:resnet56_v2"),
+    PLAIN._replace(name="plain_shufflenetv2", row="1.baseline/shufflenetv2", batch_size=64),
+    PLAIN._replace(name="plain_kd_shufflenetv2", row=SHUFFLENET, batch_size=64),
+    PLAIN._replace(name="plain_mobilenetv2", row="1.baseline/mobilenetv2"),
+    PLAIN._replace(name="plain_kd_mobilenetv2", row=MOBILENET),
+    PLAIN._replace(name="plain_cohort", at_least=1.6, row=SHUFFLENET, batch_size=64, rows=4),
+    PLAIN._replace(name="plain_cached", at_least=1.7, sort="kept_epoch", row=SHUFFLENET, batch_size=64),
+)
 ROWS = (
     ("resnet18", "5.tfkd_self/resnet18:self", 128),
     ("mobilenetv2", MOBILENET, 128),
@@ -92,7 +110,8 @@ GPU_CASES = tuple(
 """An epoch of one row on all images, the evaluation included."""
 
 
-BARS = {case.name: case.at_least for case in (*CASES, *GPU_CASES)}
+ALL_CASES = (*CASES, *PLAIN_CASES, *GPU_CASES)
+BARS = {case.name: case.at_least for case in ALL_CASES}
 
 
 class Ratio(Struct, frozen=True):
@@ -112,9 +131,9 @@ def runs_of(case: Case) -> list[Run]:
     from kdbench.plan.expand import expand
     from kdbench.suite.load import load_suite
 
-    suite = load_suite(ROOT / "suites" / "tfkd_cifar100.toml")
+    suite = load_suite(ROOT / "suites" / f"{case.suite}.toml")
     settings = {"batch_size": case.batch_size}
-    if case.sort == "epoch":
+    if case.sort.endswith("epoch"):
         settings["epochs"] = 1
     if case.images:
         settings |= {"train_size": case.images, "test_size": case.images // 5}
@@ -137,7 +156,7 @@ def serve(pipe: Connection, machine: Machine, side: str) -> None:
     from importlib import import_module
 
     sides = import_module(SIDES)
-    with sides.world_of(machine) as context:
+    with sides.world_of(machine, side) as context:
         act: Callable[[], float] | None = None
         while True:
             try:
@@ -157,7 +176,7 @@ class Side:
 
     def __init__(self, side: str, device: str = "cpu") -> None:
         machine = machine_with(device)
-        if side == "ours":
+        if side != "usual":
             worker = Worker(machine, serve, (side,))
             self.pipe, self.process = worker.pipe, worker.process
             return
@@ -188,26 +207,27 @@ class Side:
 
 
 @contextmanager
-def both(device: str = "cpu") -> Iterator[tuple[Side, Side]]:
-    """The two sides' processes."""
-    usual, ours = Side("usual", device), Side("ours", device)
+def both(device: str = "cpu", against: str = "usual") -> Iterator[tuple[Side, Side]]:
+    """The processes of an opponent and of kdbench."""
+    other, ours = Side(against, device), Side("ours", device)
     try:
-        yield usual, ours
+        yield other, ours
     finally:
-        usual.stop()
+        other.stop()
         ours.stop()
 
 
-def compare(case: Case, rounds: int, usual: Side, ours: Side) -> Ratio:
+def compare(case: Case, rounds: int, other: Side, ours: Side) -> Ratio:
     """Let both sides do a case in turns.
 
     Raises:
         AssertionError: they do not compute the same.
     """
-    values = usual.ready(case), ours.ready(case)
+    values = other.ready(case), ours.ready(case)
     if not isclose(*values, rel_tol=case.alike):
-        raise AssertionError(f"{case.name}: the usual way gives {values[0]}, kdbench {values[1]}")
-    found = [case.rows * usual.seconds() / ours.seconds() for _ in range(rounds)]
+        opponent = "the plain loop" if case.against == "plain" else "the usual way"
+        raise AssertionError(f"{case.name}: {opponent} gives {values[0]}, kdbench {values[1]}")
+    found = [case.rows * other.seconds() / ours.seconds() for _ in range(rounds)]
     middle, least, most = (round(pick(found), 3) for pick in (median, min, max))
     return Ratio(case.name, middle, least, most, rounds)
 
@@ -225,7 +245,7 @@ def keep(ratios: Sequence[Ratio], folder: Path, device: Device) -> Path:
     path = folder / f"{device.stem}.json"
     before = msgspec.json.decode(path.read_bytes(), type=Kept).ratios if path.exists() else []
     known = {each.name: each for each in (*before, *ratios)}
-    order = [case.name for case in (*CASES, *GPU_CASES)]
+    order = [case.name for case in ALL_CASES]
     record = Kept(device, version("torch"), sorted(known.values(), key=lambda each: order.index(each.name)))
     write(path, msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n")
     return path
@@ -240,24 +260,30 @@ def table(ratios: Sequence[Ratio]) -> str:
 
 def main(words: Sequence[str] | None = None) -> int:
     """Measure the cases that are named, else all."""
-    parser = argparse.ArgumentParser(description="kdbench against the usual way")
+    parser = argparse.ArgumentParser(description="kdbench against the usual way and the best plain loop")
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BARS))
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--images", type=int, help="of an epoch against the plain loop, instead of 1280")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--keep", action="store_true", help="write them to results/bench/ratios/")
     asked = parser.parse_args(words)
-    cases = {case.name: case for case in (CASES if asked.device == "cpu" else GPU_CASES)}
+    cases = {case.name: case for case in ((*CASES, *PLAIN_CASES) if asked.device == "cpu" else GPU_CASES)}
     if unknown := sorted(set(asked.names) - set(cases)):
         parser.error(f"unknown: {', '.join(unknown)}; on {asked.device} there are {', '.join(cases)}")
     if asked.rounds < 1:
         parser.error("--rounds: at least 1")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    wanted = [case for name, case in cases.items() if not asked.names or name in asked.names]
     ratios = []
-    with both(asked.device) as (usual, ours):
-        for name in cases if not asked.names else [name for name in cases if name in asked.names]:
-            ratios.append(compare(cases[name], asked.rounds, usual, ours))
-            print(table(ratios[-1:]).splitlines()[-1], file=sys.stderr)  # noqa: T201 - a script
+    for against in dict.fromkeys(case.against for case in wanted):
+        with both(asked.device, against) as (other, ours):
+            for case in wanted:
+                if case.against != against:
+                    continue
+                sized = case._replace(images=asked.images or case.images) if against == "plain" else case
+                ratios.append(compare(sized, asked.rounds, other, ours))
+                print(table(ratios[-1:]).splitlines()[-1], file=sys.stderr)  # noqa: T201 - a script
     if asked.keep:
         keep(ratios, ROOT / "results" / "bench" / "ratios", device_at_hand(machine_with(asked.device)))
     told: Any = json.dumps(msgspec.to_builtins(ratios), indent=1) if asked.json else table(ratios)

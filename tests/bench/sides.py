@@ -1,4 +1,6 @@
-"""What both sides of ratios.py do: kdbench by its own functions, the usual way by reference_step.py.
+"""What the sides of ratios.py do: kdbench by its own functions, its opponents by their own files.
+
+The usual way is reference_step.py, the best plain loop is plain_loop.py.
 
 Each function makes a case ready and returns what is timed, which gives a number that both sides must agree
 in: the first step's loss, the mean cross-entropy, the mean square of the views.
@@ -6,28 +8,41 @@ in: the first step's loss, the mean cross-entropy, the mean square of the views.
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from msgspec.structs import replace
 from torch import Tensor
 
+from kdbench.machine import Machine
+from kdbench.models.output import Output
 from kdbench.spec.events import Task
 from kdbench.spec.runs import Run
 from kdbench.training import checkpoint
 from kdbench.training.bench import Prepared, bench_world, lend_teacher
 from kdbench.training.context import TrainingContext
 from kdbench.training.evaluation import evaluate
-from kdbench.training.images import training_views
+from kdbench.training.images import test_batches, training_views
+from kdbench.training.objective import make_objective
 from kdbench.training.run import train_cohort
 from kdbench.training.student_run import StudentRun
 from kdbench.training.teacher_batches import TeacherBatches
 from tests.bench import reference_step as reference
+from tests.bench.plain_loop import Epoch, PlainLoop
 
 Act = Callable[[], float]
 VIEWED, TESTED = 2560, 512
 """Images of a pass over the views, and of an evaluation."""
 LR = 0.1
-world_of = bench_world
+
+
+@contextmanager
+def world_of(machine: Machine, side: str = "ours") -> Iterator[TrainingContext]:
+    """A side's hold on the machine, which leaves nothing behind. The others are not deterministic."""
+    with bench_world(machine) as context:
+        if side != "ours":
+            torch.set_deterministic_debug_mode("default")
+        yield context
 
 
 def cut(run: Run) -> Run:
@@ -85,9 +100,13 @@ def cohort_step(
 
 def ours_cached(runs: Sequence[Run], context: TrainingContext) -> Act:
     """One batch whose teacher's logits are kept: from the second time on, they are read."""
+    return ours_step(runs, keeping(context))
+
+
+def keeping(context: TrainingContext) -> TrainingContext:
+    """The same hold on the machine, with room for a teacher's logits."""
     local = replace(context.machine.local, logits_gib=1.0)
-    keeping = dataclasses.replace(context, machine=replace(context.machine, local=local))
-    return ours_step(runs, keeping)
+    return dataclasses.replace(context, machine=replace(context.machine, local=local))
 
 
 def usual_step(runs: Sequence[Run], context: TrainingContext) -> Act:
@@ -146,6 +165,11 @@ def ours_epoch(runs: Sequence[Run], context: TrainingContext) -> Act:
     return act
 
 
+def ours_kept_epoch(runs: Sequence[Run], context: TrainingContext) -> Act:
+    """The same of a teacher's logits that are kept: from the second time on, they are read."""
+    return ours_epoch(runs, keeping(context))
+
+
 def usual_epoch(runs: Sequence[Run], context: TrainingContext) -> Act:
     """One run of one epoch."""
     run, data = runs[0], context.dataset(runs[0].dataset)
@@ -161,6 +185,34 @@ def usual_epoch(runs: Sequence[Run], context: TrainingContext) -> Act:
         return loss
 
     return act
+
+
+def plain_loop(run: Run, context: TrainingContext) -> tuple[Callable[[], list[Epoch]], PlainLoop]:
+    """A run by the plain loop: its training, from the first epoch to the last, and the loop."""
+    objective, data = make_objective(run, context), context.dataset(run.dataset)
+    views = training_views(run, data, context)
+    file = context.machine.scratch / "plain.pt"
+    file.parent.mkdir(parents=True, exist_ok=True)
+
+    def loss(s: Output, y: Tensor, t: Output | None) -> Tensor:
+        return objective(s, y, t, None)  # type: ignore[no-any-return]
+
+    loop = PlainLoop(context.network(run), context.teacher(run), loss, run.recipe)
+    return lambda: loop.train(views, lambda: test_batches(run, data, context), file), loop
+
+
+def plain_epoch(runs: Sequence[Run], context: TrainingContext) -> Act:
+    """One run of one epoch by the plain loop, from nothing; its mean loss."""
+    lend_teacher(runs[0], context)
+
+    def act() -> float:
+        train, _ = plain_loop(runs[0], context)
+        return train()[0].train_loss
+
+    return act
+
+
+plain_kept_epoch = plain_epoch
 
 
 def some(images: Tensor, labels: Tensor, size: int) -> tuple[Tensor, Tensor]:

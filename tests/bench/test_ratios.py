@@ -75,6 +75,23 @@ def test_cases_are_those_of_the_table() -> None:
     }
 
 
+def test_cases_against_the_plain_loop_are_epochs_of_single_runs_a_cohort_and_kept_logits() -> None:
+    assert {case.name: case.at_least for case in ratios.PLAIN_CASES} == {
+        "plain_resnet20": 1.0,
+        "plain_kd_resnet20": 1.0,
+        "plain_shufflenetv2": 1.0,
+        "plain_kd_shufflenetv2": 1.0,
+        "plain_mobilenetv2": 1.0,
+        "plain_kd_mobilenetv2": 1.0,
+        "plain_cohort": 1.6,
+        "plain_cached": 1.7,
+    }
+    for case in ratios.PLAIN_CASES:
+        runs = ratios.runs_of(case)
+        assert len(runs) == case.rows
+        assert {run.recipe.images(50_000) for run in runs} == {1280}
+
+
 def test_cases_of_a_gpu_are_whole_epochs_in_the_precision_of_their_name() -> None:
     assert {case.name: case.at_least for case in ratios.GPU_CASES} == {
         "row_resnet18_tf32": 4,

@@ -18,6 +18,7 @@ from kdbench.models.output import Network
 from kdbench.spec.results import Curve, Result
 from kdbench.spec.runs import Recipe, Run, Teacher
 from kdbench.store.records import digest, facts, load_result, save_result, weights_file, weights_there
+from kdbench.training import memory
 from kdbench.training.checkpoint import Progress, load_weights
 from kdbench.training.context import TrainingContext
 from kdbench.training.images import training_views, validation_images
@@ -93,6 +94,16 @@ def test_run_learns(context: TrainingContext) -> None:
     result = train(digits(epochs=10, train_size=400, crop=0, flip=False, rotation=0.0), context)
     assert result.last > 80
     assert result.curve.train_loss[-1] < result.curve.train_loss[0] / 2
+
+
+def test_memory_is_given_back_before_runs_of_another_kind_alone(
+    context: TrainingContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given_back: list[bool] = []
+    monkeypatch.setattr(memory, "reset_peak", lambda _, *, give_back: given_back.append(give_back))
+    for run in digits(seed=0, epochs=1), digits(seed=1, epochs=1), digits("digits_cnn", epochs=1):
+        train(run, context)
+    assert given_back == [True, False, True]
 
 
 def test_accuracy_is_that_of_the_kept_weights_on_plain_images(context: TrainingContext) -> None:
