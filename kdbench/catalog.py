@@ -393,6 +393,21 @@ DISTILLERS = {
     ),
 }
 
+
+def _family(file: str, names: str, about: str) -> dict[str, ModelEntry]:
+    """Networks of one file that give maps, by their names with spaces between."""
+    return {
+        name: ModelEntry(code=f"kdbench.models.{file}:{name}", maps=True, about=about)
+        for name in names.split()
+    }
+
+
+def _mlp(name: str, side: int, about: str, *, tiny: bool = False) -> ModelEntry:
+    return ModelEntry(
+        code=f"kdbench.models.mlp:{name}", test_batch=2000, tiny=tiny, least_size=side, about=about
+    )
+
+
 MODELS = {
     "resnet18": ModelEntry(code="kdbench.models.resnet:resnet18", maps=True),
     "resnet50": ModelEntry(code="kdbench.models.resnet:resnet50", maps=True),
@@ -414,42 +429,14 @@ MODELS = {
     "resnet50_crd": ModelEntry(
         code="kdbench.models.resnet:resnet50_crd", maps=True, about="CRD's initialisation"
     ),
-    "resnet8": ModelEntry(
-        code="kdbench.models.resnet_v1:resnet8", maps=True, about="16-32-64 channels, CRD's"
+    **_family(
+        "resnet_v1",
+        "resnet8 resnet14 resnet20 resnet32 resnet44 resnet56 resnet110",
+        "16-32-64 channels, CRD's",
     ),
-    "resnet14": ModelEntry(
-        code="kdbench.models.resnet_v1:resnet14", maps=True, about="16-32-64 channels, CRD's"
-    ),
-    "resnet20": ModelEntry(
-        code="kdbench.models.resnet_v1:resnet20", maps=True, about="16-32-64 channels, CRD's"
-    ),
-    "resnet32": ModelEntry(
-        code="kdbench.models.resnet_v1:resnet32", maps=True, about="16-32-64 channels, CRD's"
-    ),
-    "resnet44": ModelEntry(
-        code="kdbench.models.resnet_v1:resnet44", maps=True, about="16-32-64 channels, CRD's"
-    ),
-    "resnet56": ModelEntry(
-        code="kdbench.models.resnet_v1:resnet56", maps=True, about="16-32-64 channels, CRD's"
-    ),
-    "resnet110": ModelEntry(
-        code="kdbench.models.resnet_v1:resnet110", maps=True, about="16-32-64 channels, CRD's"
-    ),
-    "resnet8x4": ModelEntry(
-        code="kdbench.models.resnet_v1:resnet8x4", maps=True, about="64-128-256 channels, CRD's"
-    ),
-    "resnet32x4": ModelEntry(
-        code="kdbench.models.resnet_v1:resnet32x4", maps=True, about="64-128-256 channels, CRD's"
-    ),
-    "wrn_16_1": ModelEntry(code="kdbench.models.wrn:wrn_16_1", maps=True, about="CRD's"),
-    "wrn_16_2": ModelEntry(code="kdbench.models.wrn:wrn_16_2", maps=True, about="CRD's"),
-    "wrn_40_1": ModelEntry(code="kdbench.models.wrn:wrn_40_1", maps=True, about="CRD's"),
-    "wrn_40_2": ModelEntry(code="kdbench.models.wrn:wrn_40_2", maps=True, about="CRD's"),
-    "vgg8": ModelEntry(code="kdbench.models.vgg:vgg8", maps=True, about="with batch norm, CRD's"),
-    "vgg11": ModelEntry(code="kdbench.models.vgg:vgg11", maps=True, about="with batch norm, CRD's"),
-    "vgg13": ModelEntry(code="kdbench.models.vgg:vgg13", maps=True, about="with batch norm, CRD's"),
-    "vgg16": ModelEntry(code="kdbench.models.vgg:vgg16", maps=True, about="with batch norm, CRD's"),
-    "vgg19": ModelEntry(code="kdbench.models.vgg:vgg19", maps=True, about="with batch norm, CRD's"),
+    **_family("resnet_v1", "resnet8x4 resnet32x4", "64-128-256 channels, CRD's"),
+    **_family("wrn", "wrn_16_1 wrn_16_2 wrn_40_1 wrn_40_2", "CRD's"),
+    **_family("vgg", "vgg8 vgg11 vgg13 vgg16 vgg19", "with batch norm, CRD's"),
     "mobilenetv2_crd": ModelEntry(
         code="kdbench.models.mobilenetv2_crd:mobilenetv2_crd",
         maps=True,
@@ -461,35 +448,15 @@ MODELS = {
     "shufflenetv2_crd": ModelEntry(
         code="kdbench.models.shufflenetv2_crd:shufflenetv2_crd", maps=True, about="CRD's: no biases"
     ),
-    "plane2_cifar10": ModelEntry(
-        code="kdbench.models.plane:plane2_cifar10", maps=True, about="TAKD's, for CIFAR-10"
+    **_family(
+        "plane",
+        "plane2_cifar10 plane4_cifar10 plane6_cifar10 plane8_cifar10 plane10_cifar10",
+        "TAKD's, for CIFAR-10",
     ),
-    "plane4_cifar10": ModelEntry(
-        code="kdbench.models.plane:plane4_cifar10", maps=True, about="TAKD's, for CIFAR-10"
-    ),
-    "plane6_cifar10": ModelEntry(
-        code="kdbench.models.plane:plane6_cifar10", maps=True, about="TAKD's, for CIFAR-10"
-    ),
-    "plane8_cifar10": ModelEntry(
-        code="kdbench.models.plane:plane8_cifar10", maps=True, about="TAKD's, for CIFAR-10"
-    ),
-    "plane10_cifar10": ModelEntry(
-        code="kdbench.models.plane:plane10_cifar10", maps=True, about="TAKD's, for CIFAR-10"
-    ),
-    "plane2_cifar100": ModelEntry(
-        code="kdbench.models.plane:plane2_cifar100", maps=True, about="TAKD's, for CIFAR-100"
-    ),
-    "plane4_cifar100": ModelEntry(
-        code="kdbench.models.plane:plane4_cifar100", maps=True, about="TAKD's, for CIFAR-100"
-    ),
-    "plane6_cifar100": ModelEntry(
-        code="kdbench.models.plane:plane6_cifar100", maps=True, about="TAKD's, for CIFAR-100"
-    ),
-    "plane8_cifar100": ModelEntry(
-        code="kdbench.models.plane:plane8_cifar100", maps=True, about="TAKD's, for CIFAR-100"
-    ),
-    "plane10_cifar100": ModelEntry(
-        code="kdbench.models.plane:plane10_cifar100", maps=True, about="TAKD's, for CIFAR-100"
+    **_family(
+        "plane",
+        "plane2_cifar100 plane4_cifar100 plane6_cifar100 plane8_cifar100 plane10_cifar100",
+        "TAKD's, for CIFAR-100",
     ),
     "blank": ModelEntry(
         code="kdbench.models.blank:blank", least_size=1, about="zero at its start: uniform targets"
@@ -507,57 +474,18 @@ MODELS = {
         code="kdbench.models.imagenet:mobilenetv1", timm="mobilenetv1_100", about="with ReLU"
     ),
     "mobilenetv2_224": ModelEntry(code="kdbench.models.imagenet:mobilenetv2", timm="mobilenetv2_100"),
-    "mlp_784_20_20": ModelEntry(
-        code="kdbench.models.mlp:mlp_784_20_20",
-        test_batch=2000,
-        tiny=True,
-        least_size=28,
-        about="28 pixels; Glorot-uniform",
+    "mlp_784_20_20": _mlp("mlp_784_20_20", 28, "28 pixels; Glorot-uniform", tiny=True),
+    "mlp_49_20_20": _mlp("mlp_49_20_20", 7, "7 pixels; Glorot-uniform", tiny=True),
+    "mlp_784_1200_1200": _mlp("mlp_784_1200_1200", 28, "28 pixels; Glorot-uniform"),
+    "mlp_784_1200_1200_dropout": _mlp(
+        "mlp_784_1200_1200_dropout", 28, "mlp_784_1200_1200 with dropout 0.2, 0.5"
     ),
-    "mlp_49_20_20": ModelEntry(
-        code="kdbench.models.mlp:mlp_49_20_20",
-        test_batch=2000,
-        tiny=True,
-        least_size=7,
-        about="7 pixels; Glorot-uniform",
+    "mlp_784_800_800": _mlp("mlp_784_800_800", 28, "28 pixels; Glorot-uniform"),
+    "mlp_784_1024_1024": _mlp("mlp_784_1024_1024", 28, "28 pixels; N(0, 0.01)"),
+    "mlp_784_1024_1024_dropout": _mlp(
+        "mlp_784_1024_1024_dropout", 28, "mlp_784_1024_1024 with dropout 0.2, 0.5"
     ),
-    "mlp_784_1200_1200": ModelEntry(
-        code="kdbench.models.mlp:mlp_784_1200_1200",
-        test_batch=2000,
-        least_size=28,
-        about="28 pixels; Glorot-uniform",
-    ),
-    "mlp_784_1200_1200_dropout": ModelEntry(
-        code="kdbench.models.mlp:mlp_784_1200_1200_dropout",
-        test_batch=2000,
-        least_size=28,
-        about="mlp_784_1200_1200 with dropout 0.2, 0.5",
-    ),
-    "mlp_784_800_800": ModelEntry(
-        code="kdbench.models.mlp:mlp_784_800_800",
-        test_batch=2000,
-        least_size=28,
-        about="28 pixels; Glorot-uniform",
-    ),
-    "mlp_784_1024_1024": ModelEntry(
-        code="kdbench.models.mlp:mlp_784_1024_1024",
-        test_batch=2000,
-        least_size=28,
-        about="28 pixels; N(0, 0.01)",
-    ),
-    "mlp_784_1024_1024_dropout": ModelEntry(
-        code="kdbench.models.mlp:mlp_784_1024_1024_dropout",
-        test_batch=2000,
-        least_size=28,
-        about="mlp_784_1024_1024 with dropout 0.2, 0.5",
-    ),
-    "logistic": ModelEntry(
-        code="kdbench.models.mlp:logistic",
-        test_batch=2000,
-        tiny=True,
-        least_size=1,
-        about="logistic regression on values",
-    ),
+    "logistic": _mlp("logistic", 1, "logistic regression on values", tiny=True),
     "digits_mlp": ModelEntry(code="kdbench.models.digits:digits_mlp", least_size=8),
     "digits_cnn": ModelEntry(code="kdbench.models.digits:digits_cnn", maps=True, least_size=8),
 }
