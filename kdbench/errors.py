@@ -18,7 +18,9 @@ def without_passwords(text: str) -> str:
 def plain(text: str) -> str:
     """Text for a terminal or a record: without passwords, and without what would move a terminal's cursor."""
     text = without_passwords(text)
-    return text if text.isprintable() else "".join(sign if sign.isprintable() else "?" for sign in text)
+    if text.isprintable():
+        return text
+    return "".join(sign if sign.isprintable() else "?" for sign in text)
 
 
 class UserError(Exception):

@@ -43,7 +43,8 @@ def completion(shell: str) -> None:
     """
     from click.shell_completion import get_completion_class
 
-    kind, root = get_completion_class(shell), click.get_current_context().find_root()
+    kind = get_completion_class(shell)
+    root = click.get_current_context().find_root()
     if kind is not None:
         click.echo(kind(root.command, {}, "kdbench", "_KDBENCH_COMPLETE").source())
 

@@ -39,7 +39,8 @@ def cub200(fetcher: Fetcher) -> "Arrays":
         paths, labels, training, names = (_column(folder / ROOT / name) for name in LISTS)
         if names != CUB200:
             raise UserError(f"{OFFICIAL.archive}: its classes.txt names other classes than CUB-200-2011 has")
-        label, train = np.array(labels, np.int64) - 1, np.array(training) == "1"
+        label = np.array(labels, np.int64) - 1
+        train = np.array(training) == "1"
         splits: dict[Split, Listing] = {
             "train": _listing(paths, label, np.flatnonzero(train)),
             "test": _listing(paths, label, np.flatnonzero(~train)),

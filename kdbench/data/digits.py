@@ -67,7 +67,8 @@ def _load() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     from sklearn.datasets import load_digits
 
     found = load_digits()
-    pixels, labels = found.data.astype(np.uint8), found.target.astype(np.uint8)
+    pixels = found.data.astype(np.uint8)
+    labels = found.target.astype(np.uint8)
     checksum = sha256(pixels.tobytes() + labels.tobytes()).hexdigest()
     if checksum != SHA256:
         raise UserError(

@@ -67,7 +67,8 @@ def _deliver(url: str, part: Path, checksum: str, limit: int, report: Report) ->
     """Complete a part file, hold it against its checksum; once more where an old part may be to blame."""
     resumed = _size(part) > 0
     _complete(url, part, limit, report)
-    size, got = _size(part), md5_of(part) if kind(checksum) == "md5" else digest(part)
+    size = _size(part)
+    got = md5_of(part) if kind(checksum) == "md5" else digest(part)
     if got == checksum or not checksum:
         return
     part.unlink()

@@ -159,7 +159,9 @@ def _validation_classes(place: Path) -> dict[str, str] | None:
     Raises:
         UserError: a list is damaged.
     """
-    kaggle, archive, folder = place / KAGGLE, place / f"{DEVKIT}.tar.gz", place / DEVKIT
+    kaggle = place / KAGGLE
+    archive = place / f"{DEVKIT}.tar.gz"
+    folder = place / DEVKIT
     try:
         if kaggle.is_file():
             with kaggle.open(encoding="utf-8", newline="") as lines:
@@ -205,7 +207,8 @@ def _counts(place: Path, splits: dict[Split, Listing], found: dict[str, Found]) 
     entry = catalog.DATASETS["imagenet"]
     for split, name in FOLDERS:
         images, folders = len(splits[split].files), len(_folders(found[name]))
-        there, known = f"{images:,} images in {folders:,} folders", getattr(entry, split)
+        there = f"{images:,} images in {folders:,} folders"
+        known = getattr(entry, split)
         if (images, folders) != (known, entry.classes):
             yield f"{place / name}: {there}, not {known:,} in {entry.classes:,}"
 

@@ -61,7 +61,10 @@ class Mixing:
 def box_of(share: float, row: float, column: float, height: int, width: int) -> Mix:
     """CutMix's box around a centre, given as parts of height and width: cut at the border, as λ then is."""
     half = 0.5 * sqrt(1 - share)
-    y, x, up, aside = int(row * height), int(column * width), int(half * height), int(half * width)
+    y = int(row * height)
+    x = int(column * width)
+    up = int(half * height)
+    aside = int(half * width)
     box = (max(y - up, 0), max(x - aside, 0), min(y + up, height), min(x + aside, width))
     area = (box[2] - box[0]) * (box[3] - box[1])
     return Mix(1 - area / (height * width), box)

@@ -139,14 +139,16 @@ def _row(name: str, place: Path) -> DatasetRow:
     """A data set as it lies in this folder: packed, with its official files, or missing."""
     found = packed.entry(name)
     file, beside_it = packed.paths(place, found.pack)
+    here: list[Path] = []
+    state = "missing"
     if found.generated:
-        state, here = "generated", []
+        state = "generated"
     elif packed.is_packed(place, found.pack):
-        state, here = "packed", [file, beside_it, *place.glob(f"{file.stem}/*.safetensors")]
+        state = "packed"
+        here = [file, beside_it, *place.glob(f"{file.stem}/*.safetensors")]
     elif official := packed.present(found, place):
-        state, here = "fetched", official
-    else:
-        state, here = "missing", []
+        state = "fetched"
+        here = official
     size = sum(path.stat().st_size for path in here if path.is_file())
     content = packed.recorded(place, found.pack)[:12] if state == "packed" else ""
     return DatasetRow(

@@ -256,7 +256,8 @@ def _mapped(file: Path) -> "Tensor":
 
 
 def _check_room(place: Path, pack: str, n: int) -> None:
-    needed, free = int(n * 3 * SIDE * SIDE * _ASPECT), disk_usage(place).free
+    needed = int(n * 3 * SIDE * SIDE * _ASPECT)
+    free = disk_usage(place).free
     there = sum(file.stat().st_size for file in place.glob(f"{pack}.v{LAYOUT}/*.safetensors"))
     if needed > free + there:
         raise UserError(

@@ -115,12 +115,15 @@ def variants(suite: Suite, row: str, seeds: Sequence[int]) -> Variants:
         chosen = [delta for delta in suite.deltas if _in(delta, deltas)]
         return expand(replace(suite, deltas=tuple(chosen)), rows=row, seeds=seeds)[0]
 
+    # Each delta is tried in both directions: alone on the printed row, and left out of the released one.
     every = list(suite.deltas)
     printed, released = cell([]), cell(every)
-    switches, stuck = [], []
+    switches = []
+    stuck = []
     for group in _groups(every, printed, cell):
         try:
-            alone, without = cell(group), cell([delta for delta in every if not _in(delta, group)])
+            alone = cell(group)
+            without = cell([delta for delta in every if not _in(delta, group)])
         except UserError as error:
             stuck += [(delta, str(error)) for delta in group]
             continue

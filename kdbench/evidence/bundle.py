@@ -119,8 +119,10 @@ def bundle(chosen: Selection, path: Path) -> Bundled:
     for name in ids:
         for record in (there.results[name], *there.repeats.get(name, ())):
             predicted = _predicted(record, machine.scratch)
-            files |= {f"results/{folder_of(record).name}/{record.name}": content_of(record), **predicted}
-            without += [] if predicted else [record.name]
+            files[f"results/{folder_of(record).name}/{record.name}"] = content_of(record)
+            files |= predicted
+            if not predicted:
+                without.append(record.name)
     files |= files_of(machine.results, ids)
     files["verdicts.json"] = verdicts(judge_again(chosen, suites, there, machine.results))
     content = pack(files, manifest_of(chosen, suites, files))

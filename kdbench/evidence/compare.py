@@ -284,7 +284,8 @@ def compare_sources(
     cells = [cell for _, some in chosen.load() for cell in some]
     sides, known = zip(*(_side(source, cells) for source in (a, b)), strict=True)
     plans = _plans(a, b)
-    rows, distinct = [], {}
+    rows = []
+    distinct = {}  # rows of the same runs count once in what is said of all rows together
     damage: dict[str, None] = {}
     for cell, one, other in zip(cells, *sides, strict=True):
         row = compare(cell.row, one, other, margin=margin, plan=plan_of(cell, plans))
@@ -444,7 +445,9 @@ def table(compared: Compared) -> list[tuple[str, ...]]:
 
 
 def _number(value: float | None, *, sign: bool = False) -> str:
-    return "" if value is None else format(value, "+.2f" if sign else ".2f")
+    if value is None:
+        return ""
+    return f"{value:+.2f}" if sign else f"{value:.2f}"
 
 
 def issue(compared: Compared) -> str:

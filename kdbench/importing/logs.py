@@ -140,7 +140,9 @@ def _runs_of(
     keyed = _joined(read_log(file, asked.columns, asked.kind), asked, suite)
     found = [(key, curve) for key, stretch in keyed for curve in curves(stretch)]
     in_unit, said = in_percent([curve for _, curve in found], asked.unit)
-    notes += [f"{file}: {said}"] if said else []
+    if said:
+        notes.append(f"{file}: {said}")
+    # Curves by their row, each with what the log says of its run: {"1/mlp": [(key, curve), ...]}.
     by_row: dict[str, list[tuple[_Key, Curve]]] = defaultdict(list)
     for (key, _), curve in zip(found, in_unit, strict=True):
         by_row[key.row].append((key, curve))
@@ -291,7 +293,8 @@ def describe(found: ImportedLogs, where: str, *, dry_run: bool) -> Iterator[str]
     )
     yield from found.notes
     count = plural(sum(map(len, by_row.values())), "author run")
-    rows, files = plural(len(by_row), "row"), plural(len(found.read), "file")
+    rows = plural(len(by_row), "row")
+    files = plural(len(found.read), "file")
     kept = f"would be kept in {where}" if dry_run else f"kept in {where}"
     yield f"{count} of {rows} from {files}, {kept}"
 

@@ -235,15 +235,13 @@ def mapped(names: Names, path: Path, given: Layers, wanted: Layers) -> Names:
         elif ways:
             problems.append(f"{path}: {theirs} = {ours} fits in {len(ways)} ways; map its layers one by one")
         else:
-            first, second = next(iter(there.values())), next(iter(here.values()))
-            shapes = (
-                f"{_shapes(first)} and {_shapes(second)}"
-                if len(there) == len(here) == 1
-                else (f"{len(there)} and {len(here)} layers")
-            )
+            shapes = f"{len(there)} and {len(here)} layers"
+            if len(there) == len(here) == 1:
+                shapes = f"{_shapes(*there.values())} and {_shapes(*here.values())}"
             problems.append(f"{path}: {theirs} = {ours} are not alike: {shapes}")
     if problems:
         raise UserError(*problems[:20])
+    # What the map leaves out is matched by order and shape, as without a map: there must be one way.
     taken = set(found.values())
     rest = {name: shapes for name, shapes in given.items() if name not in found}
     places = {name: shapes for name, shapes in wanted.items() if name not in taken}

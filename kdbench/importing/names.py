@@ -47,7 +47,9 @@ def _from_gluon(name: str) -> str:
     found = _GLUON.fullmatch(name)
     if found is None:
         return name
-    layer, at, part = found["layer"], int(found["at"]), _PARTS.get(found["part"], found["part"])
+    layer = found["layer"]
+    at = int(found["at"])
+    part = _PARTS.get(found["part"], found["part"])
     if found["stage"] is None:
         place = _OUTSIDE.get(f"{layer}{at}")
         return f"{place}.{part}" if place else name

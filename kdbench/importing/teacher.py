@@ -185,16 +185,14 @@ def _normalisation(asked: Request) -> Normalisation:
 
 def _lineage(weights: Weights, asked: Request, filled: Filled) -> tuple[str, ...]:
     """Each step from the source to the weights that are kept."""
-    origin = [asked.told] if asked.told else []
+    file = f"{weights.file}, {weights.format}, sha256 {weights.sha256}"
+    if weights.which:
+        file += f", its {weights.which} weights"
+    if weights.reported:
+        file += f", {weights.reported[0]} {weights.reported[1]:.2f} %"
     code = catalog.find("models", asked.model).code
-    taken = f", its {weights.which} weights" if weights.which else ""
-    says = f", {weights.reported[0]} {weights.reported[1]:.2f} %" if weights.reported else ""
-    return (
-        *origin,
-        f"{weights.file}, {weights.format}, sha256 {weights.sha256}{taken}{says}",
-        *([filled.how] if filled.how else []),
-        f"kdbench {__version__}: as {code}, float32, safetensors",
-    )
+    steps = (asked.told, file, filled.how, f"kdbench {__version__}: as {code}, float32, safetensors")
+    return tuple(step for step in steps if step)
 
 
 def _source(weights: Weights, asked: Request) -> Source:

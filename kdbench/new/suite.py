@@ -139,8 +139,10 @@ def _table(method: str, params: str, rows: Sequence[str]) -> Iterator[str]:
 
 
 def _row(student: str, teacher: str = "") -> str:
-    taught = f', teacher = "{"self" if teacher == student else teacher}"' if teacher else ""
-    return f'  {{ student = "{student}"{taught} }},'
+    if not teacher:
+        return f'  {{ student = "{student}" }},'
+    name = "self" if teacher == student else teacher
+    return f'  {{ student = "{student}", teacher = "{name}" }},'
 
 
 def _value(name: str, range_: Range) -> float:

@@ -84,7 +84,8 @@ def strength(loss: Loss, dataset: str, classes: int, prober: Prober) -> tuple[fl
     if found.hard is None:
         return scale, None
     plain = prober(Loss("ce"), dataset, classes).slope
-    h, k = hypot(*plain), hypot(*prober(_smoothed(1.0, 1.0), dataset, classes).slope)
+    h = hypot(*plain)
+    k = hypot(*prober(_smoothed(1.0, 1.0), dataset, classes).slope)
     s = hypot(*(g - found.hard * p for g, p in zip(found.slope, plain, strict=True)))
     share = s / (abs(found.hard) * h + s)
     return scale, _rounded(share * h / (share * h + (1 - share) * k))

@@ -63,16 +63,19 @@ def expand(
             f"{suite.path}: no row is named like {rows!r:.80}.{_near(suite, rows)} All rows: "
             f"`kdbench list rows {suite.path}`"
         )
-    changes = {**(SMOKE if smoke else {}), **(settings or {})}
+    changes = dict(settings or {})
+    if smoke:
+        changes = {**SMOKE, **changes}
+        seeds = [0] if seeds is None else seeds
     planner = Planner(suite, variant, changes, cut=smoke, precision=precision)
     planner.check_settings(chosen)
-    only = [0] if smoke and seeds is None else seeds
+    ignored = [UserError] if fitting else []
     cells = []
     for row in chosen:
-        with suppress(*([UserError] if fitting else [])):
-            cells.append(planner.cell(row, range(row.seeds) if only is None else only))
+        with suppress(*ignored):
+            cells.append(planner.cell(row, range(row.seeds) if seeds is None else seeds))
     if changes:
-        plain = expand(suite, variant=variant, seeds=only, precision=precision)
+        plain = expand(suite, variant=variant, seeds=seeds, precision=precision)
         cells = [replace(cell, trials=others_than(plain, make_plan([cell]))) for cell in cells]
     return tuple(cells)
 
@@ -212,8 +215,12 @@ class Planner:
             yield from (self.baseline(row.student, self._seen(row), seed)[1] for seed in seeds)
 
     def run(self, row: Row, checkpoint: ReportEpoch, seed: int) -> Run:
-        """The run of a resolved row for one seed."""
-        teacher, dataset = None, self._sees(row)
+        """The run of a resolved row for one seed; its teacher is a run inside it, and so on.
+
+        Of `resnet18@1`, the teacher is the run of the baseline resnet18 with the epoch 1.
+        """
+        dataset = self._sees(row)
+        teacher = None
         imported = row.teacher.imported if row.teacher else ""
         if row.teacher is not None and row.teacher_student is not None:
             taught_by = self._teacher_run(row, row.teacher_student, seed)

@@ -329,7 +329,8 @@ def parse_settings(texts: tuple[str, ...]) -> dict[str, Any]:
 
 def describe_work(work: Workload) -> str:
     """What was found and what is trained: a line, and one for each package that was changed since."""
-    rows, stored = plural(len(work.cells), "row"), plural(work.stored, "run")
+    rows = plural(len(work.cells), "row")
+    stored = plural(work.stored, "run")
     names = ", ".join(suite.name for suite, _ in work.suites)
     rerun = f", {len(work.retrained)} of them again" if work.retrained else ""
     first = f"{names}: {rows}; {stored} stored, {len(work.runs)} to train{rerun}{_skipped(work)}"

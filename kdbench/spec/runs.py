@@ -151,24 +151,20 @@ class Recipe(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unkno
     @property
     def views(self) -> tuple[object, ...]:
         """All that decides, with the seed, what is seen of the training images."""
-        framing = (self.size, self.resized_crop, self.resize)
-        std = (self.normalize_std,) if self.normalize_std else ()
-        after = (self.randaugment, self.randaugment_magnitude, self.random_erasing, self.mixup, self.cutmix)
-        chosen = (self.transfer_classes,) if self.transfer_classes else ()
-        return (
-            self.crop,
-            self.flip,
-            self.rotation,
-            *framing,
-            self.normalize,
-            self.train_size,
-            self.subset,
-            self.passes,
-            *chosen,
-            *std,
-            *(after if any(after) else ()),
-            *((self.validation_size, self.validation_seed) if self.validation_size else ()),
-        )
+        found: list[object] = [self.crop, self.flip, self.rotation]
+        found += [self.size, self.resized_crop, self.resize]
+        found += [self.normalize, self.train_size, self.subset, self.passes]
+        # Later fields stand in it where they are used only: kept logits of before are found by it.
+        if self.transfer_classes:
+            found.append(self.transfer_classes)
+        if self.normalize_std:
+            found.append(self.normalize_std)
+        after = [self.randaugment, self.randaugment_magnitude, self.random_erasing, self.mixup, self.cutmix]
+        if any(after):
+            found += after
+        if self.validation_size:
+            found += [self.validation_size, self.validation_seed]
+        return tuple(found)
 
     @property
     def mixes(self) -> bool:

@@ -129,6 +129,7 @@ def find_file(path: Path) -> Path:
         return found
     if path.name and (problem := _unreadable(path.with_name(f"{path.name.removesuffix('.toml')}.toml"))):
         raise UserError(problem)
+    # Nothing has this name: what lies beside it, in suites/ and with kdbench, and the nearest of these.
     folders = dict.fromkeys((path.parent, Path("suites"))) if path.parent != Path() else [Path("suites")]
     there = [str(file.with_suffix("")) for folder in folders for file in sorted(folder.glob("*.toml"))]
     own = sorted(file.stem for file in installed().glob("*.toml"))
@@ -222,7 +223,8 @@ def _rows(written: SuiteFile, table: TableFile, place: Place) -> Iterator[Row]:
     """The rows of a table: suite < table < row. A row with a mistake is left out, its student in doubt."""
     recipe = {**written.recipe, **values_at(Recipe, table.recipe, place.at("recipe"))}
     loss = _loss_values(table.loss, place)
-    whole, margins = _recipe(recipe, place), _tolerance(written.tolerance, place)
+    whole = _recipe(recipe, place)
+    margins = _tolerance(written.tolerance, place)
     for number, line in enumerate(table.rows, 1):
         here = place.at(f"row {number} ({line.student})")
         if line.gain_std is not None and line.gain is None:
@@ -232,7 +234,7 @@ def _rows(written: SuiteFile, table: TableFile, place: Place) -> Iterator[Row]:
         if own_margins and "why" not in own_margins:
             here.at("tolerance").say('other margins than the suite\'s need a reason: add why = "..."')
         _check_errors(line, here)
-        named = _loss({**loss, **_loss_values(line.loss, here)}, place if not line.loss else here)
+        named = _loss({**loss, **_loss_values(line.loss, here)}, here if line.loss else place)
         teacher = _teacher(line.teacher, here)
         if named is None or (teacher is None and line.teacher is not None):
             place.doubts.add(line.student)
@@ -241,6 +243,7 @@ def _rows(written: SuiteFile, table: TableFile, place: Place) -> Iterator[Row]:
             written,
             table,
             line,
+            # what a line does not change is made, and its mistakes are said, once for the table
             _recipe({**recipe, **own_recipe}, place) if own_recipe else whole,
             named,
             _tolerance({**written.tolerance, **own_margins}, place) if own_margins else margins,
@@ -271,7 +274,11 @@ def _row(
     tolerance: Tolerance,
     teacher: TeacherName | None,
 ) -> Row:
-    """One line of a table, each of its parts resolved."""
+    """One line of a table, each of its parts resolved.
+
+    Its name says what it is: `5.kd/mobilenetv2@200:resnet18+long` is the line of table 5.kd with student
+    mobilenetv2, judged after epoch 200, teacher resnet18 and the label `long`.
+    """
     report_epoch = line.report_epoch or table.report_epoch or written.suite.report_epoch
     if report_epoch == "best" and written.suite.best_on == "validation":
         report_epoch = "best_validation"
@@ -311,9 +318,9 @@ def _check_errors(line: RowFile, place: Place) -> None:
     if line.errors is None and line.of is None:
         return
     if line.errors is None or line.of is None:
-        lacks = (
-            "of = 10000: the number of test images" if line.of is None else "errors = 74: how many of them"
-        )
+        lacks = "of = 10000: the number of test images"
+        if line.errors is None:
+            lacks = "errors = 74: how many of them"
         place.say(
             f"errors and of belong together: a count of errors, and of how many test images. Add {lacks}"
         )

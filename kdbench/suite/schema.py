@@ -179,6 +179,7 @@ def read_suite_file(content: Mapping[str, Any], place: Place) -> SuiteFile:
     for key in content:
         if key not in known:
             place.say(unknown("section", key, known))
+    # A missing section beside one of a similar name is a slip of the pen: `unknown` has said so.
     near = {name for key in content for name in get_close_matches(key, known, n=1, cutoff=0.5)}
     for name, info in known.items():
         needed = info.required or (name == "tolerance" and name not in content and _is_judged(content))
@@ -212,12 +213,17 @@ def _tolerance(content: Mapping[str, Any], place: Place) -> dict[str, Any]:
 
 def _is_judged(content: Mapping[str, Any]) -> bool:
     """Whether any row has a number to be held against."""
-    for table in content.get("table") or () if isinstance(content.get("table"), list) else ():
-        rows = table.get("rows") if isinstance(table, dict) else None
-        for row in rows if isinstance(rows, list) else ():
+    for table in _listed(content, "table"):
+        for row in _listed(table, "rows"):
             if isinstance(row, dict) and row.keys() & {"top1", "gain"}:
                 return True
     return False
+
+
+def _listed(content: object, key: str) -> list[object]:
+    """A list of parsed TOML; none where something else stands there."""
+    found = content.get(key) if isinstance(content, Mapping) else None
+    return found if isinstance(found, list) else []
 
 
 def _section(kind: type[Struct], name: str, content: Mapping[str, Any], place: Place) -> dict[str, Any]:
@@ -228,6 +234,7 @@ def _section(kind: type[Struct], name: str, content: Mapping[str, Any], place: P
 
 
 def _table(written: object, place: Place) -> TableFile | None:
+    """A table with its rows; those with mistakes are left out, and their students are in doubt."""
     content = written if isinstance(written, dict) else {}
     rows = [(row, struct_at(RowFile, row, at)) for row, at in _each(content, "rows", "student", place)]
     table = struct_at(TableFile, {**content, "rows": []} if "rows" in content else written, place)

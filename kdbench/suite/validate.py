@@ -23,7 +23,8 @@ def find_mistakes(suite: Suite, place: Place) -> None:
 
     What may only be a consequence of a row that could not be read is not reported: see `Place.doubts`.
     """
-    _find("datasets", suite.dataset, place.at("[suite]")) if suite.dataset else None
+    if suite.dataset:
+        _find("datasets", suite.dataset, place.at("[suite]"))
     _check_duplicates(suite, place)
     trained = [row for row in suite.rows if not row.untrained]
     place.doubts.update(row.student for row in trained if _takes_teacher(row) is None)
@@ -39,6 +40,7 @@ def find_mistakes(suite: Suite, place: Place) -> None:
         _mean_mistakes(suite, unsure),
         _released_mistakes(suite),
     )
+    # One sentence may hold of many rows: it is said once, at the first of them.
     concerned: dict[str, list[str]] = {}
     for row, sentence in chain.from_iterable(checks):
         concerned.setdefault(sentence, []).append(row.name)
@@ -344,6 +346,7 @@ def _teacher_mistakes(suite: Suite, unsure: Collection[str]) -> Iterator[tuple[R
         suite: the suite.
         unsure: students some of whose rows could not be read: they may be the ones that are missed.
     """
+    # How many epochs the baseline of a student trains on a data set and subset: {("mlp", "digits", 0): 200}.
     epochs: dict[tuple[str, str, int], int] = {}
     for row in suite.rows:
         if row.is_baseline and not row.untrained:

@@ -96,11 +96,13 @@ def measure(run: Run, context: TrainingContext, at_best: Attainable, least_secon
     data = context.data_of(run)
     views = training_views(run, data, context)
     parts = Parts(run, context, list(islice(views.epoch(1), BATCHES.get(context.device.type, 1))))
-    size, passed = run.recipe.batch_size, run.recipe.images(len(data.train_labels))
+    size = run.recipe.batch_size
+    passed = run.recipe.images(len(data.train_labels))
     tests = min(TESTED, run.recipe.test_size or len(data.test_labels))
     tested = replace(run, recipe=replace(run.recipe, test_size=tests))
     own, taught = costs.learning(run), costs.teaching(run)
-    of, image = costs.counts(run, run.student), Work(0, (1 + FLOAT) * data.train_images[0].numel())
+    of = costs.counts(run, run.student)
+    image = Work(0, (1 + FLOAT) * data.train_images[0].numel())
     seen = costs.evaluating(of) if of else None
 
     def held(act: Callable[[], object], images: int, work: Work | None, per: int = 1) -> Measured:

@@ -228,7 +228,9 @@ def chosen_device(machine: Machine) -> torch.device:
         UserError: it is not there.
     """
     wanted = machine.local.device
-    name = ("cuda" if torch.cuda.is_available() else "cpu") if wanted == "auto" else wanted
+    name = wanted
+    if wanted == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:

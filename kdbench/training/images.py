@@ -66,7 +66,8 @@ def training_views(run: Run, data: Dataset, context: TrainingContext) -> Epochs:
 
 def training_labels(run: Run, data: Dataset) -> Tensor:
     """The classes of the run's training images, int64 (N,), in the order that the indices of views count."""
-    labels, chosen = data.train_labels, chosen_images(run, data.train_labels)
+    labels = data.train_labels
+    chosen = chosen_images(run, data.train_labels)
     return labels[: run.recipe.train_size or None] if chosen is None else labels[chosen]
 
 

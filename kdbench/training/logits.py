@@ -53,7 +53,8 @@ def open_logits(run: Run, images: int, context: TrainingContext) -> "Logits | No
 
 def key(run: Run, context: TrainingContext) -> str:
     """All that what a teacher says of a run's views depends on, as 16 hexadecimal digits."""
-    recipe, facts = run.recipe, {**environment(context), **input_digests(run, context)}
+    recipe = run.recipe
+    facts = {**environment(context), **input_digests(run, context)}
     depends = [PROTOCOL, run.dataset, run.precision, run.seed, recipe.batch_size, recipe.views]
     if recipe.ghost_batches:
         depends.append(recipe.ghost_batches)  # the teacher sees them one by one, which rounds otherwise

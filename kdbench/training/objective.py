@@ -79,7 +79,8 @@ def make_distiller(loss: Loss, of: Setting) -> nn.Module:
         UserError: it is another package's, and its code fails or gives no module.
         ValueError, IndexError: one of kdbench's does not fit the networks.
     """
-    build, package = catalog.code_of("losses", loss.name), catalog.package_of("losses", loss.name)
+    build = catalog.code_of("losses", loss.name)
+    package = catalog.package_of("losses", loss.name)
     if not package:
         return build(of, **loss.params)  # type: ignore[no-any-return]
     try:

@@ -257,7 +257,9 @@ def scene(classes: int, *, maps: bool = False) -> Scene:
     one, other, teacher = output(STUDENT), output(STUDENT), output(TEACHER)
     y = torch.randint(classes, (IMAGES,), generator=generator)
     if maps:
-        one, other, teacher = with_maps(one, 4), with_maps(other, 4), with_maps(teacher, 6)
+        one = with_maps(one, 4)
+        other = with_maps(other, 4)
+        teacher = with_maps(teacher, 6)
     return Scene((one, other), teacher, y, y)
 
 

@@ -61,9 +61,12 @@ def estimate(runs: Sequence[Run], context: "TrainingContext") -> float:
     teacher. Held against measured peaks by tests/training/test_memory.py.
     """
     needs = [_need(run, context) for run in runs]
-    recipe, entry = runs[0].recipe, catalog.find("datasets", runs[0].dataset)
+    recipe = runs[0].recipe
+    entry = catalog.find("datasets", runs[0].dataset)
     padded = (entry.size + 2 * recipe.crop) ** 2
-    images = 0 if recipe.size else recipe.images(entry.train) * padded * PIXEL  # else read as needed
+    images = 0  # at a size they are read as needed
+    if not recipe.size:
+        images = recipe.images(entry.train) * padded * PIXEL
     images -= sum(store.pixels.nbytes for store in context.stores.values())  # in use, and kept or replaced
     teacher = runs[0].teacher
     taught = _need(teacher.run, context).weights if teacher else 0

@@ -90,7 +90,8 @@ class TeacherBatches:
         )
         logits_only = all(catalog.find("losses", run.loss.name).logits_only for run in runs)
         self.images = len(views.labels)
-        self.batch_size, self.ghost_batches = recipe.batch_size, recipe.ghost_batches
+        self.batch_size = recipe.batch_size
+        self.ghost_batches = recipe.ghost_batches
         self.group = context.group
         alone = context.group.size == 1  # of several ranks, none has all of the outputs
         keeps = logits_only and alone

@@ -164,11 +164,9 @@ def _imported(path: Path) -> str:
     except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         return f"without a valid provenance record: {error}"
     recorded = provenance.sha256
-    return (
-        ""
-        if found == recorded
-        else f"damaged: its sha256 is {found[:12]}, its provenance record says {recorded[:12]!r}"
-    )
+    if found == recorded:
+        return ""
+    return f"damaged: its sha256 is {found[:12]}, its provenance record says {recorded[:12]!r}"
 
 
 def _data(machine: Machine) -> Iterator[Finding]:

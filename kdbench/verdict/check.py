@@ -181,7 +181,8 @@ def judge(
         notes: what else the reader must know, added to the reason.
         levels: the p-values that count, by number of values (`sequential`); None: 5 %.
     """
-    difference, scatter = mean(values) - printed, spread(values)
+    difference = mean(values) - printed
+    scatter = spread(values)  # None of one value: there is no interval, and the point counts
     level = level_of(levels or {}, len(values))
     half = half_width(scatter, error, level) if scatter else None
     word = _word(difference, half, margin)

@@ -52,12 +52,17 @@ def check_claims(suite: Suite, checks: Iterable[Check]) -> list[ClaimCheck]:
 
 
 def _part(claim: Claim, check: Check, other: Check | None) -> Part:
+    """What the seeds say of one comparison of a claim: a row with another one, or with its baseline.
+
+    Of a claim that rows are alike, p_for is that of a difference within the margin; else of one above it.
+    """
     found = _differences(check, other)
-    p_for, p_against = (
-        (found.p_within(claim.margin), found.p_outside(claim.margin))
-        if claim.alike
-        else (found.p_above(claim.margin), found.p_not_above(claim.margin))
-    )
+    if claim.alike:
+        p_for = found.p_within(claim.margin)
+        p_against = found.p_outside(claim.margin)
+    else:
+        p_for = found.p_above(claim.margin)
+        p_against = found.p_not_above(claim.margin)
     return Part(
         row=check.row.name,
         than=other.row.name if other else BASELINE,
@@ -90,11 +95,17 @@ def _printed(row: Row, other: Row | None) -> float | None:
 
 
 def _check(claim: Claim, parts: Sequence[Part]) -> ClaimCheck:
+    """A claim from its comparisons.
+
+    It holds where each of them does, so that the largest p-value counts, and all must be known. It fails
+    where one does: the smallest p-value, times their number (Bonferroni).
+    """
     known = [part for part in parts if part.p_for is not None and part.p_against is not None]
     whole = len(known) == len(parts)
     p_for = max((part.p_for for part in known), default=None) if whole else None  # type: ignore[type-var]
     p_against = min((part.p_against for part in known), default=None)  # type: ignore[type-var]
-    p_against = None if p_against is None else min(1.0, p_against * len(parts))
+    if p_against is not None:
+        p_against = min(1.0, p_against * len(parts))
     outcome = _outcome(p_for, p_against)
     return ClaimCheck(
         claim=claim,

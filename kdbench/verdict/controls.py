@@ -50,11 +50,11 @@ class Controlled(Struct, frozen=True, kw_only=True):
 
     row: str
     controls: tuple[Control, ...]
-    best: str
+    best: str = ""
     """The control of the highest mean; "" without results."""
-    gain: float | None
+    gain: float | None = None
     """The gain over it: what the teacher has to itself."""
-    interval: tuple[float, float] | None
+    interval: tuple[float, float] | None = None
     outcome: Outcome
     """Whether the teacher matters: holds where the row beats each control at 5 % (intersection-union test);
     does not hold where one control beats the row, at 5 % divided by their number."""
@@ -97,16 +97,12 @@ def _check(
     for name, control in controls.items():
         theirs = values_of(control, results, cell.row.report_epoch)
         found.append(_control(name, control, theirs, paired(values, theirs, levels)))
+    checked = Controlled(row=cell.row.name, controls=tuple(found), outcome=_outcome(found))
     known = [control for control in found if control.gain is not None]
-    best = min(known, key=lambda control: control.gain or 0.0) if known else None
-    return Controlled(
-        row=cell.row.name,
-        controls=tuple(found),
-        best=best.name if best else "",
-        gain=best.gain if best else None,
-        interval=best.interval if best else None,
-        outcome=_outcome(found),
-    )
+    if not known:
+        return checked
+    best = min(known, key=lambda control: control.gain or 0.0)
+    return replace(checked, best=best.name, gain=best.gain, interval=best.interval)
 
 
 def _control(name: str, cell: Cell, values: Mapping[int, float], gain: Paired) -> Control:

@@ -33,13 +33,14 @@ def tally(verdicts: Iterable[Verdict]) -> Tally:
     printed = [verdict for verdict in verdicts if verdict.printed is not None]
     tested = [verdict for verdict in printed if verdict.p is not None]
     adjusted = any(verdict.p_adjusted is not None for verdict in tested)
+    ways = 2 * bool(tested) if adjusted else len(tested)  # in which something may be wrong, at 5 % each
     return Tally(
         printed=len(printed),
         words=dict(Counter(verdict.word for verdict in printed)),
         within=sum(verdict.within is True for verdict in printed),
         tested=len(tested),
         exact=sum(verdict.exact for verdict in tested),
-        chance=round(LEVEL * (2 * bool(tested) if adjusted else len(tested)), 10),
+        chance=round(LEVEL * ways, 10),
     )
 
 

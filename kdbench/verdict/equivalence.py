@@ -73,7 +73,9 @@ def compare(suite: Suite, exact: Cell, inexact: Cell, results: Mapping[str, Resu
         raise UserError(f"{exact.row.name}: no result of {', '.join(missing)}: see `kdbench check`")
     a, b = (values_of(cell, results, exact.row.report_epoch) for cell in (exact, inexact))
     found, margin = paired(b, a), exact.row.tolerance.top1
-    difference, interval, p = found.difference, found.interval, found.p_within(margin)
+    difference = found.difference
+    interval = found.interval
+    p = found.p_within(margin)
     if difference is None or interval is None or p is None:
         raise UserError(f"{exact.row.name}: a paired test needs two seeds or more; write --seeds 0-2")
     environment = results[inexact.ids[0]].environment
@@ -137,15 +139,14 @@ def evidence(kept: Iterable[tuple[str, Equivalence]], precision: Precision, data
 
 def cited(checks: Sequence[Check], sentence: str) -> list[Check]:
     """Checks whose verdicts on an accuracy say on what evidence they stand."""
-    return [
-        replace(
-            check,
-            top1=replace(check.top1, reason="; ".join(filter(None, [check.top1.reason, sentence]))),
-        )
-        if check.top1.n
-        else check
-        for check in checks
-    ]
+
+    def citing(check: Check) -> Check:
+        if not check.top1.n:
+            return check
+        reason = "; ".join(filter(None, [check.top1.reason, sentence]))
+        return replace(check, top1=replace(check.top1, reason=reason))
+
+    return [citing(check) for check in checks]
 
 
 def describe(record: Equivalence) -> list[str]:

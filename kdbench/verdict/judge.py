@@ -140,6 +140,7 @@ def _further_seeds(chosen: Selection, suites: Suites, there: Index) -> dict[str,
         slug, _, rest = path.name.rpartition(".s")
         named[slug].add(int(rest.partition(".")[0]))
     found: dict[str, str] = {}
+    # judged: by row, the seeds that count, {"1.kd/a:b": {0, 1}}; others: what else lies there of any slug.
     for suite, cells in suites:
         judged: dict[str, set[int]] = {}
         others: set[int] = set()
@@ -180,7 +181,8 @@ def check_cells(
     """Hold rows against what is stored, and that by run; a row of a damaged record is `unreadable`."""
     ids = dict.fromkeys(name for _, cells in suites for cell in cells for name in _ids(cell))
     known = {name: run for _, cells in suites for cell in cells for name, run in _runs(cell)}
-    results, failures = read_results(there, ids, known), read_failures(there)
+    results = read_results(there, ids, known)
+    failures = read_failures(there)
     repeats, damaged = read_repeats(there, results.records)
     unreadable = results.unreadable | failures.unreadable
     checked = []
@@ -206,12 +208,13 @@ def _read_at(cells: Iterable[Cell], report_epoch: ReportEpoch) -> tuple[Cell, ..
     longest = max((cell.row.recipe.epochs for cell in cells), default=0)
     if isinstance(report_epoch, int) and report_epoch > longest:
         raise UserError(f"--report-epoch {report_epoch}: the rows train at most {longest} epochs")
-    return tuple(
-        cell
-        if isinstance(cell.row.report_epoch, int)
-        else replace(cell, row=replace(cell.row, report_epoch=report_epoch))
-        for cell in cells
-    )
+
+    def at_epoch(cell: Cell) -> Cell:
+        if isinstance(cell.row.report_epoch, int):
+            return cell
+        return replace(cell, row=replace(cell.row, report_epoch=report_epoch))
+
+    return tuple(at_epoch(cell) for cell in cells)
 
 
 def _adjusted(checked: Sequence[tuple[Suite, list[Check]]]) -> list[tuple[Suite, list[Check]]]:

@@ -210,15 +210,19 @@ def _table(named: Sequence[tuple[str, Row, Check]], kind: Evidence, against: str
         if number is not None:
             losses[name] = row.loss.name
             found.setdefault(name, {})[_pair(row)] = number
+    # found: by method, then by column: {"kd": {Pair("resnet20", "resnet56"): Number(...)}, ...}.
     alone = {pair.student: number for pair, number in found.get(STUDENT, {}).items()}
     pairs = _columns(found)
     cells = {name: _spread_over(some, pairs) for name, some in found.items()}
     cells = {name: some for name, some in cells.items() if some}
+    # Gains are over what was asked for; else over KD, by the method's name or its loss's; else the student.
     kd = [name for name in cells if name in KD or losses[name] in KD]
     chosen = against or next((name for name in (*KD, *kd, STUDENT) if name in cells), "")
-    teachers = {
-        pair: alone[name] for pair in pairs if (name := _teacher(pair)) in alone and name != pair.student
-    }
+    teachers = {}
+    for pair in pairs:
+        name = _teacher(pair)
+        if name in alone and name != pair.student:
+            teachers[pair] = alone[name]
     return MethodTable(
         evidence=kind,
         pairs=pairs,

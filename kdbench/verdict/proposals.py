@@ -164,21 +164,15 @@ def describe_proposals(chosen: Sequence[Proposal], found: Sequence[Proposal]) ->
     if not found:
         yield "nothing to propose: every row is decided, or no seed would decide it"
         return
-    rows = [
-        (
-            each.row,
-            each.top1,
-            each.gain,
-            ", ".join(map(str, each.seeds)),
-            len(each.runs),
-            "?" if each.seconds is None else f"{each.seconds / 3600:.2f}",
-            "" if each.sure else "to know the spread",
-        )
-        for each in chosen
-    ]
+    rows = []
+    for each in chosen:
+        seeds = ", ".join(map(str, each.seeds))
+        hours = "?" if each.seconds is None else f"{each.seconds / 3600:.2f}"
+        why = "" if each.sure else "to know the spread"
+        rows.append((each.row, each.top1, each.gain, seeds, len(each.runs), hours, why))
     yield columns(rows, ["row", "verdict", "gain", "seeds", "runs", "hours", ""])
-    hours = sum(each.seconds or 0.0 for each in chosen) / 3600
+    in_all = sum(each.seconds or 0.0 for each in chosen) / 3600
     unknown = sum(each.seconds is None for each in found)
-    yield f"{len(chosen)} of {len(found)} open rows, {hours:.2f} hours if mean and spread stay"
+    yield f"{len(chosen)} of {len(found)} open rows, {in_all:.2f} hours if mean and spread stay"
     if unknown:
         yield f"{unknown} rows of unknown cost: nothing like them was trained yet; a budget leaves them out"

@@ -33,6 +33,7 @@ def with_author_runs(suite: Suite, checks: Iterable[Check], stored: AuthorRuns) 
     Raises:
         UserError: a run belongs to no row of the suite.
     """
+    # Both by the name of a row and the number of a run: {"1/mlp": {1: AuthorRun, 2: ...}}.
     by_row: defaultdict[str, dict[int, AuthorRun]] = defaultdict(dict)
     places: defaultdict[str, dict[int, str]] = defaultdict(dict)
     for each in stored.published:
@@ -52,7 +53,8 @@ def with_author_runs(suite: Suite, checks: Iterable[Check], stored: AuthorRuns) 
     over = dict(_gained_over(suite))
 
     def beside(check: Check) -> Check:
-        row, runs = check.row, by_row.get(check.row.name)
+        row = check.row
+        runs = by_row.get(row.name)
         if not runs:
             return check
         published = _published(row, dict(sorted(runs.items())), by_row.get(over.get(row.name, ""), {}))
@@ -72,6 +74,7 @@ def _add_means(
 
     The runs of one number share their data and their teacher, so that their mean is one value.
     """
+    # An entry of `mean` is a row or a glob: `["1/mlp", "2/*"]`.
     rows = dict.fromkeys(each.name for entry in row.mean for each in named(suite.rows, entry))
     theirs = [by_row[name] for name in rows if name in by_row]
     if len(theirs) < len(rows):
@@ -100,7 +103,9 @@ def with_released_weights(
 
     def beside(check: Check) -> Check:
         row = check.row
-        found = evaluation_of(suite.imported[row.released], suite.dataset, stored) if row.released else None
+        if not row.released:
+            return check
+        found = evaluation_of(suite.imported[row.released], suite.dataset, stored)
         if found is None:
             return check
         _, evaluation = found
@@ -181,7 +186,8 @@ def _values(runs: Runs, report_epoch: ReportEpoch) -> dict[int, float]:
     found = {}
     for number, run in runs.items():
         value = run.at(report_epoch)
-        value = run.value if value is None else value
+        if value is None:
+            value = run.value
         if value is not None:
             found[number] = value
     return found
@@ -357,7 +363,8 @@ def last_or_best(checks: Iterable[Check]) -> LastOrBest | None:
     found = []
     single = []
     for check in of_authors(checks):
-        printed, last = check.row.reference.top1, check.report_epochs.get("last")
+        printed = check.row.reference.top1
+        last = check.report_epochs.get("last")
         best = check.report_epochs.get("best")
         if printed is None or last is None or best is None or isinstance(check.row.report_epoch, int):
             continue
@@ -366,7 +373,8 @@ def last_or_best(checks: Iterable[Check]) -> LastOrBest | None:
             single.append(best - last)
     if not found:
         return None
-    over_last, over_best = [one for one, _ in found], [other for _, other in found]
+    over_last = [one for one, _ in found]
+    over_best = [other for _, other in found]
     nearer = [abs(one) - abs(other) for one, other in found]
     return LastOrBest(
         rows=len(found),
