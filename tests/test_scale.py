@@ -83,9 +83,7 @@ def test_ten_thousand_rows_take_seconds_and_few_bytes(
     size = {"page": len(files.pop("report.html")), "json": len(as_json(reports).encode())}
     record_property("seconds", took)
     record_property("bytes", {**size, "files": sum(map(len, files.values()))})
-    assert (
-        sum(took.values()) < 30
-    )  # about 15 on a quiet machine; a busy one waits for memory, too
+    assert sum(took.values()) < 30  # about 15 on a quiet machine; a busy one waits for memory, too
     assert {name for name in size if size[name] > MOST_BYTES[name]} == set()
 
 

@@ -181,23 +181,14 @@ def describe_plan(work: Workload, estimate: CostEstimate) -> Iterator[str]:
     yield describe_work(work)
     if not work.runs:
         return
-    rows = [
-        (
-            run.id,
-            run.slug,
-            run.seed,
-            run.recipe.epochs,
-            _taught(run),
-            *run_cost(estimate, run),
-            _why(work, run),
-        )
-        for run in work.runs
-    ]
+    rows = []
+    for run in work.runs:
+        cost = run_cost(estimate, run)
+        rows.append((run.id, run.slug, run.seed, run.recipe.epochs, _taught(run), *cost, _why(work, run)))
     yield columns(rows, ["run", "what", "seed", "epochs", "teacher", "PFLOP", "time", ""])
     yield ""
-    yield from describe_cost(
-        estimate, work.runs, [suite.path.removesuffix(".toml") for suite, _ in work.suites]
-    )
+    suites = [suite.path.removesuffix(".toml") for suite, _ in work.suites]
+    yield from describe_cost(estimate, work.runs, suites)
 
 
 def _taught(run: Run) -> str:

@@ -195,12 +195,18 @@ def _write_split(
     pack: str, split: Split, folder: Path, listing: Listing, place: Path, report: Report
 ) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
     """The sizes (n, 2) of the stored images and the sha256 (shards, 32) of their shards."""
+    # A shard has SHARD images. One that is whole, and made of the same files, is left as it is: packing that
+    # was stopped goes on where it was.
     bytes_of = [listing.size(folder, name) for name in listing.files]
-    done, total, sizes, digests = 0, sum(bytes_of), [], []
+    total = sum(bytes_of)
+    done = 0
+    sizes = []
+    digests = []
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         for number, start in enumerate(range(0, len(listing.files), SHARD)):
             chosen = slice(start, start + SHARD)
-            file, names = path(place, pack, split, number), listing.files[chosen]
+            file = path(place, pack, split, number)
+            names = listing.files[chosen]
             made_of = _made_of(names, bytes_of[chosen])
             if _sizes(file, made_of) is None:
                 pixels = pool.map(partial(_pixels, listing, folder), names)

@@ -75,7 +75,12 @@ def standardised(train: Values, test: Values) -> tuple[Values, Values]:
 
 
 def points(experiment: str, seed: int, split: str, n: int) -> Points:
-    """Points of an experiment: `train` and `test` are drawn apart, with the same α."""
+    """Points of an experiment: `train` and `test` are drawn apart, with the same α.
+
+    The student sees D values. The teacher sees: in `synthetic1` how far the point is from the plane, of which
+    the class has noise; in `synthetic2` the values without noise; in `synthetic3` the first three, which
+    alone decide; in the others three that decide, drawn for each point, drawn once (as released), or the largest.
+    """
 
     def draw(what: str, *shape: int) -> Values:
         return normal(seed, f"{experiment} {split} {what}", *shape)

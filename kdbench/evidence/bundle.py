@@ -174,8 +174,9 @@ def manifest_of(chosen: Selection, suites: Suites, files: Mapping[str, bytes]) -
     """What says which rows a bundle is about, of which packages they are, and which files it has."""
     found: set[Plugin] = set()
     for _, cells in suites:
-        for run in (run for cell in cells for run in cell.runs):
-            found.update(packages(run).values())
+        for cell in cells:
+            for run in cell.runs:
+                found.update(packages(run).values())
     return Manifest(
         format=FORMAT,
         kdbench=__version__,

@@ -456,16 +456,12 @@ def issue(compared: Compared) -> str:
 
     from kdbench.formatting import escape, escape_table
 
-    bad = [line for line, row in zip(table(compared), compared.rows, strict=True) if row.change in BAD]
     if not regressed(compared):
         return ""
-    cells = escape_table(bad)
-    parts = [
-        f"# {len(bad)} of {len(compared.rows)} rows regressed",
-        escape(headline(compared)),
-    ]
+    bad = [line for line, row in zip(table(compared), compared.rows, strict=True) if row.change in BAD]
+    parts = [f"# {len(bad)} of {len(compared.rows)} rows regressed", escape(headline(compared))]
     if bad:
-        parts.append(tabulate(cells, HEADS, tablefmt="pipe", disable_numparse=True))
+        parts.append(tabulate(escape_table(bad), HEADS, tablefmt="pipe", disable_numparse=True))
     if compared.versions:
         lines = [[escape(name), escape(a), escape(b)] for name, (a, b) in compared.versions.items()]
         parts.append(tabulate(lines, ("", "before", "after"), tablefmt="pipe", disable_numparse=True))

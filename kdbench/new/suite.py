@@ -119,12 +119,11 @@ def _tables(students: Sequence[str], teachers: Sequence[str], methods: Sequence[
             entry = catalog.find("losses", method)
         except LookupError as error:
             raise UserError(f"--methods: {error}") from error
-        params = "".join(f", {name} = {_value(name, each):g}" for name, each in entry.ranges.items())
-        if not entry.teacher:
-            rows = [_row(student) for student in students]
-        elif not teachers:
+        if entry.teacher and not teachers:
             raise UserError(f"--methods: {method} needs a teacher; give --teachers")
-        else:
+        params = "".join(f", {name} = {_value(name, each):g}" for name, each in entry.ranges.items())
+        rows = [_row(student) for student in students]
+        if entry.teacher:
             rows = [_row(student, teacher) for student in students for teacher in teachers]
         yield from _table(method, params, rows)
 

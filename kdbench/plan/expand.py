@@ -313,7 +313,9 @@ class Planner:
         if not self.settings:
             return
         place = Place("--set")
-        settings, self.settings = self.settings, {}
+        # The rows are read as they stand, to see which parameters their losses take.
+        settings = self.settings
+        self.settings = {}
         takes = {name for row in rows if not row.untrained for name in self.read(row)[0].loss.params}
         for key, value in settings.items():
             if key in takes and not is_number(value):
@@ -331,11 +333,12 @@ class Planner:
         place = Place(self.suite.path, row.name)
         for problem in loss_mistakes(loss):
             place.say(problem)
-        made = struct_at(Recipe, {**asdict(row.recipe), **recipe}, place) if recipe else row.recipe
-        for problem in recipe_mistakes(made) if recipe and made else ():
-            place.say(problem)
-        own_views = bool(row.teacher_dataset)
-        for problem in target_mistakes(made, loss, privileged=own_views) if made else ():
+        made: Recipe | None = row.recipe
+        if recipe:
+            made = struct_at(Recipe, {**asdict(row.recipe), **recipe}, place)
+            for problem in recipe_mistakes(made) if made else ():
+                place.say(problem)
+        for problem in target_mistakes(made, loss, privileged=bool(row.teacher_dataset)) if made else ():
             place.say(problem)
         if made is None or place.problems:
             raise UserError(*place.problems)

@@ -146,6 +146,7 @@ def _figures(group: Iterable[Row], quantity: Literal["top1", "gain"]) -> str:
 
 def _protocols(rows: Iterable[Row]) -> Iterator[Finding]:
     """Printed tables whose rows train for different numbers of epochs: they compare more than methods."""
+    # By table, then by epochs: {"1": {200: [...], 240: [...]}}; most of its rows make the usual number.
     tables: defaultdict[str, dict[int, list[Row]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
         tables[row.printed_table][row.recipe.epochs].append(row)

@@ -177,11 +177,9 @@ def installed() -> Path:
 
 def build(file: Path, written: SuiteFile, place: Place) -> Suite:
     """The rows of all tables, each with its recipe and loss made whole (suite < table < row)."""
-    rows = tuple(
-        row
-        for number, table in enumerate(written.table, 1)
-        for row in _rows(written, table, place.at(f"table {number} ({table.id})"))
-    )
+    rows: list[Row] = []
+    for number, table in enumerate(written.table, 1):
+        rows += _rows(written, table, place.at(f"table {number} ({table.id})"))
     _check_assumed_std(written, place)
     head = written.suite
     return Suite(
@@ -193,7 +191,7 @@ def build(file: Path, written: SuiteFile, place: Place) -> Suite:
         dataset=head.dataset,
         teacher=head.teacher,
         teacher_seed=head.teacher_seed,
-        rows=rows,
+        rows=tuple(rows),
         deltas=tuple(Delta(**asdict(delta)) for delta in written.delta),
         formulas=tuple(Formula(**asdict(formula)) for formula in written.formula),
         claims=tuple(Claim(**asdict(claim)) for claim in written.claim),

@@ -251,10 +251,8 @@ def recipe_mistakes(recipe: Recipe) -> Iterator[str]:
         yield "validation_seed without validation_size: add how many images are held out"
     if recipe.transfer_classes and recipe.subset:
         yield "transfer_classes with subset: a draw of all classes and a choice of classes; leave one out"
-    for name, chosen in (
-        ("transfer_classes", recipe.transfer_classes),
-        ("bias", [of for of, _ in recipe.bias]),
-    ):
+    biased = [of for of, _ in recipe.bias]
+    for name, chosen in (("transfer_classes", recipe.transfer_classes), ("bias", biased)):
         if len(set(chosen)) < len(chosen):
             yield f"{name}: a class stands there twice"
     if recipe.normalize not in ("", "none") and _entry("datasets", recipe.normalize) is None:
@@ -382,6 +380,7 @@ def _teacher_row_mistakes(suite: Suite, unsure: Collection[str]) -> Iterator[tup
             same = [each.name for each in suite.rows if each.student == row.teacher_student]
             yield row, f"teacher_row: {unknown('row', row.teacher_row, same)}"
             continue
+        # Of several reasons the first one is said: the others mostly follow from it.
         named_row = rows[row.teacher_row]
         epoch = row.teacher.epoch if row.teacher else None
         if named_row.student != row.teacher_student:
@@ -634,7 +633,11 @@ def _form_mistakes(claim: Claim) -> Iterator[str]:
 
 
 def _claim_row_mistakes(claim: Claim, suite: Suite) -> Iterator[str]:
-    """Entries of a claim that name no row, or too many of a student to compare."""
+    """Entries of a claim that name no row, or too many of a student to compare.
+
+    An entry is a table or a glob over rows. `order = ["1.kd", "1.fnkd"]` says that the second is better for
+    each student that stands in both; so a student stands once in each.
+    """
     tables = list(dict.fromkeys(row.table for row in suite.rows))
     entries = claim.order or claim.alike or claim.improves
     rows = {entry: named(suite.rows, entry) for entry in entries}
@@ -646,8 +649,9 @@ def _claim_row_mistakes(claim: Claim, suite: Suite) -> Iterator[str]:
                 if times > 1:
                     hint = "name one of them, as TABLE/STUDENT:TEACHER"
                     yield f"{entry!r} has {times} rows of {student}; {hint}"
-    for row in (row for entry in claim.improves for row in rows[entry]):
-        yield from _baseline_mistakes(row, suite)
+    for entry in claim.improves:
+        for row in rows[entry]:
+            yield from _baseline_mistakes(row, suite)
     for worse, better in pairwise(claim.order or claim.alike):
         shared = {row.student for row in rows[worse]} & {row.student for row in rows[better]}
         if rows[worse] and rows[better] and not shared:

@@ -93,7 +93,11 @@ def update(run: Run, progress: Progress) -> Update:
 
 
 def _train(tasks: Sequence[Task], context: TrainingContext, emit: Emit) -> list[Sequence[Task]]:
-    """Train a cohort; the halves of what is left of it, should memory run out."""
+    """Train a cohort; the halves of what is left of it, should memory run out.
+
+    Of runs A to E of which A has ended when memory runs out, that is [B, C] and [D, E], to be trained one
+    after the other. A single run that does not fit fails; so do all of them where the error is another one.
+    """
     left = {task.run.id: task for task in tasks}
     if not left:
         return []

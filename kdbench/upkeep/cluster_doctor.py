@@ -113,9 +113,8 @@ def _folders(machine: Machine, profile: Profile) -> Iterator[Finding]:
 
 def _node(machine: Machine, profile: Profile) -> Iterator[Finding]:
     """What a node sees: a file that we put into each folder, its GPUs, its Python."""
-    folders = [
-        folder for folder in (machine.results, machine.scratch, Path(machine.data.folder)) if folder.is_dir()
-    ]
+    wanted = (machine.results, machine.scratch, Path(machine.data.folder))
+    folders = [folder for folder in wanted if folder.is_dir()]
     name = f".doctor.{token_hex(4)}"
     try:
         for folder in folders:

@@ -44,16 +44,16 @@ def examine(machine: Machine) -> Iterator[Finding]:
     for path in there.failures.values():
         yield Finding("failure", str(path), _loaded(load_failure, path)[1])
     yield from _unseen(machine.scratch)
-    for path in sorted((machine.scratch / "weights").glob("*/*")):
-        yield Finding("weights", str(path), _digest(path) or records.handed_over(path))
-    for path in sorted((machine.scratch / "predictions").glob("*/*")):
-        yield Finding("predictions", str(path), _digest(path))
-    for path in sorted((machine.scratch / "checkpoints").glob("*/*.safetensors")):
-        yield Finding("checkpoint", str(path), _digest(path) or _checkpoint(path))
-    for path in sorted((machine.scratch / "checkpoints").glob("*/weights/*.safetensors")):
-        yield Finding("checkpoint", str(path), _digest(path))
-    for path in sorted((machine.scratch / "imported").glob("*.safetensors")):
-        yield Finding("imported", str(path), _imported(path))
+    checks: tuple[tuple[str, str, Callable[[Path], str]], ...] = (
+        ("weights", "weights/*/*", lambda path: _digest(path) or records.handed_over(path)),
+        ("predictions", "predictions/*/*", _digest),
+        ("checkpoint", "checkpoints/*/*.safetensors", lambda path: _digest(path) or _checkpoint(path)),
+        ("checkpoint", "checkpoints/*/weights/*.safetensors", _digest),
+        ("imported", "imported/*.safetensors", _imported),
+    )
+    for what, files, wrong in checks:
+        for path in sorted(machine.scratch.glob(files)):
+            yield Finding(what, str(path), wrong(path))
     yield from _data(machine)
 
 

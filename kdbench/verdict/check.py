@@ -258,10 +258,13 @@ def _so_far(have: int, asked: int, levels: Mapping[int, float] | None = None) ->
         return f"{have} of {asked} seeds so far" if have < asked else ""
     level = level_of(levels, have)
     text = f"analysed after each of at most {max(levels)} seeds: tested at {100 * level:.2g} %"
-    return text + (f", an interval of {100 - 200 * level:.3g} %" if have > 1 else "")
+    if have > 1:
+        text += f", an interval of {100 - 200 * level:.3g} %"
+    return text
 
 
 def _check(cell: Cell, stored: _Stored, names: Sequence[str]) -> Check:
+    """A row held against what is stored; `names`: the rows of the same runs, itself among them."""
     values = values_of(cell, stored.results)
     gains = _paired(cell, values, stored)
     return Check(
@@ -346,7 +349,9 @@ def _runs(cell: Cell) -> Iterator[tuple[Run, str]]:
 
 
 def _top1(cell: Cell, values: Mapping[int, float], stored: _Stored) -> Verdict:
-    row, reference = cell.row, cell.row.reference
+    """The verdict on an accuracy; what stands against there being one comes first."""
+    row = cell.row
+    reference = row.reference
     if damage := "; ".join(stored.damage(cell.ids)):
         return Verdict(word=Word.UNREADABLE, reason=damage, printed=reference.top1)
     if not values:
