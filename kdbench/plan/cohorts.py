@@ -47,6 +47,16 @@ def batch_stream_key(run: Run) -> Hashable:
     return run.dataset, run.data, run.precision, recipe.views, length, taught
 
 
+def cohort_key(run: Run) -> Hashable:
+    """Equal for runs that may be of one cohort: they see the same, or are tiny and would with one seed."""
+    return batch_stream_key(run.seedless if is_tiny(run) else run), is_tiny(run)
+
+
+def is_tiny(run: Run) -> bool:
+    """Whether its steps are done together with those of other seeds."""
+    return catalog.find("models", run.student).tiny
+
+
 def _with_other_seeds(streams: Iterable[tuple[Run, ...]]) -> list[tuple[Run, ...]]:
     """Streams of tiny networks that differ in their seeds alone are put together, up to `MOST` runs.
 
@@ -55,10 +65,9 @@ def _with_other_seeds(streams: Iterable[tuple[Run, ...]]) -> list[tuple[Run, ...
     cohorts: list[list[Run]] = []
     filling: dict[tuple[str, ...], list[Run]] = {}
     for stream in streams:
-        key = tuple([run.seedless for run in stream])
+        key = tuple([run.seedless.id for run in stream])
         some = filling.get(key, [])
-        tiny = all(catalog.find("models", run.student).tiny for run in stream)
-        if not some or not tiny or len(some) + len(stream) > MOST:
+        if not some or not all(map(is_tiny, stream)) or len(some) + len(stream) > MOST:
             some = filling[key] = []
             cohorts.append(some)
         some.extend(stream)

@@ -3,12 +3,12 @@
 from collections import deque
 from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from heapq import heappop, heappush
-from itertools import count
+from itertools import chain, count
 from operator import itemgetter
 from time import monotonic
 from typing import Protocol
 
-from kdbench.plan.cohorts import batch_stream_key, make_cohorts
+from kdbench.plan.cohorts import cohort_key, make_cohorts
 from kdbench.spec.events import (
     Blocked,
     Cohort,
@@ -94,7 +94,7 @@ class Waiting:
     """The runs that have not started. Each is looked at when something happens to it, never all of them.
 
     A run is `ready` when its teacher is no longer to be trained: from the start, or by `release`. Ready runs
-    lie in groups that one process may train (`batch_stream_key`); groups are taken in the order of their
+    lie in groups that one process may train (`cohort_key`); groups are taken in the order of their
     first runs, so a heap has the place of each ready run. For example, a teacher and 3 of its students:
 
         waiting = Waiting([teacher, a, b, c], cohorts=True)
@@ -136,9 +136,12 @@ class Waiting:
                 groups += bool(group)
                 taken += group
         runs = [run for _, run in sorted(taken, key=itemgetter(0))]
-        for run in runs:
+        cohorts = make_cohorts(runs, free) if self.cohorts else [(run,) for run in runs]
+        for run in chain.from_iterable(cohorts[:free]):
             del self.runs[run.id]
-        return make_cohorts(runs, free) if self.cohorts else [(run,) for run in runs]
+        for run in chain.from_iterable(cohorts[free:]):  # a group of more runs than these workers take
+            self._make_ready(run.id)
+        return cohorts[:free]
 
     def release(self, teacher: str) -> None:
         """A run has a result: its students are ready."""
@@ -168,6 +171,6 @@ class Waiting:
         if name not in self.runs:  # blocked meanwhile
             return
         place, run = self.runs[name]
-        key = batch_stream_key(run) if self.cohorts else name
+        key = cohort_key(run) if self.cohorts else name
         self.ready.setdefault(key, {})[place] = run
         heappush(self.heap, (place, key))

@@ -217,9 +217,10 @@ class Run(Struct, frozen=True, omit_defaults=True, dict=True):
         return sha256(json.encode(identity(self), order="sorted")).hexdigest()[:12]
 
     @cached_property
-    def seedless(self) -> str:
-        """Equal for runs that differ in their seed alone, and in their teachers' seeds."""
-        return _without_seed(self).id
+    def seedless(self) -> "Run":
+        """It with seed 0, and its teachers too: equal for runs that differ in their seeds alone."""
+        teacher = self.teacher and replace(self.teacher, run=self.teacher.run.seedless)
+        return replace(self, seed=0, teacher=teacher)
 
     @property
     def taught(self) -> bool:
@@ -234,8 +235,3 @@ class Run(Struct, frozen=True, omit_defaults=True, dict=True):
         early = self.teacher and self.teacher.epoch not in ("best", self.teacher.run.recipe.epochs)
         at = f"@{self.teacher.epoch}" if self.teacher and early else ""
         return f"{self.student}-{self.loss.name}{taught}{at}"
-
-
-def _without_seed(run: Run) -> Run:
-    teacher = run.teacher and replace(run.teacher, run=_without_seed(run.teacher.run))
-    return replace(run, seed=0, teacher=teacher)

@@ -143,7 +143,7 @@ def make_stacks(runs: Sequence["StudentRun"], before: Sequence[Stack] = ()) -> l
     alike: dict[tuple[str, int], list[StudentRun]] = {}
     for each in runs:
         if stackable(each):
-            alike.setdefault((each.run.seedless, each.progress.epoch), []).append(each)
+            alike.setdefault((each.run.seedless.id, each.progress.epoch), []).append(each)
     known = {tuple(stack.runs): stack for stack in before}
     return [known.get(tuple(some)) or Stack(some) for some in alike.values() if len(some) > 1]
 

@@ -358,7 +358,8 @@ def _comparison(method: str, against: str, by_pair: Sequence[Paired]) -> Compari
 
 def _shown(p: Iterable[float | None]) -> int:
     """How many of several tests show something at 5 % for all of them together."""
-    return sum(each <= LEVEL for each in adjusted_p([one or 0.0 for one in p]))
+    adjusted = adjusted_p([one or 0.0 for one in p])
+    return sum(each <= LEVEL for each in adjusted)
 
 
 @cache

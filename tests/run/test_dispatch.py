@@ -1,6 +1,7 @@
 """Who is started when, and what a failure stops; with an executor that trains nothing."""
 
 from collections.abc import Collection, Sequence
+from itertools import chain
 
 import pytest
 from hypothesis import given
@@ -150,9 +151,19 @@ def test_runs_of_a_trial_are_told_to_lie_apart() -> None:
 def test_work_grows_with_the_number_of_runs_and_no_faster(*, cohorts: bool, failing: bool) -> None:
     def work(teachers: int) -> int:
         runs = [make_run("resnet18", seed, CE) for seed in range(teachers)]
-        runs += [make_run(f"student{at}", run.seed, KD, run) for at in range(3) for run in runs]
+        students = ("mobilenetv2", "shufflenetv2", "vgg8")
+        runs += [make_run(student, run.seed, KD, run) for student in students for run in runs]
         bad = runs[:teachers:2] if failing else []
         return calls(lambda: list(dispatch(runs, Instant(2, bad), keep={}, cohorts=cohorts)))
 
     work(10)  # what is done once, is done
     assert work(200) / work(50) < 4.5
+
+
+def test_seeds_of_tiny_networks_wait_for_no_worker_but_are_handed_out_by_hundreds() -> None:
+    """450 of them for two workers: two cohorts at once, the third one when one of these has ended."""
+    runs = [make_run("logistic", seed, CE) for seed in range(450)]
+    executor = Instant(2)
+    assert len(ends(told(runs, executor))) == 450
+    assert [len(cohort) for cohort in executor.cohorts] == [200, 200, 50]
+    assert list(chain(*executor.cohorts)) == runs
