@@ -79,7 +79,8 @@ def points(experiment: str, seed: int, split: str, n: int) -> Points:
 
     The student sees D values. The teacher sees: in `synthetic1` how far the point is from the plane, of which
     the class has noise; in `synthetic2` the values without noise; in `synthetic3` the first three, which
-    alone decide; in the others three that decide, drawn for each point, drawn once (as released), or the largest.
+    alone decide; in the others three that decide: drawn for each point, drawn once (as released), or the
+    largest.
     """
 
     def draw(what: str, *shape: int) -> Values:
