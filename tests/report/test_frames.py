@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from matplotlib import pyplot as plt
 
 import kdbench
 from tests.support.places import ROOT
@@ -58,6 +57,8 @@ def test_notebook_of_the_docs_gives_what_it_shows(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Its cells, one after the other in docs/, on the results that are in git."""
+    from matplotlib import pyplot as plt
+
     monkeypatch.chdir(NOTEBOOK.parent)
     cells = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
     scope: dict[str, object] = {}

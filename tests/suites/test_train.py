@@ -23,7 +23,6 @@ from kdbench.plan.expand import expand
 from kdbench.spec.events import Task
 from kdbench.spec.runs import Loss, Recipe, Run, Teacher
 from kdbench.spec.suites import Variant
-from kdbench.suite.load import load_suite
 from kdbench.training.context import TrainingContext, open_context
 from kdbench.training.images import training_views
 from kdbench.training.run import train
@@ -31,9 +30,8 @@ from kdbench.training.student_run import StudentRun
 from kdbench.training.teacher_batches import TeacherBatches
 from tests.support.build import CE, make_run
 from tests.support.data import RESIZE, SIZE, put_real_cifar100, random_data
-from tests.support.places import SUITES
+from tests.support.suites import every_cell, every_suite
 
-SUITE_FILES = sorted(SUITES.glob("*.toml"))
 VARIANTS: tuple[Variant, Variant] = ("released", "printed")
 
 
@@ -45,14 +43,13 @@ def different() -> list[Run]:
     found: list[Run] = []
     seen: set[object] = set()
     for variant in VARIANTS:
-        for path in SUITE_FILES:
-            for cell in expand(load_suite(path), variant=variant, seeds=[0]):
-                if cell.row.untrained:
-                    continue
-                run = cell.runs[0]  # of a row over several, only the data are others
-                if not traits(run, variant) <= seen:
-                    seen |= traits(run, variant) | {run.loss.name}
-                    found.append(run)
+        for cell in every_cell(variant):
+            if cell.row.untrained:
+                continue
+            run = cell.runs[0]  # of a row over several, only the data are others
+            if not traits(run, variant) <= seen:
+                seen |= traits(run, variant) | {run.loss.name}
+                found.append(run)
     return sorted(found, key=lambda run: (run.student, shape(run), taught_by(run), run.loss.name))
 
 
@@ -138,12 +135,12 @@ def test_row_trains_two_steps(context: TrainingContext, run: Run) -> None:
 def methods() -> dict[str, Loss]:
     """Every method of the field's suites on CIFAR-100, as it is first trained there."""
     found: dict[str, Loss] = {}
-    for name in ("crd", "dkd", "dist", "ls", "takd"):
-        for cell in expand(load_suite(SUITES / f"{name}_cifar100.toml"), seeds=[0]):
+    suites = {suite.name: suite for suite in every_suite()}
+    names = [f"{name}_cifar100" for name in ("crd", "dkd", "dist", "ls", "takd")]
+    for name in (*names, "nightly_methods"):
+        for cell in expand(suites[name], seeds=[0]):
             for run in cell.runs[:1]:
                 found.setdefault(run.loss.name, run.loss)
-    for cell in expand(load_suite(SUITES / "nightly_methods.toml"), seeds=[0]):
-        found.setdefault(cell.runs[0].loss.name, cell.runs[0].loss)
     return found
 
 

@@ -1,7 +1,5 @@
 """FLOPs and bytes against numbers made by hand, torch's own counter, and the table that is shipped."""
 
-from pathlib import Path
-
 import pytest
 import torch
 from torch import Tensor, nn
@@ -9,10 +7,9 @@ from torch import Tensor, nn
 from kdbench import catalog
 from kdbench.cost import counts as costs
 from kdbench.models.output import Network
-from kdbench.plan.expand import expand
-from kdbench.suite.load import load_suite
 from kdbench.training.counting import Counter, all_entries, count, counts_of
 from tests.support.build import make_run
+from tests.support.suites import every_cell
 
 
 def net(*layers: nn.Module, width: int) -> Network:
@@ -91,8 +88,7 @@ def test_counts_are_the_same_on_the_cpu_and_on_the_meta_device() -> None:
 
 
 def test_table_has_every_model_of_every_suite() -> None:
-    suites = sorted(Path("suites").glob("*.toml"))
-    runs = [run for path in suites for cell in expand(load_suite(path), seeds=[0]) for run in cell.runs]
+    runs = [run for cell in every_cell("released") for run in cell.runs]
     assert [run.slug for run in runs if costs.cost(run) is None] == []
 
 

@@ -15,11 +15,9 @@ from torch.nn.functional import linear
 from kdbench import catalog
 from kdbench.data.views import Views
 from kdbench.models.output import Output
-from kdbench.plan.expand import expand
 from kdbench.spec.events import Task
 from kdbench.spec.results import Result
 from kdbench.spec.runs import Loss, Precision
-from kdbench.suite.load import load_suite
 from kdbench.training.bench import Prepared
 from kdbench.training.context import TrainingContext
 from kdbench.training.evaluation import evaluate
@@ -31,10 +29,9 @@ from kdbench.training.student_run import StudentRun
 from kdbench.training.teacher_batches import TeacherBatches
 from tests.support.build import CE, KD, make_run
 from tests.support.devices import DEVICES
-from tests.support.places import SUITES
+from tests.support.suites import every_cell
 from tests.support.training import TEACHER, Interrupted, Opened, digits, forwards, open_digits, together
 
-SUITE_FILES = sorted(SUITES.glob("*.toml"))
 STUDENTS = [digits("digits_mlp", KD, TEACHER), digits("digits_cnn", KD, TEACHER, lr=0.02)]
 ROUNDING = 1e-3
 """How far losses may be apart, relatively, after an epoch of four steps."""
@@ -56,12 +53,9 @@ def opened(data: Path, tmp_path: Path) -> Opened:
 def losses() -> list[Loss]:
     """One of each name that a suite uses, as printed and as released."""
     found: dict[str, Loss] = {}
-    for path in SUITE_FILES:
-        suite = load_suite(path)
-        for variant in ("printed", "released"):
-            for cell in expand(suite, variant=variant, seeds=[0]):
-                for run in cell.runs:
-                    found.setdefault(run.loss.name, run.loss)
+    for cell in (*every_cell("printed"), *every_cell("released")):
+        for run in cell.runs:
+            found.setdefault(run.loss.name, run.loss)
     return [found[name] for name in sorted(found) if name in catalog.LOSSES]
 
 
