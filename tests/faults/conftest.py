@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from kdbench.training.context import TrainingContext
-from tests.support.faults.project import make_context
+from tests.support.training import open_digits
 
 
 @pytest.fixture(scope="module")
@@ -18,5 +18,5 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def context(tmp_path: Path, data: Path) -> Iterator[TrainingContext]:
     before = torch.get_deterministic_debug_mode()
-    yield make_context(tmp_path, data)
+    yield open_digits(tmp_path, data)
     torch.set_deterministic_debug_mode(before)

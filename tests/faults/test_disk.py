@@ -15,7 +15,8 @@ from kdbench.spec.results import RESULT_SCHEMA
 from kdbench.store import mounts
 from kdbench.store.records import check_writable, index, load_failure, load_result
 from kdbench.training.context import TrainingContext
-from tests.support.faults.project import digits, epochs, events, failure, make_context, numbers
+from tests.support.faults.project import digits, epochs, events, failure, numbers
+from tests.support.training import open_digits
 
 FULL = "No space left on device; make room, and run it again: what is finished is kept"
 RUN = digits()
@@ -25,7 +26,7 @@ RUN = digits()
 def truth(tmp_path: Path, data: Path, context: TrainingContext) -> tuple[object, ...]:
     """What the run gives undisturbed."""
     assert context.device.type == "cpu"
-    return numbers(events(make_context(tmp_path / "undisturbed", data), RUN))
+    return numbers(events(open_digits(tmp_path / "undisturbed", data), RUN))
 
 
 @contextmanager

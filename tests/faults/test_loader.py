@@ -8,7 +8,8 @@ from torch import Tensor
 
 from kdbench.data.boxes import Framing, centre
 from kdbench.training.context import TrainingContext
-from tests.support.faults.project import digits, epochs, events, failure, make_context, numbers
+from tests.support.faults.project import digits, epochs, events, failure, numbers
+from tests.support.training import open_digits
 
 RUN = digits(size=8, flip=True)
 VIEWS = 64
@@ -31,4 +32,4 @@ def test_loader_that_dies_is_the_failure_of_its_run_and_the_next_try_goes_on(
     monkeypatch.undo()
     rerun = events(context, RUN)
     assert (epochs(told), epochs(rerun)) == ([1], [2, 3, 4])
-    assert numbers(rerun) == numbers(events(make_context(tmp_path / "undisturbed", data), RUN))
+    assert numbers(rerun) == numbers(events(open_digits(tmp_path / "undisturbed", data), RUN))

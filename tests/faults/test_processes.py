@@ -35,8 +35,9 @@ import sys
 from pathlib import Path
 from kdbench.store import lease
 lease.kernel = lambda: "another machine"
-from tests.support.faults.project import digits, events, make_context
-context = make_context(Path(sys.argv[1]), Path(sys.argv[2]))
+from tests.support.faults.project import digits, events
+from tests.support.training import open_digits
+context = open_digits(Path(sys.argv[1]), Path(sys.argv[2]))
 print("begins", flush=True)
 print(type(events(context, digits(epochs=400))[-1]).__name__, flush=True)
 """

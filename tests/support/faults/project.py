@@ -11,10 +11,9 @@ from typing import Any
 from msgspec.structs import replace
 
 from kdbench import catalog
-from kdbench.machine import Data, Folders, Local, Machine
 from kdbench.spec.events import Done, Event, Failed, Task, Update
 from kdbench.spec.runs import Loss, Recipe, Run, Teacher
-from kdbench.training.context import TrainingContext, open_context
+from kdbench.training.context import TrainingContext
 from kdbench.training.task import do
 from tests.support.build import CE, make_run
 from tests.support.places import ROOT
@@ -26,15 +25,6 @@ def digits(loss: Loss = CE, teacher: Teacher | None = None, **settings: Any) -> 
     """A run of four epochs."""
     run = replace(make_run("digits_mlp", 0, loss), dataset="digits", data=catalog.DATASETS["digits"].digest)
     return replace(run, recipe=replace(RECIPE, **settings), teacher=teacher)
-
-
-def make_context(root: Path, data: Path) -> TrainingContext:
-    """A world whose results and scratch lie in root."""
-    folders = Folders(results="results", scratch="scratch")
-    place = Data(folder=str(data), offline=True)
-    return open_context(
-        Machine(local=Local(device="cpu", checkpoint_seconds=0), data=place, folders=folders, root=str(root))
-    )
 
 
 def events(context: TrainingContext, run: Run, look: Callable[[Event], None] = lambda _: None) -> list[Event]:
