@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - a case is a line
 """Files of weights as the field writes them: each imported with the right accuracy, or refused with why.
 
 One small network is trained once; each case writes it in another way. No file is opened but by kdbench, and
@@ -154,6 +155,7 @@ class Case(Struct, kw_only=True):
 ARGS = argparse.Namespace(lr=0.1, arch="resnet8")
 SWAPPED = ("conv1", "bn1", "conv2", "bn3", "conv3", "bn2", "fc")
 MAP = "".join(f"{theirs} = {ours}\n" for theirs, ours in zip(SWAPPED, LAYERS, strict=True))
+# fmt: off
 IMPORTED = [
     Case(what="bare state dict", name="a.pth"),
     Case(what="bare, kdbench's own names, safetensors", name="a.safetensors"),
@@ -169,47 +171,29 @@ IMPORTED = [
     Case(what="compiled", name="a.pth", write=lambda state: prefixed(state, "_orig_mod.")),
     Case(what="compiled, parallel", name="a.pth", write=lambda state: prefixed(state, "_orig_mod.module.")),
     Case(what="mdistiller", write=wrapped("model", "module.student.", best_acc=90.0)),
-    Case(
-        what="parallel, safetensors",
-        name="a.safetensors",
-        write=lambda state: prefixed(state, "module."),
-    ),
+    Case(what="parallel, safetensors", name="a.safetensors", write=lambda state: prefixed(state, "module.")),
     Case(what="averaged alone", write=averaged("", "state_dict_ema")),
     Case(what="timm, averaged", write=averaged("state_dict", "state_dict_ema"), options={"weights": "ema"}),
     Case(what="timm, plain", write=averaged("state_dict_ema", "state_dict"), options={"weights": "plain"}),
-    Case(
-        what="torchvision, averaged",
-        write=averaged("model", "model_ema", "module."),
-        options={"weights": "ema"},
-    ),
+    Case(what="torchvision, averaged", write=averaged("model", "model_ema", "module."), options={"weights": "ema"}),
     Case(what="head fc", write=lambda state: renamed(state, (*LAYERS[:-1], "fc"))),
     Case(what="head linear", write=lambda state: renamed(state, (*LAYERS[:-1], "linear"))),
     Case(what="head head.fc, safetensors", name="a.safetensors", write=lambda state: renamed(state, TIMM)),
     Case(what="names of torchvision", write=lambda state: renamed(state, TORCHVISION)),
-    Case(
-        what="names of torchvision, safetensors",
-        name="a.safetensors",
-        write=lambda state: renamed(state, TORCHVISION),
-    ),
+    Case(what="names of torchvision, safetensors", name="a.safetensors", write=lambda state: renamed(state, TORCHVISION)),
     Case(what="names of Tf-KD", write=lambda state: {"state_dict": renamed(state, NESTED), "acc": 0.97}),
     Case(what="names in a row", write=lambda state: renamed(state, IN_A_ROW)),
     Case(what="names in a row, safetensors", name="a.safetensors", write=lambda s: renamed(s, IN_A_ROW)),
-    Case(
-        what="convolutions before norms",
-        write=lambda s: moved(renamed(s, TIMM), "bn1", "blocks.0.0.bn", "bn2"),
-    ),
+    Case(what="convolutions before norms", write=lambda s: moved(renamed(s, TIMM), "bn1", "blocks.0.0.bn", "bn2")),
     Case(what="a profiler's counts", write=lambda state: profiled(renamed(state, TORCHVISION))),
     Case(what="before counters", write=lambda state: without_counters(renamed(state, TORCHVISION))),
     Case(what="half precision", write=lambda state: {name: each.half() for name, each in state.items()}),
     Case(what="student beside its teacher", write=beside_a_teacher),
     Case(what="more outputs than classes", write=lambda s: renamed(with_outputs(s, 12), TORCHVISION)),
     Case(what="map", write=lambda s: moved(renamed(s, SWAPPED), "bn2"), map=MAP),
-    Case(
-        what="map in TOML",
-        write=lambda s: moved(renamed(s, SWAPPED), "bn2"),
-        map='bn2 = "body.8"\nbn3 = "body.4"',
-    ),
+    Case(what="map in TOML", write=lambda s: moved(renamed(s, SWAPPED), "bn2"), map='bn2 = "body.8"\nbn3 = "body.4"'),
 ]
+# fmt: on
 
 
 class Mark:
@@ -265,58 +249,23 @@ def misleading(state: State) -> object:
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
 CONFIRM = b"<!DOCTYPE html><html><title>Google Drive - Virus scan warning</title>"
+# fmt: off
 REFUSED = [
     Case(what="pointer", write=lambda _: POINTER, refused="it is a pointer of Git LFS; `git lfs pull`"),
     Case(what="page", write=lambda _: CONFIRM, refused="it is an HTML page, as of a download"),
-    Case(
-        what="error of a server", write=lambda _: b"<?xml version=", refused="it is a server's message of an"
-    ),
+    Case(what="error of a server", write=lambda _: b"<?xml version=", refused="it is a server's message of an"),
     Case(what="empty", write=lambda _: b"", refused="it is empty; fetch it again"),
-    Case(
-        what="tar", write=lambda _: tar_of("a.pth", "b.pth"), refused="it is a tar archive of several files"
-    ),
-    Case(
-        what="gzip", write=lambda _: gzip.compress(b"weights"), refused="it is compressed with gzip; unpack"
-    ),
-    Case(
-        what="zip", write=lambda _: archive_of("a.pth", "b.pth"), refused="it is a zip archive of other files"
-    ),
+    Case(what="tar", write=lambda _: tar_of("a.pth", "b.pth"), refused="it is a tar archive of several files"),
+    Case(what="gzip", write=lambda _: gzip.compress(b"weights"), refused="it is compressed with gzip; unpack"),
+    Case(what="zip", write=lambda _: archive_of("a.pth", "b.pth"), refused="it is a zip archive of other files"),
     Case(what="truncated", write=lambda s: half_of(saved(s)), refused="it ends in the middle or is damaged"),
-    Case(
-        what="truncated, old",
-        write=lambda s: half_of(saved(s, _use_new_zipfile_serialization=False)),
-        refused="no whole file that torch.save wrote",
-    ),
-    Case(
-        what="truncated, safetensors",
-        name="a.safetensors",
-        write=lambda s: half_of(save(s)),
-        refused="no whole safetensors file",
-    ),
-    Case(
-        what="whole network",
-        write=network_of,
-        refused="it is a whole pickled network (kdbench.models.output.Network), which runs code when",
-    ),
-    Case(
-        what="whole network, old",
-        name="old.pt",
-        write=network_of,
-        refused="it is a whole pickled network (kdbench.models.output.Network), which runs code when",
-    ),
-    Case(
-        what="program",
-        write=lambda _: archive_of("a/data.pkl", "a/constants.pkl", "a/code/__torch__.py"),
-        refused="it is a TorchScript program",
-    ),
-    Case(
-        what="call", write=wrapped("state_dict", by=Mark()), refused="beside weights it holds a posix.system"
-    ),
-    Case(
-        what="a trainer's class",
-        write=wrapped("state_dict", hparams=Options(lr=0.1)),
-        refused="beside weights it holds a tests.importing.test_checkpoints.Options, which runs code when",
-    ),
+    Case(what="truncated, old", write=lambda s: half_of(saved(s, _use_new_zipfile_serialization=False)), refused="no whole file that torch.save wrote"),
+    Case(what="truncated, safetensors", name="a.safetensors", write=lambda s: half_of(save(s)), refused="no whole safetensors file"),
+    Case(what="whole network", write=network_of, refused="it is a whole pickled network (kdbench.models.output.Network), which runs code when"),
+    Case(what="whole network, old", name="old.pt", write=network_of, refused="it is a whole pickled network (kdbench.models.output.Network), which runs code when"),
+    Case(what="program", write=lambda _: archive_of("a/data.pkl", "a/constants.pkl", "a/code/__torch__.py"), refused="it is a TorchScript program"),
+    Case(what="call", write=wrapped("state_dict", by=Mark()), refused="beside weights it holds a posix.system"),
+    Case(what="a trainer's class", write=wrapped("state_dict", hparams=Options(lr=0.1)), refused="beside weights it holds a tests.importing.test_checkpoints.Options, which runs code when"),
     Case(what="list", write=lambda s: list(s.values()), refused="holds a list, not a state dict"),
     Case(what="no weights", write=lambda _: {"epoch": 3}, refused="'epoch' is no dense tensor but a int"),
     Case(what="other kind", name="a.onnx", write=lambda _: b"onnx", refused="unknown kind of file '.onnx'"),
@@ -326,54 +275,21 @@ REFUSED = [
         refused="holds plain weights (state_dict) and averaged ones (state_dict_ema), whose accuracies "
         "differ; add --weights plain or --weights ema",
     ),
-    Case(
-        what="no averaged",
-        options={"weights": "ema"},
-        refused="--weights ema: it holds no averaged weights (state_dict_ema, model_ema",
-    ),
-    Case(
-        what="only averaged",
-        write=averaged("", "model_ema"),
-        options={"weights": "plain"},
-        refused="--weights plain: it holds only averaged weights (model_ema)",
-    ),
-    Case(
-        what="another network",
-        write=lambda _: {"fc1.weight": torch.ones(32, 64), "fc2.weight": torch.ones(10, 32)},
-        refused="2 layers under other names; it has 7",
-    ),
+    Case(what="no averaged", options={"weights": "ema"}, refused="--weights ema: it holds no averaged weights (state_dict_ema, model_ema"),
+    Case(what="only averaged", write=averaged("", "model_ema"), options={"weights": "plain"}, refused="--weights plain: it holds only averaged weights (model_ema)"),
+    Case(what="another network", write=lambda _: {"fc1.weight": torch.ones(32, 64), "fc2.weight": torch.ones(10, 32)}, refused="2 layers under other names; it has 7"),
     Case(
         what="fewer outputs",
         write=lambda s: renamed(s, TORCHVISION) | {"fc.weight": torch.ones(9, 128), "fc.bias": torch.ones(9)},
         refused="its classifier has 9 outputs; the data set has 10 classes",
     ),
-    Case(
-        what="NaN",
-        write=lambda s: s | {"classifier.bias": torch.full((10,), torch.nan)},
-        refused="'classifier.bias' holds NaN or infinite values",
-    ),
-    Case(
-        what="misleading order",
-        write=misleading,
-        refused="7 of 7 layers have other names, found by order and shape, and it gives ",
-    ),
-    Case(
-        what="never trained",
-        write=lambda s: {name: torch.zeros_like(tensor) for name, tensor in s.items()},
-        refused="on digits it is no better than guessing",
-    ),
-    Case(
-        what="two that fit",
-        write=lambda s: prefixed(s, "student.") | prefixed(s, "teacher."),
-        refused="holds several networks that fit: student, teacher; save the one that is meant alone",
-    ),
-    Case(
-        what="mistake in a map",
-        write=lambda s: renamed(s, TORCHVISION),
-        map="conv9 = body.0\n",
-        refused="unknown layer of the file of weights 'conv9'",
-    ),
+    Case(what="NaN", write=lambda s: s | {"classifier.bias": torch.full((10,), torch.nan)}, refused="'classifier.bias' holds NaN or infinite values"),
+    Case(what="misleading order", write=misleading, refused="7 of 7 layers have other names, found by order and shape, and it gives "),
+    Case(what="never trained", write=lambda s: {name: torch.zeros_like(tensor) for name, tensor in s.items()}, refused="on digits it is no better than guessing"),
+    Case(what="two that fit", write=lambda s: prefixed(s, "student.") | prefixed(s, "teacher."), refused="holds several networks that fit: student, teacher; save the one that is meant alone"),
+    Case(what="mistake in a map", write=lambda s: renamed(s, TORCHVISION), map="conv9 = body.0\n", refused="unknown layer of the file of weights 'conv9'"),
 ]
+# fmt: on
 
 
 def write_file(case: Case, state: State, folder: Path) -> Path:
