@@ -95,13 +95,6 @@ def counts(run: Run, model: str) -> Counts | None:
     return found.body.plus(found.per_class, run.recipe.classes or data.classes)
 
 
-def teacher_of(run: Run) -> str | None:
-    """The model that teaches a run, trained here or imported."""
-    if run.imported is not None:
-        return run.imported.model
-    return run.teacher.run.student if run.teacher else None
-
-
 def teacher_counts(run: Run, model: str) -> Counts | None:
     """The counts of a run's teacher on what it sees: the student's images, or those of its own data set."""
     own = run.teacher is not None and run.teacher.run.dataset != run.dataset
@@ -123,7 +116,7 @@ def cost(run: Run) -> Cost | None:
         return None
     trained, tested = images(run)
     batches = trained / run.recipe.batch_size
-    teacher = teacher_counts(run, named) if (named := teacher_of(run)) else None
+    teacher = teacher_counts(run, run.teacher_model) if run.taught else None
     return Cost(
         work=Work(0, 0).plus(step, batches).plus(taught, batches).plus(evaluating(student), tested),
         teaching=Work(0, 0).plus(taught, batches),
@@ -145,10 +138,9 @@ def learning(run: Run) -> Work | None:
 
 def teaching(run: Run) -> Work | None:
     """The teacher's part of a step, nothing without one; None where it was not counted."""
-    named = teacher_of(run)
-    if named is None:
+    if not run.taught:
         return Work(0, 0)
-    of, batch = teacher_counts(run, named), run.recipe.batch_size
+    of, batch = teacher_counts(run, run.teacher_model), run.recipe.batch_size
     if of is None:
         return None
     return Work(batch * of.forward, batch * of.forward_bytes + of.batch_forward_bytes)

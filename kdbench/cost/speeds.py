@@ -16,7 +16,7 @@ from pathlib import Path
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from kdbench.cost.counts import Work, images, teacher_of
+from kdbench.cost.counts import Work, images
 from kdbench.device import Device, device_of
 from kdbench.errors import UserError
 from kdbench.spec.results import Result
@@ -94,7 +94,7 @@ def kind(run: Run) -> str:
 
     Not the seed, nor the loss.
     """
-    taught = f"<{named}" if (named := teacher_of(run)) else ""
+    taught = f"<{run.teacher_model}" if run.taught else ""
     size = f" {run.recipe.size}px" if run.recipe.size else ""
     more = "".join(f" {name}" for name in COSTLY if getattr(run.recipe, name))
     return f"{run.student}{taught} {run.dataset}{size} b{run.recipe.batch_size} {run.precision}{more}"

@@ -10,6 +10,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from kdbench import catalog
+from kdbench.data import packed
 from kdbench.errors import UserError
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def neighbours(dataset: str) -> "Tensor":
         UserError: the data set has none, or they are not those of the digest.
     """
     near = matrix(groups(dataset))
-    if digest(near) != (known := _entry(dataset).neighbours_digest):
+    if digest(near) != (known := packed.entry(dataset).neighbours_digest):
         raise UserError(
             f"{dataset}: the neighbours A(x) have the digest {digest(near)}, the catalog says {known}; "
             "the code or the catalog was changed: install kdbench again"
@@ -118,7 +119,7 @@ def groups(dataset: str) -> Groups:
     Raises:
         UserError: it has none.
     """
-    entry = _entry(dataset)
+    entry = packed.entry(dataset)
     if not entry.neighbours:
         raise UserError(f"{dataset} has no neighbours A(x); these have: {', '.join(_having())}")
     found: Groups = catalog.load(entry.neighbours)()
@@ -160,13 +161,6 @@ def matrix(of: Groups) -> "Tensor":
 def digest(near: "Tensor") -> str:
     """The sha256 of the matrix, row by row, a byte each."""
     return sha256(near.contiguous().numpy().tobytes()).hexdigest()
-
-
-def _entry(dataset: str) -> catalog.DatasetEntry:
-    try:
-        return catalog.find("datasets", dataset)
-    except LookupError as error:
-        raise UserError(str(error.args[0])) from error
 
 
 def _having() -> list[str]:

@@ -69,7 +69,7 @@ def _controls(cell: Cell, prober: Prober) -> dict[str, Cell]:
     for name, loss in without.items():
         found[name] = [_alone(run, loss) for run in cell.runs]
     found["uniform"] = [_untrained(run, BLANK) for run in cell.runs]
-    found["untrained"] = [_untrained(run, _teacher(run)) for run in cell.runs]
+    found["untrained"] = [_untrained(run, run.teacher_model) for run in cell.runs]
     return {name: _derived(cell, name, tuple(runs)) for name, runs in found.items()}
 
 
@@ -116,13 +116,6 @@ def _untrained(run: Run, student: str) -> Run:
     )
     network = with_plugins(replace(network, precision="float32"))
     return with_plugins(replace(run, teacher=Teacher(network, 0), imported=None))
-
-
-def _teacher(run: Run) -> str:
-    """The model that teaches."""
-    if run.imported is not None:
-        return run.imported.model
-    return run.teacher.run.student if run.teacher else ""
 
 
 def _derived(cell: Cell, name: str, runs: tuple[Run, ...]) -> Cell:

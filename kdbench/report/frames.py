@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from kdbench.errors import UserError
 from kdbench.machine import load_machine
 from kdbench.spec.results import Result
-from kdbench.spec.runs import Run
 from kdbench.store.records import index, load_result
 
 if TYPE_CHECKING:
@@ -68,7 +67,7 @@ def _line(repeat: int, path: Path, result: Result) -> dict[str, Any]:
         "repeat": repeat,
         "dataset": run.dataset,
         "student": run.student,
-        "teacher": _teacher(run),
+        "teacher": run.teacher_model,
         "loss": run.loss.name,
         **{f"loss.{name}": value for name, value in run.loss.params.items()},
         "seed": run.seed,
@@ -81,12 +80,6 @@ def _line(repeat: int, path: Path, result: Result) -> dict[str, Any]:
         "packages": ", ".join(map(str, run.plugins)),
         "file": str(path),
     }
-
-
-def _teacher(run: Run) -> str:
-    if run.imported is not None:
-        return run.imported.model
-    return run.teacher.run.student if run.teacher else ""
 
 
 def _epochs(repeat: int, result: Result) -> Iterator[dict[str, Any]]:

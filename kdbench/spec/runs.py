@@ -228,6 +228,13 @@ class Run(Struct, frozen=True, omit_defaults=True, dict=True):
         return self.teacher is not None or self.imported is not None
 
     @property
+    def teacher_model(self) -> str:
+        """The model that teaches it, trained here or imported; "" without a teacher."""
+        if self.imported is not None:
+            return self.imported.model
+        return self.teacher.run.student if self.teacher else ""
+
+    @property
     def slug(self) -> str:
         """What a person calls it: `mobilenetv2-kd-resnet18`. Not unique; the id is."""
         taught = f"-{self.teacher.run.student}" if self.teacher else ""

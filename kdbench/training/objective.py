@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from kdbench import catalog
 from kdbench.catalog import DistillerEntry
-from kdbench.cost.counts import teacher_of
 from kdbench.data.random import torch_seed
 from kdbench.errors import DivergedError, UserError
 from kdbench.models.build import build_network
@@ -119,8 +118,8 @@ class CheckedDistiller(nn.Module):
 
 def setting(run: Run, context: TrainingContext) -> Setting:
     """What the run's distiller is built of."""
-    data, taught = context.data_of(run), teacher_of(run)
-    if taught is None:
+    data, taught = context.data_of(run), run.teacher_model
+    if not taught:
         raise ValueError("it needs a teacher")
     seen = run.teacher.run if run.teacher else run
     return Setting(
@@ -137,8 +136,8 @@ def distiller_bytes(run: Run) -> tuple[int, int]:
     It is built on the meta device, where nothing is allocated: CRD's on CIFAR-100 has 51,200,008 bytes of
     buffers, 2 x 50,000 x 128 floats and two normalizers.
     """
-    entry, taught = catalog.find("losses", run.loss.name), teacher_of(run)
-    if not isinstance(entry, DistillerEntry) or taught is None:
+    entry, taught = catalog.find("losses", run.loss.name), run.teacher_model
+    if not isinstance(entry, DistillerEntry) or not taught:
         return 0, 0
     data = catalog.find("datasets", run.dataset)
     labels = torch.zeros(run.recipe.images(data.train), dtype=torch.int64)
