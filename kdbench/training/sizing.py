@@ -80,17 +80,14 @@ def estimate(runs: Sequence[Run], context: "TrainingContext") -> float:
 
 
 def _beside(runs: Sequence[Run]) -> float:
-    """Bytes of what is trained beside the students, and of memories: each run's own, and one run's step.
-
-    A step has the gradients of one distiller, and reads its memory as it was before the step.
-    """
+    """Bytes of what is trained beside the students, and of memories; and the gradients of one run's step."""
     own = step = 0.0
     for run in runs:
         parameters = buffers = 0
         with suppress(Exception):  # a run's own failure is reported when it is trained
             parameters, buffers = distiller_bytes(run)
         own += (1 + run.recipe.moments) * parameters + buffers
-        step = max(step, parameters + buffers)
+        step = max(step, parameters)
     return own + step
 
 
