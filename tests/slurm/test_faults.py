@@ -14,6 +14,7 @@ import pytest
 
 from kdbench.cluster import submissions
 from kdbench.store.records import index, load_result
+from tests.support.processes import descendants
 from tests.support.slurm import ALONE, TAUGHT, Project, curves, script, slurm
 
 
@@ -139,18 +140,16 @@ def test_killed_worker_then_killed_job(project: Project) -> None:
 
 
 def _processes(job: str) -> tuple[int, int]:
-    """The supervisor of a job and its worker that trains."""
-    found = {}
+    """The supervisor of a job and its worker: the youngest process below it, a fork of a server or not."""
     for process in Path("/proc").glob("[0-9]*"):
         try:
             words = (process / "cmdline").read_bytes().split(b"\0")
             environment = (process / "environ").read_bytes().split(b"\0")
         except OSError:
             continue
-        if f"SLURM_JOB_ID={job}".encode() in environment:
-            kind = "supervisor" if b"submitit.core._submit" in words else b" ".join(words).decode()
-            found["worker" if "spawn_main" in kind else kind] = int(process.name)
-    return found["supervisor"], found["worker"]
+        if f"SLURM_JOB_ID={job}".encode() in environment and b"submitit.core._submit" in words:
+            return int(process.name), descendants(int(process.name))[-1]
+    raise LookupError(job)
 
 
 def test_one_job_of_an_array_cancelled(project: Project) -> None:
