@@ -565,9 +565,16 @@ COMMANDS = sorted({line.partition(":")[0] for line in SURFACE})
 def surface(command: click.Command, name: str = "") -> dict[str, list[str]]:
     """Every command below one, with its arguments and options."""
     if isinstance(command, click.Group):
-        below = [surface(each, f"{name} {key}".strip()) for key, each in command.commands.items()]
+        below = [surface(each, f"{name} {key}".strip()) for key, each in commands_of(command).items()]
         return {key: options for each in below for key, options in each.items()}
     return {name: sorted(word for each in command.params for word in each.opts)}
+
+
+def commands_of(group: click.Group) -> dict[str, click.Command]:
+    """The commands of a group by their names."""
+    context = click.Context(group)
+    found = {name: group.get_command(context, name) for name in group.list_commands(context)}
+    return {name: command for name, command in found.items() if command}
 
 
 def test_surface_is_as_written_down() -> None:
@@ -585,8 +592,9 @@ def test_help_says_in_a_line_what_each_command_does(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     told = kdbench("--help").out
-    for name in cli.commands:
+    for name, command in commands_of(cli).items():
         (line,) = (line for line in told.splitlines() if line.startswith(f"  {name} "))
+        assert (command.name, line.split(maxsplit=1)[1]) == (name, command.get_short_help_str(limit=100))
         assert line.endswith(".")
         assert not line.endswith("..")
 

@@ -141,6 +141,7 @@ def test_killed_worker_then_killed_job(project: Project) -> None:
 
 def _processes(job: str) -> tuple[int, int]:
     """The supervisor of a job and its worker: the youngest process below it, a fork of a server or not."""
+    found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
             words = (process / "cmdline").read_bytes().split(b"\0")
@@ -148,8 +149,9 @@ def _processes(job: str) -> tuple[int, int]:
         except OSError:
             continue
         if f"SLURM_JOB_ID={job}".encode() in environment and b"submitit.core._submit" in words:
-            return int(process.name), descendants(int(process.name))[-1]
-    raise LookupError(job)
+            found.append(int(process.name))
+    supervisor = max(found)  # srun, which starts it, has its words too
+    return supervisor, descendants(supervisor)[-1]
 
 
 def test_one_job_of_an_array_cancelled(project: Project) -> None:
