@@ -154,7 +154,7 @@ def _suite(entry: Entry) -> Iterator[tuple[str, bytes]]:
         yield f"{folder}/{name}", content
     yield f"{folder}/badge.svg", badge.draw(*badge_of(entry.counts)).encode()
     deeper = replace(report, records={of: f"../{address}" for of, address in there.items()})
-    baselines = report.baselines
+    baselines, printed = report.baselines, {row.name: row for row in report.suite.rows}
     for number, check in enumerate(report.checks):
         over = baselines.get(check.row.name)
         others = {name: places[name].removeprefix("rows/") for name in (*check.same_as, *_over(over))}
@@ -162,6 +162,7 @@ def _suite(entry: Entry) -> Iterator[tuple[str, bytes]]:
             deeper,
             check,
             over,
+            printed[check.row.name],
             links={name: href for name, href in others.items() if name != check.row.name},
             before=places[names[number - 1]].removeprefix("rows/") if number else "",
             after=places[names[number + 1]].removeprefix("rows/") if number + 1 < len(names) else "",
@@ -174,11 +175,27 @@ def _over(over: Check | None) -> tuple[str, ...]:
 
 
 def _row_page(
-    report: Report, check: Check, over: Check | None, *, links: Mapping[str, str], before: str, after: str
+    report: Report,
+    check: Check,
+    over: Check | None,
+    printed: Row,
+    *,
+    links: Mapping[str, str],
+    before: str,
+    after: str,
 ) -> str:
-    """All that is known of a row: its reference, figures, curves, runs, records and author runs."""
+    """All that is known of a row: its reference, figures, curves, runs, records and author runs.
+
+    Args:
+        report: of its suite.
+        check: the row.
+        over: the row over which it gains, if there is one.
+        printed: the row as the suite has it, before any delta.
+        links: where the pages of rows are that it names.
+        before: where the page of the row before it is; "" of the first.
+        after: of the next; "" of the last.
+    """
     line = line_of(report, check, scale_of([check]), over.ids if over else ())
-    printed = next(row for row in report.suite.rows if row.name == check.row.name)
     deltas = [of for of in report.suite.deltas if report.variant == "released" and of.concerns(printed)]
     drawn = [check, *([over] if over else [])]
     chosen = Selection(suites=(report.suite.path,), rows=check.row.name, variant=report.variant)
