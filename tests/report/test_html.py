@@ -334,7 +334,7 @@ def test_row_says_what_its_recipe_has_of_its_own(monkeypatch: pytest.MonkeyPatch
     suite, cells = make_suite(*rows), [make_cell(row) for row in rows]
     made = html.page_files([Report(suite=suite, checks=check_suite(cells, {}))], "a.html")
     text = made["a.html"].decode().replace("<wbr>", "")
-    assert [f"mobilenetv2, lr {lr}<" in text for lr in (0.1, 0.05)] == [True, True]
+    assert [f"mobilenetv2<small>, lr {lr}</small>" in text for lr in (0.1, 0.05)] == [True, True]
 
 
 def test_large_page_has_few_bytes_for_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
