@@ -88,11 +88,14 @@ def report(
 
 
 def write_page(output: Path, reports: Sequence[Report]) -> None:
-    """The page, and before it the folder of files that a large one loads."""
-    from kdbench.report.html import page_files
+    """The page, and before it the folder of what a large one loads; a device or a pipe gets it whole."""
+    from kdbench.report import html
     from kdbench.store.outputs import write_folder, write_output
 
-    files = page_files(reports, output.name)
+    if output.exists() and not output.is_file():
+        write_output(output, html.page(reports).encode())
+        return
+    files = html.page_files(reports, output.name)
     page = files.pop(output.name)
     if files:
         folder = output.parent / f"{output.stem}.files"

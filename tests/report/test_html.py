@@ -263,6 +263,13 @@ def test_names_are_shown_and_not_obeyed(page: "Page") -> None:
     assert "loss is NaN at step `3` | <b>lr</b> 0.1" in row.locator(".notes").inner_text()
 
 
+def test_large_page_into_a_device_leaves_no_folder_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(html, "ONE_FILE", 0)
+    device = Path("/dev/null")
+    write_page(device, golden(device.parent))
+    assert not device.with_name("null.files").exists()
+
+
 LOADED = "rows.every(row => row.getAttribute('role'))"
 """Of a large page: every row was in sight."""
 
