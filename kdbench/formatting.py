@@ -35,6 +35,18 @@ EMPTY = "-"
 """What stands where there is no number."""
 
 _SPECIAL = re.compile(r"([\\`*\[\]<>|~$&#]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9]))")
+_IN_LATEX = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+    "`": r"\textasciigrave{}",
+    **{character: rf"\{character}" for character in "&%$#_{}"},
+}
+_ANY_IN_LATEX = re.compile("[" + re.escape("".join(_IN_LATEX)) + "]")
 _TERMINAL = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
 _UNSEEN = re.compile(
     "[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\ufffe\uffff]"
@@ -55,6 +67,11 @@ def clean(text: object) -> str:
 def escape(text: object) -> str:
     """Plain text as Markdown that shows exactly it, on one line and inside a table."""
     return _SPECIAL.sub(r"\\\1", clean(text))
+
+
+def escape_latex(text: object) -> str:
+    """Plain text as LaTeX that shows exactly it."""
+    return _ANY_IN_LATEX.sub(lambda found: _IN_LATEX[found[0]], clean(text))
 
 
 def escape_table(lines: Iterable[Sequence[object]]) -> list[list[str]]:

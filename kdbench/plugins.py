@@ -10,9 +10,11 @@ from collections.abc import Callable, Iterable
 from functools import cache
 from hashlib import sha256
 from importlib import import_module
-from importlib.util import find_spec
+from importlib.machinery import ModuleSpec
+from importlib.util import module_from_spec
 from itertools import chain
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec import Struct
@@ -99,11 +101,45 @@ class _Loaded(Struct):
     value: Any
 
 
+def _find_package(package: str) -> ModuleSpec | None:
+    """Where an installed package is.
+
+    In the folder from which `pip install -e wkd` was called, the folder `wkd` of the project is for Python a
+    package too, without an `__init__.py`, and may hide the package in it: one with an `__init__.py` is meant.
+    """
+    bare = None
+    for finder in sys.meta_path:
+        spec = finder.find_spec(package, None)
+        if spec is not None and spec.origin is not None:
+            return spec
+        bare = bare or spec
+    return bare
+
+
+def _import(module: str) -> ModuleType:
+    """Import a module of an installed package, whichever folder is the current one."""
+    package = module.partition(".")[0]
+    if (
+        package not in sys.modules
+        and (spec := _find_package(package)) is not None
+        and spec.loader is not None
+    ):
+        made = module_from_spec(spec)
+        sys.modules[package] = made
+        try:
+            spec.loader.exec_module(made)
+        except BaseException:
+            del sys.modules[package]
+            raise
+    return import_module(module)
+
+
 @cache
 def _load(point: "EntryPoint") -> _Loaded | str:
     """What an entry point names, or what is wrong with it."""
     before = "torch" in sys.modules
     try:
+        _import(point.module)
         value = point.load()
     except Exception as error:  # noqa: BLE001 - whatever a stranger's module does when it is imported
         return f"{_place(point)} cannot be imported: {described(error)}"
@@ -135,7 +171,7 @@ def code_of(group: str, name: str, code: str) -> Callable[..., Any]:
     """
     module, _, function = code.partition(":")
     try:
-        return getattr(import_module(module), function)  # type: ignore[no-any-return]
+        return getattr(_import(module), function)  # type: ignore[no-any-return]
     except Exception as error:
         points = offered(group).get(name, ())
         if module.startswith("kdbench.") or not points:
@@ -185,7 +221,7 @@ def _digest(packages: tuple[str, ...]) -> str:
 
 def _sources(package: str) -> Iterable[tuple[Path, Path]]:
     """The folder of a package, with each of its source files; of a single module, its file."""
-    spec = find_spec(package)
+    spec = _find_package(package)
     if spec is None:
         return
     if spec.submodule_search_locations is None:

@@ -2,11 +2,12 @@
 
 import sys
 from collections.abc import Callable, Iterator
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 import pytest
 
-from kdbench import catalog
+from kdbench import catalog, plugins
 from kdbench.errors import PluginWarning, UserError
 from kdbench.machine import Machine
 from kdbench.plan.expand import expand, make_plan
@@ -246,6 +247,39 @@ def test_bundle_of_a_package_that_is_not_here_says_which_to_install(
     assert "installed here is none of it; install mine 1.0 (pip install mine==1.0)" in (
         kdbench("verify", "mine.zip").err
     )
+
+
+def test_package_is_found_beside_the_folder_of_its_project(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where `pip install -e wide` was called, the folder `wide` of the project holds the package `wide`."""
+    site, here = tmp_path / "site", tmp_path / "here"
+    package = here / "wide" / "wide"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "part.py").write_text(MODULE.replace("mine:", "wide.part:"))
+    (here / "wide" / "test_wide.py").write_text("")
+    site.mkdir()
+    install(site, "wide", "", "[kdbench.losses]\nfocal = wide.part:FOCAL\n")
+    (site / "wide.py").unlink()
+
+    class Editable:
+        """As the finder that pip installs: it is asked after Python's own."""
+
+        @staticmethod
+        def find_spec(name: str, path: object = None, target: object = None) -> object:  # noqa: ARG004
+            found = name == "wide" and path is None
+            return PathFinder.find_spec(name, [str(here / "wide")]) if found else None
+
+    monkeypatch.syspath_prepend(str(site))
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, Editable])
+    uninstall()
+    elsewhere = (plugins.installed("wide"), catalog.find("losses", "focal").formula)
+    monkeypatch.syspath_prepend(str(here))
+    uninstall("wide", "wide.part")
+    assert (plugins.installed("wide"), catalog.find("losses", "focal").formula) == elsewhere
+    assert len(elsewhere[0]) == 1
+    uninstall("wide", "wide.part")
 
 
 def test_package_that_cannot_be_imported_is_named_and_stops_nothing_else(

@@ -55,21 +55,23 @@ def methods(
     """
     from shutil import get_terminal_size
 
+    from kdbench.report.html import methods_page
     from kdbench.report.methods import WRITERS, as_text
     from kdbench.store.outputs import write_output
 
     name = kind or _format(output)
+    write = {**WRITERS, "html": methods_page}
     reports = gather_methods(chosen, against, kinds)
     if name in PICTURES:
         if output is None:
             raise click.UsageError(f"--format {name} is a picture: name a file with -o")
         write_output(output, _picture(reports, name))
     elif output is not None:
-        write_output(output, WRITERS[name](reports).encode())
+        write_output(output, write[name](reports).encode())
     elif name == "text":
         click.echo(as_text(reports, get_terminal_size().columns), nl=False)
     else:
-        click.echo(WRITERS[name](reports).encode(), nl=False)
+        click.echo(write[name](reports).encode(), nl=False)
 
 
 def _format(output: Path | None) -> str:
@@ -88,28 +90,17 @@ def gather_methods(chosen: Selection, against: str, kinds: tuple[str, ...]) -> l
         UserError: there is none, or no such method, or a suite or a stored result is wrong.
     """
     from kdbench.errors import UserError
-    from kdbench.report.content import in_order
-    from kdbench.report.methods import MethodsReport
+    from kdbench.report.gather import gather
+    from kdbench.report.methods import side_by_side
     from kdbench.verdict.judge import judge
-    from kdbench.verdict.methods import compare, rank, tables
 
     reports = []
-    for suite, checks in judge(chosen).suites:
-        found = tables(suite, in_order(suite, checks), against)
-        found = [table for table in found if not kinds or table.evidence in kinds]
-        if not found:
+    for report in gather(judge(chosen)):
+        found = side_by_side(report, against, kinds)
+        if not found.tables:
             what = " or ".join(kinds) or "number, neither of ours nor of others"
-            raise UserError(f"{suite.path}: these rows have no {what} yet; `kdbench run` trains them")
-        reports.append(
-            MethodsReport(
-                suite=suite,
-                variant=chosen.variant,
-                tables=found,
-                rankings=[rank(table) for table in found],
-                comparisons=[compare(table) for table in found],
-                altered=chosen.altered,
-            )
-        )
+            raise UserError(f"{report.suite.path}: these rows have no {what} yet; `kdbench run` trains them")
+        reports.append(found)
     return reports
 
 

@@ -51,6 +51,11 @@ class Report(Struct, frozen=True, kw_only=True):
         return tables
 
     @property
+    def is_bare(self) -> bool:
+        """Whether nothing is printed of its rows, so that its methods are held against each other alone."""
+        return all(check.top1.printed is check.gain.printed is None for check in self.checks)
+
+    @property
     def recipe_fields(self) -> tuple[str, ...]:
         """The fields in which the recipes of its rows differ."""
         return differing(check.row.recipe for check in self.checks)

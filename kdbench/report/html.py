@@ -13,16 +13,17 @@ from functools import cache
 from pathlib import Path
 from struct import pack
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec.structs import replace
 
-from kdbench.formatting import EMPTY, clean, signed
+from kdbench.formatting import EMPTY, clean, number, signed
 from kdbench.report import audit, claims, controls, published, sentences, words
 from kdbench.report.ages import trained
 from kdbench.report.content import Report
 from kdbench.report.forest import HEIGHT, WIDTH, Scale, Strip, scale_of, strip_of
+from kdbench.report.methods import HEADS, NOTE, MethodsReport, page_parts, side_by_side
 from kdbench.spec.author_runs import AuthorRun
 from kdbench.spec.results import Result
 from kdbench.spec.verdicts import Check, Verdict, Word
@@ -127,6 +128,8 @@ class Part(msgspec.Struct, frozen=True):
     authors_title: str = ""
     authors_headline: str = ""
     authors_sentences: Sequence[str] = ()
+    methods: Sequence[Mapping[str, Any]] = ()
+    """The tables of methods, where nothing is printed."""
 
 
 def page(reports: Sequence[Report], *, home: str = "", row_pages: Mapping[str, str] = NO_PAGES) -> str:
@@ -162,7 +165,7 @@ def page_files(
     figures = [replace(part, tables=list(map(_lean, part.tables))) for part in parts]
     files = {name: _rendered(reports, figures, home, "{}", folder).encode()}
     rows = [row for table in tables for row in zip(table.lines, table.rows, strict=True)]
-    for number, start in enumerate(range(0, len(rows), ROWS_PER_FILE)):
+    for place, start in enumerate(range(0, len(rows), ROWS_PER_FILE)):
         some = rows[start : start + ROWS_PER_FILE]
         needed = dict.fromkeys(of for line, _ in some for of in _curves_of(line))
         drawn = {of: packed[of] for of in needed if of in packed}
@@ -170,7 +173,7 @@ def page_files(
             "rows": [str(row) for _, row in some],
             "curves": drawn,
         }
-        files[f"{folder}/{number}.js"] = b"loaded(%d, %b)\n" % (number, msgspec.json.encode(content))
+        files[f"{folder}/{place}.js"] = b"loaded(%d, %b)\n" % (place, msgspec.json.encode(content))
     return files
 
 
@@ -198,6 +201,10 @@ def _rendered(
         each=ROWS_PER_FILE,
         home=home,
         legend=sentences.LEGEND.replace("`", ""),
+        bare_legend=sentences.BARE_LEGEND,
+        heads=HEADS,
+        note=NOTE,
+        number=number,
         claims_legend=claims.LEGEND.replace("`", ""),
         signed=signed,
         controls_heads=controls.HEADS,
@@ -207,6 +214,13 @@ def _rendered(
         audit_heads=audit.HEADS,
         audit_legend=audit.LEGEND,
     )
+
+
+def methods_page(reports: Iterable[MethodsReport]) -> str:
+    """Methods side by side as a page that needs nothing else, with the plots of critical differences."""
+    parts = [part for report in reports for part in page_parts(report)]
+    words = {"heads": HEADS, "note": NOTE, "number": number, "signed": signed}
+    return template("methods.html").render(parts=parts, headed=True, **words)
 
 
 @cache
@@ -247,15 +261,19 @@ def _shown(value: object) -> object:
     return clean(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
 
-def _words(reports: Iterable[Report]) -> list[Word]:
+def _words(reports: Sequence[Report]) -> list[Word]:
     """The verdicts that rows have, be it of the accuracy or of the gain, in the order of the words."""
     rows = [check for report in reports for check in report.checks]
     found = {check.top1.word for check in rows} | {sentences.gain_word(check) for check in rows}
+    if all(report.is_bare for report in reports):
+        found.discard(Word.NO_REFERENCE)
     return [word for word in Word if word in found]
 
 
 def _part(report: Report, row_pages: Mapping[str, str]) -> Part:
     """A suite's report as the page's template reads it."""
+    if report.is_bare:
+        report = replace(report, checks=sentences.without_reference(report.checks))
     baselines = {name: over.ids for name, over in report.baselines.items()}
     released, fields = report.variant == "released", report.recipe_fields
     tables = []
@@ -284,6 +302,7 @@ def _part(report: Report, row_pages: Mapping[str, str]) -> Part:
             *published.notes(report.checks),
             *published.claims(report.suite, report.checks),
         ],
+        list(page_parts(side_by_side(report))) if report.is_bare else (),
     )
 
 

@@ -3,45 +3,41 @@ r"""The tables of a report for a paper: LaTeX with \usepackage{booktabs}, one ta
 import re
 from collections.abc import Iterable, Sequence
 
-from kdbench.formatting import EMPTY, clean, signed
+from kdbench.formatting import EMPTY, signed
+from kdbench.formatting import escape_latex as escape
 from kdbench.report.content import Report
+from kdbench.report.methods import latex_tables, side_by_side
 from kdbench.report.sentences import altered, gain_word, settings, who_by_recipe
 from kdbench.report.words import measured, measured_gain, printed, printed_gain
 from kdbench.spec.verdicts import Check
 
-_SPECIAL = {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    '"': r"\textquotedbl{}",
-    "`": r"\textasciigrave{}",
-    **{character: rf"\{character}" for character in "&%$#_{}"},
-}
-_ANY = re.compile("[" + re.escape("".join(_SPECIAL)) + "]")
 _VALUE = re.compile(r"[-+]?[\d.]+(?: ± [\d.]+)?")
 """`+2.85 ± 0.56`, at the beginning of a cell."""
-_HEADS = (
-    "Student",
-    "Teacher",
-    "printed",
-    "measured",
-    "difference",
-    "verdict",
-    "printed",
-    "measured",
-    "verdict",
+_HEAD = (
+    r"  \begin{tabular}{llrrrlrrl}",
+    r"    \toprule",
+    r"    & & \multicolumn{4}{c}{Accuracy, \%} & \multicolumn{3}{c}{Gain, points} \\",
+    r"    \cmidrule(lr){3-6} \cmidrule(lr){7-9}",
+    r"    Student & Teacher & printed & measured & difference & verdict & printed & measured & verdict \\",
 )
-
-_PREAMBLE = r"% The preamble needs \usepackage[T1]{fontenc} and \usepackage{booktabs}."
+_BARE_HEAD = (
+    r"  \begin{tabular}{llrr}",
+    r"    \toprule",
+    r"    Student & Teacher & Accuracy, \% & Gain, points \\",
+)
+"""Of a suite of which nothing is printed."""
+_PREAMBLE = (
+    r"% The preamble needs \usepackage[T1]{fontenc} and \usepackage{booktabs}; "
+    r"tables of methods \usepackage{graphicx} too."
+)
 
 
 def latex(reports: Iterable[Report]) -> str:
     r"""Every table of the suites, to be \input; what the preamble needs stands on top."""
-    tables = []
+    tables: list[str] = []
     for report in reports:
+        if report.is_bare:
+            tables += latex_tables(side_by_side(report))
         fields = report.recipe_fields
         tables += [_table(report, table, checks, fields) for table, checks in report.tables.items()]
     return "\n".join([f"{_PREAMBLE}\n", *tables])
@@ -59,13 +55,9 @@ def _table(report: Report, table: str, checks: Sequence[Check], fields: Sequence
         r"  \centering\small",
         rf"  \caption{{{escape(' '.join(filter(None, [trial, about, what])))}}}",
         rf"  \label{{tab:{label}}}",
-        r"  \begin{tabular}{llrrrlrrl}",
-        r"    \toprule",
-        r"    & & \multicolumn{4}{c}{Accuracy, \%} & \multicolumn{3}{c}{Gain, points} \\",
-        r"    \cmidrule(lr){3-6} \cmidrule(lr){7-9}",
-        f"    {' & '.join(_HEADS)} \\\\",
+        *(_BARE_HEAD if report.is_bare else _HEAD),
         r"    \midrule",
-        *(f"    {' & '.join(_cells(check, names[check.row.name]))} \\\\" for check in checks),
+        *(f"    {' & '.join(_cells(report, check, names[check.row.name]))} \\\\" for check in checks),
         r"    \bottomrule",
         r"  \end{tabular}",
         r"\end{table}",
@@ -73,11 +65,13 @@ def _table(report: Report, table: str, checks: Sequence[Check], fields: Sequence
     return "\n".join(lines) + "\n"
 
 
-def _cells(check: Check, student: str) -> list[str]:
+def _cells(report: Report, check: Check, student: str) -> list[str]:
     row, top1 = check.row, check.top1
+    who = [escape(student), escape(row.teacher or "")]
+    if report.is_bare:
+        return [*who, _figure(measured(top1)), _figure(measured_gain(check))]
     return [
-        escape(student),
-        escape(row.teacher or ""),
+        *who,
         _figure(printed(row)),
         _figure(measured(top1)),
         _figure(signed(top1.difference)),
@@ -95,8 +89,3 @@ def _figure(text: str) -> str:
     value = _VALUE.match(text)[0]  # type: ignore[index]  # it begins with a number
     number, after = value.replace("±", r"\pm"), escape(text[len(value) :])
     return f"${number}$ {after}".rstrip()
-
-
-def escape(text: object) -> str:
-    """Plain text as LaTeX that shows exactly it."""
-    return _ANY.sub(lambda found: _SPECIAL[found[0]], clean(text))

@@ -12,7 +12,9 @@ from kdbench.report.audit import audit_section
 from kdbench.report.claims import claims_section
 from kdbench.report.content import Report
 from kdbench.report.controls import controls_section
+from kdbench.report.methods import markdown_sections, side_by_side
 from kdbench.report.published import published_section
+from kdbench.report.summary import BY_SEED_ALIGN, rows_by_seed
 from kdbench.report.words import measured, measured_gain, printed, printed_gain
 from kdbench.spec.verdicts import Check
 from kdbench.verdict.check import headline
@@ -41,9 +43,10 @@ def _report(report: Report) -> str:
     fields = report.recipe_fields
     deltas = report.suite.deltas if report.variant == "released" else ()
     environment = sorted(report.environment.items())
+    tables = (_table(table, of, fields) for table, of in report.tables.items())
     parts = (
         _head(report),
-        *(_table(table, of, fields) for table, of in report.tables.items()),
+        *((_methods(report),) if report.is_bare else tables),
         _section("Readings", sentences.on_the_numbers(report.suite, report.checks)),
         _section("Deltas", (f"- {escape(of.at)}: {escape(sentences.delta(of))}" for of in deltas)),
         _section("Lint", (f"- {escape(finding.sentence)}" for finding in report.contradictions)),
@@ -63,7 +66,24 @@ def _head(report: Report) -> Iterator[str]:
         yield f"**{escape(sentences.altered(report.altered))}**"
     yield escape(sentences.subject(report.suite, report.variant))
     yield headline(report.checks)
-    yield sentences.LEGEND
+    yield sentences.BARE_LEGEND if report.is_bare else sentences.LEGEND
+
+
+def _methods(report: Report) -> Iterator[str]:
+    """Where nothing is printed: the methods beside each other, then each row with its seeds."""
+    yield from markdown_sections(side_by_side(report))
+    checks = sentences.without_reference(report.checks)
+    yield "## Rows"
+    heads, lines = rows_by_seed(checks)
+    body = [list(map(escape, line)) for line in lines]
+    yield tabulate(body, heads, tablefmt="pipe", colalign=BY_SEED_ALIGN[: len(heads)], disable_numparse=True)
+    fields = report.recipe_fields
+    yield "\n".join(
+        f"- Table {escape(table)}: {escape(sentences.settings([check.row for check in of], fields))}"
+        for table, of in report.tables.items()
+    )
+    if notes := [f"- {escape(who)}: {escape(text)}" for who, text in sentences.shared_notes(checks)]:
+        yield "\n".join(notes)
 
 
 def _table(table: str, checks: Sequence[Check], fields: Sequence[str]) -> Iterator[str]:

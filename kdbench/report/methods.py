@@ -1,16 +1,16 @@
 """Methods side by side, as text for a terminal, Markdown, LaTeX, a page and JSON."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Struct
 from tabulate import tabulate
 
-from kdbench.formatting import EMPTY, clean, escape, number, plural, signed
-from kdbench.report import latex as tex
+from kdbench.formatting import EMPTY, clean, escape, escape_latex, number, plural, signed
+from kdbench.report.content import Report
 from kdbench.spec.suites import Suite, Variant
-from kdbench.verdict.methods import Comparison, MethodTable, Number, Pair, Ranking
+from kdbench.verdict.methods import Comparison, MethodTable, Number, Pair, Ranking, compare, rank, tables
 from kdbench.version import __version__
 
 C = TypeVar("C")
@@ -46,6 +46,29 @@ class MethodsReport(Struct, frozen=True, kw_only=True):
         return zip(self.tables, self.rankings, self.comparisons, strict=True)
 
 
+def side_by_side(report: Report, against: str = "", kinds: Collection[str] = ()) -> MethodsReport:
+    """The methods of a report's rows, beside each other.
+
+    Args:
+        report: of the rows.
+        against: the method over which gains are shown; "": KD, else the student alone.
+        kinds: of evidence; left out: each that there is.
+
+    Raises:
+        UserError: there is no such method.
+    """
+    found = tables(report.suite, report.checks, against)
+    found = [table for table in found if not kinds or table.evidence in kinds]
+    return MethodsReport(
+        suite=report.suite,
+        variant=report.variant,
+        tables=found,
+        rankings=[rank(table) for table in found],
+        comparisons=[compare(table) for table in found],
+        altered=report.altered,
+    )
+
+
 def as_text(reports: Sequence[MethodsReport], width: int = 0) -> str:
     """For a terminal; a table wider than so many characters is printed in pieces (0: never)."""
     blocks: list[str] = []
@@ -70,35 +93,45 @@ def as_markdown(reports: Sequence[MethodsReport]) -> str:
     blocks: list[str] = []
     for report in reports:
         blocks += [f"# Methods of {escape(report.suite.paper)}", escape(_subject(report))]
-        for table, ranking, comparisons in report.parts():
-            heads = ["method", *map(escape, table.pairs), *_rank_head(ranking)]
-            body = [
-                [escape(name), *_cells(_bold, table, name, table.pairs), *_rank(ranking, name)]
-                for name in _lines(table)
-            ]
-            blocks += [f"## {_title(table)}", _tabulate(body, heads, "pipe")]
-            blocks += map(escape, _sentences(table, ranking, "Bold: the best of its pair"))
-            blocks.append(_compared(comparisons, "pipe"))
-    return "\n\n".join(filter(None, blocks)) + "\n"
+        blocks += markdown_sections(report)
+    return "\n\n".join(blocks) + "\n"
+
+
+def markdown_sections(report: MethodsReport) -> Iterator[str]:
+    """The blocks of each kind of evidence: heading, table, sentences, comparisons."""
+    for table, ranking, comparisons in report.parts():
+        heads = ["method", *map(escape, table.pairs), *_rank_head(ranking)]
+        body = [
+            [escape(name), *_cells(_bold, table, name, table.pairs), *_rank(ranking, name)]
+            for name in _lines(table)
+        ]
+        yield f"## {_title(table)}"
+        yield _tabulate(body, heads, "pipe")
+        yield from map(escape, _sentences(table, ranking, "Bold: the best of its pair"))
+        if comparisons:
+            yield _compared(comparisons, "pipe")
 
 
 def as_latex(reports: Sequence[MethodsReport]) -> str:
     r"""Tables of booktabs, to be \input, as wide as the text."""
-    blocks = [f"{PREAMBLE}\n"]
-    for report in reports:
-        for table, ranking, _ in report.parts():
-            blocks.append("\n".join(_latex_table(report, table, ranking)) + "\n")
-    return "\n".join(blocks)
+    tables = [table for report in reports for table in latex_tables(report)]
+    return "\n".join([f"{PREAMBLE}\n", *tables])
+
+
+def latex_tables(report: MethodsReport) -> Iterator[str]:
+    """A table for each kind of evidence, without what the preamble needs."""
+    for table, ranking, _ in report.parts():
+        yield "\n".join(_latex_table(report, table, ranking)) + "\n"
 
 
 def _latex_table(report: MethodsReport, table: MethodTable, ranking: Ranking | None) -> Iterator[str]:
-    teachers = [tex.escape(pair.teacher or EMPTY) for pair in table.pairs]
-    students = [tex.escape(pair.student) for pair in table.pairs]
+    teachers = [escape_latex(pair.teacher or EMPTY) for pair in table.pairs]
+    students = [escape_latex(pair.student) for pair in table.pairs]
     about = [f"{report.suite.paper}, {_subject(report)}. {_title(table)}."]
     about += _sentences(table, ranking, "Bold: the best of its pair")
     yield r"\begin{table*}"
     yield r"  \centering\small"
-    yield rf"  \caption{{{tex.escape(' '.join(about))}}}"
+    yield rf"  \caption{{{escape_latex(' '.join(about))}}}"
     yield rf"  \label{{tab:{report.suite.name}-{table.evidence.replace(' ', '-')}-methods}}"
     yield r"  \resizebox{\textwidth}{!}{%"
     yield rf"  \begin{{tabular}}{{l{'c' * len(table.pairs)}{'r' if ranking else ''}}}"
@@ -108,7 +141,7 @@ def _latex_table(report: MethodsReport, table: MethodTable, ranking: Ranking | N
     yield r"    \midrule"
     for name in _lines(table):
         cells = _cells(_latex_cell, table, name, table.pairs)
-        yield f"    {' & '.join([tex.escape(name), *cells, *_rank(ranking, name)])} \\\\"
+        yield f"    {' & '.join([escape_latex(name), *cells, *_rank(ranking, name)])} \\\\"
         if name == _lines(table)[0] and table.teachers:
             yield r"    \midrule"
     yield r"    \bottomrule"
@@ -126,36 +159,28 @@ def _latex_cell(table: MethodTable, name: str, pair: Pair) -> str:
     return f"${value}{std}${over}"
 
 
-def as_page(reports: Sequence[MethodsReport]) -> str:
-    """One page that needs nothing else, with the plots of critical differences."""
+def page_parts(report: MethodsReport) -> Iterator[dict[str, Any]]:
+    """What the template shows of each kind of evidence."""
     from markupsafe import Markup
 
-    from kdbench.report.html import template
     from kdbench.report.ranks import as_svg
 
-    parts = []
-    for report in reports:
-        for table, ranking, comparisons in report.parts():
-            body = [
+    for table, ranking, comparisons in report.parts():
+        picture = as_svg(ranking, "") if ranking else b""
+        yield {
+            "suite": report.suite,
+            "subject": _subject(report),
+            "title": _title(table),
+            "table": table,
+            "ranked": ranking is not None,
+            "body": [
                 (name, _cells(_cell, table, name, table.pairs), _rank(ranking, name))
                 for name in _lines(table)
-            ]
-            picture = as_svg(ranking, "") if ranking else b""
-            parts.append(
-                {
-                    "suite": report.suite,
-                    "subject": _subject(report),
-                    "title": _title(table),
-                    "table": table,
-                    "ranked": ranking is not None,
-                    "body": body,
-                    "sentences": _sentences(table, ranking, "Bold: the best of its pair"),
-                    "comparisons": _comparison_lines(comparisons),
-                    "picture": Markup(picture.decode().partition("?>")[2]),  # noqa: S704 - matplotlib's own
-                }
-            )
-    page = template("methods.html")
-    return page.render(parts=parts, heads=HEADS, note=NOTE, number=number, signed=signed)
+            ],
+            "sentences": _sentences(table, ranking, "Bold: the best of its pair"),
+            "comparisons": _comparison_lines(comparisons),
+            "picture": Markup(picture.decode().partition("?>")[2]),  # noqa: S704 - matplotlib's own
+        }
 
 
 def as_json(reports: Sequence[MethodsReport]) -> str:
@@ -281,6 +306,9 @@ def _sentences(table: MethodTable, ranking: Ranking | None, best: str) -> list[s
     ends = " to ".join(dict.fromkeys(map(str, (runs[0], runs[-1])))) if runs else ""
     counted = f", of {ends} runs" if runs else ""
     found = [f"Accuracy in percent, mean ± std{counted}{gain}{paired}. {best}."]
+    if table.recipes:
+        recipes = "; ".join(f"{name}: {recipe}" for name, recipe in table.recipes.items())
+        found.append(f"These are trained by other recipes: {recipes}.")
     if ranking is None:
         return [*found, "No ranks: they take three methods that have a number for each of two pairs or more."]
     found.append(
@@ -325,7 +353,6 @@ def _comparison_lines(comparisons: Sequence[Comparison]) -> list[tuple[str, ...]
 WRITERS: Mapping[str, Any] = {
     "text": as_text,
     "markdown": as_markdown,
-    "html": as_page,
     "latex": as_latex,
     "json": as_json,
 }

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from msgspec.structs import replace
+
 from kdbench.formatting import EMPTY, plural, signed
 from kdbench.report.words import report_epoch, setting
 from kdbench.spec.recipes import differing, shown
@@ -14,6 +16,9 @@ Accuracies in percent, gains and differences in percentage points. Measured: the
 the 90 % interval of its difference from the printed number, and in brackets the number of seeds. `difference`
 is measured minus printed. `reproduced` and `consistent` lie within the tolerance; `inconclusive`, `below`,
 `above` and `single seed, outside` do not."""
+
+BARE_LEGEND = "Accuracies in percent, gains over the baseline of the same seeds in percentage points."
+"""Of a suite of which nothing is printed."""
 
 
 def subject(suite: Suite, variant: str) -> str:
@@ -28,6 +33,18 @@ def who_by_recipe(rows: Sequence[Row]) -> dict[str, str]:
     """By row: `mobilenetv2, lr 0.01`, its student and what it has of the fields that differ in the table."""
     own = differing(row.recipe for row in rows)
     return {row.name: ", ".join(filter(None, [row.shown, shown(row.recipe, own)])) for row in rows}
+
+
+def rows_by_recipe(checks: Iterable[Check]) -> dict[str, str]:
+    """By row: `1.kd/mobilenetv2, lr 0.01`, its name and the fields of its recipe that differ in its table."""
+    tables: dict[str, list[Row]] = {}
+    for check in checks:
+        tables.setdefault(check.row.table, []).append(check.row)
+    found: dict[str, str] = {}
+    for rows in tables.values():
+        own = differing(row.recipe for row in rows)
+        found |= {row.name: ", ".join(filter(None, [row.name, shown(row.recipe, own)])) for row in rows}
+    return found
 
 
 def altered(options: str) -> str:
@@ -137,6 +154,15 @@ def reasons(check: Check) -> list[str]:
     if gain in {"", top1} or check.gain.printed is None:
         return [top1] if top1 else []
     return [text for text in (top1, f"gain: {gain}") if text]
+
+
+def without_reference(checks: Iterable[Check]) -> list[Check]:
+    """The checks of rows of which nothing is printed, without the words that say so of each row again."""
+    found = []
+    for check in checks:
+        reason = check.top1.reason.removeprefix("no reference accuracy").removeprefix("; ")
+        found.append(replace(check, top1=replace(check.top1, reason=reason)))
+    return found
 
 
 def gain_word(check: Check) -> str:

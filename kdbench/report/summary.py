@@ -4,11 +4,11 @@ from collections.abc import Collection, Iterator, Sequence
 
 from tabulate import tabulate
 
-from kdbench.formatting import clean, escape, number, plural, signed
+from kdbench.formatting import EMPTY, clean, escape, number, plural, signed
 from kdbench.report.content import Report
-from kdbench.report.sentences import altered, gain_word, reasons
+from kdbench.report.sentences import altered, gain_word, reasons, rows_by_recipe, without_reference
 from kdbench.report.words import measured, measured_gain, printed_gain
-from kdbench.spec.verdicts import Check
+from kdbench.spec.verdicts import Check, Word
 from kdbench.verdict.check import BAD, headline
 from kdbench.verdict.published import published_headline
 
@@ -57,7 +57,12 @@ def _table(report: Report, shown: Sequence[Check], rest: str) -> str:
     suite, left = report.suite, len(report.checks) - len(shown)
     trial = f"**{escape(altered(report.altered))}** " if report.altered else ""
     parts = [f"{trial}{escape(suite.paper)}, {escape(suite.dataset)}: {headline(report.checks)}"]
-    if shown:
+    if report.is_bare:
+        heads, body = rows_by_seed(shown)
+        body = [list(map(escape, line)) for line in body]
+        align = BY_SEED_ALIGN[: len(heads)]
+        parts.append(tabulate(body, heads, tablefmt="pipe", colalign=align, disable_numparse=True))
+    elif shown:
         body = list(map(_line, shown))
         parts.append(tabulate(body, _HEADS, tablefmt="pipe", colalign=_ALIGN, disable_numparse=True))
     if theirs := published_headline(report.checks):
@@ -82,6 +87,8 @@ def _line(check: Check) -> list[str]:
 
 def lines(checks: Sequence[Check]) -> list[str]:
     """What a terminal shows: a plain table, the reasons that matter, the headline."""
+    if checks and all(check.top1.printed is check.gain.printed is None for check in checks):
+        return _bare_lines(without_reference(checks))
     heads = ["row", "printed", "measured", "difference", "verdict", "gain", "verdict of the gain"]
     body = [
         [
@@ -97,8 +104,38 @@ def lines(checks: Sequence[Check]) -> list[str]:
     ]
     right = ("left", "right", "right", "right", "left", "right", "left")
     table = tabulate(body, heads, tablefmt="simple", colalign=right, disable_numparse=True)
+    return [*table.splitlines(), *_below(checks)]
+
+
+def _bare_lines(checks: Sequence[Check]) -> list[str]:
+    """The lines of rows of which nothing is printed: what was measured, and nothing that is empty."""
+    heads, body = rows_by_seed(checks)
+    align = BY_SEED_ALIGN[: len(heads)]
+    body = [list(map(clean, line)) for line in body]
+    table = tabulate(body, heads, tablefmt="simple", colalign=align, disable_numparse=True)
+    return [*table.splitlines(), *_below(checks)]
+
+
+def _below(checks: Sequence[Check]) -> list[str]:
+    """What stands below the table: the reasons that matter, the headline."""
     told = list(_grouped(checks))
-    return [*table.splitlines(), "", *told, *([""] if told else []), headline(checks)]
+    return ["", *told, *([""] if told else []), headline(checks)]
+
+
+BY_SEED_ALIGN = ("left", "right", "right", "right", "left")
+
+
+def rows_by_seed(checks: Sequence[Check]) -> tuple[list[str], list[list[str]]]:
+    """Heads and lines of rows of which nothing is printed; verdicts only where one is more than that."""
+    heads = ["row", "measured", "of each seed", "gain"]
+    names = rows_by_recipe(checks)
+    worded = any(check.top1.word is not Word.NO_REFERENCE for check in checks)
+    lines = []
+    for check in checks:
+        seeds = ", ".join(number(value) for _, value in sorted(check.values.items()))
+        line = [names[check.row.name], measured(check.top1), seeds or EMPTY, measured_gain(check)]
+        lines.append([*line, *([check.top1.word] if worded else [])])
+    return [*heads, *(["verdict"] if worded else [])], lines
 
 
 def _grouped(checks: Sequence[Check]) -> Iterator[str]:

@@ -118,10 +118,17 @@ def headline(checks: Iterable[Check]) -> str:
     checks = to_train(checks)
     found = [tally(check.top1 for check in checks), tally(check.gain for check in checks)]
     parts = [sentence(each, what) for each, what in zip(found, ("accuracies", "gains"), strict=True)]
+    if checks and not any(each.printed for each in found):
+        bad = Counter(check.top1.word for check in checks if check.top1.word in BAD)
+        return ", ".join([f"Nothing is printed of {_these(len(checks))}", *counts(bad)]) + "."
     if bare := [check.top1.word for check in checks if check.top1.printed is None]:
         bad = Counter(word for word in bare if word in BAD)
         parts.append(", ".join([f"{len(bare)} without a printed accuracy", *counts(bad)]))
     return "; ".join(parts) + "." + _caveats(checks, found)
+
+
+def _these(rows: int) -> str:
+    return "this row" if rows == 1 else f"these {rows} rows"
 
 
 def remarks(checks: Iterable[Check]) -> str:

@@ -6,7 +6,7 @@ Data Sets", JMLR 7, 2006: pairs of teacher and student stand where his data sets
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from math import sqrt
 from typing import Literal, NamedTuple
@@ -16,6 +16,8 @@ from msgspec.structs import replace
 
 from kdbench.catalog import unknown
 from kdbench.errors import UserError
+from kdbench.spec.recipes import against as recipes_against
+from kdbench.spec.runs import Recipe
 from kdbench.spec.suites import Row, Suite
 from kdbench.spec.verdicts import Check
 from kdbench.verdict.holm import adjusted_p
@@ -67,6 +69,8 @@ class MethodTable(Struct, frozen=True, kw_only=True):
     """What the teachers of the pairs give themselves."""
     against: str
     """The method over which gains are shown; "" where it has no number here."""
+    recipes: dict[str, str] = {}
+    """By method, how its recipe differs from that of `against` for a student: `lr 0.05 against lr 0.1`."""
 
     def best(self, pair: Pair) -> frozenset[str]:
         """The methods that are the best of a pair, to the two decimals that are shown."""
@@ -218,6 +222,10 @@ def _table(named: Sequence[tuple[str, Row, Check]], kind: Evidence, against: str
     # Gains are over what was asked for; else over KD, by the method's name or its loss's; else the student.
     kd = [name for name in cells if name in KD or losses[name] in KD]
     chosen = against or next((name for name in (*KD, *kd, STUDENT) if name in cells), "")
+    trained: dict[str, dict[str, Recipe]] = {}
+    for name, row, _ in named:
+        if name in cells:
+            trained.setdefault(name, {})[_pair(row).student] = row.recipe
     teachers = {}
     for pair in pairs:
         name = _teacher(pair)
@@ -229,7 +237,23 @@ def _table(named: Sequence[tuple[str, Row, Check]], kind: Evidence, against: str
         cells=cells,
         teachers=teachers,
         against=chosen if chosen in cells else "",
+        recipes=dict(_other_recipes(trained, chosen)),
     )
+
+
+def _other_recipes(trained: Mapping[str, Mapping[str, Recipe]], against: str) -> Iterator[tuple[str, str]]:
+    """The methods that train a student otherwise than the one does that all are held against.
+
+    Args:
+        trained: by method and student, the recipe.
+        against: the method.
+    """
+    ours = trained.get(against, {})
+    for name, recipes in trained.items():
+        shared = (student for student in recipes if student in ours)
+        texts = dict.fromkeys(recipes_against(recipes[student], ours[student]) for student in shared)
+        if others := "; ".join(filter(None, texts)):
+            yield name, others
 
 
 def _columns(found: Mapping[str, Mapping[Pair, Number]]) -> tuple[Pair, ...]:

@@ -18,11 +18,11 @@ from msgspec.structs import replace
 
 from kdbench.errors import UserError
 from kdbench.formatting import clean
+from kdbench.formatting import escape_latex as escape
 from kdbench.report.badge import svg
 from kdbench.report.content import Report
 from kdbench.report.formats import FORMATS, format_of, render, write_out
 from kdbench.report.html import page
-from kdbench.report.latex import escape
 from kdbench.report.sentences import LEGEND
 from kdbench.report.summary import lines, summary
 from kdbench.spec.runs import Loss

@@ -31,7 +31,7 @@ def test_text_has_methods_down_pairs_across_and_the_best_marked(
     [
         ("md", ["## Printed numbers: 14 methods, 13 pairs", "**74.30** (+0.49)", "| fsp "]),
         ("tex", [r"\toprule", r"$\mathbf{74.30}$ {\scriptsize$(+0.49)$}", r"mobilenetv2\_crd"]),
-        ("html", ["<b>74.30</b> <small>+0.49</small>", "<svg", "critical difference"]),
+        ("html", ["<b>74.30</b> <small>(+0.49)</small>", "<svg", "critical difference"]),
         ("json", ['"against": "kd"', '"critical": ']),
         ("svg", ["critical difference"]),
     ],

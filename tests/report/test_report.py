@@ -1,5 +1,7 @@
 """The report: a small one whole, the words, the numbers, and what must not break a table."""
 
+import re
+
 import pytest
 from msgspec.structs import replace
 
@@ -11,7 +13,7 @@ from kdbench.report.markers import BEGIN, END, put_between
 from kdbench.report.sentences import exactness
 from kdbench.report.summary import lines, summary
 from kdbench.report.words import measured
-from kdbench.spec.runs import Recipe
+from kdbench.spec.runs import Loss, Recipe
 from kdbench.spec.suites import Delta, Reference, Suite
 from kdbench.spec.verdicts import Check, Verdict, Word
 from kdbench.suite.lint import lint_suite
@@ -187,7 +189,7 @@ def test_report_without_anything_to_say_has_no_empty_sections() -> None:
     suite, checks = small()
     text = render(suite, checks[3:], variant="released", command="kdbench report")
     headings = [line for line in text.splitlines() if line.startswith("#")]
-    assert headings == ["# A paper", "## Table 4", "## Command"]
+    assert headings == ["# A paper", "## Rows", "## Command"]
 
 
 def test_report_of_a_delta_that_only_changes_a_formula() -> None:
@@ -321,7 +323,7 @@ def test_summary_has_no_place_without_one_pair_of_markers(text: str) -> None:
 
 def test_reason_of_several_rows_is_one_line() -> None:
     checks = check_suite([make_cell(make_row(student)) for student in ("a", "b", "c")], {})
-    [told] = [line for line in lines(checks) if "no reference accuracy" in line]
+    [told] = [line for line in lines(checks) if "not run yet" in line]
     assert told.startswith(f"{checks[0].row.name} and 2 more: ")
 
 
@@ -348,13 +350,16 @@ FAST, SLOW = (
 @pytest.mark.parametrize(
     ("kind", "cells"),
     [
-        ("markdown", ["| a, lr 0.1, no milestones |", "| b, lr 0.01, milestones 1 |"]),
+        ("markdown", ["a, lr 0.1, no milestones |", "b, lr 0.01, milestones 1 |"]),
         ("latex", ["a, lr 0.1, no milestones &", "b, lr 0.01, milestones 1 &"]),
         ("csv", [',"lr 0.1, no milestones",', ',"lr 0.01, milestones 1",']),
     ],
 )
-def test_recipe_fields_that_differ_in_a_table_stand_at_the_row(kind: str, cells: list[str]) -> None:
-    rows = [make_row("a", recipe=FAST), make_row("b", recipe=SLOW)]
+@pytest.mark.parametrize("reference", [None, Reference(top1=71.0)], ids=["bare", "printed"])
+def test_recipe_fields_that_differ_in_a_table_stand_at_the_row(
+    kind: str, cells: list[str], reference: Reference | None
+) -> None:
+    rows = [make_row("a", reference=reference, recipe=FAST), make_row("b", reference=reference, recipe=SLOW)]
     text = render(make_suite(*rows), check_suite([make_cell(row) for row in rows], {}), format=kind)
     assert [cell for cell in cells if cell not in " ".join(text.split())] == []
 
@@ -365,6 +370,33 @@ def test_recipe_fields_that_differ_between_tables_stand_at_the_table(kind: str) 
     text = render(make_suite(*rows), check_suite([make_cell(row) for row in rows], {}), format=kind)
     assert "Recipe: lr 0.1, no milestones. Reported epoch" in text
     assert "Recipe: lr 0.01, milestones 1. Reported epoch" in text
+
+
+@pytest.mark.parametrize("kind", ["markdown", "latex", "html", "terminal", "summary"])
+def test_suite_of_which_nothing_is_printed_is_a_table_of_methods(kind: str) -> None:
+    """No table for each loss, full of verdicts that there cannot be."""
+    rows = [make_row("a", table="1.base", loss=Loss("ce")), make_row("a", "t", table="1.kd")]
+    rows += [make_row("a", "t", table="1.mine", loss=Loss("dkd"), recipe=SLOW)]
+    cells = [make_cell(row, taught_by="t" if row.teacher else None) for row in rows]
+    results = {of: result for cell in cells for of, result in make_results(cell, [71.0, 71.2, 70.9]).items()}
+    suite, checks = make_suite(*rows), check_suite(cells, results)
+    text = {
+        "terminal": lambda: "\n".join(lines(checks)),
+        "summary": lambda: summary([Report(suite=suite, checks=checks)]),
+    }.get(kind, lambda: render(suite, checks, format=kind))()
+    words = " ".join(re.sub(r"<[^>]*>|\$", " ", text.partition("</style>")[2] or text).split())
+    if kind == "html":
+        assert text.count("<table role=\"table\"") == text.count(" bare-rows\"") == 3
+    else:
+        assert "no reference" not in words
+    assert "71.03" in words
+    if kind in ("terminal", "summary"):
+        assert "71.00, 71.20, 70.90" in words
+    else:
+        assert "3 methods, 1 pair" in words
+        assert "other recipes: mine: lr 0.01, milestones 1 against lr 0.1, no milestones." in words
+    if kind != "latex":
+        assert "Nothing is printed of these 3 rows." in words or kind == "html"
 
 
 def test_gain_over_a_run_of_another_recipe_says_so() -> None:
