@@ -188,7 +188,7 @@ def site(folder: Path, *, output: Path) -> None:
     show_default=True,
 )
 def plot(chosen: Selection, *, output: Path, kinds: tuple[str, ...]) -> None:
-    """Draw a forest plot and the learning curves of each table."""
+    """Draw a forest plot and the learning curves of each table, and the methods beside each other."""
     from kdbench.report import gather
     from kdbench.report.plots import draw
     from kdbench.store.outputs import write_output

@@ -1,4 +1,4 @@
-"""`kdbench plot`: a forest plot and the learning curves of each table, drawn by matplotlib.
+"""`kdbench plot`: of each table a forest plot and the learning curves, and the methods beside each other.
 
 The same checks give the same bytes: no date is written, and SVG's names are made from a fixed salt.
 """
@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import re
 from io import BytesIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from kdbench.errors import UserError
 from kdbench.formatting import clean, number
 from kdbench.report.forest import Scale, scale_of
+from kdbench.report.methods import TITLES, side_by_side
 from kdbench.report.sentences import who
 from kdbench.report.words import measured, measured_gain, printed_gain
 from kdbench.spec.verdicts import Word
@@ -28,9 +29,10 @@ if TYPE_CHECKING:
     from kdbench.spec.author_runs import AuthorRun
     from kdbench.spec.results import Curve
     from kdbench.spec.verdicts import Check, Verdict
+    from kdbench.verdict.methods import MethodTable, Pair
 
-
-FOREST_ROWS, CURVE_PANELS, COLUMNS = 30, 12, 3
+T = TypeVar("T")
+FOREST_ROWS, CURVE_PANELS, METHOD_PANELS, COLUMNS, METHOD_COLUMNS = 30, 12, 12, 3, 4
 """The most rows, or panels, of one picture; a longer table becomes several."""
 NARROWEST = 5.2
 """Inches of a picture of curves: what stands above and below its panels is that long."""
@@ -59,7 +61,10 @@ _STYLE = {
 
 
 def draw(report: Report, kinds: Iterable[str]) -> Iterator[tuple[str, bytes]]:
-    """Every picture of a report and the name of its file: `SUITE.TABLE.forest.png`, `SUITE.TABLE.curves.svg`.
+    """Every picture of a report and the name of its file.
+
+    `SUITE.TABLE.forest.png` and `SUITE.TABLE.curves.svg` of each table, and of each kind of evidence
+    `SUITE.methods.our-runs.svg`.
 
     Raises:
         UserError: no row has a result; there is nothing to draw.
@@ -87,6 +92,11 @@ def _figures(report: Report) -> Iterator[tuple[str, Figure]]:
         with_curves = [check for check in checks if _has_curves(report, check)]
         for piece, some in _pieces(with_curves, CURVE_PANELS):
             yield f"{name}.curves{piece}", _panels(title, report, some)
+    for methods in side_by_side(report).tables:
+        pairs = [pair for pair in methods.pairs if sum(pair in cells for cells in methods.cells.values()) > 1]
+        name = f"{report.suite.name}.methods.{methods.evidence.replace(' ', '-')}"
+        for piece, shown in _pieces(pairs, METHOD_PANELS):
+            yield f"{name}{piece}", _methods(report, methods, shown)
 
 
 def _has_curves(report: Report, check: Check) -> bool:
@@ -110,10 +120,10 @@ _SHIFTS = {1: (0.0,), 2: (-0.2, 0.2), 3: (-0.27, 0.0, 0.27)}
 """Where the marks of a row lie below each other, by their number."""
 
 
-def _pieces(checks: Sequence[Check], most: int) -> Iterator[tuple[str, Sequence[Check]]]:
+def _pieces(items: Sequence[T], most: int) -> Iterator[tuple[str, Sequence[T]]]:
     """So many at a time, with what their file's name ends in: nothing for the first, then `-2`."""
-    for start in range(0, len(checks), most):
-        yield f"-{start // most + 1}" if start else "", checks[start : start + most]
+    for start in range(0, len(items), most):
+        yield f"-{start // most + 1}" if start else "", items[start : start + most]
 
 
 def _encoded(figure: Figure, kind: str) -> bytes:
@@ -238,6 +248,64 @@ def _panel(
         axes.axhline(printed, color=_INK, linewidth=0.9, linestyle=(0, (4, 3)))
     axes.set_ylim(*extent([*own, *base, *authors], printed))
     axes.set_title(clean(who(check.row)), fontsize=8.5, loc="left")
+
+
+def _methods(report: Report, table: MethodTable, pairs: Sequence[Pair]) -> Figure:
+    """A panel for each pair: its methods from the top, each with its mean accuracy and std."""
+    from matplotlib.figure import Figure
+
+    columns = min(METHOD_COLUMNS, len(pairs))
+    rows = -(-len(pairs) // columns)
+    width = max(NARROWEST, 1.6 + 2.3 * columns)
+    height = 1.2 + rows * (0.6 + 0.24 * len(table.cells))
+    figure = Figure(figsize=(width, height), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False, sharey=True).flatten()
+    for axes, pair in zip(grid, pairs, strict=False):
+        _method_panel(axes, table, pair)
+    for axes in grid[len(pairs) :]:
+        axes.remove()
+    trial = f"Trial ({report.altered}), " if report.altered else ""
+    about = clean(f"{trial}{report.suite.name}, as {report.variant}")
+    figure.suptitle(
+        f"{about}\n{TITLES[table.evidence]}: methods beside each other", x=0.01, ha="left", fontsize=10
+    )
+    numbers = [cells[pair] for cells in table.cells.values() for pair in pairs if pair in cells]
+    parts = {
+        "line: std": any(each.std is not None for each in numbers),
+        f"dashed: {table.against}": bool(table.against),
+        "filled: the best": True,
+    }
+    drawn = ", ".join(text for text, is_drawn in parts.items() if is_drawn)
+    figure.supxlabel(clean(f"accuracy, %; {drawn}"), fontsize=8.5)
+    return figure
+
+
+def _method_panel(axes: Axes, table: MethodTable, pair: Pair) -> None:
+    """The methods of one pair, the first on top."""
+    best = table.best(pair)
+    for place, (method, cells) in enumerate(table.cells.items()):
+        found = cells.get(pair)
+        if found is None:
+            continue
+        tone = _SOFT if method == table.against else _ACCENT
+        axes.errorbar(
+            found.mean,
+            place,
+            xerr=found.std,
+            fmt="o",
+            color=tone,
+            markerfacecolor=tone if method in best else "white",
+            markersize=5,
+            linewidth=1.2,
+        )
+    if table.against and pair in table.cells[table.against]:
+        over = table.cells[table.against][pair].mean
+        axes.axvline(over, color=_FAINT, linewidth=0.9, linestyle=(0, (4, 3)), zorder=0)
+    axes.set_yticks(range(len(table.cells)), [clean(name) for name in table.cells])
+    axes.set_ylim(len(table.cells) - 0.5, -0.5)
+    axes.tick_params(axis="y", length=0)
+    taught = f"\nfrom {clean(pair.teacher)}" if pair.teacher else ""
+    axes.set_title(clean(pair.student) + taught, fontsize=8.5, loc="left")
 
 
 def extent(curves: Iterable[Curve | AuthorRun], printed: float | None) -> tuple[float, float]:

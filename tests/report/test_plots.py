@@ -7,6 +7,7 @@ from kdbench.errors import UserError
 from kdbench.plan.selection import Selection
 from kdbench.report import gather, plots
 from kdbench.report.content import Report
+from kdbench.report.methods import side_by_side
 from kdbench.report.plots import draw, extent
 from kdbench.spec.results import Curve
 from kdbench.verdict import judge
@@ -30,6 +31,8 @@ def test_each_table_with_results_has_both_pictures(golden: Report) -> None:
         "golden.1.kd.forest.png",
         "golden.1.kd.curves.png",
         "golden.2.curves.png",
+        "golden.methods.our-runs.png",
+        "golden.methods.printed.png",
     ]
     assert all(picture.startswith(PNG) for picture in pictures.values())
 
@@ -63,6 +66,29 @@ def test_captions_name_what_is_drawn_and_nothing_else(golden: Report) -> None:
     )
     assert "grey: the baseline, dashed: printed" in pictures["golden.1.kd.curves.svg"]
     assert "dashed" not in pictures["golden.2.curves.svg"].partition("epoch; line")[2]
+
+
+def test_methods_of_a_pair_stand_beside_each_other(golden: Report) -> None:
+    pictures = {name: picture.decode() for name, picture in draw(golden, ["svg"])}
+    ours, printed = pictures["golden.methods.our-runs.svg"], pictures["golden.methods.printed.svg"]
+    for told in (
+        "Our runs: methods beside each other",
+        "from digits_mlp",
+        "accuracy, %; line: std, dashed: kd",
+    ):
+        assert told in ours
+    assert "Printed numbers: methods beside each other" in printed
+    single = [check for check in golden.checks if check.row.is_baseline]
+    assert not [name for name, _ in draw(replace(golden, checks=single), ["svg"]) if ".methods." in name]
+
+
+def test_texts_of_the_methods_of_a_single_pair_are_not_cut(golden: Report) -> None:
+    table = side_by_side(golden).tables[0]
+    figure = plots._methods(replace(golden, altered="--smoke"), table, table.pairs[:1])  # noqa: SLF001
+    figure.draw_without_rendering()
+    for text in (figure._suptitle, figure._supxlabel):  # type: ignore[attr-defined]  # noqa: SLF001
+        box = text.get_window_extent()
+        assert 0 <= box.x0 < box.x1 <= figure.bbox.x1
 
 
 def test_same_checks_give_the_same_bytes(golden: Report) -> None:
