@@ -8,6 +8,7 @@ import re
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -53,20 +54,62 @@ def matchings(given: Layers, wanted: Layers) -> list[Names]:
         wanted: the network's, in its own order.
 
     Names decide where they are the same, with or without `body.`, up to one layer (the classifier, which
-    others call `fc`, `linear` or `head`). Then the order does, in which networks of the same design make
-    their layers; a block's shortcut may come before its branch. Where neither order fits, the first layer
-    of a shape is the first of that shape. The accuracy decides between several ways.
+    others call `fc`, `linear` or `head`). Then the order does, in which networks of the same design have
+    their parts; a file may have lost it, and a block's shortcut may come before its branch. Where parts fit
+    in no order, the first layer of a shape is the first of that shape. The accuracy decides between several.
     """
     if by_name := _by_name(given, wanted):
         return [by_name]
     if Counter(given.values()) != Counter(wanted.values()):
         return []
-    ours = list(wanted.values())
     orders = [list(given), _with_shortcuts_first(list(given))]
-    in_order = [order for order in orders if list(map(given.__getitem__, order)) == ours]
-    ways = [dict(zip(order, wanted, strict=True)) for order in in_order]
-    ways = ways or [_by_shape(order, given, wanted) for order in orders]
+    arranged = [_by_parts(order, given, wanted) for order in orders]
+    ways = list(filter(None, arranged)) or [_by_shape(order, given, wanted) for order in orders]
     return ways if ways[0] != ways[-1] else ways[:1]
+
+
+Part = str | dict[str, "Part"]
+"""A layer's name, or the parts of a module by their names."""
+
+
+def _by_parts(order: Iterable[str], given: Layers, wanted: Layers) -> Names:
+    """Modules in the order in which their layers' shapes are those of the network; {} where there is none.
+
+    A file that is sorted by name has `blocks` before `conv1`. A module's layers follow each other, and those
+    that are numbered keep their order; `conv1` comes first, as only it has the shape that the network begins
+    with. Of several that fit at a place, the one of the fewest layers is taken, of these the first.
+    """
+    shapes = list(wanted.values())
+
+    def placed(part: Part, at: int) -> list[str]:
+        """The layers of a part in the order that fits from a place on; [] where none does."""
+        if isinstance(part, str):
+            return [part] if shapes[at : at + 1] == [given[part]] else []
+        found: list[str] = []
+        left = dict(part)
+        while left:
+            tried = [next(iter(left))] if all(map(str.isdecimal, left)) else list(left)
+            ways = {name: placed(left[name], at + len(found)) for name in tried}
+            fitting = [name for name in tried if ways[name]]
+            if not fitting:
+                return []
+            chosen = min(fitting, key=lambda name: len(ways[name]))
+            found += ways[chosen]
+            del left[chosen]
+        return found
+
+    return dict(zip(placed(_parts(order), 0), wanted, strict=False))
+
+
+def _parts(names: Iterable[str]) -> dict[str, Part]:
+    """`["a.b", "a.c"]` -> `{"a": {"b": {"": "a.b"}, "c": {"": "a.c"}}}`: modules in modules."""
+    whole: dict[str, Part] = {}
+    for name in names:
+        inside: Any = whole
+        for word in name.split("."):
+            inside = inside.setdefault(word, {})
+        inside[""] = name
+    return whole
 
 
 def _by_name(given: Layers, wanted: Layers) -> Names:
