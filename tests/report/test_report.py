@@ -386,7 +386,7 @@ def test_suite_of_which_nothing_is_printed_is_a_table_of_methods(kind: str) -> N
     }.get(kind, lambda: render(suite, checks, format=kind))()
     words = " ".join(re.sub(r"<[^>]*>|\$", " ", text.partition("</style>")[2] or text).split())
     if kind == "html":
-        assert text.count("<table role=\"table\"") == text.count(" bare-rows\"") == 3
+        assert text.count('<table role="table"') == text.count(' bare-rows"') == 3
     else:
         assert "no reference" not in words
     assert "71.03" in words
