@@ -152,15 +152,25 @@ def note_other_project(suites: tuple[str, ...]) -> None:
     here = nearest(Path.cwd())
     files = [locate(Path(suite)) or Path(suite) for suite in suites]
     own = [file.stem for file in files if file.parent == installed()]
-    there = [nearest(file.resolve().parent) for file in files if file.parent != installed()]
-    others = sorted({str(file) for file in there if file is not None and file != here})
+    there = {_project_of(file.resolve()) for file in files if file.parent != installed()} - {None, here}
+    if not there and not own:
+        return
+    results = load_machine().results.resolve()
+    others = sorted(map(str, there - {results}))
     places = [f"the suite lies beside {', '.join(others)}"] if others else []
     places += [f"{', '.join(own)} comes with kdbench"] if own else []
     if places:
         settings = here or "no benchmark.toml: defaults"
-        results = load_machine().results.resolve()
         used = f"used are {settings} and the results of {results}"
         click.echo(f"note: {', '.join(places)}; {used}", err=True)
+
+
+def _project_of(suite: Path) -> Path | None:
+    """The benchmark.toml of a suite's project; else the folder of results beside its folder, if there is one."""
+    from kdbench.machine import nearest
+
+    results = suite.parent.parent / "results"
+    return nearest(suite.parent) or (results if results.is_dir() else None)
 
 
 JUDGEMENT = (

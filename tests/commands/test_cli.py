@@ -792,6 +792,20 @@ def test_suite_of_another_project_is_noted_with_what_is_used(
     assert kdbench("check", str(project / "suites" / "small")).err == ""
 
 
+def test_suite_beside_other_results_is_noted_with_those_that_are_used(
+    project: Path, monkeypatch: pytest.MonkeyPatch, kdbench: Command
+) -> None:
+    """All is pending from another folder, also of a project that has no benchmark.toml."""
+    (project / "benchmark.toml").unlink()
+    store(project, project / "suites" / "small.toml", AS_PRINTED)
+    assert kdbench("check", "suites/small").err == ""
+    (project / "elsewhere").mkdir()
+    monkeypatch.chdir(project / "elsewhere")
+    used = f"used are no benchmark.toml: defaults and the results of {project / 'elsewhere' / 'results'}"
+    said = kdbench("check", "../suites/small").err
+    assert said == f"note: the suite lies beside {project / 'results'}; {used}\n"
+
+
 def test_suite_of_another_project_is_noted_where_none_is_here(
     kdbench: Command, project: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
