@@ -49,7 +49,7 @@ class DistillerEntry(LossEntry, frozen=True, kw_only=True):
     maps: bool = False
     """Reads the maps of both networks."""
     memory: bool = False
-    """Keeps something of each image: it sees whole batches only, in one process."""
+    """Keeps something of each image; another package's sees whole batches only, in one process."""
 
 
 class ModelEntry(Struct, frozen=True, kw_only=True):

@@ -234,7 +234,7 @@ def _distiller_mistakes(row: Row) -> Iterator[str]:
         if loss.maps and entry is not None and not entry.maps:
             having = ", ".join(name for name in catalog.names("models") if _entry("models", name).maps)
             yield f"{row.loss.name} reads the maps of both networks; {model} gives none. With maps: {having}"
-    if loss.memory and row.recipe.ghost_batches:
+    if loss.memory and row.recipe.ghost_batches and catalog.package_of("losses", row.loss.name):
         yield f"{row.loss.name} keeps something of each image, of whole batches: remove ghost_batches"
 
 

@@ -6,9 +6,10 @@ The parts are those of the recipe, whoever does them, one after the other or bes
     statistics   each part normalises by its own, and starts from the running ones before the step; the
                  running ones after it are the mean of what the parts make of them, weighted so too
     dropout      drawn anew for each part: a function of (seed, epoch, step, part)
+    memory       of a distiller: that of before the step for every part; all ranks write what all parts noted
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +18,8 @@ from kdbench.data.random import torch_seed
 from kdbench.models.output import Output
 from kdbench.spec.runs import Run
 from kdbench.training.context import seed_torch
-from kdbench.training.distillers.distiller import Step
-from kdbench.training.group import Group
+from kdbench.training.distillers.distiller import Remembering, Step
+from kdbench.training.group import Group, cut
 from kdbench.training.teacher_batches import DistillationBatch
 
 Loss = Callable[[DistillationBatch, Step], Tensor]
@@ -41,26 +42,58 @@ def learn(
     Returns:
         The mean loss over the whole batch.
     """
-    statistics = Statistics(student)
+    memories = [module for module in student.modules() if isinstance(module, Remembering)]
+    statistics = Statistics(student, [each.memory for each in memories])
+    done: list[int] = []
     total = torch.zeros((), device=batch.y.device)
     for part in group.parts(run.recipe.ghost_batches, batch.images):
         statistics.restore()
         seed_torch(torch_seed(run.seed, f"dropout {at.number} {part.number}", at.epoch))
         some = cut_batch(batch, part.here)
-        value = part.weight * loss(some, at._replace(indices=some.indices))
+        value = part.weight * loss(some, at._replace(indices=some.indices, part=part.number))
         value.backward()  # type: ignore[no-untyped-call]
         statistics.add(part.weight)
         total += value.detach()
+        done.append(part.number)
     group.all_reduce([total, *statistics.after, *(gradients(student) if group.size > 1 else [])])
     statistics.set()
+    cuts = cut(batch.images, run.recipe.ghost_batches)
+    for memory in memories:
+        write(memory, [cuts[number] for number in done], batch.images, group)
     return total
 
 
-class Statistics:
-    """A network's buffers through a step in parts; numbers that count steps count it once."""
+def write(memory: Remembering, places: Sequence[slice], images: int, group: Group) -> None:
+    """Write into each rank's memory what all ranks have noted.
 
-    def __init__(self, network: nn.Module) -> None:
-        self.buffers = list(network.buffers())
+    Args:
+        memory: has noted the images of its own parts.
+        places: where these lie in the whole batch, part by part.
+        images: of the whole batch.
+        group: the ranks.
+    """
+    if group.size > 1:
+        indices = torch.zeros(images, dtype=torch.int64, device=memory.memory.device)
+        rows = memory.memory.new_zeros(*memory.memory.shape[:-2], images, memory.memory.shape[-1])
+        for place, (some, new) in zip(places, memory.noted, strict=True):
+            indices[place] = some
+            rows[..., place, :] = new
+        group.all_reduce([indices, rows])
+        memory.noted = [(indices, rows)]
+    memory.write()
+
+
+class Statistics:
+    """A network's buffers through a step in parts; numbers that count steps count it once.
+
+    Args:
+        network: in training.
+        others: buffers that it leaves alone.
+    """
+
+    def __init__(self, network: nn.Module, others: Sequence[Tensor] = ()) -> None:
+        left = {id(each) for each in others}
+        self.buffers = [each for each in network.buffers() if id(each) not in left]
         self.before = [buffer.clone() for buffer in self.buffers]
         self.after = [torch.zeros_like(buffer, dtype=torch.float64) for buffer in self.buffers]
 

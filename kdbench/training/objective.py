@@ -58,7 +58,7 @@ def make_objective(run: Run, context: TrainingContext) -> nn.Module:
     entry = catalog.find("losses", run.loss.name)
     if not isinstance(entry, DistillerEntry):
         return LossObjective(loss_function(run.loss), context.neighbours(run), taught=run.taught)
-    if entry.memory and run.recipe.ghost_batches:
+    if entry.memory and run.recipe.ghost_batches and catalog.package_of("losses", run.loss.name):
         raise UserError(
             f"{run.slug}: {run.loss.name} keeps something of each image, which it learns from whole batches; "
             "remove ghost_batches from the recipe"

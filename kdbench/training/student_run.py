@@ -31,7 +31,7 @@ from kdbench.training.context import (
     plugin_facts,
     seed_torch,
 )
-from kdbench.training.distillers.distiller import Step
+from kdbench.training.distillers.distiller import Remembering, Step
 from kdbench.training.evaluation import evaluate, true_classes
 from kdbench.training.images import training_labels
 from kdbench.training.objective import make_objective, reads_maps
@@ -74,6 +74,7 @@ class StudentRun:
             self.averaged = Averaged(self.student, recipe.ema) if recipe.ema else None
             self.evaluated = self.averaged.network if self.averaged else self.student
             self.objective = make_objective(self.run, context)
+            self.memories = [each for each in self.objective.modules() if isinstance(each, Remembering)]
             if reads_maps(self.run.loss):
                 cast("Network", self.student).gives_maps = True
             self.trained = nn.ModuleDict({"model": self.student, "distiller": self.objective})
@@ -155,6 +156,8 @@ class StudentRun:
         """Leave the gradient of a batch in the parameters; its mean loss."""
         value = self.loss(batch, at)
         value.backward()  # type: ignore[no-untyped-call]
+        for distiller in self.memories:
+            distiller.write()
         return value.detach()
 
     def loss(self, batch: DistillationBatch, at: Step) -> Tensor:

@@ -29,6 +29,7 @@ from kdbench.store.records import index, load_result, weights_file
 from kdbench.suite.load import load_suite
 from kdbench.training import ghost_batches
 from kdbench.training.context import TrainingContext
+from kdbench.training.distillers.crd import Contrastive
 from kdbench.training.distillers.distiller import Step
 from kdbench.training.group import Group, cut
 from kdbench.training.run import train
@@ -100,6 +101,7 @@ def digits(student: str = "normed", **settings: Any) -> Run:  # noqa: ANN401 - r
 
 
 TEACHER = digits("digits_cnn")
+CRD = Loss("crd", SETTINGS["crd"])
 ALL = {
     "clip_norm": 0.5, "label_smoothing": 0.1, "ema": 0.8, "randaugment": 2, "random_erasing": 0.5,
     "mixup": 1.0, "cutmix": 1.0, "validation_size": 20,
@@ -164,11 +166,18 @@ def test_ranks_evaluate_whole_batches_in_turn() -> None:
     assert [[len(batch[take(len(batch))]) for batch in batches] for take in each] == [[64, 0, 10], [0, 64, 0]]
 
 
-def test_one_part_without_dropout_is_the_whole_batch_bit_for_bit(
-    opened: Opened,
-) -> None:
-    whole = train(digits("digits_cnn", ghost_batches=0), opened("whole"))
-    part = train(digits("digits_cnn", ghost_batches=1), opened("part"))
+@pytest.mark.parametrize("loss", [CE, CRD], ids=lambda loss: loss.name)
+def test_one_part_without_dropout_is_the_whole_batch_bit_for_bit(opened: Opened, loss: Loss) -> None:
+    """A memory of each image included."""
+    found = []
+    for parts in (0, 1):
+        context = opened(str(parts))
+        run = digits("digits_cnn", ghost_batches=parts)
+        if loss is CRD:
+            train(TEACHER, context)
+            run = replace(run, loss=loss, teacher=Teacher(TEACHER, 2))
+        found.append(train(run, context))
+    whole, part = found
     assert (part.curve.train_loss, part.weights) == (whole.curve.train_loss, whole.weights)
 
 
@@ -217,6 +226,44 @@ def test_running_statistics_are_the_mean_of_what_the_parts_make_of_them(
     assert norm.num_batches_tracked == 1
 
 
+def test_memory_is_written_after_the_last_part_with_what_all_have_noted(
+    opened: Opened,
+) -> None:
+    """Every part reads the memory of before the step, and draws negatives of its own."""
+    runs = []
+    for name in ("one", "other"):
+        context = opened(name)
+        train(TEACHER, context)
+        run = replace(TEACHER, loss=CRD, teacher=Teacher(TEACHER, 2))
+        runs.append(StudentRun(Task(run), context))
+    with torch.no_grad():
+        given = distilled()._replace(taught=runs[0].student.eval()(distilled().x))
+    for each in runs:
+        each.begin(1)
+    ours, theirs = (each.objective for each in runs)
+    assert isinstance(ours, Contrastive)
+    assert isinstance(theirs, Contrastive)
+    before = ours.memory.clone()
+    learn(runs[0], given)
+    for number, here in enumerate(cut(32, 4)):
+        part = ghost_batches.cut_batch(given, here)
+        runs[1].loss(part, Step(part.indices, 1, 0, 0, number))
+        assert theirs.memory.equal(before)
+        theirs.Z.fill_(-1.0)
+    assert len(theirs.noted) == 4
+    theirs.write()
+    torch.testing.assert_close(ours.memory, theirs.memory)
+    assert (ours.memory != before).any(dim=2)[:, :32].all()
+    assert ours.memory[:, 32:].equal(before[:, 32:])
+    assert not ours.noted
+
+
+def test_parts_draw_numbers_of_their_own() -> None:
+    at = Step(torch.arange(4), 1, 0, 0)
+    drawn = [torch.rand(3, generator=at._replace(part=part).generator()).tolist() for part in (0, 1, 2)]
+    assert len({tuple(each) for each in drawn}) == 3
+
+
 def test_number_of_parts_is_part_of_the_identity() -> None:
     assert len({digits(ghost_batches=number).id for number in (0, 1, 2, 4)}) == 4
 
@@ -251,6 +298,8 @@ def causes(events: list[Event]) -> list[str]:
         (2, 4, {}, "normed", KD),
         (2, 2, ALL, "normed", KD),
         (2, 2, {}, "digits_cnn", Loss("vid", SETTINGS["vid"])),  # with maps, and trained beside the student
+        (2, 2, {}, "digits_cnn", CRD),  # with a memory of each image
+        (2, 4, {}, "digits_cnn", CRD),
     ],
 )
 def test_ranks_give_the_same_as_one_process(

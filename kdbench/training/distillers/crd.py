@@ -9,29 +9,28 @@ teacher's memory of the same image and of M images of other classes, and the tea
     g, g^t    v = E f and v^t = E^t f^t, of norm 1: trained linear layers to `dim`
     h_ij      exp(v_i' m^t_j / T) / Z, Z set by the first batch so that the mean of h is 1 / N
     L(h)      - mean_i (log h_ii / (h_ii + M / N) + Σ_j log (M / N) / (h_ij + M / N)), j over the negatives
-    memory    m_i = μ m_i + (1 - μ) v_i, of norm 1 again, after the scores
+    memory    m_i = μ m_i + (1 - μ) v_i, of norm 1 again, after the step
 
 All N scores of an image are one row of a matrix product: it takes a fraction of the time and of the memory
-that gathering M rows of the bank for each image does. The bank is there once: `Scores`.
+that gathering M rows of the bank for each image does. Of a batch in parts (ghost batches) each part is held
+against the memory of before the step and draws negatives of its own; Z is the mean of what the parts find.
 """
 
 from math import sqrt
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn.functional import normalize
 
 from kdbench.models.output import Output
-from kdbench.training.distillers.distiller import Distiller, Setting, Step
+from kdbench.training.distillers.distiller import Remembering, Setting, Step
 from kdbench.training.losses import ce, divergence
 
 LEAST = 1e-7
 """Is added to denominators, as released."""
 
 
-class Contrastive(Distiller):
+class Contrastive(Remembering):
     """H(q, p) + β (L(h) + L(h^t))."""
 
     def __init__(
@@ -42,7 +41,6 @@ class Contrastive(Distiller):
         self.student = nn.Linear(setting.student.features.shape[1], int(dim))
         self.teacher = nn.Linear(setting.teacher.features.shape[1], int(dim))
         self.others = OtherClasses(setting.labels, setting.classes)
-        self.memory: Tensor
         self.Z: Tensor
         bound = sqrt(3 / int(dim))
         # (2, N, dim): of the student, of the teacher
@@ -50,7 +48,7 @@ class Contrastive(Distiller):
         self.register_buffer("Z", torch.full((2,), -1.0))
 
     def forward(self, s: Output, y: Tensor, t: Output, at: Step) -> Tensor:
-        """The cross-entropy and the weighted term; the memory learns the batch."""
+        """The cross-entropy and the weighted term; what the memory learns of the batch is noted."""
         drawn = self.others.draw(y, self.negatives, at.generator())
         columns = torch.cat([at.indices[:, None], drawn], dim=1)
         return ce(s, y) + self.beta * self.contrast(s.features, t.features, columns)
@@ -58,40 +56,16 @@ class Contrastive(Distiller):
     def contrast(self, f: Tensor, f_t: Tensor, columns: Tensor) -> Tensor:
         """L(h) + L(h^t) of features (B, D) and (B, D'), each held against 1 + M images, its own first."""
         v, v_t = normalize(self.student(f)), normalize(self.teacher(f_t))
-        (bank, bank_t), images = self.memory, columns[:, 0]
-        against_t, against = Scores.apply(v, bank_t, images), Scores.apply(v_t, bank, images)
-        scores = torch.stack([against_t.gather(1, columns), against.gather(1, columns)])
+        bank, bank_t = self.memory
+        scores = torch.stack([(v @ bank_t.T).gather(1, columns), (v_t @ bank.T).gather(1, columns)])
         h = (scores / self.T).exp()
         N = self.memory.shape[1]
         with torch.no_grad():
             self.Z.copy_(torch.where(self.Z < 0, N * h.mean(dim=(1, 2)), self.Z))
-            moved = self.momentum * self.memory[:, images] + (1 - self.momentum) * torch.stack([v, v_t])
-            self.memory.index_copy_(1, images, normalize(moved, dim=2))
+            own = self.memory[:, columns[:, 0]]
+            moved = self.momentum * own + (1 - self.momentum) * torch.stack([v, v_t])
+            self.note(columns[:, 0], normalize(moved, dim=2))
         return torch.stack([contrastive(each, N) for each in h / self.Z[:, None, None]]).sum()
-
-
-class Scores(torch.autograd.Function):
-    """v M', (B, N), of embeddings v (B, dim) and a bank M (N, dim) whose rows of the batch change after it.
-
-    The gradient of v is g M with M as it was. To keep that takes no second bank: only the rows of the batch's
-    images (B,) differ by then. The backward pass puts them back, multiplies, and leaves the new ones again.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, v: Tensor, bank: Tensor, images: Tensor) -> Tensor:  # noqa: ANN401 - torch's
-        """The scores."""
-        ctx.bank, ctx.images, ctx.before = bank, images, bank.index_select(0, images)
-        return v @ bank.T
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None, None]:  # noqa: ANN401
-        """The gradient of v, (B, dim), of one of the scores, (B, N)."""
-        after = ctx.bank.index_select(0, ctx.images)
-        ctx.bank.index_copy_(0, ctx.images, ctx.before)
-        gradient = slope @ ctx.bank
-        ctx.bank.index_copy_(0, ctx.images, after)
-        return gradient, None, None
 
 
 class ContrastiveAndKD(Contrastive):

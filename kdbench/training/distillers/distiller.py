@@ -42,10 +42,13 @@ class Step(NamedTuple):
     """Of the step in its epoch, counted from 0."""
     seed: int
     """The run's."""
+    part: int = 0
+    """Of the ghost batches, which one this is, counted from 0."""
 
     def generator(self) -> torch.Generator:
-        """A generator on the CPU whose numbers are a function of (seed, epoch, step)."""
-        return torch.Generator().manual_seed(torch_seed(self.seed, f"distiller {self.number}", self.epoch))
+        """A generator on the CPU whose numbers are a function of (seed, epoch, step, part)."""
+        name = f"distiller {self.number}" + (f" {self.part}" if self.part else "")
+        return torch.Generator().manual_seed(torch_seed(self.seed, name, self.epoch))
 
 
 class Distiller(nn.Module):
@@ -61,6 +64,30 @@ class Distiller(nn.Module):
             at: which images these are, and where the step stands.
         """
         raise NotImplementedError
+
+
+class Remembering(Distiller):
+    """Has a row for each training image in its buffer `memory`, (..., N, D).
+
+    What a step makes of its images is noted, and written when the gradient is there: the backward pass reads
+    the rows of before. A batch in parts is written after the last one, with what other ranks have noted.
+    """
+
+    memory: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.noted: list[tuple[Tensor, Tensor]] = []
+
+    def note(self, indices: Tensor, rows: Tensor) -> None:
+        """The new rows (..., B, D) of images, int64 (B,)."""
+        self.noted.append((indices, rows))
+
+    def write(self) -> None:
+        """Put the rows that were noted into the memory."""
+        for indices, rows in self.noted:
+            self.memory.index_copy_(self.memory.ndim - 2, indices, rows)
+        self.noted.clear()
 
 
 class Weighted(Distiller):

@@ -83,6 +83,7 @@ def test_one_bank_gives_the_bits_of_two() -> None:
             f.requires_grad_()
             value = contrast(crd, f, f_t, columns)
             gradients = torch.autograd.grad(value, [f, *crd.parameters()])
+            crd.write()
             for parameter, gradient in zip(crd.parameters(), gradients[1:], strict=True):
                 parameter.data.sub_(gradient)
             found.append([value, *gradients, *crd.state_dict().values()])
@@ -94,6 +95,7 @@ def test_no_step_takes_room_for_a_second_bank() -> None:
     crd, columns = made(5000), torch.arange(8 * 51).view(8, 51)
     with Recorder() as recorder:
         crd.contrast(features(0), features(1), columns).backward()  # type: ignore[no-untyped-call]
+        crd.write()
     bank = crd.memory.untyped_storage().data_ptr()
     made_of = [each for call in recorder.calls for each in tree_leaves(call.out) if isinstance(each, Tensor)]
     others = [each.numel() for each in made_of if each.untyped_storage().data_ptr() != bank]

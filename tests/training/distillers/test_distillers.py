@@ -195,13 +195,16 @@ def test_what_a_distiller_has_is_trained_and_in_the_checkpoint(with_teacher: Ope
     assert student_run.student.gives_maps == catalog.DISTILLERS[loss.name].maps
 
 
-@pytest.mark.parametrize("name", ["cc", "fitnet", "at", "ctkd"])
+@pytest.mark.parametrize("name", ["cc", "fitnet", "at", "ctkd", "crd_kd"])
 def test_ghost_batches_are_given_to_distillers_with_their_maps(with_teacher: Opened, name: str) -> None:
     result = train(taught(Loss(name, SETTINGS[name]), ghost_batches=2), with_teacher("parts"))
     assert isinstance(result, Result)
 
 
-def test_memory_and_parts_of_a_batch_do_not_go_together(with_teacher: Opened) -> None:
+def test_memory_of_another_package_and_parts_of_a_batch_do_not_go_together(
+    with_teacher: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catalog, "package_of", lambda _, name: "theirs 1.0" if name == "crd" else "")
     run = taught(Loss("crd", SETTINGS["crd"]), ghost_batches=2)
     with pytest.raises(UserError, match="remove ghost_batches"):
         StudentRun(Task(run), with_teacher("here"))

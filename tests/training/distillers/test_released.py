@@ -154,6 +154,8 @@ def test_memory_moves_halfway_to_the_embeddings_of_the_batch_alone() -> None:
     (s, t), case, crd = given("crd"), CASES["crd"], contrastive()
     before = crd.memory.clone()
     crd.contrast(s[0], t[0], torch.tensor(case["contrast_index"]))
+    assert crd.memory.equal(before), "until the gradient is there"
+    crd.write()
     index = torch.tensor(case["index"])
     for place, embedded in enumerate((crd.student(s[0]), crd.teacher(t[0]))):
         wanted = before[place].clone()
