@@ -3,10 +3,11 @@
     python tests/bench/ratios.py [NAME...] [--rounds N] [--images N] [--json] [--keep]
     python tests/bench/ratios.py [NAME...] --device cuda ...
 
-The usual way is reference_step.py, the plain loop plain_loop.py.
+The usual way is reference_step.py, for KD, AT and CRD reference_distillers.py; the plain loop plain_loop.py.
 Both sides have the same weights, batches and arithmetic, which is checked first. Each lives in a process of
 its own, kdbench's being a worker as `kdbench run` starts it; they take turns, round by round. The plain loop
-gets the same worker, whose C library keeps its memory: it is a loop at its best.
+is one at its best: it is timed in kdbench's own worker, whose C library keeps memory in huge pages, so that
+neither of the two gets more of these.
 
 On the CPU both have one thread, and CPU seconds are compared: they are what a quiet machine's clock would
 show, and other people's work on the machine does not count. On a GPU it is the clock's seconds. The precision
@@ -83,6 +84,13 @@ CASES = (
     Case("eval_mobilenetv2", 2.5, "evaluate", "1.baseline/mobilenetv2"),
     Case("epoch", 2.0, "epoch", SHUFFLENET, 64, rows=4, images=5000, alike=0.1),
 )
+CRD = Case("", 1.3, "distil", "", 64, suite="crd_cifar100", alike=0.3)
+"""Some batches of ResNet20 taught by ResNet56, data path and all; drawn otherwise, so losses differ."""
+DISTILLER_CASES = (
+    CRD._replace(name="kd_resnet", row="1.kd/resnet20:resnet56"),
+    CRD._replace(name="at", row="1.at/resnet20:resnet56"),
+    CRD._replace(name="crd", row="1.crd/resnet20:resnet56"),
+)
 PLAIN = Case("", 1.0, "epoch", "", images=1280, alike=0.02, against="plain")
 """An epoch against the best plain loop, from nothing to a result: network, steps, evaluation, checkpoint."""
 RESNET = PLAIN._replace(suite="fnkd_cifar100")
@@ -110,7 +118,7 @@ GPU_CASES = tuple(
 """An epoch of one row on all images, the evaluation included."""
 
 
-ALL_CASES = (*CASES, *PLAIN_CASES, *GPU_CASES)
+ALL_CASES = (*CASES, *DISTILLER_CASES, *PLAIN_CASES, *GPU_CASES)
 BARS = {case.name: case.at_least for case in ALL_CASES}
 
 
@@ -150,40 +158,56 @@ def machine_with(device: str) -> Machine:
     return Machine(root=str(ROOT), local=Local(device=device, threads=1))
 
 
-def serve(pipe: Connection, machine: Machine, side: str) -> None:
-    """One side's process: a case is made ready once; whenever asked, it is done, and its seconds are told."""
+def serve(pipe: Connection, machine: Machine) -> None:
+    """A side's process: a case is made ready once; whenever asked, it is done, and its seconds are sent.
+
+    Each request names the side whose work it is.
+    """
     prepare_worker(machine, None)
     from importlib import import_module
 
     sides = import_module(SIDES)
-    with sides.world_of(machine, side) as context:
-        act: Callable[[], float] | None = None
+    with sides.world_of(machine) as context:
+        acts: dict[str, Callable[[], float]] = {}
         while True:
             try:
-                case = pipe.recv()
+                asked, case = pipe.recv()
             except EOFError:
                 return
+            sides.choose_algorithms(asked, context)
             if case is not None:
-                act = getattr(sides, f"{side}_{case.sort}")(runs_of(case), context)
+                acts[asked] = getattr(sides, f"{asked}_{case.sort}")(runs_of(case), context)
             clock = process_time if context.device.type == "cpu" else perf_counter
             started = clock()
-            value = act()  # type: ignore[misc]
+            value = acts[asked]()
             pipe.send((value, clock() - started))
 
 
 class Side:
-    """A process that does one side's work when it is asked to."""
+    """A process that does one side's work when it is asked to.
 
-    def __init__(self, side: str, device: str = "cpu") -> None:
+    Args:
+        side: its name in sides.py.
+        device: of its machine.
+        beside: the side in whose process it is done.
+    """
+
+    def __init__(self, side: str, device: str = "cpu", beside: "Side | None" = None) -> None:
+        self.side = side
+        self.pipe: Connection
+        self.process: Any
         machine = machine_with(device)
+        if beside is not None:
+            self.pipe, self.process = beside.pipe, beside.process
+            return
         if side != "usual":
-            worker = Worker(machine, serve, (side,))
+            worker = Worker(machine, serve)
             self.pipe, self.process = worker.pipe, worker.process
             return
         os.environ.pop("GLIBC_TUNABLES", None)  # as workers have them: they may have been set by one
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=serve, args=(theirs, machine, side), daemon=True)
+        self.process = context.Process(target=serve, args=(theirs, machine), daemon=True)
         self.process.start()
         theirs.close()
 
@@ -201,20 +225,21 @@ class Side:
         self.process.join()
 
     def _ask(self, what: Case | None) -> tuple[float, float]:
-        self.pipe.send(what)
+        self.pipe.send((self.side, what))
         found: tuple[float, float] = self.pipe.recv()
         return found
 
 
 @contextmanager
 def both(device: str = "cpu", against: str = "usual") -> Iterator[tuple[Side, Side]]:
-    """The processes of an opponent and of kdbench."""
-    other, ours = Side(against, device), Side("ours", device)
+    """An opponent and kdbench: each in a process of its own, the plain loop in kdbench's."""
+    ours = Side("ours", device)
+    other = Side(against, device, beside=ours if against == "plain" else None)
     try:
         yield other, ours
     finally:
-        other.stop()
-        ours.stop()
+        for side in (ours, other):
+            side.stop()
 
 
 def compare(case: Case, rounds: int, other: Side, ours: Side) -> Ratio:
@@ -268,7 +293,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--keep", action="store_true", help="write them to results/bench/ratios/")
     asked = parser.parse_args(words)
-    cases = {case.name: case for case in ((*CASES, *PLAIN_CASES) if asked.device == "cpu" else GPU_CASES)}
+    cases = {case.name: case for case in ALL_CASES if (case in GPU_CASES) == (asked.device == "cuda")}
     if unknown := sorted(set(asked.names) - set(cases)):
         parser.error(f"unknown: {', '.join(unknown)}; on {asked.device} there are {', '.join(cases)}")
     if asked.rounds < 1:

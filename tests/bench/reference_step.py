@@ -40,26 +40,31 @@ class Pictures(Dataset[tuple[Tensor, int]]):
         return self.transform(Image.fromarray(self.images[index])), self.labels[index]
 
 
-def training_loader(
-    run: Run, images: Tensor, labels: Tensor, device: str = "cpu"
-) -> DataLoader[tuple[Tensor, int]]:
-    """Shuffled batches: crop, flip, rotation, normalisation."""
+def training_transform(run: Run, side: int) -> Callable[[Image.Image], Tensor]:
+    """What an image goes through in training."""
     from torchvision import transforms
 
-    recipe = run.recipe
-    transform = transforms.Compose(
+    turned = [transforms.RandomRotation(run.recipe.rotation)] if run.recipe.rotation else []
+    transform: Callable[[Image.Image], Tensor] = transforms.Compose(
         [
-            transforms.RandomCrop(images.shape[-1], padding=recipe.crop),
+            transforms.RandomCrop(side, padding=run.recipe.crop),
             transforms.RandomHorizontalFlip(),
-            transforms.RandomRotation(recipe.rotation),
+            *turned,
             transforms.ToTensor(),
             transforms.Normalize(*statistics(run)),
         ]
     )
-    pictures = Pictures(images, labels, transform)
+    return transform
+
+
+def training_loader(
+    run: Run, images: Tensor, labels: Tensor, device: str = "cpu"
+) -> DataLoader[tuple[Tensor, int]]:
+    """Shuffled batches: crop, flip, rotation, normalisation."""
+    pictures = Pictures(images, labels, training_transform(run, images.shape[-1]))
     return DataLoader(
         pictures,
-        batch_size=recipe.batch_size,
+        batch_size=run.recipe.batch_size,
         shuffle=True,
         num_workers=WORKERS[device],
         pin_memory=device != "cpu",

@@ -8,13 +8,13 @@ in: the first step's loss, the mean cross-entropy, the mean square of the views.
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from itertools import islice
 
 import torch
 from msgspec.structs import replace
 from torch import Tensor
 
-from kdbench.machine import Machine
+from kdbench.data.views import Batch, Epochs
 from kdbench.models.output import Output
 from kdbench.spec.events import Task
 from kdbench.spec.runs import Run
@@ -27,22 +27,24 @@ from kdbench.training.objective import make_objective
 from kdbench.training.run import train_cohort
 from kdbench.training.student_run import StudentRun
 from kdbench.training.teacher_batches import TeacherBatches
+from tests.bench import reference_distillers as distillers
 from tests.bench import reference_step as reference
 from tests.bench.plain_loop import Epoch, PlainLoop
 
 Act = Callable[[], float]
 VIEWED, TESTED = 2560, 512
 """Images of a pass over the views, and of an evaluation."""
+DISTILLED = 4
+"""Batches of a distiller."""
 LR = 0.1
 
+world_of = bench_world
 
-@contextmanager
-def world_of(machine: Machine, side: str = "ours") -> Iterator[TrainingContext]:
-    """A side's hold on the machine, which leaves nothing behind. The others are not deterministic."""
-    with bench_world(machine) as context:
-        if side != "ours":
-            torch.set_deterministic_debug_mode("default")
-        yield context
+
+def choose_algorithms(side: str, context: TrainingContext) -> None:
+    """Deterministic ones on a CPU for kdbench, as `kdbench run` has them; for the others torch's default."""
+    deterministic = side == "ours" and context.device.type == "cpu"
+    torch.set_deterministic_debug_mode("error" if deterministic else "default")
 
 
 def cut(run: Run) -> Run:
@@ -72,11 +74,6 @@ def usual_views(runs: Sequence[Run], context: TrainingContext) -> Act:
 def ours_step(runs: Sequence[Run], context: TrainingContext) -> Act:
     """One batch, by a cohort of all the runs; the first one's loss."""
     return cohort_step(runs, context, [first_batch(runs[0], context)])
-
-
-def ours_compiled(runs: Sequence[Run], context: TrainingContext) -> Act:
-    """The same, compiled: student and teacher."""
-    return ours_step([replace(run, precision="float32-compiled") for run in runs], context)
 
 
 def cohort_step(
@@ -132,6 +129,52 @@ def networks(
         raise ValueError(f"{run.slug} has no teacher")
     student = reference.usual(context.network(run))
     return student, reference.usual(teacher).eval(), reference.sgd(run, student, LR)
+
+
+class FirstBatches:
+    """The first batches of each epoch of views."""
+
+    def __init__(self, views: Epochs) -> None:
+        self.views, self.labels = views, views.labels
+
+    def __len__(self) -> int:
+        return DISTILLED
+
+    def epoch(self, epoch: int) -> Iterator[Batch]:
+        """So many of the epoch's own order."""
+        return islice(self.views.epoch(epoch), DISTILLED)
+
+
+def ours_distil(runs: Sequence[Run], context: TrainingContext) -> Act:
+    """A few batches of a distiller, data path and all; their mean loss."""
+    run = runs[0]
+    lend_teacher(run, context)
+    student_run = StudentRun(Task(run), context)
+    views = FirstBatches(training_views(run, context.dataset(run.dataset), context))
+    teacher_batches = TeacherBatches([run], views, context)
+
+    def act() -> float:
+        student_run.begin(1)
+        for number, batch in enumerate(teacher_batches.epoch(1)):
+            student_run.step(number, len(teacher_batches), batch)
+        return student_run.mean_loss()
+
+    return act
+
+
+def usual_distil(runs: Sequence[Run], context: TrainingContext) -> Act:
+    """As many batches of the DataLoader."""
+    run, data = runs[0], context.dataset(runs[0].dataset)
+    student, teacher, _ = networks(run, context)
+    width, width_t = (network(torch.zeros(2, 3, 32, 32)).features.shape[1] for network in (student, teacher))
+    memory = distillers.memory_of(run, (width, width_t), len(data.train_labels))
+    trained = torch.nn.ModuleList([student, *([memory] if memory else [])])
+    optimizer = reference.sgd(run, trained, run.recipe.lr)
+    loader, loss = (
+        distillers.loader(run, data.train_images, data.train_labels),
+        distillers.loss_of(run, memory),
+    )
+    return lambda: distillers.train(student, teacher, islice(loader, DISTILLED), loss, optimizer)
 
 
 def ours_evaluate(runs: Sequence[Run], context: TrainingContext) -> Act:

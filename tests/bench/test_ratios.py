@@ -13,9 +13,13 @@ from kdbench import catalog
 from kdbench.device import Device
 from kdbench.models.output import Output
 from kdbench.spec.runs import Loss, Run
-from tests.bench import ratios, reference_step, sides
+from kdbench.training.distillers.crd import Contrastive
+from kdbench.training.distillers.distiller import Setting
+from kdbench.training.objective import loss_function
+from tests.bench import ratios, reference_distillers, reference_step, sides
 from tests.support.build import make_run
 from tests.support.devices import DEVICES
+from tests.support.distillers import SETTINGS, built, output, step
 
 KD = Loss("kd_released", {"alpha": 0.95, "tau": 20.0})
 REG = Loss("tfkd_reg_released", {"alpha": 0.1, "tau": 20.0, "a": 0.99, "multiplier": 100.0})
@@ -24,6 +28,10 @@ SELF = Loss("tfkd_self_released", {"alpha": 0.9, "tau": 20.0, "multiplier": 50.0
 
 def draw(*shape: int) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(sum(shape)))
+
+
+def draws(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
 
 
 @pytest.mark.parametrize(
@@ -37,6 +45,43 @@ def test_usual_loss_is_kdbenchs(loss: Loss, usual: Callable[[Run], reference_ste
     more = [Output(taught, taught)] if entry.teacher else []
     ours = catalog.load(entry.code)(Output(z, z), y, *more, **loss.params)
     assert float(usual(make_run(loss=loss))(z, y, taught)) == pytest.approx(float(ours), rel=1e-5)
+
+
+def test_usual_at_and_kd_are_kdbenchs() -> None:
+    s, t, y = output(0, 4), output(1, 5), torch.tensor([0, 1, 2, 0, 1, 2])
+    for loss in Loss("hinton_kd", {"alpha": 0.9, "tau": 4.0}), Loss("at", {"beta": 1000.0}):
+        objective = built("at") if loss.name == "at" else loss_function(loss)
+        expected = objective(s, y, t, step()) if loss.name == "at" else objective(s, y, t)
+        beta = {"beta": SETTINGS["at"]["beta"]} if loss.name == "at" else loss.params
+        found = reference_distillers.loss_of(make_run(loss=replace(loss, params=beta)), None)(s, y, t, y)
+        assert float(found) == pytest.approx(float(expected), rel=1e-9)
+
+
+def test_usual_crd_has_kdbenchs_losses_and_memory() -> None:
+    """Two steps, the second one on memories that the first one has changed."""
+    setting = Setting(output(0, 4, 1), output(0, 5, 1), torch.arange(40) % 10, 10)
+    ours = Contrastive(setting, beta=0.8, dim=8, negatives=6, T=0.07, momentum=0.5).double()
+    usual = reference_distillers.Memory((4, 5), 40, dim=8, T=0.07, momentum=0.5).double()
+    state = ours.state_dict()
+    usual.student_memory, usual.teacher_memory = state.pop("memory").clone()
+    usual.load_state_dict({**usual.state_dict(), **state})
+    for seed in range(2):
+        columns = torch.stack([torch.randperm(40, generator=draws(10 * seed + n))[:7] for n in range(6)])
+        columns[:, 0] = torch.arange(6)
+        f, f_t = output(seed, 4).features, output(seed + 5, 5).features
+        expected, found = ours.contrast(f, f_t, columns), usual(f, f_t, columns)
+        assert float(found.detach()) == pytest.approx(float(expected.detach()), rel=1e-9)
+        memory = torch.stack([usual.student_memory, usual.teacher_memory])
+        assert torch.allclose(memory, ours.memory, rtol=1e-9)
+
+
+def test_an_image_is_compared_with_images_of_other_classes() -> None:
+    pictures = reference_step.Pictures(
+        torch.zeros(9, 3, 4, 4, dtype=torch.uint8), torch.arange(9) % 3, lambda _: torch.zeros(1)
+    )
+    _, label, compared = reference_distillers.Compared(pictures, 4)[5]
+    assert (label, int(compared[0]), len(set(compared.tolist()))) == (2, 5, 5)
+    assert not any(image % 3 == 2 for image in compared[1:].tolist())
 
 
 def test_usual_network_has_the_same_weights_in_the_usual_format() -> None:
@@ -73,6 +118,13 @@ def test_cases_are_those_of_the_table() -> None:
         "eval_mobilenetv2": 2.5,
         "epoch": 2.0,
     }
+
+
+def test_cases_of_distillers_are_rows_of_crds_table() -> None:
+    for case in ratios.DISTILLER_CASES:
+        (run,) = ratios.runs_of(case)
+        assert (case.at_least, run.student, run.recipe.batch_size) == (1.3, "resnet20", 64)
+    assert [case.name for case in ratios.DISTILLER_CASES] == ["kd_resnet", "at", "crd"]
 
 
 def test_cases_against_the_plain_loop_are_epochs_of_single_runs_a_cohort_and_kept_logits() -> None:
@@ -150,7 +202,7 @@ def test_sides_that_compute_something_else_are_not_compared() -> None:
 def test_missed_bar_exits_with_1(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], ratio: float, code: int
 ) -> None:
-    monkeypatch.setattr(ratios, "Side", lambda *_: pytest.MonkeyPatch())
+    monkeypatch.setattr(ratios, "Side", lambda *_, **__: pytest.MonkeyPatch())
     monkeypatch.setattr(pytest.MonkeyPatch, "stop", lambda _: None, raising=False)
     monkeypatch.setattr(ratios, "compare", lambda case, *_: ratios.Ratio(case.name, ratio, 1, 99, 5))
     assert ratios.main(["views", "--json"]) == code
