@@ -166,7 +166,7 @@ def note_other_project(suites: tuple[str, ...]) -> None:
 
 
 def _project_of(suite: Path) -> Path | None:
-    """The benchmark.toml of a suite's project; else the folder of results beside its folder, if there is one."""
+    """The benchmark.toml of a suite's project; else the results beside its folder, if there are any."""
     from kdbench.machine import nearest
 
     results = suite.parent.parent / "results"
