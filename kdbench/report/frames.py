@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 def results(folder: str | Path | None = None) -> "pd.DataFrame":
     """A line for each stored run, repeats among them.
 
-    Columns: `id`, `repeat` (0: the first training), `dataset`, `student`, `teacher` ("" without), `loss`, one
-    `loss.NAME` for each parameter, `seed`, `epochs`, `last`, `best` (percent), `best_epoch`, `seconds`,
-    `peak_memory` (bytes), `packages` (other than kdbench), `file`.
+    Columns: `id`, `repeat` (0: the first training), `dataset`, `student`, `teacher` ("" without),
+    `teacher_epoch` (after which it teaches; none of an imported one), `loss`, one `loss.NAME` for each
+    parameter, `seed`, `epochs`, `last`, `best` (percent), `best_epoch`, `seconds`, `peak_memory` (bytes),
+    `packages` (other than kdbench), `file`.
 
     Args:
         folder: the results folder; left out, that of benchmark.toml.
@@ -68,6 +69,7 @@ def _line(repeat: int, path: Path, result: Result) -> dict[str, Any]:
         "dataset": run.dataset,
         "student": run.student,
         "teacher": run.teacher_model,
+        "teacher_epoch": run.teacher.epoch if run.teacher else None,
         "loss": run.loss.name,
         **{f"loss.{name}": value for name, value in run.loss.params.items()},
         "seed": run.seed,

@@ -20,6 +20,8 @@ def test_results_have_a_line_for_each_run(stored: Path) -> None:
     kd = frame[frame["teacher"] == "digits_cnn"]
     assert list(kd["student"]) == ["digits_mlp", "digits_mlp"]
     assert list(kd["loss.tau"]) == [4.0, 4.0]
+    assert list(kd["teacher_epoch"]) == [3, 3]
+    assert frame["teacher_epoch"].isna().sum() == 4
     assert sorted(kd["seed"]) == [0, 1]
     assert set(kd["last"]) == {AS_PRINTED["1.kd/digits_mlp:digits_cnn"]}
     assert frame.equals(kdbench.results(stored / "results"))
