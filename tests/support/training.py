@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from shutil import copytree
 from typing import Any
 
 import pytest
+import torch
 from msgspec.structs import replace
 from torch import nn
 
@@ -14,7 +16,7 @@ from kdbench.spec.events import Task
 from kdbench.spec.results import Result
 from kdbench.spec.runs import Loss, Recipe, Run, Teacher
 from kdbench.training.context import TrainingContext, open_context
-from kdbench.training.run import train_cohort
+from kdbench.training.run import train, train_cohort
 from tests.support.build import CE, make_run
 
 RECIPE = Recipe(
@@ -61,6 +63,27 @@ def open_digits(folder: Path, data: Path | None = None, **local: Any) -> Trainin
         root=str(folder),
     )
     return open_context(machine)
+
+
+def kept_of(runs: Sequence[Run], folder: Path, data: Path) -> Path:
+    """The scratch folder of a context in which runs were trained."""
+    before = torch.get_deterministic_debug_mode()
+    context = open_digits(folder, data)
+    for run in runs:
+        train(run, context, keep=(run.recipe.epochs,))
+    torch.set_deterministic_debug_mode(before)
+    return context.machine.scratch
+
+
+def copied_to(opened: Opened, scratch: Path) -> Opened:
+    """As `opened`; what was kept lies in each context."""
+
+    def make(name: str = "here", **local: Any) -> TrainingContext:  # noqa: ANN401 - of benchmark.toml
+        context = opened(name, **local)
+        copytree(scratch, context.machine.scratch, dirs_exist_ok=True)
+        return context
+
+    return make
 
 
 def numbers(result: object) -> tuple[object, ...]:

@@ -2,15 +2,13 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from shutil import copytree
 from typing import Any
 
 import pytest
 import torch
 
 from kdbench.training.context import TrainingContext
-from kdbench.training.run import train
-from tests.support.training import TEACHER, Opened, open_digits
+from tests.support.training import TEACHER, Opened, copied_to, kept_of, open_digits
 
 
 @pytest.fixture(autouse=True)
@@ -46,20 +44,10 @@ def context(opened: Opened) -> TrainingContext:
 @pytest.fixture(scope="session")
 def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What a context keeps of the teacher, trained once for all tests."""
-    before = torch.get_deterministic_debug_mode()
-    context = open_digits(tmp_path_factory.mktemp("teacher"), data)
-    train(TEACHER, context)
-    torch.set_deterministic_debug_mode(before)
-    return context.machine.scratch
+    return kept_of([TEACHER], tmp_path_factory.mktemp("teacher"), data)
 
 
 @pytest.fixture
 def with_teacher(opened: Opened, trained: Path) -> Opened:
     """As `opened`; the teacher is trained in each."""
-
-    def make(name: str = "here", **local: Any) -> TrainingContext:  # noqa: ANN401 - of benchmark.toml
-        context = opened(name, **local)
-        copytree(trained, context.machine.scratch)
-        return context
-
-    return make
+    return copied_to(opened, trained)

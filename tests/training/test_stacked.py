@@ -1,28 +1,25 @@
 """Steps of several seeds done as one: the bits of each run alone, and what is not done so."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from msgspec.structs import replace
 from torch import Tensor
 
 from kdbench import catalog
 from kdbench.errors import DivergedError, UserError
-from kdbench.machine import Local, Machine
 from kdbench.plan.cohorts import MOST, make_cohorts
 from kdbench.spec.runs import Loss, Recipe, Run, Teacher
 from kdbench.training import stacked
-from kdbench.training.context import TrainingContext, open_context
 from kdbench.training.recorded import Replay
 from kdbench.training.run import train
 from kdbench.training.stacked import FORMS, Stack
 from kdbench.training.student_run import StudentRun
 from tests.support.build import CE, make_run
-from tests.support.training import Interrupted, digits, numbers, together
+from tests.support.training import Interrupted, Opened, digits, kept_of, numbers, together
 
 RECIPE = Recipe(
     epochs=2, batch_size=128, lr=0.01, optimizer="rmsprop", rho=0.9, eps=1e-6, eps_inside=True, passes=3,
@@ -48,20 +45,11 @@ def alike(loss: Loss = CE, **settings: Any) -> list[Run]:  # noqa: ANN401 - reci
     return [replace(run, teacher=Teacher(teacher, 2)) for run, teacher in zip(runs, teachers, strict=True)]
 
 
-@pytest.fixture
-def opened(tmp_path: Path) -> Iterator[Callable[[str], TrainingContext]]:
-    """A hold on this machine's CPU for each name, with the teachers trained."""
-    before = torch.get_deterministic_debug_mode()
-
-    def make(name: str) -> TrainingContext:
-        local = Local(device="cpu", checkpoint_seconds=0)
-        context = open_context(Machine(local=local, root=str(tmp_path / name)))
-        for seed in SEEDS:
-            train(logistic("synthetic1_privileged", seed), context, keep=(2,))
-        return context
-
-    yield make
-    torch.set_deterministic_debug_mode(before)
+@pytest.fixture(scope="module")
+def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a context keeps of the teachers, trained once for all tests."""
+    teachers = [logistic("synthetic1_privileged", seed) for seed in SEEDS]
+    return kept_of(teachers, tmp_path_factory.mktemp("teachers"), data)
 
 
 @pytest.fixture
@@ -79,11 +67,11 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> Counted:
     return found
 
 
-def same_as_alone(runs: Sequence[Run], opened: Callable[[str], TrainingContext], steps: Counted) -> Counted:
+def same_as_alone(runs: Sequence[Run], with_teacher: Opened, steps: Counted) -> Counted:
     """What was stepped of runs beside each other, whose results are found to be those of each alone."""
-    context = opened("alone")
+    context = with_teacher("alone")
     alone = {run.id: numbers(train(run, context)) for run in runs}
-    beside = opened("beside")
+    beside = with_teacher("beside")
     steps.clear()
     assert {name: numbers(end) for name, end in together(runs, beside).items()} == alone
     return steps
@@ -94,11 +82,9 @@ def same_as_alone(runs: Sequence[Run], opened: Callable[[str], TrainingContext],
     [CE, TAUGHT, Loss("lopezpaz_released", {"T": 3.0, "lam": 0.3}), Loss("kd", {"alpha": 0.9, "tau": 4.0})],
     ids=lambda loss: f"{loss.name}{loss.params}",
 )
-def test_stacked_seeds_have_the_bits_of_each_alone(
-    loss: Loss, opened: Callable[[str], TrainingContext], steps: Counted
-) -> None:
+def test_stacked_seeds_have_the_bits_of_each_alone(loss: Loss, with_teacher: Opened, steps: Counted) -> None:
     """2 epochs of 3 passes of 2 batches, of 128 and of 72 points."""
-    assert same_as_alone(alike(loss), opened, steps) == {"stack": 12}
+    assert same_as_alone(alike(loss), with_teacher, steps) == {"stack": 12}
 
 
 @pytest.mark.parametrize(
@@ -112,12 +98,10 @@ def test_stacked_seeds_have_the_bits_of_each_alone(
     ],
     ids=str,
 )
-def test_stacked_recipes(
-    settings: dict[str, Any], opened: Callable[[str], TrainingContext], steps: Counted
-) -> None:
+def test_stacked_recipes(settings: dict[str, Any], with_teacher: Opened, steps: Counted) -> None:
     if settings.get("optimizer") == "sgd":
         settings |= {"rho": 0.0, "eps_inside": False}
-    assert same_as_alone(alike(**settings), opened, steps) == {"stack": 12}
+    assert same_as_alone(alike(**settings), with_teacher, steps) == {"stack": 12}
 
 
 @pytest.mark.parametrize(
@@ -126,13 +110,13 @@ def test_stacked_recipes(
     ids=str,
 )
 def test_what_is_more_than_an_elementwise_update_is_done_run_by_run(
-    settings: dict[str, Any], opened: Callable[[str], TrainingContext], steps: Counted
+    settings: dict[str, Any], with_teacher: Opened, steps: Counted
 ) -> None:
-    assert same_as_alone(alike(**settings), opened, steps) == {"alone": 48}
+    assert same_as_alone(alike(**settings), with_teacher, steps) == {"alone": 48}
 
 
 def test_images_are_stacked_as_they_are_seen(
-    opened: Callable[[str], TrainingContext], steps: Counted, monkeypatch: pytest.MonkeyPatch
+    with_teacher: Opened, steps: Counted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Views that change in every epoch are made run by run; so are those of runs with different losses."""
     runs = [
@@ -142,19 +126,19 @@ def test_images_are_stacked_as_they_are_seen(
     ]
     monkeypatch.setitem(catalog.MODELS, "digits_mlp", replace(catalog.MODELS["digits_mlp"], tiny=True))
     assert [len(cohort) for cohort in make_cohorts(runs)] == [len(runs)]
-    assert same_as_alone(runs, opened, steps) == {"stack": 2 * 3 * 3}
+    assert same_as_alone(runs, with_teacher, steps) == {"stack": 2 * 3 * 3}
 
 
 def test_operation_that_has_other_bits_together_is_done_one_by_one(
-    opened: Callable[[str], TrainingContext], steps: Counted, monkeypatch: pytest.MonkeyPatch
+    with_teacher: Opened, steps: Counted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("mm", "sum"):
         monkeypatch.setitem(FORMS, name, lambda *args, form=FORMS[name]: form(*args) * (1 + 2**-20))
-    assert same_as_alone(alike(), opened, steps) == {"stack": 12}
+    assert same_as_alone(alike(), with_teacher, steps) == {"stack": 12}
 
 
 def test_stack_with_other_bits_is_dissolved(
-    opened: Callable[[str], TrainingContext], steps: Counted, monkeypatch: pytest.MonkeyPatch
+    with_teacher: Opened, steps: Counted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A step that one of four runs would not have alone: none of them is changed by it."""
     usual = stacked._for_all  # noqa: SLF001
@@ -170,14 +154,14 @@ def test_stack_with_other_bits_is_dissolved(
         return replayed
 
     monkeypatch.setattr(stacked, "_for_all", wrong)
-    assert same_as_alone(alike(), opened, steps) == {"alone": 48}
+    assert same_as_alone(alike(), with_teacher, steps) == {"alone": 48}
 
 
-def test_run_that_fails_takes_no_other_seed_with_it(opened: Callable[[str], TrainingContext]) -> None:
+def test_run_that_fails_takes_no_other_seed_with_it(with_teacher: Opened) -> None:
     runs = alike(TAUGHT)
-    context = opened("alone")
+    context = with_teacher("alone")
     alone = {run.id: numbers(train(run, context)) for run in runs}
-    beside = opened("beside")
+    beside = with_teacher("beside")
     for path in (beside.machine.scratch / "weights" / _teacher(runs[1])).iterdir():
         path.unlink()
     found = together(runs, beside)
@@ -193,12 +177,12 @@ def _teacher(run: Run) -> str:
 
 
 def test_run_that_diverges_takes_no_other_seed_with_it(
-    opened: Callable[[str], TrainingContext], steps: Counted, monkeypatch: pytest.MonkeyPatch
+    with_teacher: Opened, steps: Counted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runs = alike()
-    context = opened("alone")
+    context = with_teacher("alone")
     alone = {run.id: numbers(train(run, context)) for run in runs}
-    beside, mean = opened("beside"), StudentRun.mean_loss
+    beside, mean = with_teacher("beside"), StudentRun.mean_loss
 
     def diverged(self: StudentRun) -> float:
         if self.run.seed == 2 and self.epoch == 1:
@@ -212,13 +196,11 @@ def test_run_that_diverges_takes_no_other_seed_with_it(
     assert steps["stack"] == 12
 
 
-def test_stacked_runs_go_on_from_their_checkpoints(
-    opened: Callable[[str], TrainingContext], steps: Counted
-) -> None:
+def test_stacked_runs_go_on_from_their_checkpoints(with_teacher: Opened, steps: Counted) -> None:
     """Stopped after the first epoch of two: then the other two do that one, and all four the second."""
     runs = alike(TAUGHT)
-    alone = {run.id: numbers(train(run, opened("alone"))) for run in runs}
-    context, seen = opened("beside"), []
+    alone = {run.id: numbers(train(run, with_teacher("alone"))) for run in runs}
+    context, seen = with_teacher("beside"), []
 
     def stop(run: Run, _: object) -> None:
         seen.append(run)
