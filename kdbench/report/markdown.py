@@ -77,11 +77,11 @@ def _methods(report: Report) -> Iterator[str]:
     heads, lines = rows_by_seed(checks)
     body = [list(map(escape, line)) for line in lines]
     yield tabulate(body, heads, tablefmt="pipe", colalign=BY_SEED_ALIGN[: len(heads)], disable_numparse=True)
-    fields = report.recipe_fields
-    yield "\n".join(
-        f"- Table {escape(table)}: {escape(sentences.settings([check.row for check in of], fields))}"
-        for table, of in report.tables.items()
-    )
+    settings = []
+    for table, of in report.tables.items():
+        text = sentences.settings([check.row for check in of], report.recipe_fields)
+        settings.append(f"- Table {escape(table)}: {escape(text)}")
+    yield "\n".join(settings)
     if notes := [f"- {escape(who)}: {escape(text)}" for who, text in sentences.shared_notes(checks)]:
         yield "\n".join(notes)
 

@@ -6,7 +6,9 @@ The same checks give the same bytes: no date is written, and SVG's names are mad
 from __future__ import annotations
 
 import re
+from collections import Counter
 from io import BytesIO
+from itertools import chain
 from typing import TYPE_CHECKING, TypeVar
 
 from kdbench.errors import UserError
@@ -93,7 +95,8 @@ def _figures(report: Report) -> Iterator[tuple[str, Figure]]:
         for piece, some in _pieces(with_curves, CURVE_PANELS):
             yield f"{name}.curves{piece}", _panels(title, report, some)
     for methods in side_by_side(report).tables:
-        pairs = [pair for pair in methods.pairs if sum(pair in cells for cells in methods.cells.values()) > 1]
+        methods_of = Counter(chain.from_iterable(methods.cells.values()))
+        pairs = [pair for pair in methods.pairs if methods_of[pair] > 1]
         name = f"{report.suite.name}.methods.{methods.evidence.replace(' ', '-')}"
         for piece, shown in _pieces(pairs, METHOD_PANELS):
             yield f"{name}{piece}", _methods(report, methods, shown)
