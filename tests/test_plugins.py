@@ -1,5 +1,6 @@
 """A user's own loss, distiller and model, from an installed package: no fork, and no number of other code."""
 
+import re
 import sys
 from collections.abc import Callable, Iterator
 from importlib.machinery import PathFinder
@@ -227,6 +228,8 @@ def test_plan_says_that_stored_runs_are_of_another_version(
     out = kdbench("plan", "suites/mine_digits").out
     assert "0 runs stored, 2 to train" in out
     assert "2 runs were made with mine 1.0, installed is 1.1" in out
+    assert "not counted: 2 runs of networks that kdbench does not know" in out
+    assert not re.search("arithmetic|memory", out), "nothing was counted, which is not zero"
     installed(module=MODULE + "# changed\n")
     assert "2 runs were made with mine 1.0 of another source" in kdbench("plan", "suites/mine_digits").out
 

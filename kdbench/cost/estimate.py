@@ -107,12 +107,15 @@ def describe_cost(estimate: CostEstimate, runs: Sequence[Run], suites: Sequence[
     flops = fsum(each.work.flops for each in costs)
     traffic = fsum(each.work.bytes for each in costs)
     read = figures(traffic / 1e12)
-    yield f"arithmetic   {figures(flops / 1e15)} PFLOP, at least {read} TB read and written"
+    if costs:
+        yield f"arithmetic   {figures(flops / 1e15)} PFLOP, at least {read} TB read and written"
     yield f"time         {'; '.join(_time(estimate, runs, suites))}"
     for what, ids in (("cohorts", estimate.shared), ("kept logits", estimate.kept)):
         if ids:
             yield f"{what:<12} {_saved(estimate, runs, ids, flops)}"
-    most = max((each.memory for each in costs), default=0)
+    if not costs:
+        return
+    most = max(each.memory for each in costs)
     yield f"memory       {most / 2**30:,.2f} GiB for the largest run alone: weights, gradients, activations"
     logits = f", up to {estimate.logits / 2**30:,.2f} GiB of teachers' logits" if estimate.logits else ""
     yield f"disk         {estimate.disk / 2**30:,.2f} GiB of weights{logits}"
