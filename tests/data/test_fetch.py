@@ -275,6 +275,17 @@ def test_dangerous_member_is_refused_and_the_folder_removed(
     assert [path.name for path in tmp_path.iterdir()] == ["fake.tar.gz"]
 
 
+def test_member_with_a_null_byte_in_its_name_is_refused(server: Server, tmp_path: Path) -> None:
+    """Found by fuzzing: an extended header may put one there."""
+    member = special("fake/train")
+    member.pax_headers = {"path": "fake/tr\0ain"}
+    server.files["/official/fake.tar.gz"] = packed(member, files={})
+    wanted = official(server, server.files["/official/fake.tar.gz"])
+    unpacked = Fetcher(place=tmp_path).unpacked([wanted], "fake", lambda _: True)
+    with pytest.raises(UserError, match=r"refused, it cannot be read .*null byte"), unpacked:
+        pytest.fail("it was unpacked")
+
+
 def test_download_holds_a_file_to_its_sha256_too(server: Server, tmp_path: Path) -> None:
     server.files |= {"/wrong": b"another file", "/b": CONTENT}
     urls = [server.url("/wrong"), server.url("/b")]
