@@ -1,5 +1,6 @@
 """`kdbench import log`: other people's logs -> the author runs of a suite."""
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
@@ -119,17 +120,34 @@ def _place_of(published: PublishedRuns) -> tuple[str, str]:
 
 
 def _source(file: Path, asked: LogRequest) -> LogSource:
-    """Where a log comes from, with its digest; a path that ends in / names the folder it lay in."""
+    """Where a log comes from, with its digest; a path that ends in / names the folder it lay in.
+
+    Of a folder: the digest of its event files, of which a training that was started again has several.
+    """
     try:
-        sha256 = digest(file) if file.is_file() else ""
+        if file.is_dir():
+            sha256 = _digest_of_folder(file)
+        elif file.is_file():
+            sha256 = digest(file)
+        else:
+            raise UserError(f"{file}: there is no such file")
     except OSError as error:
         raise UserError(f"{file}: cannot be read: {error.strerror}") from error
-    if not sha256:
-        raise UserError(f"{file}: there is no such file")
     path = f"{asked.path}{file.name}" if asked.path.endswith("/") else asked.path
     return LogSource(
-        file=file.name, sha256=sha256, repository=asked.repository, commit=asked.commit, path=path
+        file=file.resolve().name, sha256=sha256, repository=asked.repository, commit=asked.commit, path=path
     )
+
+
+def _digest_of_folder(folder: Path) -> str:
+    """The sha256 of a folder's one event file; of several that of their names and digests."""
+    files = sorted(folder.glob("*.tfevents.*"))
+    if not files:
+        raise UserError(f"{folder}: a folder without event files (*.tfevents.*); name a log")
+    if len(files) == 1:
+        return digest(files[0])
+    lines = [f"{file.name} {digest(file)}\n" for file in files]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def _runs_of(

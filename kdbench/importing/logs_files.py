@@ -125,12 +125,15 @@ def _worklog(path: Path, columns: Columns) -> Iterator[Stretch]:
     top1, points, begun = columns.top1 or "test_acc", [], 1
     block: dict[str, str] = {}
     number = 0
-    for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    lines = path.read_text(encoding="utf-8").splitlines()
+    for number, text in enumerate(lines, 1):
         here = f"{path}, line {number}"
         content = text.strip().rstrip("-").strip()
         key, _, value = content.replace("\t", ":", 1).partition(":")
         if content and not value.strip():
-            raise UserError(f"{here}: {content!r:.80} is no `key: value` of a worklog")
+            cut_off = number == len(lines) > 1
+            hint = ": its last line; was the log cut off? Fetch it again" if cut_off else ""
+            raise UserError(f"{here}: {content!r:.80} is no `key: value` of a worklog{hint}")
         if content and key != "best_acc":
             block[key.strip()] = value.strip()
         if text.strip().endswith("---") and block:

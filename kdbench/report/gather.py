@@ -22,6 +22,9 @@ from kdbench.suite.load import load_copies, load_originals
 from kdbench.verdict.claims import check_claims
 from kdbench.verdict.judge import Judged
 
+VALUES = 4
+"""Of a fact of the environment that are named; the others are counted."""
+
 
 def gather(
     judged: Judged, *, audit: bool = False, beside: Path | None = None, words: Sequence[str] = ()
@@ -83,7 +86,7 @@ def _records(checks: Iterable[Check], there: Index, beside: Path) -> Iterator[tu
 def environment(checks: Iterable[Check], results: Mapping[str, Result]) -> dict[str, str]:
     """What the runs of rows were trained with."""
     names = dict.fromkeys(name for check in checks for name in check.ids)
-    return facts(results[name] for name in names if name in results)
+    return facts((results[name] for name in names if name in results), most=VALUES)
 
 
 def commands(chosen: Selection, suite: Suite, words: Sequence[str] = ()) -> str:

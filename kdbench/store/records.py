@@ -13,7 +13,7 @@ Every file is written under another name, synced, and renamed. No result is ever
 import errno
 import os
 import re
-from collections.abc import Callable, Collection, Container, Iterable, Mapping
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from contextlib import suppress
 from hashlib import file_digest
 from pathlib import Path
@@ -511,10 +511,15 @@ FACTS_LEFT_OUT = ("teacher", "commit", "dirty", "started", "finished", "cohort",
 """Facts of a record that differ from run to run of one training campaign, or never change a number."""
 
 
-def facts(results: Iterable[Result]) -> dict[str, str]:
+def facts(results: Iterable[Result], most: int | None = None) -> dict[str, str]:
     """What results were trained with: each fact, with all its values where they differ.
 
     A run that was resumed counts with each of its processes.
+
+    Args:
+        results: the results.
+        most: of more values of a fact than these the first ones are named and the others counted
+            (data sets that are drawn for each seed have a digest for each). None: all are named.
     """
     found: dict[str, dict[str, None]] = {}
     for result in results:
@@ -522,7 +527,14 @@ def facts(results: Iterable[Result]) -> dict[str, str]:
             for key, value in environment.items():
                 if key not in FACTS_LEFT_OUT and value is not None:
                     found.setdefault(key, {})[str(value)] = None
-    return {key: ", ".join(sorted(values)) for key, values in found.items()}
+    return {key: _listed(sorted(values), most) for key, values in found.items()}
+
+
+def _listed(values: Sequence[str], most: int | None) -> str:
+    """`a, b, c`; with `most` 2 `a, b and 1 more`."""
+    if most is None or len(values) <= most:
+        return ", ".join(values)
+    return f"{', '.join(values[:most])} and {len(values) - most:,} more"
 
 
 def names_in(folder: Path) -> frozenset[str]:

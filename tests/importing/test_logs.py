@@ -12,7 +12,7 @@ from kdbench.spec.author_runs import AuthorRun, AuthorRuns
 from kdbench.spec.suites import Suite
 from kdbench.suite.load import load_suite
 from tests.support.command import Command
-from tests.support.logs import worklog, write
+from tests.support.logs import worklog, write, write_events
 from tests.support.project import write_suite
 
 CURVE = [50.0, 91.0, 90.5]
@@ -112,6 +112,24 @@ def test_lines_per_epoch_of_several_runs_are_joined(tmp_path: Path, suite: Suite
     )
     found = imported(suite, write(tmp_path, "log.csv", text), run="seed")
     assert [run.top1 for run in found.runs.runs] == [(81, 82, 83), (82, 83, 84)]
+
+
+def test_a_folder_of_event_files_is_one_log(tmp_path: Path, suite: Suite) -> None:
+    """A training that was started again has two files: what it did again replaces what was before."""
+    folder = tmp_path / "tensorboard"
+    folder.mkdir()
+    with pytest.raises(UserError, match="a folder without event files"):
+        imported(suite, folder)
+    write_events(folder, (1, 50.0), (2, 91.0), suffix=".1")
+    (file,) = folder.iterdir()
+    one = imported(suite, folder, unfinished=True)
+    assert one.read[0].source.sha256 == imported(suite, file, unfinished=True).read[0].source.sha256
+    write_events(folder, (2, 92.0), (3, 90.5), suffix=".2")
+    found = imported(suite, folder)
+    assert [run.top1 for run in found.runs.runs] == [(50.0, 92.0, 90.5)]
+    assert "restarted at epoch 2 after epoch 2" in found.notes[0]
+    assert found.read[0].source.file == "tensorboard"
+    assert found.read[0].source.sha256 != one.read[0].source.sha256
 
 
 def test_an_aborted_start_is_left_out_and_noted(tmp_path: Path, suite: Suite) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from kdbench.errors import UserError
 from kdbench.importing.logs_files import Columns, Point, Stretch, read_log
-from tests.support.logs import DASHES, worklog, write
+from tests.support.logs import DASHES, worklog, write, write_events
 
 
 def points(stretch: Stretch) -> list[tuple[int, float]]:
@@ -36,6 +36,10 @@ def test_worklog_without_best_acc_is_not_finished(tmp_path: Path) -> None:
         (f"{DASHES}epoch: 1\ntest_acc: nan\n{DASHES}", "'nan' is no accuracy"),
         (f"{DASHES}epoch: one\ntest_acc: 5\n{DASHES}", "'one' is no epoch"),
         ("Traceback\n", "line 1: 'Traceback' is no `key: value`"),
+        (
+            f"{DASHES}epoch: 1\nlr:",
+            "line 3: 'lr:' is no `key: value` of a worklog: its last line; was the log cut off",
+        ),
         ("", "holds no epoch and no run"),
     ],
 )
@@ -119,15 +123,7 @@ def test_a_log_that_is_missing_or_no_text(tmp_path: Path) -> None:
 
 
 def test_event_files_keep_the_steps_before_a_restart(tmp_path: Path) -> None:
-    event_pb2 = pytest.importorskip("tensorboard.compat.proto.event_pb2", reason="needs kdbench[tensorboard]")
-    from tensorboard.compat.proto.summary_pb2 import Summary
-    from tensorboard.summary.writer.event_file_writer import EventFileWriter
-
-    writer = EventFileWriter(str(tmp_path))
-    for step, value in ((1, 50.0), (2, 71.37), (1, 51.0), (2, 72.0)):
-        summary = Summary(value=[Summary.Value(tag="test_acc", simple_value=value)])
-        writer.add_event(event_pb2.Event(step=step, wall_time=step, summary=summary))
-    writer.close()
+    write_events(tmp_path, (1, 50.0), (2, 71.37), (1, 51.0), (2, 72.0))
     (file,) = tmp_path.iterdir()
     (only,) = read_log(file, Columns())
     assert points(only) == [(1, 50.0), (2, 71.37), (1, 51.0), (2, 72.0)]

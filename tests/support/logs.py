@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
+
 DASHES = "-" * 25 + "\n"
 
 
@@ -20,3 +22,16 @@ def write(folder: Path, name: str, text: str) -> Path:
     path = folder / name
     path.write_text(text, encoding="utf-8")
     return path
+
+
+def write_events(folder: Path, *points: tuple[int, float], suffix: str = "") -> None:
+    """An event file of TensorBoard in a folder, with the scalars of `test_acc`: their steps and values."""
+    event_pb2 = pytest.importorskip("tensorboard.compat.proto.event_pb2", reason="needs kdbench[tensorboard]")
+    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+    writer = EventFileWriter(str(folder), filename_suffix=suffix)
+    for step, value in points:
+        summary = Summary(value=[Summary.Value(tag="test_acc", simple_value=value)])
+        writer.add_event(event_pb2.Event(step=step, wall_time=step, summary=summary))
+    writer.close()

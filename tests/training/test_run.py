@@ -201,6 +201,7 @@ def test_resumed_run_says_who_trained_which_epochs(
     assert result.environment["threads"] == 2
     assert {"kdbench", "commit", "torch", "device", "deterministic", "cohort"} <= first.environment.keys()
     assert facts([result])["threads"] == "1, 2"
+    assert facts([result], most=1)["threads"] == "1 and 1 more"
 
 
 def test_run_that_one_process_trained_has_no_segments(context: TrainingContext) -> None:
