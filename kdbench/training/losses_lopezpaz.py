@@ -1,7 +1,7 @@
 """Generalized distillation (Lopez-Paz et al., ICLR 2016, arXiv 1511.03643). Symbols as in losses.py.
 
 Code: lopezpaz/distillation_privileged_information at cdc4cae, code/mnist.py and code/synthetic.py. There, as
-in the paper's Eq. 3, the student's own softmax has temperature 1 whatever T is: T softens the teacher's only.
+in the paper's Eq. 4, the student's own softmax has temperature 1 whatever T is: T softens the teacher's only.
 """
 
 from torch import Tensor
@@ -12,12 +12,12 @@ from kdbench.training.losses import ce
 
 
 def lopezpaz(s: Output, y: Tensor, t: Output, *, lam: float, T: float) -> Tensor:
-    """(1 - λ) H(q, p) + λ H(p^t_T, p): the paper's Eq. 3."""
+    """(1 - λ) H(q, p) + λ H(p^t_T, p): the paper's Eq. 4."""
     return _weighed(1 - lam, lam, s, y, t, T)
 
 
 def lopezpaz_released(s: Output, y: Tensor, t: Output, *, lam: float, T: float) -> Tensor:
-    """(1 - λ) H(q, p) + λ T² H(p^t_T, p): the code weighs the soft term by T² (mnist.py:53)."""
+    """(1 - λ) H(q, p) + λ T² H(p^t_T, p): the code weighs the soft term by T² (mnist.py:48)."""
     return _weighed(1 - lam, lam * T**2, s, y, t, T)
 
 

@@ -163,7 +163,7 @@ def test_page_of_a_row_has_all_about_it(repository: Files) -> None:
     shown = Text(repository[name].decode()).shown
     for part in (
         "74.22 ± 2.16 (10)",
-        "code/mnist.py:53",
+        "code/mnist.py:48",
         "result_mnist_500@cdc4cae: mean and std of its 10 repetitions",
         "author run",
         "not counted the printed number is their mean",
