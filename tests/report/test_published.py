@@ -47,6 +47,16 @@ def test_report_has_a_section_of_author_runs_with_ours_beside(report: Report, ki
         assert words in section
 
 
+def test_page_begins_with_our_headline_then_the_authors(report: Report) -> None:
+    page = write_out([report], "html")
+    top = page[page.index("<header") : page.index("</header>")]
+    assert top.index("accuracies reproduced") < top.index(
+        "Author runs, not trained by kdbench (4 runs of 2 rows)"
+    )
+    assert f'href="#authors-{report.suite.name}"' in top
+    assert f'<section id="authors-{report.suite.name}"><h2>Author runs</h2>' in page
+
+
 def test_every_format_is_written_with_author_runs(report: Report) -> None:
     assert all(write_out([report], kind) for kind in FORMATS)
 
