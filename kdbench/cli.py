@@ -35,7 +35,7 @@ COMMANDS = {
         "methods": ("methods", "Methods down, pairs across: mean, std, the best, gains."),
         "overview": ("report", "Every suite of a FOLDER that has evidence."),
         "site": ("report", "Every suite of a FOLDER as a site."),
-        "plot": ("report", "Draw a forest plot and the learning curves of each table."),
+        "plot": ("report", "Draw plots of each table, and the methods beside each other."),
         "claims": ("judge", "Hold what papers conclude against what is stored."),
         "power": ("judge", "How many seeds a verdict takes."),
     },
@@ -95,6 +95,17 @@ class Sections(click.Group):
                 command: click.Command = getattr(file, cmd_name, None) or getattr(file, f"{cmd_name}_")
                 return command
         return None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that the first word names, as click does; it knows no names to propose."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.exceptions.NoSuchCommand as error:
+            raise click.exceptions.NoSuchCommand(
+                error.command_name, possibilities=self.list_commands(ctx), ctx=ctx
+            ) from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the headings of COMMANDS, each with its commands."""

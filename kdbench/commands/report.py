@@ -188,7 +188,10 @@ def site(folder: Path, *, output: Path) -> None:
     show_default=True,
 )
 def plot(chosen: Selection, *, output: Path, kinds: tuple[str, ...]) -> None:
-    """Draw a forest plot and the learning curves of each table, and the methods beside each other."""
+    """Draw plots of each table, and the methods beside each other.
+
+    A forest plot and learning curves for each table; a panel for each pair of several methods.
+    """
     from kdbench.report import gather
     from kdbench.report.plots import draw
     from kdbench.store.outputs import write_output

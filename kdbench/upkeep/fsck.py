@@ -44,15 +44,15 @@ def examine(machine: Machine) -> Iterator[Finding]:
     for path in there.failures.values():
         yield Finding("failure", str(path), _loaded(load_failure, path)[1])
     yield from _unseen(machine.scratch)
-    checks: tuple[tuple[str, str, Callable[[Path], str]], ...] = (
-        ("weights", "weights/*/*", lambda path: _digest(path) or records.handed_over(path)),
-        ("predictions", "predictions/*/*", _digest),
-        ("checkpoint", "checkpoints/*/*.safetensors", lambda path: _digest(path) or _checkpoint(path)),
-        ("checkpoint", "checkpoints/*/weights/*.safetensors", _digest),
-        ("imported", "imported/*.safetensors", _imported),
+    checks: tuple[tuple[str, str, str, Callable[[Path], str]], ...] = (
+        ("weights", "weights", "*/*", lambda path: _digest(path) or records.handed_over(path)),
+        ("predictions", "predictions", "*/*", _digest),
+        ("checkpoint", "checkpoints", "*/*.safetensors", lambda path: _digest(path) or _checkpoint(path)),
+        ("checkpoint", "checkpoints", "*/weights/*.safetensors", _digest),
+        ("imported", "imported", "*.safetensors", _imported),
     )
-    for what, files, wrong in checks:
-        for path in sorted(machine.scratch.glob(files)):
+    for what, folder, files, wrong in checks:
+        for path in sorted((machine.scratch / folder).glob(files)):  # raises where the folder cannot be read
             yield Finding(what, str(path), wrong(path))
     yield from _data(machine)
 

@@ -86,10 +86,10 @@ def test_page_of_the_ci_job_is_known_from_its_surroundings(monkeypatch: pytest.M
 @pytest.mark.usefixtures("stored")
 def test_plot_writes_pictures_and_says_where(kdbench: Command, project: Path) -> None:
     done = kdbench("plot", "suites/small", "--format", "svg", "-o", "pictures")
-    assert done.out.splitlines() == [
-        f"pictures/small.{table}.{what}.svg" for table in ("1.base", "1.kd") for what in ("forest", "curves")
-    ]
-    assert len(list((project / "pictures").iterdir())) == 4
+    tables = ("1.base.forest", "1.base.curves", "1.kd.forest", "1.kd.curves")
+    names = (*tables, "methods.our-runs", "methods.printed")
+    assert done.out.splitlines() == [f"pictures/small.{name}.svg" for name in names]
+    assert len(list((project / "pictures").iterdir())) == 6
 
 
 def test_plot_of_nothing_is_told(kdbench: Command) -> None:

@@ -6,12 +6,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
 
 from kdbench.machine import Local, Machine
+from kdbench.workers import process
 from kdbench.workers.process import (
     ALLOCATOR,
     Worker,
@@ -61,6 +63,9 @@ def describe(pipe: Connection, machine: Machine) -> None:
 
 @pytest.fixture
 def server() -> None:
+    """One that was started with the environment of now: tests before may have started it with another."""
+    process._server_environment.clear()  # noqa: SLF001 - of a driver it never changes
+    forkserver._forkserver._stop()  # type: ignore[attr-defined] # noqa: SLF001 - it is there for tests
     start_server(["torch"])
 
 
