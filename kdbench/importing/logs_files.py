@@ -202,6 +202,8 @@ def _cell(value: object) -> str:
 
 def _table(lines: Sequence[tuple[str, Line]], columns: Columns, path: Path) -> Iterator[Stretch]:
     """Every line becomes a stretch of its own, whether it is an epoch or a run."""
+    if not lines:
+        return  # read_log names a file without an epoch
     there = list(dict.fromkeys(name for _, cells in lines for name in cells))
     epoch = _column(columns.epoch, EPOCH_COLUMNS, there, path, "--epoch", needed=False)
     only_values = bool(columns.last or columns.best)
@@ -283,6 +285,8 @@ def _tensorboard(path: Path, columns: Columns) -> Iterator[Stretch]:
     events = EventAccumulator(str(path), size_guidance={"scalars": 0}, purge_orphaned_data=False)
     events.Reload()
     tags = events.Tags()["scalars"]
+    if not tags:
+        raise UserError(f"{path}: no scalars: it is no event file, was cut off, or holds other data alone")
     tag = _column(columns.top1, TOP1_COLUMNS, tags, path, "--top1", needed=True)
     points = [Point(event.step, _rounded(event.value)) for event in events.Scalars(tag)]
     if points:

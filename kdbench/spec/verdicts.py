@@ -150,7 +150,7 @@ class Check(Struct, frozen=True, kw_only=True):
     copies: tuple[str, ...] = ()
     """Rows of other suites that print its number too: `dkd_cifar100: 1.kd/resnet20:resnet56`."""
     repeats: tuple[str, ...] = field(default_factory=tuple)
-    """Differences found between a result and its repeats."""
+    """Where a result and its repeats differ, and how many do not."""
     published: Published | None = None
     """What others published of the same row, held against the same reference."""
     recipes: str = ""

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from msgspec import Struct
 from msgspec.structs import replace
 
+from kdbench.formatting import plural
 from kdbench.spec.recipes import against
 from kdbench.spec.results import Failure, Result
 from kdbench.spec.runs import ReportEpoch, Run
@@ -286,7 +287,7 @@ def _check(cell: Cell, stored: _Stored, names: Sequence[str]) -> Check:
         best_epochs=dict(_best_epochs(cell, stored)),
         by_class=_by_class(cell, stored),
         same_as=tuple(name for name in names if name != cell.row.name),
-        repeats=tuple(_differences(cell, stored)),
+        repeats=tuple(_repeats(cell, stored)),
         recipes=_recipes(cell, stored) if gains else "",
         levels=dict(levels_of(cell, stored.plans)),
     )
@@ -337,18 +338,23 @@ def _best_epochs(cell: Cell, stored: _Stored) -> Iterator[tuple[int, int]]:
             yield run.seed, result.curve.best_epoch_of(cell.row.ties)
 
 
-def _differences(cell: Cell, stored: _Stored) -> Iterator[str]:
-    """Where a run that was trained again gave something else: on one machine and version it must not."""
+def _repeats(cell: Cell, stored: _Stored) -> Iterator[str]:
+    """What runs that were trained again gave: on one machine and version the same, which is counted."""
+    same = 0
     for run, of in _runs(cell):
         for number, repeat in enumerate(stored.repeats.get(of, ()), 1):
             first = stored.results[of]
             pairs = zip(first.curve.top1, repeat.curve.top1, strict=True)
             epoch = next((epoch for epoch, (one, other) in enumerate(pairs, 1) if one != other), None)
-            if epoch is not None:
+            if epoch is None:
+                same += 1
+            else:
                 yield (
                     f"seed {run.seed}, repeat {number}: differs from epoch {epoch} on; "
                     f"last {repeat.last:.2f} against {first.last:.2f}"
                 )
+    if same:
+        yield f"{plural(same, 'further training')} gave the same accuracies after each epoch"
 
 
 def _runs(cell: Cell) -> Iterator[tuple[Run, str]]:

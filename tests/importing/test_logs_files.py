@@ -105,6 +105,7 @@ def test_json_lines_with_a_list_is_a_curve(tmp_path: Path) -> None:
             Columns(top1="curve", epochs="n"),
             "3 accuracies are no whole number",
         ),
+        ("a.csv", "", Columns(), "a.csv: holds no epoch and no run"),
         ("a.jsonl", "[1]\n", Columns(), "line 1: no JSON object"),
         ("a.xlsx", "", Columns(), "no known kind of log; add --format"),
     ],
@@ -129,6 +130,8 @@ def test_event_files_keep_the_steps_before_a_restart(tmp_path: Path) -> None:
     assert points(only) == [(1, 50.0), (2, 71.37), (1, 51.0), (2, 72.0)]
     with pytest.raises(UserError, match="--top1 'acc2': unknown column 'acc2'"):
         read_log(file, Columns(top1="acc2"))
+    with pytest.raises(UserError, match="no scalars: it is no event file"):
+        read_log(write(tmp_path, "events.out.tfevents.9", "x"), Columns())
 
 
 def test_event_files_without_tensorboard_name_the_extra(

@@ -360,6 +360,19 @@ def test_optimism_is_the_mean_of_best_minus_last() -> None:
     assert check_suite([cell], results)[0].optimism == 0.25
 
 
+def test_runs_that_were_trained_again_are_held_against_the_first() -> None:
+    cell = make_cell(make_row(seeds=2), seeds=range(2))
+    results = {run.id: make_result(run, 70.0, 71.0) for run in cell.runs}
+    first, second = cell.runs
+    again = {first.id: [results[first.id]] * 2, second.id: [make_result(second, 70.0, 71.5)]}
+    (check,) = check_suite([cell], results, repeats=again)
+    assert check.repeats == (
+        "seed 1, repeat 1: differs from epoch 2 on; last 71.50 against 71.00",
+        "2 further trainings gave the same accuracies after each epoch",
+    )
+    assert set(check.repeats) <= set(notes(check))
+
+
 def test_rows_of_the_same_runs_name_each_other() -> None:
     rows = [make_row(table=table) for table in ("1", "5", "9")]
     alone = make_row("resnet18")
