@@ -311,6 +311,9 @@ def _form(target: Any, args: Any, kwargs: Any, runs: int) -> Form:  # noqa: ANN4
     if target is getitem:
         return target
     name = getattr(target, "overloadpacket", target).__name__
+    nested = tree_leaves([each for each in (*args, kwargs) if not isinstance(each, Tensor)])
+    if any(isinstance(each, Tensor) for each in nested):
+        raise UnrecordableError(f"{name} of a list of tensors")
     form, one_by_one = FORMS.get(name), partial(_one_by_one, runs, target)
     if form is None:
         return one_by_one
@@ -326,10 +329,8 @@ def _form(target: Any, args: Any, kwargs: Any, runs: int) -> Form:  # noqa: ANN4
 
 def _one_by_one(runs: int, target: Form, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
     """An operation, done for each run; its results, stacked."""
-    found = []
-    for place in range(runs):
-        own = tree_map(lambda each: each[place] if isinstance(each, Tensor) else each, (args, kwargs))  # noqa: B023
-        found.append(target(*own[0], **own[1]))
+    of_runs = [each.unbind() if isinstance(each, Tensor) else [each] * runs for each in args]
+    found = [target(*own, **kwargs) for own in zip(*of_runs, strict=True)]
     if isinstance(found[0], Tensor):
         return torch.stack(found)
     return tuple([torch.stack(each) for each in zip(*found, strict=True)])
