@@ -98,10 +98,20 @@ def gather_methods(chosen: Selection, against: str, kinds: tuple[str, ...]) -> l
     for report in gather(judge(chosen)):
         found = side_by_side(report, against, kinds)
         if not found.tables:
-            what = " or ".join(kinds) or "number, neither of ours nor of others"
-            raise UserError(f"{report.suite.path}: these rows have no {what} yet; `kdbench run` trains them")
+            raise UserError(f"{report.suite.path}: {_nothing_of(kinds)}")
         reports.append(found)
     return reports
+
+
+def _nothing_of(kinds: tuple[str, ...]) -> str:
+    """That there is no number of these kinds of evidence, and what to do: training makes our runs alone."""
+    what = (
+        f"no number of the kind {' or '.join(kinds)}" if kinds else "no number, neither of ours nor of others"
+    )
+    hint = "leave --evidence out to see what there is"
+    if not kinds or "our runs" in kinds:
+        hint = "`kdbench run` trains them"
+    return f"these rows have {what} yet; {hint}"
 
 
 def _picture(reports: list[MethodsReport], kind: str) -> bytes:

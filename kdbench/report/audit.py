@@ -66,7 +66,8 @@ def same(audits: Sequence[Audit]) -> list[str]:
 
 def _alike(audits: Iterable[Audit]) -> list[str]:
     return [
-        f"The same objective, their gradients differ by {apart:.2%} of their size at most: {', '.join(rows)}."
+        f"The same objective, their gradients differ by {100 * apart:.2f} % of their size at most: "
+        f"{', '.join(rows)}."
         for rows, apart in classes(audits)
     ] or ["No two rows of one student and teacher have the same objective under different names."]
 
@@ -123,7 +124,7 @@ def _mean_of_classes(audits: Iterable[Audit]) -> Iterator[str]:
         yield (
             f"{', '.join(names)}: the authors' kl_div takes the mean over the K classes too. PyTorch has "
             'announced that reduction="mean" will be "batchmean": their code will then weigh the soft term K '
-            "times as much. kdbench divides by K itself, and stays."
+            "times as much. kdbench divides by K itself: its numbers stay the same."
         )
 
 

@@ -1,8 +1,11 @@
 """Runs on this machine: one worker process per place, many runs per worker, since torch is slow to import.
 
 A worker trains a cohort at a time. One that dies has run out of memory more often than not: the halves of its
-cohort are tried again by themselves, and only a run that dies alone has failed. A worker of several ranks
-(`processes`) starts them and waits for their end (workers/launch.py); its pipe is that of the first one.
+cohort are tried again by themselves, and only a run that dies alone has failed. Where the server dies, its
+forks die with it, for no reason of theirs: their cohorts are tried again as they are, once.
+
+A worker of several ranks (`processes`) starts them and waits for their end (workers/launch.py); its pipe is
+that of the first one.
 """
 
 import os
@@ -21,7 +24,7 @@ from kdbench.spec.events import Cohort, Died, Event, ExecutorEvent, Failed, Upda
 from kdbench.store.records import newest_checkpoint
 from kdbench.store.run_log import keep_failure
 from kdbench.workers.launch import launched, run_ranks
-from kdbench.workers.process import Worker, ending, forkable, prepare_worker, start_server
+from kdbench.workers.process import SERVER_DIED, Worker, ending, forkable, prepare_worker, start_server
 
 if TYPE_CHECKING:
     from kdbench.training.context import TrainingContext
@@ -51,6 +54,8 @@ class LocalExecutor:
         """Whether workers are forks of a server that has imported torch."""
         self.retry_queue: list[Cohort] = []
         """What is to be tried again as soon as a worker is free."""
+        self.lost_with_server: set[str] = set()
+        """The ids of runs whose worker has died with the server once: the next time they have failed."""
 
     @property
     def free(self) -> int:
@@ -113,8 +118,15 @@ class LocalExecutor:
         except (EOFError, OSError):
             self.workers.remove(worker)
             worker.process.join()
+            cohort = tuple(worker.tasks.values())
             how = f"the worker process died ({ending(worker.process.exitcode)})"
-            return self.died(tuple(worker.tasks.values()), how)
+            if self.forked and worker.process.exitcode == SERVER_DIED:
+                how = "the server of the worker processes was killed, and the worker with it,"
+                if self.lost_with_server.isdisjoint(worker.tasks):
+                    self.lost_with_server.update(worker.tasks)
+                    self.retry_queue.append(cohort)
+                    return None
+            return self.died(cohort, how)
         if isinstance(event, Died):
             self.workers.remove(worker)
             worker.stop()

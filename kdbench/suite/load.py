@@ -1,7 +1,7 @@
 """suites/*.toml -> Suite: every mistake of the file at once, each with its place and a hint."""
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from difflib import get_close_matches
 from errno import ENAMETOOLONG
@@ -134,7 +134,7 @@ def find_file(path: Path) -> Path:
     there = [str(file.with_suffix("")) for folder in folders for file in sorted(folder.glob("*.toml"))]
     own = sorted(file.stem for file in installed().glob("*.toml"))
     near = [name for name in (*there, *own) if Path(name).name == path.name.removesuffix(".toml")]
-    near = near or get_close_matches(str(path), [*there, *own], n=1, cutoff=0.5)
+    near = near or _nearest(path, [*there, *own])
     guess = f" Did you mean {near[0]}?" if near else ""
     if not there:
         raise UserError(
@@ -142,6 +142,19 @@ def find_file(path: Path) -> Path:
             f"suites/, or `kdbench new suite NAME` writes one; kdbench's own, by name: {', '.join(own)}"
         )
     raise UserError(f"no such suite: {path}.{guess} There are: {', '.join(there)}")
+
+
+def _nearest(path: Path, names: Sequence[str]) -> list[str]:
+    """The suite whose own name is most like this one's: the folder that all have in common makes none alike.
+
+    Where none is like it, a folder's name may be meant for what lies there: `suites` for `suites/small`.
+    """
+    by_name = {Path(name).name: name for name in reversed(names)}
+    near = [
+        by_name[name] for name in get_close_matches(path.name.removesuffix(".toml"), by_name, n=1, cutoff=0.5)
+    ]
+    inside = [name for name in names if Path(name).parent.name == path.name]
+    return near or inside[:1]
 
 
 def locate(path: Path) -> Path | None:

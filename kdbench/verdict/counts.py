@@ -69,7 +69,8 @@ def by_chance(found: Sequence[Tally], *, adjusted: bool) -> str:
             f"that any `below` or `above` is."
         )
     wrong = sum(each.chance for each in found)
-    text = f" Of {tested} tested verdicts at most {wrong:.2g} are wrong by chance, on average."
+    most = f"{wrong:.2g}" if wrong < 10 else f"{wrong:.0f}"
+    text = f" Of {tested} tested verdicts at most {most} are wrong by chance, on average."
     if exact := sum(each.exact for each in found):
         text += (
             f" That does not cover the error of the printed number itself, which counts as exact in {exact}."

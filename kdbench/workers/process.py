@@ -30,6 +30,8 @@ It is read when a process starts. A step asks for the same memory again and agai
 are new pages every time, which the kernel must zero. Other C libraries do not read it.
 """
 PRELOAD = "kdbench.workers.preload"
+SERVER_DIED = 255
+"""The exit code that multiprocessing gives a fork whose server has died, and so could not report it."""
 _server_environment: dict[str, str] = {}
 """What the server was started with; empty where there is none."""
 

@@ -65,6 +65,7 @@ PLACES: list[Case] = [
     (nothing, "check suites/smal", 2, "no such suite: suites/smal. Did you mean suites/small?"),
     (nothing, "report suites/smal", 2, "no such suite: suites/smal. Did you mean suites/small?"),
     (nothing, "lint suites/smal", 2, "no such suite: suites/smal. Did you mean suites/small?"),
+    (nothing, "check suites/nope", 2, "no such suite: suites/nope. There are: suites/small"),
     (nothing, "run suites/smal", 2, "no such suite: suites/smal. Did you mean suites/small?"),
     (nothing, "lint suites", 2, "no such suite: suites. Did you mean suites/small? There are: suites/small"),
     (nothing, "lint /nowhere/small", 2, "no such suite: /nowhere/small. Did you mean suites/small? There are:"),

@@ -174,7 +174,7 @@ def test_report_has_the_audit_only_where_it_is_given() -> None:
     assert "## Audit" not in render(TFKD, checks)
     report = render(TFKD, checks, audit=audits)
     assert "## Audit" in report
-    assert "their gradients differ by 0.11% of their size at most: 9.tfkd_reg/resnet18, 9.lsr" in report
+    assert "their gradients differ by 0.11 % of their size at most: 9.tfkd_reg/resnet18, 9.lsr" in report
 
 
 def test_lines_have_one_objective_each() -> None:

@@ -62,7 +62,8 @@ def test_table_of_own_runs_has_std_and_the_gain_paired_by_seed(kdbench: Command)
     ("words", "told"),
     [
         (["--against", "kdd"], "--against: unknown method 'kdd'. Did you mean 'kd'?"),
-        (["--evidence", "our runs"], "these rows have no our runs yet; `kdbench run` trains them"),
+        (["--evidence", "our runs"], "no number of the kind our runs yet; `kdbench run` trains them"),
+        (["--evidence", "author runs"], "no number of the kind author runs yet; leave --evidence out"),
         (["-o", "a.svg"], "no ranks to draw"),
         (["-o", "a.doc"], "no format has this suffix"),
         (["--format", "png"], "is a picture: name a file with -o"),

@@ -4,7 +4,9 @@ import multiprocessing
 import operator
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +107,25 @@ def numbers(told: Sequence[Event]) -> dict[str, tuple[object, ...]]:
     }
 
 
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def kill_server(executor: LocalExecutor, run: Run, times: int) -> Callable[[Event], None]:
+    """Ends the server of the workers, from outside, in the first epoch after each start of a run."""
+    killed: set[int] = set()
+
+    def look(event: Event) -> None:
+        if isinstance(event, Update) and event.id == run.id and len(killed) < times:
+            (pid,) = (worker.process.pid for worker in executor.workers if run.id in worker.tasks)
+            with suppress(FileNotFoundError, ProcessLookupError):  # what is read was sent before its end
+                assert pid is not None
+                os.kill(server := parent_of(pid), signal.SIGKILL)
+                killed.add(server)
+
+    return look
+
+
 def kill_when_it_tells(executor: LocalExecutor, run: Run) -> Callable[[Event], None]:
     """Ends the worker of a run, from outside, when its first epoch is over."""
 
@@ -138,6 +159,21 @@ def test_worker_that_is_killed_is_the_failure_of_its_run_alone(killed: list[Even
     assert failed.failure.cause.startswith("the worker process died (SIGKILL")
     assert ends[STUDENT.id] == Blocked(STUDENT.id, STOPPED.id)
     assert isinstance(ends[OTHER.id], Done)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="there is no server")
+@pytest.mark.parametrize("times", [1, 2])
+def test_runs_whose_server_is_killed_are_tried_again_once(
+    make: Callable[[int], LocalExecutor], times: int
+) -> None:
+    executor = make(1)
+    told = train([STOPPED], executor, kill_server(executor, STOPPED, times))
+    (end,) = (event for event in told if not isinstance(event, Update))
+    if times == 1:
+        assert isinstance(end, Done)
+    else:
+        assert isinstance(end, Failed)
+        assert "the server of the worker processes was killed" in end.failure.cause
 
 
 @pytest.mark.slow

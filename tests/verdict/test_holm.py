@@ -74,6 +74,8 @@ def test_missing_verdicts_stay() -> None:
 def test_headline_says_that_it_is_adjusted() -> None:
     verdict = judge(SURE, 71.0, 0.5)
     assert "Of 2 tested verdicts at most 0.1 are wrong by chance" in headline(checks_of(verdict, verdict))
+    many = headline(checks_of(*[verdict] * 4_360))
+    assert "Of 4360 tested verdicts at most 218 are wrong by chance" in many
     assert "Adjusted after Holm for 2 tests" in headline(adjust(checks_of(verdict, verdict)))
 
 
