@@ -155,8 +155,12 @@ def _image_mistakes(recipe: Recipe, dataset: catalog.DatasetEntry | None) -> Ite
         for name in (*AUGMENTATIONS, "size", "normalize", "normalize_std"):
             if getattr(recipe, name):
                 yield f"{name} = {getattr(recipe, name)!r}: that is for images, not for generated values"
-    if recipe.validation_size > (recipe.train_size or dataset.train) // 2:
-        yield f"validation_size = {recipe.validation_size}: more than half of the training images"
+    there = min(recipe.train_size or dataset.train, dataset.train)
+    if recipe.validation_size > there // 2:
+        yield (
+            f"validation_size = {recipe.validation_size}: more than half of the {there:,} training images; "
+            f"at most {there // 2} can be held out"
+        )
     if dataset.varied:
         yield from _varied_mistakes(recipe, dataset)
 

@@ -61,9 +61,9 @@ class _Stored(Struct, frozen=True):
         plan = plan_of(cell, self.plans)
         return None if plan is None else levels(plan, printed)
 
-    def damage(self, ids: Iterable[str]) -> Iterator[str]:
-        """What is wrong with the records of runs that could not be read."""
-        return (self.unreadable[of] for of in dict.fromkeys(ids) if of in self.unreadable)
+    def damage(self, ids: Iterable[str]) -> str:
+        """What is wrong with the records of runs that could not be read: once for a file of many of them."""
+        return "; ".join(dict.fromkeys(self.unreadable[of] for of in ids if of in self.unreadable))
 
     def failure(self, of: str) -> Failure | None:
         """Why a run has no result. A result stored since then outweighs an old failure."""
@@ -365,7 +365,7 @@ def _top1(cell: Cell, values: Mapping[int, float], stored: _Stored) -> Verdict:
     """The verdict on an accuracy; what stands against there being one comes first."""
     row = cell.row
     reference = row.reference
-    if damage := "; ".join(stored.damage(cell.ids)):
+    if damage := stored.damage(cell.ids):
         return Verdict(word=Word.UNREADABLE, reason=damage, printed=reference.top1)
     if not values:
         return _absent(cell, reference.top1, stored)
@@ -451,7 +451,7 @@ def _gain(cell: Cell, values: Mapping[int, float], gains: Mapping[int, float], s
     row, printed = cell.row, cell.row.reference.gain
     if row.is_baseline or (cell.ids and cell.ids == cell.baselines):
         return Verdict(word=Word.NO_REFERENCE)  # a baseline, or a point on its way, gains nothing on itself
-    damage = "; ".join(stored.damage((*cell.ids, *cell.baselines)))
+    damage = stored.damage((*cell.ids, *cell.baselines))
     if damage and printed is not None:
         return Verdict(word=Word.UNREADABLE, reason=damage, printed=printed)
     if not values and printed is not None:

@@ -195,7 +195,7 @@ ADDED = [
         ("randaugment_magnitude = 5", "randaugment_magnitude without randaugment: add randaugment = 2"),
         ("random_erasing = 25", "random_erasing = 25.0: must be in [0, 1]; it is a probab"),
         ("randaugment_magnitude = 31\nrandaugment = 2", "= 31: must be in [0, 30]; RandAug"),
-        ("validation_size = 201", "validation_size = 201: more than half"),
+        ("validation_size = 201", "validation_size = 201: more than half of the 400 training images; at most 200 can"),
         ("validation_seed = 1", "validation_seed without validation_size: add"),
         ("lr_end = 0.01", "lr_end is a setting of schedules cosine and linear"),
         ('schedule = "linear"\nlr_end = 0.2', "lr_end = 0.2: the lr would rise from"),

@@ -261,6 +261,14 @@ def test_failed_run_is_told_with_cause_and_log() -> None:
     assert check.top1.reason == "seed 1 failed: loss is NaN (logs/a.txt)"
 
 
+def test_damaged_file_of_all_seeds_is_named_once() -> None:
+    cell = make_cell(make_row(reference=Reference(top1=71.0, gain=2.0)))
+    unreadable = dict.fromkeys((*cell.ids, *cell.baselines), "a.jsonl: damaged")
+    check = check_suite([cell], {}, unreadable=unreadable)[0]
+    assert {check.top1.word, check.gain.word} == {Word.UNREADABLE}
+    assert {check.top1.reason, check.gain.reason} == {"a.jsonl: damaged"}
+
+
 def test_failed_run_without_a_printed_number_is_failed() -> None:
     cell = make_cell(make_row())
     check = check_suite([cell], {}, make_failures(*cell.runs))[0]
