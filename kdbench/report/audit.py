@@ -138,7 +138,10 @@ def _readings(audits: Iterable[Audit]) -> Iterator[str]:
             found = f"soft {_number(each.soft)}{share}{nats}"
             standing = f"assumed: {each.assumed}" if each.assumed else each.why
             key = (each.of, each.name, setting(each.loss))
-            lines.setdefault(key, f"{each.of}: `{each.name}`, {setting(each.loss)}: {found}; {standing}")
+            line = (
+                f"open formula, {each.of}, read as `{each.name}`, {setting(each.loss)}: {found}; {standing}"
+            )
+            lines.setdefault(key, line)
     yield from lines.values()
 
 

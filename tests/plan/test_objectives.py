@@ -202,7 +202,7 @@ def test_every_reading_of_an_open_formula_is_audited() -> None:
     assert audit.readings[0].loss == audit.loss
     assert all(0 < (each.share or 0.0) < 1e-4 for each in audit.readings)
     lines = "\n".join(audit_lines([audit]))
-    assert "`figure`, tfkd_reg_probabilities (a 0.99, alpha 0.1, tau 20, tau_d 10)" in lines
+    assert "read as `figure`, tfkd_reg_probabilities (a 0.99, alpha 0.1, tau 20, tau_d 10)" in lines
 
 
 def test_soft_term_below_one_percent_of_the_gradient_is_a_warning() -> None:
