@@ -6,7 +6,6 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from kdbench.spec.runs import Loss, Recipe, Run, Teacher
 from kdbench.store.records import index
 from kdbench.workers.process import Worker, ending
 from tests.support.build import CE, KD, make_run
+from tests.support.processes import forget_server, parent_of
 
 RECIPE = Recipe(epochs=3, batch_size=32, lr=0.05, momentum=0.9, flip=True, train_size=96, test_size=100)
 LONG = 80
@@ -107,23 +107,23 @@ def numbers(told: Sequence[Event]) -> dict[str, tuple[object, ...]]:
     }
 
 
-def parent_of(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+class KillServer:
+    """Ends the server of the workers, from outside, when the first epoch of a run is over."""
 
+    def __init__(self, executor: LocalExecutor, run: Run) -> None:
+        self.executor, self.run = executor, run
+        self.killed = False
 
-def kill_server(executor: LocalExecutor, run: Run, times: int) -> Callable[[Event], None]:
-    """Ends the server of the workers, from outside, in the first epoch after each start of a run."""
-    killed: set[int] = set()
-
-    def look(event: Event) -> None:
-        if isinstance(event, Update) and event.id == run.id and len(killed) < times:
-            (pid,) = (worker.process.pid for worker in executor.workers if run.id in worker.tasks)
-            with suppress(FileNotFoundError, ProcessLookupError):  # what is read was sent before its end
-                assert pid is not None
-                os.kill(server := parent_of(pid), signal.SIGKILL)
-                killed.add(server)
-
-    return look
+    def __call__(self, event: Event) -> None:
+        """Look at an event."""
+        if self.killed or not isinstance(event, Update) or event.id != self.run.id:
+            return
+        (pid,) = (worker.process.pid for worker in self.executor.workers if self.run.id in worker.tasks)
+        assert pid is not None
+        server = parent_of(pid)
+        assert server != os.getpid()  # which would end here
+        os.kill(server, signal.SIGKILL)
+        self.killed = True
 
 
 def kill_when_it_tells(executor: LocalExecutor, run: Run) -> Callable[[Event], None]:
@@ -162,18 +162,23 @@ def test_worker_that_is_killed_is_the_failure_of_its_run_alone(killed: list[Even
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="there is no server")
-@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("before", [False, True])
 def test_runs_whose_server_is_killed_are_tried_again_once(
-    make: Callable[[int], LocalExecutor], times: int
+    *, make: Callable[[int], LocalExecutor], before: bool
 ) -> None:
+    """Those that have lost a worker so before have failed."""
+    forget_server()
     executor = make(1)
-    told = train([STOPPED], executor, kill_server(executor, STOPPED, times))
-    (end,) = (event for event in told if not isinstance(event, Update))
-    if times == 1:
-        assert isinstance(end, Done)
-    else:
+    if before:
+        executor.lost_with_server.add(STOPPED.id)
+    look = KillServer(executor, STOPPED)
+    (end,) = (event for event in train([STOPPED], executor, look) if not isinstance(event, Update))
+    assert look.killed
+    if before:
         assert isinstance(end, Failed)
         assert "the server of the worker processes was killed" in end.failure.cause
+    else:
+        assert isinstance(end, Done)
 
 
 @pytest.mark.slow

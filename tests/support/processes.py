@@ -2,6 +2,18 @@
 
 from pathlib import Path
 
+from kdbench.workers import process
+
+
+def forget_server() -> None:
+    """Workers may be forks of the server again, although it was started in another environment."""
+    process._server_environment.clear()  # noqa: SLF001 - of a driver it never changes
+
+
+def parent_of(pid: int) -> int:
+    """The process that started it."""
+    return int(Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()[1])
+
 
 def children(pid: int | None) -> list[int]:
     """The processes that it started."""

@@ -6,14 +6,12 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
 
 from kdbench.machine import Local, Machine
-from kdbench.workers import process
 from kdbench.workers.process import (
     ALLOCATOR,
     Worker,
@@ -22,6 +20,7 @@ from kdbench.workers.process import (
     server_is_ready,
     start_server,
 )
+from tests.support.processes import forget_server
 
 CPU = Machine(local=Local(device="cpu"))
 FAULTS = """
@@ -63,9 +62,7 @@ def describe(pipe: Connection, machine: Machine) -> None:
 
 @pytest.fixture
 def server() -> None:
-    """One that was started with the environment of now: tests before may have started it with another."""
-    process._server_environment.clear()  # noqa: SLF001 - of a driver it never changes
-    forkserver._forkserver._stop()  # type: ignore[attr-defined] # noqa: SLF001 - it is there for tests
+    forget_server()
     start_server(["torch"])
 
 
@@ -103,7 +100,7 @@ def test_end_of_a_killed_worker_is_known(worker: Worker) -> None:
 def test_worker_ends_with_the_server_and_the_next_one_needs_none(worker: Worker) -> None:
     """It is a fork of another server, or no fork where the kernel has not cleared the first one away yet."""
     _, parent, _ = worker.pipe.recv()
-    assert parent != os.getpid()
+    assert parent != os.getpid()  # which would end here
     os.kill(parent, signal.SIGKILL)
     worker.process.join(60)
     assert not worker.process.is_alive()
