@@ -298,26 +298,14 @@ DISTILLERS = {
     ),
     "ctkd": DistillerEntry(
         code="kdbench.training.distillers.ctkd:CurriculumTemperature",
-        params={
-            "alpha": FRACTION,
-            "multiplier": FACTOR,
-            "T_0": TEMPERATURE,
-            "R": FACTOR,
-            "curriculum": _WARMUP,
-        },
+        params=_CTKD,
         teacher=True,
         logits_only=True,
         formula="(1 - α) H(q, p) + α m T² D_KL(p^t_T, p_T),  T = T_0 + R σ(θ), θ trained against the student",
     ),
     "ctkd_ls": DistillerEntry(
         code="kdbench.training.distillers.ctkd:CurriculumTemperatureStandardized",
-        params={
-            "alpha": FRACTION,
-            "multiplier": FACTOR,
-            "T_0": TEMPERATURE,
-            "R": FACTOR,
-            "curriculum": _WARMUP,
-        },
+        params=_CTKD,
         teacher=True,
         logits_only=True,
         formula="(1 - α) H(q, p) + α m T² D_KL(p^t_T, p_T) of z-scores,  T = T_0 + R σ(θ) as in ctkd",

@@ -65,9 +65,12 @@ def _with_other_seeds(streams: Iterable[tuple[Run, ...]]) -> list[tuple[Run, ...
     cohorts: list[list[Run]] = []
     filling: dict[tuple[str, ...], list[Run]] = {}
     for stream in streams:
+        if not all(map(is_tiny, stream)):
+            cohorts.append(list(stream))
+            continue
         key = tuple([run.seedless.id for run in stream])
         some = filling.get(key, [])
-        if not some or not all(map(is_tiny, stream)) or len(some) + len(stream) > MOST:
+        if not some or len(some) + len(stream) > MOST:
             some = filling[key] = []
             cohorts.append(some)
         some.extend(stream)

@@ -8,11 +8,11 @@ On one thread of a 2-core machine the quickstart's runs take about a second each
 on what and in how long, stands in the README.
 """
 
-from collections.abc import Callable, Collection, Generator, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from time import perf_counter
 from typing import NamedTuple
 
-from kdbench.plan.cohorts import batch_stream_key
+from kdbench.plan.cohorts import batch_streams
 from kdbench.spec.events import Task
 from kdbench.spec.results import Result
 from kdbench.spec.runs import Run
@@ -131,11 +131,15 @@ class Stream(NamedTuple):
 def _streams(
     tasks: Sequence[Task], context: TrainingContext
 ) -> Generator[tuple[Task, Exception], None, list[Stream]]:
-    """The streams of a cohort; yields the runs that cannot begin."""
+    """The streams of a cohort, one after the other; yields the runs that cannot begin.
+
+    What one run of a stream needs of its data is there for the next.
+    """
+    by_id = {task.run.id: task for task in tasks}
     streams = []
-    for some in _by_stream(tasks):
+    for runs in batch_streams(task.run for task in tasks):
         student_runs = []
-        for task in some:
+        for task in [by_id[run.id] for run in runs]:
             try:
                 student_runs.append(StudentRun(task, context, len(tasks)))
             except Exception as error:  # noqa: BLE001 - whatever it is, it is this run's failure and no other's
@@ -150,14 +154,6 @@ def _streams(
             for student_run in student_runs:
                 yield student_run.task, error
     return streams
-
-
-def _by_stream(tasks: Iterable[Task]) -> Collection[list[Task]]:
-    """Those that see the same batches together: what one of them needs of its data is there for the next."""
-    found: dict[Hashable, list[Task]] = {}
-    for task in tasks:
-        found.setdefault(batch_stream_key(task.run), []).append(task)
-    return found.values()
 
 
 def epochs(student_runs: Sequence[StudentRun]) -> int:
