@@ -45,7 +45,7 @@ from kdbench.spec.events import (
 from kdbench.spec.runs import Run
 from kdbench.store.records import index, newest_checkpoint, weights_file
 from kdbench.workers.launch import run_ranks
-from kdbench.workers.process import Worker, prepare_worker
+from kdbench.workers.process import Worker, prepare_worker, send
 
 MASKED = (signal.SIGTERM, signal.SIGUSR2)
 """What Slurm sends to all processes of a job, and only the supervisor answers."""
@@ -259,7 +259,10 @@ def train_received(pipe: Connection, machine: Machine, here: Here, gpu: str | No
         ends: list[Event] = []  # nobody waits for it: only its epochs are sent
 
         def emit(event: Event) -> None:
-            (pipe.send if isinstance(event, Update) else ends.append)(event)
+            if isinstance(event, Update):
+                send(pipe, event)
+            else:
+                ends.append(event)
 
         do((teacher,), context, emit, starts)
         return ends[0]
@@ -267,8 +270,8 @@ def train_received(pipe: Connection, machine: Machine, here: Here, gpu: str | No
     def train_cohort(cohort: Cohort) -> None:
         reasons = {task.run.id: blocked(task, here.work, train) for task in cohort}
         for reason in filter(None, reasons.values()):
-            pipe.send(reason)
-        do([task for task in cohort if reasons[task.run.id] is None], context, pipe.send, starts)
+            send(pipe, reason)
+        do([task for task in cohort if reasons[task.run.id] is None], context, partial(send, pipe), starts)
 
     serve(pipe, context, train_cohort)
 

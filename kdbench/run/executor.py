@@ -24,7 +24,15 @@ from kdbench.spec.events import Cohort, Died, Event, ExecutorEvent, Failed, Upda
 from kdbench.store.records import newest_checkpoint
 from kdbench.store.run_log import keep_failure
 from kdbench.workers.launch import launched, run_ranks
-from kdbench.workers.process import SERVER_DIED, Worker, ending, forkable, prepare_worker, start_server
+from kdbench.workers.process import (
+    SERVER_DIED,
+    Worker,
+    ending,
+    forkable,
+    prepare_worker,
+    send,
+    start_server,
+)
 
 if TYPE_CHECKING:
     from kdbench.training.context import TrainingContext
@@ -171,12 +179,7 @@ def train_received(pipe: Connection, machine: Machine) -> None:
     from kdbench.training.context import open_context
     from kdbench.training.task import do, refuse
 
-    def emit(event: Event) -> None:
-        try:
-            pipe.send(event)
-        except OSError as error:  # the driver is gone: no failure of the run, whose checkpoint stays
-            raise SystemExit from error
-
+    emit: Callable[[Event], None] = partial(send, pipe)
     try:
         context = open_context(machine, as_rank=True)
     except UserError as error:  # a device that is not there: every run fails so
@@ -214,7 +217,7 @@ def serve(pipe: Connection, context: "TrainingContext", train: Callable[[Cohort]
         cause, _, whole = context.group.leave(error).partition("\n")
         # where ranks are this worker's own, it knows best how one died (workers/launch.py)
         if cause or context.machine.local.processes == 1:
-            pipe.send(Died(cause or str(error), whole))
+            send(pipe, Died(cause or str(error), whole))
 
 
 def _receive(pipe: Connection) -> Cohort | None:

@@ -8,7 +8,7 @@ from typing import Any
 from kdbench import catalog
 from kdbench.errors import UserError
 from kdbench.machine import Machine
-from kdbench.workers.process import Worker, ending, prepare_worker
+from kdbench.workers.process import Worker, ending, prepare_worker, send
 
 
 def ask(machine: Machine, code: str, *more: object) -> Iterator[Any]:
@@ -43,11 +43,11 @@ def answer(pipe: Connection, machine: Machine, code: str, *more: object) -> None
     prepare_worker(machine, None)
     try:
         for said in catalog.load(code)(machine, *more):
-            pipe.send((said, None))
+            send(pipe, (said, None))
     except Exception as error:  # noqa: BLE001 - the caller raises it, and no process prints a traceback
-        pipe.send((None, _sendable(error)))
+        send(pipe, (None, _sendable(error)))
     else:
-        pipe.send(None)
+        send(pipe, None)
 
 
 def _sendable(error: Exception) -> Exception:

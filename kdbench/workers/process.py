@@ -11,6 +11,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from multiprocessing import forkserver
+from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
 from typing import TYPE_CHECKING
@@ -128,6 +129,18 @@ def prepare_worker(machine: Machine, gpu: str | None) -> None:
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     set_environment(machine)
+
+
+def send(pipe: Connection, message: object) -> None:
+    """What a worker has to say, to the driver.
+
+    Raises:
+        SystemExit: the driver is gone. That is no failure of a run, whose checkpoint stays: the process ends.
+    """
+    try:
+        pipe.send(message)
+    except OSError as error:
+        raise SystemExit from error
 
 
 def set_start_environment() -> None:

@@ -13,6 +13,8 @@ import pytest
 from msgspec.structs import replace
 
 from kdbench import catalog
+from kdbench.cluster import node
+from kdbench.cluster.node import Assignment, Here, Work
 from kdbench.machine import Data, Folders, Local, Machine
 from kdbench.plan.expand import weights_needed
 from kdbench.run.dispatch import dispatch
@@ -215,14 +217,18 @@ def test_idle_worker_that_died_is_replaced(two: LocalExecutor) -> None:
 
 
 @pytest.mark.slow
-def test_worker_whose_driver_is_gone_ends_without_a_failure(two: LocalExecutor) -> None:
-    """The run is neither done nor failed: `kdbench run` goes on from its checkpoint."""
+@pytest.mark.parametrize("on_a_node", [False, True])
+def test_worker_whose_driver_is_gone_ends_without_a_failure(two: LocalExecutor, *, on_a_node: bool) -> None:
+    """The run is neither done nor failed: `kdbench run`, or the next job, goes on from its checkpoint."""
+    run = digits("digits_cnn", epochs=LONG, lr=0.08 if on_a_node else 0.07)
+    assignments = (Assignment(Task(run), 2),)
+    here = Here(Work(two.machine, assignments, {}, 1, 10, 60), "1", "n1", 0.0)
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=work, args=(theirs, two.machine))
+    target, more = (node.work, (here, None)) if on_a_node else (work, ())
+    process = context.Process(target=target, args=(theirs, two.machine, *more))
     process.start()
     theirs.close()
-    run = digits("digits_cnn", epochs=LONG, lr=0.07)
     ours.send((Task(run),))
     assert isinstance(ours.recv(), Update)
     ours.close()
