@@ -158,10 +158,10 @@ def test_mean_trains_nothing_of_its_own(tmp_path: Path) -> None:
     }
 
 
-def test_mnist_grid_is_1340_networks() -> None:
+def test_mnist_grid_is_1760_networks() -> None:
     plan = make_plan(expand(load_suite(SUITES / "lopezpaz_mnist")))
-    assert len(plan) == 1340
-    assert sum(run.teacher is None for run in plan) == 20
+    assert len(plan) == 10 * 2 * 60 + 40 * 2 * 7
+    assert sum(run.teacher is None for run in plan) == 80
 
 
 def test_synthetic_rows_take_the_data_of_the_code_or_of_the_paper() -> None:
