@@ -48,9 +48,10 @@ def is_found_again(run: Run, context: TrainingContext) -> None:
     assert abs(again.last - stored.last) <= 3.0
 
 
-@pytest.mark.parametrize(("suite", "seeds"), [("lopezpaz_mnist", 10), ("lopezpaz_synthetic", 100)])
-def test_runs_of_so_many_seeds_have_stored_results(suite: str, seeds: int) -> None:
-    plan = make_plan(expand(load_suite(SUITES / suite), seeds=range(seeds)))
+@pytest.mark.parametrize(("suite", "networks"), [("lopezpaz_mnist", 1760), ("lopezpaz_synthetic", 1500)])
+def test_every_run_has_a_stored_result(suite: str, networks: int) -> None:
+    plan = make_plan(expand(load_suite(SUITES / suite)))
+    assert len(plan) == networks
     assert len(load_results(STORED, [run.id for run in plan])) == len(plan)
 
 
@@ -61,7 +62,7 @@ def test_mnist_teachers_and_means_have_the_verdicts_of_the_report() -> None:
         "300.mean/mlp_49_20_20+alone": Word.CONSISTENT,
         "300.mean/mlp_49_20_20+distilled": Word.CONSISTENT,
         "500.teacher/mlp_784_20_20": Word.REPRODUCED,
-        "500.mean/mlp_49_20_20+alone": Word.INCONCLUSIVE,
+        "500.mean/mlp_49_20_20+alone": Word.CONSISTENT,
         "500.mean/mlp_49_20_20+distilled": Word.REPRODUCED,
     }
 
