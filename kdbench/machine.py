@@ -35,6 +35,8 @@ class Local(Struct, frozen=True, kw_only=True):
     """Teachers' logits are kept in scratch up to so much, for runs to come (0: they are not)."""
     deterministic: bool = False
     """Deterministic algorithms on GPUs too, where they are slower; a result records which were used."""
+    cuda_graphs: bool = False
+    """On a GPU, launch a step's kernels as CUDA graphs; a result records it."""
     device: str = "auto"
     """`cpu`, `cuda`, `cuda:1`, or `auto`: the first GPU where there is one."""
 

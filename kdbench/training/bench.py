@@ -136,15 +136,16 @@ class Parts:
             self.student_run.step(number, len(self.teacher_batches), batch)
 
     def count(self) -> Operators:
-        """The operators of one step, teacher and all, as a GPU would do it: by autograd, never recorded."""
-        run, recorded = self.student_run, self.student_run.recorded
+        """The operators of one step, teacher and all, as a GPU does it where they are no graph."""
+        run, theirs = self.student_run, self.teacher_batches
+        kept = run.recorded, run.graphed, theirs.graphed
         run.begin(1)
         host = [each for each in run.optimizer.state if each.device.type == "cpu" and not each.dim()]
-        counted, batches = Operators(host), self.teacher_batches.epoch(1)
-        run.recorded = None
+        counted, batches = Operators(host), theirs.epoch(1)
+        run.recorded = run.graphed = theirs.graphed = None
         with counted:
-            run.step(0, len(self.teacher_batches), next(batches))
-        run.recorded = recorded
+            run.step(0, len(theirs), next(batches))
+        run.recorded, run.graphed, theirs.graphed = kept
         return counted
 
     def ask(self) -> None:

@@ -174,9 +174,8 @@ def limit_norms(parameters: Sequence[Tensor], most: float) -> None:
     """
     for weights in parameters:
         if weights.dim() > 1:
-            rows = weights.view(len(weights), -1)
-            norms = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
-            rows.mul_((most / norms).clamp_(max=1.0))
+            norms = torch.linalg.vector_norm(weights, dim=tuple(range(1, weights.dim())), keepdim=True)
+            weights.mul_((most / norms).clamp_(max=1.0))
 
 
 def _gradients(parameters: Sequence[Tensor], given: Gradients) -> list[Tensor]:

@@ -14,6 +14,7 @@ from torch import Tensor
 from kdbench import catalog
 from kdbench.spec.events import Task
 from kdbench.spec.runs import Run
+from kdbench.training.graphs import wanted
 from kdbench.training.memory import GIB, Need, _in_use, count
 from kdbench.training.objective import distiller_bytes
 
@@ -56,7 +57,8 @@ def room(context: "TrainingContext") -> float:
 def estimate(runs: Sequence[Run], context: "TrainingContext") -> float:
     """Bytes at the peak of training runs beside each other: of the device on a GPU, of this process on a CPU.
 
-    Weights and the optimizer's state are every run's own and stay. Gradients and activations live from a
+    Weights and the optimizer's state are every run's own and stay; so do the gradients that a CUDA graph
+    writes. Other gradients and activations live from a
     run's forward pass to its step: there is room for the largest. The data are there once, and so is the
     teacher. Held against measured peaks by tests/training/test_memory.py.
     """
@@ -70,7 +72,8 @@ def estimate(runs: Sequence[Run], context: "TrainingContext") -> float:
     images -= sum(store.pixels.nbytes for store in context.stores.values())  # in use, and kept or replaced
     teacher = runs[0].teacher
     taught = _need(teacher.run, context).weights if teacher else 0
-    own = sum((1 + run.recipe.moments) * need.weights for run, need in zip(runs, needs, strict=True))
+    kept = 2 if wanted(context) else 1
+    own = sum((kept + run.recipe.moments) * need.weights for run, need in zip(runs, needs, strict=True))
     step = max(
         2 * need.weights + run.recipe.batch_size * need.activations
         for run, need in zip(runs, needs, strict=True)

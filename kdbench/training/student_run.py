@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from kdbench.data.random import torch_seed
 from kdbench.errors import DivergedError
+from kdbench.models.output import Output
 from kdbench.spec.events import Task
 from kdbench.spec.results import RESULT_SCHEMA, Result
 from kdbench.store.predictions import LABELS, accuracy_by_class, decode, encode, save_predictions
@@ -33,11 +34,12 @@ from kdbench.training.context import (
 )
 from kdbench.training.distillers.distiller import Remembering, Step
 from kdbench.training.evaluation import evaluate, true_classes
+from kdbench.training.graphs import Graphed, graphable
 from kdbench.training.images import training_labels
 from kdbench.training.objective import make_objective, reads_maps
 from kdbench.training.optim import limit_norms, lr_at, make_optimizer
 from kdbench.training.precision import arithmetic, check_precision, forward_of
-from kdbench.training.recorded import RecordedStep, recordable
+from kdbench.training.recorded import RecordedStep, by_autograd, recordable
 from kdbench.training.targets import hard_targets
 from kdbench.training.teacher_batches import DistillationBatch, flat
 
@@ -87,6 +89,10 @@ class StudentRun:
             self.forward = forward_of(self.student, self.run.precision)
             small = recordable(self.run, self.trained, self.objective, context.device)
             self.recorded = RecordedStep(self.parameters) if small else None
+            self.graphed = None
+            if graphable(self.run, self.objective, context):
+                what = f"{self.run.slug} seed {self.run.seed}: a step"
+                self.graphed = Graphed(self._gradients, self.student.buffers(), what)
             self.alone = False
             """Whether its steps were found to have other bits beside those of other seeds."""
             self.basis = input_digests(self.run, context)
@@ -94,7 +100,9 @@ class StudentRun:
                 self.restore_checkpoint()
         context.group.broadcast([*self.saved.state_dict().values(), *self.optimizer.state])
         self.progress = context.group.broadcast_object(self.progress)
-        own = {"cohort": size, "processes": context.group.size}
+        own: dict[str, int | bool] = {"cohort": size, "processes": context.group.size}
+        if self.graphed:
+            own["cuda_graphs"] = True
         self.progress.start({**environment(context), **self.basis, **plugin_facts(self.run), **own})
         self.held: dict[str, tuple[bytes, Tensor]] = {}
         """By name: weights that the next checkpoint writes, and the classes that they predict."""
@@ -123,6 +131,9 @@ class StudentRun:
         with arithmetic(self.run.precision, self.context.device):
             if self.run.recipe.ghost_batches:
                 value = ghost_batches.learn(self.run, at, self.trained, self.loss, batch, self.context.group)
+            elif self.graphed is not None:
+                value, gradients = self._alone(partial(self.graphed, batch.x, batch.y, batch.taught))
+                value = value.clone()  # the next step's lies in the same place
             elif self.recorded is not None:
                 inputs = [batch.x, batch.y, *flat(batch.taught)]
                 act = partial(self.recorded.gradients, inputs, lambda: self.loss(batch, at))
@@ -159,6 +170,11 @@ class StudentRun:
         for distiller in self.memories:
             distiller.write()
         return value.detach()
+
+    def _gradients(self, x: Tensor, y: Tensor, taught: Output | None) -> tuple[Tensor, list[Tensor | None]]:
+        """The mean loss of a batch, and its gradients: a function of these tensors alone."""
+        batch = DistillationBatch(x, y, taught, y, len(y))
+        return by_autograd(lambda: self.loss(batch, Step(y, self.epoch, 0, self.run.seed)), self.parameters)
 
     def loss(self, batch: DistillationBatch, at: Step) -> Tensor:
         """Of a batch, with the graph that leads to its gradients."""

@@ -8,6 +8,7 @@ from typing import NamedTuple, cast
 import torch
 from msgspec.structs import replace
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
 
 from kdbench import catalog
 from kdbench.data.mixing import Mix, Mixing
@@ -16,6 +17,7 @@ from kdbench.models.folding import folded
 from kdbench.models.output import Network, Output
 from kdbench.spec.runs import Recipe, Run
 from kdbench.training.context import TrainingContext
+from kdbench.training.graphs import Graphed, wanted
 from kdbench.training.images import training_views
 from kdbench.training.logits import open_logits
 from kdbench.training.objective import reads_maps
@@ -88,6 +90,9 @@ class TeacherBatches:
         self.teacher = teacher and forward_of(
             folded(teacher).to(memory_format=torch.channels_last), self.precision
         )
+        self.graphed = None
+        if self.teacher is not None and wanted(context) and not self.precision.endswith("-compiled"):
+            self.graphed = Graphed(self.teacher, (), f"{runs[0].slug}: its teacher's forward pass")
         logits_only = all(catalog.find("losses", run.loss.name).logits_only for run in runs)
         self.images = len(views.labels)
         self.batch_size = recipe.batch_size
@@ -191,6 +196,8 @@ class TeacherBatches:
         if self.teacher is None or not len(x):
             return None
         with arithmetic(self.precision, x.device):
+            if self.graphed is not None and not self.ghost_batches:
+                return tree_map_only(Tensor, Tensor.clone, self.graphed(x))  # type: ignore[no-any-return]
             if not self.ghost_batches:
                 return self.teacher(x)
             parts = self.group.parts(self.ghost_batches, images)

@@ -12,6 +12,7 @@ from torch import nn
 
 from kdbench import catalog
 from kdbench.machine import Data, Folders, Local, Machine
+from kdbench.models.output import Network
 from kdbench.spec.events import Task
 from kdbench.spec.results import Result
 from kdbench.spec.runs import Loss, Recipe, Run, Teacher
@@ -52,6 +53,12 @@ def digits(student: str = "digits_mlp", loss: Loss = CE, teacher: Run | None = N
 
 
 TEACHER = digits("digits_cnn")
+
+
+def digits_dropout(classes: int, channels: int) -> nn.Module:
+    """The small student with dropout."""
+    body = nn.Sequential(nn.Flatten(), nn.Linear(channels * 64, 32), nn.ReLU(), nn.Dropout(0.5))
+    return Network(body, nn.Linear(32, classes))
 
 
 def open_digits(folder: Path, data: Path | None = None, **local: Any) -> TrainingContext:  # noqa: ANN401 - of benchmark.toml

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 import torch
 
+from kdbench import catalog
+from kdbench.catalog import ModelEntry
 from kdbench.training.context import TrainingContext
 from tests.support.training import TEACHER, Opened, copied_to, kept_of, open_digits
 
@@ -45,6 +47,13 @@ def context(opened: Opened) -> TrainingContext:
 def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What a context keeps of the teacher, trained once for all tests."""
     return kept_of([TEACHER], tmp_path_factory.mktemp("teacher"), data)
+
+
+@pytest.fixture
+def digits_dropout(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model of this name: the small student with dropout."""
+    entry = ModelEntry(code="tests.support.training:digits_dropout", least_size=8)
+    monkeypatch.setitem(catalog.MODELS, "digits_dropout", entry)
 
 
 @pytest.fixture

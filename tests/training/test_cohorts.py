@@ -8,12 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from torch import nn
 
-from kdbench import catalog
-from kdbench.catalog import ModelEntry
 from kdbench.errors import DivergedError
-from kdbench.models.output import Network
 from kdbench.plan.cohorts import batch_stream_key, make_cohorts
 from kdbench.run.dispatch import dispatch
 from kdbench.spec.events import Done, Elsewhere, Event, Failed, Task, Update
@@ -42,18 +38,7 @@ DIVERGING = 1e30
 """A rate at which nothing is left after a step."""
 
 
-def digits_dropout(classes: int, channels: int) -> nn.Module:
-    """The small student with dropout."""
-    body = nn.Sequential(nn.Flatten(), nn.Linear(channels * 64, 32), nn.ReLU(), nn.Dropout(0.5))
-    return Network(body, nn.Linear(32, classes))
-
-
-@pytest.fixture(autouse=True)
-def _dropout(monkeypatch: pytest.MonkeyPatch) -> None:
-    entry = ModelEntry(code=f"{__name__}:digits_dropout", least_size=8)
-    monkeypatch.setitem(catalog.MODELS, "digits_dropout", entry)
-
-
+pytestmark = pytest.mark.usefixtures("digits_dropout")
 STUDENTS = [
     digits("digits_dropout", KD, TEACHER),
     digits("digits_mlp", KD, TEACHER, lr=0.02, optimizer="adam"),

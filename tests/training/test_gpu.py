@@ -30,7 +30,16 @@ from kdbench.training.teacher_batches import TeacherBatches
 from tests.support.build import CE, KD, make_run
 from tests.support.devices import DEVICES
 from tests.support.suites import every_cell
-from tests.support.training import TEACHER, Interrupted, Opened, digits, forwards, open_digits, together
+from tests.support.training import (
+    TEACHER,
+    Interrupted,
+    Opened,
+    digits,
+    forwards,
+    numbers,
+    open_digits,
+    together,
+)
 
 STUDENTS = [digits("digits_mlp", KD, TEACHER), digits("digits_cnn", KD, TEACHER, lr=0.02)]
 ROUNDING = 1e-3
@@ -123,6 +132,21 @@ def test_loss_and_its_gradient_are_the_same(device: str, loss: Loss) -> None:
 
     for one, other in zip(value("cpu"), value(device), strict=True):
         torch.testing.assert_close(other, one, rtol=1e-4, atol=1e-6)
+
+
+def test_graphs_give_what_operators_give(device: str, opened: Opened) -> None:
+    """To the last bit, where the operators have the same bits each time."""
+    found = []
+    for name, graphs in (("usual", False), ("graphed", True)):
+        context = opened(device, name, deterministic=True, cuda_graphs=graphs)
+        train(TEACHER, context)
+        found.append(together(STUDENTS, context))
+    for run in STUDENTS:
+        usual, graphed = (ends[run.id] for ends in found)
+        assert isinstance(usual, Result)
+        assert isinstance(graphed, Result)
+        assert numbers(graphed) == numbers(usual)
+        assert graphed.environment.get("cuda_graphs", False) == (device == "cuda")
 
 
 def test_cohort_learns_as_on_the_cpu(device: str, opened: Opened) -> None:

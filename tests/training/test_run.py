@@ -26,7 +26,7 @@ from kdbench.training.losses import kd
 from kdbench.training.run import train
 from kdbench.training.student_run import StudentRun
 from tests.support.build import CE, KD, make_run
-from tests.support.training import SETTINGS, Opened
+from tests.support.training import SETTINGS, Opened, numbers
 
 RECIPE = Recipe(
     epochs=3, batch_size=32, lr=0.05, momentum=0.9, weight_decay=5e-4, crop=1, flip=True, rotation=10.0,
@@ -47,12 +47,6 @@ def digits(student: str = "digits_mlp", seed: int = 0, **settings: Any) -> Run: 
 
 def taught(teacher: Run, epoch: Any, **settings: Any) -> Run:  # noqa: ANN401 - a Teacher's epoch, recipe fields
     return replace(digits(**settings), loss=KD, teacher=Teacher(teacher, epoch))
-
-
-def numbers(result: Result) -> tuple[object, ...]:
-    """All of a result that must not depend on when and where it was trained."""
-    curve = result.curve
-    return curve.top1, curve.test_loss, curve.train_loss, curve.validation_top1, result.weights
 
 
 def stop_after(epoch: int) -> Callable[[Progress], None]:

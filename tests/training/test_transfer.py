@@ -106,8 +106,9 @@ def largest_norm(run: Run, context: TrainingContext) -> float:
     return max(float(each.flatten(1).norm(dim=1).max()) for each in network.parameters() if each.dim() > 1)
 
 
-def test_max_norm_holds_after_every_step(context: TrainingContext) -> None:
-    free, held = digits(), digits(max_norm=0.5)
+@pytest.mark.parametrize("student", ["digits_mlp", "digits_cnn"])
+def test_max_norm_holds_after_every_step(context: TrainingContext, student: str) -> None:
+    free, held = digits(student), digits(student, max_norm=0.5)
     train(free, context)
     train(held, context)
     assert largest_norm(free, context) > 0.6

@@ -1,0 +1,157 @@
+"""What a GPU does in a step, as one CUDA graph: launched at once, instead of operator by operator.
+
+A step of a small network is some hundreds of short kernels, and Python needs longer to launch them than a GPU
+to do them. A CUDA graph is the list of these kernels with the places of their tensors: it is captured once,
+and then launched as a whole on whatever lies in these places. So a batch is copied to where the graph reads.
+
+The student's forward and backward pass is one graph, its teacher's forward pass another, which all students
+of a cohort share. Beside them stand the views and the optimizer, a few dozen kernels: the formula of an
+update reads its learning rate as a number, and with one from a tensor would round otherwise.
+
+Nothing of this has run on a GPU yet: `[local] cuda_graphs` is off. Each graph is held against the operators
+themselves when it is captured.
+"""
+
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from functools import cache
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, cuda, nn
+from torch.utils._pytree import TreeSpec, tree_flatten, tree_map_only, tree_unflatten
+
+from kdbench.errors import UserError
+from kdbench.spec.runs import Run
+from kdbench.training.context import TrainingContext
+from kdbench.training.objective import LossObjective
+
+WARM_UPS = 3
+"""Calls before a graph is captured, in which libraries choose their kernels and take their memory."""
+ROUNDING = 1e-3
+"""How far a graph may be from the operators themselves, relatively, where these are not deterministic."""
+
+
+class Captured(NamedTuple):
+    """A graph, and where its tensors lie."""
+
+    graph: cuda.CUDAGraph
+    reads: list[Tensor]
+    """The places of the arguments' tensors."""
+    writes: list[Any]
+    """What it gives, overwritten each time."""
+    form: TreeSpec
+    """How that was nested."""
+
+
+class Graphed:
+    """A function of tensors on a GPU, captured once for each shape of its arguments.
+
+    What it gives is valid until it, or another graph, is called again.
+
+    Args:
+        function: does the same operators on any numbers; its arguments and what it gives are tensors, None,
+            and tuples of these.
+        changes: tensors that it changes in place, such as running means.
+        what: it is, for messages.
+    """
+
+    def __init__(self, function: Callable[..., Any], changes: Iterable[Tensor], what: str) -> None:
+        self.function, self.changes, self.what = function, list(changes), what
+        self.captured: dict[Hashable, Captured | None] = {}
+        """By shapes; None where it draws random numbers, which are another run's in a graph."""
+
+    def __call__(self, *arguments: Any) -> Any:  # noqa: ANN401 - of any form
+        """What the function gives.
+
+        Raises:
+            UserError: it cannot be captured, or its graph gives other numbers.
+        """
+        leaves = tree_flatten(arguments)[0]
+        tensors = [each for each in leaves if isinstance(each, Tensor)]
+        shapes = tuple(isinstance(each, Tensor) and (each.shape, each.stride()) for each in leaves)
+        if shapes not in self.captured:
+            with cuda.device(tensors[0].device):
+                self.captured[shapes] = self._capture(arguments)
+        captured = self.captured[shapes]
+        if captured is None:
+            return self.function(*arguments)
+        for place, given in zip(captured.reads, tensors, strict=True):
+            place.copy_(given)
+        captured.graph.replay()
+        return tree_unflatten(captured.writes, captured.form)
+
+    def _capture(self, arguments: Sequence[Any]) -> Captured | None:
+        """A graph of the function, found to give what the function gives; nothing has changed afterwards."""
+        mine = tree_map_only(Tensor, Tensor.clone, tuple(arguments))
+        before = [each.clone() for each in self.changes]
+
+        def restore() -> None:
+            for place, kept in zip(self.changes, before, strict=True):
+                place.copy_(kept)
+
+        drawn = cuda.get_rng_state()
+        side = cuda.Stream()  # type: ignore[no-untyped-call]
+        side.wait_stream(cuda.current_stream())
+        with cuda.stream(side):
+            for _ in range(WARM_UPS):
+                restore()
+                expected = self.function(*mine)
+        cuda.current_stream().wait_stream(side)
+        captured = None
+        if torch.equal(drawn, cuda.get_rng_state()):
+            captured = self._graph(mine)
+            restore()
+            captured.graph.replay()
+            self._check(captured.writes, tree_flatten(expected)[0])
+        cuda.set_rng_state(drawn)
+        restore()
+        return captured
+
+    def _graph(self, mine: Sequence[Any]) -> Captured:
+        graph = cuda.CUDAGraph()
+        try:
+            with cuda.graph(graph, pool=shared_pool()):
+                given = self.function(*mine)
+        except RuntimeError as error:
+            raise UserError(
+                f"{self.what} cannot be captured as a CUDA graph: {str(error).splitlines()[0]}; "
+                f"set cuda_graphs = false in benchmark.toml, [local]"
+            ) from error
+        reads = [each for each in tree_flatten(mine)[0] if isinstance(each, Tensor)]
+        return Captured(graph, reads, *tree_flatten(given))
+
+    def _check(self, found: Sequence[Any], expected: Sequence[Any]) -> None:
+        """What a graph gives is what the operators give: the same bits where they are deterministic."""
+        rounding = 0.0 if torch.are_deterministic_algorithms_enabled() else ROUNDING
+        for ours, theirs in zip(found, expected, strict=True):
+            if isinstance(theirs, Tensor) and not torch.allclose(
+                ours, theirs, rtol=rounding, atol=rounding, equal_nan=True
+            ):
+                raise UserError(
+                    f"{self.what} gives other numbers as a CUDA graph than without one; "
+                    f"set cuda_graphs = false in benchmark.toml, [local]"
+                )
+
+
+def wanted(context: TrainingContext) -> bool:
+    """Whether steps are to be graphs here."""
+    return context.machine.local.cuda_graphs and context.device.type == "cuda"
+
+
+def graphable(run: Run, objective: nn.Module, context: TrainingContext) -> bool:
+    """Whether a student's gradients are to be a graph: those of a loss that sees a batch and nothing else.
+
+    Not those of a distiller, which may look at the number of the step or draw; nor of a batch in parts, or
+    mixed by a share that is a number; nor gradients that are clipped where they lie; nor other packages'
+    code; nor what torch compiles.
+    """
+    recipe = run.recipe
+    more = recipe.ghost_batches or recipe.mixes or recipe.clip_norm or run.plugins
+    plain = isinstance(objective, LossObjective) and not run.precision.endswith("-compiled")
+    return wanted(context) and plain and not more
+
+
+@cache
+def shared_pool() -> Any:  # noqa: ANN401 - torch's own handle
+    """The memory of all graphs of this process, which are launched one after the other."""
+    return cuda.graph_pool_handle()

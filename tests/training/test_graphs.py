@@ -1,0 +1,213 @@
+"""Steps as CUDA graphs, on a CPU that stands in for the GPU: whole trainings have the bits of those without.
+
+A graph is here what it is there: operators that read from and write to the places they had at the capture.
+"""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+import pytest
+import torch
+from msgspec.structs import replace
+from torch import Tensor
+
+from kdbench.errors import UserError
+from kdbench.spec.events import Task
+from kdbench.spec.results import Result
+from kdbench.spec.runs import Loss, Run
+from kdbench.training import graphs
+from kdbench.training.graphs import Graphed
+from kdbench.training.recorded import Call, Recorder, _tensors
+from kdbench.training.student_run import StudentRun
+from tests.support.build import KD
+from tests.support.training import SETTINGS, TEACHER, Opened, digits, numbers, together
+
+pytestmark = pytest.mark.usefixtures("digits_dropout")
+
+STUDENTS = [
+    digits("digits_mlp", KD, TEACHER),
+    digits("digits_cnn", KD, TEACHER, lr=0.02),
+    digits("digits_cnn", Loss("fnkd", {"lam": 3.0, "tau": 2.0}), TEACHER, optimizer="adam", lr=0.001),
+    digits("digits_dropout", KD, TEACHER),
+    digits("digits_cnn", KD, TEACHER, ema=0.8, label_smoothing=0.1),
+]
+
+
+class Graph:
+    """Operators, done again on what lies in their places; what they give is put where it was put before."""
+
+    def __init__(self) -> None:
+        self.calls: list[Call] = []
+        self.replays = 0
+
+    @torch.no_grad()
+    def replay(self) -> None:
+        """Do all of them."""
+        self.replays += 1
+        for call in self.calls:
+            again = call.function(*call.args, **call.kwargs)
+            for place, made in zip(_tensors(call.out), _tensors(again), strict=True):
+                if made is not place:
+                    place.copy_(made)
+
+
+class Cuda:
+    """What `torch.cuda` does for a capture, for a CPU."""
+
+    CUDAGraph = Graph
+
+    def __init__(self) -> None:
+        self.graphs: list[Graph] = []
+
+    @contextmanager
+    def graph(self, graph: Graph, pool: object) -> Iterator[None]:
+        """Capture; unlike on a GPU the operators are done, too."""
+        assert pool == "pool"
+        with torch.no_grad(), Recorder() as recorder, torch.enable_grad():
+            yield
+        graph.calls = recorder.calls
+        self.graphs.append(graph)
+
+    def current_stream(self) -> "Cuda":
+        """The only one."""
+        return self
+
+    Stream = current_stream
+
+    def wait_stream(self, _: object) -> None:
+        """Nothing runs beside the CPU."""
+
+    def stream(self, _: object) -> AbstractContextManager[None]:
+        """The only one."""
+        return nullcontext()
+
+    device = stream
+
+    def get_rng_state(self) -> Tensor:
+        """Of the CPU's generator."""
+        return torch.get_rng_state()
+
+    def set_rng_state(self, state: Tensor) -> None:
+        """Of the CPU's generator."""
+        torch.set_rng_state(state)
+
+    def graph_pool_handle(self) -> str:
+        """A name for it."""
+        return "pool"
+
+
+@pytest.fixture
+def cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cuda]:
+    """A CPU on which steps are graphs."""
+    here = Cuda()
+    monkeypatch.setattr(graphs, "cuda", here)
+    monkeypatch.setattr(graphs, "wanted", lambda context: context.machine.local.cuda_graphs)
+    monkeypatch.setattr("kdbench.training.teacher_batches.wanted", graphs.wanted)
+    graphs.shared_pool.cache_clear()
+    yield here
+    graphs.shared_pool.cache_clear()
+
+
+def ends(opened: Opened, name: str, runs: list[Run], **local: Any) -> list[object]:  # noqa: ANN401
+    found = together(runs, opened(name, **local))
+    return [found[run.id] for run in runs]
+
+
+def test_cohort_has_the_bits_of_one_without_graphs(with_teacher: Opened, cuda: Cuda) -> None:
+    """With dropout, which is no graph; with a short last batch; with statistics that a graph changes."""
+    usual = ends(with_teacher, "usual", STUDENTS)
+    assert not cuda.graphs
+    graphed = ends(with_teacher, "graphed", STUDENTS, cuda_graphs=True)
+    assert list(map(numbers, graphed)) == list(map(numbers, usual))
+    assert cuda.graphs
+    assert all(graph.replays > 1 for graph in cuda.graphs)
+    for one, other in zip(usual, graphed, strict=True):
+        assert isinstance(one, Result)
+        assert isinstance(other, Result)
+        assert "cuda_graphs" not in one.environment
+        assert other.environment["cuda_graphs"] is True
+
+
+@pytest.mark.parametrize("settings", [*SETTINGS.values(), {"passes": 2}, {"max_norm": 1.0}], ids=str)
+def test_every_setting_of_a_recipe_has_the_same_bits(
+    with_teacher: Opened, cuda: Cuda, settings: dict[str, Any]
+) -> None:
+    run = digits("digits_cnn", KD, TEACHER, train_size=70, **settings)
+    (usual,), (graphed,) = (
+        ends(with_teacher, "usual", [run]),
+        ends(with_teacher, "graphed", [run], cuda_graphs=True),
+    )
+    assert numbers(graphed) == numbers(usual)
+    assert cuda.graphs, "the teacher's at least"
+
+
+@pytest.mark.parametrize(
+    ("run", "is_graph"),
+    [
+        (STUDENTS[1], True),
+        (replace(STUDENTS[1], precision="bf16"), True),
+        (replace(STUDENTS[1], precision="float32-compiled"), False),
+        (digits("digits_cnn", KD, TEACHER, clip_norm=0.5), False),
+        (digits("digits_cnn", KD, TEACHER, mixup=1.0), False),
+        (digits("digits_cnn", KD, TEACHER, ghost_batches=2), False),
+    ],
+    ids=["float32", "bf16", "compiled", "clip_norm", "mixup", "ghost_batches"],
+)
+def test_which_students_steps_are_graphs(with_teacher: Opened, cuda: Cuda, run: Run, is_graph: bool) -> None:  # noqa: FBT001
+    assert not cuda.graphs
+    made = StudentRun(Task(run), with_teacher("here", cuda_graphs=True))
+    assert (made.graphed is not None) == is_graph
+
+
+def test_cpu_has_no_graphs(with_teacher: Opened) -> None:
+    assert StudentRun(Task(STUDENTS[1]), with_teacher("here", cuda_graphs=True)).graphed is None
+
+
+def test_graph_reads_its_arguments_anew_and_leaves_what_it_changes_as_it_was(cuda: Cuda) -> None:
+    count = torch.zeros(())
+
+    def function(x: Tensor, more: tuple[Tensor | None, ...]) -> tuple[Tensor, list[Tensor | None]]:
+        count.add_(1)
+        return x.sum() * count, [None, x + (more[0] if more[0] is not None else 0)]
+
+    graphed = Graphed(function, [count], "a test")
+    for number, size in enumerate([3, 3, 2, 3, 2], start=1):
+        x = torch.full((size,), float(number))
+        total, (nothing, sum_) = graphed(x, (x, None))
+        assert float(total) == size * number * number
+        assert nothing is None
+        assert sum_.tolist() == [2.0 * number] * size
+        assert int(count) == number
+    assert float(graphed(x, (None,))[0]) == 2 * 5 * 6
+    assert len(cuda.graphs) == 3
+
+
+def test_function_that_draws_is_no_graph_and_draws_what_it_would(cuda: Cuda) -> None:
+    def function(x: Tensor) -> Tensor:
+        return torch.rand_like(x)
+
+    graphed = Graphed(function, (), "a test")
+    torch.manual_seed(3)
+    found = [graphed(torch.zeros(4)).tolist() for _ in range(3)]
+    torch.manual_seed(3)
+    assert found == [torch.rand(4).tolist() for _ in range(3)]
+    assert not cuda.graphs
+
+
+@pytest.mark.usefixtures("cuda")
+def test_graph_that_gives_other_numbers_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Graph, "replay", lambda graph: graph.calls[-1].out.fill_(7))
+    with pytest.raises(UserError, match=r"a test gives other numbers as a CUDA graph .* cuda_graphs = false"):
+        Graphed(lambda x: x * 2, (), "a test")(torch.ones(2))
+
+
+def test_what_cannot_be_captured_is_refused(cuda: Cuda, monkeypatch: pytest.MonkeyPatch) -> None:
+    @contextmanager
+    def refuse(_: Graph, pool: object) -> Iterator[None]:
+        yield
+        raise RuntimeError(f"operation not permitted when stream is capturing ({pool})\nCUDA kernel errors")
+
+    monkeypatch.setattr(cuda, "graph", refuse)
+    with pytest.raises(UserError, match=r"^a test cannot be captured as a CUDA graph: operation"):
+        Graphed(lambda x: x * 2, (), "a test")(torch.ones(2))
