@@ -80,7 +80,7 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
 
     check: Check
     who: str
-    """Its student, and what its recipe has of the fields that differ in its table."""
+    """Its student, and what it has of the loss and recipe in which the rows of its table differ."""
     top1: Quantity
     gain: Quantity
     strip: Strip
@@ -321,7 +321,7 @@ def _table(
 ) -> Table:
     scale = scale_of(checks)
     gains = any(sentences.gain_word(check) != EMPTY for check in checks)
-    names = sentences.who_by_recipe([check.row for check in checks])
+    names = sentences.who_by_setting([check.row for check in checks])
     body = template("table.html").module.body  # type: ignore[attr-defined]  # a macro
     lines, rows = [], []
     for check in checks:
@@ -341,7 +341,7 @@ def _table(
 
 
 def line_of(report: Report, check: Check, scale: Scale, baselines: tuple[str, ...], who: str = "") -> Line:
-    """A row as pages show it; `who`: its student and own recipe, where it stands in a table."""
+    """A row as pages show it; `who`: its student and own loss and recipe, where it stands in a table."""
     top1, gain = check.top1, check.gain
     shown = Quantity(words.printed(check.row), words.measured(top1), signed(top1.difference), top1.word)
     gained = Quantity(

@@ -88,7 +88,7 @@ def _methods(report: Report) -> Iterator[str]:
 
 def _table(table: str, checks: Sequence[Check], fields: Sequence[str]) -> Iterator[str]:
     rows = [check.row for check in checks]
-    names = sentences.who_by_recipe(rows)
+    names = sentences.who_by_setting(rows)
     yield f"## Table {escape(table)}"
     yield escape(sentences.settings(rows, fields))
     body = [_line(check, names[check.row.name]) for check in checks]

@@ -29,21 +29,42 @@ def subject(suite: Suite, variant: str) -> str:
     )
 
 
-def who_by_recipe(rows: Sequence[Row]) -> dict[str, str]:
-    """By row: `mobilenetv2, lr 0.01`, its student and what it has of the fields that differ in the table."""
-    own = differing(row.recipe for row in rows)
-    return {row.name: ", ".join(filter(None, [row.shown, shown(row.recipe, own)])) for row in rows}
+def who_by_setting(rows: Sequence[Row]) -> dict[str, str]:
+    """By row: `mobilenetv2, alpha 0.9, lr 0.01`, its student and what sets it apart in its table."""
+    own = _own_settings(rows)
+    return {row.name: ", ".join([row.shown, *own[row.name]]) for row in rows}
 
 
-def rows_by_recipe(checks: Iterable[Check]) -> dict[str, str]:
-    """By row: `1.kd/mobilenetv2, lr 0.01`, its name and the fields of its recipe that differ in its table."""
+def rows_by_setting(checks: Iterable[Check]) -> dict[str, str]:
+    """By row: `1.kd/mobilenetv2, alpha 0.9, lr 0.01`, its name and what sets it apart in its table."""
     tables: dict[str, list[Row]] = {}
     for check in checks:
         tables.setdefault(check.row.table, []).append(check.row)
     found: dict[str, str] = {}
     for rows in tables.values():
-        own = differing(row.recipe for row in rows)
-        found |= {row.name: ", ".join(filter(None, [row.name, shown(row.recipe, own)])) for row in rows}
+        for name, own in _own_settings(rows).items():
+            found[name] = ", ".join([name, *own])
+    return found
+
+
+def _own_settings(rows: Sequence[Row]) -> dict[str, list[str]]:
+    """By row of a table: what it has of the loss and of the recipe, as far as the rows differ in them.
+
+    Rows of `kd` with several `alpha` give `["alpha 0.9"]`; where the losses are several, each is named whole:
+    `["kd (alpha 0.9, tau 4)", "lr 0.01"]`.
+    """
+    fields = differing(row.recipe for row in rows)
+    losses = [row.loss for row in rows if not row.mean]
+    several = len({loss.name for loss in losses}) > 1
+    names = losses[0].params if losses else ()
+    params = [name for name in names if len({loss.params.get(name) for loss in losses}) > 1]
+    found = {}
+    for row in rows:
+        given = [f"{name} {row.loss.params[name]:g}" for name in params if name in row.loss.params]
+        loss = setting(row.loss) if several else ", ".join(given)
+        if row.mean:  # it is over rows of other tables, and has no loss of its own
+            loss = ""
+        found[row.name] = [text for text in (loss, shown(row.recipe, fields)) if text]
     return found
 
 

@@ -6,7 +6,7 @@ from tabulate import tabulate
 
 from kdbench.formatting import EMPTY, clean, escape, number, plural, signed
 from kdbench.report.content import Report
-from kdbench.report.sentences import altered, gain_word, reasons, rows_by_recipe, without_reference
+from kdbench.report.sentences import altered, gain_word, reasons, rows_by_setting, without_reference
 from kdbench.report.words import measured, measured_gain, printed_gain
 from kdbench.spec.verdicts import Check, Word
 from kdbench.verdict.check import BAD, headline
@@ -63,7 +63,8 @@ def _table(report: Report, shown: Sequence[Check], rest: str) -> str:
         align = BY_SEED_ALIGN[: len(heads)]
         parts.append(tabulate(body, heads, tablefmt="pipe", colalign=align, disable_numparse=True))
     elif shown:
-        body = list(map(_line, shown))
+        names = rows_by_setting(report.checks)
+        body = [_line(check, names[check.row.name]) for check in shown]
         parts.append(tabulate(body, _HEADS, tablefmt="pipe", colalign=_ALIGN, disable_numparse=True))
     if theirs := published_headline(report.checks):
         parts.append(escape(theirs))
@@ -73,9 +74,9 @@ def _table(report: Report, shown: Sequence[Check], rest: str) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _line(check: Check) -> list[str]:
+def _line(check: Check, name: str) -> list[str]:
     return [
-        escape(check.row.name),
+        escape(name),
         number(check.top1.printed),
         measured(check.top1),
         check.top1.word,
@@ -90,9 +91,10 @@ def lines(checks: Sequence[Check]) -> list[str]:
     if checks and all(check.top1.printed is check.gain.printed is None for check in checks):
         return _bare_lines(without_reference(checks))
     heads = ["row", "printed", "measured", "difference", "verdict", "gain", "verdict of the gain"]
+    names = rows_by_setting(checks)
     body = [
         [
-            clean(check.row.name),
+            clean(names[check.row.name]),
             number(check.top1.printed),
             measured(check.top1),
             signed(check.top1.difference),
@@ -128,7 +130,7 @@ BY_SEED_ALIGN = ("left", "right", "right", "right", "left")
 def rows_by_seed(checks: Sequence[Check]) -> tuple[list[str], list[list[str]]]:
     """Heads and lines of rows of which nothing is printed; verdicts only where one is more than that."""
     heads = ["row", "measured", "of each seed", "gain"]
-    names = rows_by_recipe(checks)
+    names = rows_by_setting(checks)
     worded = any(check.top1.word is not Word.NO_REFERENCE for check in checks)
     lines = []
     for check in checks:

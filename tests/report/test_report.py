@@ -364,6 +364,36 @@ def test_recipe_fields_that_differ_in_a_table_stand_at_the_row(
     assert [cell for cell in cells if cell not in " ".join(text.split())] == []
 
 
+@pytest.mark.parametrize(
+    ("losses", "shown"),
+    [
+        (
+            [Loss("kd", {"alpha": 0.9, "tau": 4}), Loss("kd", {"alpha": 0.5, "tau": 4})],
+            ["alpha 0.9", "alpha 0.5"],
+        ),
+        ([Loss("kd", {"alpha": 0.9, "tau": 4}), Loss("ce")], ["kd (alpha 0.9, tau 4)", "ce"]),
+    ],
+    ids=["parameters", "names"],
+)
+@pytest.mark.parametrize("kind", ["markdown", "latex", "html", "terminal", "summary"])
+@pytest.mark.parametrize("reference", [None, Reference(top1=71.0)], ids=["bare", "printed"])
+def test_losses_that_differ_in_a_table_stand_at_the_row(
+    kind: str, losses: list[Loss], shown: list[str], reference: Reference | None
+) -> None:
+    rows = [make_row(name, reference=reference, loss=loss) for name, loss in zip("ab", losses, strict=True)]
+    rows.append(make_row("c", table="2", reference=reference))
+    suite, checks = make_suite(*rows), check_suite([make_cell(row) for row in rows], {})
+    text = {
+        "terminal": lambda: "\n".join(lines(checks)),
+        "summary": lambda: summary([Report(suite=suite, checks=checks)]),
+    }.get(kind, lambda: render(suite, checks, format=kind))()
+    words = re.sub(r"</?(wbr|small)>", "", text)
+    assert [
+        f"{name}, {own}" for name, own in zip("ab", shown, strict=True) if f"{name}, {own}" not in words
+    ] == []
+    assert "c, kd" not in words
+
+
 @pytest.mark.parametrize("kind", ["markdown", "latex", "html"])
 def test_recipe_fields_that_differ_between_tables_stand_at_the_table(kind: str) -> None:
     rows = [make_row("a", table="1", recipe=FAST), make_row("a", table="2", recipe=SLOW)]
