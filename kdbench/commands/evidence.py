@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kdbench.commands.options import PRECISIONS, as_json, as_variant, offline, say, selection
+from kdbench.commands.options import PRECISIONS, OutputPath, as_json, as_variant, offline, say, selection
 
 if TYPE_CHECKING:
     from kdbench.plan.selection import Selection
@@ -88,7 +88,7 @@ def history(
 @click.option(
     "-o",
     "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=OutputPath(),
     default="evidence.zip",
     show_default=True,
     help="A file to write.",

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from kdbench.commands.options import judgement, selection
+from kdbench.commands.options import STDOUT, judgement, output_file, selection
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from kdbench.plan.selection import Selection
     from kdbench.report.methods import MethodsReport
 
@@ -38,7 +39,7 @@ KINDS = ("our runs", "author runs", "printed", "references")
     multiple=True,
     help="Only tables of this kind; several may be named. Left out: each kind that there is.",
 )
-@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="A file to write.")
+@output_file()
 @click.option(
     "--format",
     "kind",
@@ -62,20 +63,21 @@ def methods(
     name = kind or _format(output)
     write = {**WRITERS, "html": methods_page}
     reports = gather_methods(chosen, against, kinds)
-    if name in PICTURES:
-        if output is None:
-            raise click.UsageError(f"--format {name} is a picture: name a file with -o")
-        write_output(output, _picture(reports, name))
-    elif output is not None:
-        write_output(output, write[name](reports).encode())
-    elif name == "text":
+    if name in PICTURES and output is None:
+        raise click.UsageError(f"--format {name} is a picture: name a file with -o, or - for standard output")
+    printed = output is None or output == STDOUT
+    if name == "text" and printed:
         click.echo(as_text(reports, get_terminal_size().columns), nl=False)
+        return
+    content = _picture(reports, name) if name in PICTURES else write[name](reports).encode()
+    if output is None or printed:
+        click.echo(content, nl=False)
     else:
-        click.echo(write[name](reports).encode(), nl=False)
+        write_output(output, content)
 
 
 def _format(output: Path | None) -> str:
-    if output is None:
+    if output is None or output == STDOUT:
         return "text"
     if output.suffix.lower() in SUFFIXES:
         return SUFFIXES[output.suffix.lower()]

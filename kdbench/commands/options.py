@@ -37,6 +37,31 @@ def with_new_name(word: str) -> str:
     return OLD_NAMES.get(name, name) + equals + value
 
 
+STDOUT = Path("-")
+
+
+class OutputPath(click.Path):
+    """A file or a folder to write; `-`, as STDOUT, is standard output where `allow_dash`, else an error."""
+
+    def __init__(self, *, allow_dash: bool = False, folder: bool = False) -> None:
+        super().__init__(file_okay=not folder, dir_okay=folder, allow_dash=allow_dash, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401 - as click's
+        """A path as click's; `./-` is the file of this name, by its absolute path."""
+        if value == "-" and not self.allow_dash:
+            what = "a folder" if self.dir_okay else "an archive"
+            self.fail(
+                f"- is standard output, and {what} is written; name one (./- for one called -)", param, ctx
+            )
+        path = super().convert(value, param, ctx)
+        return path.absolute() if path == STDOUT and value != "-" else path
+
+
+def output_file(what: str = "A file to write; - is standard output.") -> Callable[[F], F]:
+    """The option -o of a command that writes one file, or standard output without it."""
+    return click.option("-o", "--output", type=OutputPath(allow_dash=True), help=what)
+
+
 def complete_suite(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
     """The suites of this folder, and kdbench's own by their names, for the shell's completion."""
     from kdbench.suite.load import installed

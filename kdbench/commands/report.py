@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kdbench.commands.options import judgement, selection
+from kdbench.commands.options import STDOUT, OutputPath, judgement, output_file, selection
 from kdbench.formatting import plural
 from kdbench.report.formats import FORMATS
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @click.command()
 @selection
 @judgement
-@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="A file to write.")
+@output_file()
 @click.option(
     "--format",
     "kind",
@@ -74,6 +74,8 @@ def report(
     beside = output.parent if output else None
     reports = gather.gather(judge.judge(chosen), audit=with_audit, beside=beside, words=words)
     aged = f"\n{ages(reports, datetime.now(UTC).date())}" if with_ages else ""
+    if output == STDOUT:
+        output = None
     if name == "html" and output is not None:
         write_page(output, reports)
         return
@@ -88,19 +90,24 @@ def report(
 
 
 def write_page(output: Path, reports: Sequence[Report]) -> None:
-    """The page, and before it the folder of what a large one loads; a device or a pipe gets it whole."""
+    """The page, and before it the folder of what a large one loads; a device or a pipe gets it whole.
+
+    The folder that a former, larger page of this name needed is removed.
+    """
     from kdbench.report import html
-    from kdbench.store.outputs import write_folder, write_output
+    from kdbench.store.outputs import remove_written, write_folder, write_output
 
     if output.exists() and not output.is_file():
         write_output(output, html.page(reports).encode())
         return
     files = html.page_files(reports, output.name)
     page = files.pop(output.name)
+    folder = output.parent / f"{output.stem}.files"
     if files:
-        folder = output.parent / f"{output.stem}.files"
         write_folder(folder, {Path(name).name: content for name, content in files.items()})
     write_output(output, page)
+    if not files:
+        remove_written(folder)
 
 
 def _format(output: Path | None, kind: str | None, *, brief: bool, into: bool, ages: bool) -> str:
@@ -119,7 +126,7 @@ def _format(output: Path | None, kind: str | None, *, brief: bool, into: bool, a
 
 @click.command()
 @click.argument("folder", default="suites", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="A file to write.")
+@output_file()
 def overview(folder: Path, *, output: Path | None) -> None:
     """Every suite of a FOLDER that has evidence.
 
@@ -132,10 +139,10 @@ def overview(folder: Path, *, output: Path | None) -> None:
     from kdbench.verdict import judge
 
     text = page(gather.gather(judge.judge(Selection(suites=suites_in(folder)))))
-    if output is not None:
-        write_output(output, text.encode())
-    else:
+    if output is None or output == STDOUT:
         click.echo(text, nl=False)
+    else:
+        write_output(output, text.encode())
 
 
 @click.command()
@@ -144,7 +151,7 @@ def overview(folder: Path, *, output: Path | None) -> None:
     "-o",
     "--output",
     required=True,
-    type=click.Path(file_okay=False, path_type=Path),
+    type=OutputPath(folder=True),
     help="A folder to write; a former site is replaced.",
 )
 def site(folder: Path, *, output: Path) -> None:
@@ -174,7 +181,7 @@ def site(folder: Path, *, output: Path) -> None:
 @click.option(
     "-o",
     "--output",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=OutputPath(folder=True),
     default=Path("plots"),
     show_default=True,
     help="A folder to write to.",

@@ -89,6 +89,29 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
         rmtree(former)
 
 
+def remove_written(folder: Path) -> None:
+    """Remove what `write_folder` wrote; a folder that it did not write, and any other file in it, stays.
+
+    Raises:
+        UserError: it cannot be removed.
+    """
+    try:
+        if not (folder / MARKER).is_file():
+            return
+        listed = {MARKER, *(folder / MARKER).read_text(encoding="utf-8").splitlines()}
+        places = sorted(folder.rglob("*"), reverse=True)  # what is in a folder comes before the folder
+        for path in places:
+            if path.relative_to(folder).as_posix() in listed and not path.is_dir():
+                path.unlink()
+        for path in (*filter(Path.is_dir, places), folder):
+            if not any(path.iterdir()):
+                path.rmdir()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"{folder}: cannot be removed: {getattr(error, 'strerror', None) or error}"
+        ) from error
+
+
 def read_text(path: Path) -> str:
     """The text of a file with its line endings as they are; a byte order mark stays its first character.
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from kdbench.report import html
 from kdbench.report.gather import page_of_job
 from tests.support.command import Command, Outcome
 
@@ -32,6 +33,70 @@ def line_of_bad_input(done: Outcome) -> str:
 def test_report_has_the_format_of_its_suffix(kdbench: Command, project: Path, name: str, start: str) -> None:
     assert kdbench("report", "suites/small", "-o", name).code == 0
     assert (project / name).read_text(encoding="utf-8").startswith(start)
+
+
+@pytest.mark.usefixtures("stored")
+@pytest.mark.parametrize(
+    ("words", "start"),
+    [
+        (["report", "suites/small"], "# A paper"),
+        (["report", "suites/small", "--format", "html"], "<!doctype html>"),
+        (["report", "suites/small", "--summary"], "A paper, digits: 3 of 3"),
+        (["overview"], "# "),
+        (["methods", "suites/small"], "suite s"),
+        (["methods", "suites/small", "--format", "json"], "{"),
+    ],
+)
+def test_dash_as_output_is_standard_output(
+    kdbench: Command, project: Path, words: list[str], start: str
+) -> None:
+    done = kdbench(*words, "-o", "-")
+    assert (done.code, done.out.lstrip()[: len(start)]) == (0, start)
+    assert done.out == kdbench(*words).out
+    assert not (project / "-").exists()
+
+
+@pytest.mark.usefixtures("stored")
+def test_file_that_is_called_dash_is_named_with_its_folder(kdbench: Command, project: Path) -> None:
+    assert kdbench("report", "suites/small", "-o", "./-").out == ""
+    assert (project / "-").read_text(encoding="utf-8").startswith("# A paper")
+
+
+@pytest.mark.usefixtures("stored")
+@pytest.mark.parametrize("words", [["site"], ["plot", "suites/small"], ["bundle", "suites/small"]])
+def test_dash_as_output_is_refused_where_no_text_is_written(
+    kdbench: Command, project: Path, words: list[str]
+) -> None:
+    done = kdbench(*words, "-o", "-")
+    assert (done.code, done.out) == (2, "")
+    assert "- is standard output, and a" in done.err
+    assert not (project / "-").exists()
+
+
+@pytest.mark.usefixtures("stored")
+def test_folder_of_a_large_page_goes_when_the_page_is_small_again(
+    kdbench: Command, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large, small = ("report", "suites/small", "-o", "r.html"), html.ONE_FILE
+    folder = project / "r.files"
+    for kept in ([], ["mine.txt"]):
+        monkeypatch.setattr(html, "ONE_FILE", 0)
+        assert kdbench(*large).code == 0
+        assert sorted(path.name for path in folder.iterdir()) == [".kdbench-site", "0.js"]
+        for name in kept:
+            (folder / name).touch()
+        monkeypatch.setattr(html, "ONE_FILE", small)
+        assert kdbench(*large).code == 0
+        there = [path.name for path in folder.iterdir()] if folder.exists() else []
+        assert (there, folder.exists()) == (kept, bool(kept))
+
+
+@pytest.mark.usefixtures("stored")
+def test_folder_that_kdbench_did_not_write_stays_beside_a_page(kdbench: Command, project: Path) -> None:
+    (project / "r.files").mkdir()
+    (project / "r.files" / "0.js").touch()
+    assert kdbench("report", "suites/small", "-o", "r.html").code == 0
+    assert (project / "r.files" / "0.js").exists()
 
 
 @pytest.mark.usefixtures("stored")
