@@ -55,9 +55,11 @@ def _own_settings(rows: Sequence[Row]) -> dict[str, list[str]]:
     """
     fields = differing(row.recipe for row in rows)
     losses = [row.loss for row in rows if not row.mean]
-    several = len({loss.name for loss in losses}) > 1
-    names = losses[0].params if losses else ()
-    params = [name for name in names if len({loss.params.get(name) for loss in losses}) > 1]
+    several = _several(loss.name for loss in losses)
+    params = []
+    for name in losses[0].params if losses else ():
+        if _several(loss.params.get(name) for loss in losses):
+            params.append(name)
     found = {}
     for row in rows:
         given = [f"{name} {row.loss.params[name]:g}" for name in params if name in row.loss.params]
@@ -66,6 +68,10 @@ def _own_settings(rows: Sequence[Row]) -> dict[str, list[str]]:
             loss = ""
         found[row.name] = [text for text in (loss, shown(row.recipe, fields)) if text]
     return found
+
+
+def _several(values: Iterable[object]) -> bool:
+    return len(set(values)) > 1
 
 
 def altered(options: str) -> str:
