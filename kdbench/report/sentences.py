@@ -54,24 +54,22 @@ def _own_settings(rows: Sequence[Row]) -> dict[str, list[str]]:
     `["kd (alpha 0.9, tau 4)", "lr 0.01"]`.
     """
     fields = differing(row.recipe for row in rows)
-    losses = [row.loss for row in rows if not row.mean]
-    several = _several(loss.name for loss in losses)
-    params = []
-    for name in losses[0].params if losses else ():
-        if _several(loss.params.get(name) for loss in losses):
-            params.append(name)
+    losses = [row.loss for row in rows if not row.mean]  # a mean over other tables' rows has none of its own
+    several = len({loss.name for loss in losses}) > 1
+    values: dict[str, set[float]] = {}
+    for loss in losses:
+        for name, value in loss.params.items():
+            values.setdefault(name, set()).add(value)
+    differ = [name for name, each in values.items() if len(each) > 1]
     found = {}
     for row in rows:
-        given = [f"{name} {row.loss.params[name]:g}" for name in params if name in row.loss.params]
-        loss = setting(row.loss) if several else ", ".join(given)
-        if row.mean:  # it is over rows of other tables, and has no loss of its own
-            loss = ""
-        found[row.name] = [text for text in (loss, shown(row.recipe, fields)) if text]
+        params = row.loss.params
+        given = [f"{name} {params[name]:g}" for name in differ if name in params]
+        own = setting(row.loss) if several else ", ".join(given)
+        if row.mean:
+            own = ""
+        found[row.name] = [text for text in (own, shown(row.recipe, fields)) if text]
     return found
-
-
-def _several(values: Iterable[object]) -> bool:
-    return len(set(values)) > 1
 
 
 def altered(options: str) -> str:
