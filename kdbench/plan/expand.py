@@ -19,6 +19,7 @@ from kdbench.suite.validate import (
     released,
     released_dataset,
     released_epoch,
+    size_mistakes,
     target_mistakes,
 )
 from kdbench.toml import Place, is_number, struct_at, values_at
@@ -338,6 +339,9 @@ class Planner:
             made = struct_at(Recipe, {**asdict(row.recipe), **recipe}, place)
             for problem in recipe_mistakes(made) if made else ():
                 place.say(problem)
+            if made and not self.cut:  # --smoke takes a small data set whole
+                for problem in size_mistakes(made, catalog.find("datasets", self._sees(row))):
+                    place.say(problem)
         for problem in target_mistakes(made, loss, privileged=bool(row.teacher_dataset)) if made else ():
             place.say(problem)
         if made is None or place.problems:

@@ -155,7 +155,15 @@ def _image_mistakes(recipe: Recipe, dataset: catalog.DatasetEntry | None) -> Ite
         for name in (*AUGMENTATIONS, "size", "normalize", "normalize_std"):
             if getattr(recipe, name):
                 yield f"{name} = {getattr(recipe, name)!r}: that is for images, not for generated values"
+    beyond = list(size_mistakes(recipe, dataset))
+    yield from beyond
     there = min(recipe.train_size or dataset.train, dataset.train)
+    left = there - recipe.held_out(there)
+    if recipe.subset > left and not beyond:
+        yield (
+            f"subset = {recipe.subset}: more than the {left:,} training images that train_size and "
+            f"validation_size leave; at most {left} can be drawn"
+        )
     if recipe.validation_size > there // 2:
         yield (
             f"validation_size = {recipe.validation_size}: more than half of the {there:,} training images; "
@@ -163,6 +171,16 @@ def _image_mistakes(recipe: Recipe, dataset: catalog.DatasetEntry | None) -> Ite
         )
     if dataset.varied:
         yield from _varied_mistakes(recipe, dataset)
+
+
+def size_mistakes(recipe: Recipe, dataset: catalog.DatasetEntry) -> Iterator[str]:
+    """Sizes beyond the data set's own: all of its images are not as many as are asked for."""
+    of = {"train_size": "train", "subset": "train", "test_size": "test"}
+    for name, split in of.items():
+        size, there = getattr(recipe, name), getattr(dataset, split)
+        if size > there:
+            images = "training images" if split == "train" else "test images"
+            yield f"{name} = {size}: the data set has {there:,} {images}; give at most so many, or 0 for all"
 
 
 def _varied_mistakes(recipe: Recipe, dataset: catalog.DatasetEntry) -> Iterator[str]:

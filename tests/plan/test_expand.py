@@ -14,7 +14,7 @@ from kdbench.plan.selection import Selection, find_work, parse_seeds, parse_sett
 from kdbench.spec.runs import ReportEpoch, Run
 from kdbench.spec.suites import Reference
 from kdbench.suite.load import load_suite
-from tests.support.places import SUITES
+from tests.support.places import ROOT, SUITES
 from tests.support.project import cells, change, make_project, store, write_suite
 
 KD = "1.kd/digits_mlp:digits_cnn"
@@ -256,6 +256,13 @@ def test_smoke_is_short_and_of_one_seed(tmp_path: Path) -> None:
     assert {(run.seed, run.recipe.epochs, run.recipe.train_size) for run in runs} == {
         (0, SMOKE["epochs"], SMOKE["train_size"])
     }
+
+
+def test_smoke_takes_a_small_data_set_whole_and_a_setting_may_not_ask_for_more(tmp_path: Path) -> None:
+    synthetic = load_suite(ROOT / "suites" / "lopezpaz_synthetic.toml")
+    assert expand(synthetic, smoke=True)  # 200 training points, of the first 256
+    with pytest.raises(UserError, match=r"small\.toml: .*: subset = 401: the data set has 400 train"):
+        cells(tmp_path, settings={"subset": 401})
 
 
 def test_smoke_takes_the_last_epoch_of_a_teacher_for_a_later_one() -> None:
