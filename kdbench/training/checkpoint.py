@@ -1,19 +1,22 @@
 """Tensors on disk: what teaches, and what a run goes on from. safetensors, never a pickle."""
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from concurrent import futures
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from hashlib import sha256
 from math import isfinite
 from pathlib import Path
 from shutil import rmtree
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
 import msgspec
+import torch
 from msgspec import Meta
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
-from torch import nn
+from torch import Tensor, nn
 
 from kdbench.errors import DivergedError
 from kdbench.quantities import Count, Positive
@@ -22,6 +25,7 @@ from kdbench.spec.weights import Digest
 from kdbench.store.records import digest, write
 from kdbench.training.optim import Optimizer
 
+T = TypeVar("T")
 GENERATIONS = 2
 """Checkpoints kept of a run under way: should the newest be broken, the one before it serves."""
 _FILE = re.compile(r"(\d{1,9})\.[0-9a-f]{64}\.safetensors")
@@ -125,20 +129,50 @@ def load_weights(path: Path, model: nn.Module) -> None:
     model.load_state_dict(load_file(path))
 
 
-def save_progress(
-    folder: Path,
-    progress: Progress,
-    trained: nn.Module,
-    optimizer: Optimizer,
-    basis: Basis,
-    *,
-    durable: bool = True,
-) -> None:
-    """Write all that the next epoch depends on; only the newest generations stay.
+class Writer:
+    """Writes one checkpoint at a time in a thread of its own, while training goes on.
 
-    `trained` is a ModuleDict: "model" is the student, "distiller" what is trained beside it, "ema" the mean
-    of the student's weights where the recipe has one.
-    `durable`: the file is synced (`records.write`).
+    What it writes are copies (`tensors_of`), so that no number depends on how long it takes. On a busy
+    CPU that saves little: it is for disks on which a sync takes long.
+    """
+
+    def __init__(self) -> None:
+        self.thread = ThreadPoolExecutor(1, "checkpoint")
+        self.last: Future[Any] | None = None
+
+    def start(self, write: Callable[[], T]) -> Future[T]:
+        """Start a write, as soon as the one before it has ended: no two of them are in memory."""
+        self.wait()
+        self.last = self.thread.submit(write)
+        return self.last
+
+    def wait(self) -> None:
+        """Until nothing is being written; if that failed, its run finds out from its Future."""
+        if self.last is not None:
+            futures.wait([self.last])
+            self.last = None
+
+
+def tensors_of(trained: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:
+    """A copy of all that the next epoch depends on, on the CPU and contiguous, as safetensors wants it.
+
+    Args:
+        trained: a ModuleDict: "model" is the student, "distiller" what is trained beside it, "ema" the mean
+            of the student's weights where the recipe has one.
+        optimizer: of its parameters.
+    """
+    copied: dict[str, Tensor] = {}
+    for name, value in _state(trained, optimizer).items():
+        copied[name] = value.to("cpu", copy=True, memory_format=torch.contiguous_format)
+    return copied
+
+
+def save_progress(
+    folder: Path, progress: Progress, tensors: Mapping[str, Tensor], basis: Basis, *, durable: bool = True
+) -> None:
+    """Write a checkpoint; only the newest generations stay.
+
+    `tensors` are those of `tensors_of`; `durable`: the file is synced (`records.write`).
 
     The order and views of the images and the seeds of dropout are functions of the epoch: no random
     state is kept.
@@ -146,10 +180,8 @@ def save_progress(
     Raises:
         UserError: the folder cannot be written.
     """
-    tensors = {key: value.contiguous() for key, value in trained.state_dict().items()}
-    tensors |= {f"optimizer.{number}": value.contiguous() for number, value in enumerate(optimizer.state)}
     note = {"run": folder.name, "basis": _json(basis), "progress": _json(vars(progress))}
-    save_weights(folder, progress.epoch, save(tensors, note), durable=durable)
+    save_weights(folder, progress.epoch, save(dict(tensors), note), durable=durable)
     for old in checkpoints(folder)[GENERATIONS:]:
         old.unlink(missing_ok=True)
     kept = {f"{name}.{sha}.safetensors" for name, sha in progress.weights.items()}
@@ -220,8 +252,7 @@ def read_progress(path: Path, basis: Basis | None = None) -> Progress | None:
 def _fill(path: Path, trained: nn.Module, optimizer: Optimizer) -> bool:
     """Take over a checkpoint's tensors, all or none: none where one of them does not fit."""
     tensors = load_file(path)
-    there = trained.state_dict()
-    there |= {f"optimizer.{number}": value for number, value in enumerate(optimizer.state)}
+    there = _state(trained, optimizer)
     if {key: (value.shape, value.dtype) for key, value in tensors.items()} != {
         key: (value.shape, value.dtype) for key, value in there.items()
     }:
@@ -230,6 +261,12 @@ def _fill(path: Path, trained: nn.Module, optimizer: Optimizer) -> bool:
     for number, value in enumerate(optimizer.state):
         value.copy_(tensors[f"optimizer.{number}"])
     return True
+
+
+def _state(trained: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:
+    """The tensors of a checkpoint by name: `model.fc.weight`, `optimizer.0`."""
+    remembered = {f"optimizer.{number}": value for number, value in enumerate(optimizer.state)}
+    return {**trained.state_dict(), **remembered}
 
 
 def _json(value: object) -> str:

@@ -33,7 +33,7 @@ from kdbench.store.imported import find_imported
 from kdbench.store.lease import Lease, Watch, take
 from kdbench.store.mounts import MountGuard, retry_until_mounted
 from kdbench.store.records import digest, index, load_result, weights_file
-from kdbench.training.checkpoint import load_weights
+from kdbench.training.checkpoint import Writer, load_weights
 from kdbench.training.group import Group, join
 from kdbench.training.memory import Need
 from kdbench.training.precision import check_precision
@@ -68,6 +68,8 @@ class TrainingContext:
     """What the memory of the last cohort depended on, run by run."""
     group: Group = field(default_factory=Group)
     """The ranks that train each run together."""
+    writer: Writer = field(default_factory=Writer)
+    """Of checkpoints, beside the training."""
     stores: dict[tuple[object, ...], Store] = field(default_factory=dict)
     """The padded images of the last run, by data, choice and padding: the next run often has the same."""
 

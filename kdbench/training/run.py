@@ -26,6 +26,7 @@ from kdbench.training.student_run import StudentRun
 from kdbench.training.teacher_batches import TeacherBatches
 
 Watch = Callable[[Run, Progress], None]
+Ends = Generator[tuple[Task, Result | Exception], None, None]
 Failures = Iterator[tuple[StudentRun, Exception]]
 
 
@@ -54,9 +55,7 @@ def train(
     return end
 
 
-def train_cohort(
-    tasks: Sequence[Task], context: TrainingContext, watch: Watch = lambda *_: None
-) -> Iterator[tuple[Task, Result | Exception]]:
+def train_cohort(tasks: Sequence[Task], context: TrainingContext, watch: Watch = lambda *_: None) -> Ends:
     """Train runs beside each other; yields how each one ended as soon as it has.
 
     A run that fails takes no other with it. Runs whose checkpoints are further wait for the others.
@@ -75,7 +74,15 @@ def train_cohort(
     memory.reset_peak(context.device, give_back=needs != context.needed)
     context.needed = needs
     fill_new_memory(of=[task.run for task in tasks])
-    streams = yield from _streams(tasks, context)
+    try:
+        streams = yield from _streams(tasks, context)
+        yield from _train_streams(streams, context, watch)
+    finally:  # whoever goes on with a run, here or elsewhere, finds its last checkpoint whole
+        context.writer.wait()
+
+
+def _train_streams(streams: Sequence["Stream"], context: TrainingContext, watch: Watch) -> Ends:
+    """All epochs of a cohort; yields as `train_cohort` does."""
     left = [student_run for stream in streams for student_run in stream.student_runs]
     if not left:
         return
@@ -89,7 +96,7 @@ def train_cohort(
     for student_run in left if context.group.is_main else ():
         try:
             yield student_run.task, student_run.result()
-        except Exception as error:  # noqa: BLE001 - as above
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is this run's failure and no other's
             yield student_run.task, error
 
 
@@ -222,9 +229,10 @@ def _each(student_runs: list[StudentRun], act: Callable[[StudentRun], None]) -> 
         try:
             act(student_run)
         except Exception as error:  # noqa: BLE001 - as above
-            _pass_on(error, len(student_runs), student_run.context)
+            failure = student_run.failure(error)
+            _pass_on(failure, len(student_runs), student_run.context)
             student_runs.remove(student_run)
-            yield student_run, error
+            yield student_run, failure
 
 
 def _pass_on(error: Exception, runs: int, context: TrainingContext) -> None:

@@ -6,7 +6,8 @@ state for itself.
 """
 
 from base64 import b64decode, b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from copy import deepcopy
 from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, TypeVar, cast
@@ -44,6 +45,8 @@ from kdbench.training.targets import hard_targets
 from kdbench.training.teacher_batches import DistillationBatch, flat
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from kdbench.models.output import Network
 
 T = TypeVar("T")
@@ -106,6 +109,8 @@ class StudentRun:
         self.progress.start({**environment(context), **self.basis, **plugin_facts(self.run), **own})
         self.held: dict[str, tuple[bytes, Tensor]] = {}
         """By name: weights that the next checkpoint writes, and the classes that they predict."""
+        self.writing: Future[Progress] | None = None
+        """A checkpoint that is written beside the training."""
         self.kept = sum(self.progress.seconds)
         """Seconds of the run at its newest checkpoint."""
 
@@ -188,9 +193,12 @@ class StudentRun:
 
         Raises:
             DivergedError: the loss of a step, or on the test images, was NaN or infinite.
-            UserError: the checkpoint cannot be written.
+            UserError: the checkpoint cannot be written, or the one before it could not.
+            LostError: another process trains the run now.
         """
         group, started = self.context.group, perf_counter()
+        if self.writing is not None and self.writing.done():
+            self.settle()
         with group.agree():
             train_loss = self.mean_loss()
         of = (self.run, self.evaluated, self.data, self.context)
@@ -204,7 +212,7 @@ class StudentRun:
                 top1, test_loss, train_loss, whole, seconds, peak_memory=int(peak), validation=validation
             )
             if group.is_main:
-                self.context.write(self.run, lambda: self._keep(predicted))
+                self._keep(predicted)
 
     def mean_loss(self) -> float:
         """The mean over the epoch's images.
@@ -223,7 +231,8 @@ class StudentRun:
         """Hold the weights that teach and what they predict, of wanted epochs and the best; a checkpoint.
 
         Writing takes longer than a short run's epoch: there is a checkpoint once in so many seconds, and at
-        the end, should the result not be written; then what is held is written too.
+        the end, should the result not be written; then what is held is written too. All but the last one are
+        written while the next epoch trains. The ranks of a group wait for it, and fail together if it fails.
         """
         epoch, progress = self.progress.epoch, self.progress
         best = progress.curve.best_epoch == epoch
@@ -235,16 +244,56 @@ class StudentRun:
         last = epoch == self.run.recipe.epochs
         if since < self.context.machine.local.checkpoint_seconds and not last:
             return
-        for name, (content, classes) in self.held.items():
+        self.settle()
+        self.kept = sum(progress.seconds)
+        tensors = checkpoint.tensors_of(self.saved, self.optimizer)
+        copies = partial(self._write, deepcopy(progress), tensors, self.held, durable=self.durable)
+        write = partial(self.context.write, self.run, copies)
+        self.held = {}
+        self.writing = self.context.writer.start(write)
+        if last or self.context.group.size > 1:
+            self.settle()
+
+    def _write(
+        self,
+        progress: Progress,
+        tensors: Mapping[str, Tensor],
+        held: Mapping[str, tuple[bytes, Tensor]],
+        *,
+        durable: bool,
+    ) -> Progress:
+        """Write weights and a checkpoint; all of it copies, since the run goes on meanwhile.
+
+        Returns:
+            The progress, with the digests of the weights.
+        """
+        for name, (content, classes) in held.items():
             progress.weights[name] = checkpoint.save_weights(
-                self.folder / "weights", name, content, durable=self.durable
+                self.folder / "weights", name, content, durable=durable
             )
             progress.predicted[name] = b64encode(self._classes(classes)).decode()
-        self.held.clear()
-        checkpoint.save_progress(
-            self.folder, progress, self.saved, self.optimizer, self.basis, durable=self.durable
-        )
-        self.kept = sum(progress.seconds)
+        checkpoint.save_progress(self.folder, progress, tensors, self.basis, durable=durable)
+        return progress
+
+    def settle(self) -> None:
+        """Wait for the checkpoint that is being written, if there is one.
+
+        Raises:
+            UserError: it could not be written.
+            LostError: another process trains the run now.
+        """
+        if self.writing is not None:
+            written = self.writing.result()
+            self.progress.weights, self.progress.predicted = written.weights, written.predicted
+            self.writing = None
+
+    def failure(self, error: Exception) -> Exception:
+        """Why the run ends that raised an error: what its last checkpoint failed with came before."""
+        try:
+            self.settle()
+        except Exception as earlier:  # noqa: BLE001 - whatever it is
+            return earlier
+        return error
 
     @property
     def durable(self) -> bool:

@@ -3,7 +3,7 @@
 import gc
 import traceback
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 
 import torch
 
@@ -102,13 +102,15 @@ def _train(tasks: Sequence[Task], context: TrainingContext, emit: Emit) -> list[
     if not left:
         return []
     context.group.broadcast_object(tasks)
+    training = train_cohort(tasks, context, lambda run, progress: emit(update(run, progress)))
     try:
-        for task, given in train_cohort(tasks, context, lambda run, progress: emit(update(run, progress))):
-            del left[task.run.id]
-            if isinstance(given, Exception):
-                emit(end(task, context.machine, given))
-                continue
-            emit(_keep(task, context, given))
+        with closing(training):  # at once, whatever stops it: the runs are held until all is written
+            for task, given in training:
+                del left[task.run.id]
+                if isinstance(given, Exception):
+                    emit(end(task, context.machine, given))
+                    continue
+                emit(_keep(task, context, given))
     except Exception as error:
         if not context.group.is_whole(error):
             raise

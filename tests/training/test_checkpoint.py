@@ -1,28 +1,38 @@
 """Checkpoints: what they bring back, which are kept, and what becomes of a damaged one."""
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from kdbench.errors import UserError
+from kdbench.errors import DivergedError, UserError
+from kdbench.spec.events import Done, Elsewhere, Event, Failed, Task, Update
 from kdbench.spec.results import Segment
-from kdbench.spec.runs import Recipe
+from kdbench.spec.runs import Loss, Recipe, Run
+from kdbench.store.lease import LostError
 from kdbench.store.records import digest, weights_file
 from kdbench.training import checkpoint
 from kdbench.training.checkpoint import (
     Progress,
+    Writer,
     checkpoints,
     load_progress,
     publish,
     save_progress,
     save_weights,
+    tensors_of,
     weights_content,
 )
+from kdbench.training.context import TrainingContext
 from kdbench.training.optim import Optimizer, make_optimizer
+from kdbench.training.student_run import StudentRun
+from kdbench.training.task import do
+from tests.support.training import Opened, digits
 
 BASIS = {"data": "d" * 64, "teacher": None}
 RECIPE = Recipe(epochs=9, batch_size=1, lr=0.1, momentum=0.9)
@@ -45,7 +55,7 @@ def at(epoch: int, **weights: str) -> Progress:
 def save(folder: Path, *epochs: int) -> None:
     """The checkpoint of each of these epochs; its weights are those of the epoch's seed."""
     for epoch in epochs:
-        save_progress(folder, at(epoch), *make(epoch), BASIS)
+        save_progress(folder, at(epoch), tensors_of(*make(epoch)), BASIS)
 
 
 def same(a: nn.Module, b: nn.Module) -> bool:
@@ -66,7 +76,7 @@ def flip_a_bit(path: Path) -> None:
 def test_progress_comes_back_whole(tmp_path: Path) -> None:
     (model, optimizer), (other, others) = make(1), make(2)
     before = at(3, best="a" * 64)
-    save_progress(tmp_path, before, model, optimizer, BASIS)
+    save_progress(tmp_path, before, tensors_of(model, optimizer), BASIS)
     assert load_progress(tmp_path, other, others, BASIS) == before
     assert same(model, other)
     assert all(a.equal(b) for a, b in zip(optimizer.state, others.state, strict=True))
@@ -109,7 +119,7 @@ def test_damaged_checkpoint_does_not_count_as_a_generation(tmp_path: Path) -> No
     model, optimizer = make(5)
     progress = load_progress(tmp_path, model, optimizer, BASIS)
     progress.epoch = 2
-    save_progress(tmp_path, progress, model, optimizer, BASIS)
+    save_progress(tmp_path, progress, tensors_of(model, optimizer), BASIS)
     whole = [path for path in checkpoints(tmp_path) if digest(path) == path.name.split(".")[1]]
     assert [path.name.split(".")[0] for path in whole] == ["2", "1"]
 
@@ -136,7 +146,7 @@ def test_weights_are_named_by_their_content(tmp_path: Path) -> None:
 def test_weights_that_nobody_needs_any_more_go(tmp_path: Path) -> None:
     first = save_weights(tmp_path / "weights", "best", weights_content(make(1)[0]))
     second = save_weights(tmp_path / "weights", "best", weights_content(make(2)[0]))
-    save_progress(tmp_path, at(2, best=second), *make(2), BASIS)
+    save_progress(tmp_path, at(2, best=second), tensors_of(*make(2)), BASIS)
     assert [path.name.split(".")[1] for path in (tmp_path / "weights").iterdir()] == [second]
     assert first != second
 
@@ -169,7 +179,7 @@ def test_publish_again_changes_nothing(tmp_path: Path) -> None:
 def test_every_file_is_safetensors(tmp_path: Path) -> None:
     model, optimizer = make(1)
     kept = {"best": save_weights(tmp_path / "weights", "best", weights_content(model))}
-    save_progress(tmp_path, at(1, **kept), model, optimizer, BASIS)
+    save_progress(tmp_path, at(1, **kept), tensors_of(model, optimizer), BASIS)
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert len(files) == 2
     assert all(load_file(path) and not path.read_bytes().startswith(b"\x80") for path in files)
@@ -214,3 +224,170 @@ def test_checkpoint_that_does_not_say_who_trained_it_is_a_segment_of_nobody() ->
     progress.start({"threads": 1})
     progress.epoch = 3
     assert progress.segments == (Segment(1, 2, {}), Segment(3, 3, {"threads": 1}))
+
+
+# Beside the training: what is written are copies, one after the other, and its failure is its run's.
+
+WAIT_S = 120.0
+"""For something that must happen while a checkpoint is written; never reached unless it does not."""
+RUNS = (digits(), digits(loss=Loss("lsr", {"epsilon": 0.2})))
+Save = Callable[..., None]
+
+
+def ends(context: TrainingContext, *runs: Run, look: Callable[[Event], None] = lambda _: None) -> list[Event]:
+    """How runs ended that were trained beside each other."""
+    told: list[Event] = []
+
+    def emit(event: Event) -> None:
+        told.append(event)
+        look(event)
+
+    do([Task(run) for run in runs], context, emit)
+    return [event for event in told if not isinstance(event, Update)]
+
+
+def content(end: Event) -> tuple[object, ...]:
+    """What must not depend on when a checkpoint was written."""
+    assert isinstance(end, Done), end
+    curve = end.result.curve
+    return curve.top1, curve.test_loss, curve.train_loss, end.result.weights, end.result.predicted
+
+
+def there(context: TrainingContext) -> list[Path]:
+    """The checkpoints of the first run."""
+    return checkpoints(context.machine.scratch / "checkpoints" / RUNS[0].id)
+
+
+def saving(monkeypatch: pytest.MonkeyPatch, act: Callable[[Save, Path, Progress], None]) -> None:
+    """Let `save_progress` do something else: `act` gets the call to it, and what it is of."""
+    save_it = checkpoint.save_progress
+
+    def saved(folder: Path, progress: Progress, *rest: Any, **settings: Any) -> None:  # noqa: ANN401 - its own
+        act(lambda: save_it(folder, progress, *rest, **settings), folder, progress)
+
+    monkeypatch.setattr(checkpoint, "save_progress", saved)
+
+
+def test_checkpoint_is_written_while_the_next_epoch_trains(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [undisturbed] = ends(opened("undisturbed"), RUNS[0])
+    trained = {epoch: threading.Event() for epoch in (1, 2, 3)}
+    step = StudentRun.step
+
+    def stepped(run: StudentRun, number: int, steps: int, batch: Any) -> None:  # noqa: ANN401 - a batch
+        step(run, number, steps, batch)
+        if number == steps - 1:
+            trained[run.epoch].set()
+
+    def late(save_it: Save, _: Path, progress: Progress) -> None:
+        if progress.epoch < 3:
+            assert trained[progress.epoch + 1].wait(WAIT_S)
+        save_it()
+
+    monkeypatch.setattr(StudentRun, "step", stepped)
+    saving(monkeypatch, late)
+    [end] = ends(opened(), RUNS[0])
+    assert content(end) == content(undisturbed)
+
+
+def test_checkpoints_of_a_cohort_are_written_one_after_the_other(
+    context: TrainingContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[tuple[str, str, int]] = []
+
+    def noted(save_it: Save, folder: Path, progress: Progress) -> None:
+        written.append(("begins", folder.name, progress.epoch))
+        save_it()
+        written.append(("ends", folder.name, progress.epoch))
+
+    saving(monkeypatch, noted)
+    assert all(isinstance(end, Done) for end in ends(context, *RUNS))
+    one_by_one = [(epoch, run.id) for epoch in (1, 2, 3) for run in RUNS]
+    assert written == [(what, run, epoch) for epoch, run in one_by_one for what in ("begins", "ends")]
+
+
+@pytest.mark.parametrize("diverges", [False, True], ids=["goes on", "diverges meanwhile"])
+@pytest.mark.parametrize("error", [UserError("the disk is full"), LostError("another process trains it")])
+def test_what_a_checkpoint_fails_with_is_its_runs_end_and_no_others(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch, error: Exception, *, diverges: bool
+) -> None:
+    [_, undisturbed] = ends(opened("undisturbed"), *RUNS)
+    step = StudentRun.step
+
+    def fails(save_it: Save, folder: Path, progress: Progress) -> None:
+        if (folder.name, progress.epoch) == (RUNS[0].id, 2):
+            raise error
+        save_it()
+
+    def stepped(run: StudentRun, *rest: Any) -> None:  # noqa: ANN401 - of a step
+        if diverges and (run.run.id, run.epoch) == (RUNS[0].id, 3):
+            raise DivergedError("diverged")
+        step(run, *rest)
+
+    monkeypatch.setattr(StudentRun, "step", stepped)
+    saving(monkeypatch, fails)
+    context = opened()
+    first, second = ends(context, *RUNS)
+    if isinstance(error, LostError):
+        assert first == Elsewhere(RUNS[0].id)
+    else:
+        assert isinstance(first, Failed)
+        assert first.failure.cause == "the disk is full"
+    assert content(second) == content(undisturbed)
+    assert [
+        path.name.split(".")[0] for path in checkpoints(context.machine.scratch / "checkpoints" / RUNS[0].id)
+    ] == ["1"]
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit])
+def test_whoever_leaves_waits_for_the_checkpoint_with_the_run_in_hold(
+    context: TrainingContext, monkeypatch: pytest.MonkeyPatch, stop: type[BaseException]
+) -> None:
+    left = threading.Event()
+    wait = Writer.wait
+
+    def leaving(writer: Writer) -> None:
+        if writer.last is not None:
+            left.set()
+        wait(writer)
+
+    def late(save_it: Save, folder: Path, _: Progress) -> None:
+        assert left.wait(WAIT_S)
+        assert folder.name in context.leases
+        save_it()
+
+    def stopped(_: Event) -> None:
+        raise stop
+
+    monkeypatch.setattr(Writer, "wait", leaving)
+    saving(monkeypatch, late)
+    with pytest.raises(stop):
+        ends(context, RUNS[0], look=stopped)
+    assert not context.leases
+    [path] = there(context)
+    assert checkpoint.read_progress(path) is not None
+
+
+def test_writer_goes_on_after_a_failure() -> None:
+    writer = Writer()
+
+    def fail() -> None:
+        raise UserError("the disk is full")
+
+    failed = writer.start(fail)
+    assert writer.start(lambda: 7).result() == 7
+    with pytest.raises(UserError, match="the disk is full"):
+        failed.result()
+    assert threading.current_thread() != writer.start(threading.current_thread).result()
+
+
+def test_copies_do_not_change_with_what_they_are_of() -> None:
+    model, optimizer = make(1)
+    copies = tensors_of(model, optimizer)
+    before = {name: value.clone() for name, value in copies.items()}
+    with torch.no_grad():
+        for value in (*model.state_dict().values(), *optimizer.state):
+            value.add_(1)
+    assert all(value.equal(before[name]) for name, value in copies.items())
+    assert all(value.is_contiguous() for value in copies.values())

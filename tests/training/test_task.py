@@ -81,10 +81,10 @@ def test_only_what_took_long_is_synced_beside_the_result(
     local = replace(context.machine.local, checkpoint_seconds=seconds)
     context.machine = replace(context.machine, local=local)
     context.dataset("digits")  # packed and synced, once
-    threads: list[threading.Thread] = []
-    monkeypatch.setattr(os, "fsync", lambda _: threads.append(threading.current_thread()))
+    threads: list[str] = []
+    monkeypatch.setattr(os, "fsync", lambda _: threads.append(threading.current_thread().name))
     done(context, Task(digits(lr=0.0)))
-    assert threads.count(threading.main_thread()) == syncs  # the hold may beat in its own
+    assert sum(not name.startswith("lease") for name in threads) == syncs  # the hold may beat in its own
 
 
 def test_next_run_of_the_same_images_has_them_padded_already(context: TrainingContext) -> None:

@@ -28,11 +28,12 @@ def digits(loss: Loss = CE, teacher: Teacher | None = None, **settings: Any) -> 
 
 
 def events(context: TrainingContext, run: Run, look: Callable[[Event], None] = lambda _: None) -> list[Event]:
-    """All that is told of a run; `look` may make a fault happen."""
+    """All that is told of a run; `look` may make a fault happen, when the epoch's checkpoint is written."""
     told: list[Event] = []
 
     def emit(event: Event) -> None:
         told.append(event)
+        context.writer.wait()
         look(event)
 
     do([Task(run)], context, emit)
