@@ -21,8 +21,12 @@ gc.disable()  # until all is imported: looking again and again through what stay
 
 
 def pytest_collection_finish() -> None:
-    """Imported modules and collected tests are garbage never: no collection looks through them again."""
+    """Imported modules and collected tests are garbage never: no collection looks through them again.
+
+    Most objects of a test end with it, without the collector: it looks seldom, for cycles alone.
+    """
     gc.freeze()
+    gc.set_threshold(100_000, 20, 20)
     gc.enable()
 
 

@@ -54,7 +54,7 @@ def test_no_comprehension_stands_in_another() -> None:
     kinds = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
     nested = []
     for path in house.modules(ROOT).values():
-        for outer in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for outer in ast.walk(house.parsed(path)):
             if isinstance(outer, kinds):
                 inner = [each for each in ast.walk(outer) if isinstance(each, kinds) and each is not outer]
                 nested += [f"{path.relative_to(ROOT)}:{each.lineno}" for each in inner]

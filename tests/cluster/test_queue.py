@@ -16,7 +16,7 @@ from kdbench.run.status import State, find_states
 from kdbench.store import lease
 from kdbench.store.records import index
 from tests.support.build import make_cell, make_row, make_suite
-from tests.support.counting import FILES, calls
+from tests.support.counting import calls
 
 
 def workload(folder: Path, rows: int) -> Workload:
@@ -85,12 +85,12 @@ def test_work_grows_with_the_number_of_runs_and_no_faster(
     tmp_path: Path, made: Callable[[Path, Workload], Callable[[], list[State]]]
 ) -> None:
     def work(rows: int) -> int:
-        return calls(made(tmp_path / str(rows), workload(tmp_path / str(rows), rows)))
+        return calls(made(tmp_path / str(rows), workload(tmp_path / str(rows), rows))).all
 
     work(1)  # what is done once, is done
     assert work(160) / work(40) < 4.5
 
 
 def test_runs_that_have_nothing_on_disk_are_not_looked_for(tmp_path: Path) -> None:
-    looks = [calls(states_on_disk(tmp_path, workload(tmp_path, rows)), *FILES) for rows in (1, 50)]
+    looks = [calls(states_on_disk(tmp_path, workload(tmp_path, rows))).at_files for rows in (1, 50)]
     assert looks[0] == looks[1] < 30

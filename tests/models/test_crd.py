@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from kdbench import catalog
 from kdbench.models.output import Network, Output
@@ -35,40 +35,45 @@ def released_layers(name: str) -> list[Layer]:
     return [*layers[:-1], POOL, layers[-1]]
 
 
-def mapped(name: str, channels: int = 3) -> Output:
-    network = build(name, channels=channels).eval()
+def mapped(network: nn.Module, batch: Tensor) -> Output:
     assert isinstance(network, Network)
     network.gives_maps = True
     with torch.no_grad():
-        output = network(images(name, channels=channels))
+        output = network.eval()(batch)
+    network.gives_maps = False
     assert isinstance(output, Output)
     return output
 
 
-@pytest.mark.parametrize("name", OURS)
-def test_layers_in_call_order_as_released(name: str) -> None:
-    assert layers_called(build(name).eval(), images(name, n=1)) == released_layers(name)
+@pytest.fixture(scope="module", params=OURS)
+def released(request: pytest.FixtureRequest) -> tuple[str, nn.Module]:
+    """A network of the authors' by its name, built once for all tests of it."""
+    torch.manual_seed(0)
+    return request.param, build(request.param)
 
 
-@pytest.mark.parametrize("name", OURS)
-def test_parameters_as_released(name: str) -> None:
-    parameters = list(build(name).parameters())
+def test_layers_in_call_order_as_released(released: tuple[str, nn.Module]) -> None:
+    name, network = released
+    assert layers_called(network.eval(), images(name, n=1)) == released_layers(name)
+
+
+def test_parameters_as_released(released: tuple[str, nn.Module]) -> None:
+    name, network = released
+    parameters = list(network.parameters())
     assert Counter("x".join(map(str, p.shape)) for p in parameters) == OURS[name]["parameter_shapes"]
     assert sum(p.numel() for p in parameters) == OURS[name]["parameters"]
 
 
-@pytest.mark.parametrize("name", OURS)
-def test_maps_and_features_as_released(name: str) -> None:
-    output = mapped(name)
+def test_maps_and_features_as_released(released: tuple[str, nn.Module]) -> None:
+    name, network = released
+    output = mapped(network, images(name))
     assert [list(each.shape[1:]) for each in output.maps] == OURS[name]["maps"]
     assert list(output.features.shape[1:]) == OURS[name]["features"]
 
 
-@pytest.mark.parametrize("name", OURS)
-def test_initialisation_as_released(name: str) -> None:
+def test_initialisation_as_released(released: tuple[str, nn.Module]) -> None:
     """Convolutions by fan-out, or by PyTorch's default; the classifier's std is the one that was measured."""
-    torch.manual_seed(0)
-    network = build(name)
+    name, network = released
     convs = [m for m in network.modules() if isinstance(m, nn.Conv2d)]
     for conv in convs:
         fan_out = conv.out_channels * conv.weight[0, 0].numel()
@@ -88,10 +93,10 @@ def test_initialisation_as_released(name: str) -> None:
 @pytest.mark.parametrize("name", MAPPED)
 def test_maps_cost_nothing_unless_asked_for_and_change_nothing(name: str) -> None:
     channels = 1 if name.startswith("digits") else 3
-    torch.manual_seed(0)
-    plain = build(name, channels=channels).eval()(images(name, channels=channels))
-    torch.manual_seed(0)
-    with_maps = mapped(name, channels)
+    network, batch = build(name, channels=channels).eval(), images(name, channels=channels)
+    with torch.no_grad():
+        plain = network(batch)
+    with_maps = mapped(network, batch)
     assert plain.maps == ()
     assert len(with_maps.maps) >= 2
     assert plain.logits.equal(with_maps.logits)
@@ -101,18 +106,18 @@ def test_maps_cost_nothing_unless_asked_for_and_change_nothing(name: str) -> Non
 
 @pytest.mark.parametrize("name", ["resnet20", "vgg8", "shufflenetv1"])
 def test_maps_are_after_the_activation(name: str) -> None:
-    assert all(bool((each >= 0).all()) for each in mapped(name).maps)
+    assert all(bool((each >= 0).all()) for each in mapped(build(name), images(name)).maps)
 
 
 @pytest.mark.parametrize(("name", "signed"), [("wrn_16_2", (0, 1, 2, 3)), ("mobilenetv2_crd", (1, 2, 3, 4))])
 def test_maps_that_have_both_signs(name: str, signed: tuple[int, ...]) -> None:
     """WRN's are sums before the next norm, and a bottleneck of MobileNetV2 ends without an activation."""
-    maps = mapped(name).maps
+    maps = mapped(build(name), images(name)).maps
     assert [place for place, each in enumerate(maps) if bool((each < 0).any())] == list(signed)
 
 
 def test_vgg_last_map_is_what_is_pooled() -> None:
-    output = mapped("vgg13")
+    output = mapped(build("vgg13"), images("vgg13"))
     torch.testing.assert_close(output.maps[-1].mean(dim=(2, 3)), output.features)
 
 

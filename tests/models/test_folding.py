@@ -20,11 +20,16 @@ SHAPES = {
     "logistic": (1, 50),
 }
 """Side and channels of the images of networks for one size."""
-ALL = [
-    # over 100 million parameters, and no code that resnext29 has not
-    pytest.param(name, marks=[pytest.mark.slow] if name == "resnext101" else [])
-    for name in catalog.MODELS
-]
+DEEP = {
+    "resnext101",
+    "resnext101_32x8d_224",
+    "resnet152_224",
+    "resnet101_224",
+    "resnet50_224",
+    "resnet34_224",
+}
+"""20 to 110 million parameters, and no code that resnext29, resnet18_224 and densenet121_224 have not."""
+ALL = [pytest.param(name, marks=[pytest.mark.slow] if name in DEEP else []) for name in catalog.MODELS]
 PRE_ACTIVATED = {"resnet20_v2", "resnet56_v2", "resnet110_v2"}
 
 

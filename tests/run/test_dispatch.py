@@ -154,7 +154,7 @@ def test_work_grows_with_the_number_of_runs_and_no_faster(*, cohorts: bool, fail
         students = ("mobilenetv2", "shufflenetv2", "vgg8")
         runs += [make_run(student, run.seed, KD, run) for student in students for run in runs]
         bad = runs[:teachers:2] if failing else []
-        return calls(lambda: list(dispatch(runs, Instant(2, bad), keep={}, cohorts=cohorts)))
+        return calls(lambda: list(dispatch(runs, Instant(2, bad), keep={}, cohorts=cohorts))).all
 
     work(10)  # what is done once, is done
     assert work(200) / work(50) < 4.5

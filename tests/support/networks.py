@@ -46,11 +46,12 @@ def leaves_called(network: nn.Module, batch: Tensor) -> list[tuple[nn.Module, Te
     def note(module: nn.Module, _: object, output: Tensor) -> None:
         calls.append((module, output))
 
-    for module in network.modules():
-        if not list(module.children()):
-            module.register_forward_hook(note)
+    leaves = [module for module in network.modules() if not list(module.children())]
+    hooks = [module.register_forward_hook(note) for module in leaves]
     with torch.no_grad():
         network(batch)
+    for hook in hooks:
+        hook.remove()
     return calls
 
 

@@ -33,18 +33,24 @@ SAME = {
 }
 
 
+CURVES: dict[str, Curve] = {}
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("machine")
 
 
 def trained(folder: Path, loss: Loss, **recipe: float) -> Curve:
+    """The curve of a student, and of its teacher where it has one; each is trained once."""
     teacher: Run | None = TEACHER if catalog.find("losses", loss.name).teacher else None
     context = open_digits(folder)
     for run in filter(None, (teacher, digits("digits_mlp", loss, teacher, **WHOLE, **recipe))):
-        result = train(run, context)
-    assert isinstance(result, Result)
-    return result.curve
+        if run.id not in CURVES:
+            result = train(run, context)
+            assert isinstance(result, Result)
+            CURVES[run.id] = result.curve
+    return CURVES[run.id]
 
 
 def apart(one: Loss, other: Loss, smoothing: float = 0.0) -> float:
