@@ -58,14 +58,11 @@ def golden(beside: Path) -> list[Report]:
 
 
 @pytest.fixture
-def page(browser: "Browser", address: str) -> Iterator["Page"]:
+def page(tab: Told, address: str) -> Iterator["Page"]:
     """The page, opened; it must have asked for nothing and complained of nothing when the test is over."""
-    tab = browser.new_page(viewport={"width": 1400, "height": 900})
-    told = Told(tab)
-    tab.goto(address)
-    yield tab
-    tab.close()
-    assert (told.errors, told.requests) == ([], [address])
+    tab.opens(address, 1400)
+    yield tab.page
+    assert (tab.errors, tab.requests) == ([], [address])
 
 
 def students(page: "Page", table: int) -> list[str]:

@@ -277,15 +277,12 @@ def address(golden: Files, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture
-def page(browser: "Browser", address: str) -> Iterator["Page"]:
+def page(tab: Told, address: str) -> Iterator["Page"]:
     """The index, opened; the site asks for its own files only and complains of nothing."""
-    tab = browser.new_page(viewport={"width": 1280, "height": 900})
-    told = Told(tab)
-    tab.goto(f"{address}/index.html")
-    yield tab
-    tab.close()
-    assert told.errors == []
-    assert [url for url in told.requests if not url.startswith(address)] == []
+    tab.opens(f"{address}/index.html", 1280)
+    yield tab.page
+    assert tab.errors == []
+    assert [url for url in tab.requests if not url.startswith(address)] == []
 
 
 def in_chromium(test: Test) -> Test:
@@ -333,8 +330,12 @@ def test_text_is_readable_in_both_schemes(page: "Page", address: str, name: str,
 
 
 @in_chromium
-def test_index_says_how_long_ago_runs_were_trained(page: "Page", address: str) -> None:
+def test_index_says_how_long_ago_runs_were_trained(browser: "Browser", address: str) -> None:
+    page = browser.new_page()
+    told = Told(page)
     page.clock.set_fixed_time("2026-11-30T12:00:00Z")
     page.goto(f"{address}/index.html")
     ages = page.locator("time").all_inner_texts()
     assert all(text.endswith("days ago") for text in ages)
+    assert told.errors == []
+    page.close()

@@ -37,6 +37,7 @@ class Told:
     def __init__(self, page: "Page") -> None:
         self.errors: list[str] = []
         self.requests: list[str] = []
+        self.page = page
         page.on("console", self._console)
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         page.on("request", self._request)
@@ -48,6 +49,14 @@ class Told:
     def _request(self, request: "Request") -> None:
         if not request.url.startswith("data:"):
             self.requests.append(request.url)
+
+    def opens(self, address: str, width: int) -> None:
+        """Open an address as a new page would be: nothing is told of an earlier one, nothing emulated."""
+        self.page.set_viewport_size({"width": width, "height": 900})
+        self.page.emulate_media(media="null", color_scheme="null")
+        self.errors.clear()
+        self.requests.clear()
+        self.page.goto(address)
 
 
 def contrast(page: "Page", selector: str) -> float:
