@@ -672,7 +672,7 @@ def find(kind: Kind, name: str) -> Entry:
     plugin = plugins.entry_of(kind, name, _ENTRIES[kind])
     if plugin is not None:
         return plugin
-    raise LookupError(unknown(_SINGULAR[kind], name, names(kind)))
+    raise LookupError(unknown_name(kind, name))
 
 
 def statistics(
@@ -762,6 +762,12 @@ def plugins_of(*used: tuple[Kind, str]) -> tuple[plugins.Plugin, ...]:
         if name not in _BUILT_IN[kind] and name in plugins.offered(kind):
             found.add(plugins.plugin_of(kind, name, find(kind, name).code))
     return tuple(sorted(each for each in found if each is not None))
+
+
+def unknown_name(kind: Kind, name: str) -> str:
+    """The sentence on a name that neither kdbench nor an installed package has."""
+    known = unknown(_SINGULAR[kind], name, names(kind))
+    return f"{known}. No installed package offers it either; if one should: pip install THAT_PACKAGE"
 
 
 def unknown(what: str, name: str, valid: Iterable[str]) -> str:

@@ -182,9 +182,20 @@ def test_row_of_an_installed_distiller_trains(tmp_path: Path) -> None:
     assert train(run, context).last > 70
 
 
-def test_name_of_a_package_that_is_not_installed_is_unknown() -> None:
-    with pytest.raises(LookupError, match="unknown loss 'focal'"):
-        catalog.find("losses", "focal")
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        ("losses", "unknown loss 'focal'. Valid: ce, lsr,"),
+        ("models", "unknown model 'focal'. Valid: resnet18,"),
+        ("datasets", "unknown data set 'focal'. Valid: digits,"),
+    ],
+)
+def test_name_of_a_package_that_is_not_installed_is_unknown(kind: catalog.Kind, told: str) -> None:
+    with pytest.raises(LookupError) as error:
+        catalog.find(kind, "focal")
+    text = str(error.value)
+    assert text.startswith(told)
+    assert text.endswith(". No installed package offers it either; if one should: pip install THAT_PACKAGE")
 
 
 @pytest.mark.parametrize("changed", [{"version": "1.1"}, {"module": MODULE + "# another source\n"}])

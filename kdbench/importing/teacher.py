@@ -68,8 +68,8 @@ def import_teacher(asked: Request, machine: Machine) -> tuple[Path, Provenance]:
             knows other labels, or the name that a person chose is another teacher's.
     """
     name, framing = teacher_name(asked), _framing(asked)
-    if asked.model not in (models := catalog.names("models")):
-        raise UserError(f"--model: {catalog.unknown('model', asked.model, models)}")
+    if asked.model not in catalog.names("models"):
+        raise UserError(f"--model: {catalog.unknown_name('models', asked.model)}")
     weights = read_weights(asked.file, asked.weights)
     ways = load(
         translate(weights, asked.model),

@@ -121,7 +121,7 @@ def _row_mistakes(suite: Suite) -> Iterator[tuple[Row, str]]:
 def _dataset_mistakes(row: Row) -> Iterator[str]:
     for name in filter(None, (row.dataset, row.teacher_dataset)):
         if _entry("datasets", name) is None:
-            yield catalog.unknown("data set", name, catalog.names("datasets"))
+            yield catalog.unknown_name("datasets", name)
 
 
 def _model_mistakes(row: Row, dataset: catalog.DatasetEntry | None) -> Iterator[str]:
@@ -278,7 +278,7 @@ def recipe_mistakes(recipe: Recipe) -> Iterator[str]:
         if len(set(chosen)) < len(chosen):
             yield f"{name}: a class stands there twice"
     if recipe.normalize not in ("", "none") and _entry("datasets", recipe.normalize) is None:
-        yield f"normalize: {catalog.unknown('data set', recipe.normalize, catalog.names('datasets'))}"
+        yield f"normalize: {catalog.unknown_name('datasets', recipe.normalize)}"
     if recipe.normalize_std and recipe.normalize == "none":
         yield f'normalize_std = {list(recipe.normalize_std)}: leave out normalize = "none"'
     elif any(std > 1 for std in recipe.normalize_std):
@@ -438,7 +438,7 @@ def _imported_mistakes(suite: Suite, unsure: Collection[str]) -> Iterator[tuple[
         if name not in suite.imported:
             yield row, catalog.unknown("imported teacher", name, suite.imported or ["none: add [[imported]]"])
         elif _entry("models", suite.imported[name].model) is None:
-            yield row, catalog.unknown("model", suite.imported[name].model, catalog.names("models"))
+            yield row, catalog.unknown_name("models", suite.imported[name].model)
 
 
 def _released_weights_mistakes(suite: Suite) -> Iterator[tuple[Row, str]]:
