@@ -15,7 +15,7 @@ from kdbench import catalog
 from kdbench.spec.events import Task
 from kdbench.spec.runs import Run
 from kdbench.training.graphs import wanted
-from kdbench.training.memory import GIB, Need, _in_use, count
+from kdbench.training.memory import GIB, Need, _in_use, count, give_back_kept
 from kdbench.training.objective import distiller_bytes
 
 if TYPE_CHECKING:
@@ -32,10 +32,17 @@ PROBE = 4
 
 
 def fitting(tasks: Sequence[Task], context: "TrainingContext") -> list[Sequence[Task]]:
-    """Cut a cohort so that each part fits; one that does not fit alone is tried all the same."""
+    """Cut a cohort so that each part fits; one that does not fit alone is tried all the same.
+
+    Before a cohort is cut, what the C library keeps of an earlier one is given back: until then it counts as
+    in use. Where all fits it is left, as taking it again costs time.
+    """
     if len(tasks) < 2:
         return [tasks]
     most = room(context)
+    if estimate([task.run for task in tasks], context) <= most:
+        return [tasks]
+    give_back_kept(context.device)
     parts: list[list[Task]] = [[]]
     for task in tasks:
         if parts[-1] and estimate([other.run for other in (*parts[-1], task)], context) > most:

@@ -1,5 +1,7 @@
 """What a cohort is estimated to need, against what the system measured, in processes of their own."""
 
+import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +16,7 @@ from kdbench.spec.runs import Loss, Run, Teacher
 from kdbench.training.context import TrainingContext
 from kdbench.training.objective import distiller_bytes
 from kdbench.training.sizing import estimate, room
+from kdbench.workers.process import ALLOCATOR
 from tests.support.build import CE, make_run
 from tests.support.distillers import SETTINGS
 from tests.support.places import ROOT
@@ -37,6 +40,32 @@ for _, result in train_cohort([Task(run) for run in runs], world):
     peak = result.peak_memory
 print(estimate / peak)
 """
+
+
+KEPT = """
+import torch
+from kdbench.machine import Local, Machine
+from kdbench.spec.events import Task
+from kdbench.training.context import TrainingContext
+from kdbench.training.memory import GIB
+from kdbench.training.sizing import estimate, fitting
+from tests.support.build import make_run
+cpu, tasks = torch.device("cpu"), [Task(make_run("resnet8", seed)) for seed in range(2)]
+runs = [task.run for task in tasks]
+fresh = estimate(runs, TrainingContext(Machine(), cpu)) / GIB
+earlier = [torch.ones(2**18) for _ in range(1024)]  # a GiB
+last = earlier[-1].clone()  # beyond it, so that freeing the others gives nothing back
+del earlier
+context = TrainingContext(Machine(local=Local(workers=1, memory_gib=fresh + 0.5)), cpu)
+print(estimate(runs, context) / GIB - fresh > 0.9, [len(part) for part in fitting(tasks, context)])
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library keeps nothing")
+def test_memory_that_is_kept_of_an_earlier_cohort_does_not_cut_the_next() -> None:
+    command, environment = [sys.executable, "-c", KEPT], {**os.environ, "GLIBC_TUNABLES": ALLOCATOR}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT, env=environment)
+    assert done.stdout == "True [2]\n"
 
 
 @pytest.mark.slow
