@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from io import TextIOWrapper
 from itertools import chain
+from typing import Literal
 from unicodedata import name, normalize
 
 
@@ -74,9 +75,36 @@ def escape_latex(text: object) -> str:
     return _ANY_IN_LATEX.sub(lambda found: _IN_LATEX[found[0]], clean(text))
 
 
-def escape_table(lines: Iterable[Sequence[object]]) -> list[list[str]]:
-    """A table's cells, each escaped."""
-    return [list(map(escape, line)) for line in lines]
+_SIDES = {"l": "left", "r": "right"}
+
+
+def table(
+    kind: Literal["pipe", "simple"], heads: Sequence[str], lines: Iterable[Sequence[object]], sides: str = ""
+) -> str:
+    """A table that no text in it breaks: of Markdown (`pipe`), or of a terminal (`simple`).
+
+    Args:
+        kind: as tabulate calls it.
+        heads: as they stand.
+        lines: plain texts and numbers.
+        sides: of the columns, a letter each: `llr` has the third one right-aligned; "": left.
+    """
+    from tabulate import tabulate
+
+    shown = escape if kind == "pipe" else clean
+    cells = [list(map(shown, line)) for line in lines]
+    align = [_SIDES[side] for side in sides] or None
+    return str(tabulate(cells, heads, tablefmt=kind, colalign=align, disable_numparse=True))
+
+
+def plus_minus(interval: tuple[float, float] | None) -> str:
+    """` ± 0.30`, half of an interval, to stand behind its middle; "" without one."""
+    return "" if interval is None else f" ± {(interval[1] - interval[0]) / 2:.2f}"
+
+
+def and_more(names: Sequence[str]) -> str:
+    """`a and 2 more`: the first of at least one name, and how many others there are."""
+    return names[0] + (f" and {len(names) - 1} more" if len(names) > 1 else "")
 
 
 def number(value: float | None) -> str:

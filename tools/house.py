@@ -28,7 +28,18 @@ ORDER = (
         "new",
     ),
     *("verdict", "training", "cost", "plan", "models", "data", "suite", "workers", "store", "spec"),
-    *("device", "machine", "toml", "formatting", "catalog", "plugins", "quantities", "errors", "version"),
+    *(
+        "device",
+        "machine",
+        "toml",
+        "formatting",
+        "grouping",
+        "catalog",
+        "plugins",
+        "quantities",
+        "errors",
+        "version",
+    ),
 )
 """The folders of kdbench/, and the files beside them, in the order in which the data pass them."""
 PACKAGE = "kdbench"

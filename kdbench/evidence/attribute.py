@@ -11,7 +11,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from kdbench.errors import UserError
-from kdbench.formatting import columns, plural
+from kdbench.formatting import columns, plural, plus_minus
 from kdbench.plan.expand import expand
 from kdbench.plan.lookup import find_trained_row
 from kdbench.plan.selection import compare
@@ -231,11 +231,7 @@ def lines(found: Attribution) -> Iterator[list[str]]:
 def _shown(effect: Effect) -> str:
     if effect.points is None:
         return "-"
-    around = ""
-    if effect.interval is not None:
-        low, high = effect.interval
-        around = f" ± {(high - low) / 2:.2f}"
-    return f"{effect.points:+.2f}{around} ({effect.n})"
+    return f"{effect.points:+.2f}{plus_minus(effect.interval)} ({effect.n})"
 
 
 def attribution(

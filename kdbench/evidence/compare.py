@@ -19,7 +19,8 @@ from msgspec.structs import replace
 from kdbench.errors import UserError
 from kdbench.evidence.history import Point, history, sparkline
 from kdbench.evidence.sources import PRINTED, results_of
-from kdbench.formatting import columns
+from kdbench.formatting import columns, escape
+from kdbench.formatting import table as draw_table
 from kdbench.machine import load_machine
 from kdbench.plan.expand import expand
 from kdbench.plan.lookup import find_trained_row, is_suite
@@ -452,19 +453,15 @@ def _number(value: float | None, *, sign: bool = False) -> str:
 
 def issue(compared: Compared) -> str:
     """The regressions as the text of an issue, with the versions before and after; "" without any."""
-    from tabulate import tabulate
-
-    from kdbench.formatting import escape, escape_table
-
     if not regressed(compared):
         return ""
     bad = [line for line, row in zip(table(compared), compared.rows, strict=True) if row.change in BAD]
     parts = [f"# {len(bad)} of {len(compared.rows)} rows regressed", escape(headline(compared))]
     if bad:
-        parts.append(tabulate(escape_table(bad), HEADS, tablefmt="pipe", disable_numparse=True))
+        parts.append(draw_table("pipe", HEADS, bad))
     if compared.versions:
-        lines = [[escape(name), escape(a), escape(b)] for name, (a, b) in compared.versions.items()]
-        parts.append(tabulate(lines, ("", "before", "after"), tablefmt="pipe", disable_numparse=True))
+        lines = [(name, *both) for name, both in compared.versions.items()]
+        parts.append(draw_table("pipe", ("", "before", "after"), lines))
     return "\n\n".join(parts) + "\n"
 
 

@@ -3,9 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import date
 
-from tabulate import tabulate
-
-from kdbench.formatting import escape
+from kdbench.formatting import table
 from kdbench.report.content import Report
 from kdbench.spec.results import Result
 from kdbench.spec.verdicts import Check
@@ -28,10 +26,10 @@ def ages(reports: Sequence[Report], today: date) -> str:
         if (day := _oldest(check, report.results))
     ]
     rows = [
-        (escape(f"{suite}/{check.row.name}"), check.top1.word, day, (today - date.fromisoformat(day)).days)
+        (f"{suite}/{check.row.name}", check.top1.word, day, (today - date.fromisoformat(day)).days)
         for day, suite, check in sorted(found, key=lambda each: each[:2])
     ]
-    body = tabulate(rows, _HEADS, tablefmt="pipe", disable_numparse=True) if rows else "No record says a day."
+    body = table("pipe", _HEADS, rows) if rows else "No record says a day."
     return f"## {NAME}\n\n{body}\n"
 
 

@@ -3,25 +3,16 @@
 from collections.abc import Iterable, Iterator, Sequence
 from math import isnan
 
-from tabulate import tabulate
-
-from kdbench.formatting import EMPTY, escape, escape_table
+from kdbench.formatting import EMPTY, and_more, escape, table
+from kdbench.grouping import grouped
 from kdbench.plan.objectives import Audit, classes, divided_by_classes, faint
 from kdbench.report.words import setting
 
 HEADS = (
-    "objective",
-    "hard",
-    "soft",
-    "x printed",
-    "scale",
-    "gradient",
-    "nats",
-    "epsilon",
-    "soft term",
-    "rows",
+    *("objective", "hard", "soft", "x printed", "scale", "gradient", "nats", "epsilon"),
+    *("soft term", "rows"),
 )
-_ALIGN = ("left", "right", "right", "right", "right", "right", "right", "right", "left", "left")
+_SIDES = "lrrrrrrrll"
 
 LEGEND = """\
 Found by the gradients of each loss on fixed random logits. hard, soft: the weights of H(q, p) and of the
@@ -33,26 +24,23 @@ probe's: logits of std 4); epsilon: the label smoothing that it equals, q' = (1 
 
 def audit_lines(audits: Sequence[Audit]) -> list[str]:
     """For a terminal: the legend, a line for each objective, the rows that have the same."""
-    table = tabulate(body(audits), HEADS, tablefmt="simple", colalign=_ALIGN, disable_numparse=True)
-    return [*LEGEND.splitlines(), "", *table.splitlines(), "", *remarks(audits)]
+    lines = table("simple", HEADS, body(audits), _SIDES).splitlines()
+    return [*LEGEND.splitlines(), "", *lines, "", *remarks(audits)]
 
 
 def audit_section(audits: Sequence[Audit]) -> Iterator[str]:
     """The report's section, nothing without audits."""
     if audits:
-        cells = escape_table(body(audits))
         yield "## Audit"
         yield escape(LEGEND)
-        yield tabulate(cells, HEADS, tablefmt="pipe", colalign=_ALIGN, disable_numparse=True)
+        yield table("pipe", HEADS, body(audits), _SIDES)
         yield "\n".join(f"- {escape(line)}" for line in remarks(audits))
 
 
 def body(audits: Iterable[Audit]) -> list[list[str]]:
     """One line for each objective as written, with the rows that have it."""
-    groups: dict[tuple[object, ...], list[Audit]] = {}
-    for audit in audits:
-        groups.setdefault((_objective(audit), audit.times_printed), []).append(audit)
-    return [_line(group) for group in groups.values()]
+    groups = grouped(((_objective(audit), audit.times_printed), audit) for audit in audits)
+    return list(map(_line, groups.values()))
 
 
 def same(audits: Sequence[Audit]) -> list[str]:
@@ -61,15 +49,13 @@ def same(audits: Sequence[Audit]) -> list[str]:
     Before them: why nothing is known of a row's.
     """
     problems = [f"{audit.row}: not found out: {audit.problem}" for audit in audits if audit.problem]
-    return problems + _alike(audits)
-
-
-def _alike(audits: Iterable[Audit]) -> list[str]:
-    return [
+    alike = [
         f"The same objective, their gradients differ by {100 * apart:.2f} % of their size at most: "
         f"{', '.join(rows)}."
         for rows, apart in classes(audits)
-    ] or ["No two rows of one student and teacher have the same objective under different names."]
+    ]
+    none = "No two rows of one student and teacher have the same objective under different names."
+    return problems + (alike or [none])
 
 
 def remarks(audits: Sequence[Audit]) -> list[str]:
@@ -85,10 +71,7 @@ def _objective(audit: Audit) -> str:
 
 def _mixed(audits: Iterable[Audit]) -> Iterator[str]:
     """That mixed targets change none of this, once for each way of mixing."""
-    rows: dict[str, list[str]] = {}
-    for audit in audits:
-        if audit.mixing:
-            rows.setdefault(audit.mixing, []).append(audit.row)
+    rows = grouped((audit.mixing, audit.row) for audit in audits if audit.mixing)
     for mixing, names in rows.items():
         yield (
             f"{mixing}: images and targets of a batch are mixed before the loss, whose findings hold with q "
@@ -98,10 +81,7 @@ def _mixed(audits: Iterable[Audit]) -> Iterator[str]:
 
 def _faint(audits: Iterable[Audit]) -> Iterator[str]:
     """A warning for each objective whose soft term is below 1 % of the gradient."""
-    rows: dict[str, list[Audit]] = {}
-    for audit in faint(audits):
-        rows.setdefault(_objective(audit), []).append(audit)
-    for loss, group in rows.items():
+    for loss, group in grouped((_objective(audit), audit) for audit in faint(audits)).items():
         names = ", ".join(audit.row for audit in group)
         share = _number(100 * (group[0].share or 0.0))
         yield f"warning: the soft term of {loss} is {share} % of the gradient, next to nothing: {names}."
@@ -146,18 +126,10 @@ def _readings(audits: Iterable[Audit]) -> Iterator[str]:
 
 
 def _line(group: Sequence[Audit]) -> list[str]:
-    audit = group[0]
-    numbers = (
-        audit.hard,
-        audit.soft,
-        audit.times_printed,
-        audit.scale,
-        audit.gradient,
-        audit.nats,
-        audit.epsilon,
-    )
-    more = f" and {len(group) - 1} more" if len(group) > 1 else ""
-    return [_objective(audit), *map(_number, numbers), audit.term or EMPTY, audit.row + more]
+    audit, rows = group[0], and_more([each.row for each in group])
+    weights = (audit.hard, audit.soft, audit.times_printed, audit.scale)
+    numbers = map(_number, (*weights, audit.gradient, audit.nats, audit.epsilon))
+    return [_objective(audit), *numbers, audit.term or EMPTY, rows]
 
 
 def _number(value: float | None) -> str:

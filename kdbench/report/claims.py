@@ -2,14 +2,11 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from tabulate import tabulate
-
-from kdbench.formatting import EMPTY, escape, escape_table, signed
-from kdbench.spec.suites import Claim
+from kdbench.formatting import EMPTY, and_more, escape, plus_minus, signed, table
+from kdbench.grouping import grouped
 from kdbench.spec.verdicts import ClaimCheck, Part
 
 HEADS = ("claim", "where", "printed", "outcome", "p for", "p against", "why")
-_ALIGN = ("left", "left", "left", "left", "right", "right", "left")
 
 LEGEND = """\
 Paired differences over the seeds that both rows have. A claim `holds` where each of its comparisons is
@@ -22,8 +19,7 @@ def claims_section(found: Sequence[ClaimCheck]) -> Iterator[str]:
     if found:
         yield "## Claims"
         yield LEGEND
-        body = escape_table(map(_line, found))
-        yield tabulate(body, HEADS, tablefmt="pipe", colalign=_ALIGN, disable_numparse=True)
+        yield table("pipe", HEADS, map(_line, found), "llllrrl")
         yield "\n".join(f"- {escape(_details(each))}" for each in found)
 
 
@@ -31,24 +27,12 @@ def claim_lines(found: Sequence[ClaimCheck]) -> list[str]:
     """For a terminal: one claim a line, its outcome first; nothing without claims."""
     lines = []
     for each in found:
-        lines.append(f"{each.outcome}: {each.claim.says}{_place(each.claim)}; {each.reason}")
-        lines += [f"  across recipes: {text}" for text in _across(each)]
+        place = f" ({each.claim.section})" if each.claim.section else ""
+        lines.append(f"{each.outcome}: {each.claim.says}{place}; {each.reason}")
+        # Comparisons of two sides that are not trained by one recipe: each difference of recipes once.
+        across = grouped((part.recipes, f"{part.row} - {part.than}") for part in each.parts if part.recipes)
+        lines += [f"  across recipes: {and_more(rows)}: {recipes}" for recipes, rows in across.items()]
     return lines
-
-
-def _across(found: ClaimCheck) -> Iterator[str]:
-    """The comparisons of a claim whose two sides are not trained by one recipe: each difference once."""
-    rows: dict[str, list[str]] = {}
-    for part in found.parts:
-        if part.recipes:
-            rows.setdefault(part.recipes, []).append(f"{part.row} - {part.than}")
-    for recipes, some in rows.items():
-        more = f" and {len(some) - 1} more" if len(some) > 1 else ""
-        yield f"{some[0]}{more}: {recipes}"
-
-
-def _place(claim: Claim) -> str:
-    return f" ({claim.section})" if claim.section else ""
 
 
 def _line(found: ClaimCheck) -> list[str]:
@@ -70,12 +54,8 @@ def _details(found: ClaimCheck) -> str:
 
 def _compared(parts: Iterable[Part]) -> Iterator[str]:
     for part in parts:
-        around = ""
-        if part.interval is not None:
-            low, high = part.interval
-            around = f" ± {(high - low) / 2:.2f}"
         yield (
             f"{part.row} - {part.than}: printed {signed(part.printed)}, "
-            f"measured {signed(part.measured)}{around} ({part.n})"
+            f"measured {signed(part.measured)}{plus_minus(part.interval)} ({part.n})"
             f"{f', across recipes: {part.recipes}' if part.recipes else ''}"
         )

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
+from kdbench.grouping import grouped
 from kdbench.plan.objectives import Audit
 from kdbench.spec.author_runs import AuthorRun
 from kdbench.spec.recipes import differing
@@ -45,10 +46,7 @@ class Report(Struct, frozen=True, kw_only=True):
     @property
     def tables(self) -> dict[str, list[Check]]:
         """The checks of each table that has any, in order."""
-        tables: dict[str, list[Check]] = {}
-        for check in self.checks:
-            tables.setdefault(check.row.table, []).append(check)
-        return tables
+        return grouped((check.row.table, check) for check in self.checks)
 
     @property
     def is_bare(self) -> bool:

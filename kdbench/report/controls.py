@@ -2,24 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 
-from tabulate import tabulate
-
-from kdbench.formatting import EMPTY, escape, escape_table, signed
+from kdbench.formatting import EMPTY, escape, plus_minus, signed, table
 from kdbench.report.words import setting
 from kdbench.verdict.controls import Controlled
 
-HEADS = (
-    "row",
-    "over ce",
-    "over lsr",
-    "over uniform",
-    "over untrained",
-    "best control",
-    "gain over it",
-    "the teacher matters",
-)
-_ALIGN = ("left", "right", "right", "right", "right", "left", "right", "left")
 _NAMES = ("ce", "lsr", "uniform", "untrained")
+HEADS = ("row", *(f"over {name}" for name in _NAMES), "best control", "gain over it", "the teacher matters")
+_SIDES = "lrrrrlrl"
 
 LEGEND = """\
 What each row gains over controls without a teacher's knowledge, in percentage points, paired by seed: plain
@@ -32,8 +21,7 @@ def controls_section(found: Sequence[Controlled]) -> Iterator[str]:
     if found:
         yield "## Controls"
         yield LEGEND
-        cells = escape_table(body(found))
-        yield tabulate(cells, HEADS, tablefmt="pipe", colalign=_ALIGN, disable_numparse=True)
+        yield table("pipe", HEADS, map(line, found), _SIDES)
         yield "\n".join(f"- {escape(line)}" for line in (*damage(found), *_losses(found)))
 
 
@@ -41,25 +29,15 @@ def control_lines(found: Sequence[Controlled]) -> list[str]:
     """For a terminal; nothing without controls."""
     if not found:
         return []
-    table = tabulate(body(found), HEADS, tablefmt="simple", colalign=_ALIGN, disable_numparse=True)
-    return [*str(table).splitlines(), *damage(found)]
+    return [*table("simple", HEADS, map(line, found), _SIDES).splitlines(), *damage(found)]
 
 
-def body(found: Sequence[Controlled]) -> list[list[str]]:
-    """A line for each row, under `HEADS`."""
-    return [_line(each) for each in found]
-
-
-def _line(found: Controlled) -> list[str]:
-    by_name = {control.name: control for control in found.controls}
-    there = [by_name.get(name) for name in _NAMES]
-    cells = [EMPTY if control is None else _gain(control.gain, control.interval) for control in there]
-    return [found.row, *cells, found.best or EMPTY, _gain(found.gain, found.interval), found.outcome]
-
-
-def _gain(value: float | None, interval: tuple[float, float] | None) -> str:
-    around = "" if interval is None else f" ± {(interval[1] - interval[0]) / 2:.2f}"
-    return signed(value) + around
+def line(found: Controlled) -> list[str]:
+    """A row of the table, under `HEADS`; a control that it has not is a dash."""
+    gains = {control.name: signed(control.gain) + plus_minus(control.interval) for control in found.controls}
+    cells = [gains.get(name, EMPTY) for name in _NAMES]
+    gain = signed(found.gain) + plus_minus(found.interval)
+    return [found.row, *cells, found.best or EMPTY, gain, found.outcome]
 
 
 def damage(found: Sequence[Controlled]) -> Iterator[str]:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
+from kdbench.grouping import grouped
 from kdbench.plan.controls import load_prober
 from kdbench.plan.objectives import audit_suite
 from kdbench.plan.selection import Selection
 from kdbench.report.content import Report, in_order
-from kdbench.spec.author_runs import AuthorRun, AuthorRuns
 from kdbench.spec.results import Result
 from kdbench.spec.suites import Suite
 from kdbench.spec.verdicts import Check
@@ -38,12 +38,14 @@ def gather(
         words: the options that `kdbench report` is given beside the selection.
     """
     prober, chosen = load_prober() if audit else None, judged.chosen
-    copies = {suite.path: load_copies(suite) for suite, _ in judged.suites}
-    return [
-        Report(
+    reports = []
+    for suite, checks in judged.suites:
+        copies = load_copies(suite)
+        authors = judged.authors.get(suite.path)
+        report = Report(
             suite=suite,
-            checks=cited(suite, in_order(suite, checks), copies[suite.path]),
-            findings=lint_suite(suite, load_originals(suite), copies[suite.path]),
+            checks=cited(suite, in_order(suite, checks), copies),
+            findings=lint_suite(suite, load_originals(suite), copies),
             variant=chosen.variant,
             altered=chosen.altered,
             command=commands(chosen, suite, words),
@@ -52,24 +54,17 @@ def gather(
             controls=judged.controls.get(suite.path, ()),
             audit=audit_suite(suite, chosen.cells(suite, chosen.rows), prober) if prober else (),
             results=judged.results,
-            authors=_by_row(judged.authors.get(suite.path)),
+            authors=grouped((run.row, run) for run in authors.runs) if authors else {},
             records=dict(_records(checks, judged.there, beside or Path())),
         )
-        for suite, checks in judged.suites
-    ]
+        reports.append(report)
+    return reports
 
 
 def cited(suite: Suite, checks: Sequence[Check], copies: Mapping[str, Suite]) -> list[Check]:
     """Checks that know which rows of other suites print their number too."""
     found = citations(suite, copies)
     return [replace(each, copies=found[each.row.name]) if each.row.name in found else each for each in checks]
-
-
-def _by_row(authors: AuthorRuns | None) -> dict[str, list[AuthorRun]]:
-    found: dict[str, list[AuthorRun]] = {}
-    for run in authors.runs if authors else ():
-        found.setdefault(run.row, []).append(run)
-    return found
 
 
 def _records(checks: Iterable[Check], there: Index, beside: Path) -> Iterator[tuple[str, str]]:
@@ -119,12 +114,8 @@ def _how_judged(chosen: Selection) -> Iterator[str]:
     """The options of `judgement`."""
     if chosen.report_epoch is not None:
         yield from ("--report-epoch", str(chosen.report_epoch))
-    if chosen.controls:
-        yield "--controls"
-    if chosen.holm:
-        yield "--holm"
-    if chosen.single_seed:
-        yield "--single-seed"
+    flags = {"--controls": chosen.controls, "--holm": chosen.holm, "--single-seed": chosen.single_seed}
+    yield from (flag for flag, is_given in flags.items() if is_given)
 
 
 def page_of_job() -> str:

@@ -290,7 +290,7 @@ def _part(report: Report, row_pages: Mapping[str, str]) -> Part:
         tables,
         sentences.on_the_numbers(report.suite, report.checks),
         [(of.at, sentences.delta(of)) for of in report.suite.deltas if released],
-        controls.body(report.controls),
+        list(map(controls.line, report.controls)),
         list(controls.damage(report.controls)),
         audit.body(report.audit),
         audit.remarks(report.audit) if report.audit else (),

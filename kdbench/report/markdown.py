@@ -4,9 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from textwrap import indent
 
-from tabulate import tabulate
-
-from kdbench.formatting import escape, signed
+from kdbench.formatting import escape, signed, table
 from kdbench.report import sentences
 from kdbench.report.audit import audit_section
 from kdbench.report.claims import claims_section
@@ -14,24 +12,15 @@ from kdbench.report.content import Report
 from kdbench.report.controls import controls_section
 from kdbench.report.methods import markdown_sections, side_by_side
 from kdbench.report.published import published_section
-from kdbench.report.summary import BY_SEED_ALIGN, rows_by_seed
+from kdbench.report.summary import by_seed
 from kdbench.report.words import measured, measured_gain, printed, printed_gain
 from kdbench.spec.verdicts import Check
 from kdbench.verdict.check import headline
 
 HEADS = (
-    "student",
-    "teacher",
-    "printed",
-    "measured",
-    "difference",
-    "verdict",
-    "printed gain",
-    "measured gain",
-    "gain difference",
-    "verdict of the gain",
+    *("student", "teacher", "printed", "measured", "difference", "verdict"),
+    *("printed gain", "measured gain", "gain difference", "verdict of the gain"),
 )
-_ALIGN = ("left", "left", "right", "right", "right", "left", "right", "right", "right", "left")
 
 
 def markdown(reports: Iterable[Report]) -> str:
@@ -43,7 +32,7 @@ def _report(report: Report) -> str:
     fields = report.recipe_fields
     deltas = report.suite.deltas if report.variant == "released" else ()
     environment = sorted(report.environment.items())
-    tables = (_table(table, of, fields) for table, of in report.tables.items())
+    tables = (_table(name, of, fields) for name, of in report.tables.items())
     parts = (
         _head(report),
         *((_methods(report),) if report.is_bare else tables),
@@ -74,27 +63,27 @@ def _methods(report: Report) -> Iterator[str]:
     yield from markdown_sections(side_by_side(report))
     checks = sentences.without_reference(report.checks)
     yield "## Rows"
-    heads, lines = rows_by_seed(checks)
-    body = [list(map(escape, line)) for line in lines]
-    yield tabulate(body, heads, tablefmt="pipe", colalign=BY_SEED_ALIGN[: len(heads)], disable_numparse=True)
+    yield by_seed("pipe", checks)
     settings = []
-    for table, of in report.tables.items():
+    for name, of in report.tables.items():
         text = sentences.settings([check.row for check in of], report.recipe_fields)
-        settings.append(f"- Table {escape(table)}: {escape(text)}")
+        settings.append(f"- Table {escape(name)}: {escape(text)}")
     yield "\n".join(settings)
-    if notes := [f"- {escape(who)}: {escape(text)}" for who, text in sentences.shared_notes(checks)]:
-        yield "\n".join(notes)
+    yield from _notes(checks)
 
 
-def _table(table: str, checks: Sequence[Check], fields: Sequence[str]) -> Iterator[str]:
+def _table(name: str, checks: Sequence[Check], fields: Sequence[str]) -> Iterator[str]:
     rows = [check.row for check in checks]
     names = sentences.who_by_setting(rows)
-    yield f"## Table {escape(table)}"
+    yield f"## Table {escape(name)}"
     yield escape(sentences.settings(rows, fields))
-    body = [_line(check, names[check.row.name]) for check in checks]
-    yield tabulate(body, HEADS, tablefmt="pipe", colalign=_ALIGN, disable_numparse=True)
+    yield table("pipe", HEADS, [_line(check, names[check.row.name]) for check in checks], "llrrrlrrrl")
     if exact := sentences.exactness(checks):
         yield exact
+    yield from _notes(checks)
+
+
+def _notes(checks: Sequence[Check]) -> Iterator[str]:
     if notes := [f"- {escape(who)}: {escape(text)}" for who, text in sentences.shared_notes(checks)]:
         yield "\n".join(notes)
 
@@ -102,16 +91,9 @@ def _table(table: str, checks: Sequence[Check], fields: Sequence[str]) -> Iterat
 def _line(check: Check, student: str) -> list[str]:
     row, top1, gain = check.row, check.top1, check.gain
     return [
-        escape(student),
-        escape(row.teacher or ""),
-        printed(row),
-        measured(top1),
-        signed(top1.difference),
-        top1.word,
-        escape(printed_gain(check)),
-        escape(measured_gain(check)),
-        signed(gain.difference),
-        sentences.gain_word(check),
+        *(student, str(row.teacher or "")),
+        *(printed(row), measured(top1), signed(top1.difference), top1.word),
+        *(printed_gain(check), measured_gain(check), signed(gain.difference), sentences.gain_word(check)),
     ]
 
 

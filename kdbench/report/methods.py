@@ -1,13 +1,14 @@
 """Methods side by side, as text for a terminal, Markdown, LaTeX, a page and JSON."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Struct
 from tabulate import tabulate
 
-from kdbench.formatting import EMPTY, clean, escape, escape_latex, number, plural, signed
+from kdbench.formatting import EMPTY, clean, escape, escape_latex, number, plural, plus_minus, signed
+from kdbench.formatting import table as draw_table
 from kdbench.report.content import Report
 from kdbench.spec.suites import Suite, Variant
 from kdbench.verdict.methods import Comparison, MethodTable, Number, Pair, Ranking, compare, rank, tables
@@ -25,7 +26,6 @@ NOTE = """\
 Difference: the mean over the pairs, with half the 90 % interval over them (over the seeds of a single pair).
 By its seeds: on how many pairs it is better, and worse, by paired tests at 5 %, Holm's for the pairs of the
 line. p: Wilcoxon's signed-rank test over the pairs, two-sided, Holm's for the lines of the table."""
-_ALIGN = ("left", "left", "right", "right", "right", "right", "right")
 PREAMBLE = r"% The preamble needs \usepackage[T1]{fontenc}, \usepackage{booktabs} and \usepackage{graphicx}."
 
 
@@ -79,10 +79,10 @@ def as_text(reports: Sequence[MethodsReport], width: int = 0) -> str:
             for pairs in _pieces(table, ranking, width):
                 heads = ["method", *map(_two_lines, pairs), *_rank_head(ranking)]
                 body = [
-                    [clean(name), *_cells(_plain, table, name, pairs), *_rank(ranking, name)]
+                    [name, *_cells(_plain, table, name, pairs), *_rank(ranking, name)]
                     for name in _lines(table)
                 ]
-                blocks.append(_tabulate(body, heads, "simple"))
+                blocks.append(draw_table("simple", heads, body, "l" + "r" * (len(heads) - 1)))
             blocks += _sentences(table, ranking, "*: the best of its pair")
             blocks.append(_compared(comparisons, "simple"))
     return "\n\n".join(filter(None, blocks)) + "\n"
@@ -106,7 +106,8 @@ def markdown_sections(report: MethodsReport) -> Iterator[str]:
             for name in _lines(table)
         ]
         yield f"## {_title(table)}"
-        yield _tabulate(body, heads, "pipe")
+        align = ["left", *["right"] * (len(heads) - 1)]
+        yield tabulate(body, heads, tablefmt="pipe", colalign=align, disable_numparse=True)
         yield from map(escape, _sentences(table, ranking, "Bold: the best of its pair"))
         if comparisons:
             yield _compared(comparisons, "pipe")
@@ -163,10 +164,10 @@ def page_parts(report: MethodsReport) -> Iterator[dict[str, Any]]:
     """What the template shows of each kind of evidence."""
     from markupsafe import Markup
 
-    from kdbench.report.ranks import as_svg
+    from kdbench.report.ranks import draw_ranks
 
     for table, ranking, comparisons in report.parts():
-        picture = as_svg(ranking, "") if ranking else b""
+        picture = draw_ranks(ranking, "", "svg") if ranking else b""
         yield {
             "suite": report.suite,
             "subject": _subject(report),
@@ -178,7 +179,7 @@ def page_parts(report: MethodsReport) -> Iterator[dict[str, Any]]:
                 for name in _lines(table)
             ],
             "sentences": _sentences(table, ranking, "Bold: the best of its pair"),
-            "comparisons": _comparison_lines(comparisons),
+            "comparisons": list(map(_comparison_line, comparisons)),
             "picture": Markup(picture.decode().partition("?>")[2]),  # noqa: S704 - matplotlib's own
         }
 
@@ -287,14 +288,7 @@ def _rank_head(ranking: Ranking | None) -> list[str]:
 
 
 def _rank(ranking: Ranking | None, name: str) -> list[str]:
-    if ranking is None:
-        return []
-    return [number(ranking.ranks.get(name))]
-
-
-def _tabulate(body: Sequence[Sequence[str]], heads: Sequence[str], kind: str) -> str:
-    align = ["left", *["right"] * (len(heads) - 1)]
-    return str(tabulate(body, heads, tablefmt=kind, colalign=align, disable_numparse=True))
+    return [number(ranking.ranks.get(name))] if ranking else []
 
 
 def _sentences(table: MethodTable, ranking: Ranking | None, best: str) -> list[str]:
@@ -323,31 +317,19 @@ def _sentences(table: MethodTable, ranking: Ranking | None, best: str) -> list[s
     return found
 
 
-def _compared(comparisons: Sequence[Comparison], kind: str) -> str:
+def _compared(comparisons: Sequence[Comparison], kind: Literal["pipe", "simple"]) -> str:
     if not comparisons:
         return ""
-    lines = _comparison_lines(comparisons)
-    body = [list(map(escape if kind == "pipe" else clean, line)) for line in lines]
-    table = tabulate(body, HEADS, tablefmt=kind, colalign=_ALIGN, disable_numparse=True)
-    return f"{table}\n\n{NOTE}"
+    return f"{draw_table(kind, HEADS, map(_comparison_line, comparisons), 'llrrrrr')}\n\n{NOTE}"
 
 
-def _comparison_lines(comparisons: Sequence[Comparison]) -> list[tuple[str, ...]]:
-    lines: list[tuple[str, ...]] = []
-    for each in comparisons:
-        half = "" if each.interval is None else f" ± {(each.interval[1] - each.interval[0]) / 2:.2f}"
-        lines.append(
-            (
-                each.method,
-                each.against,
-                str(each.pairs),
-                f"{each.better} of {each.pairs}",
-                f"{each.better_by_seeds} better, {each.worse_by_seeds} worse" if each.by_seeds else EMPTY,
-                f"{signed(each.difference)}{half}",
-                EMPTY if each.p_adjusted is None else f"{each.p_adjusted:.2g}",
-            )
-        )
-    return lines
+def _comparison_line(found: Comparison) -> tuple[str, ...]:
+    by_seeds = f"{found.better_by_seeds} better, {found.worse_by_seeds} worse" if found.by_seeds else EMPTY
+    return (
+        *(found.method, found.against, str(found.pairs), f"{found.better} of {found.pairs}", by_seeds),
+        f"{signed(found.difference)}{plus_minus(found.interval)}",
+        EMPTY if found.p_adjusted is None else f"{found.p_adjusted:.2g}",
+    )
 
 
 WRITERS: Mapping[str, Any] = {

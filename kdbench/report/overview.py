@@ -3,9 +3,8 @@
 from collections.abc import Iterable, Iterator, Sequence
 
 from msgspec import Struct
-from tabulate import tabulate
 
-from kdbench.formatting import EMPTY, escape_table, plural
+from kdbench.formatting import EMPTY, plural, table
 from kdbench.report.ages import trained
 from kdbench.report.content import Report
 from kdbench.spec.verdicts import Check, Word
@@ -36,9 +35,8 @@ def overview(reports: Iterable[Report]) -> str:
     if not shown:
         return f"# Results\n\n{LEGEND}\n\nNo suite has any result yet.\n"
     every = [check for report in shown for check in report.checks]
-    lines = escape_table(map(_line, shown))
-    body = tabulate(lines, HEADS, tablefmt="pipe", disable_numparse=True)
-    return "\n\n".join(["# Results", LEGEND, body, *footnotes(every)]) + "\n"
+    lines = table("pipe", HEADS, map(_line, shown))
+    return "\n\n".join(["# Results", LEGEND, lines, *footnotes(every)]) + "\n"
 
 
 def footnotes(checks: Sequence[Check]) -> Iterator[str]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from io import BytesIO
 from itertools import chain
 from typing import TYPE_CHECKING, TypeVar
 
@@ -15,6 +14,7 @@ from kdbench.errors import UserError
 from kdbench.formatting import clean, number
 from kdbench.report.forest import Scale, scale_of
 from kdbench.report.methods import TITLES, side_by_side
+from kdbench.report.ranks import encoded
 from kdbench.report.sentences import who
 from kdbench.report.words import measured, measured_gain, printed_gain
 from kdbench.spec.verdicts import Word
@@ -79,7 +79,7 @@ def draw(report: Report, kinds: Iterable[str]) -> Iterator[tuple[str, bytes]]:
     with rc_context(_STYLE):  # type: ignore[arg-type]  # matplotlib lists its own keys
         for name, figure in _figures(report):
             for kind in kinds:
-                yield f"{name}.{kind}", _encoded(figure, kind)
+                yield f"{name}.{kind}", encoded(figure, kind)
 
 
 def _figures(report: Report) -> Iterator[tuple[str, Figure]]:
@@ -127,12 +127,6 @@ def _pieces(items: Sequence[T], most: int) -> Iterator[tuple[str, Sequence[T]]]:
     """So many at a time, with what their file's name ends in: nothing for the first, then `-2`."""
     for start in range(0, len(items), most):
         yield f"-{start // most + 1}" if start else "", items[start : start + most]
-
-
-def _encoded(figure: Figure, kind: str) -> bytes:
-    stream = BytesIO()
-    figure.savefig(stream, format=kind, dpi=160, metadata={"Date": None} if kind == "svg" else {})
-    return stream.getvalue()
 
 
 def _forest(title: str, checks: Sequence[Check], scale: Scale) -> Figure:
@@ -197,22 +191,29 @@ def _told(check: Check) -> str:
 
 def _panels(title: str, report: Report, checks: Sequence[Check]) -> Figure:
     """The test accuracy after each epoch, a panel per row: mean and seeds, baseline, printed."""
-    from matplotlib.figure import Figure
-
     columns = min(COLUMNS, len(checks))
     lines = -(-len(checks) // columns)
-    width = max(NARROWEST, 0.6 + 3.1 * columns)
-    figure = Figure(figsize=(width, 0.9 + 2.3 * lines), layout="constrained")
-    grid = figure.subplots(lines, columns, squeeze=False).flatten()
+    figure, grid = _grid(len(checks), columns, 0.6 + 3.1 * columns, 0.9 + 2.3 * lines)
     baselines = report.baselines
-    for axes, check in zip(grid, checks, strict=False):
+    for axes, check in zip(grid, checks, strict=True):
         base = _curves(report, baselines.get(check.row.name))
         _panel(axes, check, _curves(report, check), base, _author_curves(report, check))
-    for axes in grid[len(checks) :]:
-        axes.remove()
     figure.suptitle(f"{title}: test accuracy, %", x=0.01, ha="left", fontsize=10)
     figure.supxlabel(f"epoch{_drawn(report, checks)}", fontsize=8.5)
     return figure
+
+
+def _grid(
+    panels: int, columns: int, width: float, height: float, *, sharey: bool = False
+) -> tuple[Figure, list[Axes]]:
+    """A figure of so many inches, and its panels in rows of so many columns."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(max(NARROWEST, width), height), layout="constrained")
+    grid = figure.subplots(-(-panels // columns), columns, squeeze=False, sharey=sharey).flatten()
+    for axes in grid[panels:]:
+        axes.remove()
+    return figure, list(grid[:panels])
 
 
 def _drawn(report: Report, checks: Sequence[Check]) -> str:
@@ -255,18 +256,12 @@ def _panel(
 
 def _methods(report: Report, table: MethodTable, pairs: Sequence[Pair]) -> Figure:
     """A panel for each pair: its methods from the top, each with its mean accuracy and std."""
-    from matplotlib.figure import Figure
-
     columns = min(METHOD_COLUMNS, len(pairs))
     rows = -(-len(pairs) // columns)
-    width = max(NARROWEST, 1.6 + 2.3 * columns)
     height = 1.2 + rows * (0.6 + 0.24 * len(table.cells))
-    figure = Figure(figsize=(width, height), layout="constrained")
-    grid = figure.subplots(rows, columns, squeeze=False, sharey=True).flatten()
-    for axes, pair in zip(grid, pairs, strict=False):
+    figure, grid = _grid(len(pairs), columns, 1.6 + 2.3 * columns, height, sharey=True)
+    for axes, pair in zip(grid, pairs, strict=True):
         _method_panel(axes, table, pair)
-    for axes in grid[len(pairs) :]:
-        axes.remove()
     trial = f"Trial ({report.altered}), " if report.altered else ""
     about = clean(f"{trial}{report.suite.name}, as {report.variant}")
     figure.suptitle(

@@ -2,9 +2,8 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from tabulate import tabulate
-
-from kdbench.formatting import EMPTY, clean, escape, escape_table, number, plural, signed
+from kdbench.formatting import EMPTY, and_more, clean, escape, number, plural, signed, table
+from kdbench.grouping import grouped
 from kdbench.report.claims import claim_lines
 from kdbench.report.sentences import gain_word
 from kdbench.report.words import measured, measured_gain, printed
@@ -14,19 +13,10 @@ from kdbench.verdict.claims import check_claims
 from kdbench.verdict.published import LastOrBest, last_or_best, of_authors, published_headline
 
 HEADS = (
-    "row",
-    "evidence",
-    "printed",
-    "value",
-    "difference",
-    "verdict",
-    "gain",
-    "verdict of the gain",
-    "last",
-    "best",
-    "epochs",
+    *("row", "evidence", "printed", "value", "difference", "verdict"),
+    *("gain", "verdict of the gain", "last", "best", "epochs"),
 )
-_ALIGN = ("left", "left", "right", "right", "right", "left", "right", "left", "right", "right", "right")
+_SIDES = "llrrrlrlrrr"
 LEGEND = """\
 What the authors published, held against the same printed numbers by the same rules: an `author run` is a
 log or a value of theirs, `released weights` are a network of theirs that kdbench evaluated. kdbench trained
@@ -40,8 +30,7 @@ def published_section(suite: Suite, checks: Sequence[Check]) -> Iterator[str]:
     yield f"## {title(checks)}"
     yield published_headline(checks)
     yield LEGEND
-    lines = escape_table(body(checks))
-    yield tabulate(lines, HEADS, tablefmt="pipe", colalign=_ALIGN, disable_numparse=True)
+    yield table("pipe", HEADS, body(checks), _SIDES)
     yield from map(escape, filter(None, [last_or_best_sentence(checks)]))
     yield "\n".join(
         f"- {escape(text)}" for text in [*notes(checks), *claims(suite, checks), *sources(checks)]
@@ -59,10 +48,9 @@ def published_lines(suite: Suite, checks: Sequence[Check]) -> list[str]:
     """For a terminal; nothing without author runs."""
     if not of_authors(checks):
         return []
-    lines = [list(map(clean, line)) for line in body(checks)]
-    table = tabulate(lines, HEADS, tablefmt="simple", colalign=_ALIGN, disable_numparse=True)
+    lines = table("simple", HEADS, body(checks), _SIDES).splitlines()
     told = [*notes(checks), *filter(None, [last_or_best_sentence(checks)])]
-    return [*table.splitlines(), "", *map(clean, told), published_headline(checks), *claims(suite, checks)]
+    return [*lines, "", *map(clean, told), published_headline(checks), *claims(suite, checks)]
 
 
 def claims(suite: Suite, checks: Iterable[Check]) -> list[str]:
@@ -99,25 +87,16 @@ def _line(check: Check, kind: str, epochs: Sequence[int]) -> list[str]:
 
 def notes(checks: Iterable[Check]) -> list[str]:
     """Each thing to be known about author runs once, after the first row that it concerns."""
-    rows: dict[str, list[str]] = {}
-    for check in checks:
-        for note in check.published.notes if check.published else ():
-            rows.setdefault(note, []).append(check.row.name)
-    return [f"{_and_more(names)}: {note}" for note, names in rows.items()]
+    published = [(check.row.name, check.published) for check in checks if check.published]
+    rows = grouped((note, name) for name, theirs in published for note in theirs.notes)
+    return [f"{and_more(names)}: {note}" for note, names in rows.items()]
 
 
 def sources(checks: Iterable[Check]) -> list[str]:
     """Where author runs were published: each repository once, with the number of its files."""
-    files: dict[str, set[str]] = {}
-    for check in checks:
-        for source in check.published.sources if check.published else ():
-            repository, _, path = source.partition(":")
-            files.setdefault(repository, set()).add(path)
-    return [f"from {repository}, {plural(len(paths), 'file')}" for repository, paths in files.items()]
-
-
-def _and_more(names: Sequence[str]) -> str:
-    return names[0] + (f" and {len(names) - 1} more" if len(names) > 1 else "")
+    every = dict.fromkeys(source for check in checks if check.published for source in check.published.sources)
+    files = grouped((source.partition(":")[0], source) for source in every)  # of `REPOSITORY@COMMIT:PATH`
+    return [f"from {repository}, {plural(len(some), 'file')}" for repository, some in files.items()]
 
 
 def last_or_best_sentence(checks: Sequence[Check]) -> str:

@@ -16,23 +16,22 @@ if TYPE_CHECKING:
 INK, SOFT = "#1d1f23", "#5d636d"
 
 
-def as_svg(ranking: Ranking, title: str) -> bytes:
-    """The plot as SVG; the same ranks give the same bytes."""
-    return draw_ranks(ranking, title, "svg")
-
-
 def draw_ranks(ranking: Ranking, title: str, kind: str) -> bytes:
-    """The plot as `svg` or `png`.
+    """The plot as `svg` or `png`; the same ranks give the same bytes.
 
     Ranks run from right (1, the best) to left; each method has a line to its name, the better half on the
     right. Thick bars join methods that are not told apart.
     """
     from matplotlib import rc_context
 
-    stream = BytesIO()
     with rc_context({"svg.hashsalt": "kdbench", "font.size": 9.0, "text.parse_math": False}):
-        figure = _figure(ranking, title)
-        figure.savefig(stream, format=kind, dpi=160, metadata={"Date": None} if kind == "svg" else {})
+        return encoded(_figure(ranking, title), kind)
+
+
+def encoded(figure: Figure, kind: str) -> bytes:
+    """A figure as `svg` or `png`, without the date at which it is drawn."""
+    stream = BytesIO()
+    figure.savefig(stream, format=kind, dpi=160, metadata={"Date": None} if kind == "svg" else {})
     return stream.getvalue()
 
 

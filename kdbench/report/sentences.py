@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from msgspec.structs import replace
 
 from kdbench.formatting import EMPTY, plural, signed
+from kdbench.grouping import grouped
 from kdbench.report.words import report_epoch, setting
 from kdbench.spec.recipes import differing, shown
 from kdbench.spec.suites import Delta, Row, Suite
@@ -37,11 +38,8 @@ def who_by_setting(rows: Sequence[Row]) -> dict[str, str]:
 
 def rows_by_setting(checks: Iterable[Check]) -> dict[str, str]:
     """By row: `1.kd/mobilenetv2, alpha 0.9, lr 0.01`, its name and what sets it apart in its table."""
-    tables: dict[str, list[Row]] = {}
-    for check in checks:
-        tables.setdefault(check.row.table, []).append(check.row)
     found: dict[str, str] = {}
-    for rows in tables.values():
+    for rows in grouped((check.row.table, check.row) for check in checks).values():
         for name, own in _own_settings(rows).items():
             found[name] = ", ".join([name, *own])
     return found
@@ -56,11 +54,8 @@ def _own_settings(rows: Sequence[Row]) -> dict[str, list[str]]:
     fields = differing(row.recipe for row in rows)
     losses = [row.loss for row in rows if not row.mean]  # a mean over other tables' rows has none of its own
     several = len({loss.name for loss in losses}) > 1
-    values: dict[str, set[float]] = {}
-    for loss in losses:
-        for name, value in loss.params.items():
-            values.setdefault(name, set()).add(value)
-    differ = [name for name, each in values.items() if len(each) > 1]
+    values = grouped(param for loss in losses for param in loss.params.items())
+    differ = [name for name, each in values.items() if len(set(each)) > 1]
     found = {}
     for row in rows:
         params = row.loss.params
@@ -165,10 +160,7 @@ def _copied(check: Check) -> Iterator[str]:
 
 def shared_notes(checks: Sequence[Check]) -> Iterator[tuple[str, str]]:
     """What the rows of a table say, each sentence once, after the rows that say it."""
-    said: dict[str, list[str]] = {}
-    for check in checks:
-        for text in notes(check):
-            said.setdefault(text, []).append(who(check.row))
+    said = grouped((text, who(check.row)) for check in checks for text in notes(check))
     for text, rows in said.items():
         yield "all rows" if len(rows) == len(checks) > 1 else ", ".join(rows), text
 

@@ -1,10 +1,10 @@
 """The short forms: the table of a README or of a CI job, the lines of `kdbench check`."""
 
 from collections.abc import Collection, Iterator, Sequence
+from typing import Literal
 
-from tabulate import tabulate
-
-from kdbench.formatting import EMPTY, clean, escape, number, plural, signed
+from kdbench.formatting import EMPTY, and_more, clean, escape, number, plural, signed, table
+from kdbench.grouping import grouped
 from kdbench.report.content import Report
 from kdbench.report.sentences import altered, gain_word, reasons, rows_by_setting, without_reference
 from kdbench.report.words import measured, measured_gain, printed_gain
@@ -16,7 +16,6 @@ LIMIT = 1_000_000
 """Bytes. GitHub refuses the summary of a job of 1 MiB or more, the whole of it."""
 
 _HEADS = ("row", "reference", "measured", "verdict", "gain", "measured gain", "verdict of the gain")
-_ALIGN = ("left", "right", "right", "left", "right", "right", "left")
 
 
 def summary(reports: Sequence[Report], *, rest: str = "", limit: int = LIMIT) -> str:
@@ -58,14 +57,11 @@ def _table(report: Report, shown: Sequence[Check], rest: str) -> str:
     trial = f"**{escape(altered(report.altered))}** " if report.altered else ""
     parts = [f"{trial}{escape(suite.paper)}, {escape(suite.dataset)}: {headline(report.checks)}"]
     if report.is_bare:
-        heads, body = rows_by_seed(shown)
-        body = [list(map(escape, line)) for line in body]
-        align = BY_SEED_ALIGN[: len(heads)]
-        parts.append(tabulate(body, heads, tablefmt="pipe", colalign=align, disable_numparse=True))
+        parts.append(by_seed("pipe", shown))
     elif shown:
         names = rows_by_setting(report.checks)
         body = [_line(check, names[check.row.name]) for check in shown]
-        parts.append(tabulate(body, _HEADS, tablefmt="pipe", colalign=_ALIGN, disable_numparse=True))
+        parts.append(table("pipe", _HEADS, body, "lrrlrrl"))
     if theirs := published_headline(report.checks):
         parts.append(escape(theirs))
     if left:
@@ -75,60 +71,35 @@ def _table(report: Report, shown: Sequence[Check], rest: str) -> str:
 
 
 def _line(check: Check, name: str) -> list[str]:
+    top1 = check.top1
     return [
-        escape(name),
-        number(check.top1.printed),
-        measured(check.top1),
-        check.top1.word,
-        escape(printed_gain(check)),
-        escape(measured_gain(check)),
-        gain_word(check),
+        *(name, number(top1.printed), measured(top1), top1.word),
+        *(printed_gain(check), measured_gain(check), gain_word(check)),
     ]
 
 
 def lines(checks: Sequence[Check]) -> list[str]:
-    """What a terminal shows: a plain table, the reasons that matter, the headline."""
+    """What a terminal shows: a plain table, the reasons that matter, the headline.
+
+    Of rows of which nothing is printed: what was measured, and no column that would be empty.
+    """
     if checks and all(check.top1.printed is check.gain.printed is None for check in checks):
-        return _bare_lines(without_reference(checks))
-    heads = ["row", "printed", "measured", "difference", "verdict", "gain", "verdict of the gain"]
-    names = rows_by_setting(checks)
-    body = [
-        [
-            clean(names[check.row.name]),
-            number(check.top1.printed),
-            measured(check.top1),
-            signed(check.top1.difference),
-            check.top1.word,
-            clean(measured_gain(check)),
-            gain_word(check),
-        ]
-        for check in checks
-    ]
-    right = ("left", "right", "right", "right", "left", "right", "left")
-    table = tabulate(body, heads, tablefmt="simple", colalign=right, disable_numparse=True)
-    return [*table.splitlines(), *_below(checks)]
-
-
-def _bare_lines(checks: Sequence[Check]) -> list[str]:
-    """The lines of rows of which nothing is printed: what was measured, and nothing that is empty."""
-    heads, body = rows_by_seed(checks)
-    align = BY_SEED_ALIGN[: len(heads)]
-    body = [list(map(clean, line)) for line in body]
-    table = tabulate(body, heads, tablefmt="simple", colalign=align, disable_numparse=True)
-    return [*table.splitlines(), *_below(checks)]
-
-
-def _below(checks: Sequence[Check]) -> list[str]:
-    """What stands below the table: the reasons that matter, the headline."""
+        checks = without_reference(checks)
+        shown = by_seed("simple", checks)
+    else:
+        heads = ("row", "printed", "measured", "difference", "verdict", "gain", "verdict of the gain")
+        names, body = rows_by_setting(checks), []
+        for check in checks:
+            top1 = check.top1
+            figures = (number(top1.printed), measured(top1), signed(top1.difference), top1.word)
+            body.append((names[check.row.name], *figures, measured_gain(check), gain_word(check)))
+        shown = table("simple", heads, body, "lrrrlrl")
     told = list(_grouped(checks))
-    return ["", *told, *([""] if told else []), headline(checks)]
+    return [*shown.splitlines(), "", *told, *([""] if told else []), headline(checks)]
 
 
-BY_SEED_ALIGN = ("left", "right", "right", "right", "left")
-
-
-def rows_by_seed(checks: Sequence[Check]) -> tuple[list[str], list[list[str]]]:
-    """Heads and lines of rows of which nothing is printed; verdicts only where one is more than that."""
+def by_seed(kind: Literal["pipe", "simple"], checks: Sequence[Check]) -> str:
+    """The table of rows of which nothing is printed; verdicts only where one is more than that."""
     heads = ["row", "measured", "of each seed", "gain"]
     names = rows_by_setting(checks)
     worded = any(check.top1.word is not Word.NO_REFERENCE for check in checks)
@@ -137,15 +108,12 @@ def rows_by_seed(checks: Sequence[Check]) -> tuple[list[str], list[list[str]]]:
         seeds = ", ".join(number(value) for _, value in sorted(check.values.items()))
         line = [names[check.row.name], measured(check.top1), seeds or EMPTY, measured_gain(check)]
         lines.append([*line, *([check.top1.word] if worded else [])])
-    return [*heads, *(["verdict"] if worded else [])], lines
+    heads += ["verdict"] if worded else []
+    return table(kind, heads, lines, "lrrrl"[: len(heads)])
 
 
 def _grouped(checks: Sequence[Check]) -> Iterator[str]:
     """Each reason once, after the first row that gives it."""
-    said: dict[str, list[str]] = {}
-    for check in checks:
-        for text in reasons(check):
-            said.setdefault(text, []).append(check.row.name)
+    said = grouped((text, check.row.name) for check in checks for text in reasons(check))
     for text, rows in said.items():
-        more = f" and {len(rows) - 1} more" if len(rows) > 1 else ""
-        yield clean(f"{rows[0]}{more}: {text}")
+        yield clean(f"{and_more(rows)}: {text}")

@@ -4,9 +4,8 @@ from collections.abc import Callable
 from math import isfinite
 from typing import TypeVar
 
-from tabulate import tabulate
-
 from kdbench.errors import UserError
+from kdbench.formatting import table
 from kdbench.verdict.stats import power
 
 N = TypeVar("N", int, float)
@@ -38,8 +37,7 @@ def power_table(*, margin: float, difference: float, stds: str, seeds: str) -> s
         percents = [100 * power(difference, margin, std, n) for std in spreads]
         body.append([str(n), *(f"{percent:.1f}" for percent in percents)])
     heads = ["seeds", *(f"{std:g}" for std in spreads)]
-    align = ("right",) * len(heads)
-    return str(tabulate(body, heads, tablefmt="pipe", colalign=align, disable_numparse=True))
+    return table("pipe", heads, body, "r" * len(heads))
 
 
 def _numbers(option: str, text: str, kind: Callable[[str], N], above: N, problems: list[str]) -> list[N]:
