@@ -72,17 +72,12 @@ class Manifest(Struct, frozen=True, kw_only=True):
 
     def selection(self, folder: Path) -> Selection:
         """The same rows, of the suites below a folder."""
-        return Selection(
-            suites=tuple(str(folder / name) for name in self.suites),
-            rows=self.rows,
-            seeds=self.seeds,
-            variant=self.variant,
-            formula=self.formula,
-            part=self.part,
-            settings=self.settings,
-            smoke=self.smoke,
-            precision=self.precision,
-        )
+        suites = tuple(str(folder / name) for name in self.suites)
+        return Selection(suites=suites, **{name: getattr(self, name) for name in _CHOOSING})
+
+
+_CHOOSING = ("rows", "seeds", "variant", "formula", "part", "settings", "smoke", "precision")
+"""What a selection and a manifest both have, beside the suites."""
 
 
 class Bundled(Struct, frozen=True):
@@ -172,43 +167,28 @@ def verdicts(checks: list[list[Check]]) -> bytes:
 
 def manifest_of(chosen: Selection, suites: Suites, files: Mapping[str, bytes]) -> Manifest:
     """What says which rows a bundle is about, of which packages they are, and which files it has."""
+    runs = (run for _, cells in suites for cell in cells for run in cell.runs)
     found: set[Plugin] = set()
-    for _, cells in suites:
-        for cell in cells:
-            for run in cell.runs:
-                found.update(packages(run).values())
+    for run in runs:
+        found.update(packages(run).values())
     return Manifest(
         format=FORMAT,
         kdbench=__version__,
         protocol=PROTOCOL,
         suites=tuple(f"suites/{Path(suite.path).name}" for suite, _ in suites),
-        rows=chosen.rows,
-        seeds=chosen.seeds,
-        variant=chosen.variant,
-        formula=chosen.formula,
-        part=chosen.part,
-        settings=dict(chosen.settings),
-        smoke=chosen.smoke,
-        precision=chosen.precision,
+        **{name: getattr(chosen, name) for name in _CHOOSING},
         plugins=tuple(sorted(found)),
         files={name: sha256(content).hexdigest() for name, content in sorted(files.items())},
     )
 
 
 def pack(files: Mapping[str, bytes], manifest: Manifest) -> bytes:
-    """The zip's bytes: members by name, no times, no owners."""
-    whole = {"manifest.json": as_json(manifest), **files}
+    """The zip's bytes: the manifest, then members by name, no times, no owners."""
     packed = BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
-        for name, content in _ordered(whole):
+        for name, content in (("manifest.json", as_json(manifest)), *sorted(files.items())):
             member = zipfile.ZipInfo(name, _EPOCH)
             member.compress_type = zipfile.ZIP_DEFLATED
             member.external_attr = 0o644 << 16
             archive.writestr(member, content)
     return packed.getvalue()
-
-
-def _ordered(files: Mapping[str, bytes]) -> Iterator[tuple[str, bytes]]:
-    """The manifest first."""
-    yield "manifest.json", files["manifest.json"]
-    yield from sorted((name, content) for name, content in files.items() if name != "manifest.json")

@@ -11,7 +11,6 @@ t test at 5 % over all cuts together (Bonferroni); the surest is taken and both 
 each such group has a mean of its own, which costs a degree of freedom: versions - groups - 1.
 """
 
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from math import inf, sqrt
@@ -20,6 +19,7 @@ from typing import NamedTuple
 from msgspec import Struct
 from msgspec.structs import replace
 
+from kdbench.grouping import grouped
 from kdbench.spec.results import Curve, Environment, Result
 from kdbench.spec.runs import ReportEpoch
 from kdbench.verdict.stats import mean
@@ -54,14 +54,13 @@ class Point(Struct, frozen=True):
 
 def history(results: Iterable[Result], report_epoch: ReportEpoch) -> list[Point]:
     """The versions that trained a row, the oldest first, with the change points marked."""
-    trained: defaultdict[str, list[Result]] = defaultdict(list)
-    for result in results:
-        trained[version(result)].append(result)
+    trained = grouped((version(result), result) for result in results)
     ordered = sorted(trained.items(), key=lambda each: _finished(each[1]))
     points = [_point(name, some, report_epoch) for name, some in ordered]
     whole = [at for at, point in enumerate(points) if not point.mixed]
     compared = [points[at] for at in whole]
-    curves = [_curves(ordered[at][1]) for at in whole]
+    trainings = [ordered[at][1] for at in whole]
+    curves = [grouped((each.run.seed, each.curve) for each in some) for some in trainings]
     changes: dict[int, float] = {}
     if compared:
         changes = _differences(compared, curves) if _bit_equal(curves) else steps(compared)
@@ -87,22 +86,13 @@ def _finished(results: Iterable[Result]) -> str:
 
 
 def _point(name: str, results: Sequence[Result], report_epoch: ReportEpoch) -> Point:
-    by_seed: defaultdict[int, list[float]] = defaultdict(list)
-    for result in results:
-        by_seed[result.run.seed].append(result.curve.at(report_epoch))
+    by_seed = grouped((result.run.seed, result.curve.at(report_epoch)) for result in results)
     values = {seed: mean(some) for seed, some in sorted(by_seed.items())}
     return Point(name, _finished(results), values, mixed=THEN in name)
 
 
 Curves = dict[int, list[Curve]]
 """What a version gave, by seed: a curve of each training."""
-
-
-def _curves(results: Iterable[Result]) -> Curves:
-    found: defaultdict[int, list[Curve]] = defaultdict(list)
-    for result in results:
-        found[result.run.seed].append(result.curve)
-    return found
 
 
 def _bit_equal(versions: Sequence[Curves]) -> bool:
@@ -199,9 +189,7 @@ def _step(before: Sequence[Effect], after: Sequence[Effect]) -> tuple[float, flo
     both = [*before, *after]
     points = [effect.points for effect in both]
     late = [0.0] * len(before) + [1.0] * len(after)
-    groups: defaultdict[int, list[int]] = defaultdict(list)
-    for at, effect in enumerate(both):
-        groups[effect.group].append(at)
+    groups = grouped((effect.group, at) for at, effect in enumerate(both))
     y, z = [0.0] * len(both), [0.0] * len(both)  # effects and step, less their group's mean
     for places in groups.values():
         for values, centred in ((points, y), (late, z)):

@@ -8,6 +8,7 @@ of them; or their networks are so small that the steps of several seeds are done
 from collections.abc import Hashable, Iterable
 
 from kdbench import catalog
+from kdbench.grouping import grouped
 from kdbench.spec.runs import Run
 
 MOST = 200
@@ -33,10 +34,7 @@ def make_cohorts(runs: Iterable[Run], workers: int = 1) -> list[tuple[Run, ...]]
 
 def batch_streams(runs: Iterable[Run]) -> list[tuple[Run, ...]]:
     """Runs that see the same batches and the same teacher, in the order of their first runs."""
-    found: dict[Hashable, list[Run]] = {}
-    for run in runs:
-        found.setdefault(batch_stream_key(run), []).append(run)
-    return [tuple(some) for some in found.values()]
+    return [tuple(some) for some in grouped((batch_stream_key(run), run) for run in runs).values()]
 
 
 def batch_stream_key(run: Run) -> Hashable:

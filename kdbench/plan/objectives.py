@@ -4,7 +4,6 @@ Needs no results. The numbers come from `kdbench.training.probe`; here they are 
 beside what the paper prints, for the same parameters.
 """
 
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from math import dist, hypot, nan
 from typing import Any, Protocol
@@ -14,6 +13,7 @@ from msgspec.structs import replace
 
 from kdbench import catalog
 from kdbench.errors import UserError
+from kdbench.grouping import grouped
 from kdbench.spec.runs import Loss
 from kdbench.spec.suites import Cell, Row, Suite
 from kdbench.suite.validate import released
@@ -145,17 +145,9 @@ def _readings(suite: Suite, row: Row, cell: Cell, find: Callable[[Loss, Cell], P
             continue
         _, loss, _ = released(replace(suite, deltas=(formula.delta,)), row)
         found = find(loss, cell)
-        yield Reading(
-            name=formula.name,
-            of=formula.of,
-            why=formula.why,
-            assumed=formula.assumed,
-            loss=loss,
-            soft=found.soft,
-            share=found.share,
-            nats=found.nats,
-            gradient=found.gradient,
-        )
+        numbers = {name: getattr(found, name) for name in ("soft", "share", "nats", "gradient")}
+        said = {name: getattr(formula, name) for name in ("name", "of", "why", "assumed")}
+        yield Reading(loss=loss, **said, **numbers)
 
 
 def faint(audits: Iterable[Audit]) -> list[Audit]:
@@ -224,9 +216,10 @@ def _mixing(cell: Cell) -> str:
 
 def _same(probed: Iterable[tuple[Cell, Probed]]) -> dict[str, dict[str, Any]]:
     """By row: the others of the same student, teacher and objective, and how far these are apart."""
-    groups: defaultdict[object, list[tuple[Cell, Probed]]] = defaultdict(list)
-    for cell, found in probed:
-        groups[cell.row.student, _teacher(cell), _mixing(cell), len(found.slope)].append((cell, found))
+    groups = grouped(
+        ((cell.row.student, _teacher(cell), _mixing(cell), len(found.slope)), (cell, found))
+        for cell, found in probed
+    )
     same = {}
     for group in groups.values():
         for cell, found in group:

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from kdbench.errors import UserError
 from kdbench.formatting import plural
+from kdbench.grouping import grouped
 from kdbench.plugins import Plugin
 from kdbench.spec.runs import Run
 from kdbench.store.records import Index, load_result
@@ -20,10 +21,7 @@ def made_otherwise(runs: Iterable[Run], there: Index) -> Iterator[str]:
         runs: those to be trained; nothing is opened where none of them uses a package.
         there: the results folder's index. A run's results lie under its slug and seed, whatever its id.
     """
-    wanted: dict[str, list[Run]] = {}
-    for run in runs:
-        if packages(run):
-            wanted.setdefault(f"{run.slug}.s{run.seed}", []).append(run)
+    wanted = grouped((f"{run.slug}.s{run.seed}", run) for run in runs if packages(run))
     found: Counter[tuple[Plugin | None, Plugin | None]] = Counter()
     for path in there.results.values() if wanted else ():
         for run in wanted.get(path.name.rsplit(".", 2)[0], ()):

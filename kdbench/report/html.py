@@ -106,32 +106,6 @@ class Table(msgspec.Struct, frozen=True):
     """Their markup."""
 
 
-class Part(msgspec.Struct, frozen=True):
-    """The report of one suite."""
-
-    report: Report
-    trial: str
-    """What stands on top where the runs are not the suite's."""
-    remarks: str
-    """What there is to know of the counts."""
-    counts: Sequence[tuple[str, dict[Word, int]]]
-    """How many of the printed accuracies, and gains, have which verdict."""
-    tables: Sequence[Table]
-    on_the_numbers: Sequence[str]
-    deltas: Sequence[tuple[str, str]]
-    controls: Sequence[Sequence[str]]
-    controls_damage: Sequence[str]
-    audit: Sequence[Sequence[str]]
-    same: Sequence[str]
-    authors: Sequence[Sequence[str]] = ()
-    """The table of author runs, with ours beside them."""
-    authors_title: str = ""
-    authors_headline: str = ""
-    authors_sentences: Sequence[str] = ()
-    methods: Sequence[Mapping[str, Any]] = ()
-    """The tables of methods, where nothing is printed."""
-
-
 def page(reports: Sequence[Report], *, home: str = "", row_pages: Mapping[str, str] = NO_PAGES) -> str:
     """The reports of suites on one page: tables to sort and filter, forest plots, learning curves.
 
@@ -157,12 +131,12 @@ def page_files(
     """
     parts = [_part(report, row_pages) for report in reports]
     packed = curves(reports)
-    tables = [table for part in parts for table in part.tables]
+    tables: list[Table] = [table for part in parts for table in part["tables"]]
     size = sum(map(len, packed.values())) + sum(len(row) for table in tables for row in table.rows)
     if size <= ONE_FILE:
         return {name: _rendered(reports, parts, home, as_script(packed)).encode()}
     folder = f"{Path(name).stem}.files"
-    figures = [replace(part, tables=list(map(_lean, part.tables))) for part in parts]
+    figures = [{**part, "tables": list(map(_lean, part["tables"]))} for part in parts]
     files = {name: _rendered(reports, figures, home, "{}", folder).encode()}
     rows = [row for table in tables for row in zip(table.lines, table.rows, strict=True)]
     for place, start in enumerate(range(0, len(rows), ROWS_PER_FILE)):
@@ -191,8 +165,11 @@ def _curves_of(line: Line) -> Iterator[str]:
 
 
 def _rendered(
-    reports: Sequence[Report], parts: Sequence[Part], home: str, curves: str, files: str = ""
+    reports: Sequence[Report], parts: Sequence[Mapping[str, Any]], home: str, curves: str, files: str = ""
 ) -> str:
+    sections = {"claims": claims, "controls": controls, "authors": published, "audit": audit}
+    legends = {f"{name}_legend": each.LEGEND.replace("`", "") for name, each in sections.items()}
+    heads = {f"{name}_heads": each.HEADS for name, each in sections.items()}
     return template("page.html").render(
         parts=parts,
         words=_words(reports),
@@ -202,25 +179,19 @@ def _rendered(
         home=home,
         legend=sentences.LEGEND.replace("`", ""),
         bare_legend=sentences.BARE_LEGEND,
-        heads=HEADS,
-        note=NOTE,
-        number=number,
-        claims_legend=claims.LEGEND.replace("`", ""),
-        signed=signed,
-        controls_heads=controls.HEADS,
-        controls_legend=controls.LEGEND.replace("`", ""),
-        authors_heads=published.HEADS,
-        authors_legend=published.LEGEND.replace("`", ""),
-        audit_heads=audit.HEADS,
-        audit_legend=audit.LEGEND,
+        **(legends | heads),
+        **_METHODS,
     )
+
+
+_METHODS = {"heads": HEADS, "note": NOTE, "number": number, "signed": signed}
+"""What the tables of methods are drawn with."""
 
 
 def methods_page(reports: Iterable[MethodsReport]) -> str:
     """Methods side by side as a page that needs nothing else, with the plots of critical differences."""
     parts = [part for report in reports for part in page_parts(report)]
-    words = {"heads": HEADS, "note": NOTE, "number": number, "signed": signed}
-    return template("methods.html").render(parts=parts, headed=True, **words)
+    return template("methods.html").render(parts=parts, headed=True, **_METHODS)
 
 
 @cache
@@ -270,40 +241,39 @@ def _words(reports: Sequence[Report]) -> list[Word]:
     return [word for word in Word if word in found]
 
 
-def _part(report: Report, row_pages: Mapping[str, str]) -> Part:
-    """A suite's report as the page's template reads it."""
+def _part(report: Report, row_pages: Mapping[str, str]) -> dict[str, Any]:
+    """A suite's report as page.html reads it: `trial` stands on top, each other name is a section's."""
     if report.is_bare:
         report = replace(report, checks=sentences.without_reference(report.checks))
-    baselines = {name: over.ids for name, over in report.baselines.items()}
-    released, fields = report.variant == "released", report.recipe_fields
-    tables = []
-    for name, checks in report.tables.items():
-        tables.append(_table(report, name, checks, baselines, fields, row_pages))
-    return Part(
-        report,
-        sentences.altered(report.altered),
-        remarks(report.checks),
-        [
-            ("accuracies", _counts(check.top1 for check in to_train(report.checks))),
-            ("gains", _counts(check.gain for check in to_train(report.checks))),
+    trained, suite = to_train(report.checks), report.suite
+    deltas = suite.deltas if report.variant == "released" else ()
+    last_or_best = published.last_or_best_sentence(report.checks)
+    return {
+        "report": report,
+        "trial": sentences.altered(report.altered),
+        "remarks": remarks(report.checks),
+        # How many of the printed accuracies, and gains, have which verdict.
+        "counts": [
+            ("accuracies", _counts(check.top1 for check in trained)),
+            ("gains", _counts(check.gain for check in trained)),
         ],
-        tables,
-        sentences.on_the_numbers(report.suite, report.checks),
-        [(of.at, sentences.delta(of)) for of in report.suite.deltas if released],
-        list(map(controls.line, report.controls)),
-        list(controls.damage(report.controls)),
-        audit.body(report.audit),
-        audit.remarks(report.audit) if report.audit else (),
-        list(published.body(report.checks)),
-        published.title(report.checks),
-        published_headline(report.checks),
-        [
-            *filter(None, [published.last_or_best_sentence(report.checks)]),
+        "tables": list(_tables(report, row_pages)),
+        "on_the_numbers": sentences.on_the_numbers(suite, report.checks),
+        "deltas": [(of.at, sentences.delta(of)) for of in deltas],
+        "controls": list(map(controls.line, report.controls)),
+        "controls_damage": list(controls.damage(report.controls)),
+        "audit": audit.body(report.audit),
+        "same": audit.remarks(report.audit) if report.audit else (),
+        "authors": list(published.body(report.checks)),
+        "authors_title": published.title(report.checks),
+        "authors_headline": published_headline(report.checks),
+        "authors_sentences": [
+            *filter(None, [last_or_best]),
             *published.notes(report.checks),
-            *published.claims(report.suite, report.checks),
+            *published.claims(suite, report.checks),
         ],
-        list(page_parts(side_by_side(report))) if report.is_bare else (),
-    )
+        "methods": list(page_parts(side_by_side(report))) if report.is_bare else (),
+    }
 
 
 def _counts(verdicts: Iterable[Verdict]) -> dict[Word, int]:
@@ -311,50 +281,32 @@ def _counts(verdicts: Iterable[Verdict]) -> dict[Word, int]:
     return {word: counted[word] for word in Word if word in counted}
 
 
-def _table(
-    report: Report,
-    table: str,
-    checks: Sequence[Check],
-    baselines: Mapping[str, tuple[str, ...]],
-    fields: Sequence[str],
-    row_pages: Mapping[str, str],
-) -> Table:
-    scale = scale_of(checks)
-    gains = any(sentences.gain_word(check) != EMPTY for check in checks)
-    names = sentences.who_by_setting([check.row for check in checks])
+def _tables(report: Report, row_pages: Mapping[str, str]) -> Iterator[Table]:
+    """The tables of a suite, each row with its markup."""
+    baselines = {name: over.ids for name, over in report.baselines.items()}
     body = template("table.html").module.body  # type: ignore[attr-defined]  # a macro
-    lines, rows = [], []
-    for check in checks:
-        name = check.row.name
-        line = line_of(report, check, scale, baselines.get(name, ()), names[name])
-        lines.append(line)
-        rows.append(body(line, gains, row_pages.get(name, "")))
-    return Table(
-        table,
-        sentences.settings([check.row for check in checks], fields),
-        sentences.exactness(checks),
-        scale,
-        gains,
-        lines,
-        rows,
-    )
+    for table, checks in report.tables.items():
+        scale = scale_of(checks)
+        gains = any(sentences.gain_word(check) != EMPTY for check in checks)
+        names = sentences.who_by_setting([check.row for check in checks])
+        lines = []
+        for check in checks:
+            name = check.row.name
+            lines.append(line_of(report, check, scale, baselines.get(name, ()), names[name]))
+        settings = sentences.settings([check.row for check in checks], report.recipe_fields)
+        rows = [body(line, gains, row_pages.get(line.check.row.name, "")) for line in lines]
+        yield Table(table, settings, sentences.exactness(checks), scale, gains, lines, rows)
 
 
 def line_of(report: Report, check: Check, scale: Scale, baselines: tuple[str, ...], who: str = "") -> Line:
     """A row as pages show it; `who`: its student and own loss and recipe, where it stands in a table."""
     top1, gain = check.top1, check.gain
-    shown = Quantity(words.printed(check.row), words.measured(top1), signed(top1.difference), top1.word)
-    gained = Quantity(
-        words.printed_gain(check),
-        words.measured_gain(check),
-        signed(gain.difference),
-        sentences.gain_word(check),
-    )
+    gained = (words.printed_gain(check), words.measured_gain(check), signed(gain.difference))
     return Line(
         check=check,
         who=who,
-        top1=shown,
-        gain=gained,
+        top1=Quantity(words.printed(check.row), words.measured(top1), signed(top1.difference), top1.word),
+        gain=Quantity(*gained, sentences.gain_word(check)),
         strip=strip_of(check, scale),
         loss=words.setting(check.row.loss),
         notes=list(sentences.notes(check)),
@@ -377,19 +329,15 @@ def author_curve(run: AuthorRun) -> str:
 
 def curves(reports: Iterable[Report]) -> dict[str, str]:
     """The accuracies after each epoch of every run of the rows, once each, by its id or `author_curve`."""
-    shown = (
-        (of, report.results[of].curve)
-        for report in reports
-        for check in report.checks
-        for of in check.ids
-        if of in report.results
-    )
-    packed = {of: _packed(curve.top1) for of, curve in shown}
+    packed = {}
     for report in reports:
-        for check in report.checks if report.authors else ():
-            for run in report.authors.get(check.row.name, ()):
-                if name := author_curve(run):
-                    packed[name] = _packed(run.top1)
+        for of in (of for check in report.checks for of in check.ids):
+            if of in report.results and of not in packed:
+                packed[of] = _packed(report.results[of].curve.top1)
+    for report in reports:
+        for check in report.checks:
+            runs = report.authors.get(check.row.name, ())
+            packed |= {author_curve(run): _packed(run.top1) for run in runs if author_curve(run)}
     return packed
 
 

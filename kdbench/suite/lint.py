@@ -4,7 +4,7 @@ Needs no results: it reads the printed numbers of one suite.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Literal
 
@@ -13,6 +13,7 @@ from msgspec.structs import asdict
 
 from kdbench.catalog import find
 from kdbench.formatting import plural
+from kdbench.grouping import grouped
 from kdbench.quantities import Range, ranges_of
 from kdbench.spec.runs import Recipe, ReportEpoch
 from kdbench.spec.suites import Reference, Row, Suite, Tolerance
@@ -88,7 +89,7 @@ def _gains(rows: tuple[Row, ...]) -> Iterator[Finding]:
         known = "" if row.sic else "; the row does not say sic"
         yield _finding(
             "gain-differs",
-            row,
+            [row],
             f"{_who(row)}: the printed gain{_over(row)} is {reference.gain:.2f}, but {reference.top1:.2f} - "
             f"{baseline:.2f} is {reference.top1 - baseline:.2f}{known}",
         )
@@ -114,31 +115,17 @@ def _protocol(row: Row) -> tuple[Hashable, ...]:
 
 def _differing(rows: Iterable[Row], rule: Rule, key: Callable[[Row], Hashable | None]) -> Iterator[Finding]:
     """Quantities that are one by their key and are printed differently in two tables of the paper."""
-    groups: defaultdict[Hashable, list[Row]] = defaultdict(list)
-    for row in rows:
-        if (of := key(row)) is not None:
-            groups[of].append(row)
+    groups = grouped((of, row) for row in rows if (of := key(row)) is not None)
     for group in groups.values():
-        said = [text for text in (_figures(group, "top1"), _figures(group, "gain")) if text]
-        if said:
-            tables = dict.fromkeys(row.printed_table for row in group)
-            yield Finding(
-                rule=rule,
-                level="warning",
-                table=", ".join(tables),
-                rows=tuple(row.name for row in group),
-                sentence=f"{_what(group[0])}: {'; '.join(said)}",
-            )
+        if said := "; ".join(filter(None, (_figures(group, "top1"), _figures(group, "gain")))):
+            yield _finding(rule, group, f"{_what(group[0])}: {said}")
 
 
 def _figures(group: Iterable[Row], quantity: Literal["top1", "gain"]) -> str:
     """`gain 1.19 in Table 5, 1.32 in Table 9` if two tables differ; "" if not."""
-    seen: dict[str, dict[str, None]] = {}
-    for row in group:
-        number = getattr(row.reference, quantity)
-        if number is not None:
-            seen.setdefault(row.printed_table, {})[f"{number:.2f}"] = None
-    figures = {table: " and ".join(numbers) for table, numbers in seen.items()}
+    numbers = ((row.printed_table, getattr(row.reference, quantity)) for row in group)
+    seen = grouped((table, f"{number:.2f}") for table, number in numbers if number is not None)
+    figures = {table: " and ".join(dict.fromkeys(some)) for table, some in seen.items()}
     if len(set(figures.values())) < 2:
         return ""
     return f"{quantity} " + ", ".join(f"{figure} in Table {table}" for table, figure in figures.items())
@@ -146,26 +133,19 @@ def _figures(group: Iterable[Row], quantity: Literal["top1", "gain"]) -> str:
 
 def _protocols(rows: Iterable[Row]) -> Iterator[Finding]:
     """Printed tables whose rows train for different numbers of epochs: they compare more than methods."""
-    # By table, then by epochs: {"1": {200: [...], 240: [...]}}; most of its rows make the usual number.
-    tables: defaultdict[str, dict[int, list[Row]]] = defaultdict(lambda: defaultdict(list))
-    for row in rows:
-        tables[row.printed_table][row.recipe.epochs].append(row)
-    for table, by_epochs in tables.items():
-        if len(by_epochs) < 2:
-            continue
+    for table, group in grouped((row.printed_table, row) for row in rows).items():
+        # The rows by epochs, {200: [...], 240: [...]}: what most of them make is usual.
+        by_epochs = grouped((row.recipe.epochs, row) for row in group)
         usual = max(by_epochs, key=lambda epochs: len(by_epochs[epochs]))
-        others = {epochs: some for epochs, some in by_epochs.items() if epochs != usual}
+        del by_epochs[usual]
         parts = []
-        for epochs, some in sorted(others.items()):
+        for epochs, some in sorted(by_epochs.items()):
             names = dict.fromkeys(row.table for row in some)
             parts.append(f"{epochs} epochs: {', '.join(names)}")
-        yield Finding(
-            rule="protocol-differs",
-            level="warning",
-            table=table,
-            rows=tuple(row.name for some in others.values() for row in some),
-            sentence=f"Table {table} mixes protocols: {usual} epochs, but {'; '.join(parts)}",
-        )
+        if parts:
+            others = [row for some in by_epochs.values() for row in some]
+            said = f"Table {table} mixes protocols: {usual} epochs, but {'; '.join(parts)}"
+            yield _finding("protocol-differs", others, said)
 
 
 def _standing(rows: Iterable[Row]) -> Iterator[Finding]:
@@ -173,23 +153,18 @@ def _standing(rows: Iterable[Row]) -> Iterator[Finding]:
     for row in rows:
         reference = row.reference
         if reference.top1 is None and reference.gain is None:
-            yield _finding("no-reference", row, f"{_who(row)}: no printed number", "info")
+            yield _finding("no-reference", [row], f"{_who(row)}: no printed number", "info")
         elif reference.kind == "second-hand":
             said = f" ({reference.source})" if reference.source else ""
-            yield _finding("second-hand", row, f"{_who(row)}: {_numbers(row)} second-hand{said}", "info")
+            yield _finding("second-hand", [row], f"{_who(row)}: {_numbers(row)} second-hand{said}", "info")
 
 
 def _shared(rows: Iterable[Row], rule: Literal["assumed", "untrained"]) -> Iterator[Finding]:
     """What stands by assumption, and what kdbench cannot train, with the reason: each of a table once."""
-    groups: defaultdict[tuple[str, str], list[Row]] = defaultdict(list)
-    for row in rows:
-        if text := getattr(row, rule):
-            groups[row.table, text].append(row)
+    groups = grouped(((row.table, text), row) for row in rows if (text := getattr(row, rule)))
     for (table, text), group in groups.items():
         who = _who(group[0]) if len(group) == 1 else f"{len(group)} rows of {table}"
-        names = tuple(row.name for row in group)
-        said = f"{who}: {rule}: {text}"
-        yield Finding(rule=rule, level="info", table=group[0].printed_table, rows=names, sentence=said)
+        yield _finding(rule, group, f"{who}: {rule}: {text}", "info")
 
 
 def _error_rates(rows: tuple[Row, ...]) -> Iterator[Finding]:
@@ -199,14 +174,9 @@ def _error_rates(rows: tuple[Row, ...]) -> Iterator[Finding]:
     compared = [(row, row.reference.top1, printed(row)) for row in taught]
     both = [(row, top1, base) for row, top1, base in compared if top1 is not None and base is not None]
     if len(both) >= MANY and all(top1 < base < MOSTLY_WRONG for _, top1, base in both):
-        yield Finding(
-            rule="error-rates",
-            level="warning",
-            table=", ".join(dict.fromkeys(row.printed_table for row, _, _ in both)),
-            rows=tuple(row.name for row, _, _ in both),
-            sentence=f"all {len(both)} taught rows are below their baselines, and those below "
-            f"{MOSTLY_WRONG} %: are these error rates? An accuracy is 100 less that",
-        )
+        said = f"all {len(both)} taught rows are below their baselines, and those below {MOSTLY_WRONG} %"
+        hint = "are these error rates? An accuracy is 100 less that"
+        yield _finding("error-rates", [row for row, _, _ in both], f"{said}: {hint}")
 
 
 def _copied(rows: Iterable[Row]) -> Iterator[Finding]:
@@ -215,28 +185,19 @@ def _copied(rows: Iterable[Row]) -> Iterator[Finding]:
     CRD's benchmark reports the last epoch and mdistiller the best on test: a gain of DKD over a copied KD has
     in it what choosing on test is worth.
     """
-    tables: defaultdict[str, list[Row]] = defaultdict(list)
-    for row in rows:
-        if row.reference.top1 is not None:
-            tables[row.printed_table].append(row)
+    tables = grouped((row.printed_table, row) for row in rows if row.reference.top1 is not None)
     for table, group in tables.items():
         own = {_epoch(row.report_epoch) for row in group if not row.copied_from}
-        copies: defaultdict[tuple[str, str], list[Row]] = defaultdict(list)
-        for row in group:
-            if row.copied_from:
-                copies[row.copied_from, _epoch(row.report_epoch)].append(row)
+        copied = [row for row in group if row.copied_from]
+        copies = grouped(((row.copied_from, _epoch(row.report_epoch)), row) for row in copied)
         for (source, epoch), some in copies.items():
             others = sorted(own - {epoch})
             beside = f"; beside them stand numbers of the {' and the '.join(others)}" if others else ""
             names = ", ".join(dict.fromkeys(row.table for row in some))
-            yield Finding(
-                rule="copied",
-                level="warning" if others else "info",
-                table=table,
-                rows=tuple(row.name for row in some),
-                sentence=f"Table {table} copies {len(some)} numbers of {names} from {source}, of the "
-                f"{epoch}{beside}",
+            said = (
+                f"Table {table} copies {len(some)} numbers of {names} from {source}, of the {epoch}{beside}"
             )
+            yield _finding("copied", some, said, "warning" if others else "info")
 
 
 def _epoch(reported: ReportEpoch) -> str:
@@ -259,10 +220,10 @@ def _unlike_their_originals(rows: Iterable[Row], originals: Mapping[str, Suite])
         there = original.reference.top1
         if here != there:
             said = f"{here:.2f} is copied from {row.copied_from}, where it is {there:.2f}"
-            yield _finding("copied", row, f"{_who(row)}: {said}")
+            yield _finding("copied", [row], f"{_who(row)}: {said}")
         if row.report_epoch != original.report_epoch:
             both = f"the {_epoch(row.report_epoch)} here, the {_epoch(original.report_epoch)} there"
-            yield _finding("copied", row, f"{_who(row)}: copied from {row.copied_from}, but of {both}")
+            yield _finding("copied", [row], f"{_who(row)}: copied from {row.copied_from}, but of {both}")
 
 
 def citations(suite: Suite, copies: Mapping[str, Suite]) -> dict[str, tuple[str, ...]]:
@@ -284,21 +245,17 @@ def citations(suite: Suite, copies: Mapping[str, Suite]) -> dict[str, tuple[str,
 
 def _cited(suite: Suite, copies: Mapping[str, Suite]) -> Iterator[Finding]:
     """Numbers that other papers copy, once for all the rows of a table that the same papers copy."""
-    groups: defaultdict[tuple[str, tuple[str, ...]], list[Row]] = defaultdict(list)
+    by_papers = []
     cited = citations(suite, copies)
     for row in suite.rows:
         if row.name in cited:
-            by = tuple(dict.fromkeys(each.partition(":")[0] for each in cited[row.name]))
-            groups[row.table, by].append(row)
-    for (table, by), rows in groups.items():
+            papers = tuple(dict.fromkeys(each.partition(":")[0] for each in cited[row.name]))
+            by_papers.append(((row.table, papers), row))
+    for (table, papers), rows in grouped(by_papers).items():
         names = ", ".join(f"{row.student} from {row.teacher}" if row.teacher else row.student for row in rows)
-        yield Finding(
-            rule="cited",
-            level="info",
-            table=rows[0].printed_table,
-            rows=tuple(row.name for row in rows),
-            sentence=f"Table {table}: {plural(len(rows), 'number')} copied by {' and '.join(by)}: {names}",
-        )
+        numbers = plural(len(rows), "number")
+        said = f"Table {table}: {numbers} copied by {' and '.join(papers)}: {names}"
+        yield _finding("cited", rows, said, "info")
 
 
 def _cell(row: Row) -> tuple[str, str, str]:
@@ -308,15 +265,9 @@ def _cell(row: Row) -> tuple[str, str, str]:
 
 def _unusual(rows: Iterable[Row]) -> Iterator[Finding]:
     """Numbers that are possible and odd, each once for all the rows that have it."""
-    groups: defaultdict[str, list[Row]] = defaultdict(list)
-    for row in rows:
-        for sentence in _oddities(row):
-            groups[sentence].append(row)
-    for sentence, group in groups.items():
+    for sentence, group in grouped((odd, row) for row in rows for odd in _oddities(row)).items():
         who = _who(group[0]) if len(group) == 1 else f"{len(group)} rows"
-        names = tuple(row.name for row in group)
-        tables = ", ".join(dict.fromkeys(row.printed_table for row in group))
-        yield Finding(rule="unusual", level="info", table=tables, rows=names, sentence=f"{who}: {sentence}")
+        yield _finding("unusual", group, f"{who}: {sentence}", "info")
 
 
 def _oddities(row: Row) -> Iterator[str]:
@@ -359,5 +310,10 @@ def _who(row: Row) -> str:
     return f"{_what(row)}, Table {row.printed_table}"
 
 
-def _finding(rule: Rule, row: Row, sentence: str, level: Literal["warning", "info"] = "warning") -> Finding:
-    return Finding(rule=rule, level=level, table=row.printed_table, rows=(row.name,), sentence=sentence)
+def _finding(
+    rule: Rule, rows: Sequence[Row], sentence: str, level: Literal["warning", "info"] = "warning"
+) -> Finding:
+    tables = ", ".join(dict.fromkeys(row.printed_table for row in rows))
+    return Finding(
+        rule=rule, level=level, table=tables, rows=tuple(row.name for row in rows), sentence=sentence
+    )

@@ -169,6 +169,13 @@ HINTS = {
     "table": 'write [[table]] with id = "1", loss = { name = "ce" } and rows = [{ student = "digits_mlp" }]',
 }
 """What to write where a part of a suite is missing."""
+LISTS: dict[str, tuple[type[Struct], str]] = {
+    "delta": (DeltaFile, "at"),
+    "formula": (FormulaFile, "name"),
+    "imported": (ImportedFile, "name"),
+    "claim": (ClaimFile, "id"),
+}
+"""The lists beside the tables: of what their parts are made, and the key by which a part names itself."""
 _HEAD = {"paper": "?", "dataset": ""}
 """Stands in for a `[suite]` that is wrong. No data set is named ""."""
 
@@ -185,20 +192,14 @@ def read_suite_file(content: Mapping[str, Any], place: Place) -> SuiteFile:
         needed = info.required or (name == "tolerance" and name not in content and _is_judged(content))
         if needed and (name not in near or content.get(name) == []):
             place.say(f"[{name}] is missing; {HINTS[name]}")
-    tables = [_table(table, at) for table, at in _each(content, "table", "id", place)]
-    deltas = [struct_at(DeltaFile, delta, at) for delta, at in _each(content, "delta", "at", place)]
-    formulas = [struct_at(FormulaFile, each, at) for each, at in _each(content, "formula", "name", place)]
-    imported = [struct_at(ImportedFile, each, at) for each, at in _each(content, "imported", "name", place)]
-    claims = [struct_at(ClaimFile, claim, at) for claim, at in _each(content, "claim", "id", place)]
-    if None in deltas or None in imported or not tables:
+    parts: dict[str, list[Any]] = {"table": [_table(*each) for each in _each(content, "table", "id", place)]}
+    for key, (kind, called) in LISTS.items():
+        parts[key] = [struct_at(kind, each, at) for each, at in _each(content, key, called, place)]
+    if None in parts["delta"] or None in parts["imported"] or not parts["table"]:
         place.doubts.add("*")
     return SuiteFile(
         suite=make(SuiteHead, _section(SuiteHead, "suite", content, place), place.at("[suite]"), _HEAD),  # type: ignore[arg-type]
-        table=[table for table in tables if table is not None],
-        delta=[delta for delta in deltas if delta is not None],
-        formula=[formula for formula in formulas if formula is not None],
-        claim=[claim for claim in claims if claim is not None],
-        imported=[each for each in imported if each is not None],
+        **{key: [each for each in some if each is not None] for key, some in parts.items()},
         recipe=_section(Recipe, "recipe", content, place),
         tolerance=_tolerance(content, place),
     )

@@ -9,6 +9,7 @@ from msgspec.structs import asdict, replace
 
 from kdbench import catalog
 from kdbench.catalog import unknown
+from kdbench.grouping import grouped
 from kdbench.spec.runs import Loss, Recipe, ReportEpoch
 from kdbench.spec.suites import Claim, Delta, Reference, Row, Suite, named
 from kdbench.suite.arithmetic import ROUNDING, gain_error, printed_baselines
@@ -41,9 +42,7 @@ def find_mistakes(suite: Suite, place: Place) -> None:
         _released_mistakes(suite),
     )
     # One sentence may hold of many rows: it is said once, at the first of them.
-    concerned: dict[str, list[str]] = {}
-    for row, sentence in chain.from_iterable(checks):
-        concerned.setdefault(sentence, []).append(row.name)
+    concerned = grouped((sentence, row.name) for row, sentence in chain.from_iterable(checks))
     for sentence, rows in concerned.items():
         more = len(rows) - 1
         others = f" and {more} more row{'s' * (more > 1)}" if more else ""

@@ -3,7 +3,7 @@
 Pure: cells, results and failures in, checks out, in the order of the cells and in linear time.
 """
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 
@@ -11,12 +11,13 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from kdbench.formatting import plural
+from kdbench.grouping import grouped
 from kdbench.spec.recipes import against
 from kdbench.spec.results import Failure, Result
 from kdbench.spec.runs import ReportEpoch, Run
 from kdbench.spec.suites import Cell, Reference, Row
 from kdbench.spec.verdicts import Check, Verdict, Word
-from kdbench.verdict.counts import Tally, by_chance, counts, sentence, tally
+from kdbench.verdict.counts import Tally, by_chance, counts, sentence, tallies
 from kdbench.verdict.paired import level_of, paired
 from kdbench.verdict.sequential import InterimPlan, levels, levels_of, plan_of
 from kdbench.verdict.stats import (
@@ -92,9 +93,7 @@ def check_suite(
     """
     cells = list(cells)
     stored = _Stored(results, failures, repeats, plans, unreadable)
-    namesakes: defaultdict[tuple[str, ...], list[str]] = defaultdict(list)
-    for cell in cells:
-        namesakes[cell.ids].append(cell.row.name)
+    namesakes = grouped((cell.ids, cell.row.name) for cell in cells)
     return [_check(cell, stored, namesakes[cell.ids] if cell.ids else ()) for cell in cells]
 
 
@@ -117,37 +116,34 @@ def exit_code(checks: Iterable[Check], *, strict: bool = False) -> int:
 def headline(checks: Iterable[Check]) -> str:
     """How many of the printed accuracies and gains have which verdict, and how many of them by chance."""
     checks = to_train(checks)
-    found = [tally(check.top1 for check in checks), tally(check.gain for check in checks)]
-    parts = [sentence(each, what) for each, what in zip(found, ("accuracies", "gains"), strict=True)]
-    if checks and not any(each.printed for each in found):
+    found = tallies(checks)
+    parts = [sentence(each, what) for what, each in found.items()]
+    if checks and not any(each.printed for each in found.values()):
         bad = Counter(check.top1.word for check in checks if check.top1.word in BAD)
-        return ", ".join([f"Nothing is printed of {_these(len(checks))}", *counts(bad)]) + "."
+        these = "this row" if len(checks) == 1 else f"these {len(checks)} rows"
+        return ", ".join([f"Nothing is printed of {these}", *counts(bad)]) + "."
     if bare := [check.top1.word for check in checks if check.top1.printed is None]:
         bad = Counter(word for word in bare if word in BAD)
         parts.append(", ".join([f"{len(bare)} without a printed accuracy", *counts(bad)]))
     return "; ".join(parts) + "." + _caveats(checks, found)
 
 
-def _these(rows: int) -> str:
-    return "this row" if rows == 1 else f"these {rows} rows"
-
-
 def remarks(checks: Iterable[Check]) -> str:
     """The headline without the counts of verdicts: what stands beside these in a picture."""
     checks = to_train(checks)
-    found = [tally(check.top1 for check in checks), tally(check.gain for check in checks)]
+    found = tallies(checks)
     within = [
         f"{each.within} of {each.printed} {what} within the tolerance"
-        for each, what in zip(found, ("accuracies", "gains"), strict=True)
+        for what, each in found.items()
         if each.printed
     ]
     return ("; ".join(within) + "." if within else "No printed numbers.") + _caveats(checks, found)
 
 
-def _caveats(checks: Sequence[Check], found: Sequence[Tally]) -> str:
+def _caveats(checks: Sequence[Check], found: Mapping[str, Tally]) -> str:
     """How many verdicts may be wrong by chance, and how likely a loss is seen."""
     adjusted = any(v.p_adjusted is not None for check in checks for v in (check.top1, check.gain))
-    return by_chance(found, adjusted=adjusted) + _power(checks)
+    return by_chance(found.values(), adjusted=adjusted) + _power(checks)
 
 
 def _power(checks: Iterable[Check]) -> str:
@@ -305,14 +301,12 @@ def _means(read: Iterable[tuple[int, float | None]]) -> dict[int, float]:
 
     A seed that lacks a row is left out: its mean would be one over other rows.
     """
-    by_seed: defaultdict[int, list[float]] = defaultdict(list)
-    lacking = set()
-    for seed, value in read:
-        if value is None:
-            lacking.add(seed)
-        else:
-            by_seed[seed].append(value)
-    return {seed: mean(values) for seed, values in by_seed.items() if seed not in lacking}
+    found = {}
+    for seed, values in grouped(read).items():
+        known = [value for value in values if value is not None]
+        if len(known) == len(values):
+            found[seed] = mean(known)
+    return found
 
 
 def _readings(cell: Cell, stored: _Stored) -> Iterator[tuple[str, float]]:
@@ -372,7 +366,7 @@ def _top1(cell: Cell, values: Mapping[int, float], stored: _Stored) -> Verdict:
     notes = [*own_margin(row), *_assumed_std(reference), *_failed_seeds(cell, stored)]
     if reference.top1 is None:
         only = "only the gain is printed" if reference.gain is not None else "no reference accuracy"
-        return _unreferenced(list(values.values()), [only, _so_far(len(values), row.seeds), *notes])
+        return unreferenced(list(values.values()), [only, _so_far(len(values), row.seeds), *notes])
     error = printed_spread(reference)
     return judge(
         list(values.values()),
@@ -457,7 +451,7 @@ def _gain(cell: Cell, values: Mapping[int, float], gains: Mapping[int, float], s
     if not values and printed is not None:
         return _absent(cell, printed, stored)
     if printed is None:
-        return _unreferenced(list(gains.values()), ["no reference gain"])
+        return unreferenced(list(gains.values()), ["no reference gain"])
     if not gains:
         return Verdict(word=Word.PENDING, reason=_no_baseline(cell, stored), printed=printed)
     error = gain_spread(row.reference)
@@ -490,7 +484,7 @@ def _no_baseline(cell: Cell, stored: _Stored) -> str:
     return next(causes, f"{over} has no result of these seeds yet")
 
 
-def _unreferenced(values: Sequence[float], reasons: Iterable[str]) -> Verdict:
+def unreferenced(values: Sequence[float], reasons: Iterable[str] = ()) -> Verdict:
     """No reference to compare with; what was measured is shown all the same."""
     scatter = spread(values)
     return Verdict(

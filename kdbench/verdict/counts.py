@@ -1,11 +1,11 @@
 """How many verdicts there are of each word, and how many of them may be wrong by chance."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 
 from msgspec import Struct
 
-from kdbench.spec.verdicts import Verdict, Word
+from kdbench.spec.verdicts import Check, Verdict, Word
 from kdbench.verdict.stats import LEVEL
 
 
@@ -44,6 +44,15 @@ def tally(verdicts: Iterable[Verdict]) -> Tally:
     )
 
 
+def tallies(checks: Iterable[Check]) -> dict[str, Tally]:
+    """Those of the accuracies and of the gains, by these words."""
+    checks = list(checks)
+    return {
+        "accuracies": tally(check.top1 for check in checks),
+        "gains": tally(check.gain for check in checks),
+    }
+
+
 def sentence(found: Tally, what: str) -> str:
     """`41 of 48 accuracies reproduced, 3 consistent, 4 below (44 within the tolerance)`."""
     if not found.printed:
@@ -58,7 +67,7 @@ def counts(words: Mapping[Word, int]) -> list[str]:
     return [f"{words[word]} {word}" for word in Word if word in words]
 
 
-def by_chance(found: Sequence[Tally], *, adjusted: bool) -> str:
+def by_chance(found: Collection[Tally], *, adjusted: bool) -> str:
     """What to make of so many verdicts at once; nothing where none is tested."""
     tested = sum(each.tested for each in found)
     if not tested:

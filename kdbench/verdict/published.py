@@ -19,8 +19,8 @@ from kdbench.spec.suites import Reference, Row, Suite, named
 from kdbench.spec.verdicts import Check, Published, Verdict, Word
 from kdbench.store.provenance import Provenance
 from kdbench.store.released import evaluation_of
-from kdbench.verdict.check import judge, own_margin, printed_spread
-from kdbench.verdict.counts import by_chance, sentence, tally
+from kdbench.verdict.check import judge, own_margin, printed_spread, unreferenced
+from kdbench.verdict.counts import by_chance, sentence, tallies
 from kdbench.verdict.stats import SLACK, Spread, half_width, mean, spread
 
 Runs = Mapping[int, AuthorRun]
@@ -221,13 +221,7 @@ def _verdict(
     """The values of author runs against what is printed, as our own would be."""
     measured = list(values.values())
     if printed is None:
-        scatter = spread(measured)
-        return Verdict(
-            word=Word.NO_REFERENCE,
-            measured=mean(measured) if measured else None,
-            std=scatter.std if scatter else None,
-            n=len(measured),
-        )
+        return unreferenced(measured)
     if not measured:
         reason = f"nothing is published at the reported epoch {row.report_epoch}"
         return Verdict(word=Word.PENDING, reason=reason, printed=printed)
@@ -321,15 +315,14 @@ def _headline(kind: str, checks: Iterable[Check]) -> str:
         return ""
     theirs = of_authors(of_kind)
     judged = of_authors(check for check in of_kind if not is_reference(check))
-    found = [tally(check.top1 for check in judged), tally(check.gain for check in judged)]
-    whats = ("accuracies", "gains")
-    parts = [sentence(each, what) for each, what in zip(found, whats, strict=True) if each.printed]
+    found = tallies(judged)
+    parts = [sentence(each, what) for what, each in found.items() if each.printed]
     if not_judged := len(theirs) - len(judged):
         parts.append(f"{not_judged} not counted: their printed numbers are the means of these runs")
     runs = sum(len(check.values) for check in theirs)
     adjusted = any(check.top1.p_adjusted is not None for check in judged)
     counted = "; ".join(parts) or "none of them has a printed number"
-    chance = by_chance(found, adjusted=adjusted)
+    chance = by_chance(found.values(), adjusted=adjusted)
     what = "run" if kind == "author run" else "evaluation"
     counts = f"{plural(runs, what)} of {plural(len(theirs), 'row')}"
     return f"{NAMES[kind]} ({counts}): {counted}.{chance}"
