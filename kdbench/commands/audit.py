@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kdbench.commands.options import as_json, complete_suite, say, selection
+from kdbench.commands.options import answer, as_json, complete_suite, selection
 
 if TYPE_CHECKING:
     from kdbench.plan.selection import Selection
@@ -23,10 +23,8 @@ def audit(chosen: Selection, *, as_json: bool) -> None:
 
     prober = load_prober()
     found = {suite.path: audit_suite(suite, cells, prober) for suite, cells in chosen.load()}
-    if as_json:
-        say(found)
-    else:
-        click.echo("\n\n".join("\n".join([path, "", *audit_lines(some)]) for path, some in found.items()))
+    texts = ("\n".join([path, "", *audit_lines(some)]) for path, some in found.items())
+    answer(found, lambda: "\n\n".join(texts), as_json=as_json)
 
 
 @click.command()
@@ -40,7 +38,5 @@ def lint(suite: tuple[str, ...], *, as_json: bool) -> None:
 
     loaded = {path: load_suite(path) for path in suite}
     found = {path: lint_suite(each, load_originals(each), load_copies(each)) for path, each in loaded.items()}
-    if as_json:
-        say(found)
-    else:
-        click.echo("\n".join(line for path, some in found.items() for line in describe_findings(path, some)))
+    lines = (line for path, some in found.items() for line in describe_findings(path, some))
+    answer(found, lambda: lines, as_json=as_json)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kdbench.commands.options import as_json, offline, say
+from kdbench.commands.options import answer, as_json, offline
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,24 +25,12 @@ def data_list(*, as_json: bool) -> None:
     from kdbench.formatting import columns
 
     rows = list_datasets(_data_folder())
-    if as_json:
-        say(rows)
-    else:
-        cells = [
-            (
-                row.name,
-                row.classes,
-                f"{row.train:,}",
-                f"{row.test:,}",
-                row.state,
-                f"{row.bytes / 1e6:,.1f} MB",
-                row.held_by,
-                row.content,
-            )
-            for row in rows
-        ]
-        titles = ["data set", "classes", "train", "test", "here", "on disk", "held by", "content"]
-        click.echo(columns(cells, titles))
+    cells = []
+    for row in rows:
+        counts = (row.classes, f"{row.train:,}", f"{row.test:,}")
+        cells.append((row.name, *counts, row.state, f"{row.bytes / 1e6:,.1f} MB", row.held_by, row.content))
+    titles = ["data set", "classes", "train", "test", "here", "on disk", "held by", "content"]
+    answer(rows, lambda: columns(cells, titles), as_json=as_json)
 
 
 @data.command("fetch")
@@ -83,11 +71,9 @@ def data_neighbours(name: str, *, as_json: bool) -> None:
     from kdbench.formatting import columns
 
     found = load("kdbench.data.neighbours:described")(name)
-    if as_json:
-        say(found)
-    else:
-        rows = [(each, ", ".join(near)) for each, near in found["neighbours"].items()]
-        click.echo(f"{columns(rows, ['class', 'near'])}\nsha256 {found['sha256']}")
+    rows = [(each, ", ".join(near)) for each, near in found["neighbours"].items()]
+    lines = (columns(rows, ["class", "near"]), f"sha256 {found['sha256']}")
+    answer(found, lambda: lines, as_json=as_json)
 
 
 @data.command("weights")

@@ -7,9 +7,21 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kdbench.commands.options import PRECISIONS, OutputPath, as_json, as_variant, offline, say, selection
+from kdbench.commands.options import (
+    PRECISIONS,
+    OutputPath,
+    answer,
+    as_json,
+    as_variant,
+    offline,
+    say,
+    seeds_of,
+    selection,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from kdbench.plan.selection import Selection
     from kdbench.spec.runs import Precision
     from kdbench.spec.suites import Variant
@@ -56,11 +68,11 @@ def compare(
 @click.command()
 @click.argument("row")
 @click.argument("folders", nargs=-1, type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--seeds", metavar="SEEDS", help="For example 0-2 or 0,3; instead of the suite's.")
+@seeds_of("suite")
 @as_variant
 @as_json
 def history(
-    row: str, *, folders: tuple[Path, ...], seeds: str | None, variant: Variant, as_json: bool
+    row: str, *, folders: tuple[Path, ...], seeds: Sequence[int] | None, variant: Variant, as_json: bool
 ) -> int:
     """What a ROW gave with each version of kdbench.
 
@@ -68,10 +80,8 @@ def history(
     other nights.
     """
     from kdbench.evidence import compare
-    from kdbench.plan.selection import parse_seeds
 
-    only = parse_seeds(seeds) if seeds is not None else None
-    found = compare.past(row, variant, seeds=only, folders=folders)
+    found = compare.past(row, variant, seeds=seeds, folders=folders)
     if as_json:
         versions = {}
         for name, each in found.items():
@@ -117,36 +127,28 @@ def verify(bundle: Path, *, as_json: bool) -> int:
     from kdbench.evidence import verify as verifying
 
     found = verifying.verify(bundle)
-    if as_json:
-        say(found)
-    else:
-        click.echo("\n".join(verifying.describe(bundle, found)))
+    answer(found, lambda: verifying.describe(bundle, found), as_json=as_json)
     return int(not found.sound)
 
 
 @click.command()
 @click.argument("row")
-@click.option("--seeds", metavar="SEEDS", help="For example 0-2 or 0,3; instead of the row's.")
+@seeds_of("row")
 @click.option("--run", "train", is_flag=True, help="Train what is missing.")
 @click.option("-j", "--jobs", type=click.IntRange(1), help="Runs at a time.")
 @offline
 @as_json
 def attribute(
-    row: str, *, seeds: str | None, train: bool, jobs: int | None, offline: bool, as_json: bool
+    row: str, *, seeds: Sequence[int] | None, train: bool, jobs: int | None, offline: bool, as_json: bool
 ) -> None:
     """How much of a number each delta explains.
 
     A delta of a ROW is a difference between its paper and the released code.
     """
     from kdbench.evidence.attribute import attribution, describe_attribution
-    from kdbench.plan.selection import parse_seeds
 
-    only = parse_seeds(seeds) if seeds is not None else None
-    found, missing = attribution(row, only, train=train, workers=jobs, offline=offline)
-    if as_json:
-        say(found)
-    else:
-        click.echo("\n".join(describe_attribution(found, missing)))
+    found, missing = attribution(row, seeds, train=train, workers=jobs, offline=offline)
+    answer(found, lambda: describe_attribution(found, missing), as_json=as_json)
 
 
 @click.command()
@@ -177,8 +179,5 @@ def equivalence(
     from kdbench.verdict.equivalence import describe
 
     record, path = prove.prove(of, row, variant, seeds=seeds, settings=settings, offline=offline)
-    if as_json:
-        say(record)
-    else:
-        click.echo("\n".join([*describe(record), f"kept in {path}"]))
+    answer(record, lambda: [*describe(record), f"kept in {path}"], as_json=as_json)
     return int(not record.shown)

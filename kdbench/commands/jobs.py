@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kdbench.commands.options import as_json, as_variant, say, selection
+from kdbench.commands.options import answer, as_json, as_variant, selection
 
 if TYPE_CHECKING:
     from kdbench.plan.selection import Selection
@@ -23,10 +23,7 @@ def status(chosen: Selection, *, as_json: bool) -> None:
     states, trouble = commands.states(chosen)
     if trouble:
         click.echo(f"from the disk alone, as the scheduler is silent: {trouble}", err=True)
-    if as_json:
-        say(states)
-    else:
-        click.echo(commands.describe_states(states))
+    answer(states, lambda: commands.describe_states(states), as_json=as_json)
 
 
 @click.command()

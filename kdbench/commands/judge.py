@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kdbench.commands.options import as_json, judgement, say, selection
+from kdbench.commands.options import answer, as_json, judgement, selection
 
 if TYPE_CHECKING:
     from kdbench.machine import Machine
@@ -43,10 +43,7 @@ def _check_all(chosen: Selection, *, strict: bool, as_json: bool) -> int:
     judged = judge(replace(chosen, suites=suites_in(Path("suites")))).suites
     shown = [(suite, checks) for suite, checks in judged if has_evidence(checks)]
     checks = [check for _, some in shown for check in some]
-    if as_json:
-        say({suite.path: some for suite, some in shown})
-    else:
-        click.echo(blocks(shown))
+    answer({suite.path: some for suite, some in shown}, lambda: blocks(shown), as_json=as_json)
     return exit_code(checks, strict=strict)
 
 
@@ -61,10 +58,8 @@ def print_verdicts(
 
     judged = judge(chosen, machine)
     checks = [check for _, some in judged.suites for check in some]
-    if as_json:
-        say(checks)
-    else:
-        click.echo(markdown(gather.gather(judged)) if report else terminal.table(judged))
+    text = (lambda: markdown(gather.gather(judged))) if report else lambda: terminal.table(judged)
+    answer(checks, text, as_json=as_json)
     damaged = any(each.damage for some in judged.controls.values() for each in some)
     return max(int(damaged), exit_code(checks, strict=strict))
 
@@ -87,15 +82,13 @@ def claims(chosen: Selection, *, as_json: bool) -> int:
 
     judged = judge(chosen).suites
     found = {suite.path: check_claims(suite, checks) for suite, checks in judged}
-    if as_json:
-        theirs = {
-            f"{suite.path}, author runs": check_claims(suite, of_authors(checks)) for suite, checks in judged
-        }
-        say(found | {name: each for name, each in theirs.items() if each})
-    else:
-        lines = [line for each in found.values() for line in claim_lines(each)]
-        lines += [line for suite, checks in judged for line in claims_of_authors(suite, checks)]
-        click.echo("\n".join(lines or ["no claims on these rows"]))
+    theirs = {}
+    lines = [line for each in found.values() for line in claim_lines(each)]
+    for suite, checks in judged:
+        lines += claims_of_authors(suite, checks)
+        if of_theirs := check_claims(suite, of_authors(checks)):
+            theirs[f"{suite.path}, author runs"] = of_theirs
+    answer(found | theirs, lambda: lines or ["no claims on these rows"], as_json=as_json)
     return int(any(one.outcome is Outcome.FAILS for each in found.values() for one in each))
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kdbench.commands.options import as_json, as_variant, say, selection
+from kdbench.commands.options import answer, as_json, as_variant, say, selection
 
 if TYPE_CHECKING:
     from kdbench.catalog import Kind
@@ -33,14 +33,9 @@ def list_suites(folder: Path | None, *, as_json: bool) -> None:
         own = sorted(path.stem for path in installed().glob("*.toml"))
         paths |= {name: Path(name) for name in own if name not in paths}
     suites = [load_suite(path) for path in paths.values()]
-    if as_json:
-        say([{"path": suite.path, "paper": suite.paper, "rows": len(suite.rows)} for suite in suites])
-    else:
-        rows = [
-            (suite.path.removesuffix(".toml"), len(suite.rows), suite.dataset, suite.paper)
-            for suite in suites
-        ]
-        click.echo(columns(rows, ["suite", "rows", "data set", "paper"]))
+    found = [{"path": suite.path, "paper": suite.paper, "rows": len(suite.rows)} for suite in suites]
+    rows = [(each.path.removesuffix(".toml"), len(each.rows), each.dataset, each.paper) for each in suites]
+    answer(found, lambda: columns(rows, ["suite", "rows", "data set", "paper"]), as_json=as_json)
 
 
 @list_.command("rows")
@@ -51,23 +46,18 @@ def list_rows(chosen: Selection, *, as_json: bool) -> None:
     from kdbench.report.terminal import describe_rows
 
     suites = chosen.load()
-    if as_json:
-        say([cell.row for _, cells in suites for cell in cells])
-    else:
-        click.echo(describe_rows(suites))
+    rows = [cell.row for _, cells in suites for cell in cells]
+    answer(rows, lambda: describe_rows(suites), as_json=as_json)
 
 
 def _list_names(kind: Kind, what: str) -> None:
     @list_.command(kind, help=f"The {what} that a suite may name.")
     @as_json
     def list_names(*, as_json: bool) -> None:
-        from kdbench.catalog import plugin_problems
-        from kdbench.report.terminal import describe_names, entries
+        from kdbench.catalog import entries, plugin_problems
+        from kdbench.report.terminal import describe_names
 
-        if as_json:
-            say(entries(kind))
-        else:
-            click.echo(describe_names(kind))
+        answer(entries(kind), lambda: describe_names(kind), as_json=as_json)
         for problem in plugin_problems(kind):
             click.echo(f"note: {problem}", err=True)
 
@@ -93,11 +83,9 @@ def show(row: str, *, variant: Variant, as_json: bool) -> None:
 
     suite, cell = find_row(row, variant)
     copies = citations(suite, load_copies(suite)).get(cell.row.name, ())
-    if as_json:
-        runs = dict(zip(cell.ids, cell.runs, strict=True))
-        say({"suite": suite.path, "row": cell.row, "runs": runs, "copied_by": copies})
-    else:
-        click.echo("\n".join(describe_row(suite, cell, variant, copies)))
+    runs = dict(zip(cell.ids, cell.runs, strict=True))
+    found = {"suite": suite.path, "row": cell.row, "runs": runs, "copied_by": copies}
+    answer(found, lambda: describe_row(suite, cell, variant, copies), as_json=as_json)
 
 
 @click.command()

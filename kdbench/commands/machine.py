@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kdbench.commands.options import PRECISIONS, as_json, as_variant, on_where, say
+from kdbench.commands.options import PRECISIONS, answer, as_json, as_variant, on_where
 
 if TYPE_CHECKING:
     from kdbench.spec.runs import Precision
@@ -64,8 +64,5 @@ def bench(target: tuple[str, ...], *, variant: Variant, precision: Precision, as
 
     runs = benching.find_runs(target, variant, precision)
     record, path = benching.bench(runs, load_machine(), lambda name: click.echo(f"measured {name}", err=True))
-    if as_json:
-        say(record)
-    else:
-        click.echo("\n".join([*benching.describe_device(record), "", benching.describe(record)]))
-        click.echo(f"\nkept in {path}")
+    lines = (*benching.describe_device(record), "", benching.describe(record), "", f"kept in {path}")
+    answer(record, lambda: lines, as_json=as_json)

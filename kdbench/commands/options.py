@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -246,8 +246,29 @@ wait_for = click.option("--wait", is_flag=True, help="On a cluster: follow the j
 offline = click.option("--offline", is_flag=True, help="Never touch the network.")
 
 
+def seeds_of(whose: str) -> Callable[[F], F]:
+    """`--seeds` of a command of one row: whole numbers, or None for those that somebody says otherwise."""
+
+    def parse(_context: click.Context, _parameter: click.Parameter, text: str | None) -> object:
+        from kdbench.plan.selection import parse_seeds
+
+        return None if text is None else parse_seeds(text)
+
+    text = f"For example 0-2 or 0,3; instead of the {whose}'s."
+    return click.option("--seeds", metavar="SEEDS", callback=parse, help=text)
+
+
 def say(value: object) -> None:
     """Print a value as JSON, which is UTF-8 whatever the terminal is."""
     import msgspec
 
     click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2))
+
+
+def answer(value: object, text: Callable[[], str | Iterable[str]], *, as_json: bool) -> None:
+    """Print a value as JSON, or else as the text, or the lines, that it is for people."""
+    if as_json:
+        say(value)
+        return
+    made = text()
+    click.echo(made if isinstance(made, str) else "\n".join(made))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kdbench.commands.options import as_json, say, selection
+from kdbench.commands.options import answer, as_json, selection
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -35,20 +35,11 @@ def plan(chosen: Selection, *, budget: str | None, as_json: bool) -> None:
     machine = load_machine()
     work = find_work(chosen, machine)
     estimate = estimate_cost(work, machine)
-    if as_json:
-        say(
-            [
-                {
-                    "id": run.id,
-                    "retrained": run.id in work.retrained,
-                    "run": run,
-                    "alone": estimate.items[run.id],
-                }
-                for run in work.runs
-            ]
-        )
-    else:
-        click.echo("\n".join(describe_plan(work, estimate)))
+    runs = []
+    for run in work.runs:
+        again = run.id in work.retrained
+        runs.append({"id": run.id, "retrained": again, "run": run, "alone": estimate.items[run.id]})
+    answer(runs, lambda: describe_plan(work, estimate), as_json=as_json)
     note_missing_teachers(work.runs, machine)
 
 
@@ -75,10 +66,5 @@ def propose(chosen: Selection, budget: str | None, *, as_json: bool) -> None:
     seconds = parse_budget(budget) if budget is not None else None
     found = survey(replace(chosen, auto=True, seeds=None), load_machine()).proposals
     chosen_ones = found if seconds is None else afford(found, seconds)
-    if as_json:
-        say(chosen_ones)
-    else:
-        click.echo("\n".join(describe_proposals(chosen_ones, found)))
-        click.echo(
-            f"verdicts as of `kdbench check --seeds auto`: tested after each of at most {chosen.most} seeds"
-        )
+    how = f"verdicts as of `kdbench check --seeds auto`: tested after each of at most {chosen.most} seeds"
+    answer(chosen_ones, lambda: [*describe_proposals(chosen_ones, found), how], as_json=as_json)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kdbench.commands.options import as_json, complete_suite, say
+from kdbench.commands.options import answer, as_json, complete_suite
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,10 +70,7 @@ def weights(file: Path, *, source: str, weights: str | None, as_json: bool, **as
         Request(file=file, told=source, weights=weights or "", **asked),  # type: ignore[arg-type]
         load_machine(),
     )
-    if as_json:
-        say(provenance)
-    else:
-        click.echo(describe(provenance, str(path)))
+    answer(provenance, lambda: describe(provenance, str(path)), as_json=as_json)
 
 
 @import_.command()
@@ -136,11 +133,8 @@ def log(  # noqa: PLR0913 - one per option
     found = import_logs(request, suite, load_author_runs(results, suite.name))
     if not dry_run:
         save_author_runs(results, found.runs)
-    if as_json:
-        say(found)
-    else:
-        where = str(author_runs_file(results, suite.name))
-        click.echo("\n".join(describe(found, where, dry_run=dry_run)))
+    where = str(author_runs_file(results, suite.name))
+    answer(found, lambda: describe(found, where, dry_run=dry_run), as_json=as_json)
 
 
 def _renames(texts: tuple[str, ...]) -> Iterator[tuple[str, str]]:

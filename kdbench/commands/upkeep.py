@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kdbench.commands.options import as_json, as_variant, complete_suite, say
+from kdbench.commands.options import answer, as_json, as_variant, complete_suite, say
 
 if TYPE_CHECKING:
     from kdbench.spec.suites import Variant
@@ -96,10 +96,8 @@ def fingerprint(
     compute = catalog.load("kdbench.training.fingerprint:compute")
     found = compute(cell.runs[0], load_machine(), steps, deterministic=deterministic)
     facts = {"run": cell.ids[0], "steps": steps, "fingerprint": found[0], **found[1]}
-    if as_json:
-        say(facts)
-    else:
-        click.echo(columns([fact for fact in facts.items() if fact[1] is not None], []))
+    known = [fact for fact in facts.items() if fact[1] is not None]
+    answer(facts, lambda: columns(known, []), as_json=as_json)
 
 
 @click.command()

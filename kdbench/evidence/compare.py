@@ -24,6 +24,7 @@ from kdbench.formatting import table as draw_table
 from kdbench.machine import load_machine
 from kdbench.plan.expand import expand
 from kdbench.plan.lookup import find_trained_row, is_suite
+from kdbench.plan.plugin_runs import bare
 from kdbench.plan.selection import Selection
 from kdbench.spec.results import Result
 from kdbench.spec.runs import Run
@@ -139,12 +140,7 @@ def printed_side(row: Row) -> Side:
 
 def experiment(run: Run) -> str:
     """A run's id but for the versions of kdbench's arithmetic and of packages, so as to compare them."""
-    return _unversioned(run).id
-
-
-def _unversioned(run: Run) -> Run:
-    teacher = run.teacher and replace(run.teacher, run=_unversioned(run.teacher.run))
-    return replace(run, protocol=0, teacher=teacher, plugins=())
+    return bare(run, protocol=0).id
 
 
 def compare(

@@ -70,12 +70,13 @@ def load(
     if not ways:
         problems = differences(given, wanted)
         raise UserError(*(f"{path}: no weights for {model}: {problem}" for problem in problems))
-    return [
-        Filled(
-            _filled(build_network(model, classes, dataset.channels), tensors, way), _how(way, given, map_file)
-        )
-        for way in ways
-    ]
+    found = []
+    for way in ways:
+        network = build_network(model, classes, dataset.channels)
+        network.load_state_dict(dict(_renamed(tensors, way)), strict=False)
+        network.eval().requires_grad_(requires_grad=False)
+        found.append(Filled(network, _how(way, given, map_file)))
+    return found
 
 
 def _wanted(model: str, classes: int, channels: int) -> Layers:
@@ -111,12 +112,6 @@ def _how(way: Names, given: Layers, map_file: Path | None) -> str:
         return ""
     left = f"; {len(given) - len(way)} are of other networks" if len(way) < len(given) else ""
     return f"{others} of {len(way)} layers have other names, found by order and shape{left}"
-
-
-def _filled(network: nn.Module, tensors: dict[str, Tensor], way: Names) -> nn.Module:
-    state = dict(_renamed(tensors, way))
-    network.load_state_dict(state, strict=False)
-    return network.eval().requires_grad_(requires_grad=False)
 
 
 def _renamed(tensors: dict[str, Tensor], way: Names) -> Iterator[tuple[str, Tensor]]:

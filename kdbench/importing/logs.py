@@ -1,7 +1,6 @@
 """`kdbench import log`: other people's logs -> the author runs of a suite."""
 
 import hashlib
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -13,6 +12,7 @@ from kdbench.catalog import unknown
 from kdbench.errors import UserError
 from kdbench.formatting import columns as table
 from kdbench.formatting import number, plural
+from kdbench.grouping import grouped
 from kdbench.importing.logs_curves import Curve, curves, in_percent
 from kdbench.importing.logs_files import Columns, Stretch, read_log
 from kdbench.spec.author_runs import AuthorRun, AuthorRuns, LogSource, PublishedRuns
@@ -161,9 +161,8 @@ def _runs_of(
     if said:
         notes.append(f"{file}: {said}")
     # Curves by their row, each with what the log says of its run: {"1/mlp": [(key, curve), ...]}.
-    by_row: dict[str, list[tuple[_Key, Curve]]] = defaultdict(list)
-    for (key, _), curve in zip(found, in_unit, strict=True):
-        by_row[key.row].append((key, curve))
+    keys = [key for key, _ in found]
+    by_row = grouped((key.row, (key, curve)) for key, curve in zip(keys, in_unit, strict=True))
     runs = []
     repeated = 0
     for name, some in by_row.items():
@@ -303,12 +302,9 @@ def _author_run(row: str, number: int, log: str, curve: Curve) -> AuthorRun:
 
 def describe(found: ImportedLogs, where: str, *, dry_run: bool) -> Iterator[str]:
     """What was read: a line for each row, then what was noticed, then where it is kept."""
-    by_row: dict[str, list[AuthorRun]] = defaultdict(list)
-    for run in (run for each in found.read for run in each.runs):
-        by_row[run.row].append(run)
-    yield table(
-        [_line(row, runs) for row, runs in by_row.items()], ["row", "runs", "epochs", "last", "best", "value"]
-    )
+    by_row = grouped((run.row, run) for each in found.read for run in each.runs)
+    lines = [_line(row, runs) for row, runs in by_row.items()]
+    yield table(lines, ["row", "runs", "epochs", "last", "best", "value"])
     yield from found.notes
     count = plural(sum(map(len, by_row.values())), "author run")
     rows = plural(len(by_row), "row")

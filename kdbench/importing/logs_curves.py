@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from kdbench.errors import UserError
 from kdbench.importing.logs_files import Point, Stretch
@@ -141,16 +142,9 @@ def _values(run: Curve) -> list[float]:
 
 
 def _scaled(run: Curve) -> Curve:
-    return Curve(
-        place=run.place,
-        epochs=run.epochs,
-        top1=tuple(_percent(value) for value in run.top1),
-        last=None if run.last is None else _percent(run.last),
-        best=None if run.best is None else _percent(run.best),
-        value=None if run.value is None else _percent(run.value),
-        notes=run.notes,
-        finished=run.finished,
-    )
+    known = {name: getattr(run, name) for name in ("last", "best", "value")}
+    scaled = {name: _percent(value) for name, value in known.items() if value is not None}
+    return replace(run, top1=tuple(map(_percent, run.top1)), **scaled)
 
 
 def _percent(fraction: float) -> float:

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -39,10 +40,10 @@ def packages(run: Run) -> dict[str, Plugin]:
     return above | {each.package: each for each in run.plugins}
 
 
-def bare(run: Run) -> Run:
-    """The run, and its teachers, without the packages."""
-    teacher = run.teacher and replace(run.teacher, run=bare(run.teacher.run))
-    return replace(run, teacher=teacher, plugins=())
+def bare(run: Run, **other: Any) -> Run:  # noqa: ANN401 - a run's fields
+    """The run, and its teachers, without the packages, and with other values of some fields."""
+    teacher = run.teacher and replace(run.teacher, run=bare(run.teacher.run, **other))
+    return replace(run, teacher=teacher, plugins=(), **other)
 
 
 def _changed(old: dict[str, Plugin], new: dict[str, Plugin]) -> Iterator[tuple[Plugin | None, Plugin | None]]:

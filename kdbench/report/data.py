@@ -22,40 +22,20 @@ SCHEMA = 1
 """Of the JSON: raised when a key goes or changes its meaning; docs/reports.md has them."""
 _ROW = ("suite", "data set", "variant", "table", "row", "student", "teacher", "loss", "report epoch")
 _VERDICT = (
-    "verdict",
-    "printed",
-    "measured",
-    "std",
-    "n",
-    "difference",
-    "low",
-    "high",
-    "tolerance",
-    "within",
-    "p",
+    *("verdict", "printed", "measured", "std", "n"),
+    *("difference", "low", "high", "tolerance", "within", "p"),
 )
+_OTHER = ("evidence", "n", "measured", "difference", "verdict", "last", "best", "epochs")
 COLUMNS = (
     *_ROW,
     *(f"{quantity} {name}" for quantity in ("top1", "gain") for name in _VERDICT),
-    "printed std",
-    "printed n",
-    "optimism",
-    "trial",
-    "gain over",
-    "recipe",
-    "runs",
-    "top1 by seed",
-    "gain by seed",
-    "notes",
-    "other evidence",
-    "other n",
-    "other measured",
-    "other difference",
-    "other verdict",
-    "other last",
-    "other best",
-    "other epochs",
+    *("printed std", "printed n", "optimism", "trial", "gain over", "recipe", "runs"),
+    *("top1 by seed", "gain by seed", "notes"),
+    *(f"other {name}" for name in _OTHER),
 )
+
+
+_SUITE = ("name", "path", "paper", "arxiv", "code", "dataset", "teacher_seed")
 
 
 def as_json(reports: Sequence[Report]) -> str:
@@ -96,15 +76,7 @@ def _content(report: Report) -> dict[str, Any]:
     """All that a report knows, for programs."""
     suite = report.suite
     return {
-        "suite": {
-            "name": suite.name,
-            "path": suite.path,
-            "paper": suite.paper,
-            "arxiv": suite.arxiv,
-            "code": suite.code,
-            "dataset": suite.dataset,
-            "teacher_seed": suite.teacher_seed,
-        },
+        "suite": {name: getattr(suite, name) for name in _SUITE},
         "trial": altered(report.altered),
         "variant": report.variant,
         "headline": headline(report.checks),
@@ -157,7 +129,7 @@ def _by_seed(values: Mapping[int, float]) -> str:
 def _other_evidence(found: Published | None) -> Iterator[object]:
     """What others published of the row; empty cells where they published nothing."""
     if found is None:
-        yield from [""] * 8
+        yield from [""] * len(_OTHER)
         return
     top1 = found.top1
     yield from (found.kind, top1.n, _number(top1.measured), _number(top1.difference), top1.word)

@@ -7,7 +7,7 @@ from kdbench.formatting import EMPTY, clean, signed
 from kdbench.report.content import Report
 from kdbench.report.sentences import altered, gain_word, notes
 from kdbench.report.words import measured, printed
-from kdbench.spec.verdicts import Check, Word
+from kdbench.spec.verdicts import Check, Verdict, Word
 from kdbench.verdict.check import BAD
 
 _BROKEN = frozenset({Word.FAILED, Word.BLOCKED, Word.UNREADABLE})
@@ -58,23 +58,20 @@ def _message(check: Check, figures: str) -> str:
 def _figures(check: Check) -> list[str]:
     """The verdicts with their figures, then what the row says, a line each."""
     top1, gain, row = check.top1, check.gain, check.row
-    lines = [
-        _told(
-            top1.word, f"accuracy {measured(top1)}", printed(row), signed(top1.difference), row.tolerance.top1
-        ),
-    ]
+    lines = [_told(top1, f"accuracy {measured(top1)}", printed(row), row.tolerance.top1)]
     if gain_word(check) != EMPTY:
-        told = f"gain {measured(gain, sign=True)}"
-        lines.append(
-            _told(gain.word, told, signed(gain.printed), signed(gain.difference), row.tolerance.gain)
-        )
+        what = f"gain {measured(gain, sign=True)}"
+        lines.append(_told(gain, what, signed(gain.printed), row.tolerance.gain))
     if gain.word in BAD and top1.word not in BAD:
         lines.reverse()
     return [clean(line) for line in (*lines, *notes(check))]
 
 
-def _told(word: str, what: str, printed: str, difference: str, tolerance: float) -> str:
-    return f"{word}: {what} against {printed} printed, difference {difference}, tolerance {tolerance:g}"
+def _told(verdict: Verdict, what: str, printed: str, tolerance: float) -> str:
+    difference = signed(verdict.difference)
+    return (
+        f"{verdict.word}: {what} against {printed} printed, difference {difference}, tolerance {tolerance:g}"
+    )
 
 
 def _count(element: ET.Element) -> None:

@@ -193,11 +193,7 @@ def optimism(checks: Iterable[Check]) -> str:
     known = [points for points in runs.values() if points is not None]
     if not known:
         return ""
-    return (
-        f"The best epoch on test lies {signed(mean(known))} points above the last "
-        f"(mean over {plural(len(known), 'training')}, each the mean of its seeds; "
-        f"from {signed(min(known))} to {signed(max(known))})."
-    )
+    return f"The best epoch on test lies {signed(mean(known))} points above the last {_over(known)}."
 
 
 def validation(checks: Iterable[Check]) -> str:
@@ -209,11 +205,14 @@ def validation(checks: Iterable[Check]) -> str:
     points = list(worth.values())
     if not points:
         return ""
-    return (
-        f"Choosing the epoch on test instead of held-out training images is worth {signed(mean(points))} "
-        f"points (mean over {plural(len(points), 'training')}, each the mean of its seeds; "
-        f"from {signed(min(points))} to {signed(max(points))})."
-    )
+    worth_it = f"is worth {signed(mean(points))} points {_over(points)}"
+    return f"Choosing the epoch on test instead of held-out training images {worth_it}."
+
+
+def _over(points: Sequence[float]) -> str:
+    """Behind a mean: over how many trainings it is, and between what."""
+    trainings = f"mean over {plural(len(points), 'training')}, each the mean of its seeds"
+    return f"({trainings}; from {signed(min(points))} to {signed(max(points))})"
 
 
 def shared_teacher(suite: Suite, checks: Iterable[Check]) -> str:

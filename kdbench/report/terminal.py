@@ -203,11 +203,6 @@ def describe_findings(path: str, findings: Sequence[Finding]) -> Iterator[str]:
     yield from (f"  note: {finding.sentence}" for finding in others)
 
 
-def entries(kind: catalog.Kind) -> dict[str, Any]:
-    """The catalog's entries of a kind, by name."""
-    return catalog.entries(kind)
-
-
 def _parameters(loss: catalog.LossEntry) -> str:
     """`alpha [0, 1], tau [0.001, 10000]`."""
     return ", ".join(f"{name} {each.valid}" for name, each in loss.ranges.items())
@@ -215,21 +210,15 @@ def _parameters(loss: catalog.LossEntry) -> str:
 
 def describe_names(kind: catalog.Kind) -> str:
     """The names of a kind, each with what it is."""
-    found = entries(kind)
+    found: dict[str, Any] = catalog.entries(kind)
     if kind == "losses":
         rows = [(name, _parameters(entry), entry.formula) for name, entry in found.items()]
         return columns(rows, ["loss", "parameters", "objective"])
     if kind == "models":
         rows = [(name, f"{entry.least_size} pixels and more", entry.about) for name, entry in found.items()]
         return columns(rows, ["model", "images", ""])
-    facts = [
-        (
-            name,
-            entry.classes,
-            f"{entry.train:,} + {entry.test:,}",
-            "many" if entry.varied else entry.size,
-            entry.about,
-        )
-        for name, entry in found.items()
-    ]
+    facts = []
+    for name, entry in found.items():
+        pixels = "many" if entry.varied else entry.size
+        facts.append((name, entry.classes, f"{entry.train:,} + {entry.test:,}", pixels, entry.about))
     return columns(facts, ["data set", "classes", "images", "pixels", ""])

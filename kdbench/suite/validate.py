@@ -1,7 +1,7 @@
 """What is wrong with a suite that is well formed: names, teachers, parameters, arithmetic."""
 
-from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections import ChainMap, Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import chain, pairwise
 from typing import Any
 
@@ -81,9 +81,13 @@ def _check_teacher_seed(suite: Suite, place: Place) -> None:
 
 
 def _check_duplicates(suite: Suite, place: Place) -> None:
-    for name, times in Counter(row.name for row in suite.rows).items():
-        if times > 1:
-            place.say(f"row {name} stands {times} times; a printed cell is one row")
+    for name, times in _repeated(row.name for row in suite.rows):
+        place.say(f"row {name} stands {times} times; a printed cell is one row")
+
+
+def _repeated(names: Iterable[str]) -> Iterator[tuple[str, int]]:
+    """The names that stand more than once, and how often."""
+    return ((name, times) for name, times in Counter(names).items() if times > 1)
 
 
 def _row_mistakes(suite: Suite) -> Iterator[tuple[Row, str]]:
@@ -533,20 +537,14 @@ def released(suite: Suite, row: Row) -> tuple[dict[str, Any], Loss, ReportEpoch]
 
 def released_epoch(suite: Suite, row: Row, printed: ReportEpoch) -> ReportEpoch:
     """After which epoch the code's checkpoint is that a row names: 51 for 50, where a delta says so."""
-    epoch = printed
-    for delta in suite.deltas:
-        if delta.concerns(row):
-            epoch = delta.epoch.get(str(printed), epoch)
-    return epoch
+    changes = [delta.epoch for delta in suite.deltas if delta.concerns(row)]
+    return ChainMap(*reversed(changes)).get(str(printed), printed)
 
 
 def released_dataset(suite: Suite, row: Row, printed: str) -> str:
     """The data set that the authors' code takes for the one that a row prints."""
-    dataset = printed
-    for delta in suite.deltas:
-        if delta.concerns(row):
-            dataset = delta.dataset.get(printed, dataset)
-    return dataset
+    changes = [delta.dataset for delta in suite.deltas if delta.concerns(row)]
+    return ChainMap(*reversed(changes)).get(printed, printed)
 
 
 def _released_mistakes(suite: Suite) -> Iterator[tuple[Row, str]]:
@@ -598,9 +596,8 @@ def _check_formulas(suite: Suite, place: Place) -> None:
             place.at(f"formula ({of:.60})").say(
                 f"{assumed} of its readings are assumed; exactly one is, with the reason"
             )
-        for name, times in Counter(formula.name for formula in readings).items():
-            if times > 1:
-                place.at(f"formula ({of:.60})").say(f"{times} readings are named {name}")
+        for name, times in _repeated(formula.name for formula in readings):
+            place.at(f"formula ({of:.60})").say(f"{times} readings are named {name}")
 
 
 def _check_concerns(suite: Suite, delta: Delta, place: Place) -> None:
@@ -627,9 +624,8 @@ def _part(row: Row, key: str) -> str:
 
 def find_claim_mistakes(suite: Suite, place: Place) -> None:
     """Report each mistake once; none of a suite some of whose rows could not be read."""
-    for name, times in Counter(claim.id for claim in suite.claims).items():
-        if times > 1:
-            place.say(f"claim {name} stands {times} times")
+    for name, times in _repeated(claim.id for claim in suite.claims):
+        place.say(f"claim {name} stands {times} times")
     for number, claim in enumerate(suite.claims, 1):
         here = place.at(f"claim {number} ({claim.id})")
         said = len(place.problems)
@@ -665,11 +661,8 @@ def _claim_row_mistakes(claim: Claim, suite: Suite) -> Iterator[str]:
     for entry, found in rows.items():
         if not found:
             yield unknown("table or rows", entry, tables)
-        if not claim.improves:
-            for student, times in Counter(row.student for row in found).items():
-                if times > 1:
-                    hint = "name one of them, as TABLE/STUDENT:TEACHER"
-                    yield f"{entry!r} has {times} rows of {student}; {hint}"
+        for student, times in _repeated(row.student for row in found) if not claim.improves else ():
+            yield f"{entry!r} has {times} rows of {student}; name one of them, as TABLE/STUDENT:TEACHER"
     for entry in claim.improves:
         for row in rows[entry]:
             yield from _baseline_mistakes(row, suite)

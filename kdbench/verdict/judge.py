@@ -15,7 +15,7 @@ from kdbench.plan.controls import control_cells, load_prober
 from kdbench.plan.selection import Selection, Suites
 from kdbench.spec.author_runs import AuthorRuns
 from kdbench.spec.results import Result
-from kdbench.spec.runs import Precision, ReportEpoch, Run
+from kdbench.spec.runs import ReportEpoch, Run
 from kdbench.spec.suites import Cell, Suite
 from kdbench.spec.verdicts import Check
 from kdbench.store.author_runs import load_author_runs
@@ -24,7 +24,6 @@ from kdbench.store.released import load_evaluations
 from kdbench.verdict import equivalence
 from kdbench.verdict.check import check_suite, count_single_seeds
 from kdbench.verdict.controls import Controlled, check_controls
-from kdbench.verdict.equivalence import Equivalence
 from kdbench.verdict.holm import adjust
 from kdbench.verdict.proposals import as_far_as_stored
 from kdbench.verdict.published import for_both, with_author_runs, with_released_weights
@@ -59,18 +58,20 @@ def judge(chosen: Selection, machine: Machine | None = None) -> Judged:
     """
     machine = machine or load_machine()
     suites = chosen.load()
-    if chosen.auto:
-        suites = _as_far_as_stored(suites, machine)
+    there = index(machine.results)
+    if chosen.auto:  # the seeds that have results, without a gap; with the first where none has
+        suites = as_far_as_stored(suites, frozenset(there.results), 1)
     if chosen.report_epoch is not None:
         suites = [(suite, _read_at(cells, chosen.report_epoch)) for suite, cells in suites]
     plans = load_plans(machine.results)
     if chosen.auto:
         plans = _to_be_planned(suites, InterimPlan(most=chosen.most)) | plans
-    there = index(machine.results)
     checked, results = check_cells(suites, there, plans)
     if chosen.precision != "float32":
         tests = equivalence.load_all(machine.results)
-        checked = [(suite, _cited(suite, checks, tests, chosen.precision)) for suite, checks in checked]
+        for number, (suite, checks) in enumerate(checked):
+            sentence = equivalence.evidence(tests, chosen.precision, suite.dataset)
+            checked[number] = (suite, equivalence.cited(checks, sentence))
     controls = _controlled(suites, there, plans) if chosen.controls else {}
     checked, authors = beside_authors(checked, chosen, machine.results)
     if chosen.holm:
@@ -170,17 +171,13 @@ def _further(judged: Mapping[str, set[int]], cells: Iterable[Cell], there: Index
     return f"{rows}: seeds {spans(seeds)} are stored too and not judged: --seeds {spans(whole)} judges all"
 
 
-def _as_far_as_stored(suites: Suites, machine: Machine) -> Suites:
-    """The rows with the seeds that have results, without a gap; with the first where none has."""
-    return as_far_as_stored(suites, frozenset(index(machine.results).results), 1)
-
-
 def check_cells(
     suites: Suites, there: Index, plans: Mapping[str, InterimPlan]
 ) -> tuple[list[tuple[Suite, list[Check]]], Mapping[str, Result]]:
     """Hold rows against what is stored, and that by run; a row of a damaged record is `unreadable`."""
-    ids = dict.fromkeys(name for _, cells in suites for cell in cells for name in _ids(cell))
-    known = {name: run for _, cells in suites for cell in cells for name, run in _runs(cell)}
+    every = [cell for _, cells in suites for cell in cells]
+    ids = dict.fromkeys(name for cell in every for name in (*cell.ids, *cell.baselines))
+    known = {name: run for cell in every for name, run in _runs(cell)}
     results = read_results(there, ids, known)
     failures = read_failures(there)
     repeats, damaged = read_repeats(there, results.records)
@@ -223,16 +220,5 @@ def _adjusted(checked: Sequence[tuple[Suite, list[Check]]]) -> list[tuple[Suite,
     return [(suite, list(islice(whole, len(checks)))) for suite, checks in checked]
 
 
-def _cited(
-    suite: Suite, checks: list[Check], tests: list[tuple[str, Equivalence]], precision: Precision
-) -> list[Check]:
-    """Checks of numbers made in an inexact arithmetic, with the evidence that they may stand."""
-    return equivalence.cited(checks, equivalence.evidence(tests, precision, suite.dataset))
-
-
 def _runs(cell: Cell) -> Iterator[tuple[str, Run]]:
     return zip(cell.ids, cell.runs, strict=True)
-
-
-def _ids(cell: Cell) -> tuple[str, ...]:
-    return (*cell.ids, *cell.baselines)
