@@ -15,7 +15,7 @@ from kdbench.cluster.submissions import Submission
 from kdbench.errors import UserError, plain
 from kdbench.machine import Machine
 from kdbench.plan.selection import Workload
-from kdbench.run.status import State, find_states
+from kdbench.run.status import State, find_states, mark_unreadable
 
 
 class Place(Struct, frozen=True):
@@ -51,7 +51,7 @@ def states_of(work: Workload, machine: Machine) -> tuple[list[State], str]:
     """
     states = find_states(work, machine)
     known = ask_scheduler(machine.scratch, [state.id for state in states if state.state != "done"])
-    return merge(states, known, machine), known.trouble
+    return mark_unreadable(merge(states, known, machine), work), known.trouble
 
 
 def ask_scheduler(scratch: Path, runs: Iterable[str]) -> SchedulerSnapshot:

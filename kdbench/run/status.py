@@ -5,15 +5,16 @@ from collections.abc import Iterable, Iterator
 from typing import Literal, get_args
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from kdbench.formatting import columns
 from kdbench.machine import Machine
 from kdbench.plan.selection import Workload
 from kdbench.spec.runs import Run
 from kdbench.store import lease
-from kdbench.store.records import names_in, newest_checkpoint, read_failures
+from kdbench.store.records import names_in, newest_checkpoint, read_failures, read_results
 
-Word = Literal["done", "running", "queued", "stopped", "failed", "blocked", "waiting"]
+Word = Literal["done", "running", "queued", "stopped", "failed", "unreadable", "blocked", "waiting"]
 STATES = get_args(Word)
 
 
@@ -35,13 +36,18 @@ class State(Struct, frozen=True):
     """The id of its teacher's run."""
 
 
+def _runs(work: Workload) -> dict[str, Run]:
+    """The runs that the rows need, by id."""
+    runs = {name: run for cell in work.cells for name, run in zip(cell.ids, cell.runs, strict=True)}
+    return runs | {run.id: run for run in work.runs}
+
+
 def find_states(work: Workload, machine: Machine) -> list[State]:
-    """The state of each run that the rows need."""
+    """The state of each run that the rows need; one that has a record is done, which is not read."""
     failures = read_failures(work.index)
     causes = {of: f"{failure.cause} ({failure.log})" for of, failure in failures.records.items()}
     causes |= failures.unreadable
-    runs = {name: run for cell in work.cells for name, run in zip(cell.ids, cell.runs, strict=True)}
-    runs |= {run.id: run for run in work.runs}
+    runs = _runs(work)
     checkpoints, locks = machine.scratch / "checkpoints", machine.scratch / "locks"
     begun, held = names_in(checkpoints), names_in(locks)
     states = []
@@ -61,6 +67,18 @@ def find_states(work: Workload, machine: Machine) -> list[State]:
         else:
             states.append(_state(name, run, "stopped" if epoch else "waiting", epoch))
     return states
+
+
+def mark_unreadable(states: Iterable[State], work: Workload) -> list[State]:
+    """The same states, those of runs whose records are damaged as `unreadable`, with what is wrong."""
+    runs = _runs(work)
+    problems = read_results(work.index, runs, runs).unreadable
+    marked = []
+    for state in states:
+        damaged = state.id in problems and state.state in ("done", "waiting", "blocked")
+        wrong = replace(state, state="unreadable", detail=problems[state.id]) if damaged else state
+        marked.append(wrong)
+    return marked
 
 
 def _state(name: str, run: Run, state: Word, epoch: int, detail: str = "") -> State:

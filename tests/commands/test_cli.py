@@ -748,7 +748,10 @@ def test_damaged_result_makes_its_row_unreadable_and_leaves_the_others(
     for kind in FORMATS:
         assert kdbench("report", "suites/small", "--format", kind).code == 0
     assert damaged.name in kdbench("report", "suites/small").out
-    assert kdbench("status", "suites/small").code == 0
+    status = kdbench("status", "suites/small")
+    assert (status.code, status.out.splitlines()[0]) == (0, "5 done, 1 unreadable")
+    assert f"{damaged.relative_to(stored)}: " in status.out
+    assert reason in status.out
 
 
 @pytest.mark.usefixtures("stored")
