@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_map_only
 from kdbench import catalog
 from kdbench.data.mixing import Mix, Mixing
 from kdbench.data.views import Epochs, Values, whole
-from kdbench.models.folding import folded
+from kdbench.models.folding import fold
 from kdbench.models.output import Network, Output
 from kdbench.spec.runs import Recipe, Run
 from kdbench.training.context import TrainingContext
@@ -88,7 +88,7 @@ class TeacherBatches:
         if any(reads_maps(run.loss) for run in runs):
             cast("Network", teacher).gives_maps = True
         self.teacher = teacher and forward_of(
-            folded(teacher).to(memory_format=torch.channels_last), self.precision
+            fold(teacher).to(memory_format=torch.channels_last), self.precision
         )
         self.graphed = None
         if self.teacher is not None and wanted(context) and not self.precision.endswith("-compiled"):

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from kdbench.models.folding import folded
+from kdbench.models.folding import fold
 from kdbench.training.context import TrainingContext
 from kdbench.training.run import train
 from tests.bench.sides import plain_loop
@@ -34,7 +34,7 @@ def test_plain_loop_has_kdbenchs_curve(run: Any, context: TrainingContext) -> No
     expected = train(run, context).curve
     train_it, loop = plain_loop(run, context)
     if loop.teacher is not None:
-        loop.teacher = folded(loop.teacher)  # as kdbench's teachers are; it rounds otherwise
+        loop.teacher = fold(loop.teacher)  # as kdbench's teachers are; it rounds otherwise
     curve = train_it()
     assert [each.train_loss for each in curve] == list(expected.train_loss)
     assert [each.test_loss for each in curve] == list(expected.test_loss)
