@@ -90,12 +90,7 @@ def data_weights(name: str, *, offline: bool) -> None:
 
     settings = load_machine().data
     file = fetch_weights(
-        name,
-        "",
-        _data_folder(),
-        offline=offline or settings.offline,
-        progress=True,
-        mirrors=settings.mirrors,
+        name, "", _data_folder(), offline=offline or settings.offline, progress=True, mirrors=settings.mirrors
     )
     click.echo(f'weights = "{name}@{digest(file)}"\n{file}')
 

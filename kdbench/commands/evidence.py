@@ -96,12 +96,7 @@ def history(
 @click.command()
 @selection
 @click.option(
-    "-o",
-    "--output",
-    type=OutputPath(),
-    default="evidence.zip",
-    show_default=True,
-    help="A file to write.",
+    "-o", "--output", type=OutputPath(), default="evidence.zip", show_default=True, help="A file to write."
 )
 def bundle(chosen: Selection, *, output: Path) -> None:
     """Write the evidence for SUITE into one file.

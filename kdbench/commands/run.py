@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 @judgement
 @click.option("-j", "--jobs", type=click.IntRange(1), help="Runs at a time.")
 @click.option(
-    "--processes",
-    type=click.IntRange(1),
-    help="That train each run together, by its ghost batches.",
+    "--processes", type=click.IntRange(1), help="That train each run together, by its ghost batches."
 )
 @click.option("--rerun", is_flag=True, help="Train what has a result once more, beside it.")
 @click.option("--cohorts/--no-cohorts", default=True, help="Several runs of one teacher in one process.")

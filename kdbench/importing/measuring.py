@@ -33,12 +33,7 @@ def measure(
     network = network.to(context.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     data, found, outputs = context.dataset(dataset), [], 0
     for x, _, _ in batches_of(
-        data.test_images,
-        data.test_labels,
-        framing,
-        context,
-        mean=normalisation.mean,
-        std=normalisation.std,
+        data.test_images, data.test_labels, framing, context, mean=normalisation.mean, std=normalisation.std
     ):
         logits = network(x.contiguous(memory_format=torch.channels_last)).logits
         outputs = logits.shape[1]

@@ -40,11 +40,7 @@ _SUITE = ("name", "path", "paper", "arxiv", "code", "dataset", "teacher_seed")
 
 def as_json(reports: Sequence[Report]) -> str:
     """The content of a report, and where the records are; a check, a record and the like on one line each."""
-    whole = {
-        "kdbench": __version__,
-        "schema": SCHEMA,
-        "reports": [_content(report) for report in reports],
-    }
+    whole = {"kdbench": __version__, "schema": SCHEMA, "reports": [_content(report) for report in reports]}
     return "".join(_by_line(whole, "\n", 4)) + "\n"
 
 

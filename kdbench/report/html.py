@@ -143,10 +143,7 @@ def page_files(
         some = rows[start : start + ROWS_PER_FILE]
         needed = dict.fromkeys(of for line, _ in some for of in _curves_of(line))
         drawn = {of: packed[of] for of in needed if of in packed}
-        content = {
-            "rows": [str(row) for _, row in some],
-            "curves": drawn,
-        }
+        content = {"rows": [str(row) for _, row in some], "curves": drawn}
         files[f"{folder}/{place}.js"] = b"loaded(%d, %b)\n" % (place, msgspec.json.encode(content))
     return files
 

@@ -332,9 +332,4 @@ def _comparison_line(found: Comparison) -> tuple[str, ...]:
     )
 
 
-WRITERS: Mapping[str, Any] = {
-    "text": as_text,
-    "markdown": as_markdown,
-    "latex": as_latex,
-    "json": as_json,
-}
+WRITERS: Mapping[str, Any] = {"text": as_text, "markdown": as_markdown, "latex": as_latex, "json": as_json}

@@ -86,10 +86,7 @@ def check_controls(
 
 
 def _check(
-    cell: Cell,
-    controls: Mapping[str, Cell],
-    results: Mapping[str, Result],
-    plans: Mapping[str, InterimPlan],
+    cell: Cell, controls: Mapping[str, Cell], results: Mapping[str, Result], plans: Mapping[str, InterimPlan]
 ) -> Controlled:
     """A row over each of its controls, seed by seed; the best control leaves the least gain."""
     values, levels = values_of(cell, results), levels_of(cell, plans)

@@ -65,10 +65,7 @@ def with_author_runs(suite: Suite, checks: Iterable[Check], stored: AuthorRuns) 
 
 
 def _add_means(
-    row: Row,
-    suite: Suite,
-    by_row: dict[str, dict[int, AuthorRun]],
-    places: dict[str, dict[int, str]],
+    row: Row, suite: Suite, by_row: dict[str, dict[int, AuthorRun]], places: dict[str, dict[int, str]]
 ) -> None:
     """The author runs of a mean over rows, made of the runs that all of these rows have: number by number.
 

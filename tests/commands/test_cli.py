@@ -395,10 +395,7 @@ def fail(project: Path) -> None:
     save_failure(project / "results", Failure(id=run.id, run=run, cause="loss is NaN", log="logs/a.txt"))
 
 
-@pytest.mark.parametrize(
-    ("off", "code", "strict"),
-    [(0.0, 0, 0), (0.4, 0, 0), (0.6, 1, 1), (-0.6, 1, 1)],
-)
+@pytest.mark.parametrize(("off", "code", "strict"), [(0.0, 0, 0), (0.4, 0, 0), (0.6, 1, 1), (-0.6, 1, 1)])
 def test_check_exits_by_its_verdicts(
     kdbench: Command, project: Path, off: float, code: int, strict: int
 ) -> None:

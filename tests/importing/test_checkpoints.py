@@ -38,6 +38,7 @@ from kdbench.store.provenance import in_suite
 from kdbench.training.context import open_context
 from kdbench.training.run import train
 from tests.support.build import CE, KD, make_run
+from tests.support.refused import problems_of
 
 State = dict[str, Tensor]
 LAYERS = ("body.0", "body.1", "body.3", "body.4", "body.7", "body.8", "classifier")
@@ -335,9 +336,7 @@ def test_checkpoint_is_refused_with_its_reason_and_nothing_in_it_is_run(
     case: Case, teacher: Teacher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError) as caught:
-        imported(case, teacher, tmp_path)
-    problem = caught.value.problems[0]
+    problem = problems_of(imported, case, teacher, tmp_path)[0]
     assert case.refused in problem
     assert problem.startswith(str(tmp_path))
     assert "\n" not in problem

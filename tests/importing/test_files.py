@@ -37,6 +37,7 @@ from kdbench.training.run import train
 from tests.support import mxnet
 from tests.support.build import CE, make_run
 from tests.support.places import ROOT
+from tests.support.refused import problems_of
 
 RELEASED = ROOT.parent / "shared" / "data" / "fnkd" / "cifar_resnet56_v2.params"
 
@@ -62,13 +63,6 @@ def state(machine: Machine) -> dict[str, Tensor]:
 
 def ask(file: Path, **other: Any) -> Request:  # noqa: ANN401 - Request's
     return Request(file=file, model="digits_mlp", dataset="digits", **other)
-
-
-def refused(*call: object) -> tuple[str, ...]:
-    function, *arguments = call
-    with pytest.raises(UserError) as caught:
-        function(*arguments)  # type: ignore[operator]
-    return tuple(caught.value.problems)
 
 
 @pytest.mark.parametrize("variant", ["safetensors", "pt", "checkpoint"])
@@ -99,7 +93,7 @@ def test_teacher_that_guesses_is_refused_with_the_evidence(machine: Machine, tmp
     state["classifier.weight"].zero_()
     state["classifier.bias"].copy_(torch.eye(10)[3])
     save_file(state, file)
-    (problem,) = refused(import_teacher, ask(file), machine)
+    (problem,) = problems_of(import_teacher, ask(file), machine)
     assert "no better than guessing" in problem
     assert "it only ever predicts 3;" in problem
     assert not (machine.scratch / "imported" / "fresh.json").exists()
@@ -120,7 +114,7 @@ def test_released_teacher_of_fnkd_knows_superclasses(
     )
     request = Request(file=RELEASED, model="resnet56_v2", dataset=dataset)
     if dataset == "cifar100":
-        (problem,) = refused(import_teacher, request, machine)
+        (problem,) = problems_of(import_teacher, request, machine)
         assert "knows the labels of cifar100_coarse, not of cifar100" in problem
         assert "1.83 % on cifar100, 81.73 % on cifar100_coarse" in problem
         assert "of its 100 outputs it only ever predicts 0 to 19" in problem
@@ -138,7 +132,7 @@ def measured(**top1: float) -> Measured:
 
 def test_teacher_of_another_label_space_is_refused_with_the_cure() -> None:
     found = measured(cifar100=1.83, cifar100_coarse=81.73)
-    (problem,) = refused(check_label_space, found, "cifar100", "a.params")
+    (problem,) = problems_of(check_label_space, found, "cifar100", "a.params")
     assert problem == (
         "a.params: refused, this teacher knows the labels of cifar100_coarse, not of cifar100: "
         "measured on 10,000 test images: 1.83 % on cifar100, 81.73 % on cifar100_coarse; "
@@ -213,19 +207,19 @@ def test_every_layer_of_gluons_resnet_finds_its_place(tmp_path: Path) -> None:
         assert (state[ours] == float(arrays[theirs].flat[0])).all(), ours
 
 
-def test_first_norm_with_a_scale_is_refused(tmp_path: Path) -> None:
+def test_first_norm_with_a_scale_is_problems_of(tmp_path: Path) -> None:
     arrays = gluon() | {"net_batchnorm0_gamma": np.full(3, 2, np.float32)}
-    (problem,) = refused(translate, read_weights(write_gluon(tmp_path, arrays)), "resnet20_v2")
+    (problem,) = problems_of(translate, read_weights(write_gluon(tmp_path, arrays)), "resnet20_v2")
     assert "the first batch norm has no scale and shift" in problem
 
 
 def test_names_of_mxnet_are_known_for_some_models_only() -> None:
-    (problem,) = refused(translate, Weights("a.params", "mxnet", "0" * 64, {}), "resnet18")
+    (problem,) = problems_of(translate, Weights("a.params", "mxnet", "0" * 64, {}), "resnet18")
     assert "are known for resnet20_v2, resnet56_v2, resnet110_v2, not for 'resnet18'" in problem
 
 
 def test_unknown_model_is_refused_with_the_nearest(machine: Machine, tmp_path: Path) -> None:
-    (problem,) = refused(import_teacher, replace(ask(tmp_path / "a.pt"), model="digits_mpl"), machine)
+    (problem,) = problems_of(import_teacher, replace(ask(tmp_path / "a.pt"), model="digits_mpl"), machine)
     assert problem.startswith("--model: unknown model 'digits_mpl'. Did you mean 'digits_mlp'?")
 
 
@@ -233,15 +227,15 @@ def test_weights_of_another_network_are_refused_with_the_differences(tmp_path: P
     state = digits_mlp(10, 1).state_dict()
     state["classifier.weight"] = torch.zeros(10, 5)
     state["body.9.weight"] = torch.zeros(2)
-    problems = refused(load, state, "digits_mlp", DATASETS["digits"], tmp_path / "a.pt")
+    problems = problems_of(load, state, "digits_mlp", DATASETS["digits"], tmp_path / "a.pt")
     assert [problem.partition("digits_mlp: ")[2] for problem in problems] == [
         "1 layers are not its own: body.9",
         "classifier is bias 10, weight 10x5, not bias 10, weight 10x32",
     ]
 
 
-def test_classifier_with_fewer_outputs_than_classes_is_refused(tmp_path: Path) -> None:
-    (problem,) = refused(load, digits_mlp(9, 1).state_dict(), "digits_mlp", DATASETS["digits"], tmp_path)
+def test_classifier_with_fewer_outputs_than_classes_is_problems_of(tmp_path: Path) -> None:
+    (problem,) = problems_of(load, digits_mlp(9, 1).state_dict(), "digits_mlp", DATASETS["digits"], tmp_path)
     assert "its classifier has 9 outputs; the data set has 10 classes" in problem
 
 
@@ -260,9 +254,9 @@ def test_classifier_with_fewer_outputs_than_classes_is_refused(tmp_path: Path) -
     ],
     ids=["kind", "noise", "bare pickle", "header", "mxnet"],
 )
-def test_file_that_is_none_is_refused(tmp_path: Path, name: str, content: bytes, why: str) -> None:
+def test_file_that_is_none_is_problems_of(tmp_path: Path, name: str, content: bytes, why: str) -> None:
     (tmp_path / name).write_bytes(content)
-    assert why in refused(read_weights, tmp_path / name)[0]
+    assert why in problems_of(read_weights, tmp_path / name)[0]
 
 
 def written(name: str) -> bytes:
@@ -277,7 +271,7 @@ def written(name: str) -> bytes:
 @pytest.mark.parametrize("name", ["new.pt", "old.pt", "a.safetensors"])
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_changed_file_is_read_or_refused(tmp_path: Path, name: str, data: st.DataObject) -> None:
+def test_changed_file_is_read_or_problems_of(tmp_path: Path, name: str, data: st.DataObject) -> None:
     content = bytearray(written(name))
     for _ in range(data.draw(st.integers(1, 4))):
         content[data.draw(st.integers(0, 9999)) % len(content)] = data.draw(st.integers(0, 255))
@@ -287,37 +281,37 @@ def test_changed_file_is_read_or_refused(tmp_path: Path, name: str, data: st.Dat
         assert all(each.isfinite().all() for each in found.values())
 
 
-def test_missing_file_is_refused(tmp_path: Path) -> None:
-    assert refused(read_weights, tmp_path / "a.pt") == (f"{tmp_path / 'a.pt'}: there is no such file",)
+def test_missing_file_is_problems_of(tmp_path: Path) -> None:
+    assert problems_of(read_weights, tmp_path / "a.pt") == (f"{tmp_path / 'a.pt'}: there is no such file",)
 
 
 def test_what_is_no_finite_tensor_is_refused_all_at_once(tmp_path: Path) -> None:
     torch.save({"a": torch.tensor([1.0, torch.nan]), "b": 3, "c": torch.ones(2)}, tmp_path / "a.pt")
-    problems = refused(read_weights, tmp_path / "a.pt")
+    problems = problems_of(read_weights, tmp_path / "a.pt")
     assert ["'a' holds NaN" in problems[0], "'b' is no dense tensor but a int" in problems[1]] == [True, True]
     assert len(problems) == 2
 
 
-def test_file_beyond_the_limit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_beyond_the_limit_is_problems_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "LARGEST", 1000)
     (tmp_path / "a.params").write_bytes(bytes(1001))
-    assert "1,001 bytes; at most 1,000" in refused(read_weights, tmp_path / "a.params")[0]
+    assert "1,001 bytes; at most 1,000" in problems_of(read_weights, tmp_path / "a.params")[0]
 
 
-def test_archive_that_unpacks_beyond_the_limit_is_refused(
+def test_archive_that_unpacks_beyond_the_limit_is_problems_of(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(files, "LARGEST", 10_000)
     with zipfile.ZipFile(tmp_path / "a.pt", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("data", bytes(1_000_000))
-    assert "unpacks to 1,000,000 bytes; at most 10,000" in refused(read_weights, tmp_path / "a.pt")[0]
+    assert "unpacks to 1,000,000 bytes; at most 10,000" in problems_of(read_weights, tmp_path / "a.pt")[0]
 
 
 @pytest.mark.parametrize("name", ["../teacher", "a/b", "", ".hidden", "a" * 65])
-def test_name_that_would_leave_the_folder_is_refused(name: str) -> None:
+def test_name_that_would_leave_the_folder_is_problems_of(name: str) -> None:
     assert (
         "a teacher's name has at most 64 letters"
-        in refused(teacher_name, ask(Path(f"{name}.x" if name else ".."), name=name))[0]
+        in problems_of(teacher_name, ask(Path(f"{name}.x" if name else ".."), name=name))[0]
     )
 
 

@@ -24,6 +24,7 @@ from kdbench.training.run import train
 from tests.support.build import make_run
 from tests.support.command import Command
 from tests.support.project import change, make_project, write_suite
+from tests.support.refused import problems_of
 
 SHA = "a" * 64
 OTHER = "b" * 64
@@ -42,12 +43,6 @@ BY_FRIEND = '  { student = "digits_mlp", teacher = "import:friend", top1 = 91.0,
 def suite_text(*edits: tuple[str, str]) -> str:
     text = change(('[[table]]\nid = "1.base"', DECLARED), (TAUGHT, f"{TAUGHT}\n{BY_FRIEND}"))
     return change(*edits, suite=text)
-
-
-def refused(path: Path) -> tuple[str, ...]:
-    with pytest.raises(UserError) as caught:
-        load_suite(path)
-    return tuple(caught.value.problems)
 
 
 def test_run_of_an_imported_teacher_holds_its_digest(tmp_path: Path) -> None:
@@ -81,13 +76,13 @@ def test_plan_trains_no_imported_teacher(tmp_path: Path) -> None:
     ids=["name", "epoch", "model", "digest"],
 )
 def test_mistake_about_an_imported_teacher_is_told(tmp_path: Path, edit: tuple[str, str], told: str) -> None:
-    (problem,) = refused(write_suite(tmp_path, suite_text(edit)))
+    (problem,) = problems_of(load_suite, write_suite(tmp_path, suite_text(edit)))
     assert told in problem
 
 
 def test_two_imported_teachers_of_one_name_are_refused(tmp_path: Path) -> None:
     rerun = DECLARED.replace(SHA, OTHER).replace("1.base", "1.kd")
-    (problem,) = refused(write_suite(tmp_path, suite_text(('[[table]]\nid = "1.kd"', rerun))))
+    (problem,) = problems_of(load_suite, write_suite(tmp_path, suite_text(('[[table]]\nid = "1.kd"', rerun))))
     assert "two [[imported]] are named 'friend'" in problem
 
 
@@ -123,9 +118,7 @@ def why_not(tmp_path: Path, run: Run, provenance: Provenance | None = PASSPORT) 
     if provenance is not None:
         (tmp_path / "imported").mkdir(exist_ok=True)
         (tmp_path / "imported" / "friend.json").write_bytes(msgspec.json.encode(provenance))
-    with pytest.raises(UserError) as caught:
-        check_imported([run, run], tmp_path)
-    (problem,) = caught.value.problems
+    (problem,) = problems_of(check_imported, [run, run], tmp_path)
     return problem
 
 

@@ -13,6 +13,7 @@ from kdbench.importing.matching import Layers, layers_of, mapped, matchings, out
 from kdbench.models.shufflenetv2 import HalvingUnit
 from tests.support.networks import build, images, leaves_called
 from tests.support.places import GOLDEN
+from tests.support.refused import problems_of
 
 REPDISTILLER = json.loads((GOLDEN / "repdistiller_models.json").read_text())["models"]
 TFKD = json.loads((GOLDEN / "tfkd_models.json").read_text())["models"]
@@ -123,9 +124,7 @@ def test_map_of_what_several_names_begin_with(tmp_path: Path) -> None:
 def test_mistake_in_a_map_is_one_sentence(tmp_path: Path, text: str, problem: str) -> None:
     path = tmp_path / "map.txt"
     path.write_text(text)
-    with pytest.raises(UserError) as caught:
-        mapped(read_map(path), path, GIVEN, WANTED)
-    (found,) = caught.value.problems
+    (found,) = problems_of(lambda: mapped(read_map(path), path, GIVEN, WANTED))
     assert found.startswith(str(path))
     assert problem in found
 
@@ -143,9 +142,8 @@ def test_map_that_cannot_be_read_is_one_sentence(
 ) -> None:
     if content is not None:
         (tmp_path / name).write_bytes(content)
-    with pytest.raises(UserError, match=problem) as caught:
-        read_map(tmp_path / name)
-    assert len(caught.value.problems) == 1
+    (found,) = problems_of(read_map, tmp_path / name)
+    assert problem in found
 
 
 def test_map_whose_rest_does_not_fit_says_what_is_left(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from kdbench.errors import UserError
 from kdbench.importing.mxnet import read_params
 from tests.support import mxnet
+from tests.support.refused import problems_of
 
 SMALL = {
     "arg:net_conv0_weight": np.arange(6, dtype=np.float32).reshape(2, 3),
@@ -25,9 +26,7 @@ TYPED = st.sampled_from(sorted(mxnet.TYPES)).flatmap(lambda kind: arrays(kind, a
 
 
 def refused(content: bytes) -> str:
-    with pytest.raises(UserError) as caught:
-        read_params(content, "a.params")
-    (problem,) = caught.value.problems
+    (problem,) = problems_of(read_params, content, "a.params")
     assert problem.startswith("a.params: no whole MXNet .params file: ")
     return problem
 

@@ -16,6 +16,7 @@ from kdbench.spec.suites import Reference
 from kdbench.suite.load import load_suite
 from tests.support.places import ROOT, SUITES
 from tests.support.project import cells, change, make_project, store, write_suite
+from tests.support.refused import problems_of
 
 KD = "1.kd/digits_mlp:digits_cnn"
 TFKD = SUITES / "tfkd_cifar100.toml"
@@ -35,9 +36,7 @@ def delta(text: str) -> tuple[str, str]:
 
 
 def errors(folder: Path, *edits: tuple[str, str], **options: Any) -> tuple[str, ...]:  # noqa: ANN401 - expand's
-    with pytest.raises(UserError) as error:
-        cells(folder, *edits, **options)
-    return error.value.problems
+    return problems_of(cells, folder, *edits, **options)
 
 
 def test_plan_has_each_run_once(tmp_path: Path) -> None:
@@ -378,9 +377,8 @@ def test_work_is_not_hindered_by_rows_left_out(tmp_path: Path) -> None:
 
 def test_mistakes_of_all_suites_are_told_at_once(tmp_path: Path) -> None:
     wrong = [str(write_suite(tmp_path, change(("epochs = 3", "epochs = 0")), name)) for name in ("a", "b")]
-    with pytest.raises(UserError) as error:
-        Selection(suites=tuple(wrong)).load()
-    assert [problem.split(":")[0] for problem in error.value.problems] == wrong
+    found = problems_of(Selection(suites=tuple(wrong)).load)
+    assert [problem.split(":")[0] for problem in found] == wrong
 
 
 @pytest.mark.parametrize(

@@ -244,19 +244,13 @@ def test_reading_that_does_not_exist_is_refused_with_those_there_are() -> None:
 @pytest.mark.parametrize(
     ("loss", "terms"),
     [
-        (
-            Loss("dkd", {"alpha": 1, "beta": 8, "tau": 4, "warmup": 20}),
-            "1 H(q, p) + 16 TCKD + 128 NCKD",
-        ),
+        (Loss("dkd", {"alpha": 1, "beta": 8, "tau": 4, "warmup": 20}), "1 H(q, p) + 16 TCKD + 128 NCKD"),
         (
             Loss("dkd_ls", {"alpha": 9, "beta": 18, "tau": 2, "warmup": 20}),
             "1 H(q, p) + 36 TCKD of z-scores + 72 NCKD of z-scores",
         ),
         (Loss("dist", {"beta": 2, "gamma": 1, "tau": 4}), "1 H(q, p) + 32 d of classes + 16 d of images"),
-        (
-            Loss("kd_ls", {"alpha": 0.9, "multiplier": 10, "tau": 2}),
-            "0.1 H(q, p) + 36 D_KL of z-scores",
-        ),
+        (Loss("kd_ls", {"alpha": 0.9, "multiplier": 10, "tau": 2}), "0.1 H(q, p) + 36 D_KL of z-scores"),
     ],
 )
 def test_parts_of_a_soft_term_have_the_weights_that_names_hide(loss: Loss, terms: str) -> None:
@@ -283,8 +277,7 @@ def test_code_that_divides_by_the_classes_is_named_with_what_pytorch_has_announc
 
 
 @pytest.mark.parametrize(
-    ("name", "weights", "T"),
-    [("ctkd", (1, 1, 20), 15.6211716), ("ctkd_ls", (10, 2, 40), 31.2423431)],
+    ("name", "weights", "T"), [("ctkd", (1, 1, 20), 15.6211716), ("ctkd_ls", (10, 2, 40), 31.2423431)]
 )
 def test_learned_temperature_is_audited_as_it_starts(
     name: str, weights: tuple[float, float, float], T: float

@@ -9,6 +9,7 @@ from kdbench.plan.expand import expand
 from kdbench.suite.load import load_suite
 from tests.support.command import Command
 from tests.support.project import AS_PRINTED, SUITE, change, store, write_suite
+from tests.support.refused import problems_of
 
 KD = "1.kd/digits_mlp:digits_cnn"
 BETTER = "2.kd/digits_mlp:digits_cnn"
@@ -57,10 +58,7 @@ def test_gain_over_a_row_waits_for_that_row(project: Path, kdbench: Command) -> 
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (
-            ("report", "suites/small"),
-            f"the printed and the measured gain are over {KD}, not the baseline",
-        ),
+        (("report", "suites/small"), f"the printed and the measured gain are over {KD}, not the baseline"),
         (("report", "suites/small"), "| +0.50 over 1.kd |"),
         (("report", "suites/small", "--summary"), "+0.40 ± 0.00 (2) over 1.kd |"),
         (
@@ -98,9 +96,7 @@ def test_printed_gain_over_a_row_is_added_up_over_it(tmp_path: Path) -> None:
 )
 def test_row_that_nothing_can_be_gained_over_is_refused(tmp_path: Path, over: str, told: str) -> None:
     path = write_suite(tmp_path, change((f'over = "{KD}"', f'over = "{over}"'), suite=TEXT))
-    with pytest.raises(UserError) as caught:
-        load_suite(path)
-    (problem,) = caught.value.problems
+    (problem,) = problems_of(load_suite, path)
     assert f"{BETTER}: over: " in problem
     assert told in problem
 

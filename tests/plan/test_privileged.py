@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from kdbench.errors import UserError
 from kdbench.plan.expand import expand, make_plan
 from kdbench.spec.runs import Run
 from kdbench.spec.suites import Cell
@@ -14,6 +13,7 @@ from kdbench.verdict.check import check_suite
 from tests.support.build import make_result
 from tests.support.places import SUITES
 from tests.support.project import change, write_suite
+from tests.support.refused import problems_of
 
 SUITE = """\
 [suite]
@@ -64,12 +64,6 @@ FIRST = "a.kd/blank:blank+lam0.1"
 def cells(folder: Path, *edits: tuple[str, str], printed: bool = True) -> dict[str, Cell]:
     suite = load_suite(write_suite(folder, change(*edits, suite=SUITE)))
     return {cell.row.name: cell for cell in expand(suite, variant="printed" if printed else "released")}
-
-
-def mistakes(folder: Path, *edits: tuple[str, str]) -> str:
-    with pytest.raises(UserError) as error:
-        cells(folder, *edits)
-    return "\n".join(error.value.problems)
 
 
 def test_teacher_is_that_of_the_named_data_set_and_of_as_many_images(tmp_path: Path) -> None:
@@ -124,7 +118,7 @@ def test_draw_is_part_of_the_identity(tmp_path: Path) -> None:
     ],
 )
 def test_mistakes_are_reported(tmp_path: Path, edit: tuple[str, str], wrong: str) -> None:
-    assert wrong in mistakes(tmp_path, edit)
+    assert wrong in "\n".join(problems_of(cells, tmp_path, edit))
 
 
 def judged(cell: Cell, values: dict[str, float]) -> tuple[Word, dict[int, float]]:

@@ -20,10 +20,7 @@ from tests.support.command import Command
 from tests.support.project import AS_PRINTED, change, store, write_suite
 
 MLP, CNN, KD = AS_PRINTED
-CURVES = {
-    KD: [(80.0, 92.5, 92.0), (81.0, 92.6, 92.2)],
-    MLP: [(70.0, 90.0, 89.5), (70.0, 90.0, 89.7)],
-}
+CURVES = {KD: [(80.0, 92.5, 92.0), (81.0, 92.6, 92.2)], MLP: [(70.0, 90.0, 89.5), (70.0, 90.0, 89.7)]}
 CLAIM = (
     "[[delta]]",
     '[[claim]]\nid = "kd"\nsays = "KD helps"\nsection = "1"\nimproves = ["1.kd"]\n\n[[delta]]',

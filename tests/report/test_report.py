@@ -18,15 +18,7 @@ from kdbench.spec.suites import Delta, Reference, Suite
 from kdbench.spec.verdicts import Check, Verdict, Word
 from kdbench.suite.lint import lint_suite
 from kdbench.verdict.check import check_suite
-from tests.support.build import (
-    CE,
-    make_cell,
-    make_failures,
-    make_results,
-    make_row,
-    make_run,
-    make_suite,
-)
+from tests.support.build import CE, make_cell, make_failures, make_results, make_row, make_run, make_suite
 
 
 def small() -> tuple[Suite, list[Check]]:

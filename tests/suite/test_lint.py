@@ -249,8 +249,7 @@ DKD_OF_LS = "wrn_16_2 from wrn_40_2, dkd, Table 1: 76.24 is copied from dkd_cifa
 
 
 @pytest.mark.parametrize(
-    ("name", "differing"),
-    [("dkd_cifar100", []), ("dist_cifar100", []), ("ls_cifar100", [DKD_OF_LS])],
+    ("name", "differing"), [("dkd_cifar100", []), ("dist_cifar100", []), ("ls_cifar100", [DKD_OF_LS])]
 )
 def test_suites_copy_what_the_papers_print(name: str, differing: list[str]) -> None:
     suite = load_suite(SUITES / f"{name}.toml")
@@ -266,9 +265,7 @@ def test_original_says_who_copies_its_number_and_as_what() -> None:
     other = replace(copied(70.67), copied_from="tfkd_cifar100")
     papers = {"dkd": make_suite(replace(other, reference=Reference(top1=70.66))), "ls": make_suite(other)}
     suite = make_suite(original, make_row("resnet8", "resnet56", Reference(top1=60.0), table="2.kd"))
-    assert citations(suite, papers) == {
-        original.name: (f"dkd: {other.name}", f"ls: {other.name}, as 70.67"),
-    }
+    assert citations(suite, papers) == {original.name: (f"dkd: {other.name}", f"ls: {other.name}, as 70.67")}
     [found] = [each for each in lint_suite(suite, copies=papers) if each.rule == "cited"]
     assert found.level == "info"
     assert found.rows == (original.name,)

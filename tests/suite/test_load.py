@@ -1,6 +1,7 @@
 """The loader: levels, defaults, and a fuzz test that nothing but a Suite or a UserError comes out."""
 
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from kdbench.plan.expand import expand
 from kdbench.report import sentences
 from kdbench.report.claims import claim_lines
 from kdbench.spec.runs import Loss
-from kdbench.spec.suites import Suite, TeacherName
+from kdbench.spec.suites import Row, Suite, TeacherName
 from kdbench.suite.load import build, load_suite
 from kdbench.suite.schema import read_suite_file
 from kdbench.toml import Place
@@ -21,6 +22,8 @@ from kdbench.verdict.check import check_suite
 from kdbench.verdict.claims import check_claims
 from tests.support.places import SUITES
 from tests.support.project import SUITE, change, write_suite
+
+Edits = list[tuple[str, str]]
 
 
 def load(folder: Path, *edits: tuple[str, str]) -> Suite:
@@ -44,61 +47,92 @@ def test_rows_keep_the_order_of_the_file(tmp_path: Path) -> None:
     ]
 
 
-def test_recipe_of_the_suite_reaches_every_row(tmp_path: Path) -> None:
-    assert {row.recipe.epochs for row in load(tmp_path).rows} == {3}
+BASE, KD, MLP = 'id = "1.base"', 'id = "1.kd"', "top1 = 90.0"
+# Edits of the small suite, what is read of each of its rows, and what that is.
+LEVELS: dict[str, tuple[Edits, Callable[[Row], object], list[object]]] = {
+    "recipe: suite": ([], lambda row: row.recipe.epochs, [3, 3, 3]),
+    "recipe: table": ([(KD, f"{KD}\nrecipe = {{ epochs = 5 }}")], lambda row: row.recipe.epochs, [3, 3, 5]),
+    "recipe: row before table": (
+        [(BASE, f"{BASE}\nrecipe = {{ epochs = 5 }}"), (MLP, f"{MLP}, recipe = {{ epochs = 7 }}")],
+        lambda row: row.recipe.epochs,
+        [7, 5, 3],
+    ),
+    "recipe: row keeps the table's other keys": (
+        [(BASE, f"{BASE}\nrecipe = {{ lr = 0.5 }}"), (MLP, f"{MLP}, recipe = {{ epochs = 7 }}")],
+        lambda row: (row.recipe.epochs, row.recipe.lr, row.recipe.batch_size),
+        [(7, 0.5, 32), (3, 0.5, 32), (3, 0.1, 32)],
+    ),
+    "recipe: a required key at each table": (
+        [
+            ("lr = 0.1\n", ""),
+            (BASE, f"{BASE}\nrecipe = {{ lr = 0.2 }}"),
+            (KD, f"{KD}\nrecipe = {{ lr = 0.3 }}"),
+        ],
+        lambda row: row.recipe.lr,
+        [0.2, 0.2, 0.3],
+    ),
+    "loss: row before table": (
+        [("gain = 2.0", "gain = 2.0, loss = { alpha = 0.5 }")],
+        lambda row: row.loss,
+        [Loss("ce"), Loss("ce"), Loss("kd", {"alpha": 0.5, "tau": 4.0})],
+    ),
+    "tolerance: row before suite": (
+        [("gain = 2.0", 'gain = 2.0, tolerance = { gain = 0.1, why = "noisy" }')],
+        lambda row: (row.tolerance.top1, row.tolerance.gain, row.tolerance.why),
+        [(0.5, 0.5, ""), (0.5, 0.5, ""), (0.5, 0.1, "noisy")],
+    ),
+    "seeds: row before table before suite": (
+        [(BASE, f"{BASE}\nseeds = 4"), (MLP, f"{MLP}, seeds = 5")],
+        lambda row: row.seeds,
+        [5, 4, 2],
+    ),
+    "report_epoch: row before table before suite": (
+        [
+            ('dataset = "digits"', 'dataset = "digits"\nreading = "best"'),
+            (BASE, f"{BASE}\nreading = 2"),
+            ("top1 = 95.0", 'top1 = 95.0, report_epoch = "last"'),
+        ],
+        lambda row: row.report_epoch,
+        [2, "last", "best"],
+    ),
+    "n: only where a std is printed": (
+        [(BASE, f"{BASE}\nn = 3"), (MLP, f"{MLP}, std = 0.1")],
+        lambda row: row.reference.n,
+        [3, None, None],
+    ),
+    "assumed: table and row are joined": (
+        [(BASE, f'{BASE}\nassumed = "tau"'), (MLP, f'{MLP}, assumed = "alpha"')],
+        lambda row: row.assumed,
+        ["tau; alpha", "tau", ""],
+    ),
+    "gain: does not add up, with sic": (
+        [("gain = 2.0", "gain = 2.5, sic = true")],
+        lambda row: (row.reference.gain, row.sic),
+        [(None, False), (None, False), (2.5, True)],
+    ),
+    "gain: off by rounding": (
+        [("gain = 2.0", "gain = 2.004")],
+        lambda row: row.reference.gain,
+        [None, None, 2.004],
+    ),
+    "gain: off by rounding, below": (
+        [("gain = 2.0", "gain = 1.996")],
+        lambda row: row.reference.gain,
+        [None, None, 1.996],
+    ),
+    "no number": ([(", top1 = 92.0, gain = 2.0", "")], lambda row: row.reference.top1, [90.0, 95.0, None]),
+}
 
 
-def test_recipe_of_a_table_overrides_the_suites(tmp_path: Path) -> None:
-    rows = load(tmp_path, ('id = "1.kd"', 'id = "1.kd"\nrecipe = { epochs = 5 }')).rows
-    assert [row.recipe.epochs for row in rows] == [3, 3, 5]
-
-
-def test_recipe_of_a_row_overrides_the_tables(tmp_path: Path) -> None:
-    table = ('id = "1.base"', 'id = "1.base"\nrecipe = { epochs = 5 }')
-    rows = load(tmp_path, table, ("top1 = 90.0", "top1 = 90.0, recipe = { epochs = 7 }")).rows
-    assert [row.recipe.epochs for row in rows] == [7, 5, 3]
-
-
-def test_recipe_of_a_row_keeps_the_tables_other_keys(tmp_path: Path) -> None:
-    table = ('id = "1.base"', 'id = "1.base"\nrecipe = { lr = 0.5 }')
-    row = load(tmp_path, table, ("top1 = 90.0", "top1 = 90.0, recipe = { epochs = 7 }")).rows[0]
-    assert (row.recipe.epochs, row.recipe.lr, row.recipe.batch_size) == (7, 0.5, 32)
-
-
-def test_required_recipe_key_may_stand_at_each_table(tmp_path: Path) -> None:
-    base = ('id = "1.base"', 'id = "1.base"\nrecipe = { lr = 0.2 }')
-    rows = load(
-        tmp_path, ("lr = 0.1\n", ""), base, ('id = "1.kd"', 'id = "1.kd"\nrecipe = { lr = 0.3 }')
-    ).rows
-    assert [row.recipe.lr for row in rows] == [0.2, 0.2, 0.3]
-
-
-def test_loss_of_a_row_overrides_the_tables(tmp_path: Path) -> None:
-    row = load(tmp_path, ("gain = 2.0", "gain = 2.0, loss = { alpha = 0.5 }")).rows[2]
-    assert row.loss == Loss("kd", {"alpha": 0.5, "tau": 4.0})
-
-
-def test_tolerance_of_a_row_overrides_the_suites(tmp_path: Path) -> None:
-    row = load(tmp_path, ("gain = 2.0", 'gain = 2.0, tolerance = { gain = 0.1, why = "noisy" }')).rows[2]
-    assert (row.tolerance.top1, row.tolerance.gain, row.tolerance.why) == (0.5, 0.1, "noisy")
+@pytest.mark.parametrize("case", LEVELS)
+def test_row_has_what_its_nearest_level_says(tmp_path: Path, case: str) -> None:
+    edits, of, values = LEVELS[case]
+    assert list(map(of, load(tmp_path, *edits).rows)) == values
 
 
 def test_tolerance_of_a_row_without_a_reason_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"row 1 \(digits_mlp\), tolerance: other margins .* need a reason"):
         load(tmp_path, ("gain = 2.0", "gain = 2.0, tolerance = { gain = 0.1 }"))
-
-
-def test_seeds_of_a_row_override_the_tables_and_the_suites(tmp_path: Path) -> None:
-    table = ('id = "1.base"', 'id = "1.base"\nseeds = 4')
-    rows = load(tmp_path, table, ("top1 = 90.0", "top1 = 90.0, seeds = 5")).rows
-    assert [row.seeds for row in rows] == [5, 4, 2]
-
-
-def test_reading_of_a_row_overrides_the_tables_and_the_suites(tmp_path: Path) -> None:
-    suite = ('dataset = "digits"', 'dataset = "digits"\nreading = "best"')
-    table = ('id = "1.base"', 'id = "1.base"\nreading = 2')
-    rows = load(tmp_path, suite, table, ("top1 = 95.0", 'top1 = 95.0, report_epoch = "last"')).rows
-    assert [row.report_epoch for row in rows] == [2, "last", "best"]
 
 
 def test_best_may_be_the_best_on_held_out_images(tmp_path: Path) -> None:
@@ -129,35 +163,6 @@ def test_row_read_at_an_epoch_says_so_in_its_name(tmp_path: Path) -> None:
 )
 def test_teacher_as_a_person_writes_it(tmp_path: Path, written: str, teacher: TeacherName) -> None:
     assert load(tmp_path, ('teacher = "digits_cnn"', f'teacher = "{written}"')).rows[2].teacher == teacher
-
-
-def test_number_of_runs_counts_only_where_a_std_is_printed(tmp_path: Path) -> None:
-    rows = load(
-        tmp_path, ('id = "1.base"', 'id = "1.base"\nn = 3'), ("top1 = 90.0", "top1 = 90.0, std = 0.1")
-    ).rows
-    assert [row.reference.n for row in rows] == [3, None, None]
-
-
-def test_assumptions_of_table_and_row_are_joined(tmp_path: Path) -> None:
-    table = ('id = "1.base"', 'id = "1.base"\nassumed = "tau"')
-    assert (
-        load(tmp_path, table, ("top1 = 90.0", 'top1 = 90.0, assumed = "alpha"')).rows[0].assumed
-        == "tau; alpha"
-    )
-
-
-def test_printed_gain_that_does_not_add_up_stands_with_sic(tmp_path: Path) -> None:
-    row = load(tmp_path, ("gain = 2.0", "gain = 2.5, sic = true")).rows[2]
-    assert (row.reference.gain, row.sic) == (2.5, True)
-
-
-@pytest.mark.parametrize("gain", ["2.004", "1.996"])
-def test_printed_gain_may_be_off_by_rounding(tmp_path: Path, gain: str) -> None:
-    assert load(tmp_path, ("gain = 2.0", f"gain = {gain}")).rows[2].reference.gain == float(gain)
-
-
-def test_row_without_a_number_stands(tmp_path: Path) -> None:
-    assert load(tmp_path, (", top1 = 92.0, gain = 2.0", "")).rows[2].reference.top1 is None
 
 
 def test_where_of_a_delta_takes_one_value_without_brackets(tmp_path: Path) -> None:

@@ -13,12 +13,7 @@ from tests.support.build import CE, KD, make_row, make_suite
 # Ranks by hand, the best first: on the pairs in turn a 1 2 2 1.5, b 2 1 3 1.5 (the last is a tie), c 3 3 1 3.
 THREE = {"a": [0.90, 0.80, 0.70, 0.60], "b": [0.89, 0.81, 0.69, 0.60], "c": [0.88, 0.79, 0.71, 0.50]}
 # Of twelve pairs `best` always comes first and `worst` last; the two between take turns.
-FOUR = {
-    "worst": [0.1] * 12,
-    "odd": [0.3, 0.2] * 6,
-    "best": [0.9] * 12,
-    "even": [0.2, 0.3] * 6,
-}
+FOUR = {"worst": [0.1] * 12, "odd": [0.3, 0.2] * 6, "best": [0.9] * 12, "even": [0.2, 0.3] * 6}
 
 
 def table_of(values: dict[str, list[float]], against: str = "") -> MethodTable:
