@@ -114,10 +114,13 @@ def compact(dataset: tuple[str, ...]) -> None:
     from kdbench.store.records import write
 
     machine = load_machine()
+    there = sorted(each.name for each in machine.results.glob("*") if each.is_dir())
     for name in dataset:
         folder = machine.results / name
-        if not folder.is_dir():
-            there = sorted(each.name for each in machine.results.glob("*") if each.is_dir())
-            raise UserError(f"{folder}: no such folder; there are: {', '.join(there) or 'none'}")
-        for file, runs in write_compact(folder, machine.scratch / "locks" / f"{name}.compact", write).items():
+        if name not in there:  # nor a path that leads elsewhere
+            raise UserError(f"{folder}: no such folder of results; there are: {', '.join(there) or 'none'}")
+        written = write_compact(folder, machine.scratch / "locks" / f"{name}.compact", write)
+        if not written:
+            click.echo(f"{folder}: no results to put into one file")
+        for file, runs in written.items():
             click.echo(f"{file}: {runs:,} more results, {file.stat().st_size / 1e6:.2f} MB")

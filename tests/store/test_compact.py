@@ -184,6 +184,9 @@ def test_no_command_stops_at_a_damaged_compact_file(
     for command in ("status suites/small", "report suites/small", "claims suites/small", "gc -n"):
         done = kdbench(*command.split())
         assert done.code == 0, (command, done.err)
+    status = kdbench("status", "suites/small").out
+    lost = 1 if damage == "a line" else 2
+    assert (status.splitlines()[0], shown in status) == (f"{6 - lost} done, {lost} unreadable", True)
     planned = kdbench("plan", "suites/small").out
     assert (", 0 to train" in planned, shown in planned) == (True, damage != "conflict")
 
@@ -218,7 +221,12 @@ def test_command_compacts_and_check_judges_as_before(kdbench: Command, stored_re
     assert kdbench("fsck").code == 0
 
 
-def test_command_says_what_there_is(kdbench: Command, stored_results: Path) -> None:
-    assert stored_results.is_dir()
-    outcome = kdbench("compact", "cifar10")
-    assert (outcome.code, "no such folder; there are: digits" in outcome.err) == (2, True)
+@pytest.mark.parametrize("name", ["cifar10", "../results/digits", "{}/results/digits"])
+def test_command_says_what_there_is(kdbench: Command, stored_results: Path, name: str) -> None:
+    outcome = kdbench("compact", name.format(stored_results))
+    assert (outcome.code, "no such folder of results; there are: digits" in outcome.err) == (2, True)
+
+
+def test_command_says_where_there_is_nothing_to_do(kdbench: Command, stored_results: Path) -> None:
+    (stored_results / "results" / "mnist").mkdir()
+    assert kdbench("compact", "mnist").out.endswith("mnist: no results to put into one file\n")
