@@ -53,6 +53,8 @@ class OutputPath(click.Path):
             self.fail(
                 f"- is standard output, and {what} is written; name one (./- for one called -)", param, ctx
             )
+        if value == "":
+            self.fail("it is empty: name what is to be written", param, ctx)
         path = super().convert(value, param, ctx)
         return path.absolute() if path == STDOUT and value != "-" else path
 

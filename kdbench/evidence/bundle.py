@@ -35,8 +35,9 @@ from kdbench.spec.verdicts import Check
 from kdbench.store.author_runs import author_runs_file
 from kdbench.store.compact import folder_of
 from kdbench.store.json_files import as_json
+from kdbench.store.outputs import write_output
 from kdbench.store.predictions import predictions_file
-from kdbench.store.records import Index, content_of, index, load_result, write
+from kdbench.store.records import Index, content_of, index, load_result
 from kdbench.store.released import evaluation_of, load_evaluations
 from kdbench.suite.load import find_file
 from kdbench.verdict.judge import beside_authors, check_cells
@@ -121,7 +122,7 @@ def bundle(chosen: Selection, path: Path) -> Bundled:
     files |= files_of(machine.results, ids)
     files["verdicts.json"] = verdicts(judge_again(chosen, suites, there, machine.results))
     content = pack(files, manifest_of(chosen, suites, files))
-    write(path, content)
+    write_output(path, content)
     return Bundled(len(ids), tuple(without), len(content))
 
 

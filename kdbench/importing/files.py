@@ -83,6 +83,8 @@ def read_weights(path: Path, which: Which = "") -> Weights:
             meant is open.
     """
     kind = FORMATS.get(path.suffix.lower())
+    if kind is None and not path.exists():
+        raise UserError(f"{path}: there is no such file")
     if kind is None:
         raise UserError(f"{path}: {unknown('kind of file', path.suffix, FORMATS)}")
     try:

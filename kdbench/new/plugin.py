@@ -1,6 +1,8 @@
 """`kdbench new plugin NAME`: an installable package of a loss, a distiller, a model, a suite and tests."""
 
 import re
+from importlib.util import find_spec
+from keyword import iskeyword
 from pathlib import Path
 
 from kdbench import catalog
@@ -272,6 +274,8 @@ def write_plugin(name: str, folder: Path) -> list[Path]:
     home = folder / name
     if home.exists():
         raise UserError(f"{home} is there already; choose another name, or move it away")
+    if iskeyword(name) or find_spec(name) is not None:
+        raise UserError(f"{name!r} is a word or a module of Python here already; choose another name")
     written = []
     for path, text in FILES.items():
         written.append(home / path.replace("NAME", name))

@@ -302,7 +302,8 @@ def parse_part(text: str) -> tuple[int, int]:
     if not slash or not all(end.isascii() and end.isdigit() and len(end) < 6 for end in (k, n)):
         raise UserError(f"--shard {text!r:.80}: write K/N, for example 3/14, the third of 14 parts")
     if not 1 <= int(k) <= int(n):
-        raise UserError(f"--shard {text}: K is from 1 to {int(n)}")
+        valid = f"K is from 1 to {int(n)}" if int(n) else "N is at least 1"
+        raise UserError(f"--shard {text}: {valid}")
     return int(k), int(n)
 
 

@@ -63,6 +63,9 @@ def test_plugin_is_not_written_over_and_not_by_a_name_that_is_taken(kdbench: Com
     assert "mine is there already; choose another name" in kdbench("new", "plugin", "mine").err
     assert "'kd' is the name of one of the losses already" in kdbench("new", "plugin", "kd").err
     assert "small letters, digits and _, as my_kd" in kdbench("new", "plugin", "My-KD").err
+    for name in ("json", "torch", "class"):
+        told = f"error: {name!r} is a word or a module of Python here already; choose another name\n"
+        assert kdbench("new", "plugin", name).err == told
 
 
 def test_entries_of_a_new_plugin_import_no_torch(kdbench: Command, project: Path) -> None:
