@@ -269,7 +269,7 @@ def written(name: str) -> bytes:
 
 
 @pytest.mark.parametrize("name", ["new.pt", "old.pt", "a.safetensors"])
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_changed_file_is_read_or_problems_of(tmp_path: Path, name: str, data: st.DataObject) -> None:
     content = bytearray(written(name))

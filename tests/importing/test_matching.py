@@ -11,7 +11,7 @@ from torch import nn
 from kdbench.errors import UserError
 from kdbench.importing.matching import Layers, layers_of, mapped, matchings, outputs_of, read_map
 from kdbench.models.shufflenetv2 import HalvingUnit
-from tests.support.networks import build, images, leaves_called
+from tests.support.networks import build, build_empty, images, leaves_called
 from tests.support.places import GOLDEN
 from tests.support.refused import problems_of
 
@@ -50,7 +50,7 @@ def released(facts: dict[str, Any]) -> Layers:
 @pytest.mark.parametrize("name", KNOWN)
 def test_network_of_the_authors_is_found_by_order_and_shape(name: str) -> None:
     """Facts measured on RepDistiller's and Tf-KD's code; mdistiller and pytorch-cifar have the same order."""
-    network = build(name).eval()
+    network = build_empty(name).eval()
     leaves = [module for module, _ in leaves_called(network, images(name, n=1))]
     names = {module: place for place, module in network.named_modules()}
     called = [names[module] for module in leaves if list(module.parameters())]

@@ -255,7 +255,7 @@ def _write(value: Any) -> str:  # noqa: ANN401 - any TOML value
 
 
 relaxed = settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=75, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 

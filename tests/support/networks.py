@@ -16,6 +16,13 @@ def build(name: str, classes: int = 100, channels: int = 3) -> nn.Module:
     return network
 
 
+def build_empty(name: str, classes: int = 100) -> nn.Module:
+    """A network whose weights have no values yet: those of large ones take longer to draw than to use."""
+    with torch.device("meta"):
+        network = build(name, classes)
+    return network.to_empty(device="cpu")
+
+
 def images(name: str, n: int = 2, channels: int = 3) -> Tensor:
     size = MODELS[name].least_size
     return torch.randn(n, channels, size, size, generator=torch.Generator().manual_seed(0))

@@ -1,5 +1,7 @@
 """What holds of every distiller: its gradient, its place in a run; and each one's identities."""
 
+from pathlib import Path
+from shutil import copytree
 from typing import Any
 
 import pytest
@@ -20,7 +22,7 @@ from kdbench.training.probe import probe
 from kdbench.training.run import train
 from kdbench.training.student_run import StudentRun
 from tests.support.distillers import CLASSES, LOSSES, SETTINGS, built, output, step
-from tests.support.training import TEACHER, Interrupted, Opened, digits, numbers, together
+from tests.support.training import TEACHER, Interrupted, Opened, digits, numbers, open_digits, together
 
 NAMES = list(SETTINGS)
 Y = torch.arange(6) % CLASSES
@@ -159,9 +161,22 @@ def test_layer_that_no_network_has_is_a_mistake_of_the_user(with_teacher: Opened
         StudentRun(Task(run), with_teacher("here"))
 
 
+@pytest.fixture(scope="module")
+def beside(data: Path, trained: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Result]:
+    """A student of every distiller by its run, trained beside those of all others and one of a loss."""
+    folder = tmp_path_factory.mktemp("beside")
+    context = open_digits(folder, data)
+    copytree(trained, context.machine.scratch, dirs_exist_ok=True)
+    other = digits("digits_mlp", Loss("hinton_kd", {"alpha": 0.9, "tau": 4.0}), TEACHER)
+    ends = together([other, *map(taught, LOSSES)], context)
+    return {of: end for of, end in ends.items() if isinstance(end, Result)}
+
+
 @pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: loss.name)
-def test_run_is_resumed_beside_others_and_alone_bit_for_bit(with_teacher: Opened, loss: Loss) -> None:
-    """Three runs of each distiller: whole, interrupted after its first epoch, and beside another student."""
+def test_run_is_resumed_beside_others_and_alone_bit_for_bit(
+    with_teacher: Opened, beside: dict[str, Result], loss: Loss
+) -> None:
+    """Three runs of each distiller: whole, interrupted after its first epoch, and beside other students."""
     run, context = taught(loss), with_teacher("whole")
     whole = train(run, context)
     assert len(set(whole.curve.train_loss)) == 3
@@ -176,10 +191,8 @@ def test_run_is_resumed_beside_others_and_alone_bit_for_bit(with_teacher: Opened
         train(run, other, watch=stop)
     assert len(checkpoints(other.machine.scratch / "checkpoints" / run.id)) == 1
     assert numbers(train(run, other)) == numbers(whole)
-
-    beside = digits("digits_mlp", Loss("hinton_kd", {"alpha": 0.9, "tau": 4.0}), TEACHER)
-    ends = together([beside, run], with_teacher("beside"))
-    assert numbers(ends[run.id]) == numbers(whole)
+    assert numbers(beside[run.id]) == numbers(whole)
+    assert beside[run.id].environment["cohort"] == len(LOSSES) + 1
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: loss.name)
