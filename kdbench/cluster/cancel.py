@@ -30,7 +30,7 @@ def cancel_runs(chosen: Selection) -> tuple[list[str], int]:
         cancel(jobs)
         _write_down(machine, places)
     asked = missing | {name for cell in work.cells for name in (*cell.ids, *cell.baselines)}
-    others = {name for place in places.values() for name in place.submission.elements[place.number]} - asked
+    others = {name for place in places.values() for name in place.runs} - asked
     return jobs, len(others)
 
 

@@ -70,13 +70,8 @@ def _under_way(machine: Machine, cell: Cell) -> bool:
     missing = set(cell.ids) - index(machine.results).results.keys()
     if any(lease.owner(machine.scratch / "locks" / name) for name in missing):
         return True
-    known = ask_scheduler(machine.scratch, missing)
-    alive = {key for key, seen in known.view.items() if seen.alive}
-    return any(
-        (one.token, number) in alive and not missing.isdisjoint(ids)
-        for one in known.submissions
-        for number, ids in enumerate(one.elements)
-    )
+    jobs = ask_scheduler(machine.scratch, missing).jobs()
+    return any(seen and seen.alive and not missing.isdisjoint(place.runs) for place, seen in jobs)
 
 
 def _own_output(machine: Machine, name: str, dead: Sequence[Place]) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """How far runs are, from what lies on disk and from the scheduler: what `status` and `--wait` print."""
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from getpass import getuser
 from pathlib import Path
 
@@ -19,10 +19,20 @@ from kdbench.run.status import State, find_states, mark_unreadable
 
 
 class Place(Struct, frozen=True):
-    """Where a run is in the queue."""
+    """A job of a submission: where its runs are in the queue."""
 
     submission: Submission
     number: int
+
+    @property
+    def runs(self) -> tuple[str, ...]:
+        """Their ids."""
+        return self.submission.elements[self.number]
+
+    @property
+    def counts(self) -> bool:
+        """Whether it was neither cancelled nor set aside."""
+        return self.number not in self.submission.cancelled
 
     @property
     def key(self) -> tuple[str, int]:
@@ -42,6 +52,13 @@ class SchedulerSnapshot(Struct, frozen=True):
     view: View
     trouble: str = ""
     """Why it did not answer."""
+
+    def jobs(self) -> Iterator[tuple[Place, JobStatus | None]]:
+        """Every job of the submissions, in their order (newest first); None: the scheduler forgot it."""
+        for submission in self.submissions:
+            for number in range(len(submission.elements)):
+                place = Place(submission, number)
+                yield place, self.view.get(place.key)
 
 
 def states_of(work: Workload, machine: Machine) -> tuple[list[State], str]:
@@ -98,13 +115,11 @@ def dead_jobs(scratch: Path, runs: Iterable[str], known: SchedulerSnapshot) -> d
         return {}
     wanted = set(runs)
     over: dict[str, list[Place]] = {}
-    for submission in known.submissions:
-        for number, ids in enumerate(submission.elements):
-            job = known.view.get((submission.token, number))
-            alive = job is not None and job.alive
-            if submission.job and number not in submission.cancelled and not alive:
-                for run in wanted.intersection(ids):
-                    over.setdefault(run, []).append(Place(submission, number))
+    for place, seen in known.jobs():
+        alive = seen is not None and seen.alive
+        if place.submission.job and place.counts and not alive:
+            for run in wanted.intersection(place.runs):
+                over.setdefault(run, []).append(place)
     dead = {}
     started = attempts.load_all(scratch, over)
     for run, places in over.items():
@@ -201,12 +216,10 @@ def _off_the_queue(
 def _ends(known: SchedulerSnapshot) -> dict[str, str]:
     """By run: what the scheduler says of the newest of its jobs that it remembers."""
     found: dict[str, str] = {}
-    for submission in known.submissions:
-        for number, ids in enumerate(submission.elements):
-            seen = known.view.get((submission.token, number))
-            if seen is not None:
-                for run in ids:
-                    found.setdefault(run, f"job {seen.job} is {seen.state.lower()}")
+    for place, seen in known.jobs():
+        if seen is not None:
+            for run in place.runs:
+                found.setdefault(run, f"job {seen.job} is {seen.state.lower()}")
     return found
 
 
@@ -224,15 +237,14 @@ def under_way(machine: Machine, runs: Iterable[str], view: View | None = None) -
     """
     wanted = set(runs)
     known = submissions.concerning(submissions.load(machine.scratch), wanted)
-    seen = look(known) if view is None else view
+    snapshot = SchedulerSnapshot(known, look(known) if view is None else view)
     found: dict[str, Place] = {}
-    for submission in known:
-        for number, ids in enumerate(submission.elements):
-            job = seen.get((submission.token, number))
-            if job is not None and job.alive and number not in submission.cancelled:
-                named = replace(submission, job=submission.job or job.job.partition("_")[0])
-                for run in wanted.intersection(ids):
-                    found.setdefault(run, Place(named, number))
+    for place, seen in snapshot.jobs():
+        if seen is not None and seen.alive and place.counts:
+            number = place.submission.job or seen.job.partition("_")[0]  # not written down yet
+            named = replace(place, submission=replace(place.submission, job=number))
+            for run in wanted.intersection(place.runs):
+                found.setdefault(run, named)
     return found
 
 

@@ -9,7 +9,6 @@ import re
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from kdbench.catalog import DATASETS
 from kdbench.errors import UserError
 from kdbench.importing.loading import load
 from kdbench.importing.matching import Layers, in_natural_order, layers_of, matchings
-from tests.support.networks import build
+from tests.support.networks import build_empty
 
 Rules = Sequence[tuple[str, str]]
 RESNET: Rules = (
@@ -34,6 +33,14 @@ RESNET: Rules = (
     (r"body\.(\d)\.(\d+)\.branch\.6", r"layer-\1.\2.conv3"),
     (r"body\.(\d)\.(\d+)\.branch\.7", r"layer-\1.\2.bn3"),
 )
+
+
+def resnet(shortcut: str, classifier: str) -> Rules:
+    """A ResNet's rules, of a repository that calls the projection of a block and the last layer so."""
+    named = rf"layer-\1.\2.{shortcut}"
+    return (*RESNET, (r"body\.(\d)\.(\d+)\.shortcut", named), ("classifier", classifier))
+
+
 WRN: Rules = (
     (r"body\.0", "conv1"),
     (r"body\.4", "bn1"),
@@ -65,31 +72,16 @@ SHUFFLENET: Rules = (
     (r"body\.(\d+)\.(?:long|branch)\.(\d)", r"unit.\1.residual.\2"),
     ("classifier", "fc"),
 )
-STAGES = {"unit.": (("stage2", 2, 4), ("stage3", 6, 8), ("stage4", 14, 4))}
+STAGES = (("stage2", 2, 4), ("stage3", 6, 8), ("stage4", 14, 4))
+"""Of a ShuffleNetV2: the name, the place of its first unit in our body, its units."""
 REPOSITORIES = [
-    (
-        "RepDistiller",
-        "resnet8x4",
-        (*RESNET, (r"body\.(\d)\.(\d+)\.shortcut", r"layer-\1.\2.downsample"), ("classifier", "fc")),
-    ),
-    (
-        "RepDistiller",
-        "resnet20",
-        (*RESNET, (r"body\.(\d)\.(\d+)\.shortcut", r"layer-\1.\2.downsample"), ("classifier", "fc")),
-    ),
+    ("RepDistiller", "resnet8x4", resnet("downsample", "fc")),
+    ("RepDistiller", "resnet20", resnet("downsample", "fc")),
     ("RepDistiller", "wrn_16_2", WRN),
     ("RepDistiller", "vgg8", VGG8),
     ("RepDistiller", "mobilenetv2_crd", MOBILENET),
-    (
-        "pytorch-cifar",
-        "resnet18",
-        (*RESNET, (r"body\.(\d)\.(\d+)\.shortcut", r"layer-\1.\2.shortcut"), ("classifier", "linear")),
-    ),
-    (
-        "Tf-KD",
-        "resnet50",
-        (*RESNET, (r"body\.(\d)\.(\d+)\.shortcut", r"layer-\1.\2.shortcut"), ("classifier", "linear")),
-    ),
+    ("pytorch-cifar", "resnet18", resnet("shortcut", "linear")),
+    ("Tf-KD", "resnet50", resnet("shortcut", "linear")),
     ("Tf-KD", "shufflenetv2", SHUFFLENET),
 ]
 
@@ -106,24 +98,21 @@ def theirs(name: str, rules: Rules) -> str:
 
 
 def _unit(found: re.Match[str]) -> str:
-    stages = (stage for stage in STAGES["unit."] if int(found[1]) < stage[1] + stage[2])
-    name, first, _ = next(stages)
+    name, first, _ = next(stage for stage in STAGES if int(found[1]) < stage[1] + stage[2])
     return f"{name}.{int(found[1]) - first}"
 
 
 def made_in_order(names: Iterable[str]) -> list[str]:
     """As their code makes them: the halving unit of Tf-KD's ShuffleNetV2 makes its long branch first."""
-    places = dict(zip(names, count(), strict=False))
     units: dict[str, int] = {}
-    for name, place in places.items():
-        units.setdefault(name.rpartition(".shortcut.")[0] or name.rpartition(".residual.")[0] or name, place)
 
-    def place_of(name: str) -> tuple[int, bool, int]:
-        unit, branch, _ = name.rpartition(".shortcut.")
+    def place_of(name: str) -> tuple[int, bool]:
+        """Where its unit begins, and whether it is of the short branch; sorting keeps the rest as it is."""
+        unit, short, _ = name.rpartition(".shortcut.")
         unit = unit or name.rpartition(".residual.")[0] or name
-        return units[unit], bool(branch), places[name]
+        return units.setdefault(unit, len(units)), bool(short)
 
-    return sorted(places, key=place_of)
+    return sorted(names, key=place_of)
 
 
 @pytest.mark.parametrize("kept", ["in order", "by name"])
@@ -132,7 +121,7 @@ def test_names_of_a_repository_find_their_layers(
     repository: str, model: str, rules: Rules, kept: str
 ) -> None:
     """A file of torch.save keeps the order in which layers are made, one of safetensors that of the names."""
-    wanted = layers_of(build(model).state_dict())
+    wanted = layers_of(build_empty(model).state_dict())
     ours = {theirs(name, rules): name for name in wanted}
     assert len(ours) == len(wanted), repository
     order = made_in_order(ours) if repository == "Tf-KD" else list(ours)
