@@ -63,44 +63,33 @@ def test_download_goes_on_where_it_broke_off(server: Server, tmp_path: Path) -> 
     assert [span for _, span in server.asked] == [None, f"bytes={half}-", f"bytes={half + quarter}-"]
 
 
-def test_download_goes_on_from_an_earlier_call(server: Server, tmp_path: Path) -> None:
-    server.files["/a"] = CONTENT
-    (tmp_path / "a.part").write_bytes(CONTENT[:1000])
+@pytest.mark.parametrize(
+    ("part", "ranges", "spans"),
+    [
+        (CONTENT[:1000], True, ["bytes=1000-"]),
+        (b"x" * 1000, False, ["bytes=1000-"]),
+        (b"x" * 1000, True, ["bytes=1000-", None]),
+        (CONTENT, True, [f"bytes={len(CONTENT)}-"]),
+    ],
+    ids=["goes on", "anew: the server knows no ranges", "anew: it is corrupt", "it is whole"],
+)
+def test_download_uses_the_part_of_an_earlier_call(
+    server: Server, tmp_path: Path, part: bytes, spans: list[str | None], *, ranges: bool
+) -> None:
+    server.files["/a"], server.ranges = CONTENT, ranges
+    (tmp_path / "a.part").write_bytes(part)
     bring(server, tmp_path / "a", "/a")
-    assert server.asked == [("/a", "bytes=1000-")]
+    assert server.asked == [("/a", span) for span in spans]
     assert (tmp_path / "a").read_bytes() == CONTENT
 
 
-def test_download_begins_anew_where_the_server_knows_no_ranges(server: Server, tmp_path: Path) -> None:
-    server.files["/a"], server.ranges = CONTENT, False
-    (tmp_path / "a.part").write_bytes(b"x" * 1000)
-    bring(server, tmp_path / "a", "/a")
-    assert (tmp_path / "a").read_bytes() == CONTENT
-
-
-def test_download_begins_anew_after_a_corrupt_part(server: Server, tmp_path: Path) -> None:
-    server.files["/a"] = CONTENT
-    (tmp_path / "a.part").write_bytes(b"x" * 1000)
-    bring(server, tmp_path / "a", "/a")
-    assert server.asked == [("/a", "bytes=1000-"), ("/a", None)]
-
-
-def test_download_takes_a_part_that_is_whole(server: Server, tmp_path: Path) -> None:
-    server.files["/a"] = CONTENT
-    (tmp_path / "a.part").write_bytes(CONTENT)
-    bring(server, tmp_path / "a", "/a")
-    assert server.asked == [("/a", f"bytes={len(CONTENT)}-")]
-
-
-def test_download_takes_the_next_mirror_after_a_404(server: Server, tmp_path: Path) -> None:
-    server.files["/b"] = CONTENT
-    bring(server, tmp_path / "a", "/missing", "/b")
-    assert [path for path, _ in server.asked] == ["/missing", "/b"]
-
-
-def test_download_takes_the_next_mirror_after_a_wrong_checksum(server: Server, tmp_path: Path) -> None:
+@pytest.mark.parametrize("first", ["/missing", "/wrong"])
+def test_download_takes_the_next_mirror_after_a_404_or_a_wrong_checksum(
+    server: Server, tmp_path: Path, first: str
+) -> None:
     server.files |= {"/wrong": b"another file", "/b": CONTENT}
-    bring(server, tmp_path / "a", "/wrong", "/b")
+    bring(server, tmp_path / "a", first, "/b")
+    assert [path for path, _ in server.asked] == [first, "/b"]
     assert (tmp_path / "a").read_bytes() == CONTENT
 
 

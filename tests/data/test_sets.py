@@ -87,15 +87,12 @@ def colours(data: Dataset, split: str) -> list[tuple[int, int]]:
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_images_have_the_labels_that_their_colours_tell(published: Published, name: str) -> None:
+def test_images_have_the_labels_of_their_colours_and_classes_take_turns(
+    published: Published, name: str
+) -> None:
     data = published.open(name)
     for split in ("train", "test"):
         assert [label for label, _ in colours(data, split)] == getattr(data, f"{split}_labels").tolist()
-
-
-@pytest.mark.parametrize("name", ALL)
-def test_training_classes_take_turns(published: Published, name: str) -> None:
-    data = published.open(name)
     assert data.train_labels.tolist() == [0, 1, 2] * (len(data.train_labels) // 3)
     numbers = [number for _, number in colours(data, "train")]
     assert numbers == sorted(numbers)

@@ -277,9 +277,9 @@ def address(golden: Files, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture
-def page(tab: Told, address: str) -> Iterator["Page"]:
-    """The index, opened; the site asks for its own files only and complains of nothing."""
-    tab.opens(f"{address}/index.html", 1280)
+def page(tab: Told, address: str, request: pytest.FixtureRequest) -> Iterator["Page"]:
+    """The index or another page, opened; the site asks for its own files only and complains of nothing."""
+    tab.opens(f"{address}/{getattr(request, 'param', 'index.html')}", 1280)
     yield tab.page
     assert tab.errors == []
     assert [url for url in tab.requests if not url.startswith(address)] == []
@@ -311,22 +311,21 @@ def test_one_goes_from_the_index_to_a_row_and_back(page: "Page", address: str) -
 
 
 @in_chromium
-@pytest.mark.parametrize("width", [1280, 768, 390, 320])
-@pytest.mark.parametrize("name", PAGES)
-def test_no_page_is_wider_than_its_window(page: "Page", address: str, name: str, width: int) -> None:
-    page.set_viewport_size({"width": width, "height": 800})
-    page.goto(f"{address}/{name}")
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
+@pytest.mark.parametrize("page", PAGES, indirect=True)
+def test_no_page_is_wider_than_its_window(page: "Page") -> None:
+    for width in (1280, 768, 390, 320):
+        page.set_viewport_size({"width": width, "height": 800})
+        page.reload()
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 @in_chromium
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("name", PAGES)
-def test_text_is_readable_in_both_schemes(page: "Page", address: str, name: str, scheme: str) -> None:
-    page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
-    page.goto(f"{address}/{name}")
-    for selector in ("h1", ".subject", ".verdict", ".verdict i", "a"):
-        assert contrast(page, selector) >= 4.5, selector
+@pytest.mark.parametrize("page", PAGES, indirect=True)
+def test_text_is_readable_in_both_schemes(page: "Page") -> None:
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+        for selector in ("h1", ".subject", ".verdict", ".verdict i", "a"):
+            assert contrast(page, selector) >= 4.5, f"{selector}, {scheme}"
 
 
 @in_chromium

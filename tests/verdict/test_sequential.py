@@ -58,10 +58,8 @@ def ever(sigma: float, most: int, printed: tuple[int, float] | None = None, *, n
     else:
         whole, degrees = own, counts - 1.0
     at = np.full(most - 1, 0.05) if naive else np.array(list(levels(InterimPlan(most=most), spread).values()))
-    t = center / np.sqrt(whole)
-    ways = [
-        (scipy.special.stdtr(degrees, sign * t) <= at).any(1).mean() for sign in (-1, 1)
-    ]  # inside, outside: by symmetry
+    p = scipy.special.stdtr(degrees, center / np.sqrt(whole))
+    ways = [(each <= at).any(1).mean() for each in (p, 1 - p)]  # inside, outside: by symmetry
     return float(np.mean(ways))
 
 
