@@ -248,7 +248,7 @@ def _part(report: Report, row_pages: Mapping[str, str]) -> dict[str, Any]:
     return {
         "report": report,
         "trial": sentences.altered(report.altered),
-        "remarks": remarks(report.checks),
+        "remarks": remarks(report.checks).replace("`", ""),
         # How many of the printed accuracies, and gains, have which verdict.
         "counts": [
             ("accuracies", _counts(check.top1 for check in trained)),

@@ -69,7 +69,11 @@ def index(folder: Path, *, trials: bool = True, datasets: Container[str] | None 
 
     A damaged file stops nothing. Where data sets are named, the folders of others are not looked at: compact
     files are read as a whole.
+
+    Raises:
+        UserError: it is no folder.
     """
+    check_folder(folder)
     found = Index({}, {}, {})
     apart = folder / TRIALS
     parents = sorted(apart.iterdir()) if trials and apart.is_dir() else []  # first: the others outweigh them
@@ -476,12 +480,24 @@ def _sync(folder: Path) -> None:
             os.close(file)
 
 
+def check_folder(folder: Path) -> None:
+    """See that a folder is one, or is not there yet.
+
+    Raises:
+        UserError: it is something else.
+    """
+    if folder.exists() and not folder.is_dir():
+        hint = "move it away, or name another under [folders] in benchmark.toml"
+        raise UserError(f"{folder}: a file, where a folder is kept; {hint}")
+
+
 def check_writable(folder: Path) -> None:
     """Find out before anything is trained.
 
     Raises:
         UserError: the folder cannot be made or written.
     """
+    check_folder(folder)
     probe = folder / f".probe.{os.getpid()}"
     write(probe, b"")
     probe.unlink()

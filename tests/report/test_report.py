@@ -386,6 +386,14 @@ def test_losses_that_differ_in_a_table_stand_at_the_row(
     assert "c, kd" not in words
 
 
+def test_page_shows_no_backticks_of_markdown() -> None:
+    row = make_row(reference=Reference(top1=71.0, std=0.2, n=3, kind="measured", source="ours"))
+    cell = make_cell(row)
+    checks = check_suite([cell], make_results(cell, [71.0, 71.1, 70.9], [70.0, 70.1, 69.9]))
+    page = render(make_suite(row), checks, format="html")
+    assert "that loses 1 point is below in" in " ".join(page.split())
+
+
 @pytest.mark.parametrize("kind", ["markdown", "latex", "html"])
 def test_recipe_fields_that_differ_between_tables_stand_at_the_table(kind: str) -> None:
     rows = [make_row("a", table="1", recipe=FAST), make_row("a", table="2", recipe=SLOW)]

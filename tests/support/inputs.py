@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from shutil import rmtree
 
 import pytest
 
@@ -84,6 +85,16 @@ def link(name: str, to: str) -> Make:
         path.unlink(missing_ok=True)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.symlink_to(to)
+
+    return _made(do)
+
+
+def instead(name: str) -> Make:
+    """A file in the place of a folder."""
+
+    def do(project: Path) -> None:
+        rmtree(project / name, ignore_errors=True)
+        (project / name).touch()
 
     return _made(do)
 
