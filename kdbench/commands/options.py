@@ -10,7 +10,6 @@ import click
 
 if TYPE_CHECKING:
     from kdbench.plan.selection import Selection
-    from kdbench.spec.runs import Precision
     from kdbench.spec.suites import Variant
 
 
@@ -129,18 +128,14 @@ def selection(command: F, *, required: bool = True) -> F:
     from functools import wraps
 
     @wraps(command)
-    def with_selection(  # noqa: PLR0913 - one per option
+    def with_selection(
         *,
         suite: tuple[str, ...],
-        rows: str,
         seeds: str | None,
-        most: int,
         variant: Variant,
         formula: str,
         settings: tuple[str, ...],
         part: str | None,
-        smoke: bool,
-        precision: Precision,
         **rest: Any,  # noqa: ANN401 - the command's own options
     ) -> Any:  # noqa: ANN401 - what the command returns
         from kdbench.plan.selection import Selection, parse_part, parse_seeds, parse_settings
@@ -150,16 +145,13 @@ def selection(command: F, *, required: bool = True) -> F:
             click.echo(f"note: --seeds {seeds} is the seed number {seeds} alone; {first}", err=True)
         chosen = Selection(
             suites=suite,
-            rows=rows,
             seeds=parse_seeds(seeds) if seeds not in (None, "auto") else None,
             auto=seeds == "auto",
-            most=most,
             variant="printed" if formula else variant,
             formula=formula,
             settings=parse_settings(settings),
-            smoke=smoke,
-            precision=precision,
             part=parse_part(part) if part is not None else (1, 1),
+            **{name: rest.pop(name) for name in ("rows", "most", "smoke", "precision")},
         )
         note_other_project(suite)
         return command(chosen, **rest)
@@ -217,22 +209,14 @@ def judgement(command: F) -> F:
     from functools import wraps
 
     @wraps(command)
-    def with_judgement(
-        chosen: Selection,
-        *,
-        report_epoch: str | None,
-        controls: bool,
-        holm: bool,
-        single_seed: bool,
-        **rest: Any,  # noqa: ANN401 - the command's own options
-    ) -> Any:  # noqa: ANN401 - what the command returns
+    def with_judgement(chosen: Selection, *, report_epoch: str | None, **rest: Any) -> Any:  # noqa: ANN401 - as above
         from msgspec.structs import replace
 
         from kdbench.plan.selection import parse_report_epoch
 
         read = parse_report_epoch(report_epoch) if report_epoch is not None else None
-        judged = replace(chosen, report_epoch=read, controls=controls, holm=holm, single_seed=single_seed)
-        return command(judged, **rest)
+        flags = {name: rest.pop(name) for name in ("controls", "holm", "single_seed")}
+        return command(replace(chosen, report_epoch=read, **flags), **rest)
 
     wrapped: Any = with_judgement
     for option in reversed(JUDGEMENT):

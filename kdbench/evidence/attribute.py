@@ -136,24 +136,21 @@ def _in(delta: Delta, group: Iterable[Delta]) -> bool:
     return any(delta is other for other in group)
 
 
-def _rename_one(group: Iterable[Delta], printed: Cell) -> bool:
-    return any(_renames(delta, printed) for delta in group)
+def _renames(group: Iterable[Delta], printed: Cell) -> bool:
+    """Whether any of these deltas gives the row another loss."""
+    return any(delta.loss and delta.concerns(printed.row) for delta in group)
 
 
 def _groups(every: Sequence[Delta], printed: Cell, cell: Resolve) -> list[list[Delta]]:
     """The deltas one by one; parameters that only a renamed loss takes go with what renames it."""
     groups: list[list[Delta]] = []
     for delta in every:
-        renames = [group for group in groups if _rename_one(group, printed)]
+        renames = [group for group in groups if _renames(group, printed)]
         if renames and _fails(cell, [delta]):
             renames[0].append(delta)
         else:
             groups.append([delta])
     return groups
-
-
-def _renames(delta: Delta, printed: Cell) -> bool:
-    return bool(delta.loss) and delta.concerns(printed.row)
 
 
 def _fails(cell: Resolve, deltas: Sequence[Delta]) -> bool:

@@ -161,31 +161,26 @@ def compare(
         kind = {(True, True): Change.NOTHING, (True, False): Change.NEW, (False, True): Change.MISSING}
         return Comparison(row.name, kind[a.mean is None, b.mean is None], a.mean, b.mean, n=count)
     pairs = paired(b.values, a.values)
-    if pairs.n > 1 or (count == (1, 1) and pairs.n):
-        shared = pairs.by_seed
+    # Seeds in common are judged by their differences; a single one only where neither side has more.
+    by_pairs = pairs.n > 1 or (count == (1, 1) and pairs.n == 1)
+    if by_pairs:
         verdict = judge(pairs.values, 0.0, margin, levels=levels(plan) if plan else None)
-        return Comparison(
-            row=row.name,
-            change=_CHANGES[verdict.word],
-            a=mean(a.values[seed] for seed in shared),
-            b=mean(b.values[seed] for seed in shared),
-            difference=verdict.difference,
-            interval=verdict.interval,
-            n=(pairs.n, pairs.n),
-            paired=True,
-            tolerance=margin,
-            std=verdict.std,
-        )
-    verdict = _unpaired(a, b, margin, plan)
+        before, after = (mean(side.values[seed] for seed in pairs.by_seed) for side in (a, b))
+        count = (pairs.n, pairs.n)
+    else:
+        verdict = _unpaired(a, b, margin, plan)
+        before, after = a.mean, b.mean
     return Comparison(
         row=row.name,
         change=_CHANGES[verdict.word],
-        a=a.mean,
-        b=b.mean,
+        a=before,
+        b=after,
         difference=verdict.difference,
         interval=verdict.interval,
         n=count,
+        paired=by_pairs,
         tolerance=margin,
+        std=verdict.std if by_pairs else None,
     )
 
 
@@ -193,7 +188,7 @@ def _unpaired(a: Side, b: Side, margin: float, plan: InterimPlan | None) -> Verd
     """Welch's test of two means; a side of one value counts as exact."""
     flip = len(b.values) < 2 and bool(a.values)
     one, other = (b, a) if flip else (a, b)
-    error = _spread(one)
+    error = spread(list(one.values.values())) if one.values else one.printed_spread
     at = levels(plan, error) if plan else None
     values = list(other.values.values()) or [other.mean or 0.0]
     verdict = judge(values, one.mean or 0.0, margin, error=error, levels=at)
@@ -232,10 +227,6 @@ def _mirrored(verdict: Verdict) -> Verdict:
         measured=verdict.printed,
         interval=interval,
     )
-
-
-def _spread(side: Side) -> Spread | None:
-    return spread(list(side.values.values())) if side.values else side.printed_spread
 
 
 def sort(comparisons: Sequence[Comparison]) -> list[Comparison]:

@@ -21,7 +21,7 @@ from kdbench.evidence.bundle import FORMAT, Manifest, judge_again, verdicts
 from kdbench.spec.results import Result
 from kdbench.spec.runs import PROTOCOL
 from kdbench.store.predictions import LABELS, accuracy, decode
-from kdbench.store.records import Index, index, load_result
+from kdbench.store.records import index, load_result
 from kdbench.version import __version__
 
 LARGEST = 4_000_000_000
@@ -79,7 +79,11 @@ def _verify(path: Path, folder: Path) -> Verified:
     """Hold a bundle against its manifest, its records against themselves, its verdicts against new ones."""
     manifest, wrong = _unpack(path, folder)
     there = index(folder / "results")
-    records = [_record(each, folder) for each in _paths(there)]
+    # Each run's first record before its repeats.
+    paths = (
+        path for run in sorted(there.results) for path in (there.results[run], *there.repeats.get(run, ()))
+    )
+    records = [_record(path, folder) for path in paths]
     if any(record.wrong and not record.proven for record in records):
         return Verified(records, 0, [*wrong, "verdicts.json: not judged again, as records are broken"])
     _check_plugins(path, manifest)
@@ -104,12 +108,6 @@ def _check_plugins(path: Path, manifest: Manifest) -> None:
                 f"{path}: made with {plugin} (source {plugin.source[:8]}); installed here is {found}; "
                 f"install {plugin} (pip install {plugin.package}=={plugin.version}), and verify it again"
             )
-
-
-def _paths(there: Index) -> list[Path]:
-    """The records, each run's first one before its repeats."""
-    runs = sorted(there.results)
-    return [path for run in runs for path in (there.results[run], *there.repeats.get(run, ()))]
 
 
 def _unpack(path: Path, folder: Path) -> tuple[Manifest, list[str]]:

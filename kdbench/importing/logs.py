@@ -96,7 +96,9 @@ def import_logs(asked: LogRequest, suite: Suite, stored: AuthorRuns) -> Imported
     if problems:
         raise UserError(*problems)
     before = [each for each in stored.published if each.source.sha256 in again]
-    whole = sorted([*kept, *_joined_by_file(before, read)], key=_place_of)
+    whole = sorted(
+        [*kept, *_joined_by_file(before, read)], key=lambda each: (each.source.path, each.source.file)
+    )
     return ImportedLogs(AuthorRuns(suite=suite.name, published=tuple(whole)), tuple(read), tuple(notes))
 
 
@@ -113,10 +115,6 @@ def _joined_by_file(
         same = [each for each in before if each.source.sha256 == published.source.sha256]
         others = [run for each in same for run in each.runs if run.row not in rows]
         yield replace(published, runs=(*others, *published.runs))
-
-
-def _place_of(published: PublishedRuns) -> tuple[str, str]:
-    return published.source.path, published.source.file
 
 
 def _source(file: Path, asked: LogRequest) -> LogSource:

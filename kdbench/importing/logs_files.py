@@ -288,14 +288,10 @@ def _tensorboard(path: Path, columns: Columns) -> Iterator[Stretch]:
     if not tags:
         raise UserError(f"{path}: no scalars: it is no event file, was cut off, or holds other data alone")
     tag = _column(columns.top1, TOP1_COLUMNS, tags, path, "--top1", needed=True)
-    points = [Point(event.step, _rounded(event.value)) for event in events.Scalars(tag)]
+    # Event files hold float32: 71.37 comes as 71.37000274658203.
+    points = [Point(event.step, round(event.value, 4)) for event in events.Scalars(tag)]
     if points:
         yield Stretch(place=f"{path}, tag {tag}", points=points)
-
-
-def _rounded(value: float) -> float:
-    """Event files hold float32: 71.37 comes as 71.37000274658203."""
-    return round(value, 4)
 
 
 READERS: Mapping[str, Callable[[Path, Columns], Iterator[Stretch]]] = {

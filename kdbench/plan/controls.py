@@ -67,7 +67,8 @@ def _controls(cell: Cell, prober: Prober) -> dict[str, Cell]:
         without["lsr"] = _smoothed(epsilon, _rounded(scale * plain / within))
     found = {}
     for name, loss in without.items():
-        found[name] = [_alone(run, loss) for run in cell.runs]
+        alone = [replace(run, loss=loss, teacher=None, imported=None) for run in cell.runs]
+        found[name] = list(map(with_plugins, alone))
     found["uniform"] = [_untrained(run, BLANK) for run in cell.runs]
     found["untrained"] = [_untrained(run, run.teacher_model) for run in cell.runs]
     return {name: _derived(cell, name, tuple(runs)) for name, runs in found.items()}
@@ -98,10 +99,6 @@ def _smoothed(epsilon: float, scale: float) -> Loss:
 def _rounded(value: float) -> float:
     """To four digits: a run's identity must not hang on a machine's rounding."""
     return float(f"{value:.4g}")
-
-
-def _alone(run: Run, loss: Loss) -> Run:
-    return with_plugins(replace(run, loss=loss, teacher=None, imported=None))
 
 
 def _untrained(run: Run, student: str) -> Run:

@@ -172,18 +172,15 @@ def _remembering(prober: Prober, dataset: str) -> Callable[[Loss, Cell], Probed]
     known: dict[object, Probed] = {}
 
     def find(loss: Loss, cell: Cell) -> Probed:
-        classes, smoothing = _classes(cell), cell.runs[0].recipe.label_smoothing
+        run = cell.runs[0]
+        classes = run.recipe.classes or catalog.find("datasets", run.dataset).classes
+        smoothing = run.recipe.label_smoothing
         key = (loss.name, tuple(sorted(loss.params.items())), classes, smoothing)
         if key not in known:
             known[key] = prober(loss, dataset, classes, smoothing)
         return known[key]
 
     return find
-
-
-def _classes(cell: Cell) -> int:
-    run = cell.runs[0]
-    return run.recipe.classes or catalog.find("datasets", run.dataset).classes
 
 
 def _as_printed(printed: Loss, trained: Loss) -> Loss:

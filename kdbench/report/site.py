@@ -114,14 +114,9 @@ def badge_of(found: Mapping[str, Counts]) -> tuple[str, str]:
         if each.words:
             told = Counts(each.words)
             message = str(told) if kind == "our runs" else f"{kind}: {told}"
-            return message, _colour(each.words)
+            colour = "brightgreen" if set(each.words) == {Word.REPRODUCED} else "green"
+            return message, "orange" if each.words.keys() & BAD else colour
     return "no verdict yet", "lightgrey"
-
-
-def _colour(found: Mapping[Word, int]) -> str:
-    if found.keys() & BAD:
-        return "orange"
-    return "brightgreen" if set(found) == {Word.REPRODUCED} else "green"
 
 
 def _counts_there(checks: Sequence[Check]) -> dict[str, Counts]:
@@ -157,7 +152,10 @@ def _suite(entry: Entry) -> Iterator[tuple[str, bytes]]:
     baselines, printed = report.baselines, {row.name: row for row in report.suite.rows}
     for number, check in enumerate(report.checks):
         over = baselines.get(check.row.name)
-        others = {name: places[name].removeprefix("rows/") for name in (*check.same_as, *_over(over))}
+        others = {
+            name: places[name].removeprefix("rows/")
+            for name in (*check.same_as, *([over.row.name] if over else []))
+        }
         text = _row_page(
             deeper,
             check,
@@ -168,10 +166,6 @@ def _suite(entry: Entry) -> Iterator[tuple[str, bytes]]:
             after=places[names[number + 1]].removeprefix("rows/") if number + 1 < len(names) else "",
         )
         yield f"{folder}/{places[check.row.name]}", text.encode()
-
-
-def _over(over: Check | None) -> tuple[str, ...]:
-    return (over.row.name,) if over else ()
 
 
 def _row_page(

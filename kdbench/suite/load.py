@@ -315,7 +315,7 @@ def _row(
         untrained=RELEASED if line.released else line.untrained or table.untrained,
         released=line.released or "",
         note=line.note,
-        weights=_weights(line.weights),
+        weights=Weights(*line.weights.split("@")) if line.weights else None,
         label=line.label,
         dataset="" if table.dataset == written.suite.dataset else table.dataset,
         teacher_dataset=table.teacher_dataset,
@@ -391,11 +391,6 @@ def _loss(values: Mapping[str, Any], place: Place) -> Loss | None:
         return None
     given = sorted(values.keys() - {"name"})
     return Loss(values["name"], {key: 0.0 if values[key] is WRONG else float(values[key]) for key in given})
-
-
-def _weights(written: str) -> Weights | None:
-    name, _, sha256 = written.partition("@")
-    return Weights(name, sha256) if written else None
 
 
 def _teacher(written: str | None, place: Place) -> TeacherName | None:

@@ -271,6 +271,7 @@ def _check(cell: Cell, stored: _Stored, names: Sequence[str]) -> Check:
     """A row held against what is stored; `names`: the rows of the same runs, itself among them."""
     values = values_of(cell, stored.results)
     gains = _paired(cell, values, stored)
+    trained = [stored.results[of] for of in cell.ids if of in stored.results]
     return Check(
         row=cell.row,
         ids=cell.ids,
@@ -279,9 +280,9 @@ def _check(cell: Cell, stored: _Stored, names: Sequence[str]) -> Check:
         values=values,
         gains=gains,
         report_epochs=dict(_readings(cell, stored)),
-        optimism=_optimism(cell, stored),
+        optimism=mean([result.best - result.last for result in trained]) if trained else None,
         best_epochs=dict(_best_epochs(cell, stored)),
-        by_class=_by_class(cell, stored),
+        by_class=_by_class(trained),
         same_as=tuple(name for name in names if name != cell.row.name),
         repeats=tuple(_repeats(cell, stored)),
         recipes=_recipes(cell, stored) if gains else "",
@@ -318,10 +319,10 @@ def _readings(cell: Cell, stored: _Stored) -> Iterator[tuple[str, float]]:
             yield str(report_epoch), mean(list(values.values()))
 
 
-def _by_class(cell: Cell, stored: _Stored) -> tuple[float, ...]:
+def _by_class(trained: Iterable[Result]) -> tuple[float, ...]:
     """The accuracy of each class, mean over the seeds: of 98 0 and 96 2 it is 97 1; empty without records."""
-    found = [stored.results[of].by_class for of in cell.ids if of in stored.results]
-    return tuple(mean(values) for values in zip(*filter(None, found), strict=True))
+    found = [result.by_class for result in trained if result.by_class]
+    return tuple(map(mean, zip(*found, strict=True)))
 
 
 def _best_epochs(cell: Cell, stored: _Stored) -> Iterator[tuple[int, int]]:
@@ -542,8 +543,3 @@ def _failed_teacher(run: Run, stored: _Stored) -> Failure | None:
         if failure := stored.failures.get(of):
             return failure
     return None
-
-
-def _optimism(cell: Cell, stored: _Stored) -> float | None:
-    found = [stored.results[of] for of in cell.ids if of in stored.results]
-    return mean([result.best - result.last for result in found]) if found else None

@@ -139,14 +139,11 @@ def evidence(kept: Iterable[tuple[str, Equivalence]], precision: Precision, data
 
 def cited(checks: Sequence[Check], sentence: str) -> list[Check]:
     """Checks whose verdicts on an accuracy say on what evidence they stand."""
-
-    def citing(check: Check) -> Check:
-        if not check.top1.n:
-            return check
+    found = []
+    for check in checks:
         reason = "; ".join(filter(None, [check.top1.reason, sentence]))
-        return replace(check, top1=replace(check.top1, reason=reason))
-
-    return [citing(check) for check in checks]
+        found.append(replace(check, top1=replace(check.top1, reason=reason)) if check.top1.n else check)
+    return found
 
 
 def describe(record: Equivalence) -> list[str]:

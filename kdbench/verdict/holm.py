@@ -34,7 +34,8 @@ def adjust(checks: Iterable[Check]) -> list[Check]:
     `inconclusive`. A single seed has no test and stays what it is.
     """
     checks = list(checks)
-    verdicts = [verdict for check in checks for verdict in (check.top1, check.gain) if _tested(verdict)]
+    verdicts = [verdict for check in checks for verdict in (check.top1, check.gain)]
+    verdicts = [verdict for verdict in verdicts if verdict.p is not None and verdict.printed is not None]
     inside = adjusted_p([_scaled(verdict.p, verdict) for verdict in verdicts])
     outside = adjusted_p([_scaled(verdict.p_outside, verdict) for verdict in verdicts])
     by_identity = {
@@ -48,10 +49,6 @@ def adjust(checks: Iterable[Check]) -> list[Check]:
         )
         for check in checks
     ]
-
-
-def _tested(verdict: Verdict) -> bool:
-    return verdict.p is not None and verdict.printed is not None
 
 
 def _scaled(p: float | None, verdict: Verdict) -> float:

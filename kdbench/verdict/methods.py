@@ -149,7 +149,11 @@ def tables(suite: Suite, checks: Sequence[Check], against: str = "") -> list[Met
     Raises:
         UserError: there is no such method.
     """
-    rows = [_of_suite(check.row, suite) for check in checks]
+    # A row names its data set only where that is not its suite's.
+    rows = [
+        replace(check.row, dataset="") if check.row.dataset == suite.dataset else check.row
+        for check in checks
+    ]
     names = name_methods(rows)
     if against and against not in names.values():
         raise UserError(f"--against: {unknown('method', against, sorted(set(names.values())))}")
@@ -157,11 +161,6 @@ def tables(suite: Suite, checks: Sequence[Check], against: str = "") -> list[Met
         (names[row.name], row, check) for row, check in zip(rows, checks, strict=True) if row.name in names
     ]
     return [table for kind in EVIDENCE if (table := _table(named, kind, against)).cells]
-
-
-def _of_suite(row: Row, suite: Suite) -> Row:
-    """A row that names its data set only where that is not its suite's."""
-    return replace(row, dataset="") if row.dataset == suite.dataset else row
 
 
 def name_methods(rows: Sequence[Row]) -> dict[str, str]:

@@ -129,18 +129,18 @@ def _more(cell: Cell, check: Check, have: int, plan: InterimPlan) -> int | None:
     margins, reference = cell.row.tolerance, cell.row.reference
     top1 = (check.top1, margins.top1, printed_spread(reference))
     gain = (check.gain, margins.gain, gain_spread(reference))
-    undecided = [each for each in (top1, gain) if not _settled(each[0])]
+    # Settled is what a test has decided, and what nothing is printed of.
+    undecided = [
+        (verdict, margin, error)
+        for verdict, margin, error in (top1, gain)
+        if verdict.printed is not None and not (verdict.word in DECIDED and verdict.n >= 2)
+    ]
     if not undecided or have >= len(cell.ids):
         return None
     if have < 2:
         return 2 - have
     waits = [wait for each in undecided for wait in _waits(*each, have, levels(plan, each[2]))]
     return max(waits, default=1 if have < KNOWN else None)
-
-
-def _settled(verdict: Verdict) -> bool:
-    """Decided by a test, or nothing to decide."""
-    return verdict.printed is None or (verdict.word in DECIDED and verdict.n >= 2)
 
 
 def _waits(

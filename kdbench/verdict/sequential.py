@@ -91,7 +91,7 @@ def nominal(shares: Sequence[float], spent: Sequence[float]) -> Iterator[float]:
         spent: how much may have been spent by each analysis, rising.
     """
     import numpy as np
-    from scipy.special import ndtri
+    from scipy.special import ndtr, ndtri
 
     yield spent[0]
     at, weight = _nodes(-ndtri(spent[0]) * sqrt(shares[0]), shares[0])
@@ -99,7 +99,7 @@ def nominal(shares: Sequence[float], spent: Sequence[float]) -> Iterator[float]:
     for (before, now), (old, new) in zip(pairwise(shares), pairwise(spent), strict=True):
         step = sqrt(now - before)
         boundary = _boundary(at, mass, step, new - old)
-        yield _upper(boundary / sqrt(now))
+        yield float(ndtr(-boundary / sqrt(now)))
         then, weight = _nodes(boundary, now)
         kernel = np.exp(-(((then[:, None] - at) / step) ** 2) / 2) / (step * sqrt(2 * np.pi))
         at, mass = then, weight * (kernel @ mass)
@@ -120,13 +120,6 @@ def _boundary(at: "Array", mass: "Array", step: float, chance: float) -> float:
     from scipy.special import ndtr
 
     return float(brentq(lambda b: float((mass * ndtr((at - b) / step)).sum()) - chance, -FAR, FAR))
-
-
-def _upper(z: float) -> float:
-    """The chance of a normal value above z."""
-    from scipy.special import ndtr
-
-    return float(ndtr(-z))
 
 
 FOLDER = "interim_analyses"
