@@ -5,7 +5,7 @@ import json
 import subprocess
 import sys
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -38,17 +38,39 @@ def test_plan_says_what_is_trained(kdbench: Command) -> None:
     assert done.out.count("digits_mlp-kd_released-digits_cnn") == 2
 
 
+ANSWERS: list[tuple[list[str], str, Callable[[Any], object], object]] = [
+    (
+        ["plan", "suites/small", "--rows", KD, "--seeds", "4"],
+        "small: 1 row; 0 runs stored, 2 to train\n",
+        lambda runs: [(each["run"]["student"], each["run"]["seed"]) for each in runs],
+        [("digits_cnn", 4), ("digits_mlp", 4)],  # teachers first
+    ),
+    (["plan", "suites/small"], "small: 3 rows; 6 runs stored, 0 to train\n", len, 0),
+    (["status", "suites/small"], "6 done\n", lambda runs: {each["state"] for each in runs}, {"done"}),
+    (
+        ["check", "suites/small"],
+        "3 of 3 accuracies reproduced",
+        lambda checks: [each["top1"]["word"] for each in checks],
+        ["reproduced"] * 3,
+    ),
+    (["list", "rows", "suites/small"], KD, lambda rows: [each["name"] for each in rows], list(AS_PRINTED)),
+    (
+        ["show", f"small/{KD}", "--as", "printed"],
+        "kd(alpha = 0.9, tau = 4)",
+        lambda shown: [run["loss"]["name"] for run in shown["runs"].values()],
+        ["kd", "kd"],
+    ),
+]
+
+
 @pytest.mark.usefixtures("stored")
-def test_plan_of_all_stored_has_nothing_to_train(kdbench: Command) -> None:
-    assert kdbench("plan", "suites/small").out == "small: 3 rows; 6 runs stored, 0 to train\n"
-
-
-def test_plan_for_programs_has_teachers_first(kdbench: Command) -> None:
-    runs = kdbench("plan", "suites/small", "--rows", KD, "--seeds", "4", "--json").json
-    assert [(each["run"]["student"], each["run"]["seed"]) for each in runs] == [
-        ("digits_cnn", 4),
-        ("digits_mlp", 4),
-    ]
+@pytest.mark.parametrize(("words", "said", "read", "found"), ANSWERS)
+def test_answer_for_people_and_for_programs(
+    kdbench: Command, words: list[str], said: str, read: Callable[[Any], object], found: object
+) -> None:
+    done = kdbench(*words)
+    assert (done.code, said in done.out) == (0, True)
+    assert read(kdbench(*words, "--json").json) == found
 
 
 def test_plan_as_printed_has_the_printed_loss(kdbench: Command) -> None:
@@ -109,24 +131,6 @@ def test_status_names_the_cause_of_a_failure(kdbench: Command, project: Path) ->
 
 
 @pytest.mark.usefixtures("stored")
-def test_status_for_programs(kdbench: Command) -> None:
-    assert {state["state"] for state in kdbench("status", "suites/small", "--json").json} == {"done"}
-
-
-@pytest.mark.usefixtures("stored")
-def test_check_says_each_verdict(kdbench: Command) -> None:
-    done = kdbench("check", "suites/small")
-    assert done.code == 0
-    assert "3 of 3 accuracies reproduced" in done.out
-
-
-@pytest.mark.usefixtures("stored")
-def test_check_for_programs(kdbench: Command) -> None:
-    checks = kdbench("check", "suites/small", "--json").json
-    assert [check["top1"]["word"] for check in checks] == ["reproduced"] * 3
-
-
-@pytest.mark.usefixtures("stored")
 def test_report_is_markdown(kdbench: Command) -> None:
     out = kdbench("report", "suites/small").out
     assert [line for line in out.splitlines() if line.startswith("## Table")] == [
@@ -179,10 +183,6 @@ def test_list_rows_gives_addresses_that_show_takes(kdbench: Command) -> None:
     assert all(kdbench("show", line.split()[0]).code == 0 for line in lines)
 
 
-def test_list_rows_for_programs(kdbench: Command) -> None:
-    assert [row["name"] for row in kdbench("list", "rows", "suites/small", "--json").json] == list(AS_PRINTED)
-
-
 @pytest.mark.parametrize(
     ("kind", "name"), [("losses", "tfkd_reg"), ("models", "resnet18"), ("datasets", "digits")]
 )
@@ -209,11 +209,6 @@ def test_show_takes_an_address_without_suites(kdbench: Command) -> None:
 
 def test_show_takes_an_absolute_address(kdbench: Command, project: Path) -> None:
     assert kdbench("show", f"{project}/suites/small/{KD}").code == 0
-
-
-def test_show_for_programs(kdbench: Command) -> None:
-    shown = kdbench("show", f"small/{KD}", "--as", "printed", "--json").json
-    assert [run["loss"]["name"] for run in shown["runs"].values()] == ["kd", "kd"]
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

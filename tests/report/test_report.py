@@ -14,7 +14,7 @@ from kdbench.report.sentences import exactness
 from kdbench.report.summary import lines, summary
 from kdbench.report.words import measured
 from kdbench.spec.runs import Loss, Recipe
-from kdbench.spec.suites import Delta, Reference, Suite
+from kdbench.spec.suites import Delta, Reference, Row, Suite
 from kdbench.spec.verdicts import Check, Verdict, Word
 from kdbench.suite.lint import lint_suite
 from kdbench.verdict.check import check_suite
@@ -148,6 +148,11 @@ row                          printed          measured    difference  verdict   
 """  # noqa: E501 - as it is written
 
 
+def text_of(*rows: Row, kind: str = "markdown") -> str:
+    """The report of rows that were not run."""
+    return render(make_suite(*rows), check_suite(map(make_cell, rows), {}), format=kind)
+
+
 def test_report_of_a_small_suite_whole() -> None:
     suite, checks = small()
     suite = replace(suite, deltas=(DELTA,))
@@ -164,10 +169,7 @@ def test_report_of_a_small_suite_whole() -> None:
 
 def test_report_does_not_depend_on_the_order_of_the_checks() -> None:
     suite, checks = small()
-    texts = {
-        render(suite, order, variant="released", command="kdbench report")
-        for order in (checks, checks[::-1], checks[2:] + checks[:2])
-    }
+    texts = {render(suite, order) for order in (checks, checks[::-1], checks[2:] + checks[:2])}
     assert len(texts) == 1
 
 
@@ -179,29 +181,27 @@ def test_report_as_printed_leaves_out_what_the_code_does() -> None:
 
 def test_report_without_anything_to_say_has_no_empty_sections() -> None:
     suite, checks = small()
-    text = render(suite, checks[3:], variant="released", command="kdbench report")
+    text = render(suite, checks[3:])
     headings = [line for line in text.splitlines() if line.startswith("#")]
-    assert headings == ["# A paper", "## Rows", "## Command"]
+    assert headings == ["# A paper", "## Rows"]
 
 
 def test_report_of_a_delta_that_only_changes_a_formula() -> None:
     suite, checks = small()
     suite = replace(suite, deltas=(Delta(at="a.py:1", why="the *mean* is taken"),))
-    text = render(suite, checks, variant="released", command="kdbench report")
+    text = render(suite, checks)
     assert "\n- a.py:1: the \\*mean\\* is taken\n" in text
 
 
 def test_report_tells_rows_of_the_same_runs() -> None:
     rows = [make_row(table=table, reference=Reference(top1=71.0)) for table in ("1", "9")]
-    checks = check_suite(map(make_cell, rows), {})
-    text = render(make_suite(*rows), checks, variant="released", command="kdbench report")
-    assert "- mobilenetv2: same runs as 9/mobilenetv2\n" in text
+    assert "- mobilenetv2: same runs as 9/mobilenetv2\n" in text_of(*rows)
 
 
 def test_report_counts_the_optimism_of_shared_runs_once() -> None:
     rows = [make_row(name, table=table) for name, table in (("a", "1"), ("a", "9"), ("b", "1"))]
     checks = [replace(check, optimism=0.2) for check in check_suite(map(make_cell, rows), {})]
-    text = render(make_suite(*rows), checks, variant="released", command="kdbench report")
+    text = render(make_suite(*rows), checks)
     assert "+0.20 points above the last (mean over 2 trainings" in text
 
 
@@ -213,15 +213,13 @@ def test_report_says_that_one_teacher_taught_all_seeds() -> None:
     cases = (((taught,), suite, True), ((alone,), suite, False), ((taught,), make_suite(), False))
     for rows, shared, told in cases:
         checks = check_suite(map(make_cell, rows), {})
-        text = render(shared, checks, variant="released", command="kdbench report")
+        text = render(shared, checks)
         assert (sentence in text) == told
 
 
 def test_report_says_which_references_are_second_hand() -> None:
     row = make_row(reference=Reference(top1=71.0, kind="second-hand", source="a survey"))
-    checks = check_suite([make_cell(row)], {})
-    text = render(make_suite(row), checks, variant="released", command="kdbench report")
-    assert "- mobilenetv2: reference second-hand: a survey\n" in text
+    assert "- mobilenetv2: reference second-hand: a survey\n" in text_of(row)
 
 
 @pytest.mark.parametrize("word", Word)
@@ -230,7 +228,7 @@ def test_every_word_is_written_in_every_form(word: Word) -> None:
     check = Check(row=make_row(), ids=(), top1=verdict, gain=verdict)
     suite = make_suite(check.row)
     texts = (
-        render(suite, [check], variant="released", command="kdbench report"),
+        render(suite, [check]),
         summary([Report(suite=suite, checks=[check])]),
         "\n".join(lines([check])),
     )
@@ -278,9 +276,7 @@ def test_text_is_escaped_for_markdown(text: str, shown: str) -> None:
 
 
 def test_pipe_in_a_name_does_not_add_a_column() -> None:
-    row = make_row("a|b", reference=Reference(top1=71.0))
-    checks = check_suite([make_cell(row)], {})
-    text = render(make_suite(row), checks, variant="released", command="kdbench report")
+    text = text_of(make_row("a|b", reference=Reference(top1=71.0)))
     [line] = [line for line in text.splitlines() if line.startswith(r"| a\|b")]
     assert line.replace(r"\|", "").count("|") == 11
 
@@ -296,8 +292,7 @@ def test_lines_of_a_small_suite_whole() -> None:
 
 def test_sentence_that_all_rows_say_stands_once() -> None:
     rows = [make_row(student, assumed="alpha", reference=Reference(top1=71.0)) for student in ("a", "b")]
-    checks = check_suite([make_cell(row) for row in rows], {})
-    text = render(make_suite(*rows), checks)
+    text = text_of(*rows)
     assert text.count("assumed: alpha") == 1
     assert "- all rows: assumed: alpha" in text
 
@@ -352,7 +347,7 @@ def test_recipe_fields_that_differ_in_a_table_stand_at_the_row(
     kind: str, cells: list[str], reference: Reference | None
 ) -> None:
     rows = [make_row("a", reference=reference, recipe=FAST), make_row("b", reference=reference, recipe=SLOW)]
-    text = render(make_suite(*rows), check_suite([make_cell(row) for row in rows], {}), format=kind)
+    text = text_of(*rows, kind=kind)
     assert [cell for cell in cells if cell not in " ".join(text.split())] == []
 
 
@@ -397,7 +392,7 @@ def test_page_shows_no_backticks_of_markdown() -> None:
 @pytest.mark.parametrize("kind", ["markdown", "latex", "html"])
 def test_recipe_fields_that_differ_between_tables_stand_at_the_table(kind: str) -> None:
     rows = [make_row("a", table="1", recipe=FAST), make_row("a", table="2", recipe=SLOW)]
-    text = render(make_suite(*rows), check_suite([make_cell(row) for row in rows], {}), format=kind)
+    text = text_of(*rows, kind=kind)
     assert "Recipe: lr 0.1, no milestones. Reported epoch" in text
     assert "Recipe: lr 0.01, milestones 1. Reported epoch" in text
 
