@@ -60,7 +60,7 @@ def history(results: Iterable[Result], report_epoch: ReportEpoch) -> list[Point]
     whole = [at for at, point in enumerate(points) if not point.mixed]
     compared = [points[at] for at in whole]
     trainings = [ordered[at][1] for at in whole]
-    curves = [grouped((each.run.seed, each.curve) for each in some) for some in trainings]
+    curves = [_curves(some) for some in trainings]
     changes: dict[int, float] = {}
     if compared:
         changes = _differences(compared, curves) if _bit_equal(curves) else steps(compared)
@@ -93,6 +93,11 @@ def _point(name: str, results: Sequence[Result], report_epoch: ReportEpoch) -> P
 
 Curves = dict[int, list[Curve]]
 """What a version gave, by seed: a curve of each training."""
+
+
+def _curves(results: Iterable[Result]) -> Curves:
+    """The curves of each seed."""
+    return grouped((each.run.seed, each.curve) for each in results)
 
 
 def _bit_equal(versions: Sequence[Curves]) -> bool:

@@ -34,7 +34,8 @@ def make_cohorts(runs: Iterable[Run], workers: int = 1) -> list[tuple[Run, ...]]
 
 def batch_streams(runs: Iterable[Run]) -> list[tuple[Run, ...]]:
     """Runs that see the same batches and the same teacher, in the order of their first runs."""
-    return [tuple(some) for some in grouped((batch_stream_key(run), run) for run in runs).values()]
+    streams = grouped((batch_stream_key(run), run) for run in runs)
+    return [tuple(some) for some in streams.values()]
 
 
 def batch_stream_key(run: Run) -> Hashable:

@@ -197,9 +197,12 @@ def read_suite_file(content: Mapping[str, Any], place: Place) -> SuiteFile:
         parts[key] = [struct_at(kind, each, at) for each, at in _each(content, key, called, place)]
     if None in parts["delta"] or None in parts["imported"] or not parts["table"]:
         place.doubts.add("*")
+    whole: dict[str, list[Any]] = {}
+    for key, some in parts.items():
+        whole[key] = [each for each in some if each is not None]
     return SuiteFile(
         suite=make(SuiteHead, _section(SuiteHead, "suite", content, place), place.at("[suite]"), _HEAD),  # type: ignore[arg-type]
-        **{key: [each for each in some if each is not None] for key, some in parts.items()},
+        **whole,
         recipe=_section(Recipe, "recipe", content, place),
         tolerance=_tolerance(content, place),
     )
