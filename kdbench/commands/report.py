@@ -86,7 +86,8 @@ def report(
     elif output is not None:
         write_output(output, text.encode())
     else:
-        click.echo(text if name == "markdown" else text.encode())  # formats for programs are UTF-8 everywhere
+        printed = text if name == "markdown" else text.encode()  # formats for programs are UTF-8 everywhere
+        click.echo(printed, nl=not text.endswith("\n"))  # the same bytes as in a file
 
 
 def write_page(output: Path, reports: Sequence[Report]) -> None:

@@ -57,6 +57,15 @@ def test_dash_as_output_is_standard_output(
 
 
 @pytest.mark.usefixtures("stored")
+@pytest.mark.parametrize("kind", ["markdown", "csv", "json", "latex", "junit", "badge"])
+def test_printed_report_is_that_of_a_file(kdbench: Command, project: Path, kind: str) -> None:
+    assert kdbench("report", "suites/small", "--format", kind, "-o", "r").code == 0
+    printed = kdbench("report", "suites/small", "--format", kind).out
+    text = (project / "r").read_bytes().decode("utf-8")
+    assert printed == (text if text.endswith("\n") else f"{text}\n")
+
+
+@pytest.mark.usefixtures("stored")
 def test_file_that_is_called_dash_is_named_with_its_folder(kdbench: Command, project: Path) -> None:
     assert kdbench("report", "suites/small", "-o", "./-").out == ""
     assert (project / "-").read_text(encoding="utf-8").startswith("# A paper")
