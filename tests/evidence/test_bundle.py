@@ -86,14 +86,14 @@ def test_bundle_as_made_is_sound(kdbench: Command, bundle: Path) -> None:
     assert done.out.endswith("3 records, 3 computed again from predictions, 3 rows judged again: all match\n")
 
 
-@pytest.mark.usefixtures("stored")
+@pytest.mark.usefixtures("bundle")
 def test_bundle_keeps_the_mode_and_the_link_of_the_file_that_it_replaces(
     kdbench: Command, tmp_path: Path
 ) -> None:
     """A file renamed onto a link, or a device, would remove it."""
     (tmp_path / "file").touch(mode=0o600)
     (tmp_path / "link").symlink_to("file")
-    assert kdbench("bundle", "suites/small", "-o", str(tmp_path / "link")).code == 0
+    assert kdbench("bundle", SMALL, "--seeds", "0", "-o", str(tmp_path / "link")).code == 0
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "file").stat().st_mode & 0o777 == 0o600
     assert (tmp_path / "file").read_bytes().startswith(b"PK")

@@ -346,7 +346,7 @@ OPTIONS: list[Case] = [
     (nothing, f"{SMALL_PLAN} --shard 3", 2, "--shard '3': write K/N, for example 3/14, the third of 14 parts"),
     (nothing, f"{SMALL_PLAN} --shard a/b", 2, "--shard 'a/b': write K/N, for example 3/14, the third of 14 parts"),
     (nothing, f"{SMALL_PLAN} --shard 1/0", 2, "--shard 1/0: N is at least 1"),
-    (nothing, "report suites/small -o=", 2, "it is empty: name what is to be written"),
+    (nothing, "report suites/small --output=", 2, "it is empty: name what is to be written"),
     (nothing, "bundle suites/small --output=", 2, "it is empty: name what is to be written"),
     (nothing, "import nofile --model digits_mlp --dataset digits", 2, "nofile: there is no such file"),
     (nothing, f"{SMALL_PLAN} --shard 1/999999", 2, "--shard '1/"),

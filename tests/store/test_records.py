@@ -288,7 +288,7 @@ def test_file_where_the_folder_should_be_is_told(tmp_path: Path, keep: Callable[
 
 def test_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "results").write_text("", encoding="utf-8")
-    with pytest.raises(UserError, match="cannot be written"):
+    with pytest.raises(UserError, match="results: a file, where a folder is kept"):
         check_writable(tmp_path / "results")
 
 
