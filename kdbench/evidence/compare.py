@@ -165,7 +165,8 @@ def compare(
     by_pairs = pairs.n > 1 or (count == (1, 1) and pairs.n == 1)
     if by_pairs:
         verdict = judge(pairs.values, 0.0, margin, levels=levels(plan) if plan else None)
-        before, after = (mean(side.values[seed] for seed in pairs.by_seed) for side in (a, b))
+        before = mean(a.values[seed] for seed in pairs.by_seed)
+        after = mean(b.values[seed] for seed in pairs.by_seed)
         count = (pairs.n, pairs.n)
     else:
         verdict = _unpaired(a, b, margin, plan)
