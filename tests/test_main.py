@@ -23,19 +23,22 @@ main()
 """A command line that gets Ctrl-C when it imports the module that its first word names."""
 
 
+def started(handler: signal.Handlers, *words: str) -> subprocess.CompletedProcess[bytes]:
+    """Such a command line, started by one that has Ctrl-C ignored or not; this one may have it ignored."""
+    before = signal.signal(signal.SIGINT, handler)
+    try:
+        return subprocess.run([sys.executable, "-c", CODE, *words], check=False, capture_output=True)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("module", ["kdbench.cli", "click", "kdbench.commands.listing", "kdbench.suite.load"])
 def test_interrupt_during_an_import_ends_without_a_traceback(module: str) -> None:
-    command = [sys.executable, "-c", CODE, module, "list", "rows", "quickstart"]
-    done = subprocess.run(command, check=False, capture_output=True)
+    done = started(signal.SIG_DFL, module, "list", "rows", "quickstart")
     assert (done.returncode, b"Traceback" in done.stderr, done.stdout) == (130, False, b"")
 
 
 def test_interrupt_that_a_script_has_switched_off_stays_so() -> None:
     """As of `kdbench ... &` in a script."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        command = [sys.executable, "-c", CODE, "click", "--version"]
-        done = subprocess.run(command, check=False, capture_output=True)
-    finally:
-        signal.signal(signal.SIGINT, before)
+    done = started(signal.SIG_IGN, "click", "--version")
     assert (done.returncode, done.stderr) == (0, b"")
