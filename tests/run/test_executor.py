@@ -21,7 +21,7 @@ from kdbench.run.dispatch import dispatch
 from kdbench.run.executor import LocalExecutor, default_workers, work
 from kdbench.spec.events import Blocked, Done, Event, Failed, Task, Update
 from kdbench.spec.runs import Loss, Recipe, Run, Teacher
-from kdbench.store.records import index
+from kdbench.store.records import index, newest_checkpoint
 from kdbench.workers.process import Worker, ending
 from tests.support.build import CE, KD, make_run
 from tests.support.processes import forget_server, parent_of
@@ -86,8 +86,8 @@ def two(make: Callable[[int], LocalExecutor]) -> LocalExecutor:
 
 @pytest.fixture(scope="module")
 def killed(two: LocalExecutor) -> list[Event]:
-    """What was told of three runs, of which the first one's worker was killed after its first epoch."""
-    return train([STOPPED, STUDENT, OTHER], two, kill_when_it_tells(two, STOPPED))
+    """What was told of three runs, of which the first one's worker was killed when it had a checkpoint."""
+    return train([STOPPED, STUDENT, OTHER], two, Kill(two, STOPPED))
 
 
 def train(
@@ -109,35 +109,25 @@ def numbers(told: Sequence[Event]) -> dict[str, tuple[object, ...]]:
     }
 
 
-class KillServer:
-    """Ends the server of the workers, from outside, when the first epoch of a run is over."""
+class Kill:
+    """Ends the worker of a run, or the server of the workers, from outside: once, at its first checkpoint."""
 
-    def __init__(self, executor: LocalExecutor, run: Run) -> None:
-        self.executor, self.run = executor, run
+    def __init__(self, executor: LocalExecutor, run: Run, *, server: bool = False) -> None:
+        self.executor, self.run, self.server = executor, run, server
         self.killed = False
 
     def __call__(self, event: Event) -> None:
         """Look at an event."""
-        if self.killed or not isinstance(event, Update) or event.id != self.run.id:
+        checkpoints = self.executor.machine.scratch / "checkpoints" / self.run.id
+        if self.killed or event.id != self.run.id or not newest_checkpoint(checkpoints):
             return
         (pid,) = (worker.process.pid for worker in self.executor.workers if self.run.id in worker.tasks)
         assert pid is not None
-        server = parent_of(pid)
-        assert server != os.getpid()  # which would end here
-        os.kill(server, signal.SIGKILL)
+        if self.server:
+            pid = parent_of(pid)
+            assert pid != os.getpid()  # which would end here
+        os.kill(pid, signal.SIGKILL)
         self.killed = True
-
-
-def kill_when_it_tells(executor: LocalExecutor, run: Run) -> Callable[[Event], None]:
-    """Ends the worker of a run, from outside, when its first epoch is over."""
-
-    def look(event: Event) -> None:
-        if isinstance(event, Update) and event.id == run.id and event.epoch == 1:
-            (pid,) = (worker.process.pid for worker in executor.workers if run.id in worker.tasks)
-            assert pid is not None
-            os.kill(pid, signal.SIGKILL)
-
-    return look
 
 
 def kept(executor: LocalExecutor) -> tuple[set[str], set[str]]:
@@ -173,7 +163,7 @@ def test_runs_whose_server_is_killed_are_tried_again_once(
     executor = make(1)
     if before:
         executor.lost_with_server.add(STOPPED.id)
-    look = KillServer(executor, STOPPED)
+    look = Kill(executor, STOPPED, server=True)
     (end,) = (event for event in train([STOPPED], executor, look) if not isinstance(event, Update))
     assert look.killed
     if before:
@@ -200,7 +190,7 @@ def test_second_dispatch_does_what_a_killed_worker_has_left(one: LocalExecutor, 
 def test_cohort_whose_worker_is_killed_goes_on_in_halves(two: LocalExecutor, one: LocalExecutor) -> None:
     """Nobody knows whose death it was: none has failed, and each half goes on from its checkpoints."""
     runs = [digits("digits_cnn", epochs=LONG, lr=lr) for lr in (0.011, 0.012, 0.013)]
-    told = train(runs, one, kill_when_it_tells(one, runs[0]))
+    told = train(runs, one, Kill(one, runs[0]))
     sizes = [event.result.environment["cohort"] for event in told if isinstance(event, Done)]
     assert sorted(map(str, sizes)) == ["1", "2", "2"]
     assert numbers(told) == numbers(train(runs, two))
