@@ -65,9 +65,8 @@ def estimate(runs: Sequence[Run], context: "TrainingContext") -> float:
     """Bytes at the peak of training runs beside each other: of the device on a GPU, of this process on a CPU.
 
     Weights and the optimizer's state are every run's own and stay; so do the gradients that a CUDA graph
-    writes. Other gradients and activations live from a
-    run's forward pass to its step: there is room for the largest. The data are there once, and so is the
-    teacher. Held against measured peaks by tests/training/test_memory.py.
+    writes. Other gradients and activations live from a run's forward pass to its step: there is room for the
+    largest. The data are there once, and so is the teacher. Held against measured peaks by tests/training/test_memory.py.
     """
     needs = [_need(run, context) for run in runs]
     recipe = runs[0].recipe
