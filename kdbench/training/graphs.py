@@ -4,9 +4,9 @@ A step of a small network is some hundreds of short kernels, and Python needs lo
 to do them. A CUDA graph is the list of these kernels with the places of their tensors: it is captured once,
 and then launched as a whole on whatever lies in these places. So a batch is copied to where the graph reads.
 
-The student's forward and backward pass is one graph, its teacher's forward pass another, which all students
-of a cohort share. Beside them stand the views and the optimizer, a few dozen kernels: the formula of an
-update reads its learning rate as a number, and with one from a tensor would round otherwise.
+The student's forward and backward pass is one graph; the views of a batch and the teacher's forward pass are
+two others, which all students of a cohort share. Beside them stands the optimizer, three kernels: the formula
+of an update reads its learning rate as a number, and with one from a tensor would round otherwise.
 
 Nothing of this has run on a GPU yet: `[local] cuda_graphs` is off. Each graph is held against the operators
 themselves when it is captured.
@@ -17,13 +17,11 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, cuda, nn
+from torch import Tensor, cuda
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_map_only, tree_unflatten
 
 from kdbench.errors import UserError
-from kdbench.spec.runs import Run
 from kdbench.training.context import TrainingContext
-from kdbench.training.objective import LossObjective
 
 WARM_UPS = 3
 """Calls before a graph is captured, in which libraries choose their kernels and take their memory."""
@@ -46,17 +44,20 @@ class Captured(NamedTuple):
 class Graphed:
     """A function of tensors on a GPU, captured once for each shape of its arguments.
 
-    What it gives is valid until it, or another graph, is called again.
+    What it gives is valid until it, or another graph, is called again; a copy is for good.
 
     Args:
         function: does the same operators on any numbers; its arguments and what it gives are tensors, None,
             and tuples of these.
         changes: tensors that it changes in place, such as running means.
         what: it is, for messages.
+        copy: give copies.
     """
 
-    def __init__(self, function: Callable[..., Any], changes: Iterable[Tensor], what: str) -> None:
-        self.function, self.changes, self.what = function, list(changes), what
+    def __init__(
+        self, function: Callable[..., Any], changes: Iterable[Tensor], what: str, *, copy: bool = False
+    ) -> None:
+        self.function, self.changes, self.what, self.copy = function, list(changes), what, copy
         self.captured: dict[Hashable, Captured | None] = {}
         """By shapes; None where it draws random numbers, which are another run's in a graph."""
 
@@ -78,7 +79,8 @@ class Graphed:
         for place, given in zip(captured.reads, tensors, strict=True):
             place.copy_(given)
         captured.graph.replay()
-        return tree_unflatten(captured.writes, captured.form)
+        given = tree_unflatten(captured.writes, captured.form)
+        return tree_map_only(Tensor, Tensor.clone, given) if self.copy else given
 
     def _capture(self, arguments: Sequence[Any]) -> Captured | None:
         """A graph of the function, found to give what the function gives; nothing has changed afterwards."""
@@ -136,19 +138,6 @@ class Graphed:
 def wanted(context: TrainingContext) -> bool:
     """Whether steps are to be graphs here."""
     return context.machine.local.cuda_graphs and context.device.type == "cuda"
-
-
-def graphable(run: Run, objective: nn.Module, context: TrainingContext) -> bool:
-    """Whether a student's gradients are to be a graph: those of a loss that sees a batch and nothing else.
-
-    Not those of a distiller, which may look at the number of the step or draw; nor of a batch in parts, or
-    mixed by a share that is a number; nor gradients that are clipped where they lie; nor other packages'
-    code; nor what torch compiles.
-    """
-    recipe = run.recipe
-    more = recipe.ghost_batches or recipe.mixes or recipe.clip_norm or run.plugins
-    plain = isinstance(objective, LossObjective) and not run.precision.endswith("-compiled")
-    return wanted(context) and plain and not more
 
 
 @cache

@@ -17,6 +17,7 @@ from kdbench.data.views import Batch, Epochs, Store, Values, Views, plain_batche
 from kdbench.errors import UserError
 from kdbench.spec.runs import Recipe, Run
 from kdbench.training.context import TrainingContext, statistics
+from kdbench.training.graphs import Graphed, wanted
 
 if TYPE_CHECKING:
     from kdbench.data.boxes import Framing
@@ -61,7 +62,10 @@ def training_views(run: Run, data: Dataset, context: TrainingContext) -> Epochs:
         (run.dataset, data.content, chosen, recipe.crop), lambda: Store(images, recipe.crop, context.device)
     )
     rest |= {"crop": recipe.crop, "flip": recipe.flip, "rotation": recipe.rotation, "store": store}
-    return Views(images, labels, **rest)
+    views = Views(images, labels, **rest)
+    if wanted(context):
+        views.look = Graphed(views.look, (), f"{run.slug}: the views of a batch", copy=True)
+    return views
 
 
 def training_labels(run: Run, data: Dataset) -> Tensor:

@@ -66,7 +66,8 @@ def estimate(runs: Sequence[Run], context: "TrainingContext") -> float:
 
     Weights and the optimizer's state are every run's own and stay; so do the gradients that a CUDA graph
     writes. Other gradients and activations live from a run's forward pass to its step: there is room for the
-    largest. The data are there once, and so is the teacher. Held against measured peaks by tests/training/test_memory.py.
+    largest. The data are there once, and so is the teacher. Held against measured peaks by
+    tests/training/test_memory.py.
     """
     needs = [_need(run, context) for run in runs]
     recipe = runs[0].recipe

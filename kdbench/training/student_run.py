@@ -20,6 +20,7 @@ from kdbench.errors import DivergedError
 from kdbench.models.output import Output
 from kdbench.spec.events import Task
 from kdbench.spec.results import RESULT_SCHEMA, Result
+from kdbench.spec.runs import Run
 from kdbench.store.predictions import LABELS, accuracy_by_class, decode, encode, save_predictions
 from kdbench.training import checkpoint, ghost_batches, memory
 from kdbench.training.averaged import Averaged
@@ -35,9 +36,9 @@ from kdbench.training.context import (
 )
 from kdbench.training.distillers.distiller import Remembering, Step
 from kdbench.training.evaluation import evaluate, true_classes
-from kdbench.training.graphs import Graphed, graphable
+from kdbench.training.graphs import Graphed, wanted
 from kdbench.training.images import training_labels
-from kdbench.training.objective import make_objective, reads_maps
+from kdbench.training.objective import LossObjective, make_objective, reads_maps
 from kdbench.training.optim import limit_norms, lr_at, make_optimizer
 from kdbench.training.precision import arithmetic, check_precision, forward_of
 from kdbench.training.recorded import RecordedStep, by_autograd, recordable
@@ -93,7 +94,7 @@ class StudentRun:
             small = recordable(self.run, self.trained, self.objective, context.device)
             self.recorded = RecordedStep(self.parameters) if small else None
             self.graphed = None
-            if graphable(self.run, self.objective, context):
+            if _graphable(self.run, self.objective, context):
                 what = f"{self.run.slug} seed {self.run.seed}: a step"
                 self.graphed = Graphed(self._gradients, self.student.buffers(), what)
             self.alone = False
@@ -346,6 +347,19 @@ class StudentRun:
             predicted=predictions,
             by_class=self._by_class(),
         )
+
+
+def _graphable(run: Run, objective: nn.Module, context: TrainingContext) -> bool:
+    """Whether a student's gradients are to be a graph: those of a loss that sees a batch and nothing else.
+
+    Not those of a distiller, which may look at the number of the step or draw; nor of a batch in parts, or
+    mixed by a share that is a number; nor gradients that are clipped where they lie; nor other packages'
+    code; nor what torch compiles.
+    """
+    recipe = run.recipe
+    more = recipe.ghost_batches or recipe.mixes or recipe.clip_norm or run.plugins
+    plain = isinstance(objective, LossObjective) and not run.precision.endswith("-compiled")
+    return wanted(context) and plain and not more
 
 
 def random_state(device: torch.device) -> tuple[Tensor, ...]:

@@ -8,7 +8,6 @@ from typing import NamedTuple, cast
 import torch
 from msgspec.structs import replace
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map_only
 
 from kdbench import catalog
 from kdbench.data.mixing import Mix, Mixing
@@ -92,7 +91,8 @@ class TeacherBatches:
         )
         self.graphed = None
         if self.teacher is not None and wanted(context) and not self.precision.endswith("-compiled"):
-            self.graphed = Graphed(self.teacher, (), f"{runs[0].slug}: its teacher's forward pass")
+            what = f"{runs[0].slug}: its teacher's forward pass"
+            self.graphed = Graphed(self.teacher, (), what, copy=True)
         logits_only = all(catalog.find("losses", run.loss.name).logits_only for run in runs)
         self.images = len(views.labels)
         self.batch_size = recipe.batch_size
@@ -197,7 +197,7 @@ class TeacherBatches:
             return None
         with arithmetic(self.precision, x.device):
             if self.graphed is not None and not self.ghost_batches:
-                return tree_map_only(Tensor, Tensor.clone, self.graphed(x))  # type: ignore[no-any-return]
+                return self.graphed(x)  # type: ignore[no-any-return]
             if not self.ghost_batches:
                 return self.teacher(x)
             parts = self.group.parts(self.ghost_batches, images)

@@ -18,6 +18,7 @@ from kdbench.spec.results import Result
 from kdbench.spec.runs import Loss, Run
 from kdbench.training import graphs
 from kdbench.training.graphs import Graphed
+from kdbench.training.images import training_views
 from kdbench.training.recorded import Call, Recorder, _tensors
 from kdbench.training.student_run import StudentRun
 from tests.support.build import KD
@@ -103,7 +104,8 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cuda]:
     here = Cuda()
     monkeypatch.setattr(graphs, "cuda", here)
     monkeypatch.setattr(graphs, "wanted", lambda context: context.machine.local.cuda_graphs)
-    monkeypatch.setattr("kdbench.training.teacher_batches.wanted", graphs.wanted)
+    for module in ("images", "student_run", "teacher_batches"):
+        monkeypatch.setattr(f"kdbench.training.{module}.wanted", graphs.wanted)
     graphs.shared_pool.cache_clear()
     yield here
     graphs.shared_pool.cache_clear()
@@ -158,6 +160,18 @@ def test_which_students_steps_are_graphs(with_teacher: Opened, cuda: Cuda, run: 
     assert not cuda.graphs
     made = StudentRun(Task(run), with_teacher("here", cuda_graphs=True))
     assert (made.graphed is not None) == is_graph
+
+
+def test_views_of_a_batch_are_a_graph_whose_images_stay(opened: Opened, cuda: Cuda) -> None:
+    run = digits("digits_cnn", train_size=70)
+    found = []
+    for name, on in (("usual", False), ("graphed", True)):
+        context = opened(name, cuda_graphs=on)
+        views = training_views(run, context.data_of(run), context)
+        found.append([batch for epoch in (1, 2) for batch in views.epoch(epoch)])
+    for usual, graphed in zip(*found, strict=True):
+        assert all(map(torch.equal, usual, graphed))
+    assert len(cuda.graphs) == 2, "one of a whole batch, one of the last"
 
 
 def test_cpu_has_no_graphs(with_teacher: Opened) -> None:
