@@ -27,6 +27,7 @@ from kdbench.cluster import attempts
 from kdbench.cluster.attempts import CRASHES, Attempt, Cause
 from kdbench.cluster.journal import Journal
 from kdbench.cluster.scheduler import run_command
+from kdbench.errors import UserError
 from kdbench.formatting import spell_on_terminal
 from kdbench.machine import Machine
 from kdbench.run.dispatch import dispatch
@@ -250,7 +251,7 @@ def work(pipe: Connection, machine: Machine, here: Here, gpu: str | None) -> Non
 def train_received(pipe: Connection, machine: Machine, here: Here, gpu: str | None) -> None:
     """What a rank of a worker does: a cohort at a time, on its own GPU, until the pipe closes."""
     from kdbench.training.context import open_context
-    from kdbench.training.task import do
+    from kdbench.training.task import do, refuse
 
     context = open_context(machine, as_rank=True)
     starts = partial(begin, here, gpu)
@@ -268,10 +269,15 @@ def train_received(pipe: Connection, machine: Machine, here: Here, gpu: str | No
         return ends[0]
 
     def train_cohort(cohort: Cohort) -> None:
-        reasons = {task.run.id: blocked(task, here.work, train) for task in cohort}
+        to_driver = partial(send, pipe)
+        try:
+            reasons = {task.run.id: blocked(task, here.work, train) for task in cohort}
+        except UserError as error:  # results that cannot be read
+            refuse(cohort, machine, error, to_driver)
+            return
         for reason in filter(None, reasons.values()):
-            send(pipe, reason)
-        do([task for task in cohort if reasons[task.run.id] is None], context, partial(send, pipe), starts)
+            to_driver(reason)
+        do([task for task in cohort if reasons[task.run.id] is None], context, to_driver, starts)
 
     serve(pipe, context, train_cohort)
 
