@@ -3,8 +3,9 @@
 Each test runs on the CPU too, which is held against itself.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -134,30 +135,31 @@ def test_loss_and_its_gradient_are_the_same(device: str, loss: Loss) -> None:
         torch.testing.assert_close(other, one, rtol=1e-4, atol=1e-6)
 
 
-def test_graphs_give_what_operators_give(device: str, opened: Opened) -> None:
-    """To the last bit, where the operators have the same bits each time."""
+def results_in(*contexts: TrainingContext) -> Iterator[tuple[Result, ...]]:
+    """Of each student, trained beside the others in each of these contexts, after their teacher."""
     found = []
-    for name, graphs in (("usual", False), ("graphed", True)):
-        context = opened(device, name, deterministic=True, cuda_graphs=graphs)
+    for context in contexts:
         train(TEACHER, context)
         found.append(together(STUDENTS, context))
     for run in STUDENTS:
-        usual, graphed = (ends[run.id] for ends in found)
-        assert isinstance(usual, Result)
-        assert isinstance(graphed, Result)
+        results = tuple(ends[run.id] for ends in found)
+        assert all(isinstance(result, Result) for result in results)
+        yield cast("tuple[Result, ...]", results)
+
+
+def test_graphs_give_what_operators_give(device: str, opened: Opened) -> None:
+    """To the last bit, where the operators have the same bits each time."""
+    contexts = [
+        opened(device, name, deterministic=True, cuda_graphs=graphs)
+        for name, graphs in (("usual", False), ("graphed", True))
+    ]
+    for usual, graphed in results_in(*contexts):
         assert numbers(graphed) == numbers(usual)
         assert graphed.environment.get("cuda_graphs", False) == (device == "cuda")
 
 
 def test_cohort_learns_as_on_the_cpu(device: str, opened: Opened) -> None:
-    found = []
-    for context in (opened("cpu", "first"), opened(device, "second")):
-        train(TEACHER, context)
-        found.append(together(STUDENTS, context))
-    for run in STUDENTS:
-        one, other = (ends[run.id] for ends in found)
-        assert isinstance(one, Result)
-        assert isinstance(other, Result)
+    for one, other in results_in(opened("cpu", "first"), opened(device, "second")):
         close(one, other)
         assert other.environment["device"] == device
 
