@@ -2,28 +2,34 @@
 
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
 from kdbench.quantities import Count, Percent, Positive, Range, Rate, Weight
-from kdbench.spec.runs import Loss, Recipe, ReportEpoch, Run, Ties
+from kdbench.spec.runs import Loss, Recipe, ReportEpoch, Run, TeacherEpoch, Ties
 from kdbench.spec.weights import Imported, Weights
 
-Globs = tuple[str, ...]
+Text = Annotated[str, Meta(min_length=1, max_length=2000, pattern=r"^[^\x00-\x08\x0b-\x1f\x7f-\x9f]*$")]
+Note = Annotated[str, Meta(max_length=2000, pattern=r"^[^\x00-\x08\x0b-\x1f\x7f-\x9f]*$")]
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$(?!\n)")]
+"""`(?!\n)`: Python's $ would let a newline follow."""
+Globs = tuple[Text, ...]
 """Rows: the id of a table, or a glob over row names."""
+Where = dict[Literal["table", "student", "teacher", "loss"], tuple[str, ...]]
+"""Rows that a difference concerns: table, student, teacher or loss (as printed), each one of these values."""
 
 
-class Claim(Struct, frozen=True, kw_only=True):
-    """What the paper concludes from several rows; one of `order`, `alike` and `improves` says from which.
+class Claim(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[[claim]]`: what the paper concludes; one of `order`, `alike`, `improves` says from which rows.
 
     Rows are compared where the student is the same.
     """
 
-    id: str
-    says: str
+    id: Name
+    says: Text
     """The conclusion, in a sentence."""
-    section: str = ""
+    section: Note = ""
     """Where the paper draws it ("": it is the suite's own)."""
     order: Globs = ()
     """From the worst to the best: each is better than the one before, for every student they share."""
@@ -31,9 +37,9 @@ class Claim(Struct, frozen=True, kw_only=True):
     """Two that differ by less than the margin, for every student they share."""
     improves: Globs = ()
     """Rows, each better than its student's baseline."""
-    margin: Annotated[float, Meta(ge=0)] = 0.0
+    margin: Weight = 0.0
     """Percentage points: better by more than this, or alike within it."""
-    note: str = ""
+    note: Note = ""
 
 
 Variant = Literal["released", "printed"]
@@ -173,20 +179,19 @@ class Row(Struct, frozen=True, kw_only=True):
 
 
 class Delta(Struct, frozen=True, kw_only=True):
-    """A difference between what the paper prints and what the authors' code does."""
+    """`[[delta]]`: a difference between what the paper prints and what the authors' code does."""
 
-    at: str
-    why: str
-    where: dict[str, tuple[str, ...]] = {}
-    """Rows it concerns: table, student, teacher or loss (as printed), each one of these values."""
-    recipe: dict[str, object] = {}
+    at: Text
+    why: Text
+    where: Where = {}
+    recipe: dict[str, Any] = {}
     loss: dict[str, str] = {}
     """Losses as printed -> what the code computes instead."""
     dataset: dict[str, str] = {}
     """Data sets as printed -> what the code takes instead, for students and teachers."""
     params: dict[str, float] = {}
     """Parameters of the loss, after renaming."""
-    teacher: ReportEpoch | None = None
+    teacher: TeacherEpoch | None = None
     """Which checkpoint a teacher named without an epoch is."""
     epoch: dict[str, Positive] = {}
     """Epochs that rows name, of a teacher or as the reported one -> after which the code's checkpoint is."""
@@ -205,20 +210,19 @@ class Delta(Struct, frozen=True, kw_only=True):
 
 
 class Formula(Struct, frozen=True, kw_only=True):
-    """One way to read a printed formula that leaves something open: `[[formula]]`."""
+    """`[[formula]]`: one way to read a printed formula that leaves something open."""
 
-    name: str
-    of: str
+    name: Name
+    of: Text
     """Which formula, and what it leaves open; the readings of one formula share it."""
-    why: str
+    why: Text
     """What speaks for this reading."""
-    where: dict[str, tuple[str, ...]] = {}
-    """Rows it concerns, as those of a delta."""
+    where: Where = {}
     loss: dict[str, str] = {}
     """Losses as printed -> what this reading computes; none: the row's own."""
     params: dict[str, float] = {}
     """Parameters of the loss, after renaming."""
-    assumed: str = ""
+    assumed: Note = ""
     """Why rows are trained by this reading `--as printed`; "" for the other readings."""
 
     @property

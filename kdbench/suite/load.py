@@ -9,12 +9,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from msgspec.structs import asdict, replace
+from msgspec.structs import replace
 
 from kdbench.errors import UserError
 from kdbench.machine import link_to_nowhere
 from kdbench.spec.runs import Loss, Recipe
-from kdbench.spec.suites import Claim, Delta, Formula, Reference, Row, Suite, TeacherName, Tolerance
+from kdbench.spec.suites import Reference, Row, Suite, TeacherName, Tolerance
 from kdbench.spec.weights import Imported, Weights
 from kdbench.suite.schema import RowFile, SuiteFile, SuiteHead, TableFile, read_suite_file
 from kdbench.suite.validate import find_claim_mistakes, find_mistakes
@@ -205,9 +205,9 @@ def build(file: Path, written: SuiteFile, place: Place) -> Suite:
         teacher=head.teacher,
         teacher_seed=head.teacher_seed,
         rows=tuple(rows),
-        deltas=tuple(Delta(**asdict(delta)) for delta in written.delta),
-        formulas=tuple(Formula(**asdict(formula)) for formula in written.formula),
-        claims=tuple(Claim(**asdict(claim)) for claim in written.claim),
+        deltas=tuple(written.delta),
+        formulas=tuple(written.formula),
+        claims=tuple(written.claim),
         imported=_imported(written, place),
     )
 

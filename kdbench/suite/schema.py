@@ -10,16 +10,25 @@ from msgspec import Meta, Struct, field
 from msgspec.structs import replace
 
 from kdbench.catalog import unknown
-from kdbench.quantities import Count, Percent, Positive, Range, Weight, interval, ranges_of
+from kdbench.quantities import Count, Percent, Range, interval, ranges_of
 from kdbench.spec.runs import Recipe, ReportEpoch, TeacherEpoch, Ties
-from kdbench.spec.suites import Images, Points, Spread, Times, Tolerance
+from kdbench.spec.suites import (
+    Claim,
+    Delta,
+    Formula,
+    Images,
+    Name,
+    Note,
+    Points,
+    Spread,
+    Text,
+    Times,
+    Tolerance,
+)
 from kdbench.spec.weights import Digest
 from kdbench.toml import WRONG, Place, _fields, make, struct_at, values_at
 
-Text = Annotated[str, Meta(min_length=1, max_length=2000, pattern=r"^[^\x00-\x08\x0b-\x1f\x7f-\x9f]*$")]
-Note = Annotated[str, Meta(max_length=2000, pattern=r"^[^\x00-\x08\x0b-\x1f\x7f-\x9f]*$")]
 # (?!\n): Python's $ would let a newline follow.
-Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$(?!\n)")]
 Label = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.=-]{0,64}$(?!\n)")]
 DatasetName = Annotated[str, Meta(pattern=r"^([A-Za-z0-9][A-Za-z0-9_.-]{0,63})?$(?!\n)")]
 WeightsText = Annotated[str, Meta(pattern=r"^(timm/[A-Za-z0-9_.]{1,80}@[0-9a-f]{64})?$(?!\n)")]
@@ -101,32 +110,6 @@ class TableFile(Struct, frozen=True, kw_only=True):
     copied_from: DatasetName = ""
 
 
-class DeltaFile(Struct, frozen=True, kw_only=True):
-    """`[[delta]]`: what the authors' code does instead of what the paper prints."""
-
-    at: Text
-    why: Text
-    where: dict[Literal["table", "student", "teacher", "loss"], tuple[str, ...]] = field(default_factory=dict)
-    recipe: Written = field(default_factory=dict)
-    loss: dict[str, str] = field(default_factory=dict)
-    dataset: dict[str, str] = field(default_factory=dict)
-    params: dict[str, float] = field(default_factory=dict)
-    teacher: TeacherEpoch | None = None
-    epoch: dict[str, Positive] = field(default_factory=dict)
-
-
-class FormulaFile(Struct, frozen=True, kw_only=True):
-    """`[[formula]]`: one reading of a printed formula that leaves something open."""
-
-    name: Name
-    of: Text
-    why: Text
-    where: dict[Literal["table", "student", "teacher", "loss"], tuple[str, ...]] = field(default_factory=dict)
-    loss: dict[str, str] = field(default_factory=dict)
-    params: dict[str, float] = field(default_factory=dict)
-    assumed: Note = ""
-
-
 class ImportedFile(Struct, frozen=True, kw_only=True):
     """`[[imported]]`: a teacher of somebody else's, as `kdbench import` prints it."""
 
@@ -136,19 +119,6 @@ class ImportedFile(Struct, frozen=True, kw_only=True):
     source: Note = ""
 
 
-class ClaimFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[[claim]]`: what the paper concludes; one of `order`, `alike`, `improves` says from which rows."""
-
-    id: Name
-    says: Text
-    section: Note = ""
-    order: tuple[Text, ...] = ()
-    alike: tuple[Text, ...] = ()
-    improves: tuple[Text, ...] = ()
-    margin: Weight = 0.0
-    note: Note = ""
-
-
 class SuiteFile(Struct, frozen=True, kw_only=True):
     """A whole file of `suites/`."""
 
@@ -156,9 +126,9 @@ class SuiteFile(Struct, frozen=True, kw_only=True):
     recipe: Written
     table: list[TableFile]
     tolerance: Written = field(default_factory=dict)
-    delta: list[DeltaFile] = field(default_factory=list)
-    formula: list[FormulaFile] = field(default_factory=list)
-    claim: list[ClaimFile] = field(default_factory=list)
+    delta: list[Delta] = field(default_factory=list)
+    formula: list[Formula] = field(default_factory=list)
+    claim: list[Claim] = field(default_factory=list)
     imported: list[ImportedFile] = field(default_factory=list)
 
 
@@ -170,10 +140,10 @@ HINTS = {
 }
 """What to write where a part of a suite is missing."""
 LISTS: dict[str, tuple[type[Struct], str]] = {
-    "delta": (DeltaFile, "at"),
-    "formula": (FormulaFile, "name"),
+    "delta": (Delta, "at"),
+    "formula": (Formula, "name"),
     "imported": (ImportedFile, "name"),
-    "claim": (ClaimFile, "id"),
+    "claim": (Claim, "id"),
 }
 """The lists beside the tables: of what their parts are made, and the key by which a part names itself."""
 _HEAD = {"paper": "?", "dataset": ""}
@@ -278,7 +248,7 @@ def json_schema() -> dict[str, Any]:
             _bound(definitions[kind.__name__]["properties"][name], each)
     for part in ("Recipe", "Tolerance"):
         definitions[part].pop("required", None)
-    for name in ("DeltaFile", "FormulaFile"):
+    for name in ("Delta", "Formula"):
         where = definitions[name]["properties"]["where"]
         where["additionalProperties"] = {"anyOf": [{"type": "string"}, where["additionalProperties"]]}
     for owner in definitions.values():
