@@ -13,15 +13,8 @@ from kdbench import catalog
 from kdbench.errors import UserError
 from kdbench.spec.runs import PROTOCOL, Loss, Precision, Recipe, ReportEpoch, Run, Teacher
 from kdbench.spec.suites import Cell, Reference, Row, Suite, Variant, named
-from kdbench.suite.validate import (
-    loss_mistakes,
-    recipe_mistakes,
-    released,
-    released_dataset,
-    released_epoch,
-    size_mistakes,
-    target_mistakes,
-)
+from kdbench.suite.deltas import released, released_dataset, released_epoch
+from kdbench.suite.validate import loss_mistakes, recipe_mistakes, size_mistakes, target_mistakes
 from kdbench.toml import Place, is_number, struct_at, values_at
 
 SMOKE = {"epochs": 2, "train_size": 256, "test_size": 256}

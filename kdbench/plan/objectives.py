@@ -16,7 +16,7 @@ from kdbench.errors import UserError
 from kdbench.grouping import grouped
 from kdbench.spec.runs import Loss
 from kdbench.spec.suites import Cell, Row, Suite
-from kdbench.suite.validate import released
+from kdbench.suite.deltas import loss_read_by
 
 FAINT = 0.01
 """A soft term below this share of the gradient teaches next to nothing."""
@@ -143,7 +143,7 @@ def _readings(suite: Suite, row: Row, cell: Cell, find: Callable[[Loss, Cell], P
     for formula in suite.formulas:
         if not formula.delta.concerns(row):
             continue
-        _, loss, _ = released(replace(suite, deltas=(formula.delta,)), row)
+        loss = loss_read_by(formula, suite, row)
         found = find(loss, cell)
         numbers = {name: getattr(found, name) for name in ("soft", "share", "nats", "gradient")}
         said = {name: getattr(formula, name) for name in ("name", "of", "why", "assumed")}

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
-from msgspec.structs import replace
 
 from kdbench import catalog
 from kdbench.formatting import clean, columns, number, plural
@@ -18,8 +17,8 @@ from kdbench.report.words import measured, report_epoch
 from kdbench.spec.runs import Loss, Recipe, Run
 from kdbench.spec.suites import Cell, Row, Suite
 from kdbench.spec.verdicts import Check
+from kdbench.suite.deltas import loss_read_by
 from kdbench.suite.lint import Finding
-from kdbench.suite.validate import released
 from kdbench.verdict.check import BAD, headline, to_train
 from kdbench.verdict.claims import check_claims
 from kdbench.verdict.judge import Judged
@@ -162,7 +161,7 @@ def _formulas(suite: Suite, name: str) -> Iterator[str]:
         yield f"Readings of {of}:"
         for formula in readings:
             if formula.of == of:
-                _, loss, _ = released(replace(suite, deltas=(formula.delta,)), row)
+                loss = loss_read_by(formula, suite, row)
                 yield f"  {formula.name}: {catalog.find('losses', loss.name).formula}; {_loss(loss)}"
                 yield f"    {formula.why}"
                 if formula.assumed:

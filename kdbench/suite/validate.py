@@ -1,18 +1,19 @@
 """What is wrong with a suite that is well formed: names, teachers, parameters, arithmetic."""
 
-from collections import ChainMap, Counter
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import chain, pairwise
 from typing import Any
 
-from msgspec.structs import asdict, replace
+from msgspec.structs import asdict
 
 from kdbench import catalog
 from kdbench.catalog import unknown
 from kdbench.grouping import grouped
-from kdbench.spec.runs import Loss, Recipe, ReportEpoch
+from kdbench.spec.runs import Loss, Recipe
 from kdbench.spec.suites import Claim, Delta, Reference, Row, Suite, named
 from kdbench.suite.arithmetic import ROUNDING, gain_error, printed_baselines
+from kdbench.suite.deltas import loss_read_by, released, released_epoch
 from kdbench.toml import WRONG, Place, values_at
 
 AUGMENTATIONS = ("crop", "flip", "rotation", "randaugment", "random_erasing", "mixup", "cutmix")
@@ -518,35 +519,6 @@ def _gain_mistake(printed: Reference, baseline: float) -> str:
     return f"gain = {gain}, but {top1} - {baseline} is {top1 - baseline:.2f}; {hint}"
 
 
-def released(suite: Suite, row: Row) -> tuple[dict[str, Any], Loss, ReportEpoch]:
-    """A row as the authors' code has it: what deltas change in its recipe, its loss, its teacher's epoch."""
-    recipe: dict[str, Any] = {}
-    params: dict[str, float] = {}
-    name, checkpoint = row.loss.name, suite.teacher
-    own = row.teacher.epoch if row.teacher else None
-    for delta in suite.deltas:
-        if delta.concerns(row):
-            recipe |= delta.recipe
-            params |= delta.params
-            name = delta.loss.get(row.loss.name, name)
-            checkpoint = delta.teacher or checkpoint
-    if own is not None:
-        checkpoint = released_epoch(suite, row, own)
-    return recipe, Loss(name, {**row.loss.params, **params}), checkpoint
-
-
-def released_epoch(suite: Suite, row: Row, printed: ReportEpoch) -> ReportEpoch:
-    """After which epoch the code's checkpoint is that a row names: 51 for 50, where a delta says so."""
-    changes = [delta.epoch for delta in suite.deltas if delta.concerns(row)]
-    return ChainMap(*reversed(changes)).get(str(printed), printed)
-
-
-def released_dataset(suite: Suite, row: Row, printed: str) -> str:
-    """The data set that the authors' code takes for the one that a row prints."""
-    changes = [delta.dataset for delta in suite.deltas if delta.concerns(row)]
-    return ChainMap(*reversed(changes)).get(printed, printed)
-
-
 def _released_mistakes(suite: Suite) -> Iterator[tuple[Row, str]]:
     """What only the deltas together make wrong."""
     for row in suite.rows if suite.deltas else ():
@@ -586,8 +558,7 @@ def _check_formulas(suite: Suite, place: Place) -> None:
         known = all(_entry("losses", name) for name in formula.loss.values())
         concerned = [row for row in suite.rows if formula.delta.concerns(row) and not row.untrained]
         if known and concerned and not place.doubts:
-            _, loss, _ = released(replace(suite, deltas=(formula.delta,)), concerned[0])
-            for mistake in loss_mistakes(loss):
+            for mistake in loss_mistakes(loss_read_by(formula, suite, concerned[0])):
                 here.say(mistake)
     for of in dict.fromkeys(formula.of for formula in suite.formulas):
         readings = [formula for formula in suite.formulas if formula.of == of]
