@@ -122,15 +122,15 @@ def plural(count: int, one: str) -> str:
     return f"{count} {one}" if count == 1 else f"{count} {one}s"
 
 
-def spans(numbers: Iterable[int]) -> str:
-    """`0-2,5`: whole numbers as `--seeds` takes them."""
+def spans(numbers: Iterable[int], to: str = "-", comma: str = ",") -> str:
+    """`0-2,5`: whole numbers as `--seeds` takes them; with other words between them `0 to 2, 5`."""
     found: list[list[int]] = []
     for each in sorted(numbers):
         if found and each == found[-1][-1] + 1:
             found[-1].append(each)
         else:
             found.append([each])
-    return ",".join(str(one[0]) if len(one) == 1 else f"{one[0]}-{one[-1]}" for one in found)
+    return comma.join(str(one[0]) if len(one) == 1 else f"{one[0]}{to}{one[-1]}" for one in found)
 
 
 _SPELLED = {

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tabulate import tabulate
 
-from kdbench.formatting import columns
+from kdbench.formatting import columns, spans
 
 CELLS = st.one_of(
     st.text(alphabet=" ab|-1.%\\é漢", max_size=6), st.integers(), st.floats(), st.none(), st.booleans()
@@ -22,3 +22,9 @@ def tables(width: int) -> st.SearchStrategy[tuple[list[list[object]], list[str]]
 def test_table_is_that_of_tabulate(table: tuple[list[list[object]], list[str]]) -> None:
     rows, heads = table
     assert columns(rows, heads) == tabulate(rows, headers=heads, tablefmt="plain", disable_numparse=True)
+
+
+def test_whole_numbers_that_follow_each_other_are_joined() -> None:
+    assert spans([5, 2, 0, 1, 8, 7]) == "0-2,5,7-8"
+    assert spans([0, 1, 2, 5, 7, 8], " to ", ", ") == "0 to 2, 5, 7 to 8"
+    assert spans([]) == ""

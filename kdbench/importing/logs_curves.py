@@ -6,8 +6,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from kdbench.errors import UserError
+from kdbench.formatting import spans
 from kdbench.importing.logs_files import Point, Stretch
-from kdbench.store.provenance import ranges
 
 MIXED = 10.0
 """Percent. After so high an accuracy, one below 1 is a fraction among percentages."""
@@ -56,8 +56,8 @@ def curves(stretch: Stretch) -> Iterator[Curve]:
             by_epoch = {epoch + 1: top1 for epoch, top1 in by_epoch.items()}
             notes.append("epochs counted from 0 in the log")
         epochs = sorted(by_epoch)
-        if missing := sorted(set(range(1, epochs[-1] + 1)) - set(epochs)):
-            notes.append(f"without epochs {ranges(tuple(missing))}")
+        if missing := set(range(1, epochs[-1] + 1)) - set(epochs):
+            notes.append(f"without epochs {spans(missing, ' to ', ', ')}")
         top1 = tuple(by_epoch[epoch] for epoch in epochs)
         ends_here = points is runs[-1]
         if ends_here:

@@ -4,7 +4,7 @@ from msgspec import Struct
 
 from kdbench import catalog
 from kdbench.errors import UserError
-from kdbench.store.provenance import ranges
+from kdbench.formatting import spans
 
 
 class Measured(Struct, frozen=True, kw_only=True):
@@ -37,7 +37,7 @@ def check_label_space(
     scores = ", ".join(f"{value:.2f} % on {space}" for space, value in measured.top1.items())
     evidence = (
         f"measured on {measured.images:,} test images: {scores}; "
-        f"of its {measured.outputs} outputs it only ever predicts {ranges(measured.predicted)}"
+        f"of its {measured.outputs} outputs it only ever predicts {spans(measured.predicted, ' to ', ', ')}"
     )
     if best != dataset and measured.top1[best] > guessing(best, measured.images):
         raise UserError(

@@ -2,6 +2,8 @@
 
 from msgspec import Struct
 
+from kdbench.formatting import columns, spans
+
 PROVENANCE_SCHEMA = 1
 
 
@@ -64,27 +66,14 @@ class Provenance(Struct, frozen=True, kw_only=True):
         return self.sha256 if self.source.choice else self.source.sha256
 
 
-def ranges(numbers: tuple[int, ...]) -> str:
-    """`0 to 19, 25`."""
-    runs: list[list[int]] = []
-    for number in numbers:
-        if runs and number == runs[-1][-1] + 1:
-            runs[-1] = [runs[-1][0], number]
-        else:
-            runs.append([number])
-    return ", ".join(f"{run[0]} to {run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
-
-
 def describe(provenance: Provenance, path: str) -> str:
     """A provenance record for a terminal."""
-    from kdbench.formatting import columns
-
     scores = ", ".join(f"{value:.2f} % on {space}" for space, value in provenance.top1.items())
     facts = [
         ("teacher", provenance.name),
         ("model", f"{provenance.model}, {provenance.parameters:,} parameters, {provenance.classes} outputs"),
         ("measured", f"{scores} ({provenance.images:,} test images)"),
-        ("predicts", ranges(provenance.predicted)),
+        ("predicts", spans(provenance.predicted, " to ", ", ")),
         ("normalised", f"as {provenance.normalisation.dataset}"),
         ("weights", provenance.sha256),
         *(("" if step else "lineage", text) for step, text in enumerate(provenance.lineage)),

@@ -29,7 +29,7 @@ from kdbench.models.digits import digits_mlp
 from kdbench.models.resnet_v2 import resnet20_v2
 from kdbench.spec.runs import Recipe
 from kdbench.store.label_spaces import Measured, check_label_space, guessing, label_spaces
-from kdbench.store.provenance import Provenance, describe, ranges
+from kdbench.store.provenance import Provenance, describe
 from kdbench.store.records import digest
 from kdbench.store.released import load_evaluations
 from kdbench.training.context import open_context
@@ -313,7 +313,3 @@ def test_name_that_would_leave_the_folder_is_problems_of(name: str) -> None:
         "a teacher's name has at most 64 letters"
         in problems_of(teacher_name, ask(Path(f"{name}.x" if name else ".."), name=name))[0]
     )
-
-
-def test_ranges_by_hand() -> None:
-    assert ranges((0, 1, 2, 5, 7, 8)) == "0 to 2, 5, 7 to 8"
