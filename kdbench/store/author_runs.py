@@ -12,16 +12,9 @@ import msgspec
 
 from kdbench.errors import UserError
 from kdbench.spec.author_runs import AUTHOR_RUNS_SCHEMA, AuthorRun, AuthorRuns
-from kdbench.store.records import BROKEN, write
+from kdbench.store.records import content_of, decoded, schema_of, write
 
 FOLDER = "author_runs"
-LARGEST = 10_000_000
-"""Bytes of a file of author runs."""
-
-
-class _Schema(msgspec.Struct):
-    kind: str = ""
-    schema: int = 0
 
 
 def author_runs_file(results: Path, suite: str) -> Path:
@@ -45,32 +38,18 @@ def read_author_runs(path: Path) -> AuthorRuns:
     Raises:
         UserError: as `load_author_runs`, or it cannot be read.
     """
-    try:
-        size = path.stat().st_size
-        content = path.read_bytes() if size <= LARGEST else b""
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
-    if size > LARGEST:
-        raise UserError(f"{path}: {size:,} bytes; a file of author runs has at most {LARGEST:,}")
-    try:
-        found = msgspec.json.decode(content, type=AuthorRuns)
-    except BROKEN as error:
-        raise UserError(f"{path}: {_why_unread(content, error)}") from error
+    content = content_of(path)
+    schema = schema_of(content, AUTHOR_RUNS_SCHEMA)
+    if schema > AUTHOR_RUNS_SCHEMA:
+        raise UserError(
+            f"{path}: author runs of schema {schema}, this is {AUTHOR_RUNS_SCHEMA}; update kdbench"
+        )
+    hint = "import the logs again (kdbench import log)"
+    found = decoded(path, content, AuthorRuns, what="file of author runs", hint=hint)
     problems = [f"{path}: {problem}" for problem in mistakes(found, path.stem)]
     if problems:
         raise UserError(*problems)
     return found
-
-
-def _why_unread(content: bytes, error: Exception) -> str:
-    """Why a file could not be decoded: of a newer version, or broken."""
-    try:
-        schema = msgspec.json.decode(content, type=_Schema).schema
-    except BROKEN:
-        schema = 0
-    if schema > AUTHOR_RUNS_SCHEMA:
-        return f"author runs of schema {schema}, this is {AUTHOR_RUNS_SCHEMA}; update kdbench"
-    return f"no valid file of author runs: {error}; import the logs again (kdbench import log)"
 
 
 def mistakes(found: AuthorRuns, suite: str) -> Iterator[str]:

@@ -224,10 +224,7 @@ def _upgraded(path: Path, content: bytes, broken: Exception | None) -> Result:
     Raises:
         UserError: of a newer schema, of one that was never written, or broken.
     """
-    try:
-        schema = msgspec.json.decode(content, type=_Schema).schema
-    except BROKEN:
-        schema = RESULT_SCHEMA
+    schema = schema_of(content, RESULT_SCHEMA)
     if schema == RESULT_SCHEMA and broken is not None:
         raise _broken(path, content, broken) from broken
     if schema not in UPGRADES:
@@ -240,6 +237,14 @@ def _upgraded(path: Path, content: bytes, broken: Exception | None) -> Result:
         return msgspec.convert(values, Result)
     except (*BROKEN, LookupError, TypeError, ValueError) as error:
         raise _broken(path, content, error) from error
+
+
+def schema_of(content: bytes, broken: int) -> int:
+    """The schema that a record states; `broken` where it states none that can be read."""
+    try:
+        return msgspec.json.decode(content, type=_Schema).schema
+    except BROKEN:
+        return broken
 
 
 def load_failure(path: Path) -> Failure:
