@@ -9,7 +9,7 @@ from kdbench.plan.objectives import Audit
 from kdbench.spec.author_runs import AuthorRun
 from kdbench.spec.recipes import differing
 from kdbench.spec.results import Result
-from kdbench.spec.suites import Suite, Variant
+from kdbench.spec.suites import Suite, Variant, gained_over
 from kdbench.spec.verdicts import Check, ClaimCheck
 from kdbench.suite.lint import Finding
 from kdbench.verdict.controls import Controlled
@@ -65,18 +65,10 @@ class Report(Struct, frozen=True, kw_only=True):
 
     @property
     def baselines(self) -> dict[str, Check]:
-        """The row over which a row gains, by the row's name, where it is another one of this report.
-
-        The baseline of a student is that on the same images: `300.teacher` is none of a row of 500.
-        """
-        named = {check.row.name: check for check in self.checks}
-        plain = {check.row.trained_on: check for check in self.checks if check.row.is_baseline}
-        found = {}
-        for name, check in named.items():
-            over = named.get(check.row.over) if check.row.over else plain.get(check.row.trained_on)
-            if over is not None and over.row.name != name and (check.row.over or not check.row.is_baseline):
-                found[name] = over
-        return found
+        """The row over which a row gains, by the row's name, where it is another one of this report."""
+        there = {check.row.name: check for check in self.checks}
+        over = gained_over(check.row for check in self.checks)
+        return {name: there[other] for name, other in over.items() if other in there}
 
 
 def in_order(suite: Suite, checks: Sequence[Check]) -> list[Check]:

@@ -271,6 +271,23 @@ class Suite(Struct, frozen=True, kw_only=True):
     code: str = ""
 
 
+def gained_over(rows: Iterable[Row]) -> dict[str, str]:
+    """By the name of a row, the row that it gains over: the one that it names, else its student's baseline.
+
+    That of a row of 500 images is the same student's on these 500, not `300.base`, which stands before it.
+    A baseline gains over nothing, and of several baselines the first one counts.
+    """
+    rows = list(rows)
+    bases: dict[tuple[str, str, int], str] = {}
+    for row in rows:
+        if row.is_baseline:
+            bases.setdefault(row.trained_on, row.name)
+    plain = {
+        row.name: bases[row.trained_on] for row in rows if row.trained_on in bases and not row.is_baseline
+    }
+    return plain | {row.name: row.over for row in rows if row.over}
+
+
 def named(rows: Iterable[Row], entry: str) -> list[Row]:
     """The rows that an entry of a claim means: those of a table, or those of a glob over names."""
     return [row for row in rows if row.table == entry or fnmatchcase(row.name, entry)]

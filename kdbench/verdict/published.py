@@ -4,7 +4,7 @@ Pure: a suite's checks and what is stored beside our runs in, the same checks wi
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from msgspec import Struct
@@ -15,7 +15,7 @@ from kdbench.errors import UserError
 from kdbench.formatting import plural
 from kdbench.spec.author_runs import AuthorRun, AuthorRuns
 from kdbench.spec.runs import ReportEpoch
-from kdbench.spec.suites import Reference, Row, Suite, named
+from kdbench.spec.suites import Reference, Row, Suite, gained_over, named
 from kdbench.spec.verdicts import Check, Published, Verdict, Word
 from kdbench.store.provenance import Provenance
 from kdbench.store.released import evaluation_of
@@ -50,7 +50,7 @@ def with_author_runs(suite: Suite, checks: Iterable[Check], stored: AuthorRuns) 
                 f"results/author_runs/{suite.name}.json: {unknown('row', name, names)}; import its log again"
             )
 
-    over = dict(_gained_over(suite))
+    over = gained_over(suite.rows)
 
     def beside(check: Check) -> Check:
         row = check.row
@@ -139,20 +139,6 @@ def _evaluated(value: float, row: Row) -> Verdict:
         n=1,
         within=within,
     )
-
-
-def _gained_over(suite: Suite) -> Iterator[tuple[str, str]]:
-    """Rows, as they are printed, and the row over which each gains.
-
-    That of a row of 500 images is the same student's on these 500, not `300.base`, which stands before it.
-    """
-    bases: dict[Hashable, str] = {}
-    for row in suite.rows:
-        if row.is_baseline:
-            bases.setdefault(row.trained_on, row.name)
-    for row in suite.rows:
-        if row.over or not row.is_baseline:
-            yield row.name, row.over or bases.get(row.trained_on, "")
 
 
 def _published(row: Row, runs: Runs, baseline: Runs) -> Published:
