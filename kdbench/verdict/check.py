@@ -6,6 +6,7 @@ Pure: cells, results and failures in, checks out, in the order of the cells and 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
+from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -38,10 +39,7 @@ from kdbench.verdict.stats import (
 BAD = frozenset({Word.BELOW, Word.ABOVE, Word.FAILED, Word.BLOCKED, Word.UNREADABLE})
 """The words that make `kdbench check` exit with 1."""
 
-_NO_FAILURES: Mapping[str, Failure] = MappingProxyType({})
-_NO_REPEATS: Mapping[str, Sequence[Result]] = MappingProxyType({})
-_NO_PLANS: Mapping[str, InterimPlan] = MappingProxyType({})
-_ALL_READABLE: Mapping[str, str] = MappingProxyType({})
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class _Stored(Struct, frozen=True):
@@ -74,10 +72,10 @@ class _Stored(Struct, frozen=True):
 def check_suite(
     cells: Iterable[Cell],
     results: Mapping[str, Result],
-    failures: Mapping[str, Failure] = _NO_FAILURES,
-    repeats: Mapping[str, Sequence[Result]] = _NO_REPEATS,
-    plans: Mapping[str, InterimPlan] = _NO_PLANS,
-    unreadable: Mapping[str, str] = _ALL_READABLE,
+    failures: Mapping[str, Failure] = _NOTHING,
+    repeats: Mapping[str, Sequence[Result]] = _NOTHING,
+    plans: Mapping[str, InterimPlan] = _NOTHING,
+    unreadable: Mapping[str, str] = _NOTHING,
 ) -> list[Check]:
     """Hold every row against the results there are, in the order of the cells.
 
