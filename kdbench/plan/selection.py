@@ -16,7 +16,7 @@ from kdbench.plan.expand import expand, make_plan, others_than, weights_needed
 from kdbench.plan.plugin_runs import made_otherwise
 from kdbench.spec.runs import Precision, ReportEpoch, Run
 from kdbench.spec.suites import Cell, Suite, Variant
-from kdbench.store.records import Index, index, weights_there
+from kdbench.store.records import Index, index, read_results, weights_there
 from kdbench.suite.load import RENAMED_KEYS, load_suite
 
 Suites = list[tuple[Suite, tuple[Cell, ...]]]
@@ -141,7 +141,7 @@ class Workload(Struct, frozen=True, kw_only=True):
     outdated: tuple[str, ...] = ()
     """What is stored of runs to be trained, but of other versions of a package: a sentence for each."""
     damaged: tuple[str, ...] = ()
-    """Files of results in which runs of the selection may lie, and what is wrong with them."""
+    """Why runs are neither stored nor trained again: what is wrong with the files that hold their results."""
 
     @property
     def cells(self) -> list[Cell]:
@@ -194,19 +194,20 @@ def compare(suites: Suites, every: Sequence[Cell], machine: Machine, *, rerun: b
     """Compare rows with what is stored; `every`: the rows that may learn from what is trained."""
     cells = [cell for _, some in suites for cell in some]
     there = index(machine.results, datasets=set(_datasets(cells)))
-    asked = {name for cell in cells for name in cell.ids}
+    asked = {name: run for cell in cells for name, run in zip(cell.ids, cell.runs, strict=True)}
     lost = _lost(cells, there)
+    unreadable = read_results(there, asked, asked).unreadable
     stored = there.results.keys() | lost.keys()
-    runs = find_missing(cells, stored - (asked if rerun else set()), machine)
+    runs = find_missing(cells, stored - (asked.keys() if rerun else set()), machine)
     return Workload(
         suites=suites,
         runs=runs,
-        stored=len(asked & set(there.results)),
+        stored=len(asked.keys() & there.results.keys() - unreadable.keys()),
         retrained=frozenset(run.id for run in runs) & there.results.keys(),
         keep=weights_needed(run for cell in every for run in cell.runs),
         index=there,
         outdated=tuple(made_otherwise(runs, there)),
-        damaged=tuple(dict.fromkeys(lost.values())),
+        damaged=tuple(dict.fromkeys([*lost.values(), *unreadable.values()])),
     )
 
 
@@ -335,7 +336,9 @@ def describe_work(work: Workload) -> str:
     names = ", ".join(suite.name for suite, _ in work.suites)
     rerun = f", {len(work.retrained)} of them again" if work.retrained else ""
     first = f"{names}: {rows}; {stored} stored, {len(work.runs)} to train{rerun}{_skipped(work)}"
-    damaged = (f"not trained again, as their results may lie in a damaged file: {of}" for of in work.damaged)
+    damaged = (
+        f"neither stored nor trained again, as a file of results is damaged: {of}" for of in work.damaged
+    )
     return "\n".join([first, *work.outdated, *damaged])
 
 

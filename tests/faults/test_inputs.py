@@ -235,7 +235,7 @@ RECORDS: list[Case] = [
     (folder(RESULT), "check suites/small", 1, "cannot be read: Is a directory"),
     (link(RESULT, "gone.json"), "check suites/small", 1, "1.base/digits_mlp               90.00                 -             -"),
     (written(RESULT, "{"), "status suites/small", 0, "5 done, 1 unreadable"),
-    (written(RESULT, "{"), "plan suites/small", 0, "6 runs stored, 0 to train"),
+    (written(RESULT, "{"), "plan suites/small", 0, "5 runs stored, 0 to train\nneither stored nor trained again, as a file of results is damaged: "),
     (written(RESULT, "{"), "report suites/small", 0, "no valid result"),
     (written(RESULT, "{"), "claims suites/small", 0, "no claims"),
     (written(RESULT, "{"), "fsck", 1, "no valid result"),

@@ -188,7 +188,8 @@ def test_no_command_stops_at_a_damaged_compact_file(
     lost = 1 if damage == "a line" else 2
     assert (status.splitlines()[0], shown in status) == (f"{6 - lost} done, {lost} unreadable", True)
     planned = kdbench("plan", "suites/small").out
-    assert (", 0 to train" in planned, shown in planned) == (True, damage != "conflict")
+    assert f"{6 - lost} runs stored, 0 to train" in planned
+    assert shown in planned
 
 
 def test_record_changed_by_hand_is_refused(stored: Path) -> None:
