@@ -179,7 +179,7 @@ def note_other_project(suites: tuple[str, ...]) -> None:
     places = [f"the suite lies beside {', '.join(others)}"] if others else []
     places += [f"{', '.join(own)} comes with kdbench"] if own else []
     if places:
-        settings = here or "no benchmark.toml: defaults"
+        settings = here or "default settings (no benchmark.toml)"
         used = f"used are {settings} and the results of {results}"
         click.echo(f"note: {', '.join(places)}; {used}", err=True)
 

@@ -795,7 +795,7 @@ def test_suite_beside_other_results_is_noted_with_those_that_are_used(
     assert kdbench("check", "suites/small").err == ""
     (project / "elsewhere").mkdir()
     monkeypatch.chdir(project / "elsewhere")
-    used = f"used are no benchmark.toml: defaults and the results of {project / 'elsewhere' / 'results'}"
+    used = f"used are default settings (no benchmark.toml) and the results of {project / 'elsewhere' / 'results'}"
     said = kdbench("check", "../suites/small").err
     assert said == f"note: the suite lies beside {project / 'results'}; {used}\n"
 
@@ -805,4 +805,7 @@ def test_suite_of_another_project_is_noted_where_none_is_here(
 ) -> None:
     suite = make_project(tmp_path_factory.mktemp("other"))
     (project / "benchmark.toml").unlink()
-    assert "used are no benchmark.toml: defaults and the results of" in kdbench("check", str(suite)).err
+    assert (
+        "used are default settings (no benchmark.toml) and the results of"
+        in kdbench("check", str(suite)).err
+    )
