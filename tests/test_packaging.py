@@ -43,7 +43,7 @@ def test_wheel_has_the_suites_and_runs_them_by_name_in_an_empty_folder(tmp_path:
     listed = [line.split()[0] for line in kdbench("list", "suites").stdout.splitlines()[1:]]
     assert listed == sorted(path.stem for path in SUITES.glob("*.toml"))
     done = kdbench("run", "quickstart", "--smoke", "--rows", "lsr/*")
-    note = "note: quickstart comes with kdbench; used are default settings (no benchmark.toml) and the results of "
-    assert f"{note}{here / 'results'}" in done.stderr
+    note = "note: quickstart comes with kdbench; used are default settings (no benchmark.toml)"
+    assert f"{note} and the results of {here / 'results'}" in done.stderr
     assert "    kdbench run quickstart --rows 'lsr/*' --smoke\n" in done.stdout
     assert [path.parent.name for path in here.rglob("digits_mlp-lsr.s0.*.json")] == ["digits"]

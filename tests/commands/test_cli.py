@@ -795,7 +795,8 @@ def test_suite_beside_other_results_is_noted_with_those_that_are_used(
     assert kdbench("check", "suites/small").err == ""
     (project / "elsewhere").mkdir()
     monkeypatch.chdir(project / "elsewhere")
-    used = f"used are default settings (no benchmark.toml) and the results of {project / 'elsewhere' / 'results'}"
+    results = project / "elsewhere" / "results"
+    used = f"used are default settings (no benchmark.toml) and the results of {results}"
     said = kdbench("check", "../suites/small").err
     assert said == f"note: the suite lies beside {project / 'results'}; {used}\n"
 
@@ -806,6 +807,5 @@ def test_suite_of_another_project_is_noted_where_none_is_here(
     suite = make_project(tmp_path_factory.mktemp("other"))
     (project / "benchmark.toml").unlink()
     assert (
-        "used are default settings (no benchmark.toml) and the results of"
-        in kdbench("check", str(suite)).err
+        "used are default settings (no benchmark.toml) and the results of" in kdbench("check", str(suite)).err
     )
