@@ -116,6 +116,7 @@ def _untrained(run: Run, student: str) -> Run:
 
 
 def _derived(cell: Cell, name: str, runs: tuple[Run, ...]) -> Cell:
-    """A control as a row of its own."""
+    """A control as a row of its own; that of a trial is one too."""
     row = replace(cell.row, name=f"{cell.row.name}+{name}", loss=runs[0].loss)
-    return Cell(row=row, runs=runs)
+    trials = frozenset(run.id for run in runs) if cell.trials else frozenset[str]()
+    return Cell(row=row, runs=runs, trials=trials)

@@ -70,13 +70,11 @@ def expand(
             cells.append(planner.cell(row, range(row.seeds) if seeds is None else seeds))
     if changes:
         plain = expand(suite, variant=variant, seeds=seeds, precision=precision)
-        cells = [replace(cell, trials=others_than(plain, make_plan([cell]))) for cell in cells]
+        own = {run.id for run in make_plan(plain)}
+        for place, cell in enumerate(cells):
+            trials = frozenset(run.id for run in make_plan([cell])) - own
+            cells[place] = replace(cell, trials=trials)
     return tuple(cells)
-
-
-def others_than(plain: Iterable[Cell], runs: Iterable[Run]) -> frozenset[str]:
-    """Of these runs the ids of those that no plain row asks for, and no teacher of theirs is."""
-    return frozenset(run.id for run in runs) - {run.id for run in make_plan(plain)}
 
 
 def _near(suite: Suite, rows: str) -> str:

@@ -12,7 +12,7 @@ from kdbench.errors import UserError, each_of
 from kdbench.formatting import plural
 from kdbench.machine import Machine
 from kdbench.plan.controls import control_cells, load_prober
-from kdbench.plan.expand import expand, make_plan, others_than, weights_needed
+from kdbench.plan.expand import expand, make_plan, weights_needed
 from kdbench.plan.plugin_runs import made_otherwise
 from kdbench.spec.runs import Precision, ReportEpoch, Run
 from kdbench.spec.suites import Cell, Suite, Variant
@@ -137,7 +137,7 @@ class Workload(Struct, frozen=True, kw_only=True):
     """The epochs whose weights any row of the suites learns from, by run."""
     index: Index
     trials: frozenset[str] = frozenset()
-    """Those of `runs` that the suites themselves do not have: their results lie apart."""
+    """Runs that the suites themselves do not have: their results lie apart."""
     outdated: tuple[str, ...] = ()
     """What is stored of runs to be trained, but of other versions of a package: a sentence for each."""
     damaged: tuple[str, ...] = ()
@@ -164,17 +164,7 @@ def find_work(selection: Selection, machine: Machine, *, rerun: bool = False) ->
     every = all_rows(selection, suites)
     if selection.controls:
         suites = [(suite, (*cells, *controls_of(cells))) for suite, cells in suites]
-    work = compare(suites, every, machine, rerun=rerun)
-    return replace(work, trials=trials_of(selection, work))
-
-
-def trials_of(selection: Selection, work: Workload) -> frozenset[str]:
-    """The runs to be trained that no row of the suites has as it stands, and no teacher of theirs is."""
-    if not selection.altered:
-        return frozenset()
-    plain = replace(selection, settings={}, smoke=False)
-    rows = (cell for suite, _ in work.suites for cell in plain.cells(suite, "*"))
-    return others_than(rows, work.runs)
+    return compare(suites, every, machine, rerun=rerun)
 
 
 def controls_of(cells: Iterable[Cell]) -> Iterator[Cell]:
@@ -206,9 +196,20 @@ def compare(suites: Suites, every: Sequence[Cell], machine: Machine, *, rerun: b
         retrained=frozenset(run.id for run in runs) & there.results.keys(),
         keep=weights_needed(run for cell in every for run in cell.runs),
         index=there,
+        trials=_trials([*cells, *every]),
         outdated=tuple(made_otherwise(runs, there)),
         damaged=tuple(dict.fromkeys([*lost.values(), *unreadable.values()])),
     )
+
+
+def _trials(cells: Iterable[Cell]) -> frozenset[str]:
+    """The runs that only settings ask for; what is one in a suite may be another suite's own."""
+    trials: set[str] = set()
+    plain: set[str] = set()
+    for cell in cells:
+        trials |= cell.trials
+        plain.update(of for of in cell.ids if of not in cell.trials)
+    return frozenset(trials - plain)
 
 
 def _datasets(cells: Iterable[Cell]) -> Iterator[str]:

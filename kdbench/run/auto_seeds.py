@@ -4,12 +4,11 @@ from collections.abc import Callable
 from math import nan
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from kdbench.cost.speeds import expected_need
 from kdbench.errors import UserError
 from kdbench.machine import Machine
-from kdbench.plan.selection import Selection, Suites, Workload, all_rows, compare, trials_of
+from kdbench.plan.selection import Selection, Suites, Workload, all_rows, compare
 from kdbench.spec.runs import Run
 from kdbench.spec.suites import Cell
 from kdbench.store.records import index
@@ -83,7 +82,7 @@ def decide(chosen: Selection, machine: Machine, train: Callable[[Workload], None
         if not found.proposals or found.stored == before:
             return
         before = found.stored
-        train(_next_work(chosen, found, machine))
+        train(compare(_next(found), found.every, machine))
 
 
 def first_work(chosen: Selection, machine: Machine) -> Workload:
@@ -92,12 +91,8 @@ def first_work(chosen: Selection, machine: Machine) -> Workload:
     Raises:
         UserError: a suite or a stored result is wrong.
     """
-    return _next_work(chosen, survey(chosen, machine), machine)
-
-
-def _next_work(chosen: Selection, found: Survey, machine: Machine) -> Workload:
-    work = compare(_next(found), found.every, machine)
-    return replace(work, trials=trials_of(chosen, work))
+    found = survey(chosen, machine)
+    return compare(_next(found), found.every, machine)
 
 
 def _printed(cell: Cell) -> bool:
