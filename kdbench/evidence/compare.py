@@ -33,7 +33,7 @@ from kdbench.spec.verdicts import Verdict, Word
 from kdbench.store.compact import folder_of
 from kdbench.store.records import Index, facts, index, load_result, sentence
 from kdbench.suite.load import load_suite
-from kdbench.verdict.check import judge, printed_spread, value_at
+from kdbench.verdict.check import counted, judge, printed_spread, value_at
 from kdbench.verdict.paired import paired
 from kdbench.verdict.sequential import InterimPlan, levels, load_plans, plan_of
 from kdbench.verdict.stats import LOSS, Spread, detection_power, spread
@@ -144,7 +144,13 @@ def experiment(run: Run) -> str:
 
 
 def compare(
-    row: Row, a: Side, b: Side, *, margin: float | None = None, plan: InterimPlan | None = None
+    row: Row,
+    a: Side,
+    b: Side,
+    *,
+    margin: float | None = None,
+    plan: InterimPlan | None = None,
+    single_seed: bool = False,
 ) -> Comparison:
     """Hold a row's B against its A.
 
@@ -154,6 +160,7 @@ def compare(
         b: after.
         margin: another one, in percentage points.
         plan: of the interim analyses that chose the seeds, whose levels then count.
+        single_seed: whether one pair of values outside the margin is a regression or an improvement.
     """
     margin = row.tolerance.top1 if margin is None else margin
     count = (a.count, b.count)
@@ -171,6 +178,8 @@ def compare(
     else:
         verdict = _unpaired(a, b, margin, plan)
         before, after = a.mean, b.mean
+    if single_seed:
+        verdict = counted(verdict)
     return Comparison(
         row=row.name,
         change=_CHANGES[verdict.word],
@@ -277,11 +286,12 @@ def compare_sources(
     distinct = {}  # rows of the same runs count once in what is said of all rows together
     damage: dict[str, None] = {}
     for cell, one, other in zip(cells, *sides, strict=True):
-        row = compare(cell.row, one, other, margin=margin, plan=plan_of(cell, plans))
+        plan = plan_of(cell, plans)
+        row = compare(cell.row, one, other, margin=margin, plan=plan, single_seed=single_seed)
         if problems := one.damage + other.damage:
             row = Comparison(cell.row.name, Change.UNREADABLE, row.a, row.b)
             damage |= dict.fromkeys(problems)
-        rows.append(_counted(row) if single_seed else row)
+        rows.append(row)
         distinct[cell.ids] = row
     versions = {
         name: (known[0].get(name, "unknown"), known[1].get(name, "unknown"))
@@ -296,13 +306,6 @@ def _plans(*sources: str) -> dict[str, InterimPlan]:
     """The plans of interim analyses of this machine's results and of the folders that are compared."""
     folders = [load_machine().results, *(Path(source) for source in sources if Path(source).is_dir())]
     return {run: plan for folder in folders for run, plan in load_plans(folder).items()}
-
-
-def _counted(row: Comparison) -> Comparison:
-    """`single seed, outside` as a regression or an improvement."""
-    if row.change is not Change.SINGLE_SEED or row.difference is None:
-        return row
-    return replace(row, change=Change.REGRESSION if row.difference < 0 else Change.IMPROVEMENT)
 
 
 def _side(source: str, cells: Sequence[Cell]) -> tuple[list[Side], dict[str, str]]:

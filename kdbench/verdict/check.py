@@ -222,10 +222,11 @@ def _word(difference: float, half: float | None, margin: float) -> Word:
 
 def count_single_seeds(checks: Iterable[Check]) -> list[Check]:
     """The checks with `single seed, outside` as `below` or `above`: `--single-seed`."""
-    return [replace(check, top1=_counted(check.top1), gain=_counted(check.gain)) for check in checks]
+    return [replace(check, top1=counted(check.top1), gain=counted(check.gain)) for check in checks]
 
 
-def _counted(verdict: Verdict) -> Verdict:
+def counted(verdict: Verdict) -> Verdict:
+    """A verdict with `single seed, outside` as `below` or `above`."""
     if verdict.word is not Word.SINGLE_SEED or verdict.difference is None:
         return verdict
     return replace(verdict, word=Word.BELOW if verdict.difference < 0 else Word.ABOVE)
