@@ -4,7 +4,7 @@ Claims, controls, attribute, compare, equivalence and the gain over a baseline a
 see the same views in the same order, so their difference scatters less than either.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 
 from msgspec import Struct
@@ -68,11 +68,11 @@ class Paired(Struct, frozen=True, dict=True):
 
     def p_above(self, margin: float = 0.0) -> float | None:
         """The p-value of the test that the mean difference is above the margin."""
-        return None if self.spread is None else self._scaled(greater_p(self.values, margin))
+        return self._tested(lambda _: greater_p(self.values, margin))
 
     def p_below(self, margin: float = 0.0) -> float | None:
         """The p-value of the test that it is below the margin."""
-        return None if self.spread is None else self._scaled(greater_p([-v for v in self.values], -margin))
+        return self._tested(lambda _: greater_p([-value for value in self.values], -margin))
 
     def p_not_above(self, margin: float = 0.0) -> float | None:
         """The same, but 0 where every difference is the margin itself, as of a row and the same run."""
@@ -83,21 +83,18 @@ class Paired(Struct, frozen=True, dict=True):
 
     def p_within(self, margin: float) -> float | None:
         """The p-value of the two one-sided tests that it lies within +- margin."""
-        return (
-            None
-            if self.spread is None
-            else self._scaled(equivalence_p(mean(self.values), margin, self.spread))
-        )
+        return self._tested(lambda spread: equivalence_p(mean(self.values), margin, spread))
 
     def p_outside(self, margin: float) -> float | None:
         """The p-value of the test that it lies outside +- margin."""
-        return (
-            None if self.spread is None else self._scaled(outside_p(mean(self.values), margin, self.spread))
-        )
+        return self._tested(lambda spread: outside_p(mean(self.values), margin, spread))
 
-    def _scaled(self, p: float) -> float:
-        """A p-value as one of a test at 5 %: where the level is lower, it counts for more."""
-        return min(1.0, p * LEVEL / self.level)
+    def _tested(self, test: Callable[[Spread], float]) -> float | None:
+        """The p-value of a test, as one of a test at 5 %; None for fewer than two seeds, where there is none.
+
+        Whoever reads a p-value holds it against 5 %: where the level is lower, p is raised in proportion.
+        """
+        return None if self.spread is None else min(1.0, test(self.spread) * LEVEL / self.level)
 
 
 def paired(one: Values, other: Values, *levels: Levels) -> Paired:
