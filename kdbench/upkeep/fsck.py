@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -43,32 +43,24 @@ def examine(machine: Machine) -> Iterator[Finding]:
         yield Finding("result", str(path), problem.removeprefix(f"{path}: "))
     for path in there.failures.values():
         yield Finding("failure", str(path), _loaded(load_failure, path)[1])
-    yield from _unseen(machine.scratch)
+    # Of each folder of scratch: what lies in it, which files, and what finds out what is wrong with one.
     checks: tuple[tuple[str, str, str, Callable[[Path], str]], ...] = (
         ("weights", "weights", "*/*", lambda path: _digest(path) or records.handed_over(path)),
         ("predictions", "predictions", "*/*", _digest),
-        ("checkpoint", "checkpoints", "*/*.safetensors", lambda path: _digest(path) or _checkpoint(path)),
-        ("checkpoint", "checkpoints", "*/weights/*.safetensors", _digest),
+        ("checkpoints", "checkpoint", "*/*.safetensors", lambda path: _digest(path) or _checkpoint(path)),
+        ("checkpoints", "checkpoint", "*/weights/*.safetensors", _digest),
         ("imported", "imported", "*.safetensors", _imported),
     )
-    for what, folder, files, wrong in checks:
+    yield from _unseen(machine.scratch, {folder: kind for folder, kind, *_ in checks})
+    for folder, kind, files, wrong in checks:
         for path in sorted((machine.scratch / folder).glob(files)):  # raises where the folder cannot be read
-            yield Finding(what, str(path), wrong(path))
+            yield Finding(kind, str(path), wrong(path))
     yield from _data(machine)
 
 
-FOLDERS = {
-    "weights": "weights",
-    "predictions": "predictions",
-    "checkpoints": "checkpoint",
-    "imported": "imported",
-}
-"""Folders of scratch, and what lies in them."""
-
-
-def _unseen(scratch: Path) -> Iterator[Finding]:
-    """Folders that could not be looked into."""
-    for name, kind in FOLDERS.items():
+def _unseen(scratch: Path, kinds: Mapping[str, str]) -> Iterator[Finding]:
+    """Folders that could not be looked into: glob passes over them in silence, `os.walk` names them."""
+    for name, kind in kinds.items():
         errors: list[OSError] = []
         for _ in os.walk(scratch / name, onerror=errors.append):
             pass

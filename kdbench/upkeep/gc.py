@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain, product
 from pathlib import Path
 from shutil import rmtree
 from typing import get_args
@@ -75,16 +76,14 @@ def remove(leftovers: Iterable[Leftover]) -> None:
 
 def needed(suites: Iterable[Suite], there: Index) -> dict[str, set[int | str]]:
     """The epochs of each run that any row learns from, in either form, with any seed used so far."""
-    seeds = _seeds(there)
-    runs = [
-        run
-        for suite in suites
-        for variant in get_args(Variant)
-        for wanted in (None, seeds)
-        if wanted is None or wanted
-        for cell in expand(suite, variant=variant, seeds=wanted)
-        for run in cell.runs
-    ]
+    used = _seeds(there)
+    # None: those that a row asks for, which may not have been used yet.
+    choices = [None, used] if used else [None]
+    runs = chain.from_iterable(
+        cell.runs
+        for suite, variant, seeds in product(suites, get_args(Variant), choices)
+        for cell in expand(suite, variant=variant, seeds=seeds)
+    )
     return weights_needed(runs)
 
 
