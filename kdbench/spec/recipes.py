@@ -1,7 +1,6 @@
 """How recipes differ, and how their fields are written."""
 
-from collections.abc import Iterable, Sequence
-from operator import itemgetter
+from collections.abc import Iterable
 
 from msgspec.structs import asdict
 
@@ -13,13 +12,12 @@ def differing(recipes: Iterable[Recipe]) -> tuple[str, ...]:
 
     `draw` is left out: other initial weights are no other recipe.
     """
-    fields = [asdict(recipe) for recipe in dict.fromkeys(recipes)]
-    names = [name for name in (fields[0] if fields else ()) if name != "draw"]
-    return tuple(name for name in names if _differ(list(map(itemgetter(name), fields))))
-
-
-def _differ(values: Sequence[object]) -> bool:
-    return values.count(values[0]) < len(values)
+    distinct = [asdict(recipe) for recipe in dict.fromkeys(recipes)]
+    found = []
+    for name, value in distinct[0].items() if distinct else ():
+        if name != "draw" and any(other[name] != value for other in distinct):
+            found.append(name)
+    return tuple(found)
 
 
 def shown(recipe: Recipe, names: Iterable[str]) -> str:
