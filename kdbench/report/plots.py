@@ -14,7 +14,7 @@ from kdbench.errors import UserError
 from kdbench.formatting import clean, number
 from kdbench.report.forest import Scale, scale_of
 from kdbench.report.methods import TITLES, side_by_side
-from kdbench.report.ranks import encoded
+from kdbench.report.ranks import INK, SOFT, encoded
 from kdbench.report.sentences import who
 from kdbench.report.words import measured, measured_gain, printed_gain
 from kdbench.spec.verdicts import Word
@@ -46,7 +46,7 @@ _TONES = {
     Word.BELOW: "#b8420f",
     Word.ABOVE: "#7a3fae",
 }
-_INK, _SOFT, _FAINT, _BAND, _ACCENT = "#1d1f23", "#5d636d", "#b4b9c1", "#e9edf2", "#2b5a9b"
+_FAINT, _BAND, _ACCENT = "#b4b9c1", "#e9edf2", "#2b5a9b"
 _AUTHOR = "#9a4d86"
 _STYLE = {
     "text.parse_math": False,  # a name may hold a dollar
@@ -55,10 +55,10 @@ _STYLE = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.edgecolor": _FAINT,
-    "axes.labelcolor": _SOFT,
-    "xtick.color": _SOFT,
-    "ytick.color": _SOFT,
-    "text.color": _INK,
+    "axes.labelcolor": SOFT,
+    "xtick.color": SOFT,
+    "ytick.color": SOFT,
+    "text.color": INK,
 }
 
 
@@ -142,9 +142,9 @@ def _forest(title: str, checks: Sequence[Check], scale: Scale) -> Figure:
         axes.annotate(
             _told(check), (1.02, place), xycoords=("axes fraction", "data"), va="center", fontsize=7.5
         )
-    axes.axvline(0, color=_SOFT, linewidth=0.9, linestyle=(0, (2, 2)), zorder=1)
+    axes.axvline(0, color=SOFT, linewidth=0.9, linestyle=(0, (2, 2)), zorder=1)
     axes.set(xlim=(-scale.limit * 1.05, scale.limit * 1.05), ylim=(len(checks) - 0.4, -0.6))
-    axes.set_yticks(range(len(checks)), [clean(who(check.row)) for check in checks], color=_INK)
+    axes.set_yticks(range(len(checks)), [clean(who(check.row)) for check in checks], color=INK)
     axes.tick_params(axis="y", length=0)
     shapes = {shape for check in checks for shape, _, _ in _marks(check)}
     drawn = ", ".join(text for shape, text in _SHAPES.items() if shape in shapes)
@@ -164,7 +164,7 @@ def _intervals(checks: Sequence[Check]) -> str:
 
 
 def _mark(axes: Axes, verdict: Verdict, margin: float, y: float, scale: Scale, *, shape: str) -> None:
-    difference, tone = verdict.difference or 0.0, _TONES.get(verdict.word, _SOFT)
+    difference, tone = verdict.difference or 0.0, _TONES.get(verdict.word, SOFT)
     axes.barh(y, 2 * margin, left=-margin, height=0.34, color=_BAND, zorder=0)
     if verdict.interval:
         axes.plot(verdict.interval, (y, y), color=tone, linewidth=1.4, solid_capstyle="butt", zorder=2)
@@ -249,7 +249,7 @@ def _panel(
         axes.plot(epochs, run.top1, color=_AUTHOR, linewidth=0.9, linestyle=(0, (1, 1)))
     printed = check.top1.printed
     if printed is not None:
-        axes.axhline(printed, color=_INK, linewidth=0.9, linestyle=(0, (4, 3)))
+        axes.axhline(printed, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
     axes.set_ylim(*extent([*own, *base, *authors], printed))
     axes.set_title(clean(who(check.row)), fontsize=8.5, loc="left")
 
@@ -285,7 +285,7 @@ def _method_panel(axes: Axes, table: MethodTable, pair: Pair) -> None:
         found = cells.get(pair)
         if found is None:
             continue
-        tone = _SOFT if method == table.against else _ACCENT
+        tone = SOFT if method == table.against else _ACCENT
         axes.errorbar(
             found.mean,
             place,
