@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import relu
 
 from kdbench.models.output import Network
-from kdbench.models.unit import normal_by_fan_out, pool, unit
+from kdbench.models.unit import normal_by_fan_out, pool, stages, unit
 
 
 class Residual(nn.Module):
@@ -78,20 +78,11 @@ def resnet(
     depths: tuple[int, ...],
     classes: int,
 ) -> nn.Module:
-    """Stages of `depths` blocks and `widths` channels on a stem; all but the first halve the image.
-
-    Its maps are what the stem and the stages put out.
-    """
-    stages: list[nn.Module] = []
-    ins = first[0].out_channels
-    for width, depth in zip(widths, depths, strict=True):
-        blocks = [block(ins, width, 2 if stages else 1)]
-        blocks += [block(width, width, 1) for _ in range(depth - 1)]
-        stages.append(nn.Sequential(*blocks))
-        ins = width
+    """`stages` on a stem; its maps are what the stem and the stages put out."""
+    parts = stages(block, first[0].out_channels, widths, depths)
     last = len(first) - 1
-    taps = tuple(range(last, last + len(stages) + 1))
-    return Network(nn.Sequential(*first, *stages, *pool()), nn.Linear(ins, classes), taps)
+    taps = tuple(range(last, last + len(parts) + 1))
+    return Network(nn.Sequential(*first, *parts, *pool()), nn.Linear(widths[-1], classes), taps)
 
 
 def stem(channels: int, width: int) -> tuple[nn.Conv2d, nn.Module, nn.Module]:

@@ -9,10 +9,12 @@ gets by `net.initialize()`, MXNet's default: weights uniform in ±0.07, biases 0
 not corrected for the batch's size; here they are, as PyTorch does: a factor of 1.0001 at 128 images of 8x8.
 """
 
+from functools import partial
+
 from torch import Tensor, nn
 
 from kdbench.models.output import Network
-from kdbench.models.unit import pool
+from kdbench.models.unit import pool, stages
 
 UNIFORM = 0.07
 """The bound of MXNet's default initializer."""
@@ -32,33 +34,12 @@ class PreActivated(nn.Module):
         return self.branch(x).add_(self.shortcut(x))  # type: ignore[no-any-return]
 
 
-def resnet20_v2(classes: int, channels: int) -> nn.Module:
-    """ResNet20-v2: (N, channels, 32, 32) to K = classes, D = 64; 278,132 parameters for 100 classes."""
-    return _resnet(3, classes, channels)
-
-
-def resnet56_v2(classes: int, channels: int) -> nn.Module:
-    """ResNet56-v2: (N, channels, 32, 32) to K = classes, D = 64; 861,428 parameters for 100 classes."""
-    return _resnet(9, classes, channels)
-
-
-def resnet110_v2(classes: int, channels: int) -> nn.Module:
-    """ResNet110-v2: (N, channels, 32, 32) to K = classes, D = 64; 1,736,372 parameters for 100 classes."""
-    return _resnet(18, classes, channels)
-
-
 def _resnet(depth: int, classes: int, channels: int) -> nn.Module:
-    """Three stages of `depth` blocks; all but the first halve the image."""
+    """Three stages of `depth` blocks: (N, channels, 32, 32) to K = classes, D = 64."""
     first = (nn.BatchNorm2d(channels, affine=False), nn.Conv2d(channels, 16, 3, padding=1, bias=False))
-    stages: list[nn.Module] = []
-    ins = 16
-    for width in (16, 32, 64):
-        blocks = [PreActivated(ins, width, 2 if stages else 1)]
-        blocks += [PreActivated(width, width, 1) for _ in range(depth - 1)]
-        stages.append(nn.Sequential(*blocks))
-        ins = width
-    last = (nn.BatchNorm2d(ins), nn.ReLU(inplace=True), *pool())
-    network = Network(nn.Sequential(*first, *stages, *last), nn.Linear(ins, classes))
+    parts = stages(PreActivated, 16, (16, 32, 64), (depth,) * 3)
+    last = (nn.BatchNorm2d(64), nn.ReLU(inplace=True), *pool())
+    network = Network(nn.Sequential(*first, *parts, *last), nn.Linear(64, classes))
     return network.apply(uniform)
 
 
@@ -74,3 +55,11 @@ def uniform(module: nn.Module) -> None:
         nn.init.uniform_(module.weight, -UNIFORM, UNIFORM)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
+
+
+resnet20_v2 = partial(_resnet, 3)
+"""278,132 parameters for 100 classes."""
+resnet56_v2 = partial(_resnet, 9)
+"""861,428 parameters for 100 classes."""
+resnet110_v2 = partial(_resnet, 18)
+"""1,736,372 parameters for 100 classes."""

@@ -1,5 +1,7 @@
 """The unit that convolutional networks are made of."""
 
+from collections.abc import Callable
+
 from torch import nn
 
 
@@ -18,6 +20,26 @@ def unit(
 def pool() -> tuple[nn.Module, ...]:
     """The mean over the image, (N, D, H, W) to (N, D): to be spread into an nn.Sequential."""
     return nn.AdaptiveAvgPool2d(1), nn.Flatten()
+
+
+def stages(
+    block: Callable[[int, int, int], nn.Module], ins: int, widths: tuple[int, ...], depths: tuple[int, ...]
+) -> list[nn.Sequential]:
+    """Stages of blocks, one behind the other; all but the first halve the image.
+
+    Args:
+        block: makes a block of (channels in, channels out, stride).
+        ins: channels that the first stage gets.
+        widths: of each stage.
+        depths: of each stage.
+    """
+    found: list[nn.Sequential] = []
+    for width, depth in zip(widths, depths, strict=True):
+        blocks = [block(ins, width, 2 if found else 1)]
+        blocks += [block(width, width, 1) for _ in range(depth - 1)]
+        found.append(nn.Sequential(*blocks))
+        ins = width
+    return found
 
 
 def normal_by_fan_out(module: nn.Module) -> None:

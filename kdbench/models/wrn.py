@@ -10,7 +10,7 @@ from functools import partial
 from torch import Tensor, nn
 
 from kdbench.models.output import Network
-from kdbench.models.unit import normal_by_fan_out, pool, unit
+from kdbench.models.unit import normal_by_fan_out, pool, stages, unit
 
 
 class WideBlock(nn.Module):
@@ -34,18 +34,13 @@ class WideBlock(nn.Module):
 
 def _wrn(depth: int, width: int, classes: int, channels: int) -> nn.Module:
     """6 n + 4 layers: (N, channels, 32, 32) to K = classes, D = 64 · width; four maps."""
-    ins = 16
-    stages: list[nn.Module] = []
-    for outs in (16 * width, 32 * width, 64 * width):
-        blocks = [WideBlock(ins, outs, 2 if stages else 1)]
-        blocks += [WideBlock(outs, outs, 1) for _ in range((depth - 4) // 6 - 1)]
-        stages.append(nn.Sequential(*blocks))
-        ins = outs
+    widths = (16 * width, 32 * width, 64 * width)
+    parts = stages(WideBlock, 16, widths, ((depth - 4) // 6,) * 3)
     first = nn.Conv2d(channels, 16, 3, padding=1, bias=False)
-    last = (nn.BatchNorm2d(ins), nn.ReLU(inplace=True), *pool())
-    classifier = nn.Linear(ins, classes)
+    last = (nn.BatchNorm2d(widths[-1]), nn.ReLU(inplace=True), *pool())
+    classifier = nn.Linear(widths[-1], classes)
     nn.init.zeros_(classifier.bias)
-    network = Network(nn.Sequential(first, *stages, *last), classifier, taps=(0, 1, 2, 3))
+    network = Network(nn.Sequential(first, *parts, *last), classifier, taps=(0, 1, 2, 3))
     return network.apply(normal_by_fan_out)
 
 
