@@ -11,7 +11,7 @@ from functools import partial
 
 from torch import nn
 
-from kdbench.models.mobilenetv2 import InvertedResidual
+from kdbench.models.mobilenetv2 import InvertedResidual, blocks_of
 from kdbench.models.output import Network
 from kdbench.models.unit import normal_with_small_classifier, pool, unit
 
@@ -31,17 +31,10 @@ MAPPED = (1, 2, 4, 6)
 
 def mobilenetv2_crd(classes: int, channels: int) -> nn.Module:
     """MobileNetV2: (N, channels, 32, 32) to K = classes, D = 1280; five maps."""
-    block_of = partial(InvertedResidual, relu=nn.ReLU, bias=False)
-    ins = 16
-    first = unit(nn.Conv2d(channels, ins, 3, 2, padding=1, bias=False))
-    stages = []
-    for expansion, outs, blocks, stride in STAGES:
-        parts = []
-        for block in range(blocks):
-            parts.append(block_of(ins, outs, expansion, 1 if block else stride))
-            ins = outs
-        stages.append(nn.Sequential(*parts))
-    last = (*unit(nn.Conv2d(ins, 1280, 1, bias=False)), *pool())
+    block = partial(InvertedResidual, relu=nn.ReLU, bias=False)
+    first = unit(nn.Conv2d(channels, 16, 3, 2, padding=1, bias=False))
+    stages = [nn.Sequential(*blocks) for blocks in blocks_of(STAGES, 16, block)]
+    last = (*unit(nn.Conv2d(160, 1280, 1, bias=False)), *pool())
     taps = (2, *(len(first) + stage for stage in MAPPED))
     network = Network(nn.Sequential(*first, *stages, *last), nn.Linear(1280, classes), taps)
     return network.apply(normal_with_small_classifier)

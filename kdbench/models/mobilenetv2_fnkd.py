@@ -6,8 +6,12 @@ before the 160: 32 pixels become 8. No convolution has a bias, nor has the class
 expansion. Initialisation is MXNet's default, weights uniform in ±0.07, as for FNKD's ResNets.
 """
 
-from torch import Tensor, nn
+from functools import partial
+from itertools import chain
 
+from torch import nn
+
+from kdbench.models.mobilenetv2 import InvertedResidual, blocks_of
 from kdbench.models.output import Network
 from kdbench.models.resnet_v2 import uniform
 from kdbench.models.unit import pool, unit
@@ -24,33 +28,10 @@ STAGES = (
 """(expansion, channels, blocks, stride of the first block): t, c, n, s of the paper's Table 2."""
 
 
-class InvertedResidual(nn.Module):
-    """Expand by 1x1, filter each channel by 3x3, project by 1x1 without activation; add x if shapes agree."""
-
-    def __init__(self, ins: int, outs: int, expansion: int, stride: int) -> None:
-        super().__init__()
-        inner = expansion * ins
-        expand = () if expansion == 1 else unit(nn.Conv2d(ins, inner, 1, bias=False), nn.ReLU6)
-        self.branch = nn.Sequential(
-            *expand,
-            *unit(nn.Conv2d(inner, inner, 3, stride, padding=1, groups=inner, bias=False), nn.ReLU6),
-            *unit(nn.Conv2d(inner, outs, 1, bias=False), relu=None),
-        )
-        self.adds = stride == 1 and ins == outs
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, ins, H, W) to (N, outs, H / stride, W / stride)."""
-        y: Tensor = self.branch(x)
-        return y.add_(x) if self.adds else y
-
-
 def mobilenetv2_fnkd(classes: int, channels: int) -> nn.Module:
     """MobileNetV2 of FNKD: (N, channels, 32, 32) to K = classes, D = 1280; the classifier has no bias."""
-    body: list[nn.Module] = [*unit(nn.Conv2d(channels, 32, 3, padding=1, bias=False), nn.ReLU6)]
-    ins = 32
-    for expansion, outs, blocks, stride in STAGES:
-        for block in range(blocks):
-            body.append(InvertedResidual(ins, outs, expansion, 1 if block else stride))
-            ins = outs
-    body += [*unit(nn.Conv2d(ins, 1280, 1, bias=False), nn.ReLU6), *pool()]
-    return Network(nn.Sequential(*body), nn.Linear(1280, classes, bias=False)).apply(uniform)
+    block = partial(InvertedResidual, bias=False, expand_by_one=False)
+    first = unit(nn.Conv2d(channels, 32, 3, padding=1, bias=False), nn.ReLU6)
+    blocks = chain.from_iterable(blocks_of(STAGES, 32, block))
+    last = (*unit(nn.Conv2d(320, 1280, 1, bias=False), nn.ReLU6), *pool())
+    return Network(nn.Sequential(*first, *blocks, *last), nn.Linear(1280, classes, bias=False)).apply(uniform)

@@ -20,9 +20,10 @@ STAGES = ((4, 116), (8, 232), (4, 464))
 class ShuffleUnit(nn.Module):
     """Half the channels as they are, the other half through a branch; then the halves are interleaved."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, *, bias: bool = True) -> None:
         super().__init__()
-        self.branch = nn.Sequential(*_branch(width // 2, width // 2, 1))
+        half = width // 2
+        self.branch = nn.Sequential(*pointwise(half, half, bias), *depthwise(half, half, 1, bias))
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, width, H, W) to the same shape."""
@@ -31,12 +32,20 @@ class ShuffleUnit(nn.Module):
 
 
 class HalvingUnit(nn.Module):
-    """All channels through a short and a long branch, each of stride 2; then these are interleaved."""
+    """All channels through a short and a long branch, each of stride 2; then these are interleaved.
 
-    def __init__(self, ins: int, outs: int) -> None:
+    Args:
+        ins: channels in.
+        outs: channels out.
+        inner: channels inside the long branch (None: as many as come in, as in Tf-KD's).
+        bias: let the convolutions have biases.
+    """
+
+    def __init__(self, ins: int, outs: int, inner: int | None = None, *, bias: bool = True) -> None:
         super().__init__()
-        self.short = nn.Sequential(*_depthwise(ins, outs // 2, 2))
-        self.long = nn.Sequential(*_branch(ins, outs // 2, 2))
+        half, inner = outs // 2, inner or ins
+        self.short = nn.Sequential(*depthwise(ins, half, 2, bias))
+        self.long = nn.Sequential(*pointwise(ins, inner, bias), *depthwise(inner, half, 2, bias))
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, ins, H, W) to (N, outs, H / 2, W / 2)."""
@@ -54,16 +63,15 @@ def shufflenetv2(classes: int, channels: int) -> nn.Module:
     return Network(nn.Sequential(*body), nn.Linear(1024, classes))
 
 
-def _branch(ins: int, outs: int, stride: int) -> tuple[nn.Module, ...]:
-    return *unit(nn.Conv2d(ins, ins, 1)), *_depthwise(ins, outs, stride)
+def pointwise(ins: int, outs: int, bias: bool) -> tuple[nn.Module, ...]:  # noqa: FBT001 - as torch has it
+    """A 1x1 convolution."""
+    return unit(nn.Conv2d(ins, outs, 1, bias=bias))
 
 
-def _depthwise(ins: int, outs: int, stride: int) -> tuple[nn.Module, ...]:
+def depthwise(ins: int, outs: int, stride: int, bias: bool) -> tuple[nn.Module, ...]:  # noqa: FBT001
     """A 3x3 filter for each channel, without activation, then a 1x1 convolution."""
-    return (
-        *unit(nn.Conv2d(ins, ins, 3, stride, padding=1, groups=ins), relu=None),
-        *unit(nn.Conv2d(ins, outs, 1)),
-    )
+    filters = nn.Conv2d(ins, ins, 3, stride, padding=1, groups=ins, bias=bias)
+    return *unit(filters, relu=None), *pointwise(ins, outs, bias)
 
 
 def interleave(a: Tensor, b: Tensor) -> Tensor:
