@@ -5,6 +5,7 @@ of the ResNets: timm would set the last scale of each block to zero, torchvision
 start as timm has them.
 """
 
+from functools import partial
 from typing import Any
 
 from torch import nn
@@ -12,56 +13,25 @@ from torch import nn
 from kdbench.models.output import Network
 
 
-def resnet18(classes: int, channels: int) -> nn.Module:
-    """ResNet18: (N, channels, 224, 224) to K = classes, D = 512."""
-    return _timm("resnet18", classes, channels, zero_init_last=False)
-
-
-def resnet34(classes: int, channels: int) -> nn.Module:
-    """ResNet34: (N, channels, 224, 224) to K = classes, D = 512."""
-    return _timm("resnet34", classes, channels, zero_init_last=False)
-
-
-def resnet50(classes: int, channels: int) -> nn.Module:
-    """ResNet50: (N, channels, 224, 224) to K = classes, D = 2048."""
-    return _timm("resnet50", classes, channels, zero_init_last=False)
-
-
-def resnet101(classes: int, channels: int) -> nn.Module:
-    """ResNet101: (N, channels, 224, 224) to K = classes, D = 2048."""
-    return _timm("resnet101", classes, channels, zero_init_last=False)
-
-
-def resnet152(classes: int, channels: int) -> nn.Module:
-    """ResNet152: (N, channels, 224, 224) to K = classes, D = 2048."""
-    return _timm("resnet152", classes, channels, zero_init_last=False)
-
-
-def resnext101_32x8d(classes: int, channels: int) -> nn.Module:
-    """ResNeXt101 32x8d: (N, channels, 224, 224) to K = classes, D = 2048."""
-    return _timm("resnext101_32x8d", classes, channels, zero_init_last=False)
-
-
-def densenet121(classes: int, channels: int) -> nn.Module:
-    """DenseNet121: (N, channels, 224, 224) to K = classes, D = 1024."""
-    return _timm("densenet121", classes, channels)
-
-
-def mobilenetv1(classes: int, channels: int) -> nn.Module:
-    """MobileNetV1: (N, channels, 224, 224) to K = classes, D = 1024; with ReLU, where timm has ReLU6."""
-    return _timm("mobilenetv1_100", classes, channels, act_layer="relu")
-
-
-def mobilenetv2(classes: int, channels: int) -> nn.Module:
-    """MobileNetV2: (N, channels, 224, 224) to K = classes, D = 1280."""
-    return _timm("mobilenetv2_100", classes, channels)
-
-
 def _timm(architecture: str, classes: int, channels: int, **options: Any) -> nn.Module:  # noqa: ANN401 - timm's
-    """A network of timm in two parts; its body without a classifier ends in the pooled features."""
+    """A network of timm in two parts, (N, channels, 224, 224) to K = classes.
+
+    Its body, without a classifier, ends in the pooled features.
+    """
     import timm
 
     body: Any = timm.create_model(architecture, num_classes=classes, in_chans=channels, **options)
     classifier = body.get_classifier()
     body.reset_classifier(0)
     return Network(body, classifier)
+
+
+resnet18 = partial(_timm, "resnet18", zero_init_last=False)  # D = 512
+resnet34 = partial(_timm, "resnet34", zero_init_last=False)  # D = 512
+resnet50 = partial(_timm, "resnet50", zero_init_last=False)  # D = 2048
+resnet101 = partial(_timm, "resnet101", zero_init_last=False)  # D = 2048
+resnet152 = partial(_timm, "resnet152", zero_init_last=False)  # D = 2048
+resnext101_32x8d = partial(_timm, "resnext101_32x8d", zero_init_last=False)  # D = 2048
+densenet121 = partial(_timm, "densenet121")  # D = 1024
+mobilenetv1 = partial(_timm, "mobilenetv1_100", act_layer="relu")  # D = 1024; timm itself has ReLU6
+mobilenetv2 = partial(_timm, "mobilenetv2_100")  # D = 1280

@@ -10,6 +10,7 @@ mlp_784_1024_1024, whose weights start from N(0, 0.01).
 """
 
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 
 from torch import nn
@@ -20,63 +21,28 @@ DROPOUT = (0.2, 0.5)
 """Of the inputs and of the hidden units: Hinton et al., arXiv 1207.0580, Appendix A."""
 
 
-def mlp_784_20_20(classes: int, channels: int) -> nn.Module:
-    """(N, channels, 28, 28), this size only, to K = classes, D = 20."""
-    return mlp((784 * channels, 20, 20), classes)
-
-
-def mlp_49_20_20(classes: int, channels: int) -> nn.Module:
-    """(N, channels, 7, 7), this size only, to K = classes, D = 20."""
-    return mlp((49 * channels, 20, 20), classes)
-
-
-def mlp_784_1200_1200(classes: int, channels: int) -> nn.Module:
-    """(N, channels, 28, 28), this size only, to K = classes, D = 1200."""
-    return mlp((784 * channels, 1200, 1200), classes)
-
-
-def mlp_784_1200_1200_dropout(classes: int, channels: int) -> nn.Module:
-    """The same with dropout of 0.2 of the pixels and 0.5 of the hidden units (Hinton et al., 2012)."""
-    return mlp((784 * channels, 1200, 1200), classes, dropout=DROPOUT)
-
-
-def mlp_784_800_800(classes: int, channels: int) -> nn.Module:
-    """(N, channels, 28, 28), this size only, to K = classes, D = 800."""
-    return mlp((784 * channels, 800, 800), classes)
-
-
-def mlp_784_1024_1024(classes: int, channels: int) -> nn.Module:
-    """(N, channels, 28, 28), this size only, to K = classes, D = 1024; weights from N(0, 0.01)."""
-    return mlp((784 * channels, 1024, 1024), classes, start=_normal)
-
-
-def mlp_784_1024_1024_dropout(classes: int, channels: int) -> nn.Module:
-    """The same with dropout of 0.2 of the pixels and 0.5 of the hidden units."""
-    return mlp((784 * channels, 1024, 1024), classes, start=_normal, dropout=DROPOUT)
-
-
-def logistic(classes: int, channels: int) -> nn.Module:
-    """(N, channels, 1, 1), this size only, to K = classes, D = channels."""
-    return mlp((channels,), classes)
-
-
-def mlp(
-    widths: tuple[int, ...],
+def _mlp(
+    pixels: int,
+    hidden: tuple[int, ...],
     classes: int,
+    channels: int,
     *,
     start: Callable[[nn.Linear], nn.Linear] | None = None,
     dropout: tuple[float, float] = (0.0, 0.0),
 ) -> nn.Module:
-    """Affine layers of these widths, the first the input's, each with ReLU; then the classifier.
+    """Affine layers, each with ReLU; then the classifier.
 
     Args:
-        widths: of the input and of each hidden layer.
+        pixels: of the images (N, channels, H, W), which are of this size only.
+        hidden: widths of the layers. The last one is D; without any, D is the values of an image.
         classes: K, outputs of the classifier.
+        channels: of the images.
         start: draws the weights of a layer (None: Glorot-uniform).
         dropout: which share of the inputs and of each layer's units is dropped in training (0: no dropout).
     """
     start = start or _glorot
     of_inputs, of_units = dropout
+    widths = (pixels * channels, *hidden)
     layers: list[nn.Module] = [nn.Flatten()]
     if of_inputs:
         layers.append(nn.Dropout(of_inputs))
@@ -99,3 +65,13 @@ def _normal(layer: nn.Linear) -> nn.Linear:
     nn.init.normal_(layer.weight, std=0.01)
     nn.init.zeros_(layer.bias)
     return layer
+
+
+mlp_784_20_20 = partial(_mlp, 784, (20, 20))
+mlp_49_20_20 = partial(_mlp, 49, (20, 20))
+mlp_784_1200_1200 = partial(_mlp, 784, (1200, 1200))
+mlp_784_1200_1200_dropout = partial(_mlp, 784, (1200, 1200), dropout=DROPOUT)
+mlp_784_800_800 = partial(_mlp, 784, (800, 800))
+mlp_784_1024_1024 = partial(_mlp, 784, (1024, 1024), start=_normal)
+mlp_784_1024_1024_dropout = partial(_mlp, 784, (1024, 1024), start=_normal, dropout=DROPOUT)
+logistic = partial(_mlp, 1, ())
