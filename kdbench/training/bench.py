@@ -5,6 +5,7 @@ The data are the run's. Weights are as initialised, the teacher's too: a speed d
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from statistics import median
@@ -138,14 +139,14 @@ class Parts:
     def count(self) -> Operators:
         """The operators of one step, teacher and all, as a GPU does it where they are no graph."""
         run, theirs = self.student_run, self.teacher_batches
-        kept = run.recorded, run.graphed, theirs.graphed
+        kept = run.recorded, run.graphed, run.rate_on, theirs.graphed
         run.begin(1)
-        host = [each for each in run.optimizer.state if each.device.type == "cpu" and not each.dim()]
-        counted, batches = Operators(host), theirs.epoch(1)
+        counted, batches = Operators(), theirs.epoch(1)
         run.recorded = run.graphed = theirs.graphed = None
+        run.rate_on = partial(torch.full, (), device=run.context.device)
         with counted:
             run.step(0, len(theirs), next(batches))
-        run.recorded, run.graphed, theirs.graphed = kept
+        run.recorded, run.graphed, run.rate_on, theirs.graphed = kept
         return counted
 
     def ask(self) -> None:

@@ -4,9 +4,10 @@ A step of a small network is some hundreds of short kernels, and Python needs lo
 to do them. A CUDA graph is the list of these kernels with the places of their tensors: it is captured once,
 and then launched as a whole on whatever lies in these places. So a batch is copied to where the graph reads.
 
-The student's forward and backward pass is one graph; the views of a batch and the teacher's forward pass are
-two others, which all students of a cohort share. Beside them stands the optimizer, three kernels: the formula
-of an update reads its learning rate as a number, and with one from a tensor would round otherwise.
+A student's whole step is one graph: forward and backward pass, clipping, the optimizer, the mean of the
+weights. The views of a batch and the teacher's forward pass are two others, which all students of a cohort
+share. What differs from step to step lies in a graph's arguments; of numbers that is the learning rate, a
+scalar on the GPU.
 
 Nothing of this has run on a GPU yet: `[local] cuda_graphs` is off. Each graph is held against the operators
 themselves when it is captured.
@@ -51,13 +52,23 @@ class Graphed:
             and tuples of these.
         changes: tensors that it changes in place, such as running means.
         what: it is, for messages.
+        weights: further tensors that it changes in place, by an optimizer. Rounding may turn such a step
+            around (Adam's, where a gradient is about 0), so a graph's are held to those of the operators only
+            where these are deterministic; an optimizer's state, which its gradients go into, always is.
         copy: give copies.
     """
 
     def __init__(
-        self, function: Callable[..., Any], changes: Iterable[Tensor], what: str, *, copy: bool = False
+        self,
+        function: Callable[..., Any],
+        changes: Iterable[Tensor],
+        what: str,
+        *,
+        weights: Iterable[Tensor] = (),
+        copy: bool = False,
     ) -> None:
-        self.function, self.changes, self.what, self.copy = function, list(changes), what, copy
+        self.function, self.what, self.copy = function, what, copy
+        self.changes, self.weights = list(changes), list(weights)
         self.captured: dict[Hashable, Captured | None] = {}
         """By shapes; None where it draws random numbers, which are another run's in a graph."""
 
@@ -85,10 +96,11 @@ class Graphed:
     def _capture(self, arguments: Sequence[Any]) -> Captured | None:
         """A graph of the function, found to give what the function gives; nothing has changed afterwards."""
         mine = tree_map_only(Tensor, Tensor.clone, tuple(arguments))
-        before = [each.clone() for each in self.changes]
+        changed = [each.detach() for each in (*self.changes, *self.weights)]
+        before = [each.clone() for each in changed]
 
         def restore() -> None:
-            for place, kept in zip(self.changes, before, strict=True):
+            for place, kept in zip(changed, before, strict=True):
                 place.copy_(kept)
 
         drawn = cuda.get_rng_state()
@@ -97,14 +109,16 @@ class Graphed:
         with cuda.stream(side):
             for _ in range(WARM_UPS):
                 restore()
-                expected = self.function(*mine)
+                given = self.function(*mine)
         cuda.current_stream().wait_stream(side)
         captured = None
+        held = changed if torch.are_deterministic_algorithms_enabled() else changed[: len(self.changes)]
+        expected = [*tree_flatten(given)[0], *(each.clone() for each in held)]
         if torch.equal(drawn, cuda.get_rng_state()):
             captured = self._graph(mine)
             restore()
             captured.graph.replay()
-            self._check(captured.writes, tree_flatten(expected)[0])
+            self._check([*captured.writes, *held], expected)
         cuda.set_rng_state(drawn)
         restore()
         return captured
@@ -127,7 +141,7 @@ class Graphed:
         rounding = 0.0 if torch.are_deterministic_algorithms_enabled() else ROUNDING
         for ours, theirs in zip(found, expected, strict=True):
             if isinstance(theirs, Tensor) and not torch.allclose(
-                ours, theirs, rtol=rounding, atol=rounding, equal_nan=True
+                ours.double(), theirs.double(), rtol=rounding, atol=rounding, equal_nan=True
             ):
                 raise UserError(
                     f"{self.what} gives other numbers as a CUDA graph than without one; "

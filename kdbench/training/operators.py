@@ -4,7 +4,7 @@ An operator that does work is a kernel launch or a few; views and allocations ar
 where it needs numbers: `.item()`, `.cpu()`, `nonzero`, an index of booleans, `equal`. A GPU then runs dry.
 
 On the CPU nothing shows what would lie in the host's memory beside a GPU. So all tensors count as the
-device's, but those that are given as the host's or made there, and what is made of them alone.
+device's, but those that are made on the host, and what is made of them alone.
 """
 
 from collections import Counter
@@ -29,20 +29,16 @@ READING = {"cpu", "numpy", "tolist", "__array__"}
 class Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts operators by name while it is entered.
 
-    Args:
-        host: tensors that are in the host's memory on a machine with a GPU too: to read them is free.
-
     Example: of `w.mul_(2).t().sum().item()`, `operators` has mul_, sum and _local_scalar_dense, and
     `synchronising` the last one.
     """
 
-    def __init__(self, host: Iterable[Tensor] = ()) -> None:
+    def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.operators: Counter[str] = Counter()
         self.synchronising: Counter[str] = Counter()
         self.host: dict[int, Tensor] = {}
         """By storage; kept, so that none of the device's gets its place."""
-        self.keep(host)
         self.reading = Reading(self)
 
     def __enter__(self) -> Self:

@@ -2,6 +2,9 @@
 
 The steps are torch.optim's functional forms: its classes import the compiler, 5 s in every worker. What an
 optimizer remembers is one list of tensors, which a checkpoint keeps.
+
+On a CPU the learning rate is a number. On a GPU it is a scalar in the device's memory, which a CUDA graph
+reads anew in each step; the forms that read it there are torch's fused ones, with graphs and without them.
 """
 
 from collections.abc import Sequence
@@ -23,6 +26,8 @@ RHO = 0.99
 """Of RMSprop's mean of squares, unless the recipe says otherwise."""
 
 
+Rate = float | Tensor
+"""A learning rate: a number, or a scalar on the parameters' device, float32 ()."""
 Gradients = Sequence[Tensor | None] | None
 """One for each parameter, None where the loss does not reach it; or None: they are in the parameters."""
 
@@ -32,7 +37,7 @@ class Optimizer(Protocol):
 
     state: list[Tensor]
 
-    def step(self, lr: float, gradients: Gradients = None) -> None:
+    def step(self, lr: Rate, gradients: Gradients = None) -> None:
         """Change the parameters by these gradients; by their own ones, where there are none."""
 
 
@@ -41,7 +46,7 @@ def make_optimizer(recipe: Recipe, parameters: Sequence[Tensor]) -> Optimizer:
     if recipe.optimizer == "sgd":
         return SGD(recipe, parameters)
     if recipe.optimizer == "rmsprop":
-        return (KerasRMSprop if recipe.eps_inside else RMSprop)(recipe, parameters)
+        return RMSprop(recipe, parameters)
     return Adam(recipe, parameters)
 
 
@@ -53,14 +58,15 @@ class SGD:
         self.state = [torch.zeros_like(parameter) for parameter in self.parameters]
 
     @torch.no_grad()
-    def step(self, lr: float, gradients: Gradients = None) -> None:
+    def step(self, lr: Rate, gradients: Gradients = None) -> None:
         """v = μ v + g + λ w;  w = w - η v (Nesterov: w - η (g + λ w + μ v))."""
         buffers: list[Tensor | None] = [*self.state]
         sgd(
             self.parameters,
             _gradients(self.parameters, gradients),
             buffers,
-            foreach=True,
+            foreach=not isinstance(lr, Tensor),
+            fused=isinstance(lr, Tensor),
             weight_decay=self.recipe.weight_decay,
             momentum=self.recipe.momentum,
             lr=lr,
@@ -78,12 +84,12 @@ class Adam:
 
     def __init__(self, recipe: Recipe, parameters: Sequence[Tensor]) -> None:
         self.parameters, self.recipe = list(parameters), recipe
-        steps = torch.zeros((), dtype=torch.float64)
+        steps = torch.zeros((), dtype=torch.float64, device=self.parameters[0].device)
         moments = [torch.zeros_like(parameter) for _ in range(2) for parameter in self.parameters]
         self.state = [steps, *moments]
 
     @torch.no_grad()
-    def step(self, lr: float, gradients: Gradients = None) -> None:
+    def step(self, lr: Rate, gradients: Gradients = None) -> None:
         """m = β₁ m + (1 - β₁) g;  v = β₂ v + (1 - β₂) g²;  w = w - η m̂ / (√v̂ + ε).
 
         The decay is part of g (adam), or w is first multiplied by 1 - η λ (adamw).
@@ -101,6 +107,7 @@ class Adam:
             [],
             steps,
             foreach=False,
+            fused=isinstance(lr, Tensor),
             amsgrad=False,
             beta1=0.9,
             beta2=0.999,
@@ -114,55 +121,62 @@ class Adam:
 class RMSprop:
     """RMSprop with momentum and L2 decay: torch.optim.RMSprop, ε outside the root.
 
+    With `eps_inside` as Keras had it until version 1: ε inside the root, which torch does not have.
     State: the mean of squares of each parameter; with momentum then v of each.
     """
 
     def __init__(self, recipe: Recipe, parameters: Sequence[Tensor]) -> None:
         self.parameters, self.recipe = list(parameters), recipe
+        self.rho, self.eps = recipe.rho or RHO, recipe.eps or EPS
         kinds = 2 if recipe.momentum else 1
         self.state = [torch.zeros_like(parameter) for _ in range(kinds) for parameter in self.parameters]
 
     @torch.no_grad()
-    def step(self, lr: float, gradients: Gradients = None) -> None:
-        """a = ρ a + (1 - ρ) g²;  v = μ v + g / (√a + ε);  w = w - η v."""
-        count = len(self.parameters)
+    def step(self, lr: Rate, gradients: Gradients = None) -> None:
+        """a = ρ a + (1 - ρ) g²;  v = μ v + g / (√a + ε), or √(a + ε);  w = w - η v."""
+        slopes = _gradients(self.parameters, gradients)
+        squares, moments = self.state[: len(slopes)], self.state[len(slopes) :]
+        if isinstance(lr, Tensor) or self.recipe.eps_inside:
+            self._step(lr, slopes, squares, moments)
+            return
         rmsprop(
             self.parameters,
-            _gradients(self.parameters, gradients),
-            self.state[:count],
+            slopes,
+            squares,
             [],
-            self.state[count:],
+            moments,
             [torch.zeros(()) for _ in self.parameters],  # counted by torch, read by nobody
             foreach=False,
             lr=lr,
-            alpha=self.recipe.rho or RHO,
-            eps=self.recipe.eps or EPS,
+            alpha=self.rho,
+            eps=self.eps,
             weight_decay=self.recipe.weight_decay,
             momentum=self.recipe.momentum,
             centered=False,
         )
 
-
-class KerasRMSprop:
-    """RMSprop as Keras had it until version 1: ε inside the root, which torch does not have.
-
-    State: the mean of squares of each parameter.
-    """
-
-    def __init__(self, recipe: Recipe, parameters: Sequence[Tensor]) -> None:
-        self.parameters = list(parameters)
-        self.rho, self.eps = recipe.rho or RHO, recipe.eps or EPS
-        self.state = [torch.zeros_like(parameter) for parameter in self.parameters]
-
-    @torch.no_grad()
-    def step(self, lr: float, gradients: Gradients = None) -> None:
-        """a = ρ a + (1 - ρ) g²;  w = w - η g / √(a + ε)."""
-        slopes = _gradients(self.parameters, gradients)
-        torch._foreach_mul_(self.state, self.rho)
-        torch._foreach_addcmul_(self.state, slopes, slopes, value=1 - self.rho)
-        scale = torch._foreach_add(self.state, self.eps)  # noqa: SLF001
-        torch._foreach_sqrt_(scale)
-        torch._foreach_addcdiv_(self.parameters, slopes, scale, value=-lr)
+    def _step(self, lr: Rate, slopes: list[Tensor], squares: list[Tensor], moments: list[Tensor]) -> None:
+        """What torch's form does not do: ε inside the root, or a rate in a tensor on any device."""
+        if self.recipe.weight_decay:
+            decay = self.recipe.weight_decay
+            slopes = list(torch._foreach_add(slopes, self.parameters, alpha=decay))  # noqa: SLF001
+        torch._foreach_mul_(squares, self.rho)
+        torch._foreach_addcmul_(squares, slopes, slopes, value=1 - self.rho)
+        if self.recipe.eps_inside:
+            scale = torch._foreach_add(squares, self.eps)  # noqa: SLF001
+            torch._foreach_sqrt_(scale)
+        else:
+            scale = torch._foreach_sqrt(squares)  # noqa: SLF001
+            torch._foreach_add_(scale, self.eps)
+        if not isinstance(lr, Tensor):
+            torch._foreach_addcdiv_(self.parameters, slopes, scale, value=-lr)
+            return
+        steps = list(torch._foreach_div(slopes, scale))  # noqa: SLF001
+        if moments:
+            torch._foreach_mul_(moments, self.recipe.momentum)
+            torch._foreach_add_(moments, steps)
+            steps = moments
+        torch._foreach_sub_(self.parameters, torch._foreach_mul(steps, lr))  # noqa: SLF001
 
 
 @torch.no_grad()
@@ -182,6 +196,11 @@ def _gradients(parameters: Sequence[Tensor], given: Gradients) -> list[Tensor]:
     """The gradients; a parameter that the loss does not reach counts as one with slope 0."""
     found = [w.grad for w in parameters] if given is None else given
     return [torch.zeros_like(w) if g is None else g for w, g in zip(parameters, found, strict=True)]
+
+
+def rate_on(device: torch.device, lr: float) -> Rate:
+    """A learning rate where the optimizer reads it; nothing waits for the device."""
+    return torch.full((), lr, device=device) if device.type == "cuda" else lr
 
 
 def lr_at(recipe: Recipe, epoch: int, step: int, steps: int) -> float:

@@ -64,10 +64,10 @@ def room(context: "TrainingContext") -> float:
 def estimate(runs: Sequence[Run], context: "TrainingContext") -> float:
     """Bytes at the peak of training runs beside each other: of the device on a GPU, of this process on a CPU.
 
-    Weights and the optimizer's state are every run's own and stay; so do the gradients that a CUDA graph
-    writes. Other gradients and activations live from a run's forward pass to its step: there is room for the
-    largest. The data are there once, and so is the teacher. Held against measured peaks by
-    tests/training/test_memory.py.
+    Weights and the optimizer's state are every run's own and stay; gradients and activations live from a
+    run's forward pass to its step: there is room for the largest. So do two copies of what a step changes,
+    while a CUDA graph is made of it. The data are there once, and so is the teacher. Held against measured
+    peaks by tests/training/test_memory.py.
     """
     needs = [_need(run, context) for run in runs]
     recipe = runs[0].recipe
@@ -79,10 +79,10 @@ def estimate(runs: Sequence[Run], context: "TrainingContext") -> float:
     images -= sum(store.pixels.nbytes for store in context.stores.values())  # in use, and kept or replaced
     teacher = runs[0].teacher
     taught = _need(teacher.run, context).weights if teacher else 0
-    kept = 2 if wanted(context) else 1
-    own = sum((kept + run.recipe.moments) * need.weights for run, need in zip(runs, needs, strict=True))
+    own = sum((1 + run.recipe.moments) * need.weights for run, need in zip(runs, needs, strict=True))
+    copies = 2 if wanted(context) else 0
     step = max(
-        2 * need.weights + run.recipe.batch_size * need.activations
+        (2 + copies * (1 + run.recipe.moments)) * need.weights + run.recipe.batch_size * need.activations
         for run, need in zip(runs, needs, strict=True)
     )
     # On a CPU a checkpoint is written beside the next epoch, one at a time: a copy of a run's tensors, and

@@ -39,9 +39,9 @@ from kdbench.training.evaluation import evaluate, true_classes
 from kdbench.training.graphs import Graphed, wanted
 from kdbench.training.images import training_labels
 from kdbench.training.objective import LossObjective, make_objective, reads_maps
-from kdbench.training.optim import limit_norms, lr_at, make_optimizer
+from kdbench.training.optim import Gradients, Rate, limit_norms, lr_at, make_optimizer, rate_on
 from kdbench.training.precision import arithmetic, check_precision, forward_of
-from kdbench.training.recorded import RecordedStep, by_autograd, recordable
+from kdbench.training.recorded import RecordedStep, recordable
 from kdbench.training.targets import hard_targets
 from kdbench.training.teacher_batches import DistillationBatch, flat
 
@@ -90,13 +90,13 @@ class StudentRun:
                 self.saved["ema"] = self.averaged.network
             self.parameters = list(self.trained.parameters())
             self.optimizer = make_optimizer(recipe, self.parameters)
+            self.rate_on: Callable[[float], Rate] = partial(rate_on, context.device)
             self.forward = forward_of(self.student, self.run.precision)
             small = recordable(self.run, self.trained, self.objective, context.device)
             self.recorded = RecordedStep(self.parameters) if small else None
             self.graphed = None
             if _graphable(self.run, self.objective, context):
-                what = f"{self.run.slug} seed {self.run.seed}: a step"
-                self.graphed = Graphed(self._gradients, self.student.buffers(), what)
+                self.graphed = self._graphed()
             self.alone = False
             """Whether its steps were found to have other bits beside those of other seeds."""
             self.basis = input_digests(self.run, context)
@@ -133,29 +133,22 @@ class StudentRun:
     def step(self, number: int, steps: int, batch: DistillationBatch) -> None:
         """Learn from a batch: the number-th, counted from 0, of so many."""
         started, at = perf_counter(), Step(batch.indices, self.epoch, number, self.run.seed)
-        gradients: list[Tensor | None] | None = None
+        lr = self.rate_on(lr_at(self.run.recipe, self.epoch, number, steps))
         with arithmetic(self.run.precision, self.context.device):
             if self.run.recipe.ghost_batches:
                 value = ghost_batches.learn(self.run, at, self.trained, self.loss, batch, self.context.group)
+                self._take(lr)
             elif self.graphed is not None:
-                value, gradients = self._alone(partial(self.graphed, batch.x, batch.y, batch.taught))
+                value = self._alone(partial(self.graphed, batch.x, batch.y, batch.taught, lr))
                 value = value.clone()  # the next step's lies in the same place
             elif self.recorded is not None:
                 inputs = [batch.x, batch.y, *flat(batch.taught)]
                 act = partial(self.recorded.gradients, inputs, lambda: self.loss(batch, at))
                 value, gradients = self._alone(act, draws=self.recorded.draws)
+                self._take(lr, gradients)
             else:
                 value = self._alone(partial(self._learn, batch, at))
-        if self.run.recipe.clip_norm:
-            ghost_batches.gradients(self.trained)  # none is missing, so that all ranks sum up the same ones
-            nn.utils.clip_grad_norm_(self.parameters, self.run.recipe.clip_norm)
-        self.optimizer.step(lr_at(self.run.recipe, self.epoch, number, steps), gradients)
-        if self.run.recipe.max_norm:
-            limit_norms(self.parameters, self.run.recipe.max_norm)
-        if self.averaged:
-            self.averaged.update()
-        for parameter in self.parameters:  # at once: the runs share the room for gradients
-            parameter.grad = None
+                self._take(lr)
         self.losses.append(value)
         self.sizes.append(batch.images)
         self.seconds += perf_counter() - started
@@ -177,10 +170,36 @@ class StudentRun:
             distiller.write()
         return value.detach()
 
-    def _gradients(self, x: Tensor, y: Tensor, taught: Output | None) -> tuple[Tensor, list[Tensor | None]]:
-        """The mean loss of a batch, and its gradients: a function of these tensors alone."""
-        batch = DistillationBatch(x, y, taught, y, len(y))
-        return by_autograd(lambda: self.loss(batch, Step(y, self.epoch, 0, self.run.seed)), self.parameters)
+    def _take(self, lr: Rate, gradients: Gradients = None) -> None:
+        """A step by these gradients, else by those in the parameters, and all that follows it."""
+        recipe = self.run.recipe
+        if recipe.clip_norm:
+            ghost_batches.gradients(self.trained)  # none is missing, so that all ranks sum up the same ones
+            nn.utils.clip_grad_norm_(self.parameters, recipe.clip_norm)
+        self.optimizer.step(lr, gradients)
+        if recipe.max_norm:
+            limit_norms(self.parameters, recipe.max_norm)
+        if self.averaged:
+            self.averaged.update()
+        for parameter in self.parameters:  # at once: the runs share the room for gradients
+            parameter.grad = None
+
+    def _graphed(self) -> Graphed:
+        """The whole step as a graph: forward and backward pass, clipping, optimizer, mean of the weights.
+
+        All that differs from step to step is in its arguments: images, classes, the teacher's output, the
+        learning rate.
+        """
+
+        def whole(x: Tensor, y: Tensor, taught: Output | None, lr: Tensor) -> Tensor:
+            batch = DistillationBatch(x, y, taught, y, len(y))
+            value = self._learn(batch, Step(y, self.epoch, 0, self.run.seed))
+            self._take(lr)
+            return value
+
+        weights = [*self.parameters, *(self.averaged.network.state_dict().values() if self.averaged else ())]
+        what = f"{self.run.slug} seed {self.run.seed}: a step"
+        return Graphed(whole, [*self.student.buffers(), *self.optimizer.state], what, weights=weights)
 
     def loss(self, batch: DistillationBatch, at: Step) -> Tensor:
         """Of a batch, with the graph that leads to its gradients."""
@@ -350,14 +369,13 @@ class StudentRun:
 
 
 def _graphable(run: Run, objective: nn.Module, context: TrainingContext) -> bool:
-    """Whether a student's gradients are to be a graph: those of a loss that sees a batch and nothing else.
+    """Whether a student's steps are to be a graph: those of a loss that sees a batch and nothing else.
 
     Not those of a distiller, which may look at the number of the step or draw; nor of a batch in parts, or
-    mixed by a share that is a number; nor gradients that are clipped where they lie; nor other packages'
-    code; nor what torch compiles.
+    mixed by a share that is a number; nor other packages' code; nor what torch compiles.
     """
     recipe = run.recipe
-    more = recipe.ghost_batches or recipe.mixes or recipe.clip_norm or run.plugins
+    more = recipe.ghost_batches or recipe.mixes or run.plugins
     plain = isinstance(objective, LossObjective) and not run.precision.endswith("-compiled")
     return wanted(context) and plain and not more
 

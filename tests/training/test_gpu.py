@@ -3,7 +3,7 @@
 Each test runs on the CPU too, which is held against itself.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,7 +18,7 @@ from kdbench.data.views import Views
 from kdbench.models.output import Output
 from kdbench.spec.events import Task
 from kdbench.spec.results import Result
-from kdbench.spec.runs import Loss, Precision
+from kdbench.spec.runs import Loss, Precision, Run
 from kdbench.training.bench import Prepared
 from kdbench.training.context import TrainingContext
 from kdbench.training.evaluation import evaluate
@@ -43,6 +43,12 @@ from tests.support.training import (
 )
 
 STUDENTS = [digits("digits_mlp", KD, TEACHER), digits("digits_cnn", KD, TEACHER, lr=0.02)]
+GRAPHED = [
+    *STUDENTS,
+    digits("digits_cnn", KD, TEACHER, nesterov=True, momentum=0.9, weight_decay=5e-4, clip_norm=0.5, ema=0.8),
+    digits("digits_cnn", KD, TEACHER, optimizer="adam", momentum=0.0, lr=0.001, warmup_epochs=1),
+    digits("digits_cnn", KD, TEACHER, optimizer="rmsprop", lr=0.001, weight_decay=5e-4, max_norm=1.0),
+]
 ROUNDING = 1e-3
 """How far losses may be apart, relatively, after an epoch of four steps."""
 
@@ -135,13 +141,15 @@ def test_loss_and_its_gradient_are_the_same(device: str, loss: Loss) -> None:
         torch.testing.assert_close(other, one, rtol=1e-4, atol=1e-6)
 
 
-def results_in(*contexts: TrainingContext) -> Iterator[tuple[Result, ...]]:
+def results_in(
+    *contexts: TrainingContext, runs: Sequence[Run] = tuple(STUDENTS)
+) -> Iterator[tuple[Result, ...]]:
     """Of each student, trained beside the others in each of these contexts, after their teacher."""
     found = []
     for context in contexts:
         train(TEACHER, context)
-        found.append(together(STUDENTS, context))
-    for run in STUDENTS:
+        found.append(together(runs, context))
+    for run in runs:
         results = tuple(ends[run.id] for ends in found)
         assert all(isinstance(result, Result) for result in results)
         yield cast("tuple[Result, ...]", results)
@@ -153,7 +161,7 @@ def test_graphs_give_what_operators_give(device: str, opened: Opened) -> None:
         opened(device, name, deterministic=True, cuda_graphs=graphs)
         for name, graphs in (("usual", False), ("graphed", True))
     ]
-    for usual, graphed in results_in(*contexts):
+    for usual, graphed in results_in(*contexts, runs=GRAPHED):
         assert numbers(graphed) == numbers(usual)
         assert graphed.environment.get("cuda_graphs", False) == (device == "cuda")
 

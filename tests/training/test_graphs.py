@@ -31,8 +31,17 @@ STUDENTS = [
     digits("digits_cnn", KD, TEACHER, lr=0.02),
     digits("digits_cnn", Loss("fnkd", {"lam": 3.0, "tau": 2.0}), TEACHER, optimizer="adam", lr=0.001),
     digits("digits_dropout", KD, TEACHER),
-    digits("digits_cnn", KD, TEACHER, ema=0.8, label_smoothing=0.1),
+    digits("digits_cnn", KD, TEACHER, ema=0.8, label_smoothing=0.1, clip_norm=0.5),
 ]
+OPTIMIZERS: dict[str, dict[str, Any]] = {
+    "nesterov": {"momentum": 0.9, "nesterov": True, "weight_decay": 5e-4},
+    "sgd without momentum": {"momentum": 0.0, "weight_decay": 5e-4},
+    "adam": {"optimizer": "adam", "momentum": 0.0, "lr": 0.001, "weight_decay": 5e-4},
+    "adamw": {"optimizer": "adamw", "momentum": 0.0, "lr": 0.001, "weight_decay": 0.05},
+    "rmsprop": {"optimizer": "rmsprop", "lr": 0.001, "momentum": 0.9, "weight_decay": 5e-4},
+    "rmsprop of Keras": {"optimizer": "rmsprop", "lr": 0.001, "momentum": 0.0, "eps_inside": True},
+    "all that follows a step": {"clip_norm": 0.5, "max_norm": 1.0, "ema": 0.8, "milestones": (1, 2)},
+}
 
 
 class Graph:
@@ -104,6 +113,7 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cuda]:
     here = Cuda()
     monkeypatch.setattr(graphs, "cuda", here)
     monkeypatch.setattr(graphs, "wanted", lambda context: context.machine.local.cuda_graphs)
+    monkeypatch.setattr("kdbench.training.student_run.rate_on", lambda _, lr: torch.tensor(lr))
     for module in ("images", "student_run", "teacher_batches"):
         monkeypatch.setattr(f"kdbench.training.{module}.wanted", graphs.wanted)
     graphs.shared_pool.cache_clear()
@@ -131,7 +141,7 @@ def test_cohort_has_the_bits_of_one_without_graphs(with_teacher: Opened, cuda: C
         assert other.environment["cuda_graphs"] is True
 
 
-@pytest.mark.parametrize("settings", [*SETTINGS.values(), {"passes": 2}, {"max_norm": 1.0}], ids=str)
+@pytest.mark.parametrize("settings", [*SETTINGS.values(), *OPTIMIZERS.values(), {"passes": 2}], ids=str)
 def test_every_setting_of_a_recipe_has_the_same_bits(
     with_teacher: Opened, cuda: Cuda, settings: dict[str, Any]
 ) -> None:
@@ -142,6 +152,8 @@ def test_every_setting_of_a_recipe_has_the_same_bits(
     )
     assert numbers(graphed) == numbers(usual)
     assert cuda.graphs, "the teacher's at least"
+    assert isinstance(graphed, Result)
+    assert ("cuda_graphs" in graphed.environment) == (not run.recipe.mixes), "the whole step"
 
 
 @pytest.mark.parametrize(
@@ -150,7 +162,7 @@ def test_every_setting_of_a_recipe_has_the_same_bits(
         (STUDENTS[1], True),
         (replace(STUDENTS[1], precision="bf16"), True),
         (replace(STUDENTS[1], precision="float32-compiled"), False),
-        (digits("digits_cnn", KD, TEACHER, clip_norm=0.5), False),
+        (digits("digits_cnn", KD, TEACHER, clip_norm=0.5), True),
         (digits("digits_cnn", KD, TEACHER, mixup=1.0), False),
         (digits("digits_cnn", KD, TEACHER, ghost_batches=2), False),
     ],
@@ -214,6 +226,27 @@ def test_graph_that_gives_other_numbers_is_refused(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(Graph, "replay", lambda graph: graph.calls[-1].out.fill_(7))
     with pytest.raises(UserError, match=r"a test gives other numbers as a CUDA graph .* cuda_graphs = false"):
         Graphed(lambda x: x * 2, (), "a test")(torch.ones(2))
+
+
+@pytest.mark.usefixtures("cuda")
+@pytest.mark.parametrize(("name", "bits"), [("changes", False), ("changes", True), ("weights", True)])
+def test_graph_that_leaves_other_numbers_is_refused(
+    monkeypatch: pytest.MonkeyPatch, name: str, *, bits: bool
+) -> None:
+    """State always, weights where operators have the same bits each time: Adam may turn a step around."""
+    place, usual = torch.zeros(2), Graph.replay
+
+    def replay(graph: Graph) -> None:
+        usual(graph)
+        place[0] += 0.5
+
+    monkeypatch.setattr(Graph, "replay", replay)
+    monkeypatch.setattr(torch, "are_deterministic_algorithms_enabled", lambda: bits)
+    changed: dict[str, Any] = {"changes": (), name: [place]}
+    graphed = Graphed(lambda x: place.add_(x).sum(), changed.pop("changes"), "a test", **changed)
+    with pytest.raises(UserError, match="a test gives other numbers"):
+        graphed(torch.ones(2))
+    assert place.tolist() == [0.5, 0.0] or place.tolist() == [1.5, 1.0]
 
 
 def test_what_cannot_be_captured_is_refused(cuda: Cuda, monkeypatch: pytest.MonkeyPatch) -> None:

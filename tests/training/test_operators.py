@@ -64,8 +64,9 @@ def test_views_are_no_work_and_indices_of_numbers_do_not_wait() -> None:
 
 
 def test_what_the_host_has_and_what_is_made_of_it_is_free() -> None:
-    steps, x = torch.ones(()), torch.ones(2)
-    with Operators([steps]) as counted:
+    x = torch.ones(2)
+    with Operators() as counted:
+        steps = torch.ones(())
         (steps + 1).item()
         steps.tolist()
         torch.randperm(3).tolist()

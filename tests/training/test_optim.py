@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from torch import Tensor
 
 from kdbench.spec.runs import Recipe
-from kdbench.training.optim import lr_at, make_optimizer
+from kdbench.training.optim import Rate, lr_at, make_optimizer, rate_on
 
 SHAPES = [(17, 9), (17,), (1,)]
 STEPS = 20
@@ -29,7 +29,7 @@ def noise(number: int) -> list[Tensor]:
     return [torch.randn(shape, generator=generator) for shape in SHAPES]
 
 
-def ours(recipe: Recipe, lrs: Sequence[float]) -> list[Tensor]:
+def ours(recipe: Recipe, lrs: Sequence[Rate]) -> list[Tensor]:
     """Parameters after a step at each of these rates, from gradients that are noise."""
     parameters = noise(0)
     optimizer = make_optimizer(recipe, parameters)
@@ -40,7 +40,7 @@ def ours(recipe: Recipe, lrs: Sequence[float]) -> list[Tensor]:
     return parameters
 
 
-def theirs(kind: type[torch.optim.Optimizer], lrs: Sequence[float], **settings: Any) -> list[Tensor]:  # noqa: ANN401 - what torch.optim takes
+def theirs(kind: type[torch.optim.Optimizer], lrs: Sequence[Rate], **settings: Any) -> list[Tensor]:  # noqa: ANN401 - what torch.optim takes
     """The same by torch.optim."""
     parameters = noise(0)
     optimizer = kind(parameters, lr=1.0, **settings)  # type: ignore[call-arg]
@@ -72,6 +72,43 @@ def test_adam_equals_torch_bit_for_bit(name: str, kind: type[torch.optim.Optimiz
     lrs = [0.01 * 0.9**step for step in range(STEPS)]
     mine = ours(replace(RECIPE, optimizer=name, weight_decay=decay), lrs)
     assert all(a.equal(b) for a, b in zip(mine, theirs(kind, lrs, weight_decay=decay), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        *[(torch.optim.SGD, settings) for settings in SGD_SETTINGS],
+        (torch.optim.Adam, {"weight_decay": 0.1}),
+        (torch.optim.AdamW, {"weight_decay": 0.0}),
+        (torch.optim.AdamW, {"weight_decay": 0.1}),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_rate_in_a_tensor_is_torchs_fused_optimizer_bit_for_bit(
+    kind: type[torch.optim.Optimizer], settings: dict[str, Any]
+) -> None:
+    """As on a GPU, where a CUDA graph reads the rate of each step."""
+    lrs = [torch.tensor(0.01 * 0.9**step) for step in range(STEPS)]
+    recipe = replace(RECIPE, optimizer=kind.__name__.lower(), **settings)
+    pairs = zip(ours(recipe, lrs), theirs(kind, lrs, fused=True, **settings), strict=True)
+    assert all(a.equal(b) for a, b in pairs)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"momentum": 0.9}, {"weight_decay": 5e-4, "momentum": 0.9}, {"eps_inside": True}],
+    ids=str,
+)
+def test_rate_in_a_tensor_is_that_of_a_number_for_rmsprop(settings: dict[str, Any]) -> None:
+    """Torch has no fused one; without its ε under the root ours is held to torch's below."""
+    lrs = [0.01 * 0.9**step for step in range(STEPS)]
+    recipe = replace(RECIPE, optimizer="rmsprop", **settings)
+    torch.testing.assert_close(ours(recipe, list(map(torch.tensor, lrs))), ours(recipe, lrs))
+
+
+def test_rate_is_a_number_on_a_cpu() -> None:
+    assert rate_on(torch.device("cpu"), 0.1) == 0.1
+    assert not isinstance(rate_on(torch.device("cpu"), 0.1), Tensor)
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
