@@ -9,6 +9,7 @@ from kdbench.machine import load_machine
 from kdbench.plan.selection import Selection, describe_work, find_work
 from kdbench.run.progress import follow, viewer
 from kdbench.run.status import State, describe
+from kdbench.spec.results import Failure
 
 if TYPE_CHECKING:
     from kdbench.cluster.submit import Submitted
@@ -43,10 +44,13 @@ def train(chosen: Selection, profile: str, *, wait: bool, offline: bool) -> "Tra
 
     submitted = submit_missing(chosen, profile, offline=offline)
     click.echo("\n".join(describe_submitted(submitted)), err=True)
-    failed = len(submitted.given_up)
+    runs = {run.id: run for run in submitted.work.runs}
+    failed: dict[str, Failure | None] = {}
+    for of, reason in submitted.given_up.items():
+        failed[of] = Failure(id=of, run=runs[of], cause=reason, log="")
     if wait and submitted.work.runs:
         with viewer(submitted.work.runs) as view:
-            failed += follow(events(submitted), view)[1]
+            failed |= follow(events(submitted), view)
     return Trained(over=wait, failed=failed, machine=submitted.machine)
 
 

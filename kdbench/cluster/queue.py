@@ -134,8 +134,19 @@ def how_it_died(place: Place) -> str:
     file = place.submission.error_file(place.number)
     lines = error_tail(file, 20)
     causes = [line for line in lines if not line.startswith(SLURMS_OWN)] or lines
+    how = "was cancelled" if was_cancelled(place) else "ended"
     why = f": {plain(causes[-1].strip())} ({file})" if causes else ""
-    return f"job {place.job} ended before kdbench began{why}"
+    return f"job {place.job} {how} before kdbench began{why}"
+
+
+def was_cancelled(place: Place) -> bool:
+    """Whether somebody ended a job while it ran (`scancel`), or Slurm for a more urgent one.
+
+    Slurm has then written the like of `slurmstepd-n1: error:
+    *** JOB 870 ON n1 CANCELLED AT 2026-11-28T20:02:18`.
+    """
+    lines = error_tail(place.submission.error_file(place.number), 20)
+    return any(" CANCELLED AT " in line and "TIME LIMIT" not in line for line in lines)
 
 
 def error_tail(file: Path, lines: int) -> list[str]:

@@ -11,7 +11,15 @@ from kdbench.cluster import attempts, submissions
 from kdbench.cluster.groups import Group, align_to_teacher_array, make_groups, times
 from kdbench.cluster.node import Assignment, Work
 from kdbench.cluster.profiles import Profile, check_shared, load_profile
-from kdbench.cluster.queue import Place, ask_scheduler, clear_broken_off, dead_jobs, how_it_died, under_way
+from kdbench.cluster.queue import (
+    Place,
+    ask_scheduler,
+    clear_broken_off,
+    dead_jobs,
+    how_it_died,
+    under_way,
+    was_cancelled,
+)
 from kdbench.cluster.sbatch import sbatch_options
 from kdbench.cluster.scheduler import check_commands
 from kdbench.cluster.submissions import Submission
@@ -199,7 +207,7 @@ def given_up(scratch: Path, runs: Sequence[Run]) -> dict[str, str]:
     died = dead_jobs(scratch, [run.id for run in runs], known)
     started = attempts.load_all(scratch, [run.id for run in runs])
     for run in runs:
-        dead = died.get(run.id, [])
+        dead = [place for place in died.get(run.id, []) if not was_cancelled(place)]
         if len(dead) >= attempts.DEATHS:
             found[run.id] = (
                 f"{len(dead)} jobs of it ended before kdbench began, the last: {how_it_died(dead[0])}; "

@@ -11,8 +11,11 @@ import click
 from kdbench.commands.options import answer, as_json, judgement, selection
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from kdbench.machine import Machine
     from kdbench.plan.selection import Selection
+    from kdbench.spec.results import Failure
 
 
 @click.command()
@@ -48,15 +51,30 @@ def _check_all(chosen: Selection, *, strict: bool, as_json: bool) -> int:
 
 
 def print_verdicts(
-    chosen: Selection, *, strict: bool, as_json: bool, report: bool, machine: Machine | None = None
+    chosen: Selection,
+    *,
+    strict: bool,
+    as_json: bool,
+    report: bool,
+    machine: Machine | None = None,
+    failed: Mapping[str, Failure] | None = None,
 ) -> int:
-    """Print the verdicts on this machine's results, as a table or in a report; the exit code."""
+    """Print the verdicts on this machine's results, as a table or in a report; the exit code.
+
+    Args:
+        chosen: the rows.
+        strict: whether all that is not reproduced makes the exit code 1.
+        as_json: print JSON.
+        report: print the report, not the table alone.
+        machine: where results lie (None: as benchmark.toml says).
+        failed: why runs failed just now, by run, which need not have been stored.
+    """
     from kdbench.report import gather, terminal
     from kdbench.report.markdown import markdown
     from kdbench.verdict.check import exit_code
     from kdbench.verdict.judge import judge
 
-    judged = judge(chosen, machine)
+    judged = judge(chosen, machine, failed)
     checks = [check for _, some in judged.suites for check in some]
     text = (lambda: markdown(gather.gather(judged))) if report else lambda: terminal.table(judged)
     answer(checks, text, as_json=as_json)

@@ -95,10 +95,15 @@ def exit_code(trained: Trained, chosen: Selection, *, strict: bool, as_json: boo
     Returns:
         The exit code: that of the verdicts, and 1 where a run failed in this command, whatever they say.
     """
-    code = int(trained.failed > 0)
+    code = int(bool(trained.failed))
     if trained.over:
         verdicts = print_verdicts(
-            chosen, strict=strict, as_json=as_json, report=True, machine=trained.machine
+            chosen,
+            strict=strict,
+            as_json=as_json,
+            report=True,
+            machine=trained.machine,
+            failed={of: failure for of, failure in trained.failed.items() if failure is not None},
         )
         code = max(code, verdicts)
     return code

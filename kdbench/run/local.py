@@ -2,7 +2,7 @@
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
 
@@ -15,6 +15,7 @@ from kdbench.run.dispatch import dispatch
 from kdbench.run.executor import LocalExecutor, default_workers
 from kdbench.run.preflight import check_device, check_ghost_batches, fetch_missing, this_machine
 from kdbench.run.progress import follow, viewer
+from kdbench.spec.results import Failure
 from kdbench.store.records import check_writable
 from kdbench.workers.launch import launched
 from kdbench.workers.process import set_environment
@@ -35,8 +36,9 @@ class Trained(Struct, frozen=True):
     over: bool
     """Whether it has ended and is this process's to judge: jobs that are not waited for go on, and under
     torchrun the first rank judges."""
-    failed: int
-    """Runs that failed, or were blocked, in this command."""
+    failed: Mapping[str, Failure | None]
+    """By run that failed in this command: why, which a full disk may have kept from being stored; None of one
+    that is blocked."""
     machine: Machine
     """Where they were trained, and are judged."""
 
@@ -71,7 +73,7 @@ def train(chosen: Selection, machine: Machine, options: RunOptions) -> Trained:
             )
         if rank.rank > 0:
             follow_first(machine)
-            return Trained(over=False, failed=0, machine=machine)
+            return Trained(over=False, failed={}, machine=machine)
     if chosen.auto:
         failed = _train_auto(chosen, machine, options)
     else:
@@ -100,27 +102,26 @@ def _check_auto(chosen: Selection, *, rerun: bool) -> None:
         raise UserError("--seeds auto trains no controls; train them afterwards, with --seeds 0-4 or as many")
 
 
-def _train_auto(chosen: Selection, machine: Machine, way: RunOptions) -> int:
-    """Train seed after seed until every row is decided or has its most; how many runs failed."""
+def _train_auto(chosen: Selection, machine: Machine, way: RunOptions) -> dict[str, Failure | None]:
+    """Train seed after seed until every row is decided or has its most; which runs failed."""
     from kdbench.run.auto_seeds import decide
 
     _check_auto(chosen, rerun=way.rerun)
     check_writable(machine.results)
-    failed = 0
+    failed: dict[str, Failure | None] = {}
 
     def train_seed(work: Workload) -> None:
-        nonlocal failed
-        failed += train_missing(work, machine, way)
+        failed.update(train_missing(work, machine, way))
 
     decide(chosen, machine, train_seed)
     return failed
 
 
-def train_missing(work: Workload, machine: Machine, way: RunOptions) -> int:
+def train_missing(work: Workload, machine: Machine, way: RunOptions) -> dict[str, Failure | None]:
     """Train what has no result, in as many processes as there are workers.
 
     Returns:
-        How many runs failed or were blocked.
+        The runs that failed, and why; None of those that are blocked.
 
     Raises:
         UserError: results cannot be written, the device cannot train what is asked for, or a data set or an
@@ -130,7 +131,7 @@ def train_missing(work: Workload, machine: Machine, way: RunOptions) -> int:
 
     click.echo(describe_work(work), err=True)
     if not work.runs:
-        return 0
+        return {}
     rank = launched()
     ranks = rank.world_size if rank else machine.local.processes
     check_ghost_batches(work.runs, ranks)
@@ -146,10 +147,9 @@ def train_missing(work: Workload, machine: Machine, way: RunOptions) -> int:
             events = dispatch(
                 work.runs, executor, keep=work.keep, rerun=way.rerun, cohorts=cohorts, trials=work.trials
             )
-            failed = follow(events, view)[1]
+            return follow(events, view)
     finally:
         executor.close()
-    return failed
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from kdbench.formatting import plural
 from kdbench.spec.events import Blocked, Done, Failed, RunEvent, Update
+from kdbench.spec.results import Failure
 from kdbench.spec.runs import Run
 
 if TYPE_CHECKING:
@@ -31,18 +32,18 @@ class Viewer(Protocol):
         """An event has happened."""
 
 
-def follow(events: Iterable[RunEvent], viewer: Viewer) -> tuple[int, int]:
+def follow(events: Iterable[RunEvent], viewer: Viewer) -> dict[str, Failure | None]:
     """Show events until they end.
 
     Returns:
-        How many runs were trained, and how many failed or were blocked.
+        By run: why it failed; None of one that is blocked, as its teacher failed.
     """
-    trained = failed = 0
+    failed: dict[str, Failure | None] = {}
     for event in events:
         viewer.show(event)
-        trained += isinstance(event, Done)
-        failed += isinstance(event, Failed | Blocked)
-    return trained, failed
+        if isinstance(event, Failed | Blocked):
+            failed[event.id] = event.failure if isinstance(event, Failed) else None
+    return failed
 
 
 @contextmanager
@@ -181,8 +182,7 @@ def ending(event: Done | Failed | Blocked) -> str:
     if isinstance(event, Blocked):
         return f"blocked: its teacher {event.teacher} failed"
     if isinstance(event, Failed):
-        where = f" ({event.failure.log})" if event.failure.log else ""
-        return f"FAILED: {event.failure.cause}{where}"
+        return f"FAILED: {event.failure.why}"
     result = event.result
     how = f"{result.seconds:.0f} s" if event.trained else "trained by another process meanwhile"
     return f"top1 {result.last:.2f} (best {result.best:.2f}), {how}"

@@ -45,7 +45,7 @@ def _runs(work: Workload) -> dict[str, Run]:
 def find_states(work: Workload, machine: Machine) -> list[State]:
     """The state of each run that the rows need; one that has a record is done, which is not read."""
     failures = read_failures(work.index)
-    causes = {of: f"{failure.cause} ({failure.log})" for of, failure in failures.records.items()}
+    causes = {of: failure.why for of, failure in failures.records.items()}
     causes |= failures.unreadable
     runs = _runs(work)
     checkpoints, locks = machine.scratch / "checkpoints", machine.scratch / "locks"

@@ -107,4 +107,9 @@ class Failure(Struct, frozen=True, kw_only=True):
     cause: Line
     """What went wrong, in a line."""
     log: Line
-    """Where the whole of it lies."""
+    """Where the whole of it lies; empty where nothing more was written."""
+
+    @property
+    def why(self) -> str:
+        """The cause, and where the whole of it lies: `diverged: loss nan (results/digits/logs/x.log)`."""
+        return f"{self.cause} ({self.log})" if self.log else self.cause

@@ -480,7 +480,7 @@ def _no_baseline(cell: Cell, stored: _Stored) -> str:
         return f"the suite has no baseline of {cell.row.student}"
     over = cell.row.over or "the baseline"
     failures = filter(None, map(stored.failure, cell.baselines))
-    causes = (f"{over} of seed {f.run.seed} failed: {f.cause} ({f.log})" for f in failures)
+    causes = (f"{over} of seed {f.run.seed} failed: {f.why}" for f in failures)
     return next(causes, f"{over} has no result of these seeds yet")
 
 
@@ -519,7 +519,7 @@ def _not_run(row: Row, ran: bool) -> str:  # noqa: FBT001 - a sentence of a fact
 def _failed_seeds(cell: Cell, stored: _Stored) -> Iterator[str]:
     for run, of in _runs(cell) if stored.failures else ():
         if failure := stored.failure(of):
-            yield f"seed {run.seed} failed: {failure.cause} ({failure.log})"
+            yield f"seed {run.seed} failed: {failure.why}"
 
 
 def _blocked_seeds(cell: Cell, stored: _Stored) -> Iterator[str]:
@@ -528,8 +528,7 @@ def _blocked_seeds(cell: Cell, stored: _Stored) -> Iterator[str]:
         failure = _failed_teacher(run, stored) if of not in stored.results else None
         if failure:
             teacher = failure.run
-            cause = f"{failure.cause} ({failure.log})"
-            yield f"its teacher {teacher.student} (seed {teacher.seed}) failed: {cause}"
+            yield f"its teacher {teacher.student} (seed {teacher.seed}) failed: {failure.why}"
 
 
 def _failed_teacher(run: Run, stored: _Stored) -> Failure | None:

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
+from types import MappingProxyType
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -14,7 +15,7 @@ from kdbench.machine import Machine, load_machine
 from kdbench.plan.controls import control_cells, load_prober
 from kdbench.plan.selection import Selection, Suites
 from kdbench.spec.author_runs import AuthorRuns
-from kdbench.spec.results import Result
+from kdbench.spec.results import Failure, Result
 from kdbench.spec.runs import ReportEpoch, Run
 from kdbench.spec.suites import Cell, Suite
 from kdbench.spec.verdicts import Check
@@ -46,12 +47,16 @@ class Judged(Struct, frozen=True):
     """By the path of the suite: that more seeds are stored than are judged."""
 
 
-def judge(chosen: Selection, machine: Machine | None = None) -> Judged:
+def judge(
+    chosen: Selection, machine: Machine | None = None, failed: Mapping[str, Failure] | None = None
+) -> Judged:
     """Hold the chosen rows against what is stored.
 
     Args:
         chosen: the rows.
         machine: where results lie (None: as benchmark.toml says).
+        failed: why runs have no result, by run, beside what is stored of that: a full disk, or a job that
+            ended before kdbench began, leaves no record.
 
     Raises:
         UserError: a suite or a stored result is wrong.
@@ -66,7 +71,7 @@ def judge(chosen: Selection, machine: Machine | None = None) -> Judged:
     plans = load_plans(machine.results)
     if chosen.auto:
         plans = _to_be_planned(suites, InterimPlan(most=chosen.most)) | plans
-    checked, results = check_cells(suites, there, plans)
+    checked, results = check_cells(suites, there, plans, failed or {})
     if chosen.precision != "float32":
         tests = equivalence.load_all(machine.results)
         for number, (suite, checks) in enumerate(checked):
@@ -172,9 +177,15 @@ def _further(judged: Mapping[str, set[int]], cells: Iterable[Cell], there: Index
 
 
 def check_cells(
-    suites: Suites, there: Index, plans: Mapping[str, InterimPlan]
+    suites: Suites,
+    there: Index,
+    plans: Mapping[str, InterimPlan],
+    failed: Mapping[str, Failure] = MappingProxyType({}),
 ) -> tuple[list[tuple[Suite, list[Check]]], Mapping[str, Result]]:
-    """Hold rows against what is stored, and that by run; a row of a damaged record is `unreadable`."""
+    """Hold rows against what is stored, and that by run; a row of a damaged record is `unreadable`.
+
+    `failed`: why runs have no result, by run, where no record says it.
+    """
     every = [cell for _, cells in suites for cell in cells]
     ids = dict.fromkeys(name for cell in every for name in (*cell.ids, *cell.baselines))
     known = {name: run for cell in every for name, run in _runs(cell)}
@@ -182,9 +193,10 @@ def check_cells(
     failures = read_failures(there)
     repeats, damaged = read_repeats(there, results.records)
     unreadable = results.unreadable | failures.unreadable
+    causes = {**failed, **failures.records}
     checked = []
     for suite, cells in suites:
-        checks = check_suite(cells, results.records, failures.records, repeats, plans, unreadable)
+        checks = check_suite(cells, results.records, causes, repeats, plans, unreadable)
         checked.append((suite, [_with_damage(check, damaged) for check in checks]))
     return checked, results.records
 

@@ -243,25 +243,57 @@ def test_results_that_the_node_cannot_write(project: Project) -> None:
     project.wait_for_results(1)
 
 
-def test_job_that_dies_before_kdbench_begins(project: Project) -> None:
+NO_PYTHON = ('[node]\npython = "/nowhere/python"', "/nowhere/python")
+FAILING_SETUP = ('[node]\nsetup = ["echo no such module >&2", "exit 3"]', "no such module")
+
+
+@pytest.mark.parametrize(("node", "cause"), [NO_PYTHON, FAILING_SETUP])
+def test_job_that_dies_before_kdbench_begins(project: Project, node: str, cause: str) -> None:
     project.suite(ALONE)
-    project.profile(more='[node]\npython = "/nowhere/python"')
+    project.profile(more=node)
     for death in (1, 2, 3):
         code, said = project.kd("run", "suites/tiny", "--on", "slurm:dev", "--wait")
-        assert (code, "FAILED" in said) == (1, True)
+        assert (code, said.count("FAILED")) == (1, 1)
+        assert "seed 0 failed: job" in said, "the report says it too, not that it has not run"
         (state,) = project.status()
         assert state["state"] == "failed"
         assert "ended before kdbench began" in state["detail"]
-        assert "/nowhere/python" in state["detail"]
+        assert cause in state["detail"]
         assert len(project.jobs()) == death
     code, said = project.kd("run", "suites/tiny", "--on", "slurm:dev", "--wait")
     assert (code, len(project.jobs())) == (1, 3)
     assert "is not submitted: 3 jobs of it ended before kdbench began" in said
-    assert project.kd("logs", "suites/tiny/alone/digits_cnn")[1].count("/nowhere/python") >= 3
+    assert project.kd("logs", "suites/tiny/alone/digits_cnn")[1].count(cause) >= 3
     project.profile()
     code, said = project.kd("retry", "suites/tiny", "--on", "slurm:dev", "--wait")
     assert (code, "1 run to start anew" in said) == (0, True)
     assert project.states() == {"done": 1}
+
+
+def test_job_cancelled_before_kdbench_begins_counts_as_no_failure_of_its_run(project: Project) -> None:
+    project.suite(ALONE)
+    project.profile(more='[node]\nsetup = ["sleep 300"]')
+    for _ in range(3):
+        _cancel_once_it_runs(project, "run", "suites/tiny", "--on", "slurm:dev")
+    waiting = project.driver("run", "suites/tiny", "--on", "slurm:dev", "--wait")
+    _cancel_once_it_runs(project)
+    said = waiting.communicate()[0]
+    assert waiting.returncode == 1, said
+    assert said.count("was cancelled before kdbench began") == 2
+    assert "was cancelled" in project.status()[0]["detail"]
+    assert "was cancelled" in project.kd("logs", "suites/tiny/alone/digits_cnn")[1]
+    project.profile()
+    code, said = project.kd("run", "suites/tiny", "--on", "slurm:dev", "--wait")
+    assert (code, project.states()) == (0, {"done": 1}), said
+
+
+def _cancel_once_it_runs(project: Project, *submitting: str) -> None:
+    """Cancel the one job of the queue, as a person does, after the command that submits it, if any."""
+    if submitting:
+        assert project.kd(*submitting)[0] == 0
+    project.wait("a job that runs", lambda: "RUNNING" in slurm("squeue", "--noheader", "--format=%T"))
+    slurm("scancel", slurm("squeue", "--noheader", "--format=%A").strip())
+    project.wait("its end", lambda: not project.queue())
 
 
 def test_submitted_twice_at_once_and_a_driver_killed(project: Project) -> None:
