@@ -157,6 +157,29 @@ def values_at(kind: type[Struct], written: object, place: Place) -> dict[str, An
     return values
 
 
+EXAMPLES = {
+    "paper": 'paper = "what it is about"',
+    "dataset": 'dataset = "digits", or another of `kdbench list datasets`',
+    "epochs": "epochs = 100",
+    "batch_size": "batch_size = 32",
+    "lr": "lr = 0.1, the learning rate",
+    "top1": "top1 = 0.5: points that an accuracy may be off",
+    "gain": "gain = 0.5: points that a gain may be off",
+    "student": 'student = "digits_mlp", or another of `kdbench list models`',
+    "loss": 'loss = { name = "ce" }, or another of `kdbench list losses`',
+    "rows": 'rows = [{ student = "digits_mlp" }]',
+    "id": 'id = "1", as the paper numbers it',
+    "at": 'at = "train.py:14", the place in the released code',
+    "why": 'why = "...", the reason in a sentence',
+    "of": 'of = "...", what the formula is of',
+    "says": 'says = "...", the conclusion in the words of the paper',
+    "name": 'name = "..."',
+    "model": 'model = "resnet18", or another of `kdbench list models`',
+    "sha256": 'sha256 = "...", the digest that `kdbench import` prints',
+}
+"""What to write where a required key is missing."""
+
+
 def make(
     kind: type[T], values: Mapping[str, Any], place: Place, stand_in: Mapping[str, Any] | None = None
 ) -> T | None:
@@ -167,7 +190,7 @@ def make(
     """
     lacking = [name for name in _required(kind) if name not in values]
     for name in lacking:
-        place.say(f"{name} is missing")
+        place.say(f"{name} is missing" + (f"; write {EXAMPLES[name]}" if name in EXAMPLES else ""))
     good = {key: value for key, value in values.items() if value is not WRONG}
     if stand_in is not None:
         return kind(**{key: value for key, value in stand_in.items() if key not in good}, **good)

@@ -180,9 +180,10 @@ def read_suite_file(content: Mapping[str, Any], place: Place) -> SuiteFile:
 
 def _tolerance(content: Mapping[str, Any], place: Place) -> dict[str, Any]:
     """The margins; where nothing is held against a reference, they may be left out."""
-    if "tolerance" not in content and not _is_judged(content):
-        return {"top1": 0.5, "gain": 0.5}
-    return _section(Tolerance, "tolerance", content, place)
+    if _is_judged(content):
+        return _section(Tolerance, "tolerance", content, place)
+    written = _section(Tolerance, "tolerance", content, place) if "tolerance" in content else {}
+    return {"top1": 0.5, "gain": 0.5, **written}
 
 
 def _is_judged(content: Mapping[str, Any]) -> bool:

@@ -317,9 +317,10 @@ def test_assumed_spread_without_its_source_is_refused(tmp_path: Path) -> None:
         load(tmp_path, ("seeds = 2", "seeds = 2\nassumed_std = 0.4"))
 
 
-def test_suite_of_ones_own_needs_no_tolerance_and_a_claim_no_section(tmp_path: Path) -> None:
+@pytest.mark.parametrize("tolerance", ["", "[tolerance]\ntop1 = 0.5\n"])
+def test_suite_of_ones_own_needs_no_tolerance_and_a_claim_no_section(tmp_path: Path, tolerance: str) -> None:
     text = change(
-        ("[tolerance]\ntop1 = 0.5\ngain = 0.5\n", ""),
+        ("[tolerance]\ntop1 = 0.5\ngain = 0.5\n", tolerance),
         (", top1 = 90.0", ""),
         (", top1 = 95.0", ""),
         (", top1 = 92.0, gain = 2.0", ""),
