@@ -27,6 +27,7 @@ def make_cohorts(runs: Iterable[Run], workers: int = 1) -> list[tuple[Run, ...]]
         largest = max(cohorts, key=len)
         if len(largest) == 1:
             break
+        # Halves lose least: each of them makes its views and asks its teacher once more.
         place, half = cohorts.index(largest), (len(largest) + 1) // 2
         cohorts[place : place + 1] = [largest[:half], largest[half:]]
     return cohorts

@@ -62,6 +62,7 @@ def _controls(cell: Cell, prober: Prober) -> dict[str, Cell]:
     scale, epsilon = strength(run.loss, run.dataset, classes, prober)
     without = {"ce": _smoothed(0.0, scale)}
     if epsilon is not None:
+        # c is chosen such that c times the gradient of H(q', p) is as large as the row's gradient.
         within = hypot(*prober(_smoothed(epsilon, 1.0), run.dataset, classes).slope)
         plain = hypot(*prober(Loss("ce"), run.dataset, classes).slope)
         without["lsr"] = _smoothed(epsilon, _rounded(scale * plain / within))
@@ -84,6 +85,7 @@ def strength(loss: Loss, dataset: str, classes: int, prober: Prober) -> tuple[fl
     scale = _rounded(found.gradient)
     if found.hard is None:
         return scale, None
+    # The soft term's gradient is what is left of the whole when the hard term's is taken off.
     plain = prober(Loss("ce"), dataset, classes).slope
     h = hypot(*plain)
     k = hypot(*prober(_smoothed(1.0, 1.0), dataset, classes).slope)

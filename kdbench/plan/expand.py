@@ -69,6 +69,7 @@ def expand(
         with suppress(*ignored):
             cells.append(planner.cell(row, range(row.seeds) if seeds is None else seeds))
     if changes:
+        # Of all rows, not only of the chosen ones: with its settings a row may be what another row is anyhow.
         plain = expand(suite, variant=variant, seeds=seeds, precision=precision)
         own = {run.id for run in make_plan(plain)}
         for place, cell in enumerate(cells):
@@ -119,6 +120,7 @@ def make_plan(cells: Iterable[Cell], stored: Collection[str] = frozenset()) -> t
             if name not in ordered and name not in stored:
                 for needed in (*_teachers(run), run):
                     ordered.setdefault(needed.id, needed)
+    # Stored teachers were put in, too, each before its student; they go only here.
     return tuple(run for name, run in ordered.items() if name not in stored)
 
 
@@ -188,6 +190,7 @@ class Planner:
         rows = [each for entry in row.mean for each in named(self.suite.rows, entry)]
         by_name = {each.name: each for each in rows}
         members = [self.cell(each, seeds) for each in by_name.values()]
+        # Seed by seed, as `values_of` takes the mean over what has one seed.
         runs = tuple(member.runs[number] for number in range(len(seeds)) for member in members)
         as_read = replace(row, report_epoch=members[0].row.report_epoch)
         return Cell(row=self._judged(as_read, len(seeds)), runs=runs)
@@ -256,6 +259,7 @@ class Planner:
         Raises:
             UserError: the suite's baseline rows of this student are different runs.
         """
+        # A suite may print a baseline in several tables: as one run, a teacher and a gain have one meaning.
         key = (student, seen, seed)
         if key not in self.baseline_runs:
             found = {}
@@ -275,6 +279,7 @@ class Planner:
 
     def read(self, row: Row) -> tuple[Row, ReportEpoch]:
         """A row as this variant and the settings have it, and the checkpoint that its teacher is."""
+        # The levels, each over the one before: the row as printed, the deltas, `--set`.
         epoch = (row.teacher.epoch if row.teacher else None) or self.suite.teacher
         printed: tuple[dict[str, Any], Loss, ReportEpoch] = ({}, row.loss, epoch)
         recipe, loss, checkpoint = released(self.suite, row) if self.variant == "released" else printed
@@ -337,6 +342,7 @@ class Planner:
             place.say(problem)
         if made is None or place.problems:
             raise UserError(*place.problems)
+        # Parameters in the order of their names: a loss that a delta renamed is equal to one written so.
         return replace(
             row,
             recipe=made,

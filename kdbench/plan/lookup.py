@@ -29,6 +29,7 @@ def find_row(address: str, variant: Variant) -> tuple[Suite, Cell]:
     Raises:
         UserError: no such suite or row, or the suite is wrong.
     """
+    # Names of suites and of rows may both have slashes: the shortest beginning that is a suite's file counts.
     parts = address.split("/")
     for cut in range(1, len(parts)):
         written = "/".join(parts[:cut])

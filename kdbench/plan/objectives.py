@@ -191,6 +191,7 @@ def _as_printed(printed: Loss, trained: Loss) -> Loss:
 
 
 def _audit(cell: Cell, found: Probed, printed: Probed) -> Audit:
+    # A weight over another term's, or over none, would be a number without a meaning.
     comparable = found.term == printed.term != "" and found.soft is not None and printed.soft
     return Audit(
         row=cell.row.name,
@@ -213,6 +214,7 @@ def _mixing(cell: Cell) -> str:
 
 def _same(probed: Iterable[tuple[Cell, Probed]]) -> dict[str, dict[str, Any]]:
     """By row: the others of the same student, teacher and objective, and how far these are apart."""
+    # Only rows that could be exchanged are held against each other: one student, one teacher, one mixing.
     groups = grouped(
         ((cell.row.student, _teacher(cell), _mixing(cell), len(found.slope)), (cell, found))
         for cell, found in probed
@@ -244,6 +246,7 @@ def classes(audits: Iterable[Audit]) -> list[tuple[tuple[str, ...], float]]:
     loss = {audit.row: (audit.loss, audit.smoothing) for audit in audits}
     found: dict[tuple[str, ...], float] = {}
     for audit in audits:
+        # A set with one name alone is no finding: rows of one loss have the same objective anyhow.
         rows = tuple(name for name in loss if name == audit.row or name in audit.same)
         if any(loss[name] != loss[audit.row] for name in rows):
             found[rows] = max(found.get(rows, 0.0), audit.apart or 0.0)

@@ -187,6 +187,7 @@ def compare(suites: Suites, every: Sequence[Cell], machine: Machine, *, rerun: b
     asked = {name: run for cell in cells for name, run in zip(cell.ids, cell.runs, strict=True)}
     lost = _lost(cells, there)
     unreadable = read_results(there, asked, asked).unreadable
+    # What may have a result in a damaged file counts as stored: training it again could write a second one.
     stored = there.results.keys() | lost.keys()
     runs = find_missing(cells, stored - (asked.keys() if rerun else set()), machine)
     return Workload(
@@ -245,6 +246,7 @@ def find_missing(cells: Sequence[Cell], stored: set[str], machine: Machine) -> t
         stored: the ids of runs that have results; those to be trained once more are taken out of it.
         machine: where the weights lie.
     """
+    # A teacher that is trained again for its weights may need those of its own teacher, and so on up.
     runs = make_plan(cells, stored)
     while lacking := _without_weights(runs, stored, machine):
         stored -= lacking

@@ -116,6 +116,7 @@ def headline(checks: Iterable[Check]) -> str:
     checks = to_train(checks)
     found = tallies(checks)
     parts = [sentence(each, what) for what, each in found.items()]
+    # A suite without any printed number is not "0 of 0 reproduced": only what went wrong is counted.
     if checks and not any(each.printed for each in found.values()):
         bad = Counter(check.top1.word for check in checks if check.top1.word in BAD)
         these = "this row" if len(checks) == 1 else f"these {len(checks)} rows"
@@ -183,6 +184,8 @@ def judge(
         notes: what else the reader must know, added to the reason.
         levels: the p-values that count, by number of values (`sequential`); None: 5 %.
     """
+    # The word comes from the interval; p says the same as a number: p <= level is "inside" and p_outside <=
+    # level "outside" (two one-sided tests and their interval of 1 - 2 level are one thing: Schuirmann 1987).
     difference = mean(values) - printed
     scatter = spread(values)  # None of one value: there is no interval, and the point counts
     level = level_of(levels or {}, len(values))
@@ -207,7 +210,11 @@ def judge(
 
 
 def _word(difference: float, half: float | None, margin: float) -> Word:
-    """The verdict of an interval difference +- half; None: a single value, no interval and no test."""
+    """The verdict of an interval difference +- half; None: a single value, no interval and no test.
+
+    With a margin of 0.5: 0.1 +- 0.2 is reproduced, 0.4 +- 0.2 consistent, 0.6 +- 0.2 inconclusive and
+    0.9 +- 0.2 above.
+    """
     limit = margin + SLACK
     if half is None:
         return Word.CONSISTENT if abs(difference) <= limit else Word.SINGLE_SEED
@@ -290,7 +297,11 @@ def _check(cell: Cell, stored: _Stored, names: Sequence[str]) -> Check:
 
 
 def _recipes(cell: Cell, stored: _Stored) -> str:
-    """How the runs of a row are trained otherwise than those that they gain over."""
+    """How the runs of a row are trained otherwise than those that they gain over.
+
+    Seeds share their recipe, so that the first pair with a result says it for all.
+    """
+    # Not strict without baselines: a suite may train none of this student, and there are no pairs then.
     pairs = zip(cell.runs, cell.baselines, strict=bool(cell.baselines))
     bases = ((run, stored.results[of].run) for run, of in pairs if of in stored.results)
     return next((against(run.recipe, base.recipe) for run, base in bases), "")
@@ -359,6 +370,7 @@ def _top1(cell: Cell, values: Mapping[int, float], stored: _Stored) -> Verdict:
     """The verdict on an accuracy; what stands against there being one comes first."""
     row = cell.row
     reference = row.reference
+    # A damaged record counts before all else: the mean of the other seeds would look like a whole answer.
     if damage := stored.damage(cell.ids):
         return Verdict(word=Word.UNREADABLE, reason=damage, printed=reference.top1)
     if not values:
@@ -455,6 +467,7 @@ def _gain(cell: Cell, values: Mapping[int, float], gains: Mapping[int, float], s
     if not gains:
         return Verdict(word=Word.PENDING, reason=_no_baseline(cell, stored), printed=printed)
     error = gain_spread(row.reference)
+    # What was assumed of a spread is said again only where it is the gain's error, too.
     return judge(
         list(gains.values()),
         printed,
@@ -470,6 +483,7 @@ def _paired(cell: Cell, values: Mapping[int, float], stored: _Stored) -> dict[in
     """The accuracy minus the baseline's, by seed; of a baseline nothing."""
     if cell.row.is_baseline or cell.ids == cell.baselines:
         return {}
+    # Both sides at the row's reported epoch: a gain is a difference of the same reading.
     pairs = zip(cell.runs, cell.baselines, strict=bool(cell.baselines))
     read = ((run.seed, stored.value(of, cell.row.report_epoch)) for run, of in pairs)
     return paired(values, {seed: base for seed, base in read if base is not None}).by_seed

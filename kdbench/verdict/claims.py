@@ -100,6 +100,7 @@ def _check(claim: Claim, parts: Sequence[Part]) -> ClaimCheck:
     It holds where each of them does, so that the largest p-value counts, and all must be known. It fails
     where one does: the smallest p-value, times their number (Bonferroni).
     """
+    # Without two shared seeds a comparison has no test: then a claim can fail by another one, but not hold.
     known = [part for part in parts if part.p_for is not None and part.p_against is not None]
     whole = len(known) == len(parts)
     p_for = max((part.p_for for part in known), default=None) if whole else None  # type: ignore[type-var]

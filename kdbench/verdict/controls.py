@@ -117,6 +117,7 @@ def _control(name: str, cell: Cell, values: Mapping[int, float], gain: Paired) -
 
 
 def _outcome(controls: Sequence[Control]) -> Outcome:
+    # As of a claim: all comparisons must be shown for it, one is enough against it (Bonferroni).
     better = [control.p_better for control in controls if control.p_better is not None]
     worse = [control.p_worse for control in controls if control.p_worse is not None]
     if len(better) == len(controls) and max(better) <= LEVEL:

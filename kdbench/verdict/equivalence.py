@@ -131,6 +131,7 @@ def evidence(kept: Iterable[tuple[str, Equivalence]], precision: Precision, data
     ]
     if not fitting:
         return f"{precision}: no test shows that it is equivalent to float32 on {dataset}"
+    # The test of most seeds, of equal ones the one of the smallest p-value.
     name, best = max(fitting, key=lambda pair: (len(pair[1].seeds), -pair[1].p))
     how = "equivalent to float32" if best.shown else "not shown to be equivalent to float32"
     where = f"{best.row}, by {len(best.seeds)} seeds on {best.device}"

@@ -68,6 +68,7 @@ def judge(
         suites = as_far_as_stored(suites, frozenset(there.results), 1)
     if chosen.report_epoch is not None:
         suites = [(suite, _read_at(cells, chosen.report_epoch)) for suite, cells in suites]
+    # Before the first analysis no plan is stored: rows are judged by the one that `run` would write down.
     plans = load_plans(machine.results)
     if chosen.auto:
         plans = _to_be_planned(suites, InterimPlan(most=chosen.most)) | plans
@@ -78,6 +79,8 @@ def judge(
             sentence = equivalence.evidence(tests, chosen.precision, suite.dataset)
             checked[number] = (suite, equivalence.cited(checks, sentence))
     controls = _controlled(suites, there, plans) if chosen.controls else {}
+    # The author runs come before Holm, which adjusts theirs as a family of their own, and a single seed after
+    # it: a verdict without a test is no member of a family.
     checked, authors = beside_authors(checked, chosen, machine.results)
     if chosen.holm:
         checked = _adjusted(checked)

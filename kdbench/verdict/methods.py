@@ -106,7 +106,7 @@ class Ranking(Struct, frozen=True, kw_only=True):
     def groups(self) -> list[tuple[str, ...]]:
         """The largest sets of methods that follow each other and lie within the critical difference."""
         names, found = list(self.ranks), []
-        reach = 0
+        reach = 0  # the end of the last group: a later one that does not go beyond it is a part of it
         for start, first in enumerate(names):
             near = [name for name in names[start:] if self.ranks[name] - self.ranks[first] <= self.critical]
             if len(near) > 1 and start + len(near) > reach:
@@ -169,6 +169,7 @@ def name_methods(rows: Sequence[Row]) -> dict[str, str]:
     Where two rows of a pair would be one method, the later one is called by its table. A student alone that
     is printed again, a point on the way of a teacher and released weights are no method.
     """
+    # Where a table has several losses, or only a number (`4`), its rows are called by their losses.
     losses: defaultdict[str, set[str]] = defaultdict(set)
     for row in rows:
         if not row.is_baseline:
@@ -225,6 +226,7 @@ def _table(named: Sequence[tuple[str, Row, Check]], kind: Evidence, against: str
     for name, row, _ in named:
         if name in cells:
             trained.setdefault(name, {})[_pair(row).student] = row.recipe
+    # A teacher's own number is that of a student who learns alone; `self` would be the line of the student.
     teachers = {}
     for pair in pairs:
         name = _teacher(pair)
@@ -307,6 +309,7 @@ def _number(check: Check, kind: Evidence) -> Number | None:
 
 def _paired(one: Number, other: Number) -> Paired:
     """By seed where both have some in common, else the one difference of the means."""
+    # A pseudo-seed 0 carries the difference of two printed means: one value, and so no test.
     by_seed = paired(one.values, other.values)
     return by_seed if by_seed.n else Paired({0: one.mean - other.mean})
 
@@ -328,6 +331,7 @@ def rank(table: MethodTable, level: float = LEVEL) -> Ranking | None:
     by_pair = rankdata(-np.array(accuracies), axis=0)  # 1 is the highest accuracy of a pair
     average = dict(zip(whole, by_pair.mean(axis=1).tolist(), strict=True))
     chi2, p = friedmanchisquare(*accuracies)
+    # Infinite degrees of freedom: ranks of n pairs have a known variance, none is estimated.
     quantile = studentized_range.ppf(1 - level, k, float("inf")) / sqrt(2)
     return Ranking(
         ranks=dict(sorted(average.items(), key=lambda each: each[1])),
@@ -341,7 +345,7 @@ def rank(table: MethodTable, level: float = LEVEL) -> Ranking | None:
 
 
 def _accuracies(cells: Mapping[Pair, Number], pairs: Iterable[Pair]) -> list[float]:
-    """Of a method, rounded so that equal means are ties."""
+    """Of a method, rounded: means of equal values that were added in other orders must be ties."""
     return [round(cells[pair].mean, 6) for pair in pairs]
 
 
@@ -363,6 +367,7 @@ def compare(table: MethodTable) -> list[Comparison]:
 
 def _comparison(method: str, against: str, by_pair: Sequence[Paired]) -> Comparison:
     differences = [each.difference or 0.0 for each in by_pair]
+    # Two questions: on how many single pairs the seeds show a difference, and whether all pairs together do.
     tested = [each for each in by_pair if each.spread is not None]
     over_pairs = Paired(dict(enumerate(differences)))
     return Comparison(

@@ -88,6 +88,7 @@ def afford(proposals: Iterable[Proposal], budget: float) -> list[Proposal]:
     for proposal in proposals:
         if proposal.seconds is None or not proposal.runs:
             continue
+        # A run that a row before has paid for costs nothing again; the runs of a proposal count alike.
         new = len([run for run in proposal.runs if run not in paid]) / len(proposal.runs)
         if proposal.seconds * new <= left:
             left -= proposal.seconds * new
@@ -139,6 +140,8 @@ def _more(cell: Cell, check: Check, have: int, plan: InterimPlan) -> int | None:
         return None
     if have < 2:
         return 2 - have
+    # What takes longest decides, as the row is open until all of it is decided. No wait: the plan has no
+    # analysis at which it would be; with few seeds the spread may still turn out smaller.
     waits = [wait for each in undecided for wait in _waits(*each, have, levels(plan, each[2]))]
     return max(waits, default=1 if have < KNOWN else None)
 

@@ -40,6 +40,7 @@ def with_author_runs(suite: Suite, checks: Iterable[Check], stored: AuthorRuns) 
         for run in each.runs:
             by_row[run.row][run.run] = run
             places[run.row][run.run] = each.source.place(run.path)
+    # A mean that the authors published themselves stands; only one that they did not is made of its rows.
     names = [row.name for row in suite.rows]
     for row in suite.rows:
         if row.mean and row.name not in by_row:
@@ -74,6 +75,7 @@ def _add_means(
     # An entry of `mean` is a row or a glob: `["1/mlp", "2/*"]`.
     rows = dict.fromkeys(each.name for entry in row.mean for each in named(suite.rows, entry))
     theirs = [by_row[name] for name in rows if name in by_row]
+    # Not of some of the rows: such a mean would be one over other rows than the printed one.
     if len(theirs) < len(rows):
         return
     for number in sorted(set.intersection(*(set(runs) for runs in theirs))):
@@ -146,6 +148,7 @@ def _published(row: Row, runs: Runs, baseline: Runs) -> Published:
     values = _values(runs, row.report_epoch)
     bases = _values(baseline, row.report_epoch)
     gains = {number: value - bases[number] for number, value in values.items() if number in bases}
+    # Runs of one number share their data and their teacher, as seeds of ours do: gains are paired by it.
     optimism = [run.best - run.last for run in runs.values() if run.last is not None and run.best is not None]
     notes = [*_protocol(row, runs), *(run.note for run in runs.values() if run.note)]
     reference = row.reference
@@ -263,7 +266,11 @@ _ROUNDED = 0.005 + SLACK
 
 
 def for_both(checks: Sequence[Check], change: Callable[[Iterable[Check]], list[Check]]) -> list[Check]:
-    """The checks with a change of verdicts made to ours and, apart from these, to those of author runs."""
+    """The checks with a change of verdicts made to ours and, apart from these, to those of author runs.
+
+    Two calls, as Holm's adjustment depends on how many verdicts it is given: those of the authors must not
+    make ours weaker.
+    """
     theirs = {check.row.name: check for check in change(of_authors(checks))}
     changed = []
     for check in change(checks):

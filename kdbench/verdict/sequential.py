@@ -61,6 +61,8 @@ class InterimPlan(Struct, frozen=True, kw_only=True):
 def levels(plan: InterimPlan, printed: Spread | None = None) -> Mapping[int, float]:
     """By number of seeds: what the p-value of a one-sided test of this analysis must not exceed.
 
+    For at most 10 seeds, against an exact number: 1.18 % at 2 seeds, 0.89 % at 3, rising to 1.19 % at 10.
+
     Args:
         plan: when the row is analysed.
         printed: the printed number's spread; None: it counts as exact, as in a paired comparison.
@@ -93,10 +95,15 @@ def nominal(shares: Sequence[float], spent: Sequence[float]) -> Iterator[float]:
     import numpy as np
     from scipy.special import ndtr, ndtri
 
+    # The sum S(t) of the standardized increments has variance t, the share of the information. `at` are the
+    # nodes below the boundary, and `mass` is the density there of an S that crossed none so far, times the
+    # nodes' weights: the sum of `mass` is the chance that the trial goes on.
     yield spent[0]
     at, weight = _nodes(-ndtri(spent[0]) * sqrt(shares[0]), shares[0])
     mass = weight * np.exp(-(at**2) / (2 * shares[0])) / sqrt(2 * np.pi * shares[0])
     for (before, now), (old, new) in zip(pairwise(shares), pairwise(spent), strict=True):
+        # What crosses now and did not before is what this analysis may spend, new - old. Its p-value's level
+        # is that of S(now) / sqrt(now), a standard normal. Then the density is carried on by one increment.
         step = sqrt(now - before)
         boundary = _boundary(at, mass, step, new - old)
         yield float(ndtr(-boundary / sqrt(now)))

@@ -117,6 +117,7 @@ def outside_p(difference: float, margin: float, measured: Spread, printed: Sprea
     """
     from scipy.special import stdtr
 
+    # Only the nearer margin is tested: beyond both at once no mean can lie.
     size, degrees = standard_error(measured, printed)
     beyond = abs(difference) - margin
     if not size:
@@ -160,6 +161,9 @@ def power(difference: float, margin: float, std: float, n: int, level: float = L
     degrees, scale = n - 1, std / sqrt(n)
     unit = t_quantile(degrees, level)
 
+    # The mean over s of a function of s is its integral over the quantiles of s, share = 0 to 1: the share-th
+    # quantile is std sqrt(chi2 / degrees). From `most` on, s is so large that the interval is wider than the
+    # margin whatever the mean is, and nothing is added.
     def given(share: float) -> float:
         reach = margin - unit * scale * sqrt(chdtri(degrees, 1 - share) / degrees)
         return float(ndtr((reach - difference) / scale) - ndtr((-reach - difference) / scale))
