@@ -127,6 +127,7 @@ def variants(suite: Suite, row: str, seeds: Sequence[int]) -> Variants:
         except UserError as error:
             stuck += [(delta, str(error)) for delta in group]
             continue
+        # A delta that changes no run, of this row or as others stand over it, explains nothing.
         if alone.ids != printed.ids or without.ids != released.ids:
             switches.append(Switch(tuple(group), alone, without))
     return Variants(printed, released, tuple(switches), tuple(stuck))
@@ -143,6 +144,8 @@ def _renames(group: Iterable[Delta], printed: Cell) -> bool:
 
 def _groups(every: Sequence[Delta], printed: Cell, cell: Resolve) -> list[list[Delta]]:
     """The deltas one by one; parameters that only a renamed loss takes go with what renames it."""
+    # A delta `params = { multiplier = 50 }` fits no row alone: its loss has that parameter only once another
+    # delta has renamed it. The two are switched together.
     groups: list[list[Delta]] = []
     for delta in every:
         renames = [group for group in groups if _renames(group, printed)]

@@ -119,6 +119,7 @@ def bundle(chosen: Selection, path: Path) -> Bundled:
             files |= predicted
             if not predicted:
                 without.append(record.name)
+    # Without the plans of interim analyses a stranger would judge these rows at 5 %.
     files |= files_of(machine.results, ids)
     files["verdicts.json"] = verdicts(judge_again(chosen, suites, there, machine.results))
     content = pack(files, manifest_of(chosen, suites, files))

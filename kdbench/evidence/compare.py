@@ -195,7 +195,11 @@ def compare(
 
 
 def _unpaired(a: Side, b: Side, margin: float, plan: InterimPlan | None) -> Verdict:
-    """Welch's test of two means; a side of one value counts as exact."""
+    """Welch's test of two means; a side of one value counts as exact.
+
+    `judge` holds values that have a spread against one number: where only A has several values, A is held
+    against B, and the verdict is turned round.
+    """
     flip = len(b.values) < 2 and bool(a.values)
     one, other = (b, a) if flip else (a, b)
     error = spread(list(one.values.values())) if one.values else one.printed_spread
@@ -324,6 +328,7 @@ def _side(source: str, cells: Sequence[Cell]) -> tuple[list[Side], dict[str, str
 
 def newest(results: Iterable[Result]) -> dict[str, Result]:
     """The results by `experiment`; of several versions of kdbench's arithmetic, the newest."""
+    # Of equal keys a dict keeps the last: that of the newest protocol.
     ordered = sorted(results, key=lambda result: result.run.protocol)
     return {experiment(result.run): result for result in ordered}
 
@@ -351,6 +356,7 @@ def load_trainings(there: Index, runs: Iterable[Run], *, repeats: bool) -> Train
         runs: which experiments.
         repeats: with further trainings of the same run.
     """
+    # Names are cheap and say slug and seed, not the protocol: only records of such a name are opened.
     wanted = {experiment(run): run for run in runs}
     damaged = {_key(run): problem for run in wanted.values() if (problem := there.lost(run))}
     keys = {_key(run) for run in wanted.values()}

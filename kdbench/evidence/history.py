@@ -102,6 +102,7 @@ def _curves(results: Iterable[Result]) -> Curves:
 
 def _bit_equal(versions: Sequence[Curves]) -> bool:
     """Whether equal trainings give equal curves, as far as any seed was trained twice."""
+    # Repeats first: one that differs proves that training is not bit-equal here, whatever other seeds show.
     repeats = [same for curves in versions for same in curves.values() if len(same) > 1]
     if any(curve != same[0] for same in repeats for curve in same):
         return False
@@ -121,6 +122,7 @@ def _differences(points: Sequence[Point], versions: Sequence[Curves]) -> dict[in
         shared = [seed for seed in point.values if seed in last]
         if any(curves[seed][0] != last[seed][1] for seed in shared):
             changes[at] = mean([point.values[seed] - last[seed][0] for seed in shared])
+        # A seed that this version did not train keeps its earlier value: a later version is held against it.
         last |= {seed: (value, curves[seed][0]) for seed, value in point.values.items()}
     return changes
 
@@ -165,6 +167,7 @@ def _groups(points: Sequence[Point]) -> list[int]:
     """For each version, the first one that it is connected with by seeds in common."""
     groups: list[int] = []
     for at, point in enumerate(points):
+        # A version that shares seeds with two groups joins them: all of both get the number of the first.
         met = {groups[before] for before in range(at) if points[before].values.keys() & point.values.keys()}
         first = min(met, default=at)
         groups = [first if group in met else group for group in groups]
@@ -178,6 +181,7 @@ def _cuts(effects: Sequence[Effect], first: int, last: int) -> list[int]:
     found = [(_step(effects[first:cut], effects[cut:last])[1], cut) for cut in places]
     if not found:
         return []
+    # The smallest of so many p-values: Bonferroni. A half is searched with its own, smaller number of cuts.
     p, cut = min(found)
     if p * len(places) > LEVEL:
         return []
@@ -201,6 +205,7 @@ def _step(before: Sequence[Effect], after: Sequence[Effect]) -> tuple[float, flo
             center = mean([values[at] for at in places])
             for at in places:
                 centred[at] = values[at] - center
+    # y = step z + noise: the step is (y z) / (z z), its variance that of the noise over (z z).
     weight = sum(each**2 for each in z)
     degrees = len(both) - len(groups) - 1
     if weight < TINY:

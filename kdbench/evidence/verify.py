@@ -84,6 +84,7 @@ def _verify(path: Path, folder: Path) -> Verified:
         path for run in sorted(there.results) for path in (there.results[run], *there.repeats.get(run, ()))
     )
     records = [_record(path, folder) for path in paths]
+    # A broken record stops the judge; one whose predictions contradict it is only named, and judged as it is.
     if any(record.wrong and not record.proven for record in records):
         return Verified(records, 0, [*wrong, "verdicts.json: not judged again, as records are broken"])
     _check_plugins(path, manifest)

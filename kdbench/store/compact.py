@@ -101,6 +101,7 @@ def compact(folder: Path, lock: Path, write: Write) -> dict[Path, int]:
             records = _whole(file) if file.exists() else {}
             records |= {path.name: rounded(_decoded(path, content)) for path, content in contents.items()}
             write(file, joined(records))
+            # A single record that was written anew meanwhile stays, and outweighs the one in the file.
             for path, content in contents.items():
                 if path.read_bytes() == content:
                     path.unlink()
@@ -121,6 +122,8 @@ def common(records: Sequence[Record]) -> Record:
 
     [{"a": 1, "b": {"c": 2, "d": 3}}, {"a": 1, "b": {"c": 2, "d": 4}}] gives {"a": 1, "b": {"c": 2}}.
     """
+    # Types are compared, too: in Python 1 == 1.0 == True, and JSON has three of them. An empty object is a
+    # value like any other: `rest` could not say that a record has one and the common part has none.
     shared: Record = {}
     for key, value in records[0].items():
         values = [record.get(key, _ABSENT) for record in records]
@@ -133,6 +136,7 @@ def common(records: Sequence[Record]) -> Record:
 
 def rest(record: Record, shared: Record) -> Record:
     """What a record has beyond the common part; laid over that, it is the record again."""
+    # What `shared` has, each record has, be it equal or an object of which a part is: only more can be left.
     left: Record = {}
     for key, value in record.items():
         if key not in shared:
@@ -189,7 +193,9 @@ def contents(file: Path) -> FileContent:
 
 @lru_cache(maxsize=64)
 def _parsed(file: Path, _changed: int, _size: int) -> FileContent:
-    """Line by line: a damaged line loses its record, a damaged first line or git's marks lose all.
+    """Kept as long as the file's time and size are the same.
+
+    Line by line: a damaged line loses its record, a damaged first line or git's marks lose all.
 
     Of a lost record the id is looked for in what is left of its line, so that it can be said whose it is.
     Where a line has none, or the file ends within a line, nobody knows whose records are lost: `problem`.

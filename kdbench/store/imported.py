@@ -34,6 +34,7 @@ def find_imported(run: Run, scratch: Path) -> tuple[Path, Provenance] | None:
     """
     if run.imported is None:
         return None
+    # By the digest and not by the name: a suite names weights that another machine may call otherwise.
     found = _provenance_records(run.imported, scratch / "imported")
     fits = [each for each in found.items() if run.dataset in each[1].top1]
     if not fits:

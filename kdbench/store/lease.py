@@ -68,6 +68,7 @@ class Watch:
             return False
         if holder is not None and holder.kernel == kernel():
             return _locked(hold)
+        # On another machine: flock says nothing, and its clock may be wrong. Only a change is a sign of life.
         before, since = self.seen.get(hold, (None, 0.0))
         if content != before:
             self.seen[hold] = (content, monotonic())

@@ -59,6 +59,7 @@ def retry_until_mounted(write: Callable[[], T], folders: Sequence[MountGuard]) -
         try:
             return write()
         except UserError:
+            # A folder that went away during the write is waited for; any other failure is the write's own.
             if all(folder.here for folder in folders):
                 raise
 

@@ -76,6 +76,7 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
             path = unfinished / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
+        # Two renames, as none replaces a folder that is not empty; if the second fails the first is undone.
         replaced = folder.exists()
         if replaced:
             folder.rename(former)

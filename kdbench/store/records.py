@@ -290,6 +290,7 @@ def _check_identity(path: Path, record: Result | Failure, known: Run | None = No
     """Refuse a record whose name, id and run do not belong together."""
     match = _NAME.search(path.name)
     named = match["id"] if match else "no id"
+    # A run that is at hand is compared and not hashed: of 30,000 records that saves most of the time.
     try:
         if known is not None and record.id == named == known.id and record.run == known:
             return
@@ -314,6 +315,7 @@ def _check_curve(path: Path, result: Result) -> None:
         raise UserError(
             f"{path}: its curve has {sorted(lengths)} points for {result.run.recipe.epochs} epochs"
         )
+    # A record always holds the latest of several best epochs; a suite's `ties` are applied when it is judged.
     best_epoch = curve.best_epoch
     summary = (curve.at("last"), curve.at(best_epoch), best_epoch)
     if summary != (result.last, result.best, result.best_epoch):
@@ -331,6 +333,8 @@ def save_result(folder: Path, result: Result, *, trial: bool = False) -> Path:
     Raises:
         UserError: the folder cannot be written.
     """
+    # The first name that is free: its own, else that of a repeat. Another process may take one between the
+    # look and the write; `fresh` then leaves it, and the next number is tried.
     there = _stem(_trials(folder) if trial else folder, result.run)
     path, number = there.with_name(f"{there.name}.json"), 0
     compacted = there.with_name(f"{result.run.slug}{compact.SUFFIX}")
@@ -375,6 +379,7 @@ def _stem(folder: Path, run: Run) -> Path:
 
 def _pretty(record: Result | Failure) -> bytes:
     """Indented, a list of numbers on one line."""
+    # Indented, a curve of 200 epochs would take 800 lines, and a diff of it would say nothing.
     lines = msgspec.json.format(msgspec.json.encode(record), indent=1)
     return _NUMBERS.sub(lambda found: b"[" + b" ".join(found[0][1:-1].split()) + b"]", lines) + b"\n"
 
@@ -384,6 +389,7 @@ def find_result(folder: Path, run: Run) -> Path | None:
     for place in (folder, folder / TRIALS):
         there = _stem(place, run)
         names = os.listdir(there.parent) if there.parent.is_dir() else []  # noqa: PTH208 - text is faster
+        # All single records first: as in `index`, one outweighs the same run's in a compact file.
         for name in names:
             if name.endswith(_ending(run)):
                 return there.with_name(name)
@@ -583,6 +589,7 @@ Content = dict[str, Any]
 
 def _with_ghost_batches(content: Content) -> Content:
     """Schema 1 called a recipe's ghost_batches `parts`, in the run and in the runs of its teachers."""
+    # No id changes: `identity` hashes the field by its first name (spec/identity.py).
     run = content["run"]
     while run is not None:
         recipe = run["recipe"]
