@@ -183,6 +183,7 @@ def _state_dict(content: object, which: Which, path: Path) -> tuple[dict[str, ob
                 f"differ; add --weights plain or --weights ema"
             )
         taken = which
+    # Trainers wrap each other: {"state_dict": {"model": {...}}} is opened down to the tensors.
     key = averaged if averaged and (which == "ema" or not plain) else plain
     while key:
         content = content[key]  # type: ignore[index]

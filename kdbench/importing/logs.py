@@ -78,6 +78,7 @@ def import_logs(asked: LogRequest, suite: Suite, stored: AuthorRuns) -> Imported
         UserError: a log is broken or cut off, fits no row, or gives a run that another file gave; all
             mistakes of all files at once.
     """
+    # kept: files that this import does not touch; taken: whose runs have which number, to refuse two of one.
     sources = {file: _source(file, asked) for file in dict.fromkeys(asked.files)}
     again = {source.sha256 for source in sources.values()}
     kept = [each for each in stored.published if each.source.sha256 not in again]
@@ -155,6 +156,7 @@ def _runs_of(
     rows = {row.name: row for row in suite.rows}
     keyed = _joined(read_log(file, asked.columns, asked.kind), asked, suite)
     found = [(key, curve) for key, stretch in keyed for curve in curves(stretch)]
+    # All runs of a file in one unit: one of 0.9 could be a fraction or a network that learned nothing.
     in_unit, said = in_percent([curve for _, curve in found], asked.unit)
     if said:
         notes.append(f"{file}: {said}")
@@ -265,6 +267,7 @@ def _numbered(
     """
     runs: dict[int, AuthorRun] = {}
     for key, curve in some:
+        # Without a column runs are counted on from the largest number of the row, whichever file it is of.
         number = key.run
         if number is None:
             number = max([*taken, *runs], default=0) + 1

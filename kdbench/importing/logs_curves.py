@@ -34,6 +34,7 @@ def split(stretch: Stretch) -> list[Sequence[Point]]:
     """
     runs: list[list[Point]] = []
     for point in stretch.points:
+        # Logs count from 0 or from 1: 1 begins a run only in a log that has no 0.
         if not runs or (point.epoch <= 1 and point.epoch == runs[0][0].epoch):
             runs.append([])
         runs[-1].append(point)

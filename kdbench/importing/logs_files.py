@@ -128,6 +128,7 @@ def _worklog(path: Path, columns: Columns) -> Iterator[Stretch]:
     lines = path.read_text(encoding="utf-8").splitlines()
     for number, text in enumerate(lines, 1):
         here = f"{path}, line {number}"
+        # `best_acc<tab>76.66---...` ends a run: a tab for the colon, and the next run's dashes behind it.
         content = text.strip().rstrip("-").strip()
         key, _, value = content.replace("\t", ":", 1).partition(":")
         if content and not value.strip():

@@ -85,6 +85,7 @@ def _by_parts(order: Iterable[str], given: Layers, wanted: Layers) -> Names:
         """The layers of a part in the order that fits from a place on; [] where none does."""
         if isinstance(part, str):
             return [part] if shapes[at : at + 1] == [given[part]] else []
+        # Numbered parts (`layer1.0`, `layer1.1`) are tried in their order alone, named ones in any.
         found: list[str] = []
         left = dict(part)
         while left:
@@ -141,6 +142,7 @@ def _with_shortcuts_first(names: list[str]) -> list[str]:
     for name in names:
         if found := SHORTCUT.fullmatch(name):
             shortcuts[found["block"] or ""].append(name)
+    # A block's shortcuts are put in before its first layer; a dict keeps the first place of each name.
     moved: dict[str, None] = {}
     for name in names:
         for block in [each for each in shortcuts if name.startswith(f"{each}." if each else "")]:
@@ -154,6 +156,7 @@ def outputs_of(given: Layers, wanted: Layers) -> int | None:
 
     None where it does not differ, or the two are not the same network.
     """
+    # The classifier's weight is (outputs, inputs): the two differ in this layer alone, and there in outputs.
     extra = list((Counter(given.values()) - Counter(wanted.values())).elements())
     lacking = list((Counter(wanted.values()) - Counter(given.values())).elements())
     if len(extra) != 1 or len(lacking) != 1:
@@ -284,17 +287,20 @@ def mapped(names: Names, path: Path, given: Layers, wanted: Layers) -> Names:
             problems.append(f"{path}: {theirs} = {ours} are not alike: {shapes}")
     if problems:
         raise UserError(*problems[:20])
-    # What the map leaves out is matched by order and shape, as without a map: there must be one way.
     taken = set(found.values())
     rest = {name: shapes for name, shapes in given.items() if name not in found}
     places = {name: shapes for name, shapes in wanted.items() if name not in taken}
+    return found | _unmapped(path, rest, places)
+
+
+def _unmapped(path: Path, rest: Layers, places: Layers) -> Names:
+    """What a map leaves out, by name, order and shape as without a map: there must be one way."""
     ways = matchings(rest, places)
-    if len(ways) != 1:
-        raise UserError(
-            *(f"{path}: beside what it maps, {each}" for each in differences(rest, places) if not ways),
-            *[f"{path}: what it leaves out fits in {len(ways)} ways; map more of it"][: len(ways)],
-        )
-    return found | ways[0]
+    if not ways:
+        raise UserError(*(f"{path}: beside what it maps, {each}" for each in differences(rest, places)))
+    if len(ways) > 1:
+        raise UserError(f"{path}: what it leaves out fits in {len(ways)} ways; map more of it")
+    return ways[0]
 
 
 def _below(prefix: str, layers: Layers) -> Layers:

@@ -63,6 +63,7 @@ def _in_stage(layer: str, at: int, stage: int) -> str:
     In a stage that changes the shape the third convolution is the first block's shortcut.
     """
     if layer == "conv" and stage > 1:
+        # Of conv0 conv1 conv2 conv3 ... the first two are the first block's, and the third is its shortcut.
         if at == 2:
             return "0.shortcut.0"
         at -= at > 2
