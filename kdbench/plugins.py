@@ -118,6 +118,8 @@ def _find_package(package: str) -> ModuleSpec | None:
 
 def _import(module: str) -> ModuleType:
     """Import a module of an installed package, whichever folder is the current one."""
+    # import_module would take the first thing of this name on sys.path, which may be the hiding folder: the
+    # package is loaded from where `_find_package` found it, and its modules follow it.
     package = module.partition(".")[0]
     if (
         package not in sys.modules
@@ -190,6 +192,7 @@ def plugin_of(group: str, name: str, code: str) -> Plugin | None:
     points = offered(group).get(name, ())
     if not points or points[0].dist is None:
         return None
+    # An entry may name code of another package than the one it lies in: both can change a number.
     tops = {points[0].module.partition(".")[0], code.partition(".")[0].partition(":")[0]} - {"kdbench"}
     return Plugin(points[0].dist.name, points[0].dist.version, _digest(tuple(sorted(tops))))
 

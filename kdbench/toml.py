@@ -46,6 +46,7 @@ def parse(file: Path) -> dict[str, Any]:
 
 def _comma_hint(content: bytes, error: ValueError) -> str:
     """`; line 3 lacks a comma at its end?`, where an array's next part begins on the line of the error."""
+    # tomllib names the line at which it could not go on; the comma lacks on the last line of code before it.
     found = re.search(r"\(at line (\d+)", str(error))
     lines = content.decode("utf-8-sig").splitlines()
     for number in range(int(found[1]) - 1 if found else 0, 0, -1):
@@ -152,6 +153,7 @@ def values_at(kind: type[Struct], written: object, place: Place) -> dict[str, An
     for key in written:
         if key not in known:
             place.say(unknown("key", key, known))
+            # `epoch = 200` was meant as epochs: that epochs is missing would be a second word on one mistake.
             for meant in get_close_matches(key, known, n=1, cutoff=0.5):
                 values.setdefault(meant, WRONG)
     return values

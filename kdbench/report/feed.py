@@ -96,6 +96,7 @@ def atom(changes: Sequence[Change]) -> str:
 
 
 def _entry(change: Change) -> str:
+    # The name is that of suite and day: a reader that has the entry knows it again when its text changes.
     name = uuid5(NAMESPACE_URL, f"kdbench/{change.suite}/{change.day}")
     text = "\n".join(map(clean, change.text.splitlines()))
     return (

@@ -63,6 +63,7 @@ _NICE = [size * 10.0**power for power in (-2, -1, 0, 1) for size in (1, 2, 5)]
 
 def scale_of(checks: Iterable[Check]) -> Scale:
     """A scale that holds the margins of all rows and what was measured, unless that is very far off."""
+    # The widest margin is drawn whole with a quarter more; what was measured stretches the scale only so far.
     pairs = [pair for check in checks for pair in _pairs(check)]
     margins = max((margin for _, margin in pairs), default=1.0)
     reach = max((max(map(abs, _ends(verdict))) for verdict, _ in pairs), default=0.0)

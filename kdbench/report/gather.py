@@ -69,6 +69,7 @@ def cited(suite: Suite, checks: Sequence[Check], copies: Mapping[str, Suite]) ->
 
 def _records(checks: Iterable[Check], there: Index, beside: Path) -> Iterator[tuple[str, str]]:
     """Where each run's result lies, or else its failure, relative to a folder."""
+    # relpath takes a while, and thousands of records lie in a few folders.
     folders: dict[Path, str] = {}
     for of in dict.fromkeys(name for check in checks for name in check.ids):
         if path := there.results.get(of) or there.failures.get(of):

@@ -132,6 +132,7 @@ def page_files(
     parts = [_part(report, row_pages) for report in reports]
     packed = curves(reports)
     tables: list[Table] = [table for part in parts for table in part["tables"]]
+    # What a page is made of beside this is the same for any number of rows.
     size = sum(map(len, packed.values())) + sum(len(row) for table in tables for row in table.rows)
     if size <= ONE_FILE:
         return {name: _rendered(reports, parts, home, as_script(packed)).encode()}
@@ -139,6 +140,7 @@ def page_files(
     figures = [{**part, "tables": list(map(_lean, part["tables"]))} for part in parts]
     files = {name: _rendered(reports, figures, home, "{}", folder).encode()}
     rows = [row for table in tables for row in zip(table.lines, table.rows, strict=True)]
+    # A curve that rows of several files draw stands in each of these files: any of them may be loaded first.
     for place, start in enumerate(range(0, len(rows), ROWS_PER_FILE)):
         some = rows[start : start + ROWS_PER_FILE]
         needed = dict.fromkeys(of for line, _ in some for of in _curves_of(line))
@@ -240,6 +242,7 @@ def _words(reports: Sequence[Report]) -> list[Word]:
 
 def _part(report: Report, row_pages: Mapping[str, str]) -> dict[str, Any]:
     """A suite's report as page.html reads it: `trial` stands on top, each other name is a section's."""
+    # Where nothing is printed each row would give "no reference accuracy" as its reason.
     if report.is_bare:
         report = replace(report, checks=sentences.without_reference(report.checks))
     trained, suite = to_train(report.checks), report.suite

@@ -62,6 +62,7 @@ def _figures(check: Check) -> list[str]:
     if gain_word(check) != EMPTY:
         what = f"gain {measured(gain, sign=True)}"
         lines.append(_told(gain, what, signed(gain.printed), row.tolerance.gain))
+    # CI shows the first line alone: it is about what failed.
     if gain.word in BAD and top1.word not in BAD:
         lines.reverse()
     return [clean(line) for line in (*lines, *notes(check))]

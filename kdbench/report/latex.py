@@ -86,6 +86,7 @@ def _figure(text: str) -> str:
     r"""`$+0.12$`, `$75.98 \pm 0.18$ (5)`, `$+0.85$ over kd`, or a dash."""
     if text == EMPTY:
         return "--"
+    # The number is mathematics, so that its sign is a minus; the count behind it and `over kd` are text.
     value = _VALUE.match(text)[0]  # type: ignore[index]  # it begins with a number
     number, after = value.replace("±", r"\pm"), escape(text[len(value) :])
     return f"${number}$ {after}".rstrip()

@@ -268,6 +268,7 @@ def _two_lines(pair: Pair) -> str:
 
 def _pieces(table: MethodTable, ranking: Ranking | None, width: int) -> Iterator[tuple[Pair, ...]]:
     """So many columns at a time as a terminal of this width has room for, at least one."""
+    # Of each piece the width of the names and, beside them, of the ranks is taken: both are repeated.
     names = max(len("method  "), *map(len, _lines(table)))
     room = width - names - (8 if ranking else 0)
     left, piece = room, list[Pair]()

@@ -312,6 +312,7 @@ def extent(curves: Iterable[Curve | AuthorRun], printed: float | None) -> tuple[
     The first tenth of the epochs climbs from nothing: it may leave the picture, so that the end can be read.
     """
     late = [top1 for curve in curves for top1 in curve.top1[len(curve.top1) // 10 :]]
+    # 6 % of the range above and below, and never less than 0.05 points: a flat curve is a line in the middle.
     values = late if printed is None else [*late, printed]
     room = max(0.06 * (max(values) - min(values)), 0.05)
     return max(0.0, min(values) - room), min(100.0, max(values) + room)

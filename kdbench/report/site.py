@@ -143,6 +143,7 @@ def _suite(entry: Entry) -> Iterator[tuple[str, bytes]]:
     report, folder = entry.report, entry.folder
     names = [check.row.name for check in report.checks]
     places = dict(zip(names, (f"rows/{name}.html" for name in unique_names(names)), strict=True))
+    # Addresses are relative: a suite's page is one folder deep, the pages of its rows are two.
     there = {of: f"../records/{address}" for of, address in report.records.items()}
     shown = replace(report, records=there)
     for name, content in page_files([shown], "index.html", home="../index.html", row_pages=places).items():

@@ -29,9 +29,11 @@ def summary(reports: Sequence[Report], *, rest: str = "", limit: int = LIMIT) ->
         limit: bytes.
     """
     every = [check for report in reports for check in report.checks]
+    # By place and not by row: the tables keep their order whichever rows are left out.
     urgent = sorted(range(len(every)), key=lambda at: not _is_bad(every[at]))
     count = len(urgent)
     text = _tables(reports, range(count), rest)
+    # How many rows fit is guessed by their mean length, 5 % low, and tried again until the text is short.
     while count and (size := len(text.encode())) >= limit:
         count = min(count - 1, int(0.95 * count * limit / size))
         text = _tables(reports, set(urgent[:count]), rest)

@@ -169,6 +169,7 @@ def _shared(rows: Iterable[Row], rule: Literal["assumed", "untrained"]) -> Itera
 
 def _error_rates(rows: tuple[Row, ...]) -> Iterator[Finding]:
     """Numbers below 50 that all fall where they should rise: error rates in the place of accuracies."""
+    # All of them: a single row below its baseline is a result, a whole table of them is another quantity.
     printed = printed_baselines(rows)
     taught = [row for row in rows if row.teacher and row.reference.kind == "printed"]
     compared = [(row, row.reference.top1, printed(row)) for row in taught]

@@ -267,6 +267,7 @@ _RECIPE = {"epochs": sys.maxsize, "batch_size": 1, "lr": 1.0, "gamma": 0.5}
 
 
 def _recipe(values: Mapping[str, Any], place: Place) -> Recipe:
+    # gamma has a default; it stands in only for one that is wrong, so that no milestone seems to do nothing.
     stand_in = {key: value for key, value in _RECIPE.items() if key != "gamma" or values.get(key) is WRONG}
     return make(Recipe, values, Place(place.path, "[recipe]", place.problems), stand_in)  # type: ignore[return-value]
 
@@ -353,6 +354,8 @@ def _printed_top1(line: RowFile) -> float | None:
 
 def _reference(head: SuiteHead, table: TableFile, line: RowFile) -> Reference:
     """What is printed of a row, and where no std is: how many runs it is taken to be, of which spread."""
+    # `n` belongs to a printed std. A number without one has `printed_n`: of how many runs it is the mean, if
+    # that is known for all such numbers of the paper, whose spread is then an assumed one.
     printed_n = table.printed_n or head.printed_n
     assumed = table if table.assumed_std is not None else head
     bare = line.std is None

@@ -28,6 +28,8 @@ def find_mistakes(suite: Suite, place: Place) -> None:
     if suite.dataset:
         _find("datasets", suite.dataset, place.at("[suite]"))
     _check_duplicates(suite, place)
+    # A row whose loss is unknown, or takes no teacher and has one, is wrong itself. It may be meant as the
+    # baseline that another row misses: no sentence says of that one that there is none.
     trained = [row for row in suite.rows if not row.untrained]
     place.doubts.update(row.student for row in trained if _takes_teacher(row) is None)
     unsure = place.doubts | {row.student for row in trained if row.teacher and not _takes_teacher(row)}
