@@ -87,12 +87,12 @@ def estimate(runs: Sequence[Run], context: "TrainingContext") -> float:
     )
     # On a CPU a checkpoint is written beside the next epoch, one at a time: a copy of a run's tensors, and
     # the bytes of the file that is made of them. With a GPU these lie in the host's memory.
-    copies = 0.0
+    written = 0.0
     if context.device.type == "cpu" and recipe.epochs > 1:
-        copies = max(
+        written = max(
             2 * (1 + run.recipe.moments) * need.weights for run, need in zip(runs, needs, strict=True)
         )
-    beside = _beside(runs) + copies
+    beside = _beside(runs) + written
     return float(_in_use(context.device) + images + taught + own + beside + WORKSPACE * step)
 
 
