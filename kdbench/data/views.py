@@ -67,8 +67,9 @@ class Normalise:
     def __init__(self, mean: Sequence[float], std: Sequence[float], device: torch.device | str) -> None:
         levels = torch.arange(256, dtype=torch.uint8).to(torch.float32).div(255).expand(len(mean), 256)
         column = torch.tensor([mean, std], dtype=torch.float32)[:, :, None]
-        self.table = levels.sub(column[0]).div(column[1]).flatten().to(device)
-        self.row = (256 * torch.arange(len(mean), dtype=torch.int32))[:, None, None].to(device)
+        table = levels.sub(column[0]).div(column[1]).flatten()
+        self.table = table.to(device, non_blocking=True)
+        self.row = 256 * torch.arange(len(mean), dtype=torch.int32, device=device)[:, None, None]
 
     def __call__(self, images: Tensor) -> Tensor:
         """uint8 (B, C, H, W) of any strides -> float32 (B, C, H, W), contiguous."""
@@ -185,7 +186,9 @@ class Views:
         draws = self.draws(epoch)
         a = coefficients(draws, self.store.height, self.store.width)[order]
         parts = (torch.from_numpy(part) for part in (order, self.store.corner(order, draws), a))
-        index, corner, a_ = (torch.split(part.to(self.device), self.batch_size) for part in parts)
+        index, corner, a_ = (
+            torch.split(part.to(self.device, non_blocking=True), self.batch_size) for part in parts
+        )
         size = (self.store.height, self.store.width)
         augmented = self.augmentation.of_epoch(epoch, len(order), *size) if self.augmentation else None
         for number, (all_, c, b) in enumerate(zip(index, corner, a_, strict=True)):
@@ -271,15 +274,18 @@ def plain_batches(
 ) -> Iterator[Batch]:
     """Every image once, in the order of the data set, normalised and otherwise as it is; values as they are.
 
-    Of each batch, only this share. Small images are normalised for several batches at once.
+    Of each batch, only this share. Small images are normalised for several batches at once. Where the images
+    are on the device, the host never waits for it.
     """
     normalise = Normalise(mean, std, device) if images.dtype == torch.uint8 else torch.Tensor.contiguous
     batches = AT_ONCE // max(1, batch_size * images[:1].numel()) if share is whole else 1
-    for some in torch.split(torch.arange(len(labels)), batch_size * max(1, batches)):
-        first, last = int(some[0]), int(some[-1]) + 1
-        here = share(len(some))
-        parts = (normalise(images[first:last][here].to(device)), labels[first:last][here], some[here])
-        yield from zip(*(torch.split(part.to(device), batch_size) for part in parts), strict=True)
+    labels, index = labels.to(device), torch.arange(len(labels), device=device)
+    at_once = batch_size * max(1, batches)
+    for first in range(0, len(labels), at_once):
+        some = slice(first, first + at_once)
+        here = share(len(index[some]))
+        parts = (normalise(images[some][here].to(device)), labels[some][here], index[some][here])
+        yield from zip(*(torch.split(part, batch_size) for part in parts), strict=True)
 
 
 def _pixels(images: Tensor, crop: int) -> Tensor:

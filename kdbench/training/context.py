@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from kdbench import catalog
 from kdbench.data.fetch import Fetcher
@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
+TESTED = 2
+"""Sets of images that stay on a GPU for the next evaluation: test images, and held-out ones."""
 GENERATED = 4
 """Generated data sets that stay open: a run's, its teacher's, and those of the runs before."""
 
@@ -72,6 +74,8 @@ class TrainingContext:
     """Of checkpoints, beside the training."""
     stores: dict[tuple[object, ...], Store] = field(default_factory=dict)
     """The padded images of the last run, by data, choice and padding: the next run often has the same."""
+    tested: dict[tuple[object, ...], tuple[Tensor, Tensor]] = field(default_factory=dict)
+    """On a GPU: images of the last evaluations and their classes, by data and choice."""
 
     def dataset(self, name: str) -> Dataset:
         """A data set, fetched and packed if it must be and may be."""
@@ -104,6 +108,22 @@ class TrainingContext:
             self.stores.clear()  # first, since there may be room for one only
             self.stores[key] = make()
         return self.stores[key]
+
+    def on_device(self, key: tuple[object, ...], images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Images of an evaluation and their classes where networks are: moved there once, not batch by batch.
+
+        Args:
+            key: what they are, for the next evaluation.
+            images: on the CPU, (N, C, H, W).
+            labels: (N,).
+        """
+        if self.device.type == "cpu":
+            return images, labels
+        if key not in self.tested:
+            for old in list(self.tested)[: len(self.tested) - TESTED + 1]:
+                del self.tested[old]
+            self.tested[key] = images.to(self.device), labels.to(self.device)
+        return self.tested[key]
 
     def take(self, run: Run) -> Lease | None:
         """This process's hold on a run, while the context that it is lasts; None where another has it.

@@ -35,7 +35,8 @@ def evaluate(
 ) -> Evaluation:
     """Let a student classify every test image; the ranks of a group take the batches in turn.
 
-    The losses of all batches are gathered before they are summed up: the same bits, however many ranks.
+    A GPU is waited for at the end, once all batches are asked for. The losses of all batches are gathered
+    before they are summed up: the same bits, however many ranks.
 
     Args:
         run: what is trained.
@@ -87,7 +88,7 @@ def added_to_logits(run: Run, context: TrainingContext) -> Tensor | None:
     added = torch.zeros(classes)
     for of, value in run.recipe.bias:
         added[of] = value
-    return added.to(context.device)
+    return added.to(context.device, non_blocking=True)
 
 
 def scoring(loss: Loss) -> Callable[[Output], Tensor]:

@@ -11,6 +11,7 @@ from torch import Tensor
 from kdbench import catalog
 from kdbench.data import random
 from kdbench.data.augment import MAGNITUDE, Augmentation
+from kdbench.data.generated import is_generated
 from kdbench.data.mixing import with_partner
 from kdbench.data.packed import Dataset
 from kdbench.data.views import Batch, Epochs, Store, Values, Views, plain_batches
@@ -77,14 +78,19 @@ def training_labels(run: Run, data: Dataset) -> Tensor:
 
 def test_batches(run: Run, data: Dataset, context: TrainingContext) -> Iterator[Batch]:
     """The run's test images, at the centre where the recipe has a size, else as they are."""
-    return _evaluated(run, context, *_chosen(run, data, "test", run.recipe.test_size))
+    images, labels, rest = _chosen(run, data, "test", run.recipe.test_size)
+    return _evaluated(
+        run, context, images, labels, rest | {"key": ("test", data.content, run.recipe.test_size)}
+    )
 
 
 def held_out_batches(run: Run, data: Dataset, context: TrainingContext) -> Iterator[Batch]:
     """The run's held-out training images, as test images are seen."""
     index = validation_images(run, len(data.train_labels))
     mean, std = statistics(run)
-    rest = {"mean": mean, "std": std}
+    recipe = run.recipe
+    key = (data.content, recipe.train_size, recipe.validation_size, recipe.validation_seed)
+    rest = {"mean": mean, "std": std, "key": key}
     return _evaluated(run, context, data.train_images[index], data.train_labels[index], rest)
 
 
@@ -95,7 +101,10 @@ def _evaluated(
     labels: Tensor,
     rest: dict[str, Any],
 ) -> Iterator[Batch]:
-    recipe = run.recipe
+    recipe, key = run.recipe, rest.pop("key")
+    if not recipe.size:  # else they are read from the disk as needed
+        seed = run.seed if is_generated(run.dataset) else 0
+        images, labels = context.on_device((run.dataset, seed, key), images, labels)
     most = catalog.find("models", run.student).test_batch
     if most and context.device.type == "cpu":
         rest["batch_size"] = most

@@ -65,9 +65,8 @@ def estimate(runs: Sequence[Run], context: "TrainingContext") -> float:
     """Bytes at the peak of training runs beside each other: of the device on a GPU, of this process on a CPU.
 
     Weights and the optimizer's state are every run's own and stay; gradients and activations live from a
-    run's forward pass to its step: there is room for the largest. So do two copies of what a step changes,
-    while a CUDA graph is made of it. The data are there once, and so is the teacher. Held against measured
-    peaks by tests/training/test_memory.py.
+    run's forward pass to its step: there is room for the largest. The data are there once, and so is the
+    teacher. Held against measured peaks by tests/training/test_memory.py.
     """
     needs = [_need(run, context) for run in runs]
     recipe = runs[0].recipe
@@ -80,19 +79,19 @@ def estimate(runs: Sequence[Run], context: "TrainingContext") -> float:
     teacher = runs[0].teacher
     taught = _need(teacher.run, context).weights if teacher else 0
     own = sum((1 + run.recipe.moments) * need.weights for run, need in zip(runs, needs, strict=True))
-    copies = 2 if wanted(context) else 0
     step = max(
-        (2 + copies * (1 + run.recipe.moments)) * need.weights + run.recipe.batch_size * need.activations
+        2 * need.weights + run.recipe.batch_size * need.activations
         for run, need in zip(runs, needs, strict=True)
     )
     # On a CPU a checkpoint is written beside the next epoch, one at a time: a copy of a run's tensors, and
-    # the bytes of the file that is made of them. With a GPU these lie in the host's memory.
-    written = 0.0
-    if context.device.type == "cpu" and recipe.epochs > 1:
-        written = max(
+    # the bytes of the file that is made of them. With a GPU these lie in the host's memory; but while a CUDA
+    # graph is made of a step, there are two copies of what it changes.
+    copies = 0.0
+    if (context.device.type == "cpu" and recipe.epochs > 1) or wanted(context):
+        copies = max(
             2 * (1 + run.recipe.moments) * need.weights for run, need in zip(runs, needs, strict=True)
         )
-    beside = _beside(runs) + written
+    beside = _beside(runs) + copies
     return float(_in_use(context.device) + images + taught + own + beside + WORKSPACE * step)
 
 

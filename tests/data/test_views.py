@@ -10,6 +10,7 @@ from torch import Tensor
 
 from kdbench.data.affine import Draws, coefficients, draw
 from kdbench.data.views import Batch, Normalise, Store, Views, plain_batches
+from kdbench.training.operators import Operators
 
 MEAN, STD = (0.5070751592371323, 0.4865488733149497, 0.4409178433670343), (0.2673, 0.2564, 0.2761)
 
@@ -196,6 +197,16 @@ def test_plain_batches_give_every_image_as_it_is() -> None:
     batches = list(plain_batches(images, labels, batch_size=16, mean=MEAN, std=STD, device="cpu"))
     assert torch.equal(torch.cat([b[0] for b in batches]), Normalise(MEAN, STD, "cpu")(images))
     assert torch.cat([b[1] for b in batches]).tolist() == list(range(50))
+
+
+def test_plain_batches_of_images_on_a_device_never_wait_for_it() -> None:
+    """The device that has no numbers stands in for a GPU: what is copied to it or read from it is counted."""
+    images, labels = (part.to("meta") for part in (noise(50), torch.arange(50)))
+    with Operators() as counted:
+        batches = list(plain_batches(images, labels, batch_size=16, mean=MEAN, std=STD, device="meta"))
+    assert [len(y) for _, y, _ in batches] == [16, 16, 16, 2]
+    assert {part.device.type for batch in batches for part in batch} == {"meta"}
+    assert not counted.synchronising
 
 
 def test_images_of_five_channels_are_refused() -> None:

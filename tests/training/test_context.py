@@ -128,6 +128,20 @@ def test_dataset_stays_open(data: str) -> None:
     assert context.dataset("digits") is context.dataset("digits")
 
 
+def test_images_of_an_evaluation_are_moved_to_the_device_once(data: str) -> None:
+    """There they stay while they are of the last two evaluations; on a CPU they are where they were."""
+    context = open_context(Machine(local=Local(device="cpu"), root=data))
+    images, labels = torch.zeros(2, 3, 4, 4), torch.zeros(2)
+    assert context.on_device(("test",), images, labels)[0] is images
+    context.device = torch.device("meta")
+    first = context.on_device(("test",), images, labels)
+    assert [part.device.type for part in first] == ["meta", "meta"]
+    context.on_device(("held out",), images, labels)
+    assert context.on_device(("test",), images, labels) is first
+    context.on_device(("another",), images, labels)
+    assert context.on_device(("test",), images, labels) is not first
+
+
 def test_network_starts_the_same_whatever_came_before(data: str) -> None:
     context = opened(data)
     first = weights(context.network(digits()))

@@ -19,6 +19,7 @@ from kdbench.models.output import Output
 from kdbench.spec.events import Task
 from kdbench.spec.results import Result
 from kdbench.spec.runs import Loss, Precision, Run
+from kdbench.training import images
 from kdbench.training.bench import Prepared
 from kdbench.training.context import TrainingContext
 from kdbench.training.evaluation import evaluate
@@ -189,6 +190,21 @@ def test_evaluation_predicts_as_on_the_cpu(device: str, opened: Opened) -> None:
         found.append(evaluate(TEACHER, network, context.dataset("digits"), context))
     assert found[1].loss == pytest.approx(found[0].loss, rel=ROUNDING)
     assert (found[1].predicted == found[0].predicted).float().mean() >= 0.99
+
+
+def test_test_images_are_on_the_device_from_the_second_evaluation_on(device: str, opened: Opened) -> None:
+    context = opened(device)
+    data = context.dataset("digits")
+    first = list(images.test_batches(TEACHER, data, context))
+    if device == "cuda":
+        torch.cuda.set_sync_debug_mode("error")
+    try:
+        second = list(images.test_batches(TEACHER, data, context))
+    finally:
+        if device == "cuda":
+            torch.cuda.set_sync_debug_mode("default")
+    for one, other in zip(first, second, strict=True):
+        assert all(map(torch.equal, one, other))
 
 
 def test_run_that_was_stopped_goes_on(device: str, opened: Opened) -> None:

@@ -11,7 +11,8 @@ from torch import Tensor
 from kdbench.spec.runs import Loss
 from kdbench.training.bench import Parts, bench_world, lend_teacher
 from kdbench.training.distillers.crd import OtherClasses
-from kdbench.training.images import training_views
+from kdbench.training.evaluation import evaluate
+from kdbench.training.images import MOST_TESTED, training_views
 from kdbench.training.operators import Operators
 from tests.support.distillers import LOSSES, SETTINGS, built, output, step
 from tests.support.training import digits, open_digits
@@ -86,6 +87,21 @@ def test_step_never_waits_for_a_gpu(name: str, tmp_path: Path) -> None:
     assert counted.operators["convolution"] >= (1 if teacher is None else 2)
     assert counted.operators["convolution_backward"]  # by autograd, not by a record of the step
     assert not counted.synchronising
+
+
+@pytest.mark.parametrize("size", [20, 200])
+def test_evaluation_waits_for_a_gpu_at_its_end_alone(tmp_path: Path, size: int) -> None:
+    """For the predicted classes, and for the loss; however many batches there are.
+
+    The third number is what is right of these classes, which a GPU's are on the host then.
+    """
+    run = digits("digits_cnn", test_size=size, bias=((1, 0.5),))
+    context = open_digits(tmp_path)
+    network, data = context.network(run), context.data_of(run)
+    with Operators() as counted:
+        evaluate(run, network, data, context)
+    assert counted.operators["convolution"] == 3 * -(-size // MOST_TESTED["cpu"]), "three of a batch"
+    assert counted.synchronising == {"cpu": 1, "_local_scalar_dense": 2}
 
 
 @pytest.mark.parametrize("name", SETTINGS)
