@@ -34,7 +34,7 @@ from kdbench.training.context import (
     plugin_facts,
     seed_torch,
 )
-from kdbench.training.distillers.distiller import Remembering, Step
+from kdbench.training.distillers.distiller import Remembering, Step, Weighted
 from kdbench.training.evaluation import evaluate, true_classes
 from kdbench.training.graphs import Graphed, wanted
 from kdbench.training.images import training_labels
@@ -199,7 +199,7 @@ class StudentRun:
 
         weights = [*self.parameters, *(self.averaged.network.state_dict().values() if self.averaged else ())]
         what = f"{self.run.slug} seed {self.run.seed}: a step"
-        return Graphed(whole, [*self.student.buffers(), *self.optimizer.state], what, weights=weights)
+        return Graphed(whole, [*self.trained.buffers(), *self.optimizer.state], what, weights=weights)
 
     def loss(self, batch: DistillationBatch, at: Step) -> Tensor:
         """Of a batch, with the graph that leads to its gradients."""
@@ -369,14 +369,15 @@ class StudentRun:
 
 
 def _graphable(run: Run, objective: nn.Module, context: TrainingContext) -> bool:
-    """Whether a student's steps are to be a graph: those of a loss that sees a batch and nothing else.
+    """Whether a student's steps are to be a graph: those of a loss that sees outputs alone.
 
-    Not those of a distiller, which may look at the number of the step or draw; nor of a batch in parts, or
-    mixed by a share that is a number; nor other packages' code; nor what torch compiles.
+    That is a function, or a distiller's weighted term. Others may look at the number of the step, or draw.
+    Nor is it a batch in parts, or mixed by a share that is a number; nor other packages' code; nor what torch
+    compiles.
     """
     recipe = run.recipe
     more = recipe.ghost_batches or recipe.mixes or run.plugins
-    plain = isinstance(objective, LossObjective) and not run.precision.endswith("-compiled")
+    plain = isinstance(objective, LossObjective | Weighted) and not run.precision.endswith("-compiled")
     return wanted(context) and plain and not more
 
 

@@ -22,6 +22,7 @@ from kdbench.training.images import training_views
 from kdbench.training.recorded import Call, Recorder, _tensors
 from kdbench.training.student_run import StudentRun
 from tests.support.build import KD
+from tests.support.distillers import LOSSES
 from tests.support.training import SETTINGS, TEACHER, Opened, digits, numbers, together
 
 pytestmark = pytest.mark.usefixtures("digits_dropout")
@@ -172,6 +173,23 @@ def test_which_students_steps_are_graphs(with_teacher: Opened, cuda: Cuda, run: 
     assert not cuda.graphs
     made = StudentRun(Task(run), with_teacher("here", cuda_graphs=True))
     assert (made.graphed is not None) == is_graph
+
+
+@pytest.mark.usefixtures("cuda")
+@pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: loss.name)
+def test_distiller_whose_term_sees_outputs_alone_is_part_of_the_graph(
+    with_teacher: Opened, loss: Loss
+) -> None:
+    """What is trained beside the student and what has running means, too; others step without a graph."""
+    run = digits("digits_cnn", loss, TEACHER, train_size=70, lr=0.001, weight_decay=5e-4)
+    (usual,), (graphed,) = (
+        ends(with_teacher, "usual", [run]),
+        ends(with_teacher, "graphed", [run], cuda_graphs=True),
+    )
+    assert numbers(graphed) == numbers(usual)
+    assert isinstance(graphed, Result)
+    others = ("dkd", "dkd_ls", "ctkd", "ctkd_ls", "crd", "crd_kd")
+    assert ("cuda_graphs" in graphed.environment) == (loss.name not in others)
 
 
 def test_views_of_a_batch_are_a_graph_whose_images_stay(opened: Opened, cuda: Cuda) -> None:
