@@ -140,6 +140,8 @@ class Workload(Struct, frozen=True, kw_only=True):
     """Runs that the suites themselves do not have: their results lie apart."""
     outdated: tuple[str, ...] = ()
     """What is stored of runs to be trained, but of other versions of a package: a sentence for each."""
+    unreadable: Mapping[str, str] = {}
+    """Runs of the rows whose results are damaged, and what is wrong with them."""
     damaged: tuple[str, ...] = ()
     """Why runs are neither stored nor trained again: what is wrong with the files that hold their results."""
 
@@ -199,6 +201,7 @@ def compare(suites: Suites, every: Sequence[Cell], machine: Machine, *, rerun: b
         index=there,
         trials=_trials([*cells, *every]),
         outdated=tuple(made_otherwise(runs, there)),
+        unreadable=unreadable,
         damaged=tuple(dict.fromkeys([*lost.values(), *unreadable.values()])),
     )
 

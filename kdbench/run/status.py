@@ -72,7 +72,8 @@ def find_states(work: Workload, machine: Machine) -> list[State]:
 def mark_unreadable(states: Iterable[State], work: Workload) -> list[State]:
     """The same states, those of runs whose records are damaged as `unreadable`, with what is wrong."""
     runs = _runs(work)
-    problems = read_results(work.index, runs, runs).unreadable
+    asked = {name for cell in work.cells for name in cell.ids}
+    problems = read_results(work.index, runs.keys() - asked, runs).unreadable | dict(work.unreadable)
     marked = []
     for state in states:
         damaged = state.id in problems and state.state in ("done", "waiting", "blocked")
