@@ -251,7 +251,7 @@ RECORDS: list[Case] = [
     (written("results/digits/digits_mlp-ce.jsonl", CONFLICT), "fsck", 1, "git's conflict markers"),
     (folder("results/digits/digits_mlp-ce.jsonl"), "fsck", 1, "Is a directory"),
     (written("results/author_runs/small.json", "{"), "check suites/small", 2, "results/author_runs/small.json: no valid file of author runs: Input data was"),
-    (written("results/author_runs/small.json", CONFLICT), "check suites/small", 2, "results/author_runs/small.json: no valid file of author runs: JSON is"),
+    (written("results/author_runs/small.json", CONFLICT), "check suites/small", 2, "results/author_runs/small.json: no valid file of author runs: it has git's conflict markers"),
     (written("results/released_weights/a.0123456789ab.json", "{"), "check suites/small", 2, "results/released_weights/a."),
     (written("results/interim_analyses/small.json", "{"), "check suites/small", 2, "results/interim_analyses/small.json: no valid plan of interim analyses: Input"),
     (written("results/equivalence/bf16.a.json", "{"), "check suites/small --precision bf16", 2, "results/equivalence/bf16.a.json: no valid equivalence test: Input data was"),
