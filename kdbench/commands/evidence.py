@@ -45,7 +45,7 @@ def compare(
     single_seed: bool,
     as_json: bool,
 ) -> int:
-    """Hold results against results, row by row.
+    """Compare two sets of results, row by row.
 
     The rows of SUITE as B has them against the same rows as A has them, regressions first.
 
@@ -136,7 +136,7 @@ def verify(bundle: Path, *, as_json: bool) -> int:
 def attribute(
     row: str, *, seeds: Sequence[int] | None, train: bool, jobs: int | None, offline: bool, as_json: bool
 ) -> None:
-    """How much of a number each delta explains.
+    """How much each difference of code and paper changes a number.
 
     A delta of a ROW is a difference between its paper and the released code.
     """
@@ -166,7 +166,7 @@ def equivalence(
     offline: bool,
     as_json: bool,
 ) -> int:
-    """Test whether a faster arithmetic may stand for float32.
+    """Test whether a faster arithmetic may replace float32.
 
     A ROW is trained both ways over seeds; the paired test is kept, and verdicts cite it.
     """

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @click.option("--strict", is_flag=True, help="Exit with 1 unless everything is reproduced.")
 @as_json
 def check(chosen: Selection, *, every: bool, strict: bool, as_json: bool) -> int:
-    """Hold the rows against what is stored; trains nothing."""
+    """Judge the rows by the stored results; trains nothing."""
     if every == bool(chosen.suites):
         raise click.UsageError("name either suites or --all" if every else "name a SUITE, or --all")
     if every:
@@ -87,7 +87,7 @@ def print_verdicts(
 @judgement
 @as_json
 def claims(chosen: Selection, *, as_json: bool) -> int:
-    """Hold what papers conclude against what is stored.
+    """Test what papers conclude on the stored results.
 
     Author runs are held apart. Exits with 1 where a conclusion does not hold in our runs.
     """

@@ -49,7 +49,7 @@ KINDS = ("our runs", "author runs", "printed", "references")
 def methods(
     chosen: Selection, *, against: str, kinds: tuple[str, ...], output: Path | None, kind: str | None
 ) -> None:
-    """Methods down, pairs across: mean, std, the best, gains.
+    """A table of methods by teacher-student pairs: mean, std, gains.
 
     With average ranks, their critical difference (Friedman, Nemenyi), and each method against one. Our runs,
     author runs and printed numbers are tables of their own.

@@ -9,7 +9,7 @@ import click
 
 @click.group()
 def new() -> None:
-    """Begin a package with a method of your own, or a suite."""
+    """Write a package for a method of your own, or a suite."""
 
 
 @new.command("plugin")

@@ -9,7 +9,7 @@ import click
 
 @click.group()
 def reference() -> None:
-    """Add the printed numbers that a suite has not."""
+    """Add the printed numbers that a suite lacks."""
 
 
 @reference.command("add")

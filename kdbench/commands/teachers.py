@@ -26,7 +26,7 @@ class Importing(click.Group):
 
 @click.group("import", cls=Importing)
 def import_() -> None:
-    """Take in weights and logs of others.
+    """Import weights and logs of others.
 
     A file of weights becomes a teacher, logs become author runs. `kdbench import FILE` is short for
     `kdbench import weights FILE`.

@@ -43,7 +43,7 @@ def gc(suite: tuple[str, ...], *, dry_run: bool, as_json: bool) -> None:
 @click.command()
 @as_json
 def fsck(*, as_json: bool) -> int:
-    """Hold every stored file against its digest.
+    """Check every stored file against its digest.
 
     And against its identity; exit with 1 if one is wrong, or a folder could not be looked into.
     """

@@ -65,7 +65,7 @@ from torch.nn.functional import cross_entropy, log_softmax, softmax
 
 
 def NAME(s: Output, y: Tensor, t: Output, *, alpha: float, tau: float) -> Tensor:
-    """KD that listens to the teacher where it is sure of the right class.
+    """KD whose teacher counts for each image as much as it is sure of the right class.
 
     Args:
         s: the student's output: logits (N, K), features (N, D), the classifier's weight (K, D), bias (K,).
@@ -94,7 +94,7 @@ from torch.nn.functional import cross_entropy, mse_loss
 
 
 class Features(Distiller):
-    """The student's features, brought to the teacher's width by a trained layer, shall be the teacher's.
+    """The student's features, mapped to the teacher's width by a trained layer, are drawn to the teacher's.
 
     It is built once for a run. Its parameters are trained with the student's and stand in the checkpoint.
     """

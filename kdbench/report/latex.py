@@ -7,7 +7,7 @@ from kdbench.formatting import EMPTY, signed
 from kdbench.formatting import escape_latex as escape
 from kdbench.report.content import Report
 from kdbench.report.methods import latex_tables, side_by_side
-from kdbench.report.sentences import altered, gain_word, settings, who_by_setting
+from kdbench.report.sentences import BARE_LEGEND, altered, gain_word, settings, who_by_setting
 from kdbench.report.words import measured, measured_gain, printed, printed_gain
 from kdbench.spec.verdicts import Check
 
@@ -48,12 +48,13 @@ def _table(report: Report, table: str, checks: Sequence[Check], fields: Sequence
     about = f"{report.suite.paper}, {report.suite.dataset}, Table {table}, as {report.variant}."
     rows = [check.row for check in checks]
     what, names = settings(rows, fields), who_by_setting(rows)
+    legend = " ".join(BARE_LEGEND.split()) if report.is_bare else ""
     label = re.sub(r"[^A-Za-z0-9.-]+", "-", f"{report.suite.name}-{table}")
     lines = [
         *([f"% {escape(trial)}"] if trial else []),
         r"\begin{table}",
         r"  \centering\small",
-        rf"  \caption{{{escape(' '.join(filter(None, [trial, about, what])))}}}",
+        rf"  \caption{{{escape(' '.join(filter(None, [trial, about, what, legend])))}}}",
         rf"  \label{{tab:{label}}}",
         *(_BARE_HEAD if report.is_bare else _HEAD),
         r"    \midrule",

@@ -18,7 +18,9 @@ the 90 % interval of its difference from the printed number, and in brackets the
 is measured minus printed. `reproduced` and `consistent` lie within the tolerance; `inconclusive`, `below`,
 `above` and `single seed, outside` do not."""
 
-BARE_LEGEND = "Accuracies in percent, gains over the baseline of the same seeds in percentage points."
+BARE_LEGEND = """\
+Accuracies in percent, gains over the baseline of the same seeds in percentage points: the mean over the
+seeds, ± half its 90 % interval, and in brackets the number of seeds."""
 """Of a suite of which nothing is printed."""
 
 

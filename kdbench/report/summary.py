@@ -6,7 +6,14 @@ from typing import Literal
 from kdbench.formatting import EMPTY, and_more, clean, escape, number, plural, signed, table
 from kdbench.grouping import grouped
 from kdbench.report.content import Report
-from kdbench.report.sentences import altered, gain_word, reasons, rows_by_setting, without_reference
+from kdbench.report.sentences import (
+    BARE_LEGEND,
+    altered,
+    gain_word,
+    reasons,
+    rows_by_setting,
+    without_reference,
+)
 from kdbench.report.words import measured, measured_gain, printed_gain
 from kdbench.spec.verdicts import Check, Word
 from kdbench.verdict.check import BAD, headline
@@ -87,7 +94,7 @@ def lines(checks: Sequence[Check]) -> list[str]:
     """
     if checks and all(check.top1.printed is check.gain.printed is None for check in checks):
         checks = without_reference(checks)
-        shown = by_seed("simple", checks)
+        shown = f"{by_seed('simple', checks)}\n\n{BARE_LEGEND}"
     else:
         heads = ("row", "printed", "measured", "difference", "verdict", "gain", "verdict of the gain")
         names, body = rows_by_setting(checks), []

@@ -415,6 +415,8 @@ def test_suite_of_which_nothing_is_printed_is_a_table_of_methods(kind: str) -> N
     else:
         assert "no reference" not in words
     assert "71.03" in words
+    if kind != "summary":
+        assert "the mean over the seeds, ± half its 90 % interval" in words.replace(r"\%", "%")
     if kind in ("terminal", "summary"):
         assert "71.00, 71.20, 70.90" in words
     else:
