@@ -68,7 +68,6 @@ def estimate(runs: Sequence[Run], context: "TrainingContext") -> float:
     run's forward pass to its step: there is room for the largest. The data are there once, and so is the
     teacher. Held against measured peaks by tests/training/test_memory.py.
     """
-    needs = [_need(run, context) for run in runs]
     recipe = runs[0].recipe
     entry = catalog.find("datasets", runs[0].dataset)
     padded = (entry.size + 2 * recipe.crop) ** 2
@@ -78,20 +77,18 @@ def estimate(runs: Sequence[Run], context: "TrainingContext") -> float:
     images -= sum(store.pixels.nbytes for store in context.stores.values())  # in use, and kept or replaced
     teacher = runs[0].teacher
     taught = _need(teacher.run, context).weights if teacher else 0
-    own = sum((1 + run.recipe.moments) * need.weights for run, need in zip(runs, needs, strict=True))
-    step = max(
-        2 * need.weights + run.recipe.batch_size * need.activations
-        for run, need in zip(runs, needs, strict=True)
-    )
     # On a CPU a checkpoint is written beside the next epoch, one at a time: a copy of a run's tensors, and
     # the bytes of the file that is made of them. With a GPU these lie in the host's memory; but while a CUDA
     # graph is made of a step, there are two copies of what it changes.
-    copies = 0.0
-    if (context.device.type == "cpu" and recipe.epochs > 1) or wanted(context):
-        copies = max(
-            2 * (1 + run.recipe.moments) * need.weights for run, need in zip(runs, needs, strict=True)
-        )
-    beside = _beside(runs) + copies
+    copies = 2 if (context.device.type == "cpu" and recipe.epochs > 1) or wanted(context) else 0
+    own = step = copied = 0.0
+    for run in runs:
+        need = _need(run, context)
+        state = (1 + run.recipe.moments) * need.weights
+        own += state
+        step = max(step, 2 * need.weights + run.recipe.batch_size * need.activations)
+        copied = max(copied, copies * state)
+    beside = _beside(runs) + copied
     return float(_in_use(context.device) + images + taught + own + beside + WORKSPACE * step)
 
 
