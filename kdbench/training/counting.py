@@ -5,7 +5,7 @@ of a grouped convolution costs as much as its forward pass does, by the input an
 (`torch.utils.flop_counter` of torch 2.15 counts it `groups` times by the weights.)
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from msgspec import json
 from torch import Tensor, nn
-from torch.autograd.graph import saved_tensors_hooks
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from kdbench import catalog
 from kdbench.cost.counts import TABLE, Counts, Entry, key
 from kdbench.models.build import build_network
 from kdbench.store.records import write
+from kdbench.training.calls import Call, Watch, tensors_of
+from kdbench.training.memory import kept_for_backward
 
 if TYPE_CHECKING:
     from kdbench.models.output import Output
@@ -56,33 +56,18 @@ FLOPS: Mapping[Any, Callable[[Arguments, Any], float]] = {
 }
 
 
-class Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class Counter(Watch):
     """Sums up the FLOPs and bytes of convolutions and matrix products while it is entered."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.flops = self.bytes = 0.0
 
-    def __torch_dispatch__(
-        self,
-        func: Any,  # noqa: ANN401
-        types: object,
-        args: Arguments = (),
-        kwargs: Any = None,  # noqa: ANN401
-    ) -> Any:  # noqa: ANN401
-        out = func(*args, **(kwargs or {}))
-        if func in FLOPS:
-            self.flops += FLOPS[func](args, out)
-            self.bytes += sum(each.nbytes for each in _tensors((args, out)))
-        return out
-
-
-def _tensors(value: object) -> Iterable[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, tuple | list):
-        for each in value:
-            yield from _tensors(each)
+    def see(self, call: Call) -> None:
+        """Add one."""
+        if call.function in FLOPS:
+            self.flops += FLOPS[call.function](call.args, call.out)
+            self.bytes += sum(each.nbytes for each in tensors_of((call.args, call.out)))
 
 
 def count(network: nn.Module, images: Tensor) -> tuple[Counter, Counter, float]:
@@ -90,22 +75,14 @@ def count(network: nn.Module, images: Tensor) -> tuple[Counter, Counter, float]:
 
     Returns:
         The counts of the forward pass, of the backward pass (to the weights, not to the images), and the
-        bytes kept in between: activations, each once, without the weights.
+        bytes kept in between: activations, each once, without weights and statistics.
     """
     forward, backward = Counter(), Counter()
-    kept: dict[int, Any] = {}
-
-    def keep(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        kept[storage._cdata] = storage  # noqa: SLF001 - on the meta device nothing else distinguishes them
-        return tensor
-
-    weights = {each.untyped_storage()._cdata for each in network.parameters()}  # noqa: SLF001
-    with forward, saved_tensors_hooks(keep, lambda tensor: tensor):
+    with forward, kept_for_backward(network) as kept:
         output: Output = network.train()(images)
     with backward:
         output.logits.sum().backward()  # type: ignore[no-untyped-call]
-    return forward, backward, float(sum(part.nbytes() for name, part in kept.items() if name not in weights))
+    return forward, backward, float(sum(part.nbytes() for part in kept.values()))
 
 
 def counts_of(model: str, classes: int, channels: int, size: int) -> Counts:

@@ -3,13 +3,16 @@
 import ctypes
 import resource
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, UntypedStorage, nn
 from torch.autograd.graph import saved_tensors_hooks
+
+from kdbench.training.calls import storage_of
 
 GIB = 2**30
 SHORT = ("can't allocate memory", "not enough memory", "out of memory")
@@ -33,19 +36,28 @@ class Need(NamedTuple):
 
 def count(network: nn.Module, images: Tensor) -> Need:
     """What a network takes that is trained on such images (N, C, H, W): its forward pass is watched."""
-    own = {each.untyped_storage().data_ptr() for each in (*network.parameters(), *network.buffers())}
-    kept: dict[int, int] = {}
-
-    def pack(saved: Tensor) -> Tensor:
-        storage = saved.untyped_storage()
-        if storage.data_ptr() not in own:
-            kept[storage.data_ptr()] = storage.nbytes()
-        return saved
-
-    with saved_tensors_hooks(pack, lambda saved: saved):
+    with kept_for_backward(network) as kept:
         network.train()(images)
     weights = sum(each.numel() * each.element_size() for each in network.parameters())
-    return Need(weights, sum(kept.values()) / len(images))
+    return Need(weights, sum(storage.nbytes() for storage in kept.values()) / len(images))
+
+
+@contextmanager
+def kept_for_backward(network: nn.Module) -> Iterator[dict[int, UntypedStorage]]:
+    """What autograd keeps meanwhile for the backward pass, by storage: each once, the network's own left out.
+
+    Storages are held until the block ends, so that none gets the handle of one before it.
+    """
+    own = {storage_of(each) for each in (*network.parameters(), *network.buffers())}
+    kept: dict[int, UntypedStorage] = {}
+
+    def keep(saved: Tensor) -> Tensor:
+        if storage_of(saved) not in own:
+            kept[storage_of(saved)] = saved.untyped_storage()
+        return saved
+
+    with saved_tensors_hooks(keep, lambda saved: saved):
+        yield kept
 
 
 def _in_use(device: torch.device) -> float:

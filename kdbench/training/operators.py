@@ -14,8 +14,8 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+
+from kdbench.training.calls import Call, Watch, storage_of, tensors_of
 
 DEPENDENT = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}
 """Of operators whose result depends on numbers in kind or in size."""
@@ -26,7 +26,7 @@ READING = {"cpu", "numpy", "tolist", "__array__"}
 """Methods that bring numbers to the host, and are no operators where the tensor is on the CPU."""
 
 
-class Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class Operators(Watch):
     """Counts operators by name while it is entered.
 
     Example: of `w.mul_(2).t().sum().item()`, `operators` has mul_, sum and _local_scalar_dense, and
@@ -34,7 +34,7 @@ class Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.operators: Counter[str] = Counter()
         self.synchronising: Counter[str] = Counter()
         self.host: dict[int, Tensor] = {}
@@ -52,32 +52,24 @@ class Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
         super().__exit__(*error)  # type: ignore[no-untyped-call]
         self.reading.__exit__(*error)  # type: ignore[no-untyped-call]
 
-    def __torch_dispatch__(
-        self,
-        func: Any,  # noqa: ANN401 - torch's own signature
-        types: object,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:  # noqa: ANN401
-        """Do an operator and count it."""
-        out = func(*args, **(kwargs or {}))
-        name, sources = func.overloadpacket.__name__, _tensors((args, kwargs))
+    def see(self, call: Call) -> None:
+        """Count an operator."""
+        sources = call.sources
         if sources and all(map(self.on_host, sources)):
-            self.keep(_tensors(out))
-            return out
-        if not _is_view(func) and name not in ALLOCATING:
-            self.operators[name] += 1
-        if _waits(func, name, args, kwargs or {}, sources, out):
-            self.synchronising[name] += 1
-        return out
+            self.keep(call.results)
+            return
+        if not _is_view(call) and call.name not in ALLOCATING:
+            self.operators[call.name] += 1
+        if _waits(call):
+            self.synchronising[call.name] += 1
 
     def keep(self, host: Iterable[Tensor]) -> None:
         """Know tensors as the host's."""
-        self.host |= {_storage(each): each for each in host}
+        self.host |= {storage_of(each): each for each in host}
 
     def on_host(self, tensor: Tensor) -> bool:
         """Whether a tensor would be in the host's memory beside a GPU."""
-        return _storage(tensor) in self.host
+        return storage_of(tensor) in self.host
 
 
 class Reading(TorchFunctionMode):
@@ -102,42 +94,27 @@ class Reading(TorchFunctionMode):
         if name in READING and args[0].device.type == "cpu" and not self.counted.on_host(args[0]):
             self.counted.synchronising[name] += 1
         out = func(*args, **kwargs)
-        if not _tensors((args, kwargs)) and kwargs.get("device") is None:
-            self.counted.keep(_tensors(out))
+        if not tensors_of((args, kwargs)) and kwargs.get("device") is None:
+            self.counted.keep(tensors_of(out))
         return out
 
 
-def _waits(
-    func: Any,  # noqa: ANN401
-    name: str,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    sources: list[Tensor],
-    out: object,
-) -> bool:
+def _waits(call: Call) -> bool:
     """Whether the host waits for the device before it goes on.
 
     That is a copy between a GPU and the CPU that is not `non_blocking`, an index of booleans, or a result
     that depends on numbers.
     """
-    if name in ("_to_copy", "copy_"):
-        devices = {each.device.type for each in [*sources, *_tensors(out)]}
-        flags = [kwargs.get("non_blocking"), *(args[2:3] if name == "copy_" else ())]
+    if call.name in ("_to_copy", "copy_"):
+        devices = {each.device.type for each in [*call.sources, *call.results]}
+        flags = [call.kwargs.get("non_blocking"), *(call.args[2:3] if call.name == "copy_" else ())]
         return len(devices) > 1 and not any(flags)
-    if name in INDEXED:
-        return any(each.dtype in (torch.bool, torch.uint8) for each in _tensors(args[1]))
-    return bool(DEPENDENT & set(func.tags))
+    if call.name in INDEXED:
+        return any(each.dtype in (torch.bool, torch.uint8) for each in tensors_of(call.args[1]))
+    return bool(DEPENDENT & set(call.function.tags))
 
 
-def _is_view(func: Any) -> bool:  # noqa: ANN401
+def _is_view(call: Call) -> bool:
     """Whether an operator gives another look at the same numbers: `t`, `view`, `detach`."""
-    aliases = [each.alias_info for each in func._schema.returns]  # noqa: SLF001 - nowhere else
+    aliases = [each.alias_info for each in call.function._schema.returns]  # noqa: SLF001 - nowhere else
     return any(each is not None and not each.is_write for each in aliases)
-
-
-def _tensors(values: object) -> list[Tensor]:
-    return [each for each in tree_leaves(values) if isinstance(each, Tensor)]
-
-
-def _storage(tensor: Tensor) -> int:
-    return int(tensor.untyped_storage()._cdata)  # noqa: SLF001 - its address, also where it is empty

@@ -13,15 +13,14 @@ each time.
 
 from collections.abc import Callable, Sequence
 from operator import getitem
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch._ops import OpOverload
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_map
 
 from kdbench.spec.runs import Run
+from kdbench.training.calls import Call, Watch, storage_of
 from kdbench.training.objective import LossObjective
 from kdbench.training.operators import DEPENDENT
 
@@ -42,38 +41,16 @@ class UnrecordableError(Exception):
     """A step does not consist of the same operations for every batch."""
 
 
-class Call(NamedTuple):
-    """An operation that was done."""
-
-    function: OpOverload[..., Any]
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    out: Any
-
-
-class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class Recorder(Watch):
     """All operations that are done while it is on, in their order."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.calls: list[Call] = []
 
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        """False: nothing recorded is compiled, and to skip the compiler torch would import it."""
-        return False
-
-    def __torch_dispatch__(
-        self,
-        func: Any,  # noqa: ANN401 - torch's own signature
-        types: Any,  # noqa: ANN401
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:  # noqa: ANN401
-        """Do an operation and note it."""
-        out = func(*args, **(kwargs or {}))
-        self.calls.append(Call(func, args, kwargs or {}, out))
-        return out
+    def see(self, call: Call) -> None:
+        """Note an operation."""
+        self.calls.append(call)
 
 
 class RecordedStep:
@@ -103,7 +80,7 @@ class RecordedStep:
         if replay is not None:
             value, *gradients = replay(*inputs)
             return value, gradients
-        if shapes in self.replays:
+        if shapes in self.replays:  # as None: its first step could not be recorded
             return by_autograd(loss, self.parameters)
         value, gradients, program = record(inputs, loss, self.parameters)
         self.replays[shapes] = None if program is None else program.replay()
@@ -151,15 +128,7 @@ def recordable(run: Run, trained: nn.Module, objective: nn.Module, device: torch
 
 
 def _place(tensor: Tensor) -> Place:
-    return _storage(tensor), tensor.storage_offset(), tensor.shape, tensor.stride(), tensor.dtype
-
-
-def _storage(tensor: Tensor) -> int:
-    return tensor.untyped_storage().data_ptr()
-
-
-def _tensors(values: object) -> list[Tensor]:
-    return [each for each in tree_leaves(values) if isinstance(each, Tensor)]
+    return storage_of(tensor), tensor.storage_offset(), tensor.shape, tensor.stride(), tensor.dtype
 
 
 def compiled(graph: fx.Graph, constants: Sequence[Tensor]) -> Replay:
@@ -188,7 +157,7 @@ class Program:
         for number, each in enumerate(inputs):
             self.last = self.graph.placeholder(f"input{number}")
             self.made.setdefault(_place(each), self.last)
-        self.storages = {_storage(each) for each in inputs}
+        self.storages = {storage_of(each) for each in inputs}
         """Whose numbers are another batch's next time."""
         self.draws = False
         """Whether it draws random numbers."""
@@ -199,17 +168,20 @@ class Program:
         Raises:
             UnrecordableError: its result is a number, or as large as numbers say.
         """
-        results = _tensors(call.out)
+        results = call.results
         if not results or DEPENDENT & set(call.function.tags):
             raise UnrecordableError(str(call.function))
         self.draws |= torch.Tag.nondeterministic_seeded in call.function.tags
+        # Two kinds of calls need not be done again. One whose results all have a name already: it gives a
+        # second name to the same numbers. And one whose results lie where its own constants do: a view of a
+        # parameter, W.T, shows the new weights too when a step has changed them in place. What changes its
+        # arguments is done again in any case.
         named = all(_place(each) in self.made for each in results)
-        sources = {_storage(each) for each in _tensors((call.args, call.kwargs))} - self.storages
-        of_constants = sources.issuperset(map(_storage, results))
+        sources = {storage_of(each) for each in call.sources} - self.storages
+        of_constants = sources.issuperset(map(storage_of, results))
         if not call.function._schema.is_mutable and (named or of_constants):  # noqa: SLF001 - nowhere else
             return
-        name = call.function.overloadpacket.__name__
-        target = getattr(torch, name) if name in FAST else call.function
+        target = getattr(torch, call.name) if call.name in FAST else call.function
         args, kwargs = tree_map(self._node, (call.args, call.kwargs))
         node = self.graph.call_function(target, args, kwargs)
         if isinstance(call.out, Tensor):
@@ -231,7 +203,7 @@ class Program:
         """Where a call has put what it made; a constant that it has changed in place stays one."""
         if _place(tensor) not in self.constants:
             self.made[_place(tensor)] = node
-            self.storages.add(_storage(tensor))
+            self.storages.add(storage_of(tensor))
 
     def _node(self, value: Any) -> Any:  # noqa: ANN401 - any argument
         if not isinstance(value, Tensor):
@@ -239,7 +211,7 @@ class Program:
         place = _place(value)
         if place in self.made:
             return self.made[place]
-        if place[0] in self.storages:
+        if place[0] in self.storages:  # of this batch's numbers: as a constant it would be wrong next time
             raise UnrecordableError(f"a view of shape {tuple(value.shape)} that no operation has made")
         if place not in self.constants:
             with self.graph.inserting_after(self.last):  # arguments come before all calls

@@ -17,9 +17,10 @@ from kdbench.spec.events import Task
 from kdbench.spec.results import Result
 from kdbench.spec.runs import Loss, Run
 from kdbench.training import graphs
+from kdbench.training.calls import Call, tensors_of
 from kdbench.training.graphs import Graphed
 from kdbench.training.images import training_views
-from kdbench.training.recorded import Call, Recorder, _tensors
+from kdbench.training.recorded import Recorder
 from kdbench.training.student_run import StudentRun
 from tests.support.build import KD
 from tests.support.distillers import LOSSES
@@ -58,7 +59,7 @@ class Graph:
         self.replays += 1
         for call in self.calls:
             again = call.function(*call.args, **call.kwargs)
-            for place, made in zip(_tensors(call.out), _tensors(again), strict=True):
+            for place, made in zip(call.results, tensors_of(again), strict=True):
                 if made is not place:
                     place.copy_(made)
 
