@@ -20,7 +20,7 @@ from msgspec.structs import replace
 
 from kdbench.errors import UserError
 from kdbench.machine import Machine
-from kdbench.spec.events import Cohort, Died, Event, ExecutorEvent, Failed, Update
+from kdbench.spec.events import Cohort, Died, Event, ExecutorEvent, Failed, Update, halves
 from kdbench.store.records import newest_checkpoint
 from kdbench.store.run_log import keep_failure
 from kdbench.workers.launch import launched, run_ranks
@@ -128,6 +128,8 @@ class LocalExecutor:
             worker.process.join()
             cohort = tuple(worker.tasks.values())
             how = f"the worker process died ({ending(worker.process.exitcode)})"
+            # the server reaps its forks and reports how they ended; when it is gone nobody can, and its forks
+            # have been killed with it (`die_with_parent`): it was not the run's doing
             if self.forked and worker.process.exitcode == SERVER_DIED:
                 how = "the server of the worker processes was killed, and the worker with it,"
                 if self.lost_with_server.isdisjoint(worker.tasks):
@@ -160,12 +162,6 @@ class LocalExecutor:
             worker.stop()
         self.workers.clear()
         self.retry_queue.clear()
-
-
-def halves(cohort: Cohort) -> list[Cohort]:
-    """Two cohorts of one."""
-    middle = (len(cohort) + 1) // 2
-    return [cohort[:middle], cohort[middle:]]
 
 
 def work(pipe: Connection, machine: Machine, gpu: str | None = None) -> None:

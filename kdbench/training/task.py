@@ -10,7 +10,7 @@ import torch
 from kdbench import catalog
 from kdbench.errors import DiedError, DivergedError, UserError
 from kdbench.machine import Machine
-from kdbench.spec.events import Done, Elsewhere, Event, Failed, Task, Update
+from kdbench.spec.events import Cohort, Done, Elsewhere, Event, Failed, Task, Update, halves
 from kdbench.spec.results import Failure, Result
 from kdbench.spec.runs import Run
 from kdbench.store.lease import LostError
@@ -55,7 +55,7 @@ def do(
 
 def _take(
     tasks: Sequence[Task], context: TrainingContext, emit: Emit, starts: Callable[[Run], None]
-) -> list[Sequence[Task]]:
+) -> list[Cohort]:
     """Train those that nobody else trains; what is left to be done after that, in parts."""
     ready: list[Task] = []
     with ExitStack() as leases:
@@ -92,7 +92,7 @@ def update(run: Run, progress: Progress) -> Update:
     return Update(run.id, progress.epoch, progress.top1[-1], speed)
 
 
-def _train(tasks: Sequence[Task], context: TrainingContext, emit: Emit) -> list[Sequence[Task]]:
+def _train(tasks: Sequence[Task], context: TrainingContext, emit: Emit) -> list[Cohort]:
     """Train a cohort; the halves of what is left of it, should memory run out.
 
     Of runs A to E of which A has ended when memory runs out, that is [B, C] and [D, E], to be trained one
@@ -122,9 +122,7 @@ def _train(tasks: Sequence[Task], context: TrainingContext, emit: Emit) -> list[
     gc.collect()
     if context.device.type == "cuda":
         torch.cuda.empty_cache()
-    rest = list(left.values())
-    middle = (len(rest) + 1) // 2
-    return [rest[:middle], rest[middle:]]
+    return halves(tuple(left.values()))
 
 
 def follow(context: TrainingContext) -> None:
