@@ -44,7 +44,7 @@ from kdbench.spec.events import (
     Update,
 )
 from kdbench.spec.runs import Run
-from kdbench.store.records import index, newest_checkpoint, weights_file
+from kdbench.store.records import index, newest_checkpoint, remove_damaged, weights_file
 from kdbench.workers.launch import run_ranks
 from kdbench.workers.process import Worker, prepare_worker, send
 
@@ -86,6 +86,7 @@ class Here(Struct, frozen=True):
     @property
     def cause(self) -> Cause:
         """Why it is interrupted now: Slurm's clock is a minute coarse."""
+        # 75: Slurm may signal a minute earlier than it was asked to, and 15 s are spare
         spent = time.time() - self.started
         return "time" if spent > 60 * self.work.minutes - self.work.signal - 75 else "stopped"
 
@@ -125,7 +126,7 @@ class NodeExecutor(LocalExecutor):
                 self.journal.end(task.run.id, "crash" if alone else "stopped", how)
             self.crashes[task.run.id] += alone
         if self.as_rank:
-            requeue(self.here.job)
+            requeue(self.here.job)  # does not return
         if not alone or self.crashes[cohort[0].run.id] > CRASHES:  # it may have left no attempt
             return super().died(cohort, how, whole)
         self.retry_queue.append(cohort)
@@ -235,9 +236,13 @@ def undisturbed() -> Iterator[None]:
 
 @contextmanager
 def masked() -> Iterator[None]:
-    """What is started meanwhile never gets the signals that Slurm sends to a whole job."""
+    """What is started meanwhile never gets the signals that Slurm sends to a whole job.
+
+    A process inherits the mask of the one that starts it. Python's resource tracker, which the first Worker
+    would start, unblocks SIGTERM here as it begins: so it is started before, and the signals blocked again.
+    """
     with undisturbed():
-        resource_tracker.ensure_running()  # unblocks SIGTERM when it starts its process
+        resource_tracker.ensure_running()
         with undisturbed():
             yield
 
@@ -311,16 +316,12 @@ def blocked(task: Task, work: Work, train: Callable[[Task], Event]) -> Blocked |
         return None
     if teacher.run.id in there.failures:
         return Blocked(task.run.id, teacher.run.id)
-    remove_damaged(machine, teacher.run.id, teacher.epoch)
+    remove_damaged(machine.scratch, teacher.run.id, teacher.epoch)
+    # the teacher's teacher comes first, as deep as it goes; the chain ends at a run without one, or whose
+    # teacher's weights are there
     keep = work.teachers.get(teacher.run.id, (teacher.epoch,))
     theirs = Task(teacher.run, keep, trial=task.trial)
     end = blocked(theirs, work, train) or train(theirs)
     if isinstance(end, Elsewhere):
         return Elsewhere(task.run.id)
     return Blocked(task.run.id, teacher.run.id) if isinstance(end, Failed | Blocked) else None
-
-
-def remove_damaged(machine: Machine, run: str, epoch: int | str) -> None:
-    """Weights that are not what their name says do not count as there."""
-    for path in (machine.scratch / "weights" / run).glob(f"{epoch}.*.safetensors"):
-        path.unlink()

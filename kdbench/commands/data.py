@@ -11,6 +11,8 @@ from kdbench.commands.options import answer, as_json, offline
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from kdbench.data.fetch import Fetcher
+
 
 @click.group()
 def data() -> None:
@@ -39,14 +41,10 @@ def data_list(*, as_json: bool) -> None:
 def data_fetch(name: tuple[str, ...], *, offline: bool) -> None:
     """Fetch data sets, verify them and pack them."""
     from kdbench.data.place import fetch_dataset
-    from kdbench.machine import load_machine
 
-    settings = load_machine().data
+    fetcher = _fetcher(offline=offline)
     for each in name:
-        file = fetch_dataset(
-            each, _data_folder(), offline=offline or settings.offline, progress=True, mirrors=settings.mirrors
-        )
-        click.echo(f"{each}: {file}")
+        click.echo(f"{each}: {fetch_dataset(each, fetcher)}")
 
 
 @data.command("verify")
@@ -84,14 +82,10 @@ def data_weights(name: str, *, offline: bool) -> None:
 
     For example timm/resnet50.a1_in1k.
     """
-    from kdbench.data.place import fetch_weights
-    from kdbench.machine import load_machine
+    from kdbench.data.weights import fetched
     from kdbench.store.records import digest
 
-    settings = load_machine().data
-    file = fetch_weights(
-        name, "", _data_folder(), offline=offline or settings.offline, progress=True, mirrors=settings.mirrors
-    )
+    file = fetched(name, "", _fetcher(offline=offline))
     click.echo(f'weights = "{name}@{digest(file)}"\n{file}')
 
 
@@ -110,3 +104,11 @@ def _data_folder() -> Path:
     from kdbench.machine import load_machine
 
     return where(load_machine().data_folder).path
+
+
+def _fetcher(*, offline: bool) -> Fetcher:
+    """What fetches, and shows how far it is; `offline`: whatever benchmark.toml says."""
+    from kdbench.data.place import fetcher_of
+    from kdbench.run.preflight import this_machine
+
+    return fetcher_of(this_machine(offline=offline), progress=True)

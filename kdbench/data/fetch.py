@@ -56,8 +56,8 @@ class Fetcher(Struct, frozen=True, kw_only=True):
         """
         if not all((self.place / name).exists() for name in official.files):
             self._check_place(official)
-            self._unpack(official)
-        return {name: self._verified(name, checksum) for name, checksum in official.files.items()}
+            extract(self.archive(official), self.place, official.files)
+        return {name: self.verified(name, checksum) for name, checksum in official.files.items()}
 
     def _check_place(self, official: Official) -> None:
         """Refuse a place that is the data set's own folder: its files are looked for one folder above.
@@ -73,8 +73,12 @@ class Fetcher(Struct, frozen=True, kw_only=True):
                 f"benchmark.toml"
             )
 
-    def _verified(self, name: str, checksum: str) -> bytes:
-        """A file that was put there by hand, if it is the official one."""
+    def verified(self, name: str, checksum: str) -> bytes:
+        """The content of a file below the place of the data, which anybody may have put there.
+
+        Raises:
+            UserError: it is not the official one.
+        """
         path = self.place / name
         content = path.read_bytes()
         found = md5(content, usedforsecurity=False).hexdigest()
@@ -129,9 +133,6 @@ class Fetcher(Struct, frozen=True, kw_only=True):
             yield folder
         finally:
             rmtree(folder, ignore_errors=True)
-
-    def _unpack(self, official: Official) -> None:
-        extract(self.archive(official), self.place, official.files)
 
     def _download(self, official: Official, archive: Path) -> None:
         """Fetch an archive, or say what a person can do where it cannot be fetched."""

@@ -64,23 +64,15 @@ class Dataset:
     """The classes', in the order of the labels, where the packed file has them."""
 
 
-def open_dataset(
-    name: str,
-    place: Path,
-    *,
-    offline: bool = False,
-    progress: bool = False,
-    mirrors: tuple[str, ...] = (),
-) -> Dataset:
+def open_dataset(name: str, fetcher: Fetcher) -> Dataset:
     """A data set of the catalog: fetched and packed where it is not yet, verified in any case.
 
     Raises:
         UserError: it cannot be had, or a file is damaged or altered; says which, and what to do.
     """
-    found = entry(name)
+    found, place = entry(name), fetcher.place
     if not is_packed(place, found.pack):
-        fetcher = Fetcher(place=place, offline=offline, progress=progress, mirrors=mirrors)
-        with locked(place, found.pack):
+        with locked(place, found.pack):  # another process may have packed it while this one waited
             if not is_packed(place, found.pack):
                 pack(found, fetcher)
     tensors, content = read(found, place)

@@ -8,8 +8,9 @@ from msgspec import Struct
 
 from kdbench import catalog
 from kdbench.data import packed
+from kdbench.data.fetch import Fetcher
 from kdbench.errors import UserError
-from kdbench.machine import link_to_nowhere
+from kdbench.machine import Machine, link_to_nowhere
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -78,31 +79,22 @@ def list_datasets(place: Path) -> list[DatasetRow]:
     return [_row(name, place) for name in catalog.entries("datasets")]
 
 
-def fetch_dataset(
-    name: str, place: Path, *, offline: bool = False, progress: bool = False, mirrors: tuple[str, ...] = ()
-) -> Path:
+def fetcher_of(machine: Machine, *, progress: bool = False) -> Fetcher:
+    """Where a machine's data and published weights lie, and whether and whence they may be fetched."""
+    data = machine.data
+    place = where(machine.data_folder).path
+    return Fetcher(place=place, offline=data.offline, progress=progress, mirrors=data.mirrors)
+
+
+def fetch_dataset(name: str, fetcher: Fetcher) -> Path:
     """Fetch and pack a data set unless it is here, verify it, and give its packed file.
 
     Raises:
         UserError: it cannot be had, or a file is damaged or altered.
     """
     _check_lies_somewhere(name)
-    packed.open_dataset(name, place, offline=offline, progress=progress, mirrors=mirrors)
-    return packed.paths(place, packed.entry(name).pack)[0]
-
-
-def fetch_weights(
-    name: str, sha256: str, place: Path, *, offline: bool, progress: bool, mirrors: tuple[str, ...]
-) -> Path:
-    """Fetch published weights unless they are here, and give their file.
-
-    Raises:
-        UserError: they have another sha256 (unless "" is asked for), or cannot be had.
-    """
-    from kdbench.data.fetch import Fetcher
-    from kdbench.data.weights import fetched
-
-    return fetched(name, sha256, Fetcher(place=place, offline=offline, progress=progress, mirrors=mirrors))
+    packed.open_dataset(name, fetcher)
+    return packed.paths(fetcher.place, packed.entry(name).pack)[0]
 
 
 def verify_dataset(name: str, place: Path) -> str:

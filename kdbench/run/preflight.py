@@ -4,7 +4,8 @@ from collections.abc import Iterable, Sequence
 
 from msgspec.structs import replace
 
-from kdbench.data.place import fetch_dataset, fetch_weights, list_datasets, where
+from kdbench.data.place import fetch_dataset, fetcher_of, list_datasets
+from kdbench.data.weights import fetched
 from kdbench.errors import UserError
 from kdbench.machine import Machine, load_machine
 from kdbench.spec.runs import Run
@@ -78,17 +79,10 @@ def fetch_missing(runs: Sequence[Run], machine: Machine) -> None:
         UserError: something cannot be had, or an imported teacher does not fit.
     """
     check_imported(runs, machine.scratch)
-    place, data = where(machine.data_folder).path, machine.data
-    datasets = {run.dataset for run in runs}
+    fetcher = fetcher_of(machine, progress=True)
     for weights in {run.weights for run in runs if run.weights}:
-        fetch_weights(
-            weights.name,
-            weights.sha256,
-            place,
-            offline=data.offline,
-            progress=True,
-            mirrors=data.mirrors,
-        )
-    for row in list_datasets(place):
+        fetched(weights.name, weights.sha256, fetcher)
+    datasets = {run.dataset for run in runs}
+    for row in list_datasets(fetcher.place):
         if row.name in datasets and row.state not in ("packed", "generated"):
-            fetch_dataset(row.name, place, offline=data.offline, progress=True, mirrors=data.mirrors)
+            fetch_dataset(row.name, fetcher)

@@ -517,15 +517,27 @@ def check_writable(folder: Path) -> None:
 def weights_file(scratch: Path, run: str, epoch: int | str) -> Path | None:
     """A run's checkpoint after an epoch, or at its `best`, if it is there and whole."""
     for path in sorted((scratch / "weights" / run).glob(f"{epoch}.*.safetensors")):
-        if digest(path) == path.name.split(".")[1]:
+        if is_whole(path):
             return path
     return None
+
+
+def remove_damaged(scratch: Path, run: str, epoch: int | str) -> None:
+    """Plans count files: without the damaged ones the next plan trains the run again."""
+    for path in (scratch / "weights" / run).glob(f"{epoch}.*.safetensors"):
+        if not is_whole(path):
+            path.unlink(missing_ok=True)
 
 
 def weights_there(scratch: Path, run: str, epochs: Collection[int | str]) -> bool:
     """Whether files of these names exist; their content is checked when they are used."""
     folder = scratch / "weights" / run
     return all(any(folder.glob(f"{epoch}.*.safetensors")) for epoch in epochs)
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a file NAME.SHA256.KIND has the content that its name says."""
+    return digest(path) == path.name.split(".")[1]
 
 
 def digest(path: Path) -> str:

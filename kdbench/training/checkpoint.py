@@ -22,7 +22,7 @@ from kdbench.errors import DivergedError
 from kdbench.quantities import Count, Positive
 from kdbench.spec.results import Curve, Environment, Segment
 from kdbench.spec.weights import Digest
-from kdbench.store.records import digest, write
+from kdbench.store.records import is_whole, write
 from kdbench.training.optim import Optimizer
 
 T = TypeVar("T")
@@ -184,6 +184,7 @@ def save_progress(
     save_weights(folder, progress.epoch, save(dict(tensors), note), durable=durable)
     for old in checkpoints(folder)[GENERATIONS:]:
         old.unlink(missing_ok=True)
+    # weights of an earlier best, or of a life of the run that this checkpoint does not continue
     kept = {f"{name}.{sha}.safetensors" for name, sha in progress.weights.items()}
     for path in (folder / "weights").glob("*.safetensors"):
         if path.name not in kept:
@@ -233,7 +234,7 @@ def forget(folder: Path) -> None:
 
 def read_progress(path: Path, basis: Basis | None = None) -> Progress | None:
     """What a checkpoint says of the run; None where it is damaged, or of another run or basis."""
-    if digest(path) != path.name.split(".")[1]:
+    if not is_whole(path):
         return None
     try:
         with safe_open(path, framework="pt") as file:

@@ -14,11 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from kdbench import catalog
-from kdbench.data.fetch import Fetcher
 from kdbench.data.generated import generated, is_generated
 from kdbench.data.neighbours import neighbours
 from kdbench.data.packed import Dataset, open_dataset
-from kdbench.data.place import where
+from kdbench.data.place import fetcher_of
 from kdbench.data.random import torch_seed
 from kdbench.data.views import Store
 from kdbench.device import cpu_name
@@ -32,7 +31,7 @@ from kdbench.spec.runs import Precision, Run, Teacher
 from kdbench.store.imported import find_imported
 from kdbench.store.lease import Lease, Watch, take
 from kdbench.store.mounts import MountGuard, retry_until_mounted
-from kdbench.store.records import digest, index, load_result, weights_file
+from kdbench.store.records import index, load_result, remove_damaged, weights_file
 from kdbench.training.checkpoint import Writer, load_weights
 from kdbench.training.group import Group, join
 from kdbench.training.memory import Need
@@ -80,10 +79,7 @@ class TrainingContext:
     def dataset(self, name: str) -> Dataset:
         """A data set, fetched and packed if it must be and may be."""
         if name not in self.datasets:
-            data = self.machine.data
-            self.datasets[name] = open_dataset(
-                name, where(self.machine.data_folder).path, offline=data.offline, mirrors=data.mirrors
-            )
+            self.datasets[name] = open_dataset(name, fetcher_of(self.machine))
         return self.datasets[name]
 
     def data_of(self, run: Run) -> Dataset:
@@ -96,6 +92,8 @@ class TrainingContext:
             return self.dataset(run.dataset)
         name = f"{run.dataset} of seed {run.seed}"
         if name not in self.datasets:
+            # the oldest first, as a dict is in the order in which it was filled; a cohort of 100 seeds would
+            # otherwise keep 100 data sets, and their teachers' too
             old = [known for known in self.datasets if " of seed " in known]
             for known in old[: len(old) - GENERATED + 1]:
                 del self.datasets[known]
@@ -153,12 +151,6 @@ class TrainingContext:
 
         return retry_until_mounted(checked, self.folders)
 
-    def fetcher(self) -> Fetcher:
-        """Where data and published weights lie, and whether and whence they may be fetched."""
-        data = self.machine.data
-        place = where(self.machine.data_folder).path
-        return Fetcher(place=place, offline=data.offline, mirrors=data.mirrors)
-
     def teacher(self, run: Run) -> nn.Module | None:
         """The network that teaches a run, for evaluation only: a checkpoint of another run, or imported.
 
@@ -181,7 +173,7 @@ class TrainingContext:
     def _checkpoint(self, teacher: Teacher) -> Path:
         path = weights_file(self.machine.scratch, teacher.run.id, teacher.epoch)
         if path is None:
-            _remove_damaged(self.machine.scratch, teacher)
+            remove_damaged(self.machine.scratch, teacher.run.id, teacher.epoch)
             raise UserError(
                 f"the weights of {teacher.run.slug} (run {teacher.run.id}, epoch {teacher.epoch}) are not in "
                 f"{self.machine.scratch / 'weights'}, or were damaged; `kdbench run` trains the teacher first"
@@ -205,13 +197,15 @@ class TrainingContext:
         Raises:
             UserError: the published weights that it starts from cannot be had, or are others.
         """
+        # the stream's name has neither loss nor recipe: rows of one seed start from the same weights, so that
+        # their differences are paired; `draw` is another start of the same seed
         draw = f" {run.recipe.draw}" if run.recipe.draw else ""
         seed_torch(torch_seed(run.seed, f"init {run.student}{draw}"))
         network = self._built(run.student, run.recipe.classes, run.dataset)
         if run.weights is not None:
             from kdbench.models.pretrained import start_from
 
-            start_from(cast("Network", network), run.weights, self.fetcher())
+            start_from(cast("Network", network), run.weights, fetcher_of(self.machine))
         return network
 
     def _built(self, model: str, classes: int, dataset: str) -> nn.Module:
@@ -234,13 +228,6 @@ def _check_recorded(results: Path, teacher: Teacher, path: Path) -> None:
             f"of epoch {teacher.epoch}: {known_text}; "
             f"remove the file, and `kdbench run` trains the teacher again"
         )
-
-
-def _remove_damaged(scratch: Path, teacher: Teacher) -> None:
-    """Plans count files: without the damaged one, the next plan trains the teacher."""
-    for path in (scratch / "weights" / teacher.run.id).glob(f"{teacher.epoch}.*.safetensors"):
-        if digest(path) != path.name.split(".")[1]:
-            path.unlink(missing_ok=True)
 
 
 def chosen_device(machine: Machine) -> torch.device:
@@ -288,7 +275,7 @@ def open_context(machine: Machine, *, as_rank: bool = False) -> TrainingContext:
     """
     device = chosen_device(machine)
     rank = launched() if as_rank else None
-    if rank is not None and device.type == "cuda":
+    if rank is not None and device.type == "cuda":  # fewer GPUs than ranks: they take them in turn
         device = torch.device("cuda", ((device.index or 0) + rank.local_rank) % torch.cuda.device_count())
     torch.set_num_threads(machine.local.threads)
     if device.type == "cpu" or machine.local.deterministic:

@@ -23,7 +23,7 @@ from msgspec import json
 from torch import Tensor
 
 from kdbench.spec.runs import PROTOCOL, Run
-from kdbench.store.records import digest
+from kdbench.store.records import is_whole
 from kdbench.training.context import TrainingContext, environment, input_digests
 from kdbench.training.memory import GIB
 
@@ -83,7 +83,7 @@ class Logits:
         for path in self.folder.glob(f"{epoch}.*.f32"):
             with suppress(OSError, RuntimeError):  # another process makes room meanwhile
                 count = path.stat().st_size // 4
-                if digest(path) == path.name.split(".")[1] and count and count % self.images == 0:
+                if is_whole(path) and count and count % self.images == 0:
                     os.utime(self.folder)
                     return torch.from_file(str(path), size=count).view(self.images, -1)
                 path.unlink()
@@ -168,6 +168,9 @@ class Writer:
 
     def _begin(self, classes: int) -> bool:
         """Take the room, if there is any."""
+        # Room is counted under a lock, and taken at once by a file of the full size: two processes that begin
+        # together would else both find room for one. A 16th of what is left is then this process's to fill
+        # without asking again (`spare`), since counting all folders takes its time.
         folder, self.written, self.begun = self.logits.folder, 0, True
         folder.mkdir(parents=True, exist_ok=True)
         os.utime(folder)

@@ -11,6 +11,7 @@ import torch
 from kdbench import catalog
 from kdbench.data import packed
 from kdbench.data.cifar import unpickle
+from kdbench.data.fetch import Fetcher
 from kdbench.data.packed import Dataset, open_dataset
 from kdbench.errors import UserError
 from tests.support.data import put_real_cifar100
@@ -54,7 +55,7 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def fine(real: Path) -> Dataset:
-    return open_dataset("cifar100", real, offline=True)
+    return open_dataset("cifar100", Fetcher(place=real, offline=True))
 
 
 @pytest.mark.real
@@ -84,7 +85,7 @@ def test_cifar100_statistics_are_those_of_the_training_images(fine: Dataset) -> 
 
 @pytest.mark.real
 def test_cifar100_coarse_shares_the_packed_file(real: Path, fine: Dataset) -> None:
-    coarse = open_dataset("cifar100_coarse", real, offline=True)
+    coarse = open_dataset("cifar100_coarse", Fetcher(place=real, offline=True))
     assert (coarse.classes, int(coarse.train_labels.max())) == (20, 19)
     assert coarse.content == fine.content
     pairs = set(zip(fine.train_labels.tolist(), coarse.train_labels.tolist(), strict=True))
@@ -98,4 +99,4 @@ def test_an_altered_official_file_is_refused(real: Path, tmp_path: Path) -> None
     (folder / "train").write_bytes(b"altered")
     (folder / "test").symlink_to((real / "cifar-100-python" / "test").resolve())
     with pytest.raises(UserError, match="cifar-100-python/train: not the official file"):
-        open_dataset("cifar100", tmp_path, offline=True)
+        open_dataset("cifar100", Fetcher(place=tmp_path, offline=True))

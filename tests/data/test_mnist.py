@@ -10,6 +10,7 @@ from PIL import Image
 from kdbench import catalog
 from kdbench.data import mnist, packed
 from kdbench.data.download import md5_of
+from kdbench.data.fetch import Fetcher
 from kdbench.data.mnist import downscale, parse_idx
 from kdbench.data.packed import Dataset, open_dataset
 from kdbench.errors import UserError
@@ -75,14 +76,14 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def small(real: Path) -> Dataset:
-    return open_dataset("mnist_7x7", real, offline=True)
+    return open_dataset("mnist_7x7", Fetcher(place=real, offline=True))
 
 
 @pytest.mark.real
 def test_mnist_content_is_pinned_and_equals_torchvisions(real: Path, tmp_path: Path) -> None:
     from torchvision.datasets import MNIST
 
-    opened = open_dataset("mnist", real, offline=True)
+    opened = open_dataset("mnist", Fetcher(place=real, offline=True))
     assert opened.content == packed.CONTENT["mnist"]
     (tmp_path / "MNIST").mkdir()
     (tmp_path / "MNIST" / "raw").symlink_to(real / "mnist")
@@ -94,7 +95,7 @@ def test_mnist_content_is_pinned_and_equals_torchvisions(real: Path, tmp_path: P
 @pytest.mark.real
 @pytest.mark.parametrize("name", ["mnist", "mnist_7x7"])
 def test_statistics_are_those_of_the_training_images(real: Path, name: str) -> None:
-    pixels = open_dataset(name, real, offline=True).train_images.double() / 255
+    pixels = open_dataset(name, Fetcher(place=real, offline=True)).train_images.double() / 255
     entry = catalog.DATASETS[name]
     assert [float(pixels.mean())] == pytest.approx(entry.mean, abs=5e-5)
     assert [float(pixels.std(correction=0))] == pytest.approx(entry.std, abs=5e-5)
@@ -102,7 +103,7 @@ def test_statistics_are_those_of_the_training_images(real: Path, name: str) -> N
 
 @pytest.mark.real
 def test_small_images_are_those_of_the_same_index(real: Path, small: Dataset) -> None:
-    large = open_dataset("mnist", real, offline=True)
+    large = open_dataset("mnist", Fetcher(place=real, offline=True))
     assert small.train_labels.equal(large.train_labels)
     assert np.array_equal(downscale(large.train_images[:50].numpy()), small.train_images[:50].numpy())
 
@@ -120,8 +121,11 @@ def test_files_are_fetched_from_the_second_mirror(
         published[name] = (md5_of(packed_file), content)
     monkeypatch.setattr(mnist, "FILES", published)
     monkeypatch.setattr(mnist, "MIRRORS", (server.url("/first/"), server.url("/second/")))
-    assert open_dataset("mnist", tmp_path).content == packed.CONTENT["mnist"]
-    assert open_dataset("mnist_7x7", tmp_path, offline=True).content == packed.CONTENT["mnist_7x7"]
+    assert open_dataset("mnist", Fetcher(place=tmp_path)).content == packed.CONTENT["mnist"]
+    assert (
+        open_dataset("mnist_7x7", Fetcher(place=tmp_path, offline=True)).content
+        == packed.CONTENT["mnist_7x7"]
+    )
 
 
 @pytest.mark.real
@@ -133,7 +137,7 @@ def test_altered_official_file_is_refused(real: Path, tmp_path: Path) -> None:
     altered.unlink()
     altered.write_bytes(idx(60_000))
     with pytest.raises(UserError, match="train-labels-idx1-ubyte: not the official file: its md5 is"):
-        open_dataset("mnist", tmp_path, offline=True)
+        open_dataset("mnist", Fetcher(place=tmp_path, offline=True))
 
 
 def test_damaged_archive_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,9 +149,9 @@ def test_damaged_archive_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     files = mnist.FILES | {name: (md5_of(archive), mnist.FILES[name][1])}
     monkeypatch.setattr(mnist, "FILES", files)
     with pytest.raises(UserError, match=rf"{name}.gz: refused, it cannot be read"):
-        open_dataset("mnist", tmp_path, offline=True)
+        open_dataset("mnist", Fetcher(place=tmp_path, offline=True))
 
 
 def test_offline_without_files_says_where_they_go(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"mnist/train-images-idx3-ubyte\.gz: not found below .* offline"):
-        open_dataset("mnist", tmp_path, offline=True)
+        open_dataset("mnist", Fetcher(place=tmp_path, offline=True))

@@ -32,7 +32,7 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def opened(tmp_path: Path) -> packed.Dataset:
-    return open_dataset("digits", tmp_path)
+    return open_dataset("digits", Fetcher(place=tmp_path))
 
 
 def shapes(data: packed.Dataset) -> list[tuple[int, ...]]:
@@ -80,7 +80,7 @@ def test_official_files_are_those_torchvision_names(pack: str) -> None:
 
 def test_packing_twice_gives_the_same_bytes(tmp_path: Path) -> None:
     for folder in ("a", "b"):
-        open_dataset("digits", tmp_path / folder)
+        open_dataset("digits", Fetcher(place=tmp_path / folder))
     for name in ("digits.v1.safetensors", "digits.v1.json"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
@@ -95,7 +95,7 @@ def test_packing_leaves_no_temporary_file(opened: packed.Dataset, tmp_path: Path
 def test_a_packed_file_opens_where_nothing_can_be_written(tmp_path: Path) -> None:
     for path in tmp_path.glob(".*.lock"):
         path.unlink()
-    open_dataset("digits", tmp_path, offline=True)
+    open_dataset("digits", Fetcher(place=tmp_path, offline=True))
     assert not list(tmp_path.glob(".*.lock"))
 
 
@@ -109,7 +109,7 @@ def alter(path: Path, position: int) -> None:
 def test_an_altered_packed_file_is_refused(tmp_path: Path) -> None:
     alter(tmp_path / "digits.v1.safetensors", -1000)
     with pytest.raises(UserError, match=r"digits.v1.safetensors: refused, its content is .* Delete it and"):
-        open_dataset("digits", tmp_path)
+        open_dataset("digits", Fetcher(place=tmp_path))
 
 
 @pytest.mark.usefixtures("opened")
@@ -118,7 +118,7 @@ def test_a_truncated_packed_file_is_refused(size: int, tmp_path: Path) -> None:
     path = tmp_path / "digits.v1.safetensors"
     path.write_bytes(path.read_bytes()[:size])
     with pytest.raises(UserError, match="refused, it cannot be read"):
-        open_dataset("digits", tmp_path)
+        open_dataset("digits", Fetcher(place=tmp_path))
 
 
 @pytest.mark.usefixtures("opened")
@@ -126,7 +126,7 @@ def test_an_altered_record_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "digits.v1.json"
     path.write_text(path.read_text().replace(packed.CONTENT["digits"], "0" * 64))
     with pytest.raises(UserError, match="refused, its content is"):
-        open_dataset("digits", tmp_path)
+        open_dataset("digits", Fetcher(place=tmp_path))
 
 
 @pytest.mark.usefixtures("opened")
@@ -135,7 +135,7 @@ def test_a_file_and_record_altered_together_are_refused_by_the_pin(tmp_path: Pat
     record, now = tmp_path / "digits.v1.json", _content(tmp_path / "digits.v1.safetensors")
     record.write_text(record.read_text().replace(packed.CONTENT["digits"], now))
     with pytest.raises(UserError, match="refused, its content is"):
-        open_dataset("digits", tmp_path)
+        open_dataset("digits", Fetcher(place=tmp_path))
 
 
 def _content(path: Path) -> str:
@@ -149,20 +149,20 @@ def test_a_file_packed_from_something_else_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "digits.v1.json"
     path.write_text(path.read_text().replace(DIGITS.digest, "1" * 64))
     with pytest.raises(UserError, match="refused, it was packed from"):
-        open_dataset("digits", tmp_path)
+        open_dataset("digits", Fetcher(place=tmp_path))
 
 
 @pytest.mark.usefixtures("opened")
 def test_a_file_without_its_record_is_packed_again(tmp_path: Path) -> None:
     (tmp_path / "digits.v1.json").unlink()
     (tmp_path / "digits.v1.safetensors").write_bytes(b"broken off")
-    assert open_dataset("digits", tmp_path).content == packed.CONTENT["digits"]
+    assert open_dataset("digits", Fetcher(place=tmp_path)).content == packed.CONTENT["digits"]
 
 
 def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"cannot be written: .*; name another folder in KDBENCH_DATA"):
-        open_dataset("digits", tmp_path / "file" / "data")
+        open_dataset("digits", Fetcher(place=tmp_path / "file" / "data"))
 
 
 def test_a_shared_place_that_cannot_be_written_may_be_linked(tmp_path: Path) -> None:
@@ -170,7 +170,7 @@ def test_a_shared_place_that_cannot_be_written_may_be_linked(tmp_path: Path) -> 
     tmp_path.chmod(0o555)
     try:
         with bound_by_permissions(), pytest.raises(UserError) as error:
-            open_dataset("digits", tmp_path)
+            open_dataset("digits", Fetcher(place=tmp_path))
     finally:
         tmp_path.chmod(0o755)
     told = (
@@ -184,17 +184,17 @@ def test_a_linked_pack_is_opened(opened: packed.Dataset, tmp_path: Path) -> None
     folder.mkdir()
     for file in tmp_path.glob("digits.*"):
         (folder / file.name).symlink_to(file)
-    assert open_dataset("digits", folder).content == opened.content
+    assert open_dataset("digits", Fetcher(place=folder)).content == opened.content
 
 
 def test_an_unknown_data_set_is_told_with_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="Did you mean 'cifar100'"):
-        open_dataset("cifar1000", tmp_path)
+        open_dataset("cifar1000", Fetcher(place=tmp_path))
 
 
 def test_cifar_offline_says_where_it_was_looked_for(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"cifar-100-python/train, .*offline nothing is fetched") as error:
-        open_dataset("cifar100_coarse", tmp_path, offline=True)
+        open_dataset("cifar100_coarse", Fetcher(place=tmp_path, offline=True))
     assert str(tmp_path) in str(error.value)
 
 
@@ -252,7 +252,7 @@ def test_list_and_where_import_no_heavy_library(tmp_path: Path) -> None:
 
 
 def test_fetch_gives_the_packed_file(tmp_path: Path) -> None:
-    assert place.fetch_dataset("digits", tmp_path) == tmp_path / "digits.v1.safetensors"
+    assert place.fetch_dataset("digits", Fetcher(place=tmp_path)) == tmp_path / "digits.v1.safetensors"
 
 
 @pytest.mark.usefixtures("opened")

@@ -18,6 +18,7 @@ from msgspec.structs import replace
 
 from kdbench import catalog
 from kdbench.data import cars, cub, mnist, place, tinyimagenet
+from kdbench.data.fetch import Fetcher
 from kdbench.data.neighbours import CUB200
 from kdbench.data.packed import Dataset, open_dataset, source_digest
 from kdbench.data.shards import SIDE
@@ -52,7 +53,7 @@ class Published:
 
     def open(self, name: str) -> Dataset:
         """Fetched from the mirrors and packed where that is not yet done."""
-        return open_dataset(name, self.place, mirrors=self.mirrors())
+        return open_dataset(name, Fetcher(place=self.place, mirrors=self.mirrors()))
 
 
 @pytest.fixture
@@ -110,7 +111,7 @@ def test_third_mirror_delivers_where_one_is_dead_and_one_corrupt(published: Publ
 @pytest.mark.parametrize("name", FETCHED)
 def test_without_a_mirror_each_file_is_told_and_where_it_goes(published: Published, name: str) -> None:
     with pytest.raises(UserError) as error:
-        open_dataset(name, published.place)
+        open_dataset(name, Fetcher(place=published.place))
     archives_of = list(published.files[name])
     assert len(error.value.problems) == len(archives_of)
     for archive, problem in zip(archives_of, error.value.problems, strict=True):
@@ -122,7 +123,7 @@ def test_without_a_mirror_each_file_is_told_and_where_it_goes(published: Publish
 def test_files_put_in_place_by_hand_are_taken_offline(published: Published, name: str) -> None:
     for archive, content in published.files[name].items():
         (published.place / archive).write_bytes(content)
-    open_dataset(name, published.place, offline=True)
+    open_dataset(name, Fetcher(place=published.place, offline=True))
     assert published.server.asked == []
 
 
@@ -132,7 +133,7 @@ def test_packed_data_open_again_without_their_sources(published: Published, name
     for path in published.place.iterdir():
         if path.name in published.files.get(name, {}) or path.name == "imagenet":
             path.rename(path.with_name(f"gone {path.name}"))
-    rerun = open_dataset(name, published.place, offline=True)
+    rerun = open_dataset(name, Fetcher(place=published.place, offline=True))
     assert (rerun.content, rerun.names) == (first.content, first.names)
     assert all(map(np.array_equal, first.test_images, rerun.test_images))
 
@@ -179,7 +180,7 @@ def test_stored_images_have_the_shorter_side_of_the_catalog(published: Published
 
 def test_imagenet_that_is_not_there_says_where_it_goes(tmp_path: Path) -> None:
     with pytest.raises(UserError) as error:
-        open_dataset("imagenet", tmp_path)
+        open_dataset("imagenet", Fetcher(place=tmp_path))
     train, val, where = error.value.problems
     assert train.endswith("train: 0 images in 0 folders, not 1,281,167 in 1,000")
     assert val.endswith("val: 0 images in 0 folders, not 50,000 in 1,000")
@@ -277,7 +278,10 @@ def test_imagenet_in_tars_is_the_same_data_set(
     name_officially(published.place / "imagenet/val")
     copytree(published.place / "imagenet", tmp_path / "other" / "imagenet")
     pack(tmp_path / "other" / "imagenet")
-    assert open_dataset("imagenet", tmp_path / "other").content == published.open("imagenet").content
+    assert (
+        open_dataset("imagenet", Fetcher(place=tmp_path / "other")).content
+        == published.open("imagenet").content
+    )
 
 
 def test_damaged_image_in_a_tar_is_told_by_tar_and_name(published: Published) -> None:
@@ -361,7 +365,7 @@ def as_folder(published: Published, root: str, *, nested: bool = False, base: in
 @pytest.mark.parametrize("base", [0, 1])
 def test_cars_from_the_folder_in_circulation(published: Published, root: str, layout: str, base: int) -> None:
     as_folder(published, root, nested=layout == "nested", base=base)
-    data = open_dataset("cars", published.place, offline=True)
+    data = open_dataset("cars", Fetcher(place=published.place, offline=True))
     assert colours(data, "train") == [(label, number) for number in range(2) for label in range(3)]
     assert data.names == ("Make Model 0", "Make Model 1", "Make Model 2")
 
@@ -369,7 +373,7 @@ def test_cars_from_the_folder_in_circulation(published: Published, root: str, la
 @pytest.mark.parametrize("root", ["cars", "stanford_cars", "."])
 def test_cars_from_the_folder_that_has_all_images_in_one(published: Published, root: str) -> None:
     archives.cars_in_one_folder(published.files["cars"], published.place / root)
-    data = open_dataset("cars", published.place, offline=True)
+    data = open_dataset("cars", Fetcher(place=published.place, offline=True))
     assert colours(data, "train") == [(label, number) for number in range(2) for label in range(3)]
     assert colours(data, "test") == [(label, 0) for label in range(3)]
     assert data.names == ("Make Model 0", "Make Model 1", "Make Model 2")
@@ -391,7 +395,7 @@ def test_cars_in_one_folder_without_their_list_are_refused(
     if content is not None:
         file.write_bytes(archives.mat(content))
     with pytest.raises(UserError, match=reason):
-        open_dataset("cars", published.place, offline=True)
+        open_dataset("cars", Fetcher(place=published.place, offline=True))
 
 
 def test_cars_folder_of_another_matlab_version_is_refused_by_name(published: Published) -> None:
@@ -400,7 +404,7 @@ def test_cars_folder_of_another_matlab_version_is_refused_by_name(published: Pub
     header = b"MATLAB 7.3 MAT-file".ljust(116) + bytes(8) + b"\x00\x02IM"
     file.write_bytes(header + bytes(384) + b"\x89HDF\r\n\x1a\n")
     with pytest.raises(UserError, match=rf"{file}: a MATLAB file of version 7\.3 \(HDF5\)"):
-        open_dataset("cars", published.place, offline=True)
+        open_dataset("cars", Fetcher(place=published.place, offline=True))
 
 
 @pytest.mark.parametrize(
@@ -420,7 +424,7 @@ def test_cars_folder_with_a_damaged_list_is_refused_by_name(
     file = published.place / "cars/devkit/cars_train_annos.mat"
     file.write_bytes(content)
     with pytest.raises(UserError, match=rf"{file}: {reason}"):
-        open_dataset("cars", published.place, offline=True)
+        open_dataset("cars", Fetcher(place=published.place, offline=True))
 
 
 @pytest.mark.parametrize("name", ["devkit/cars_meta.mat", "cars_train/00001.jpg"])
@@ -430,7 +434,7 @@ def test_cars_folder_that_lacks_a_file_names_it(published: Published, name: str)
     with pytest.raises(
         UserError, match=rf"{Path(name).name}(: this image is listed and not there| is neither here)"
     ):
-        open_dataset("cars", published.place, offline=True)
+        open_dataset("cars", Fetcher(place=published.place, offline=True))
 
 
 @pytest.mark.parametrize("content", [b"", b"GIF", b"<html>404</html>", bytes(1000)])

@@ -10,6 +10,7 @@ from PIL import Image
 
 from kdbench import catalog
 from kdbench.data import imagenet
+from kdbench.data.fetch import Fetcher
 from kdbench.data.packed import open_dataset, source_digest
 from kdbench.errors import UserError
 from kdbench.importing.teacher import Request, import_teacher
@@ -73,7 +74,7 @@ def test_run_learns_and_is_the_same_whatever_the_number_of_workers(place: Path, 
     one, three = (train(small(), context(place, tmp_path / str(n), n)) for n in (1, 3))
     assert one.last > 90
     assert (one.curve.top1, one.weights) == (three.curve.top1, three.weights)
-    assert one.environment["data"] == open_dataset("imagenet", place).content
+    assert one.environment["data"] == open_dataset("imagenet", Fetcher(place=place)).content
 
 
 def test_held_out_images_are_not_trained_on_and_seen_at_their_centre(place: Path, tmp_path: Path) -> None:
