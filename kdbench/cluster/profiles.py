@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from msgspec import Meta, Struct, field
+from msgspec.structs import asdict, replace
 
 from kdbench.catalog import unknown
 from kdbench.errors import UserError
@@ -73,18 +74,23 @@ class Node(Struct, frozen=True, kw_only=True):
     """The folders that nodes see; results, scratch and data must lie in one of them (absent: unchecked)."""
 
 
-class Profile(Struct, frozen=True, kw_only=True):
+class Mappings(Struct, frozen=True, kw_only=True):
+    """The tables of a profile whose keys are the user's own."""
+
+    environment: dict[Variable, Line] = field(default_factory=dict)
+    sbatch: dict[str, str | int | bool] = field(default_factory=dict)
+    """Further options of sbatch by their own names, as far as submitit knows them."""
+    extra: dict[str, str | int | bool] = field(default_factory=dict)
+    """Those that submitit does not know: only sbatch itself checks them."""
+
+
+class Profile(Mappings, frozen=True, kw_only=True):
     """A whole file of `slurm/`."""
 
     name: str
     slurm: Ask = field(default_factory=Ask)
     work: Work = field(default_factory=Work)
     node: Node = field(default_factory=Node)
-    environment: dict[Variable, Line] = field(default_factory=dict)
-    sbatch: dict[str, str | int | bool] = field(default_factory=dict)
-    """Further options of sbatch by their own names, as far as submitit knows them."""
-    extra: dict[str, str | int | bool] = field(default_factory=dict)
-    """Those that submitit does not know: only sbatch itself checks them."""
 
     @property
     def workers(self) -> int:
@@ -107,12 +113,6 @@ class Profile(Struct, frozen=True, kw_only=True):
     def several_tasks(self) -> bool:
         """Whether a job has several, on one node or more."""
         return self.slurm_tasks * self.work.nodes > 1
-
-
-class _Mappings(Struct, frozen=True):
-    environment: dict[Variable, Line] = field(default_factory=dict)
-    sbatch: dict[str, str | int | bool] = field(default_factory=dict)
-    extra: dict[str, str | int | bool] = field(default_factory=dict)
 
 
 OWN = {
@@ -172,7 +172,7 @@ def read_profile(file: Path, options: Collection[str]) -> Profile:
         UserError: one sentence for each mistake.
     """
     content, place = parse(file), Place(str(file))
-    known = [*_PARTS, *_Mappings.__struct_fields__]
+    known = [*_PARTS, *Mappings.__struct_fields__]
     for key in content.keys() - set(known):
         place.say(unknown("section", key, known))
     parts = {
@@ -180,7 +180,7 @@ def read_profile(file: Path, options: Collection[str]) -> Profile:
         for key, kind in _PARTS.items()
     }
     rest = struct_at(
-        _Mappings, {key: content[key] for key in _Mappings.__struct_fields__ if key in content}, place
+        Mappings, {key: content[key] for key in Mappings.__struct_fields__ if key in content}, place
     )
     work = parts["work"]
     if isinstance(work, Work) and work.nodes > 1 and (work.workers or 1) > 1:
@@ -192,14 +192,8 @@ def read_profile(file: Path, options: Collection[str]) -> Profile:
         _check_options(rest.sbatch, options, place.at("[sbatch]"))
     if place.problems or rest is None:
         raise UserError(*place.problems)
-    options = {key.replace("-", "_"): value for key, value in rest.sbatch.items()}
-    return Profile(
-        name=file.stem,
-        environment=rest.environment,
-        sbatch=options,
-        extra=rest.extra,
-        **parts,  # type: ignore[arg-type]
-    )
+    sbatch = {key.replace("-", "_"): value for key, value in rest.sbatch.items()}
+    return Profile(name=file.stem, **parts, **asdict(replace(rest, sbatch=sbatch)))  # type: ignore[arg-type]
 
 
 def _table(content: Mapping[str, Any], key: str, place: Place) -> Mapping[str, Any]:
