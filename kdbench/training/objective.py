@@ -65,7 +65,8 @@ def make_objective(run: Run, context: TrainingContext) -> nn.Module:
         )
     seed_torch(torch_seed(run.seed, f"init {run.loss.name}"))
     try:
-        distiller = make_distiller(run.loss, setting(run, context))
+        labels = training_labels(run, context.data_of(run))
+        distiller = make_distiller(run.loss, setting(run, labels))
     except (ValueError, IndexError) as error:
         raise UserError(f"{run.slug}: {run.loss.name} does not fit these networks: {error}") from error
     return distiller.to(context.device)
@@ -116,18 +117,14 @@ class CheckedDistiller(nn.Module):
         return call(s, y, t, at)
 
 
-def setting(run: Run, context: TrainingContext) -> Setting:
-    """What the run's distiller is built of."""
-    data, taught = context.data_of(run), run.teacher_model
+def setting(run: Run, labels: Tensor) -> Setting:
+    """What the run's distiller is built of; labels: of its training images, int64 (N,)."""
+    taught = run.teacher_model
     if not taught:
         raise ValueError("it needs a teacher")
     seen = run.teacher.run if run.teacher else run
-    return Setting(
-        student=shapes(run, run.student),
-        teacher=shapes(seen, taught),
-        labels=training_labels(run, data),
-        classes=run.recipe.classes or data.classes,
-    )
+    classes = run.recipe.classes or catalog.find("datasets", run.dataset).classes
+    return Setting(shapes(run, run.student), shapes(seen, taught), labels, classes)
 
 
 def distiller_bytes(run: Run) -> tuple[int, int]:
@@ -136,13 +133,10 @@ def distiller_bytes(run: Run) -> tuple[int, int]:
     It is built on the meta device, where nothing is allocated: CRD's on CIFAR-100 has 51,200,008 bytes of
     buffers, 2 x 50,000 x 128 floats and two normalizers.
     """
-    entry, taught = catalog.find("losses", run.loss.name), run.teacher_model
-    if not isinstance(entry, DistillerEntry) or not taught:
+    if not isinstance(catalog.find("losses", run.loss.name), DistillerEntry) or not run.teacher_model:
         return 0, 0
-    data = catalog.find("datasets", run.dataset)
-    labels = torch.zeros(run.recipe.images(data.train), dtype=torch.int64)
-    seen = run.teacher.run if run.teacher else run
-    made = Setting(shapes(run, run.student), shapes(seen, taught), labels, run.recipe.classes or data.classes)
+    labels = torch.zeros(run.recipe.images(catalog.find("datasets", run.dataset).train), dtype=torch.int64)
+    made = setting(run, labels)
     with torch.device("meta"):
         distiller: nn.Module = catalog.code_of("losses", run.loss.name)(made, **run.loss.params)
     parameters = sum(each.nbytes for each in distiller.parameters())
