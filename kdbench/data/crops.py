@@ -19,7 +19,7 @@ from torch import Tensor
 from kdbench.data import random
 from kdbench.data.augment import Augmentation, Augmented
 from kdbench.data.boxes import Framing, centre, crop, draw_boxes
-from kdbench.data.views import Batch, Normalise, Places, whole
+from kdbench.data.views import Batch, Epochs, Normalise, Places, whole
 
 _AHEAD = 2
 """Batches that are being made while one is trained on."""
@@ -89,7 +89,7 @@ class Batches:
         return x, self.labels[index].to(self.device), index.to(self.device)
 
 
-class Crops:
+class Crops(Epochs):
     """The training views of a data set at a size, epoch by epoch: see `kdbench.data.views.Views`."""
 
     def __init__(  # noqa: PLR0913 - a recipe's numbers, and where the views lie
@@ -108,16 +108,13 @@ class Crops:
         augmentation: Augmentation | None = None,
     ) -> None:
         self.images, self.labels, self.framing, self.seed = images, labels, framing, seed
+        self.batch_size = batch_size
         self.augmentation = augmentation
         self.sizes = sizes_of(images)
         shape = (len(mean), framing.size, framing.size)
         self.batches = Batches(
             labels, shape, Normalise(mean, std, device), batch_size, workers, device, share
         )
-
-    def __len__(self) -> int:
-        """Batches of an epoch, the short last one included."""
-        return (len(self.sizes) + self.batches.batch_size - 1) // self.batches.batch_size
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """Every image once, in the epoch's own order; the last batch may be short. Epochs count from 1."""

@@ -9,7 +9,7 @@ Attains 60,000 to 80,000 views/s of 3x32x32 images at batch 128 on one CPU threa
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
+from math import ceil
 
 import numpy as np
 import torch
@@ -35,17 +35,20 @@ _PIXEL = {1: torch.uint8, 2: torch.int16, 3: torch.int32, 4: torch.int32}
 """All channels of a pixel in one integer: a gather costs as much for three channels as for one."""
 
 
-class Epochs(Protocol):
+class Epochs:
     """Training views, epoch by epoch."""
 
     labels: Tensor
     """Of every image of an epoch, in the order of the data set."""
+    batch_size: int
 
     def __len__(self) -> int:
         """Batches of an epoch, the short last one included."""
+        return ceil(len(self.labels) / self.batch_size)
 
     def epoch(self, epoch: int, /) -> Iterator[Batch]:
         """Every image once, in the epoch's own order. Epochs count from 1."""
+        raise NotImplementedError
 
 
 AT_ONCE = 2**18
@@ -83,13 +86,15 @@ class Normalise:
         """One integer per pixel (B, H, W), as of `Store`, -> int32 (B, C, H, W) from 0 to 255."""
         n, height, width = pixels.shape
         levels = pixels.new_empty((n, len(self.row), height, width), dtype=torch.int32)
+        # a channel is a byte of the integer: the first one lies lowest in memory, which is lowest in value on
+        # most machines
         for channel in range(len(self.row)):
             byte = channel if sys.byteorder == "little" else pixels.itemsize - 1 - channel
             torch.bitwise_and(pixels >> 8 * byte if byte else pixels, 255, out=levels[:, channel])
         return levels
 
     def _look_up(self, levels: Tensor) -> Tensor:
-        index = levels.add_(self.row)
+        index = levels.add_(self.row)  # channel c has the rows 256 c to 256 c + 255 of the table
         return self.table.index_select(0, index.flatten()).view(levels.shape)
 
 
@@ -107,6 +112,7 @@ class Store:
 
     def corner(self, index: NDArray[np.int64], draws: Draws) -> NDArray[np.int32]:
         """Where the crops of some images begin in `pixels`; shape (B,)."""
+        # 1: before the first image lies the zero that stands for all that is outside (`_pixels`)
         start = 1 + index * self.image + draws.top[index] * self.row + draws.left[index]
         return start.astype(np.int32)
 
@@ -120,10 +126,15 @@ class Store:
         outside |= row
         outside |= self.height - 1 - row
         index = row.mul_(self.row).add_(column).add_(corner[:, None, None])
+        # >> 31 makes -1 (all bits) of a sign and 0 of none; its inverse keeps an index or makes it 0
         index &= outside.bitwise_right_shift_(31).bitwise_not_()
         return self.pixels.index_select(0, index.flatten()).view(index.shape)
 
     def _plane(self, by_x: Tensor, by_y: Tensor, start: Tensor) -> Tensor:
+        """(start + by_y · y + by_x · x) >> 16 for each pixel, int32 (B, H, W): its source's column, or row.
+
+        In 32 bits as in Pillow: sides are below 2**13 and coefficients about 2**16, so the sum fits.
+        """
         down = start[:, None] + by_y[:, None] * self.y
         across = by_x[:, None] * self.x
         return (down[:, :, None] + across[:, None, :]).bitwise_right_shift_(16)
@@ -138,7 +149,7 @@ class Store:
             )
 
 
-class Views:
+class Views(Epochs):
     """The training views of a data set, epoch by epoch: a pure function of (seed, epoch, index)."""
 
     def __init__(  # noqa: PLR0913 - a recipe's five numbers, and where the views lie
@@ -167,10 +178,6 @@ class Views:
         self.look: Callable[[Tensor, Tensor], Tensor] = self._look
         """What may be replaced by a faster way to the same."""
 
-    def __len__(self) -> int:
-        """Batches of an epoch, the short last one included."""
-        return (len(self.labels) + self.batch_size - 1) // self.batch_size
-
     def draws(self, epoch: int) -> Draws:
         """What an epoch does to each image, in the order of the data set."""
         return draw(
@@ -182,6 +189,8 @@ class Views:
 
         Of each batch, only this share.
         """
+        # Everything is drawn by index for the whole epoch, then put into the epoch's order: a view depends on
+        # neither its batch nor its rank. The few numbers per image are copied to the device all at once.
         order = random.permutation(self.seed, epoch, len(self.labels))
         draws = self.draws(epoch)
         a = coefficients(draws, self.store.height, self.store.width)[order]
@@ -207,7 +216,7 @@ class Views:
         return self.normalise.unpack(self.store.gather(corner, a))
 
 
-class Values:
+class Values(Epochs):
     """Values that are the same in every epoch, as they are: only their order is drawn.
 
     Args:
@@ -232,10 +241,6 @@ class Values:
         self.seed, self.batch_size, self.share = seed, batch_size, share
         self.values, self.labels = values.to(device), labels.to(device)
         self.orders: dict[int, Tensor] = {}
-
-    def __len__(self) -> int:
-        """Batches of an epoch, the short last one included."""
-        return (len(self.labels) + self.batch_size - 1) // self.batch_size
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """Every point once, in the epoch's own order. Epochs count from 1.
@@ -278,6 +283,7 @@ def plain_batches(
     are on the device, the host never waits for it.
     """
     normalise = Normalise(mean, std, device) if images.dtype == torch.uint8 else torch.Tensor.contiguous
+    # several batches at once only where every rank wants all of each: a share is cut from one batch
     batches = AT_ONCE // max(1, batch_size * images[:1].numel()) if share is whole else 1
     labels, index = labels.to(device), torch.arange(len(labels), device=device)
     at_once = batch_size * max(1, batches)

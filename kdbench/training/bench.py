@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from kdbench.cost import counts as costs
 from kdbench.cost.counts import FLOAT, Work
 from kdbench.cost.speeds import Attainable, Measured, Record, Speed, kind
-from kdbench.data.views import Batch
+from kdbench.data.views import Batch, Epochs
 from kdbench.device import device_at_hand
 from kdbench.machine import Machine
 from kdbench.spec.events import Task
@@ -40,7 +40,7 @@ TESTED = 500
 """Images of an evaluation."""
 
 
-class Prepared:
+class Prepared(Epochs):
     """Batches that are there already: training without its data path."""
 
     def __init__(self, batches: list[Batch]) -> None:
@@ -48,6 +48,7 @@ class Prepared:
         self.labels = torch.cat([y for _, y, _ in batches])
 
     def __len__(self) -> int:
+        """As many as were made."""
         return len(self.batches)
 
     def epoch(self, _: int) -> Iterator[Batch]:

@@ -131,7 +131,7 @@ def networks(
     return student, reference.usual(teacher).eval(), reference.sgd(run, student, LR)
 
 
-class FirstBatches:
+class FirstBatches(Epochs):
     """The first batches of each epoch of views."""
 
     def __init__(self, views: Epochs) -> None:
