@@ -27,8 +27,18 @@ DEEP = {
     "resnet101_224",
     "resnet50_224",
     "resnet34_224",
+    "resnet50_crd",
+    "resnet56",
+    "resnet110",
+    "resnet110_v2",
+    "vgg11",
+    "vgg13",
+    "vgg16",
+    "vgg19",
+    "wrn_40_1",
+    "wrn_40_2",
 }
-"""20 to 110 million parameters, and no code that resnext29, resnet18_224 and densenet121_224 have not."""
+"""The same code as a smaller network's of its family: resnext29's, resnet18_224's, vgg8's, wrn_16_1's ..."""
 ALL = [pytest.param(name, marks=[pytest.mark.slow] if name in DEEP else []) for name in catalog.MODELS]
 PRE_ACTIVATED = {"resnet20_v2", "resnet56_v2", "resnet110_v2"}
 

@@ -1,6 +1,6 @@
 """Who is trained beside whom; that it changes no number; and that one member's end is no other's."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Any
 
@@ -48,6 +48,23 @@ STUDENTS = [
 
 
 MANY = [TEACHER, *STUDENTS, digits(epochs=1), digits(lr=1.0)]
+
+
+Alone = Callable[[Run], object]
+ALONE: dict[str, object] = {}
+"""By run: its numbers, trained alone once for all tests of this file."""
+
+
+@pytest.fixture
+def alone(with_teacher: Opened) -> Alone:
+    """The numbers of a run of `STUDENTS` that was trained alone."""
+
+    def of(run: Run) -> object:
+        if run.id not in ALONE:
+            ALONE[run.id] = numbers(train(run, with_teacher("alone")))
+        return ALONE[run.id]
+
+    return of
 
 
 def ends(context: TrainingContext, runs: Sequence[Run]) -> dict[str, Event]:
@@ -123,12 +140,10 @@ def test_dispatch_without_cohorts_hands_out_single_runs() -> None:
     assert executor.cohorts == [[run] for run in [TEACHER, *STUDENTS]]
 
 
-def test_each_member_is_as_alone_bit_for_bit(with_teacher: Opened) -> None:
+def test_each_member_is_as_alone_bit_for_bit(with_teacher: Opened, alone: Alone) -> None:
     """With dropout, another optimizer, a network of its own and a loss of features among them."""
-    context = with_teacher("alone")
-    alone = {run.id: numbers(train(run, context)) for run in STUDENTS}
     beside = together(STUDENTS, with_teacher("together"))
-    assert {name: numbers(end) for name, end in beside.items()} == alone
+    assert [numbers(beside[run.id]) for run in STUDENTS] == list(map(alone, STUDENTS))
 
 
 @pytest.mark.parametrize("name", SETTINGS)
@@ -156,19 +171,19 @@ def test_teacher_is_asked_once_for_all(with_teacher: Opened, monkeypatch: pytest
     assert seen == [False] * 3 * 3  # epochs, batches
 
 
-def test_member_that_diverges_takes_no_other_with_it(with_teacher: Opened) -> None:
+def test_member_that_diverges_takes_no_other_with_it(with_teacher: Opened, alone: Alone) -> None:
     bad = replace(STUDENTS[1], recipe=replace(RECIPE, lr=DIVERGING))
     beside = together([bad, STUDENTS[0]], with_teacher("together"))
     assert isinstance(beside[bad.id], DivergedError)
-    assert numbers(beside[STUDENTS[0].id]) == numbers(train(STUDENTS[0], with_teacher("alone")))
+    assert numbers(beside[STUDENTS[0].id]) == alone(STUDENTS[0])
 
 
-def test_member_that_raises_takes_no_other_with_it(with_teacher: Opened) -> None:
+def test_member_that_raises_takes_no_other_with_it(with_teacher: Opened, alone: Alone) -> None:
     """In the middle of an epoch, before the others' step."""
     bad = replace(STUDENTS[1], loss=Loss("kd", {"alpha": 1.0, "tau": 4.0, "beta": 1.0}))
     beside = together([bad, STUDENTS[0]], with_teacher("together"))
     assert isinstance(beside[bad.id], TypeError)
-    assert numbers(beside[STUDENTS[0].id]) == numbers(train(STUDENTS[0], with_teacher("alone")))
+    assert numbers(beside[STUDENTS[0].id]) == alone(STUDENTS[0])
 
 
 def test_member_that_cannot_be_made_takes_no_other_with_it(with_teacher: Opened) -> None:
@@ -186,7 +201,7 @@ def test_failure_is_told_before_the_others_end(with_teacher: Opened) -> None:
     assert [type(event) for event in told] == [Update, Failed, Update, Update, Done]
 
 
-def test_interrupted_cohort_goes_on_as_never_interrupted(with_teacher: Opened) -> None:
+def test_interrupted_cohort_goes_on_as_never_interrupted(with_teacher: Opened, alone: Alone) -> None:
     """Interrupted when two members are an epoch further than the third."""
     calls, context = count(1), with_teacher("halved")
 
@@ -196,13 +211,11 @@ def test_interrupted_cohort_goes_on_as_never_interrupted(with_teacher: Opened) -
 
     with pytest.raises(Interrupted):
         together(STUDENTS[:3], context, watch=stop)
-    whole = together(STUDENTS[:3], with_teacher("whole"))
-    assert [numbers(end) for end in together(STUDENTS[:3], context).values()] == list(
-        map(numbers, whole.values())
-    )
+    ended = together(STUDENTS[:3], context)
+    assert [numbers(ended[run.id]) for run in STUDENTS[:3]] == list(map(alone, STUDENTS[:3]))
 
 
-def test_member_of_an_interrupted_cohort_goes_on_alone(with_teacher: Opened) -> None:
+def test_member_of_an_interrupted_cohort_goes_on_alone(with_teacher: Opened, alone: Alone) -> None:
     seen, context = [], with_teacher("halved")
 
     def stop(run: Run, _: object) -> None:
@@ -213,7 +226,7 @@ def test_member_of_an_interrupted_cohort_goes_on_alone(with_teacher: Opened) -> 
         together(STUDENTS[:2], context, watch=stop)
     result = train(STUDENTS[0], context, watch=lambda progress: seen.append(progress.epoch))
     assert seen == [2, 3]
-    assert numbers(result) == numbers(train(STUDENTS[0], with_teacher("whole")))
+    assert numbers(result) == alone(STUDENTS[0])
 
 
 def test_members_that_are_further_do_nothing_twice(with_teacher: Opened) -> None:
@@ -280,10 +293,9 @@ def short_of_memory(monkeypatch: pytest.MonkeyPatch, most: int) -> list[int]:
 
 
 def test_cohort_that_runs_out_of_memory_is_halved(
-    with_teacher: Opened, monkeypatch: pytest.MonkeyPatch
+    with_teacher: Opened, alone: Alone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    context, alone = with_teacher("here"), with_teacher("alone")
-    wanted = [numbers(train(run, alone)) for run in STUDENTS]
+    context, wanted = with_teacher("here"), list(map(alone, STUDENTS))
     sizes = short_of_memory(monkeypatch, most=1)
     told = ends(context, STUDENTS)
     assert list(dict.fromkeys(sizes)) == [4, 2, 1]
