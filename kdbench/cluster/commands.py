@@ -84,24 +84,21 @@ def cancel(chosen: Selection) -> str:
     from kdbench.cluster.cancel import cancel_runs
 
     jobs, others = cancel_runs(chosen)
+    if not jobs:
+        return "nothing is queued or running"
     more = f"; they held {plural(others, 'run')} of other suites or rows too" if others else ""
-    return (
-        f"cancelled {plural(len(jobs), 'job')}: {', '.join(jobs)}{more}"
-        if jobs
-        else "nothing is queued or running"
-    )
+    return f"cancelled {plural(len(jobs), 'job')}: {', '.join(jobs)}{more}"
 
 
 def anew(chosen: Selection) -> str:
     """Let failed runs and held jobs of a selection start anew, and say which."""
     from kdbench.cluster.cancel import start_anew
 
-    anew = start_anew(chosen)
-    return "; ".join(
-        [
-            f"{plural(len(anew.runs), 'run')} to start anew"
-            + (f": {', '.join(anew.runs)}" if anew.runs else ""),
-            *([f"released {', '.join(anew.released)}, which Slurm held"] if anew.released else []),
-            *([f"{len(anew.later)} failed in jobs that still run: retry them after"] if anew.later else []),
-        ]
-    )
+    found = start_anew(chosen)
+    named = f": {', '.join(found.runs)}" if found.runs else ""
+    parts = [f"{plural(len(found.runs), 'run')} to start anew{named}"]
+    if found.released:
+        parts.append(f"released {', '.join(found.released)}, which Slurm held")
+    if found.later:
+        parts.append(f"{len(found.later)} failed in jobs that still run: retry them after")
+    return "; ".join(parts)

@@ -120,6 +120,7 @@ def make_chunks(runs: Sequence[Run], profile: Profile, need: Estimate) -> list[t
                 filled = 0.0
             chunks[-1].append(run)
             filled += seconds
+        # an array has no more jobs than the cluster allows: then each job gets twice as much
         if len(chunks) <= profile.work.max_array:
             return [tuple(chunk) for chunk in chunks]
         room, most = 2 * room, 2 * most
@@ -152,6 +153,9 @@ def align_to_teacher_array(
     Returns:
         The jobs and the teachers' array; None where the two do not correspond one to one.
     """
+    # Slurm's aftercorr: element k of one array waits for element k of the other. That serves where each job
+    # of students has its teachers in one job, no two in the same, and all jobs of the teachers' array are
+    # taken.
     placed: dict[tuple[str, int], tuple[Run, ...]] = {}
     for chunk in chunks:
         parents = {where.get(run.teacher.run.id) if run.teacher else None for run in chunk}

@@ -116,6 +116,8 @@ def dead_jobs(scratch: Path, runs: Iterable[str], known: SchedulerSnapshot) -> d
     wanted = set(runs)
     over: dict[str, list[Place]] = {}
     for place, seen in known.jobs():
+        # a job that the scheduler does not know is over: it forgets jobs minutes after their end; one without
+        # a number is being submitted at this moment, and nothing is known of it
         alive = seen is not None and seen.alive
         if place.submission.job and place.counts and not alive:
             for run in wanted.intersection(place.runs):
@@ -123,6 +125,7 @@ def dead_jobs(scratch: Path, runs: Iterable[str], known: SchedulerSnapshot) -> d
     dead = {}
     started = attempts.load_all(scratch, over)
     for run, places in over.items():
+        # what has begun a run has written that down first: its end is judged by its attempts, not here
         begun = {attempt.job for attempt in started[run].attempts} if run in started else set()
         if never := [place for place in places if place.job not in begun]:
             dead[run] = never
@@ -162,11 +165,12 @@ def _in_the_queue(
     state: State, place: Place, seen: JobStatus, machine: Machine, places: dict[str, Place]
 ) -> State:
     """A run whose job lives: what the disk says, corrected by how far this very job has come with it."""
+    # what another job has written of the run, or this one before it was requeued, is not news of today
     last = attempts.load(machine.scratch, state.id).last if seen.state == "RUNNING" else None
     mine = last if last is not None and last.job == seen.job else None
     if mine is not None and attempts.failed_in(mine, seen.job):
         return replace(state, state="failed", detail=state.detail or mine.why)
-    if state.state == "blocked" and state.teacher not in places:
+    if state.state == "blocked" and state.teacher not in places:  # else its teacher is tried once more
         return state
     if state.state == "running" or (mine is not None and mine.cause == ""):
         return _running(state, mine)
@@ -271,6 +275,7 @@ def clear_broken_off(scratch: Path) -> None:
     broken = [one for one in submissions.load(scratch) if not one.job and one.user == getuser()]
     while broken:
         view = look(broken)
+        # 1234_5 -> 1234: the whole array
         cancel(sorted({seen.job.partition("_")[0] for seen in view.values() if seen.alive}))
         appeared = {token for token, _ in view}
         over = [one for one in broken if one.token in appeared or time.time() - one.at > SETTLED]

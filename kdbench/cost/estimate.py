@@ -83,6 +83,7 @@ def savings(runs: Sequence[Run]) -> tuple[frozenset[str], frozenset[str]]:
     """The runs that ask no teacher because one of their cohort does, and because its logits were kept."""
     streams = [stream for stream in batch_streams(runs) if stream[0].taught]
     shared = frozenset(run.id for stream in streams for run in stream[1:])
+    # the longest stream of the same views asks the teacher, and the others read what was kept of it
     asked: set[object] = set()
     kept = set()
     for stream in sorted(streams, key=lambda stream: -stream[0].recipe.epochs):

@@ -204,6 +204,8 @@ def _by_results(stored: StoredResults, run: Run, device: Device) -> Callable[[Ru
     """Seconds per training image, evaluation included, of a stored run of the same kind and device."""
     for result in stored.like(run):
         if kind(result.run) == kind(run) and device_of(result.environment) == device and _alone(result):
+            # evaluations are in these seconds; the number of test images hardly differs between runs of a
+            # kind. How much of them the teacher took is not recorded.
             each = result.seconds / images(result.run)[0]
             return lambda of: Seconds(each * images(of)[0], None if of.taught else 0.0)
     return None

@@ -65,7 +65,7 @@ def kind(checksum: str) -> str:
 
 def _deliver(url: str, part: Path, checksum: str, limit: int, report: Report) -> None:
     """Complete a part file, hold it against its checksum; once more where an old part may be to blame."""
-    resumed = _size(part) > 0
+    resumed = _size(part) > 0  # what is there may be of another file, or damaged
     _complete(url, part, limit, report)
     size = _size(part)
     got = md5_of(part) if kind(checksum) == "md5" else digest(part)
@@ -74,7 +74,7 @@ def _deliver(url: str, part: Path, checksum: str, limit: int, report: Report) ->
     part.unlink()
     if not resumed:
         raise MirrorError(f"sent {size:,} bytes with {kind(checksum)} {got} instead of {checksum}")
-    _deliver(url, part, checksum, limit, report)  # what was there before may be to blame
+    _deliver(url, part, checksum, limit, report)
 
 
 def _complete(url: str, part: Path, limit: int, report: Report) -> None:

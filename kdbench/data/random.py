@@ -47,6 +47,8 @@ def permutation(seed: int, epoch: int, n: int) -> NDArray[np.int64]:
 
 def permutations(seed: int, epochs: range, n: int) -> NDArray[np.int64]:
     """The orders of several epochs, shape (epochs, n): for few samples sooner than one by one."""
+    # sorting by random keys is a permutation that needs no drawing "next"; two equal keys of 64 bits are in
+    # the order of their indices, so that every machine has the same order
     keys = np.array([_key(seed, "order", epoch) for epoch in epochs], np.uint64)
     return np.argsort(splitmix64(keys[:, None], n), kind="stable").astype(np.int64, copy=False)
 

@@ -146,6 +146,7 @@ class Images:
         self.numbers = np.arange(len(sizes))  # which of the stored images lies at each place
         shards = range((len(sizes) + SHARD - 1) // SHARD)
         self._shards = [_mapped(path(place, pack, split, number)) for number in shards]
+        # Where image i begins and ends within its own shard: sums of sizes that start anew with each shard.
         pixels = 3 * sizes.astype(np.int64).prod(axis=1)
         within = [np.cumsum(pixels[SHARD * number :][:SHARD]) for number in shards]
         self._ends = np.concatenate(within) if within else pixels
@@ -172,6 +173,7 @@ class Images:
 
     def _chosen(self, index: "slice | Tensor") -> "Images":
         places = index if isinstance(index, slice) else index.numpy()
+        # the shards and their offsets are shared, by the stored number; sizes and numbers are by place
         part = copy(self)
         part.sizes = self.sizes[places]
         part.numbers = self.numbers[places]
@@ -208,7 +210,7 @@ def _write_split(
             file = path(place, pack, split, number)
             names = listing.files[chosen]
             made_of = _made_of(names, bytes_of[chosen])
-            if _sizes(file, made_of) is None:
+            if _sizes(file, made_of) is None:  # not there, damaged, or of other files
                 pixels = pool.map(partial(_pixels, listing, folder), names)
                 _write_shard(file, pixels, made_of)
             sizes.append(_sizes(file, made_of))

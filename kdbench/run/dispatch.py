@@ -131,7 +131,9 @@ class Waiting:
         groups = 0
         while self.heap and groups < free:
             place, key = heappop(self.heap)
-            if place in self.ready.get(key, ()):  # else it was taken with its group
+            # A group has an entry in the heap for each of its runs: the first that is popped takes all of
+            # them, and the entries of the others are passed over.
+            if place in self.ready.get(key, ()):
                 group = [each for each in self.ready.pop(key).items() if each[1].id in self.runs]
                 groups += bool(group)
                 taken += group

@@ -56,7 +56,7 @@ def evaluate(
     found = torch.zeros(size, dtype=torch.int64, device=context.device)
     places, classes, losses = [], [], []
     for x, y, index in batches(run, data, context):
-        if len(index) == 0:
+        if len(index) == 0:  # another rank's batch: its place in the sum below is 0 here
             losses.append(torch.zeros((), device=context.device))
             continue
         with arithmetic("float32", context.device):

@@ -46,6 +46,8 @@ def learn(
     statistics = Statistics(student, [each.memory for each in memories])
     done: list[int] = []
     total = torch.zeros((), device=batch.y.device)
+    # Every part starts from the statistics of before the step and draws by its own number: it gives the same
+    # whoever does it, after whatever other part. What is summed over parts is then summed over ranks.
     for part in group.parts(run.recipe.ghost_batches, batch.images):
         statistics.restore()
         seed_torch(torch_seed(run.seed, f"dropout {at.number} {part.number}", at.epoch))
@@ -73,6 +75,7 @@ def write(memory: Remembering, places: Sequence[slice], images: int, group: Grou
         group: the ranks.
     """
     if group.size > 1:
+        # each rank fills in the places of its own parts and leaves 0 elsewhere: the sum has all of them
         indices = torch.zeros(images, dtype=torch.int64, device=memory.memory.device)
         rows = memory.memory.new_zeros(*memory.memory.shape[:-2], images, memory.memory.shape[-1])
         for place, (some, new) in zip(places, memory.noted, strict=True):

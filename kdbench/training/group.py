@@ -141,6 +141,7 @@ class Group:
         except Exception as raised:  # noqa: BLE001 - whatever it is, the others must know
             error = raised
         if self.size > 1:
+            # each rank comes here, whether it failed or not: this is also where they wait for each other
             causes: list[str | None] = [None] * self.size
             with _exchange():
                 torch.distributed.all_gather_object(causes, error and _line(error))  # type: ignore[misc]
@@ -218,6 +219,7 @@ def _of_rank(rank: int, cause: str) -> str:
 
 
 def _sum_by_rank(flat: Tensor, size: int) -> None:
+    # all_reduce would add up in an order of its own (a ring, a tree): other bits than those of one process
     every = [torch.empty_like(flat) for _ in range(size)]
     torch.distributed.all_gather(every, flat)
     flat.copy_(every[0])

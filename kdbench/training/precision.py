@@ -121,6 +121,7 @@ def forward_of(network: nn.Module, precision: Precision) -> Forward:
     def half(x: Tensor) -> Output:
         with torch.autocast(x.device.type, dtype=torch.bfloat16):
             out = call(x)
+        # softmax at a temperature, and differences of features, need more than the 8 significant bits of bf16
         maps = tuple(each.float() for each in out.maps)
         return out._replace(logits=out.logits.float(), features=out.features.float(), maps=maps)
 

@@ -193,6 +193,8 @@ def probe(loss: Loss, dataset: str, classes: int, smoothing: float = 0.0) -> Pro
     at = scene(classes, maps=isinstance(entry, DistillerEntry) and entry.maps)
     at = at._replace(target=hard_targets(at.y, at.teacher.logits, smoothing))
     value = _distiller(loss, at) if isinstance(entry, DistillerEntry) else _loss(loss, dataset, at)
+    # g of the first student is explained; that of the second shows whether the target moves with the student.
+    # A fixed target comes first: label smoothing is a mixture with the uniform target too.
     g, other = (slope(value, s) for s in at.students)
     plain, given = (slope(partial(_ce, of), at.students[0]) for of in (at.y, at.target))
     found = _fixed_target(g, other, at, loss.params)
@@ -316,13 +318,14 @@ def _fixed_target(g: Tensor, other: Tensor, at: Scene, params: Values) -> dict[s
     """c H(q', p); its hard term is what the class has above the least one, the soft term the rest of q'."""
     K = at.teacher.logits.shape[1]
     p, p_other = (softmax(s.logits, dim=1) for s in at.students)
+    # g = c (p - q'): between two students the unknown q' falls out, g - g' = c (p - p'); c by least squares
     apart, by = (g - other)[:, :K], p - p_other
     c = float((apart * by).sum() / by.square().sum())
     if (apart - c * by).norm() > EXACT * apart.norm() or g[:, K:].any():
         return {}
     q = one_hot(at.y, K).double()
     rest = p - g[:, :K] / c  # q'
-    wrong = rest[q == 0]
+    wrong = rest[q == 0]  # on the classes that the image is not of: all ε / K where q' is smoothed labels
     found: dict[str, Any] = {"scale": c}
     if float(wrong.max() - wrong.min()) <= EXACT < float(K * wrong.mean()):
         found["epsilon"] = float(K * wrong.mean())

@@ -87,6 +87,8 @@ def _train_streams(streams: Sequence["Stream"], context: TrainingContext, watch:
     if not left:
         return
     stacks: list[Stack] = []
+    # resumed runs may stand at different epochs: the loop begins with the one that is furthest behind, and
+    # the others join in at their own
     for epoch in range(1 + min(student_run.progress.epoch for student_run in left), epochs(left) + 1):
         learning = [student_run for student_run in left if student_run.progress.epoch < epoch]
         stacks = make_stacks(learning, stacks)
@@ -186,6 +188,8 @@ def train_epoch(
         watch: called with each that has done it.
         stacks: of those whose steps are done as one; the others are `learning` too.
     """
+    # Streams go on in step: batch k of each comes in the same turn, and a run learns from its own stream's.
+    # `alone` are those whose steps are done one by one; a stack that fails its test joins them.
     used = [stream for stream in streams if not set(learning).isdisjoint(stream.student_runs)]
     if not used:
         return

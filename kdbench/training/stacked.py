@@ -83,8 +83,10 @@ class Stack:
         with arithmetic(self.runs[0].run.precision, self.runs[0].context.device):
             if shapes not in self.replays:
                 self.replays[shapes] = self._replay(number, [batches[place] for place in places], stacked, lr)
+            # of S runs: their losses (S,), and of each parameter a gradient (S, ...)
             values, *gradients = self.replays[shapes](*stacked)
         self.optimizer.step(lr, gradients)
+        # all runs have taken the same operations, so each has had an equal part of the time
         seconds = (perf_counter() - started) / len(self.runs)
         for run, value in zip(self.runs, values.unbind(), strict=True):
             run.losses.append(value)
@@ -105,6 +107,8 @@ class Stack:
         lr: float,
     ) -> Replay:
         """The step for all runs, found to give what each run's own step gives on these batches."""
+        # Both ways step on copies of weights and optimizer: whatever comes out, nothing has changed yet, so
+        # that `step` does this batch itself, or the caller lets each run do it alone.
         program = self._recorded(number, batches[0])
         replay = _for_all(program, self.parameters, self.runs[0].parameters, stacked)
         values, *gradients = replay(*stacked)
@@ -195,12 +199,13 @@ def side_by_side(streams: Sequence[TeacherBatches], epoch: int) -> Iterator[Batc
     if joined is None:
         yield from zip(*[stream.epoch(epoch) for stream in streams], strict=True)
         return
+    # The N images of stream s lie behind those of the streams before it: its image i is row s N + i.
     first = streams[0]
     offsets = first.images * torch.arange(len(streams))[:, None]
     for number in range(first.passes):
         orders = torch.stack([stream.order(epoch, number) for stream in streams])
         for indices in torch.split(orders, first.batch_size, dim=1):
-            here = (indices + offsets).flatten()
+            here = (indices + offsets).flatten()  # of (S, B): one gather is faster than S
             x, y, *logits = [
                 each.index_select(0, here).view(*indices.shape, *each.shape[1:]) for each in joined
             ]
@@ -250,7 +255,12 @@ class _Optimized:
 
 
 def _gathered(of_runs: Sequence[Sequence[Tensor]]) -> list[Tensor]:
-    """Tensors of each run, put into one for all runs, of which each run's is a part from now on."""
+    """Tensors of each run, put into one for all runs, of which each run's is a part from now on.
+
+    Example: of two runs with a weight (K, D) and a bias (K,) each, one tensor (2, K, D) and one (2, K). The
+    runs keep their tensors and only what these point to changes: evaluation, checkpoints and a step alone
+    see what the stack does, and the other way round, without a copy.
+    """
     found = []
     for each in zip(*of_runs, strict=True):
         whole = torch.stack([tensor.detach() for tensor in each])
@@ -274,19 +284,18 @@ def _for_all(
     Raises:
         UnrecordableError: a constant is no parameter.
     """
-    constants = {
-        node.name: _of_all(tensor, parameters, of_first) for node, tensor in program.constants.values()
-    }
+    # The nodes of the graph: its inputs, then the constants, then the calls in their order, then the output.
     nodes = list(program.graph.nodes)
-    names = [node for node in nodes if node.op == "placeholder" and node.name not in constants]
-    known = {node: constants[node.name] for node in nodes if node.name in constants}
+    constants = {node: _of_all(tensor, parameters, of_first) for node, tensor in program.constants.values()}
+    names = [node for node in nodes if node.op == "placeholder" and node not in constants]
     calls = [node for node in nodes if node.op == "call_function"]
-    forms: dict[fx.Node, Form] = {}
+    forms: dict[fx.Node, Form] = {}  # found by the first replay, below; later ones take them as they are
 
     @torch.no_grad()
     def replay(*inputs: Tensor) -> tuple[Any, ...]:
-        values = known | dict(zip(names, inputs, strict=True))
+        values = constants | dict(zip(names, inputs, strict=True))
         for node in calls:
+            # a call's arguments are nodes: in their places come what these have given, for all runs
             args, kwargs = fx.map_arg((node.args, node.kwargs), values.__getitem__)
             if node not in forms:
                 forms[node] = _form(node.target, args, kwargs, len(inputs[0]))
@@ -298,7 +307,12 @@ def _for_all(
 
 
 def _of_all(constant: Tensor, parameters: Sequence[Tensor], of_first: Sequence[Tensor]) -> Tensor:
-    """What is a view of the first run's part of a parameter, of all runs."""
+    """What is a view of the first run's part of a parameter, of all runs.
+
+    That part begins where the stacked tensor (S, ...) does, so offset and strides of the view hold for it as
+    they are; the other runs' views lie `part.numel()` numbers apart. Example: W.T (D, K) of the first run of
+    weights (S, K, D) has the strides (1, D); of all runs it is (S, D, K) with the strides (K D, 1, D).
+    """
     for whole, part in zip(parameters, of_first, strict=True):
         if constant.untyped_storage().data_ptr() == whole.untyped_storage().data_ptr():
             shape, strides = (len(whole), *constant.shape), (part.numel(), *constant.stride())
@@ -307,7 +321,11 @@ def _of_all(constant: Tensor, parameters: Sequence[Tensor], of_first: Sequence[T
 
 
 def _form(target: Any, args: Any, kwargs: Any, runs: int) -> Form:  # noqa: ANN401
-    """How an operation is done for all runs: at once where that has the bits of each run's own, on these."""
+    """How an operation is done for all runs: at once where that has the bits of each run's own, on these.
+
+    Libraries choose their kernels by shape, and a kernel its order of adding up: on the same shapes, what has
+    the same bits now has them for other numbers too.
+    """
     if target is getitem:
         return target
     name = getattr(target, "overloadpacket", target).__name__
@@ -351,12 +369,17 @@ def _same(one: Any, other: Any) -> bool:  # noqa: ANN401
         return one is None and other is None
     if one.dtype != other.dtype or one.shape != other.shape:
         return False
+    # as integers: == would take 0 for -0, and NaN for different from itself
     bits = torch.int32 if one.dtype == torch.float32 else one.dtype
     return torch.equal(one.view(bits), other.view(bits))
 
 
 def _aligned(function: Form) -> Form:
-    """An operation on elements: what has fewer axes gets them behind the one for runs."""
+    """An operation on elements: what has fewer axes gets them behind the one for runs.
+
+    Alone, (B, K) + (K,) is aligned by the last axis. Stacked, (S, B, K) + (S, K) would add S to B: the second
+    must be (S, 1, K).
+    """
 
     def form(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
         most = max(each.dim() for each in args if isinstance(each, Tensor))

@@ -102,6 +102,8 @@ class StudentRun:
             self.basis = input_digests(self.run, context)
             if context.group.is_main:
                 self.restore_checkpoint()
+        # Each rank has made the same weights, and only the first one has read a checkpoint: now all have its
+        # tensors, and its progress.
         context.group.broadcast([*self.saved.state_dict().values(), *self.optimizer.state])
         self.progress = context.group.broadcast_object(self.progress)
         own: dict[str, int | bool] = {"cohort": size, "processes": context.group.size}
@@ -134,6 +136,7 @@ class StudentRun:
         """Learn from a batch: the number-th, counted from 0, of so many."""
         started, at = perf_counter(), Step(batch.indices, self.epoch, number, self.run.seed)
         lr = self.rate_on(lr_at(self.run.recipe, self.epoch, number, steps))
+        # Four ways to the same numbers: in parts, by a CUDA graph, by a recorded program, by autograd.
         with arithmetic(self.run.precision, self.context.device):
             if self.run.recipe.ghost_batches:
                 value = ghost_batches.learn(self.run, at, self.trained, self.loss, batch, self.context.group)
@@ -192,6 +195,8 @@ class StudentRun:
         """
 
         def whole(x: Tensor, y: Tensor, taught: Output | None, lr: Tensor) -> Tensor:
+            # A graph keeps epoch, number and indices as they were when it was captured. No loss reads them,
+            # and distillers, which may, are not made graphs (`_graphable`); y stands for the indices.
             batch = DistillationBatch(x, y, taught, y, len(y))
             value = self._learn(batch, Step(y, self.epoch, 0, self.run.seed))
             self._take(lr)
@@ -254,6 +259,8 @@ class StudentRun:
         the end, should the result not be written; then what is held is written too. All but the last one are
         written while the next epoch trains. The ranks of a group wait for it, and fail together if it fails.
         """
+        # `held` has the weights of at most a few epochs: "best" is replaced by each better one, and a wanted
+        # epoch's stay until the next checkpoint writes them.
         epoch, progress = self.progress.epoch, self.progress
         best = progress.curve.best_epoch == epoch
         names = self.wanted & {epoch, *(["best"] if best else [])}

@@ -98,6 +98,9 @@ class TeacherBatches:
         self.batch_size = recipe.batch_size
         self.ghost_batches = recipe.ghost_batches
         self.group = context.group
+        # Three ways to the teacher's output: asked for each batch, read from disk (`logits`), or, where an
+        # image never changes, asked once for all images and kept in memory (`answers`). The last two keep
+        # nothing but logits, so every loss of the cohort must read nothing else.
         alone = context.group.size == 1  # of several ranks, none has all of the outputs
         keeps = logits_only and alone
         self.answers = None
@@ -139,6 +142,7 @@ class TeacherBatches:
             for batch in self._batches(epoch):
                 yield batch._replace(taught=Output(self.answers.index_select(0, batch.indices), nothing))
             return
+        # the batches of teacher and student have the same images in the same order (`_privileged`)
         with self.logits.keeping(epoch) if self.logits else nullcontext() as keep:
             theirs = self.privileged.epoch(epoch) if self.privileged else repeat(None)
             for batch, seen in zip(self._batches(epoch), theirs, strict=False):
@@ -173,6 +177,7 @@ class TeacherBatches:
             if taught is not None:
                 logits.append(taught.logits)
                 indices.append(index)
+        # they came in the order of an epoch; argsort of these indices is the way back to that of the data set
         return torch.cat(logits).index_select(0, torch.cat(indices).argsort())
 
     def _from(self, kept: Tensor, epoch: int) -> Iterator[DistillationBatch]:

@@ -181,6 +181,7 @@ def die_with_parent() -> None:
 
     set_death_signal = 1
     ctypes.CDLL(None).prctl(set_death_signal, signal.SIGKILL)
+    # the kernel tells only of deaths to come
     driver = multiprocessing.parent_process()
     if driver is not None and not driver.is_alive():  # it ended before the line above
         os._exit(1)
