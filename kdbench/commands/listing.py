@@ -34,7 +34,7 @@ def list_suites(folder: Path | None, *, as_json: bool) -> None:
         paths |= {name: Path(name) for name in own if name not in paths}
     suites = [load_suite(path) for path in paths.values()]
     found = [{"path": suite.path, "paper": suite.paper, "rows": len(suite.rows)} for suite in suites]
-    rows = [(each.path.removesuffix(".toml"), len(each.rows), each.dataset, each.paper) for each in suites]
+    rows = [(each.address, len(each.rows), each.dataset, each.paper) for each in suites]
     answer(found, lambda: columns(rows, ["suite", "rows", "data set", "paper"]), as_json=as_json)
 
 

@@ -191,7 +191,7 @@ def describe_plan(work: Workload, estimate: CostEstimate) -> Iterator[str]:
         rows.append((run.id, run.slug, run.seed, run.recipe.epochs, _taught(run), *cost, _why(work, run)))
     yield columns(rows, ["run", "what", "seed", "epochs", "teacher", "PFLOP", "time", ""])
     yield ""
-    suites = [suite.path.removesuffix(".toml") for suite, _ in work.suites]
+    suites = [suite.address for suite, _ in work.suites]
     yield from describe_cost(estimate, work.runs, suites)
 
 

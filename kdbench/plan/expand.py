@@ -116,8 +116,8 @@ def make_plan(cells: Iterable[Cell], stored: Collection[str] = frozenset()) -> t
     """
     ordered: dict[str, Run] = {}
     for cell in cells:
-        for run, name in zip(cell.runs, cell.ids, strict=True):
-            if name not in ordered and name not in stored:
+        for run in cell.runs:
+            if run.id not in ordered and run.id not in stored:
                 for needed in (*_teachers(run), run):
                     ordered.setdefault(needed.id, needed)
     # Stored teachers were put in, too, each before its student; they go only here.

@@ -15,7 +15,7 @@ from kdbench.plan.controls import control_cells, load_prober
 from kdbench.plan.expand import expand, make_plan, weights_needed
 from kdbench.plan.plugin_runs import made_otherwise
 from kdbench.spec.runs import Precision, ReportEpoch, Run
-from kdbench.spec.suites import Cell, Suite, Variant
+from kdbench.spec.suites import Cell, Suite, Variant, runs_by_id
 from kdbench.store.records import Index, index, read_results, weights_there
 from kdbench.suite.load import RENAMED_KEYS, load_suite
 
@@ -78,7 +78,7 @@ class Selection(Struct, frozen=True, kw_only=True):
         words = [f"--set {key}={value}" for key, value in self.settings.items()]
         return " ".join([*(["--smoke"] if self.smoke else []), *words])
 
-    def load(self) -> list[tuple[Suite, tuple[Cell, ...]]]:
+    def load(self) -> Suites:
         """Each suite with its chosen rows.
 
         Raises:
@@ -126,7 +126,7 @@ class Selection(Struct, frozen=True, kw_only=True):
 class Workload(Struct, frozen=True, kw_only=True):
     """What there is to do for a selection, and what is there already."""
 
-    suites: list[tuple[Suite, tuple[Cell, ...]]]
+    suites: Suites
     runs: tuple[Run, ...]
     """To be trained: unique, teachers first."""
     stored: int
@@ -186,7 +186,7 @@ def compare(suites: Suites, every: Sequence[Cell], machine: Machine, *, rerun: b
     """Compare rows with what is stored; `every`: the rows that may learn from what is trained."""
     cells = [cell for _, some in suites for cell in some]
     there = index(machine.results, datasets=set(_datasets(cells)))
-    asked = {name: run for cell in cells for name, run in zip(cell.ids, cell.runs, strict=True)}
+    asked = runs_by_id(cells)
     lost = _lost(cells, there)
     unreadable = read_results(there, asked, asked).unreadable
     # What may have a result in a damaged file counts as stored: training it again could write a second one.

@@ -87,7 +87,7 @@ def environment(checks: Iterable[Check], results: Mapping[str, Result]) -> dict[
 
 def commands(chosen: Selection, suite: Suite, words: Sequence[str] = ()) -> str:
     """The command that trains the same rows again, and the one that reports on them, a line each."""
-    asked = [suite.path.removesuffix(".toml")]
+    asked = [suite.address]
     if chosen.rows != "*":
         asked += ["--rows", chosen.rows]
     if chosen.auto:

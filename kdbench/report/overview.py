@@ -52,7 +52,7 @@ def has_evidence(checks: Iterable[Check]) -> bool:
 
 def _line(report: Report) -> list[str]:
     return [
-        report.suite.path.removesuffix(".toml"),
+        report.suite.address,
         report.suite.paper,
         str(printed_numbers(report)),
         *(str(each) or EMPTY for each in counts_by_kind(report.checks).values()),

@@ -93,7 +93,7 @@ def settings(rows: Sequence[Row], recipe_fields: Sequence[str] = ()) -> str:
     losses = "; ".join(dict.fromkeys(setting(row.loss) for row in rows))
     epochs = " or ".join(dict.fromkeys(str(row.recipe.epochs) for row in rows))
     report_epochs = " or ".join(dict.fromkeys(map(report_epoch, rows)))
-    judged = [row for row in rows if row.reference.top1 is not None or row.reference.gain is not None]
+    judged = [row for row in rows if row.reference.is_given]
     margins = " or ".join(
         dict.fromkeys(f"{row.tolerance.top1:g} (gain {row.tolerance.gain:g})" for row in judged)
     )
@@ -135,7 +135,7 @@ def notes(check: Check) -> Iterator[str]:
         yield f"the printed and the measured gain are over {row.over}, not the baseline"
     if check.recipes:
         yield f"the gain is over a run of another recipe: {check.recipes}"
-    if row.reference.kind != "printed" and not (row.reference.top1 is row.reference.gain is None):
+    if row.reference.kind != "printed" and row.reference.is_given:
         source = f": {row.reference.source}" if row.reference.source else ""
         yield f"reference {row.reference.kind}{source}"
     if row.assumed:

@@ -51,7 +51,7 @@ def blocks(suites: Sequence[tuple[Suite, list[Check]]]) -> str:
 
 
 def _block(suite: Suite, checks: Sequence[Check]) -> Iterator[str]:
-    yield f"{suite.path.removesuffix('.toml')}: {clean(suite.paper)}"
+    yield f"{suite.address}: {clean(suite.paper)}"
     if any(check.values for check in checks):
         yield f"  {headline(checks)}"
     if theirs := published_headline(checks):
@@ -66,7 +66,7 @@ def _block(suite: Suite, checks: Sequence[Check]) -> Iterator[str]:
 def describe_row(suite: Suite, cell: Cell, variant: str, copies: Sequence[str] = ()) -> Iterator[str]:
     """All about a row: its run, its objective, its reference, who copies its number, its deltas."""
     row = cell.row
-    yield f"{suite.path.removesuffix('.toml')}/{row.name}  (as {variant})"
+    yield f"{suite.address}/{row.name}  (as {variant})"
     yield ""
     facts = [
         ("paper", suite.paper),
@@ -94,8 +94,7 @@ def _trained_facts(cell: Cell) -> Iterator[tuple[str, str]]:
     yield "loss", _loss(run.loss)
     yield "objective", catalog.find("losses", run.loss.name).formula
     yield "recipe", _recipe(run.recipe)
-    seeds = [f"seed {each.seed}: {name}" for each, name in zip(cell.runs, cell.ids, strict=True)]
-    yield "runs", ", ".join(seeds)
+    yield "runs", ", ".join(f"seed {each.seed}: {each.id}" for each in cell.runs)
 
 
 def _untrained_facts(suite: Suite, row: Row) -> Iterator[tuple[str, str]]:
@@ -129,7 +128,7 @@ def _recipe(recipe: Recipe) -> str:
 def _reference(cell: Cell) -> str:
     """What is printed of a row, for example `printed: top1 71.05 ± 0.16 (n = 3), gain +2.67`."""
     reference = cell.row.reference
-    if reference.top1 is None and reference.gain is None:
+    if not reference.is_given:
         return "none"
     top1 = "" if reference.top1 is None else f"top1 {reference.top1:.2f}"
     std = "" if reference.std is None else f" ± {reference.std:.2f}"
@@ -142,7 +141,7 @@ def _reference(cell: Cell) -> str:
 
 def _tolerance(row: Row) -> str:
     """Nothing where nothing is held against a reference."""
-    if row.reference.top1 is None and row.reference.gain is None:
+    if not row.reference.is_given:
         return ""
     return f"top1 ± {row.tolerance.top1}, gain ± {row.tolerance.gain}"
 
@@ -182,7 +181,7 @@ def describe_rows(suites: Iterable[tuple[Suite, tuple[Cell, ...]]]) -> str:
     """The rows of suites, each by the address that `show` takes."""
     rows = [
         (
-            f"{suite.path.removesuffix('.toml')}/{cell.row.name}",
+            f"{suite.address}/{cell.row.name}",
             (cell.runs[0] if cell.runs else cell.row).loss.name,
             "" if cell.row.reference.top1 is None else f"{cell.row.reference.top1:.2f}",
             _gain(cell.row),

@@ -10,7 +10,7 @@ from kdbench.errors import UserError
 from kdbench.machine import Machine
 from kdbench.plan.selection import Selection, Suites, Workload, all_rows, compare
 from kdbench.spec.runs import Run
-from kdbench.spec.suites import Cell
+from kdbench.spec.suites import Cell, runs_by_id
 from kdbench.store.records import index
 from kdbench.verdict.judge import check_cells
 from kdbench.verdict.proposals import Proposal, as_far_as_stored, prefix, propose, with_baselines
@@ -30,7 +30,7 @@ class Survey(Struct, frozen=True):
     @property
     def known(self) -> dict[str, Run]:
         """Every run by its id."""
-        return {of: run for cell in self.every for of, run in zip(cell.ids, cell.runs, strict=True)}
+        return runs_by_id(self.every)
 
 
 def survey(chosen: Selection, machine: Machine) -> Survey:
@@ -75,7 +75,7 @@ def decide(chosen: Selection, machine: Machine, train: Callable[[Workload], None
     suites = chosen.load()
     every = all_rows(chosen, suites)
     cells = [cell for _, some in suites for cell in some]
-    record(machine.results, [cell for cell in cells if _printed(cell)], plan)
+    record(machine.results, [cell for cell in cells if cell.row.reference.is_given], plan)
     before: frozenset[str] | None = None
     while True:
         found = survey_rows(suites, every, plan, machine)
@@ -93,10 +93,6 @@ def first_work(chosen: Selection, machine: Machine) -> Workload:
     """
     found = survey(chosen, machine)
     return compare(_next(found), found.every, machine)
-
-
-def _printed(cell: Cell) -> bool:
-    return cell.row.reference.top1 is not None or cell.row.reference.gain is not None
 
 
 def _next(found: Survey) -> Suites:

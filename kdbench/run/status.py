@@ -11,6 +11,7 @@ from kdbench.formatting import columns
 from kdbench.machine import Machine
 from kdbench.plan.selection import Workload
 from kdbench.spec.runs import Run
+from kdbench.spec.suites import runs_by_id
 from kdbench.store import lease
 from kdbench.store.records import names_in, newest_checkpoint, read_failures, read_results
 
@@ -38,7 +39,7 @@ class State(Struct, frozen=True):
 
 def _runs(work: Workload) -> dict[str, Run]:
     """The runs that the rows need, by id."""
-    runs = {name: run for cell in work.cells for name, run in zip(cell.ids, cell.runs, strict=True)}
+    runs = runs_by_id(work.cells)
     return runs | {run.id: run for run in work.runs}
 
 

@@ -73,6 +73,11 @@ class Reference(Struct, frozen=True, kw_only=True, omit_defaults=True):
     kind: Literal["printed", "measured", "second-hand"] = "printed"
     source: str = ""
 
+    @property
+    def is_given(self) -> bool:
+        """Whether there is any number."""
+        return self.top1 is not None or self.gain is not None
+
 
 MARGIN = Range("[0.05, 100]", usual="[0.1, 5]", why="it is in percentage points: 0.5 is half a point")
 
@@ -250,6 +255,11 @@ class Cell(Struct, frozen=True, kw_only=True):
         return tuple(run.id for run in self.runs)
 
 
+def runs_by_id(cells: Iterable[Cell]) -> dict[str, Run]:
+    """The runs of rows, by their ids."""
+    return {run.id: run for cell in cells for run in cell.runs}
+
+
 class Suite(Struct, frozen=True, kw_only=True):
     """One paper on one data set."""
 
@@ -269,6 +279,11 @@ class Suite(Struct, frozen=True, kw_only=True):
     """The seed of all teachers, as where one checkpoint teaches (None: each has its student's)."""
     arxiv: str = ""
     code: str = ""
+
+    @property
+    def address(self) -> str:
+        """What a command line calls it: `suites/tfkd_cifar100`."""
+        return self.path.removesuffix(".toml")
 
 
 def gained_over(rows: Iterable[Row]) -> dict[str, str]:

@@ -152,7 +152,7 @@ def _standing(rows: Iterable[Row]) -> Iterator[Finding]:
     """Rows without a printed number, or with one read second-hand."""
     for row in rows:
         reference = row.reference
-        if reference.top1 is None and reference.gain is None:
+        if not reference.is_given:
             yield _finding("no-reference", [row], f"{_who(row)}: no printed number", "info")
         elif reference.kind == "second-hand":
             said = f" ({reference.source})" if reference.source else ""

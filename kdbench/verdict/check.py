@@ -51,10 +51,6 @@ class _Stored(Struct, frozen=True):
     plans: Mapping[str, InterimPlan]
     unreadable: Mapping[str, str]
 
-    def value(self, of: str, report_epoch: ReportEpoch) -> float | None:
-        """The accuracy of a run at a reading; None without a result or if its curve is too short."""
-        return value_at(self.results.get(of), report_epoch)
-
     def levels(self, cell: Cell, printed: Spread | None) -> Mapping[int, float] | None:
         """The levels of the interim analyses that a row's runs are planned for."""
         plan = plan_of(cell, self.plans)
@@ -337,8 +333,8 @@ def _by_class(trained: Iterable[Result]) -> tuple[float, ...]:
 
 def _best_epochs(cell: Cell, stored: _Stored) -> Iterator[tuple[int, int]]:
     """By seed; a mean over rows has no epoch of its own."""
-    for run, of in _runs(cell):
-        result = stored.results.get(of)
+    for run in cell.runs:
+        result = stored.results.get(run.id)
         if result is not None and not cell.row.mean:
             yield run.seed, result.curve.best_epoch_of(cell.row.ties)
 
@@ -346,9 +342,9 @@ def _best_epochs(cell: Cell, stored: _Stored) -> Iterator[tuple[int, int]]:
 def _repeats(cell: Cell, stored: _Stored) -> Iterator[str]:
     """What runs that were trained again gave: on one machine and version the same, which is counted."""
     same = 0
-    for run, of in _runs(cell):
-        for number, repeat in enumerate(stored.repeats.get(of, ()), 1):
-            first = stored.results[of]
+    for run in cell.runs:
+        for number, repeat in enumerate(stored.repeats.get(run.id, ()), 1):
+            first = stored.results[run.id]
             pairs = zip(first.curve.top1, repeat.curve.top1, strict=True)
             epoch = next((epoch for epoch, (one, other) in enumerate(pairs, 1) if one != other), None)
             if epoch is None:
@@ -360,10 +356,6 @@ def _repeats(cell: Cell, stored: _Stored) -> Iterator[str]:
                 )
     if same:
         yield f"{plural(same, 'further training')} gave the same accuracies after each epoch"
-
-
-def _runs(cell: Cell) -> Iterator[tuple[Run, str]]:
-    return zip(cell.runs, cell.ids, strict=True)
 
 
 def _top1(cell: Cell, values: Mapping[int, float], stored: _Stored) -> Verdict:
@@ -421,7 +413,7 @@ def values_of(
 ) -> dict[int, float]:
     """The accuracies of a row's runs by seed, as far as there are results: at its own or another epoch."""
     at = cell.row.report_epoch if report_epoch is None else report_epoch
-    read = [(run.seed, value_at(results.get(of), at)) for run, of in _runs(cell)]
+    read = [(run.seed, value_at(results.get(run.id), at)) for run in cell.runs]
     if cell.row.mean:
         return _means(read)
     return {seed: value for seed, value in read if value is not None}
@@ -485,7 +477,8 @@ def _paired(cell: Cell, values: Mapping[int, float], stored: _Stored) -> dict[in
         return {}
     # Both sides at the row's reported epoch: a gain is a difference of the same reading.
     pairs = zip(cell.runs, cell.baselines, strict=bool(cell.baselines))
-    read = ((run.seed, stored.value(of, cell.row.report_epoch)) for run, of in pairs)
+    at = cell.row.report_epoch
+    read = ((run.seed, value_at(stored.results.get(of), at)) for run, of in pairs)
     return paired(values, {seed: base for seed, base in read if base is not None}).by_seed
 
 
@@ -531,15 +524,15 @@ def _not_run(row: Row, ran: bool) -> str:  # noqa: FBT001 - a sentence of a fact
 
 
 def _failed_seeds(cell: Cell, stored: _Stored) -> Iterator[str]:
-    for run, of in _runs(cell) if stored.failures else ():
-        if failure := stored.failure(of):
+    for run in cell.runs if stored.failures else ():
+        if failure := stored.failure(run.id):
             yield f"seed {run.seed} failed: {failure.why}"
 
 
 def _blocked_seeds(cell: Cell, stored: _Stored) -> Iterator[str]:
     # Without a failure nothing is blocked, and the teachers' ids need not be computed.
-    for run, of in _runs(cell) if stored.failures else ():
-        failure = _failed_teacher(run, stored) if of not in stored.results else None
+    for run in cell.runs if stored.failures else ():
+        failure = _failed_teacher(run, stored) if run.id not in stored.results else None
         if failure:
             teacher = failure.run
             yield f"its teacher {teacher.student} (seed {teacher.seed}) failed: {failure.why}"

@@ -1,7 +1,7 @@
 """What `kdbench check` does, and `report` begins with: stored results -> checks."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
@@ -16,8 +16,8 @@ from kdbench.plan.controls import control_cells, load_prober
 from kdbench.plan.selection import Selection, Suites
 from kdbench.spec.author_runs import AuthorRuns
 from kdbench.spec.results import Failure, Result
-from kdbench.spec.runs import ReportEpoch, Run
-from kdbench.spec.suites import Cell, Suite
+from kdbench.spec.runs import ReportEpoch
+from kdbench.spec.suites import Cell, Suite, runs_by_id
 from kdbench.spec.verdicts import Check
 from kdbench.store.author_runs import load_author_runs
 from kdbench.store.records import Index, index, read_failures, read_repeats, read_results
@@ -30,12 +30,15 @@ from kdbench.verdict.proposals import as_far_as_stored
 from kdbench.verdict.published import for_both, with_author_runs, with_released_weights
 from kdbench.verdict.sequential import InterimPlan, load_plans
 
+Checked = list[tuple[Suite, list[Check]]]
+"""Suites, each with the checks of its chosen rows."""
+
 
 class Judged(Struct, frozen=True):
     """A selection's rows, each held against its results."""
 
     chosen: Selection
-    suites: list[tuple[Suite, list[Check]]]
+    suites: Checked
     results: Mapping[str, Result]
     there: Index
     """The records that are stored."""
@@ -90,8 +93,8 @@ def judge(
 
 
 def beside_authors(
-    checked: list[tuple[Suite, list[Check]]], chosen: Selection, results: Path
-) -> tuple[list[tuple[Suite, list[Check]]], dict[str, AuthorRuns]]:
+    checked: Checked, chosen: Selection, results: Path
+) -> tuple[Checked, dict[str, AuthorRuns]]:
     """The checks with what the authors published of their rows, and their runs by the path of the suite.
 
     Rows that are set otherwise than the paper has them have no reference, and no author runs either.
@@ -120,7 +123,7 @@ def _controlled(
     for suite, cells in suites:
         rows = control_cells(cells, prober)
         every = [each for cell, controls in rows for each in (cell, *controls.values())]
-        known = {of: run for cell in every for of, run in _runs(cell)}
+        known = runs_by_id(every)
         stored = read_results(there, known, known)
         found[suite.path] = check_controls(rows, stored.records, plans, stored.unreadable)
     return found
@@ -131,7 +134,7 @@ def _to_be_planned(suites: Suites, plan: InterimPlan) -> dict[str, InterimPlan]:
     planned = {}
     for _, cells in suites:
         for cell in cells:
-            if cell.row.reference.top1 is not None or cell.row.reference.gain is not None:
+            if cell.row.reference.is_given:
                 planned.update(dict.fromkeys(cell.ids, plan))
     return planned
 
@@ -168,7 +171,7 @@ def _further(judged: Mapping[str, set[int]], cells: Iterable[Cell], there: Index
     """The sentence on stored seeds beside those that are judged, by row; "" where there are none."""
     more = {}
     for cell in cells:
-        stored = {run.seed for of, run in _runs(cell) if of in there.results}
+        stored = {run.seed for run in cell.runs if run.id in there.results}
         more[cell.row.name] = stored - judged[cell.row.name]
     names = [name for name, seeds in more.items() if seeds]
     if not names:
@@ -184,14 +187,14 @@ def check_cells(
     there: Index,
     plans: Mapping[str, InterimPlan],
     failed: Mapping[str, Failure] = MappingProxyType({}),
-) -> tuple[list[tuple[Suite, list[Check]]], Mapping[str, Result]]:
+) -> tuple[Checked, Mapping[str, Result]]:
     """Hold rows against what is stored, and that by run; a row of a damaged record is `unreadable`.
 
     `failed`: why runs have no result, by run, where no record says it.
     """
     every = [cell for _, cells in suites for cell in cells]
     ids = dict.fromkeys(name for cell in every for name in (*cell.ids, *cell.baselines))
-    known = {name: run for cell in every for name, run in _runs(cell)}
+    known = runs_by_id(every)
     results = read_results(there, ids, known)
     failures = read_failures(there)
     repeats, damaged = read_repeats(there, results.records)
@@ -229,11 +232,7 @@ def _read_at(cells: Iterable[Cell], report_epoch: ReportEpoch) -> tuple[Cell, ..
     return tuple(at_epoch(cell) for cell in cells)
 
 
-def _adjusted(checked: Sequence[tuple[Suite, list[Check]]]) -> list[tuple[Suite, list[Check]]]:
+def _adjusted(checked: Checked) -> Checked:
     """All that is judged is one family, whichever suites it comes from."""
     whole = iter(for_both([check for _, checks in checked for check in checks], adjust))
     return [(suite, list(islice(whole, len(checks)))) for suite, checks in checked]
-
-
-def _runs(cell: Cell) -> Iterator[tuple[str, Run]]:
-    return zip(cell.ids, cell.runs, strict=True)
