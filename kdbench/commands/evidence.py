@@ -79,9 +79,9 @@ def history(
     And where that changed. A SUITE instead of a row: each of its rows. FOLDERS are further results, as of
     other nights.
     """
-    from kdbench.evidence import compare
+    from kdbench.evidence.history import describe_past, past
 
-    found = compare.past(row, variant, seeds=seeds, folders=folders)
+    found = past(row, variant, seeds=seeds, folders=folders)
     if as_json:
         versions = {}
         for name, each in found.items():
@@ -89,7 +89,7 @@ def history(
             click.echo("".join(f"{name}: {problem}\n" for problem in each.damage), nl=False, err=True)
         say(versions.get(row, versions))
     else:
-        click.echo("\n".join(compare.describe_past(name, each) for name, each in found.items()))
+        click.echo("\n".join(describe_past(name, each) for name, each in found.items()))
     return int(any(each.damage for each in found.values()))
 
 

@@ -8,31 +8,23 @@ no row shows alone.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
-from glob import escape as escape_glob
 from pathlib import Path
 from statistics import mean
-from typing import NamedTuple
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from kdbench.errors import UserError
-from kdbench.evidence.history import Point, history, sparkline
 from kdbench.evidence.sources import PRINTED, results_of
-from kdbench.formatting import columns, escape
+from kdbench.evidence.trainings import experiment, key_of, load_trainings, newest
+from kdbench.formatting import escape
 from kdbench.formatting import table as draw_table
 from kdbench.machine import load_machine
-from kdbench.plan.expand import expand
-from kdbench.plan.lookup import find_trained_row, is_suite
-from kdbench.plan.plugin_runs import bare
 from kdbench.plan.selection import Selection
 from kdbench.spec.results import Result
-from kdbench.spec.runs import Run
-from kdbench.spec.suites import Cell, Row, Variant
+from kdbench.spec.suites import Cell, Row
 from kdbench.spec.verdicts import Verdict, Word
-from kdbench.store.compact import folder_of
-from kdbench.store.records import Index, facts, index, load_result, sentence
-from kdbench.suite.load import load_suite
+from kdbench.store.records import facts
 from kdbench.verdict.check import counted, judge, printed_spread, value_at
 from kdbench.verdict.paired import paired
 from kdbench.verdict.sequential import InterimPlan, levels, load_plans, plan_of
@@ -136,11 +128,6 @@ def printed_side(row: Row) -> Side:
     """What the paper prints for a row."""
     of = row.reference
     return Side({}, of.top1, None if of.top1 is None else printed_spread(of))
-
-
-def experiment(run: Run) -> str:
-    """A run's id but for the versions of kdbench's arithmetic and of packages, so as to compare them."""
-    return bare(run, protocol=0).id
 
 
 def compare(
@@ -321,62 +308,9 @@ def _side(source: str, cells: Sequence[Cell]) -> tuple[list[Side], dict[str, str
     damaged = {key: as_named(problem) for key, problem in loaded.damaged.items()}
     sides = []
     for cell in cells:
-        damage = tuple(damaged[key] for key in dict.fromkeys(map(_key, cell.runs)) if key in damaged)
+        damage = tuple(damaged[key] for key in dict.fromkeys(map(key_of, cell.runs)) if key in damaged)
         sides.append(replace(measured_side(cell, found), damage=damage))
     return sides, _facts(found.values())
-
-
-def newest(results: Iterable[Result]) -> dict[str, Result]:
-    """The results by `experiment`; of several versions of kdbench's arithmetic, the newest."""
-    # Of equal keys a dict keeps the last: that of the newest protocol.
-    ordered = sorted(results, key=lambda result: result.run.protocol)
-    return {experiment(result.run): result for result in ordered}
-
-
-class Key(NamedTuple):
-    """Where the records of a run lie, whatever its id: results/DATASET/SLUG.sSEED.*."""
-
-    dataset: str
-    stem: str
-
-
-class Trainings(Struct, frozen=True):
-    """What was found of some runs."""
-
-    results: list[Result]
-    damaged: dict[Key, str]
-    """What is wrong with a record that cannot be read."""
-
-
-def load_trainings(there: Index, runs: Iterable[Run], *, repeats: bool) -> Trainings:
-    """All results of these runs, whatever the version of kdbench's arithmetic that made them.
-
-    Args:
-        there: the folder's index.
-        runs: which experiments.
-        repeats: with further trainings of the same run.
-    """
-    # Names are cheap and say slug and seed, not the protocol: only records of such a name are opened.
-    wanted = {experiment(run): run for run in runs}
-    damaged = {_key(run): problem for run in wanted.values() if (problem := there.lost(run))}
-    keys = {_key(run) for run in wanted.values()}
-    paths = [*there.results.values(), *(path for some in there.repeats.values() if repeats for path in some)]
-    results = []
-    for path in paths:
-        key = Key(folder_of(path).name, ".".join(path.name.split(".")[:2]))
-        if key not in keys:
-            continue
-        try:
-            result = load_result(path)
-        except UserError as error:
-            damaged[key] = sentence(error, path)
-        else:
-            results += [result] if experiment(result.run) in wanted else []
-    return Trainings(results, damaged)
-
-
-def _key(run: Run) -> Key:
-    return Key(run.dataset, f"{run.slug}.s{run.seed}")
 
 
 def _facts(results: Iterable[Result]) -> dict[str, str]:
@@ -460,72 +394,3 @@ def issue(compared: Compared) -> str:
         lines = [(name, *both) for name, both in compared.versions.items()]
         parts.append(draw_table("pipe", ("", "before", "after"), lines))
     return "\n\n".join(parts) + "\n"
-
-
-class Past(Struct, frozen=True):
-    """A row over the versions of kdbench that trained it."""
-
-    points: list[Point]
-    """The versions, the oldest first."""
-    damage: tuple[str, ...] = ()
-    """What is wrong with records that cannot be read."""
-
-
-def past(
-    address: str, variant: Variant, *, seeds: Sequence[int] | None = None, folders: Sequence[Path] = ()
-) -> dict[str, Past]:
-    """A row, or each row of a suite that has a run, over the versions of kdbench that trained it.
-
-    Args:
-        address: SUITE/ROW, or SUITE.
-        variant: as printed or as released.
-        seeds: instead of the suite's.
-        folders: further results folders, as of other nights, beside this machine's.
-
-    Returns:
-        By the row's address.
-
-    Raises:
-        UserError: no such row or suite.
-    """
-    folders = [load_machine().results, *folders]
-    rows = {}
-    for name, cell in _rows(address, variant, seeds):
-        trained: list[Result] = []
-        damage: dict[str, None] = {}
-        for folder in folders:
-            # A record that lies in two folders is one training, and no sign that training is bit-equal.
-            found = load_trainings(index(folder), cell.runs, repeats=True)
-            trained += [result for result in found.results if result not in trained]
-            damage |= dict.fromkeys(found.damaged.values())
-        report_epoch = cell.row.report_epoch
-        read = [each for each in trained if value_at(each, report_epoch) is not None]
-        rows[name] = Past(history(read, report_epoch), tuple(damage))
-    return rows
-
-
-def _rows(address: str, variant: Variant, seeds: Sequence[int] | None) -> Iterator[tuple[str, Cell]]:
-    if not is_suite(address):
-        suite, cell = find_trained_row(address, variant)
-        yield address, expand(suite, variant=variant, rows=escape_glob(cell.row.name), seeds=seeds)[0]
-        return
-    suite = load_suite(address)
-    for cell in expand(suite, variant=variant, seeds=seeds):
-        if cell.runs:
-            yield f"{address.removesuffix('.toml')}/{cell.row.name}", cell
-
-
-def describe_past(address: str, found: Past) -> str:
-    """A line for each version, the changes marked, a sparkline, and what could not be read."""
-    points = found.points
-    if not points:
-        return "\n".join([f"{address}: not trained yet", *found.damage])
-    rows = []
-    for point in points:
-        seeds = " ".join(f"{seed}:{value:.2f}" for seed, value in point.values.items())
-        change = "" if point.change is None else f"changed by {point.change:+.2f}"
-        change = "resumed by another version: counts for neither" if point.mixed else change
-        rows.append((point.version, point.finished, f"{point.mean:.2f}", seeds, change))
-    head = f"{address}  {sparkline([point.mean for point in points if not point.mixed])}".rstrip()
-    lines = columns(rows, ["kdbench", "trained until", "mean", "by seed", ""])
-    return "\n".join([head, lines, *found.damage])

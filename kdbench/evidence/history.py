@@ -11,17 +11,28 @@ t test at 5 % over all cuts together (Bonferroni); the surest is taken and both 
 each such group has a mean of its own, which costs a degree of freedom: versions - groups - 1.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from glob import escape
 from itertools import pairwise
 from math import inf, sqrt
+from pathlib import Path
 from typing import NamedTuple
 
 from msgspec import Struct
 from msgspec.structs import replace
 
+from kdbench.evidence.trainings import load_trainings
+from kdbench.formatting import columns
 from kdbench.grouping import grouped
+from kdbench.machine import load_machine
+from kdbench.plan.expand import expand
+from kdbench.plan.lookup import find_trained_row, is_suite
 from kdbench.spec.results import Curve, Environment, Result
 from kdbench.spec.runs import ReportEpoch
+from kdbench.spec.suites import Cell, Variant
+from kdbench.store.records import index
+from kdbench.suite.load import load_suite
+from kdbench.verdict.check import value_at
 from kdbench.verdict.stats import mean
 
 LEVEL = 0.05
@@ -224,3 +235,72 @@ def sparkline(values: Sequence[float]) -> str:
     low, high = min(values, default=0.0), max(values, default=0.0)
     scale = (len(BARS) - 1) / (high - low) if high > low else 0.0
     return "".join(BARS[round((value - low) * scale)] for value in values)
+
+
+class Past(Struct, frozen=True):
+    """A row over the versions of kdbench that trained it."""
+
+    points: list[Point]
+    """The versions, the oldest first."""
+    damage: tuple[str, ...] = ()
+    """What is wrong with records that cannot be read."""
+
+
+def past(
+    address: str, variant: Variant, *, seeds: Sequence[int] | None = None, folders: Sequence[Path] = ()
+) -> dict[str, Past]:
+    """A row, or each row of a suite that has a run, over the versions of kdbench that trained it.
+
+    Args:
+        address: SUITE/ROW, or SUITE.
+        variant: as printed or as released.
+        seeds: instead of the suite's.
+        folders: further results folders, as of other nights, beside this machine's.
+
+    Returns:
+        By the row's address.
+
+    Raises:
+        UserError: no such row or suite.
+    """
+    folders = [load_machine().results, *folders]
+    rows = {}
+    for name, cell in _rows(address, variant, seeds):
+        trained: list[Result] = []
+        damage: dict[str, None] = {}
+        for folder in folders:
+            # A record that lies in two folders is one training, and no sign that training is bit-equal.
+            found = load_trainings(index(folder), cell.runs, repeats=True)
+            trained += [result for result in found.results if result not in trained]
+            damage |= dict.fromkeys(found.damaged.values())
+        report_epoch = cell.row.report_epoch
+        read = [each for each in trained if value_at(each, report_epoch) is not None]
+        rows[name] = Past(history(read, report_epoch), tuple(damage))
+    return rows
+
+
+def _rows(address: str, variant: Variant, seeds: Sequence[int] | None) -> Iterator[tuple[str, Cell]]:
+    if not is_suite(address):
+        suite, cell = find_trained_row(address, variant)
+        yield address, expand(suite, variant=variant, rows=escape(cell.row.name), seeds=seeds)[0]
+        return
+    suite = load_suite(address)
+    for cell in expand(suite, variant=variant, seeds=seeds):
+        if cell.runs:
+            yield f"{address.removesuffix('.toml')}/{cell.row.name}", cell
+
+
+def describe_past(address: str, found: Past) -> str:
+    """A line for each version, the changes marked, a sparkline, and what could not be read."""
+    points = found.points
+    if not points:
+        return "\n".join([f"{address}: not trained yet", *found.damage])
+    rows = []
+    for point in points:
+        seeds = " ".join(f"{seed}:{value:.2f}" for seed, value in point.values.items())
+        change = "" if point.change is None else f"changed by {point.change:+.2f}"
+        change = "resumed by another version: counts for neither" if point.mixed else change
+        rows.append((point.version, point.finished, f"{point.mean:.2f}", seeds, change))
+    head = f"{address}  {sparkline([point.mean for point in points if not point.mixed])}".rstrip()
+    lines = columns(rows, ["kdbench", "trained until", "mean", "by seed", ""])
+    return "\n".join([head, lines, *found.damage])

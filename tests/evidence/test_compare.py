@@ -11,7 +11,6 @@ from kdbench.evidence.compare import (
     Comparison,
     Side,
     compare,
-    experiment,
     headline,
     measured_side,
     printed_side,
@@ -19,6 +18,7 @@ from kdbench.evidence.compare import (
     shift,
     sort,
 )
+from kdbench.evidence.trainings import experiment
 from kdbench.spec.runs import Teacher
 from kdbench.spec.suites import Reference
 from kdbench.verdict.sequential import InterimPlan
