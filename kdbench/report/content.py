@@ -1,6 +1,6 @@
 """What a report of one suite is made of: every format draws from this value, and from nothing else."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import Struct
 
@@ -51,7 +51,7 @@ class Report(Struct, frozen=True, kw_only=True):
     @property
     def is_bare(self) -> bool:
         """Whether nothing is printed of its rows, so that its methods are held against each other alone."""
-        return all(check.top1.printed is check.gain.printed is None for check in self.checks)
+        return is_bare(self.checks)
 
     @property
     def recipe_fields(self) -> tuple[str, ...]:
@@ -69,6 +69,11 @@ class Report(Struct, frozen=True, kw_only=True):
         there = {check.row.name: check for check in self.checks}
         over = gained_over(check.row for check in self.checks)
         return {name: there[other] for name, other in over.items() if other in there}
+
+
+def is_bare(checks: Iterable[Check]) -> bool:
+    """Whether nothing is printed of any of these rows."""
+    return all(check.top1.printed is check.gain.printed is None for check in checks)
 
 
 def in_order(suite: Suite, checks: Sequence[Check]) -> list[Check]:

@@ -85,8 +85,7 @@ def draw(report: Report, kinds: Iterable[str]) -> Iterator[tuple[str, bytes]]:
 def _figures(report: Report) -> Iterator[tuple[str, Figure]]:
     """The figures of a report by the names of their files: for each table forest plots, then curves."""
     for table, checks in report.tables.items():
-        trial = f"Trial ({report.altered}), " if report.altered else ""
-        title = clean(f"{trial}{report.suite.name}, Table {table}, as {report.variant}")
+        title = _subject(report, f", Table {table}")
         name = re.sub(r"[^\w.-]+", "-", f"{report.suite.name}.{table}")
         known = [check for check in checks if _marks(check)]
         for piece, some in _pieces(known, FOREST_ROWS):
@@ -100,6 +99,12 @@ def _figures(report: Report) -> Iterator[tuple[str, Figure]]:
         name = f"{report.suite.name}.methods.{methods.evidence.replace(' ', '-')}"
         for piece, shown in _pieces(pairs, METHOD_PANELS):
             yield f"{name}{piece}", _methods(report, methods, shown)
+
+
+def _subject(report: Report, table: str = "") -> str:
+    """What a picture is of: the suite and the form in which it is trained, and whether it is a trial."""
+    trial = f"Trial ({report.altered}), " if report.altered else ""
+    return clean(f"{trial}{report.suite.name}{table}, as {report.variant}")
 
 
 def _has_curves(report: Report, check: Check) -> bool:
@@ -262,10 +267,11 @@ def _methods(report: Report, table: MethodTable, pairs: Sequence[Pair]) -> Figur
     figure, grid = _grid(len(pairs), columns, 1.6 + 2.3 * columns, height, sharey=True)
     for axes, pair in zip(grid, pairs, strict=True):
         _method_panel(axes, table, pair)
-    trial = f"Trial ({report.altered}), " if report.altered else ""
-    about = clean(f"{trial}{report.suite.name}, as {report.variant}")
     figure.suptitle(
-        f"{about}\n{TITLES[table.evidence]}: methods beside each other", x=0.01, ha="left", fontsize=10
+        f"{_subject(report)}\n{TITLES[table.evidence]}: methods beside each other",
+        x=0.01,
+        ha="left",
+        fontsize=10,
     )
     numbers = [cells[pair] for cells in table.cells.values() for pair in pairs if pair in cells]
     parts = {

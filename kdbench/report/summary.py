@@ -5,7 +5,7 @@ from typing import Literal
 
 from kdbench.formatting import EMPTY, and_more, clean, escape, number, plural, signed, table
 from kdbench.grouping import grouped
-from kdbench.report.content import Report
+from kdbench.report.content import Report, is_bare
 from kdbench.report.sentences import (
     BARE_LEGEND,
     altered,
@@ -92,7 +92,7 @@ def lines(checks: Sequence[Check]) -> list[str]:
 
     Of rows of which nothing is printed: what was measured, and no column that would be empty.
     """
-    if checks and all(check.top1.printed is check.gain.printed is None for check in checks):
+    if checks and is_bare(checks):
         checks = without_reference(checks)
         shown = f"{by_seed('simple', checks)}\n\n{BARE_LEGEND}"
     else:
