@@ -94,6 +94,9 @@ def _mark(check: Check, pair: tuple[Verdict, float], y: float, scale: Scale) -> 
     verdict, margin = pair
     difference = verdict.difference or 0.0
     low, high = map(scale.place, _ends(verdict))
+    beyond: Side = ""
+    if abs(difference) > scale.limit:
+        beyond = "left" if difference < 0 else "right"
     return Mark(
         what=_what(check, verdict),
         word=verdict.word,
@@ -101,7 +104,7 @@ def _mark(check: Check, pair: tuple[Verdict, float], y: float, scale: Scale) -> 
         band=(scale.place(-margin), scale.place(margin)),
         x=scale.place(difference),
         line=(low, high) if verdict.interval else None,
-        beyond="left" if difference < -scale.limit else "right" if difference > scale.limit else "",
+        beyond=beyond,
     )
 
 

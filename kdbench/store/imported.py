@@ -4,13 +4,11 @@ from collections.abc import Iterable
 from itertools import chain, count
 from pathlib import Path
 
-import msgspec
-
 from kdbench import catalog
 from kdbench.errors import UserError, each_of
 from kdbench.spec.runs import Run
 from kdbench.spec.weights import Imported
-from kdbench.store.json_files import load_folder
+from kdbench.store.json_files import load_folder, load_json
 from kdbench.store.label_spaces import Measured, check_label_space
 from kdbench.store.provenance import PROVENANCE_SCHEMA, Provenance
 from kdbench.store.records import digest
@@ -89,8 +87,8 @@ def free_name(wanted: Provenance, folder: Path, *, chosen: bool) -> str:
 def _is_same(path: Path, wanted: Provenance) -> bool:
     """Whether a record is of the same file, imported in the same way: it may be replaced."""
     try:
-        there = msgspec.json.decode(path.read_bytes(), type=Provenance)
-    except msgspec.DecodeError:
+        there = load_json(path, Provenance, what="provenance record", hint="remove it")
+    except UserError:
         return False
     return _way(there) == _way(wanted)
 
