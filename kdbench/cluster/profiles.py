@@ -154,7 +154,10 @@ def load_profile(name: str, machine: Machine, options: Collection[str]) -> Profi
     there = sorted(path.stem for path in folder.glob("*.toml"))
     name = name or machine.slurm.profile
     if not there:
-        raise UserError(f"{folder} has no profile: write one, NAME.toml; docs/cluster.md shows how")
+        raise UserError(
+            f"{folder} has no profile: write one, NAME.toml, with [slurm] and, for example, partition ="
+            f' "gpu", gpus_per_node = 1 and time = 600 (minutes); docs/cluster.md has all keys'
+        )
     if not name:
         raise UserError(
             f"which cluster? {folder} has {', '.join(there)}: write --on slurm:NAME, "

@@ -18,7 +18,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 from torch import Tensor
 
-from kdbench.catalog import unknown
 from kdbench.errors import UserError, git_hint
 from kdbench.importing.mxnet import read_params
 from kdbench.store.records import digest
@@ -86,7 +85,7 @@ def read_weights(path: Path, which: Which = "") -> Weights:
     if kind is None and not path.exists():
         raise UserError(f"{path}: there is no such file")
     if kind is None:
-        raise UserError(f"{path}: {unknown('kind of file', path.suffix, FORMATS)}")
+        raise UserError(f"{path}: unknown kind of file {path.suffix!r}. Valid: {', '.join(FORMATS)}")
     try:
         if not path.is_file():
             raise UserError(f"{path}: there is no such file")

@@ -31,6 +31,8 @@ def find_row(address: str, variant: Variant) -> tuple[Suite, Cell]:
     """
     # Names of suites and of rows may both have slashes: the shortest beginning that is a suite's file counts.
     parts = address.split("/")
+    if is_suite(address):
+        raise UserError(f"{address} is a suite; write SUITE/ROW as `kdbench list rows {address}` prints it")
     for cut in range(1, len(parts)):
         written = "/".join(parts[:cut])
         found = locate(Path(written))

@@ -100,7 +100,7 @@ PLACES: list[Case] = [
     (nothing, "check suites/small --rows 9.*", 2, "no row is named like '9.*'. All rows: `kdbench list rows"),
     (nothing, f"show suites/small/{KD[:-1]}", 2, f"suites/small.toml: unknown row '{KD[:-1]}'. Did you mean '{KD}'?"),
     (nothing, "show smal/1.kd/digits_mlp", 2, "no such suite: smal. Did you mean suites/small?"),
-    (nothing, "show small", 2, "no such row: small; write SUITE/ROW as `kdbench list rows SUITE` prints it"),
+    (nothing, "show small", 2, "small is a suite; write SUITE/ROW as `kdbench list rows small` prints it"),
     (nothing, "history small/1.base/digits", 2, "suites/small.toml: unknown row '1.base/digits'. Did you mean"),
     (nothing, "attribute small/1.base/digits_mlp", 2, "no delta changes its runs"),
     (nothing, "fingerprint small/1.base/nobody", 2, "suites/small.toml: unknown row '1.base/nobody'. Did you mean"),
@@ -260,8 +260,8 @@ RECORDS: list[Case] = [
 
 RAN = "run suites/small --on slurm:a"
 PROFILES: list[Case] = [
-    (nothing, RAN, 2, "slurm has no profile: write one, NAME.toml; docs/cluster.md shows how"),
-    (nothing, "run suites/small --on slurm", 2, "slurm has no profile: write one, NAME.toml; docs/cluster.md shows how"),
+    (nothing, RAN, 2, "slurm has no profile: write one, NAME.toml, with [slurm] and, for example, partition ="),
+    (nothing, "run suites/small --on slurm", 2, "slurm has no profile: write one, NAME.toml, with [slurm] and, for example, partition ="),
     (nothing, "run suites/small --on kubernetes", 2, "--on 'kubernetes': write local, slurm or slurm:PROFILE"),
     (written("slurm/a.toml", '[slurm]\npartitoin = "a"'), RAN, 2, "unknown key 'partitoin'. Did you mean 'partition'?"),
     (written("slurm/a.toml", "[slrum]"), RAN, 2, "unknown section 'slrum'. Did you mean 'slurm'?"),
@@ -296,7 +296,7 @@ PROFILES: list[Case] = [
     (written("benchmark.toml", "[local]\nslots = 3\nworkers = 2"), "plan suites/small", 2, "unknown key 'slots'"),
     (written("benchmark.toml", "[local]\nmemory_gib = -1"), "plan suites/small", 2, "benchmark.toml: [local]: memory_gib = -1: expected a number > 0.0"),
     (written("benchmark.toml", '[folders]\nresults = ""'), "plan suites/small", 2, "benchmark.toml: [folders]: results = '': expected text of length >= 1"),
-    (written("benchmark.toml", '[slurm]\nprofile = "gone"'), "run suites/small --on slurm", 2, "slurm has no profile: write one, NAME.toml; docs/cluster.md shows how"),
+    (written("benchmark.toml", '[slurm]\nprofile = "gone"'), "run suites/small --on slurm", 2, "slurm has no profile: write one, NAME.toml, with [slurm] and, for example, partition ="),
 ]
 
 SMALL_PLAN = "plan suites/small"
@@ -368,7 +368,7 @@ OPTIONS: list[Case] = [
     (nothing, "power --n 1.5", 2, "--n '1.5': write numbers above 1 with commas between"),
     (nothing, "equivalence --of float32 --row small/1.base/digits_mlp", 2, "Invalid value for '--of': 'float32' is not one of 'tf32', 'bf16',"),
     (nothing, "equivalence --of bf16 --row nowhere", 2, "no such row: nowhere; write SUITE/ROW as `kdbench list rows SUITE` prints it"),
-    (nothing, "logs suites/small", 2, "no such row: suites/small; write SUITE/ROW as `kdbench list rows SUITE` prints"),
+    (nothing, "logs suites/small", 2, "suites/small is a suite; write SUITE/ROW as `kdbench list rows suites/small` prints"),
     (nothing, "cancel suites/smal", 2, "no such suite: suites/smal. Did you mean suites/small? There are: suites/small"),
     (nothing, "import a.pt --model digits_mpl --dataset digits", 2, "unknown model 'digits_mpl'. Did you mean 'digits_mlp'?"),
     (nothing, "import a.pt --model digits_mlp --dataset digits", 2, "a.pt: there is no such file"),
