@@ -36,7 +36,7 @@ def _report(report: Report) -> str:
     parts = (
         _head(report),
         *((_methods(report),) if report.is_bare else tables),
-        _section("Readings", sentences.on_the_numbers(report.suite, report.checks)),
+        _section("Remarks on the numbers", sentences.on_the_numbers(report.suite, report.checks)),
         _section("Deltas", (f"- {escape(of.at)}: {escape(sentences.delta(of))}" for of in deltas)),
         _section("Lint", (f"- {escape(finding.sentence)}" for finding in report.contradictions)),
         audit_section(report.audit),

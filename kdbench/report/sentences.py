@@ -13,8 +13,9 @@ from kdbench.spec.verdicts import Check
 from kdbench.verdict.stats import mean
 
 LEGEND = """\
-Accuracies in percent, gains and differences in percentage points. Measured: the mean over the seeds, half
-the 90 % interval of its difference from the printed number, and in brackets the number of seeds. `difference`
+Accuracies in percent, gains and differences in percentage points. Printed: the mean and, where given, ± the
+standard deviation and in brackets the number of runs. Measured: the mean over the seeds, ± half the 90 %
+interval of its difference from the printed number, and in brackets the number of seeds. `difference`
 is measured minus printed. `reproduced` and `consistent` lie within the tolerance; `inconclusive`, `below`,
 `above` and `single seed, outside` do not."""
 

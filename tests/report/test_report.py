@@ -59,8 +59,9 @@ data set cifar100, as released, suite tfkd_cifar100, arXiv 1909.11723, github.co
 
 1 of 3 accuracies reproduced, 1 consistent, 1 blocked (2 within the tolerance); 0 of 2 gains reproduced, 1 consistent, 1 blocked (1 within the tolerance); 1 without a printed accuracy. Of 3 tested verdicts at most 0.15 are wrong by chance, on average. That does not cover the error of the printed number itself, which counts as exact in 1.
 
-Accuracies in percent, gains and differences in percentage points. Measured: the mean over the seeds, half
-the 90 % interval of its difference from the printed number, and in brackets the number of seeds. `difference`
+Accuracies in percent, gains and differences in percentage points. Printed: the mean and, where given, ± the
+standard deviation and in brackets the number of runs. Measured: the mean over the seeds, ± half the 90 %
+interval of its difference from the printed number, and in brackets the number of seeds. `difference`
 is measured minus printed. `reproduced` and `consistent` lie within the tolerance; `inconclusive`, `below`,
 `above` and `single seed, outside` do not.
 
@@ -101,7 +102,7 @@ The printed means count as exact: their error is not printed.
 - shufflenetv2 from resnet18: assumed: alpha 0.95
 - shufflenetv2 from resnet18: a \| b
 
-## Readings
+## Remarks on the numbers
 
 The best epoch on test lies +0.00 points above the last (mean over 2 trainings, each the mean of its seeds; from +0.00 to +0.00).
 
