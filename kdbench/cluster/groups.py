@@ -18,7 +18,7 @@ HEADROOM = 1.5
 """Times what was measured is asked for: memory depends on the node's processor and libraries too."""
 
 
-class Group(Struct, frozen=True, kw_only=True):
+class JobArray(Struct, frozen=True, kw_only=True):
     """One array of jobs: one call of sbatch."""
 
     generation: int
@@ -45,9 +45,9 @@ def generations(runs: Sequence[Run], elsewhere: Collection[str]) -> dict[str, in
     return depth
 
 
-def make_groups(
+def make_arrays(
     runs: Sequence[Run], elsewhere: Collection[str], profile: Profile, need: Estimate
-) -> list[Group]:
+) -> list[JobArray]:
     """Spread runs over arrays, by generation, by how long they take and by their memory.
 
     Args:
@@ -70,7 +70,7 @@ def make_groups(
         beside = [run for cohort in make_cohorts(some) for run in cohort]  # those of one teacher share a job
         chunks = make_chunks(beside, profile, need)
         groups.append(
-            Group(
+            JobArray(
                 generation=generation,
                 minutes=limit(chunks, profile, need),
                 memory=memory(some, profile, need),

@@ -60,7 +60,7 @@ class Assignment(Struct, frozen=True):
     """How often its jobs' time may be up before it has failed."""
 
 
-class Work(Struct, frozen=True):
+class JobWork(Struct, frozen=True):
     """All that a job needs to know."""
 
     machine: Machine
@@ -75,10 +75,10 @@ class Work(Struct, frozen=True):
     nodes: int = 1
 
 
-class Here(Struct, frozen=True):
+class JobContext(Struct, frozen=True):
     """A life of a job."""
 
-    work: Work
+    work: JobWork
     job: str
     node: str
     started: float
@@ -94,17 +94,17 @@ class Here(Struct, frozen=True):
 class NodeExecutor(LocalExecutor):
     """The worker processes of a job."""
 
-    def __init__(self, here: Here) -> None:
-        super().__init__(here.work.machine, here.work.workers)
-        self.here = here
+    def __init__(self, job_context: JobContext) -> None:
+        super().__init__(job_context.work.machine, job_context.work.workers)
+        self.job_context = job_context
         self.crashes: Counter[str] = Counter()
-        self.journal = Journal(here.work.machine, here.job, all_runs(here.work))
+        self.journal = Journal(job_context.work.machine, job_context.job, all_runs(job_context.work))
 
     def make_worker(self, gpu: str | None) -> Worker:
         """A process that Slurm's signals do not reach, on this GPU."""
         with masked():
             self.warm_up()
-            return Worker(self.machine, work, (self.here, gpu), forked=self.forked)
+            return Worker(self.machine, work, (self.job_context, gpu), forked=self.forked)
 
     def events(self, seconds: float) -> Iterator[ExecutorEvent]:
         """What the workers send, written down as it comes."""
@@ -126,7 +126,7 @@ class NodeExecutor(LocalExecutor):
                 self.journal.end(task.run.id, "crash" if alone else "stopped", how)
             self.crashes[task.run.id] += alone
         if self.as_rank:
-            requeue(self.here.job)  # does not return
+            requeue(self.job_context.job)  # does not return
         if not alone or self.crashes[cohort[0].run.id] > CRASHES:  # it may have left no attempt
             return super().died(cohort, how, whole)
         self.retry_queue.append(cohort)
@@ -143,7 +143,7 @@ class NodeExecutor(LocalExecutor):
 _current: NodeExecutor | None = None
 
 
-def supervise(work: Work, job: str) -> int:
+def supervise(work: JobWork, job: str) -> int:
     """Train the runs of a job.
 
     Args:
@@ -158,8 +158,8 @@ def supervise(work: Work, job: str) -> int:
     """
     global _current  # noqa: PLW0603 - the signal's handler has no other way to it
     spell_on_terminal()
-    here = Here(work, job, node_name(work.nodes), time.time())
-    executor = _current = NodeExecutor(here)
+    job_context = JobContext(work, job, node_name(work.nodes), time.time())
+    executor = _current = NodeExecutor(job_context)
     signal.signal(signal.SIGTERM, _mark_stopped)
     runs = [assignment.task.run for assignment in work.assignments]
     keep = {assignment.task.run.id: assignment.task.keep for assignment in work.assignments}
@@ -197,7 +197,7 @@ def node_name(nodes: int = 1) -> str:
 def interrupted() -> None:
     """The job is to end and will be requeued: end the workers and write down why."""
     if _current is not None:
-        _mark(_current, _current.here.cause)
+        _mark(_current, _current.job_context.cause)
         _current.close()
 
 
@@ -213,7 +213,7 @@ def _mark(executor: NodeExecutor, cause: Cause) -> None:
             executor.journal.end(name, cause)
 
 
-def all_runs(work: Work) -> dict[str, Run]:
+def all_runs(work: JobWork) -> dict[str, Run]:
     """The runs of a job and their teachers, by id."""
     found = {}
     for assignment in work.assignments:
@@ -247,19 +247,19 @@ def masked() -> Iterator[None]:
             yield
 
 
-def work(pipe: Connection, machine: Machine, here: Here, gpu: str | None) -> None:
+def work(pipe: Connection, machine: Machine, job_context: JobContext, gpu: str | None) -> None:
     """What a worker does, in as many ranks as each run has on this node."""
     prepare_worker(machine, gpu)
-    run_ranks(train_received, pipe, machine, here, gpu)
+    run_ranks(train_received, pipe, machine, job_context, gpu)
 
 
-def train_received(pipe: Connection, machine: Machine, here: Here, gpu: str | None) -> None:
+def train_received(pipe: Connection, machine: Machine, job_context: JobContext, gpu: str | None) -> None:
     """What a rank of a worker does: a cohort at a time, on its own GPU, until the pipe closes."""
     from kdbench.training.context import open_context
     from kdbench.training.task import do, refuse
 
     context = open_context(machine, as_rank=True)
-    starts = partial(begin, here, gpu)
+    starts = partial(begin, job_context, gpu)
 
     def train(teacher: Task) -> Event:
         ends: list[Event] = []  # nobody waits for it: only its epochs are sent
@@ -276,7 +276,7 @@ def train_received(pipe: Connection, machine: Machine, here: Here, gpu: str | No
     def train_cohort(cohort: Cohort) -> None:
         to_driver = partial(send, pipe)
         try:
-            reasons = {task.run.id: blocked(task, here.work, train) for task in cohort}
+            reasons = {task.run.id: blocked(task, job_context.work, train) for task in cohort}
         except UserError as error:  # results that cannot be read
             refuse(cohort, machine, error, to_driver)
             return
@@ -287,22 +287,27 @@ def train_received(pipe: Connection, machine: Machine, here: Here, gpu: str | No
     serve(pipe, context, train_cohort)
 
 
-def begin(here: Here, gpu: str | None, run: Run) -> None:
+def begin(job_context: JobContext, gpu: str | None, run: Run) -> None:
     """Write down that a run starts.
 
     Raises:
         UserError: it has died too often.
     """
-    scratch = here.work.machine.scratch
-    times = {assignment.task.run.id: assignment.times for assignment in here.work.assignments}
+    scratch = job_context.work.machine.scratch
+    times = {assignment.task.run.id: assignment.times for assignment in job_context.work.assignments}
     epoch = newest_checkpoint(scratch / "checkpoints" / run.id)
     attempt = Attempt(
-        job=here.job, node=here.node, gpu=gpu or "", started=time.time(), start=epoch, epoch=epoch
+        job=job_context.job,
+        node=job_context.node,
+        gpu=gpu or "",
+        started=time.time(),
+        start=epoch,
+        epoch=epoch,
     )
     attempts.begin(scratch, run.id, attempt, times.get(run.id, max(times.values())))
 
 
-def blocked(task: Task, work: Work, train: Callable[[Task], Event]) -> Blocked | Elsewhere | None:
+def blocked(task: Task, work: JobWork, train: Callable[[Task], Event]) -> Blocked | Elsewhere | None:
     """Make sure of the teacher: a dependency may have been met without it.
 
     A teacher whose weights are missing or damaged is trained here; a student waits where another process

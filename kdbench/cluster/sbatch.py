@@ -21,8 +21,8 @@ import submitit
 import submitit.helpers
 from submitit.core.utils import DelayedSubmission, FailedJobError, FailedSubmissionError
 
-from kdbench.cluster.groups import Group
-from kdbench.cluster.node import Work
+from kdbench.cluster.groups import JobArray
+from kdbench.cluster.node import JobWork
 from kdbench.cluster.profiles import Profile
 from kdbench.cluster.scheduler import run_command
 from kdbench.cluster.submissions import Submission
@@ -40,10 +40,10 @@ HINTS = {
 """Words of sbatch's refusals, and what helps."""
 
 
-class Chunk:
+class JobPayload:
     """What submitit pickles: the runs of one job, called once in each of its lives."""
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: JobWork) -> None:
         self.work = work
 
     def __call__(self) -> int:
@@ -96,9 +96,9 @@ def sbatch_options() -> list[str]:
 
 def submit(
     submission: Submission,
-    works: Sequence[Work],
+    works: Sequence[JobWork],
     profile: Profile,
-    group: Group,
+    group: JobArray,
     dependency: str | None,
 ) -> str:
     """Submit jobs, one for each part of the work, by one call of sbatch.
@@ -118,14 +118,14 @@ def submit(
         warnings.simplefilter("ignore")  # of submitit, about options that a profile may well use
         executor.update_parameters(**parameters(submission, works[0], profile, group, dependency))
         try:
-            jobs = executor.submit_array([Chunk(work) for work in works])
+            jobs = executor.submit_array([JobPayload(work) for work in works])
         except (FailedJobError, FailedSubmissionError) as error:
             raise UserError(refusal(str(error), profile)) from error
     return str(jobs[0].job_id).partition("_")[0]
 
 
 def parameters(
-    submission: Submission, work: Work, profile: Profile, group: Group, dependency: str | None
+    submission: Submission, work: JobWork, profile: Profile, group: JobArray, dependency: str | None
 ) -> dict[str, Any]:
     """What submitit gets to know of the jobs."""
     asked = profile.slurm
@@ -164,10 +164,10 @@ def exports(profile: Profile) -> list[str]:
     return [f"export {key}={shlex.quote(value)}" for key, value in profile.environment.items()]
 
 
-def refusal(said: str, profile: Profile) -> str:
+def refusal(output: str, profile: Profile) -> str:
     """Why sbatch took nothing, in a sentence, and what helps."""
-    lines = [line.strip() for line in said.splitlines() if "sbatch: error:" in line]
-    plain = "; ".join(line.partition("sbatch: error:")[2].strip() for line in lines) or said.strip()
+    lines = [line.strip() for line in output.splitlines() if "sbatch: error:" in line]
+    plain = "; ".join(line.partition("sbatch: error:")[2].strip() for line in lines) or output.strip()
     hint = next((f"; {hint}" for word, hint in HINTS.items() if word.lower() in plain.lower()), "")
     return f"profile {profile.name}: sbatch refuses: {plain}{hint}"
 

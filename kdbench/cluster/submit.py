@@ -8,8 +8,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from kdbench.cluster import attempts, submissions
-from kdbench.cluster.groups import Group, align_to_teacher_array, make_groups, times
-from kdbench.cluster.node import Assignment, Work
+from kdbench.cluster.groups import JobArray, align_to_teacher_array, make_arrays, times
+from kdbench.cluster.node import Assignment, JobWork
 from kdbench.cluster.profiles import Profile, check_shared, load_profile
 from kdbench.cluster.queue import (
     Place,
@@ -101,6 +101,8 @@ def _submit(work: Workload, chosen: Selection, machine: Machine, profile: Profil
 
     An error in the middle names the jobs that were submitted before it.
     """
+    # In this order: what other drivers left half submitted must be gone before it is asked what is under way;
+    # and groups come teachers first, so that students find their teachers' jobs in `places`.
     clear_broken_off(machine.scratch)
     everywhere = index(machine.results).results  # submissions of other suites are over, too
     submissions.forget(machine.scratch, submissions.finished(machine.scratch, everywhere.keys()))
@@ -111,7 +113,7 @@ def _submit(work: Workload, chosen: Selection, machine: Machine, profile: Profil
     need = expected_need(work.index, profile.work.images_per_second)
     made: list[Submission] = []
     submitter = Submitter(machine, profile, work, chosen, need)
-    for group in make_groups(runs, places.keys(), profile, need):
+    for group in make_arrays(runs, places.keys(), profile, need):
         try:
             submission = submitter.submit(group, places)
         except UserError as error:
@@ -132,7 +134,7 @@ class Submitter(Struct, frozen=True):
     chosen: Selection
     need: Estimate
 
-    def submit(self, group: Group, places: dict[str, Place]) -> Submission:
+    def submit(self, group: JobArray, places: dict[str, Place]) -> Submission:
         """Submit one array: written down, submitted, written down with its number."""
         from kdbench.cluster import sbatch
 
@@ -141,7 +143,7 @@ class Submitter(Struct, frozen=True):
         scratch = self.machine.scratch
         ids = [list(map(attrgetter("id"), chunk)) for chunk in chunks]
         submission = submissions.new(name, self.profile.name, ids, sbatch.home(scratch))
-        submissions.save(scratch, submission)
+        submissions.save(scratch, submission)  # before sbatch: should this process die, its jobs are found
         works = [self.work_of(chunk, group.minutes) for chunk in chunks]
         try:
             job = sbatch.submit(submission, works, self.profile, group, dependency)
@@ -152,7 +154,7 @@ class Submitter(Struct, frozen=True):
         submissions.save(scratch, submission)
         return submission
 
-    def work_of(self, runs: Sequence[Run], minutes: int) -> Work:
+    def work_of(self, runs: Sequence[Run], minutes: int) -> JobWork:
         """What one job gets."""
         keep, needed = self.work.keep, weights_needed(runs)
 
@@ -161,7 +163,7 @@ class Submitter(Struct, frozen=True):
 
         own = self.profile.work.tasks_per_node // self.profile.slurm_tasks  # that a worker starts itself
         local = replace(self.machine.local, processes=own)
-        return Work(
+        return JobWork(
             machine=replace(self.machine, local=local),
             assignments=tuple(Assignment(task(run), times(run, minutes, self.need)) for run in runs),
             teachers={name: tuple(keep.get(name, set()) | epochs) for name, epochs in needed.items()},
@@ -172,13 +174,13 @@ class Submitter(Struct, frozen=True):
         )
 
 
-def _what(group: Group) -> str:
+def _what(group: JobArray) -> str:
     names = ("first", "students")
     return names[group.generation] if group.generation < len(names) else f"students{group.generation}"
 
 
 def wait_for_teachers(
-    group: Group, places: dict[str, Place]
+    group: JobArray, places: dict[str, Place]
 ) -> tuple[tuple[tuple[Run, ...], ...], str | None]:
     """The jobs of a group, and sbatch's word for what they wait for.
 

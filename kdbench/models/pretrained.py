@@ -52,5 +52,5 @@ def _mismatches(body: nn.Module, given: dict[str, Tensor]) -> list[str]:
     missing = [name for name in wanted if name not in there and not name.endswith("num_batches_tracked")]
     extra = [name for name in there if name not in wanted]
     other = [name for name in wanted if name in there and there[name] != wanted[name]]
-    told = ((missing, "missing"), (extra, "too much"), (other, "of another shape"))
-    return [f"{len(names)} tensors are {what}: {', '.join(names[:3])}" for names, what in told if names]
+    problems = ((missing, "missing"), (extra, "too much"), (other, "of another shape"))
+    return [f"{len(names)} tensors are {what}: {', '.join(names[:3])}" for names, what in problems if names]

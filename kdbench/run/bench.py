@@ -15,7 +15,7 @@ from kdbench.spec.runs import Precision, Run
 from kdbench.spec.suites import Cell, Variant
 from kdbench.store.records import check_writable
 from kdbench.suite.load import find_file, load_suite
-from kdbench.workers.call import ask
+from kdbench.workers.call import call_in_subprocess
 
 MEASURE = "kdbench.training.bench:measure_all"
 
@@ -66,7 +66,7 @@ def bench(runs: list[Run], machine: Machine, emit: Callable[[str], None]) -> tup
     """
     check_writable(machine.results / "bench")
     found: list[Record] = []
-    for record in ask(machine, MEASURE, runs):
+    for record in call_in_subprocess(machine, MEASURE, runs):
         path = save_record(machine.results, record)
         found.append(record)
         emit(*record.kinds)

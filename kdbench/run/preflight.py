@@ -10,7 +10,7 @@ from kdbench.errors import UserError
 from kdbench.machine import Machine, load_machine
 from kdbench.spec.runs import Run
 from kdbench.store.imported import check_imported
-from kdbench.workers.call import ask
+from kdbench.workers.call import call_in_subprocess
 
 
 def this_machine(*, offline: bool, deterministic: bool = False, processes: int | None = None) -> Machine:
@@ -67,7 +67,7 @@ def check_device(runs: Iterable[Run], machine: Machine) -> None:
     """
     precisions = {run.precision for run in runs}
     if precisions != {"float32"} or machine.local.device not in ("auto", "cpu"):
-        list(ask(machine, "kdbench.training.context:check_device", sorted(precisions)))
+        list(call_in_subprocess(machine, "kdbench.training.context:check_device", sorted(precisions)))
 
 
 def fetch_missing(runs: Sequence[Run], machine: Machine) -> None:

@@ -57,7 +57,7 @@ class Prepared(Epochs):
 
 
 @contextmanager
-def bench_world(machine: Machine) -> Iterator[TrainingContext]:
+def bench_context(machine: Machine) -> Iterator[TrainingContext]:
     """A hold on the machine that leaves nothing behind: its folders are temporary, no logits are kept.
 
     Stored results are out of sight, since the teachers here are not those that they record; imported teachers
@@ -87,7 +87,7 @@ def measure(run: Run, context: TrainingContext, at_best: Attainable, least_secon
 
     Args:
         run: what would be trained.
-        context: a hold on the machine, as of `bench_world`.
+        context: a hold on the machine, as of `bench_context`.
         at_best: what the device attains.
         least_seconds: for which each part is repeated.
 
@@ -117,7 +117,7 @@ def measure(run: Run, context: TrainingContext, at_best: Attainable, least_secon
         data=held(lambda: _drain(views.epoch(1)), passed, image),
         step=held(parts.step, parts.images, own and taught and own.plus(taught), size),
         evaluation=held(lambda: evaluate(tested, parts.student_run.student, data, context), tests, seen),
-        teacher=held(parts.ask, parts.images, taught, size) if run.taught else None,
+        teacher=held(parts.teach, parts.images, taught, size) if run.taught else None,
         operators=counted.operators.total(),
         synchronisations=counted.synchronising.total(),
     )
@@ -150,7 +150,7 @@ class Parts:
         run.recorded, run.graphed, run.rate_on, theirs.graphed = kept
         return counted
 
-    def ask(self) -> None:
+    def teach(self) -> None:
         """The teacher's forward passes alone."""
         _drain(self.teacher_batches.epoch(1))
 
@@ -178,7 +178,7 @@ def measure_all(machine: Machine, runs: Sequence[Run]) -> Iterator[Record]:
     """
     device = device_at_hand(machine)
     best: dict[str, Attainable] = {}
-    with bench_world(machine) as context:
+    with bench_context(machine) as context:
         for run in runs:
             if run.precision not in best:
                 best[run.precision] = attainable(context.device, run.precision)

@@ -21,12 +21,12 @@ from kdbench.training.teacher_batches import TeacherBatches
 
 
 @dataclass
-class Beginning(TrainingContext):
-    """A world of a few steps: a teacher has had as many as its students, so no stored weights are needed."""
+class WarmupContext(TrainingContext):
+    """Of a few steps: a teacher has had as many as its students, so that no stored weights are needed."""
 
     steps: int = 20
     whole: Machine | None = None
-    """The machine with the scratch where imported teachers lie; ours is empty."""
+    """The machine with the scratch where imported teachers lie; this one's is empty."""
 
     def teacher(self, run: Run) -> nn.Module | None:
         """The network that teaches a run, after its first steps; an imported one as it is."""
@@ -49,13 +49,13 @@ def compute(
     with TemporaryDirectory() as empty:
         folders = replace(machine.folders, scratch=str(Path(empty)))
         opened = open_context(replace(machine, local=local, folders=folders))
-        context = Beginning(opened.machine, opened.device, steps=steps, whole=machine)
+        context = WarmupContext(opened.machine, opened.device, steps=steps, whole=machine)
         state = after_steps(run, context).state_dict()
         content = save({name: value.cpu().contiguous() for name, value in state.items()}, {})
         return sha256(content).hexdigest(), environment(context)
 
 
-def after_steps(run: Run, context: Beginning) -> nn.Module:
+def after_steps(run: Run, context: WarmupContext) -> nn.Module:
     """A run's network after its first steps, as it would be evaluated."""
     student_run = StudentRun(Task(run), context)
     teacher_batches = TeacherBatches([run], training_views(run, student_run.data, context), context)

@@ -89,7 +89,9 @@ def _train_streams(streams: Sequence["Stream"], context: TrainingContext, watch:
     stacks: list[Stack] = []
     # resumed runs may stand at different epochs: the loop begins with the one that is furthest behind, and
     # the others join in at their own
-    for epoch in range(1 + min(student_run.progress.epoch for student_run in left), epochs(left) + 1):
+    furthest_behind = min(student_run.progress.epoch for student_run in left)
+    epochs = left[0].run.recipe.epochs  # all runs of a cohort have as many
+    for epoch in range(furthest_behind + 1, epochs + 1):
         learning = [student_run for student_run in left if student_run.progress.epoch < epoch]
         stacks = make_stacks(learning, stacks)
         for student_run, failure in train_epoch(epoch, learning, streams, watch, stacks):
@@ -163,11 +165,6 @@ def _streams(
             for student_run in student_runs:
                 yield student_run.task, error
     return streams
-
-
-def epochs(student_runs: Sequence[StudentRun]) -> int:
-    """Of each run of a cohort."""
-    return student_runs[0].run.recipe.epochs
 
 
 def train_epoch(

@@ -11,13 +11,13 @@ from kdbench.machine import Machine
 from kdbench.workers.process import Worker, ending, prepare_worker, send
 
 
-def ask(machine: Machine, code: str, *more: object) -> Iterator[Any]:
+def call_in_subprocess(machine: Machine, code: str, *more: object) -> Iterator[Any]:
     """What a function yields, in a process that is started as `kdbench run` starts its workers.
 
     Args:
         machine: this one.
-        code: `module:function`, a function of the machine and of what is asked more.
-        more: that.
+        code: `module:function`, called with the machine and more.
+        more: what else it gets.
 
     Raises:
         UserError: the function did, or the process died.
@@ -26,11 +26,11 @@ def ask(machine: Machine, code: str, *more: object) -> Iterator[Any]:
     """
     worker = Worker(machine, answer, (code, *more))
     try:
-        while (told := worker.pipe.recv()) is not None:
-            said, error = told
+        while (message := worker.pipe.recv()) is not None:
+            value, error = message
             if error is not None:
                 raise error
-            yield said
+            yield value
     except EOFError as error:
         worker.process.join()
         raise UserError(f"{code}: its process died ({ending(worker.process.exitcode)})") from error
@@ -42,8 +42,8 @@ def answer(pipe: Connection, machine: Machine, code: str, *more: object) -> None
     """What the process does: it sends all that the function yields, then None; or what is wrong."""
     prepare_worker(machine, None)
     try:
-        for said in catalog.load(code)(machine, *more):
-            send(pipe, (said, None))
+        for value in catalog.load(code)(machine, *more):
+            send(pipe, (value, None))
     except Exception as error:  # noqa: BLE001 - the caller raises it, and no process prints a traceback
         send(pipe, (None, _sendable(error)))
     else:

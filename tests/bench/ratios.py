@@ -167,7 +167,7 @@ def serve(pipe: Connection, machine: Machine) -> None:
     from importlib import import_module
 
     sides = import_module(SIDES)
-    with sides.world_of(machine) as context:
+    with sides.context_of(machine) as context:
         acts: dict[str, Callable[[], float]] = {}
         while True:
             try:

@@ -19,7 +19,7 @@ from kdbench.models.output import Output
 from kdbench.spec.events import Task
 from kdbench.spec.runs import Run
 from kdbench.training import checkpoint
-from kdbench.training.bench import Prepared, bench_world, lend_teacher
+from kdbench.training.bench import Prepared, bench_context, lend_teacher
 from kdbench.training.context import TrainingContext
 from kdbench.training.evaluation import evaluate
 from kdbench.training.images import test_batches, training_views
@@ -38,7 +38,7 @@ DISTILLED = 4
 """Batches of a distiller."""
 LR = 0.1
 
-world_of = bench_world
+context_of = bench_context
 
 
 def choose_algorithms(side: str, context: TrainingContext) -> None:

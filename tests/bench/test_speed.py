@@ -30,7 +30,7 @@ TRACKED = [
 def context() -> Iterator[object]:
     from tests.bench import sides
 
-    with sides.world_of(Machine(root=str(ROOT), local=Local(device="cpu"))) as opened:
+    with sides.context_of(Machine(root=str(ROOT), local=Local(device="cpu"))) as opened:
         yield opened
 
 

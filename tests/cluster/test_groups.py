@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from kdbench.cluster.groups import Group, make_groups, memory, times
+from kdbench.cluster.groups import JobArray, make_arrays, memory, times
 from kdbench.cluster.profiles import Ask, Profile
 from kdbench.cluster.profiles import Work as Spread
 from kdbench.cluster.queue import Place
@@ -38,7 +38,7 @@ def places(runs: list[Run], elements: list[list[Run]]) -> dict[str, Place]:
 
 
 def test_short_runs_share_a_job_by_generation() -> None:
-    first, second = make_groups([*TEACHERS, *STUDENTS], (), PROFILE, minute)
+    first, second = make_arrays([*TEACHERS, *STUDENTS], (), PROFILE, minute)
     assert (first.generation, first.chunks) == (0, (tuple(TEACHERS),))
     assert (second.generation, second.chunks) == (1, (tuple(STUDENTS),))
     assert first.minutes == 16
@@ -48,7 +48,7 @@ def test_runs_of_one_teacher_share_a_job() -> None:
     """In the plan they stand seed by seed, row after row."""
     others = [make_run("shufflenetv2", teacher.seed, teacher=teacher) for teacher in TEACHERS]
     profile = Profile(name="some", work=Spread(minutes=60, runs_per_job=2))
-    (group,) = make_groups([*STUDENTS, *others], (), profile, minute)
+    (group,) = make_arrays([*STUDENTS, *others], (), profile, minute)
     assert group.chunks == tuple(zip(STUDENTS, others, strict=True))
 
 
@@ -56,21 +56,21 @@ def test_long_runs_have_jobs_of_their_own_and_their_own_array() -> None:
     def hours(run: Run) -> Need:
         return Need(7200.0 if run.seed == 0 else 60.0)
 
-    short, long = make_groups(TEACHERS, (), PROFILE, hours)
+    short, long = make_arrays(TEACHERS, (), PROFILE, hours)
     assert [len(chunk) for chunk in short.chunks] == [2]
     assert [len(chunk) for chunk in long.chunks] == [1]
     assert long.minutes == 250
 
 
 def test_limit_is_the_profiles_time_at_most() -> None:
-    (group,) = make_groups(TEACHERS, (), PROFILE, days)
+    (group,) = make_arrays(TEACHERS, (), PROFILE, days)
     assert group.minutes == 600
     assert times(TEACHERS[0], 600, days) == 2 + 2 * 28
 
 
 def test_slots_are_filled_with_long_runs() -> None:
     profile = Profile(name="some", slurm=Ask(gpus_per_node=2), work=Spread(minutes=60))
-    (group,) = make_groups(TEACHERS, (), profile, days)
+    (group,) = make_arrays(TEACHERS, (), profile, days)
     assert [len(chunk) for chunk in group.chunks] == [2, 1]
 
 
@@ -101,18 +101,18 @@ def test_jobs_of_another_memory_are_another_array() -> None:
     def by_seed(run: Run) -> Need:
         return Need(60.0, [1.0, 1.1, 5.0][run.seed])
 
-    small, large = make_groups(TEACHERS, (), PROFILE, by_seed)
+    small, large = make_arrays(TEACHERS, (), PROFILE, by_seed)
     assert [(group.memory, len(group.chunks[0])) for group in (small, large)] == [(2, 2), (8, 1)]
 
 
 def test_array_is_not_larger_than_the_cluster_takes() -> None:
     profile = Profile(name="some", work=Spread(runs_per_job=1, max_array=2))
-    (group,) = make_groups(TEACHERS, (), profile, minute)
+    (group,) = make_arrays(TEACHERS, (), profile, minute)
     assert [len(chunk) for chunk in group.chunks] == [2, 1]
 
 
 def test_student_of_a_teacher_that_is_queued_elsewhere_waits() -> None:
-    (group,) = make_groups(STUDENTS[:1], {TEACHERS[0].id}, PROFILE, minute)
+    (group,) = make_arrays(STUDENTS[:1], {TEACHERS[0].id}, PROFILE, minute)
     assert group.generation == 1
 
 
@@ -126,7 +126,7 @@ def test_student_of_a_teacher_that_is_queued_elsewhere_waits() -> None:
     ],
 )
 def test_what_students_wait_for(teachers: list[list[Run]], students: list[list[Run]], word: str) -> None:
-    group = Group(generation=1, minutes=10, chunks=tuple(map(tuple, students)))
+    group = JobArray(generation=1, minutes=10, chunks=tuple(map(tuple, students)))
     chunks, dependency = wait_for_teachers(group, places(TEACHERS, teachers))
     assert dependency == word
     if word.startswith("aftercorr"):
@@ -134,5 +134,5 @@ def test_what_students_wait_for(teachers: list[list[Run]], students: list[list[R
 
 
 def test_who_has_no_teacher_under_way_waits_for_nobody() -> None:
-    group = Group(generation=0, minutes=10, chunks=(tuple(STUDENTS),))
+    group = JobArray(generation=0, minutes=10, chunks=(tuple(STUDENTS),))
     assert wait_for_teachers(group, {})[1] is None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from msgspec.structs import replace
 
-from kdbench.cluster.node import Assignment, Here, NodeExecutor, Work, blocked
+from kdbench.cluster.node import Assignment, JobContext, JobWork, NodeExecutor, blocked
 from kdbench.machine import Folders, Machine
 from kdbench.spec.events import Blocked, Died, Event, Failed, Task, Update
 from kdbench.spec.results import Failure
@@ -51,10 +51,10 @@ class Losing(NodeExecutor):
 
 
 @pytest.fixture
-def work(tmp_path: Path) -> Work:
+def work(tmp_path: Path) -> JobWork:
     """A job that trains one student."""
     machine = Machine(root=str(tmp_path), folders=Folders())
-    return Work(machine, (Assignment(Task(STUDENT), 2),), {TEACHER.id: (2,)}, 1, 10, 60)
+    return JobWork(machine, (Assignment(Task(STUDENT), 2),), {TEACHER.id: (2,)}, 1, 10, 60)
 
 
 def events(executor: NodeExecutor) -> Iterator[Event]:
@@ -64,8 +64,8 @@ def events(executor: NodeExecutor) -> Iterator[Event]:
         yield from executor.events(1.0)
 
 
-def test_worker_that_dies_at_once_is_not_started_for_ever(work: Work) -> None:
-    executor = Dying(Here(work, "1", "n1", 0.0))
+def test_worker_that_dies_at_once_is_not_started_for_ever(work: JobWork) -> None:
+    executor = Dying(JobContext(work, "1", "n1", 0.0))
     (event,) = events(executor)
     assert isinstance(event, Failed)
     assert "the worker process died" in event.failure.cause
@@ -74,10 +74,10 @@ def test_worker_that_dies_at_once_is_not_started_for_ever(work: Work) -> None:
 
 
 def test_run_that_loses_another_process_is_tried_again_as_one_whose_worker_died(
-    work: Work, monkeypatch: pytest.MonkeyPatch
+    work: JobWork, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(str(ROOT))
-    executor = Losing(Here(work, "1", "n1", 0.0))
+    executor = Losing(JobContext(work, "1", "n1", 0.0))
     (event,) = events(executor)
     assert isinstance(event, Failed)
     assert event.failure.cause == "process 2 of the run died (SIGKILL) in epoch 1 of 2"
@@ -85,12 +85,12 @@ def test_run_that_loses_another_process_is_tried_again_as_one_whose_worker_died(
     executor.close()
 
 
-def test_student_of_a_failed_teacher_is_blocked(work: Work) -> None:
+def test_student_of_a_failed_teacher_is_blocked(work: JobWork) -> None:
     save_failure(work.machine.results, Failure(id=TEACHER.id, run=TEACHER, cause="diverged", log=""))
     assert blocked(Task(STUDENT), work, never) == Blocked(STUDENT.id, TEACHER.id)
 
 
-def test_missing_teacher_is_trained_first(work: Work) -> None:
+def test_missing_teacher_is_trained_first(work: JobWork) -> None:
     trained: list[Run] = []
 
     def train(task: Task) -> Event:
@@ -101,7 +101,7 @@ def test_missing_teacher_is_trained_first(work: Work) -> None:
     assert trained == [TEACHER]
 
 
-def test_damaged_weights_do_not_count(work: Work) -> None:
+def test_damaged_weights_do_not_count(work: JobWork) -> None:
     damaged = work.machine.scratch / "weights" / TEACHER.id / f"2.{'0' * 64}.safetensors"
     damaged.parent.mkdir(parents=True)
     damaged.write_bytes(b"half of it")
@@ -109,14 +109,14 @@ def test_damaged_weights_do_not_count(work: Work) -> None:
     assert not damaged.exists()
 
 
-def test_run_without_a_teacher_waits_for_nobody(work: Work) -> None:
+def test_run_without_a_teacher_waits_for_nobody(work: JobWork) -> None:
     assert blocked(Task(TEACHER), work, never) is None
 
 
 @pytest.mark.parametrize(("spent", "cause"), [(60.0, "stopped"), (590.0, "time")])
-def test_cause_of_a_signal(work: Work, monkeypatch: pytest.MonkeyPatch, spent: float, cause: str) -> None:
+def test_cause_of_a_signal(work: JobWork, monkeypatch: pytest.MonkeyPatch, spent: float, cause: str) -> None:
     monkeypatch.setattr("kdbench.cluster.node.time.time", lambda: spent)
-    assert Here(replace(work, minutes=10), "1", "n1", 0.0).cause == cause
+    assert JobContext(replace(work, minutes=10), "1", "n1", 0.0).cause == cause
 
 
 def never(task: Task) -> Event:

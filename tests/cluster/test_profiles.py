@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from kdbench.cluster.groups import Group
-from kdbench.cluster.node import Work
+from kdbench.cluster.groups import JobArray
+from kdbench.cluster.node import JobWork
 from kdbench.cluster.profiles import check_shared, load_profile, read_profile
 from kdbench.cluster.sbatch import parameters, refusal, sbatch_options
 from kdbench.cluster.submissions import new
@@ -80,8 +80,8 @@ def test_what_sbatch_is_asked_for(tmp_path: Path) -> None:
     """
     profile = read_profile(written(tmp_path, text), OPTIONS)
     submission = new("tiny-first", "some", [["a"]], tmp_path)
-    work = Work(Machine(), (), {}, 2, 30, 60)
-    group = Group(generation=1, minutes=30, memory=6, chunks=())
+    work = JobWork(Machine(), (), {}, 2, 30, 60)
+    group = JobArray(generation=1, minutes=30, memory=6, chunks=())
     asked = parameters(submission, work, profile, group, "afterok:7")
     assert (asked["timeout_min"], asked["mem_gb"]) == (30, 6)
     assert asked["slurm_partition"] == "gpu"
@@ -99,8 +99,8 @@ def test_tasks_of_a_job_are_the_ranks_of_its_runs(tmp_path: Path, key: str) -> N
     text = f"[slurm]\ngpus_per_node = 4\n[work]\nnodes = 2\n{key} = 4"
     profile = read_profile(written(tmp_path, text), OPTIONS)
     submission = new("tiny-first", "some", [["a"]], tmp_path)
-    work = Work(Machine(), (), {}, 1, 30, 60, nodes=2)
-    asked = parameters(submission, work, profile, Group(generation=0, minutes=30, chunks=()), None)
+    work = JobWork(Machine(), (), {}, 1, 30, 60, nodes=2)
+    asked = parameters(submission, work, profile, JobArray(generation=0, minutes=30, chunks=()), None)
     assert profile.workers == 1
     assert (asked["nodes"], asked["tasks_per_node"], asked["gpus_per_node"]) == (2, 4, 4)
     assert asked["cpus_per_task"] == 1

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from kdbench.cluster import sbatch
-from kdbench.cluster.groups import Group
-from kdbench.cluster.node import Work
+from kdbench.cluster.groups import JobArray
+from kdbench.cluster.node import JobWork
 from kdbench.cluster.profiles import read_profile
 from kdbench.cluster.submissions import new
 from kdbench.machine import Machine
@@ -42,11 +42,11 @@ def test_folder_of_submitits_pickles_is_its_owners_alone(tmp_path: Path, before:
     if before is not None:
         folder.mkdir(parents=True)
         folder.chmod(before)
-    work = Work(Machine(root=str(tmp_path)), (), {}, workers=1, minutes=10, signal=60)
+    work = JobWork(Machine(root=str(tmp_path)), (), {}, workers=1, minutes=10, signal=60)
     umask = os.umask(0)
     try:
         submission = new("a", "plain", [["0" * 12]], folder)
-        group = Group(generation=0, minutes=10, memory=1, chunks=())
+        group = JobArray(generation=0, minutes=10, memory=1, chunks=())
         job = sbatch.submit(submission, [work], read_profile(PROFILE, sbatch.sbatch_options()), group, None)
     finally:
         os.umask(umask)

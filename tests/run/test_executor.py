@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from kdbench import catalog
 from kdbench.cluster import node
-from kdbench.cluster.node import Assignment, Here, Work
+from kdbench.cluster.node import Assignment, JobContext, JobWork
 from kdbench.machine import Data, Folders, Local, Machine
 from kdbench.plan.expand import weights_needed
 from kdbench.run.dispatch import dispatch
@@ -212,7 +212,7 @@ def test_worker_whose_driver_is_gone_ends_without_a_failure(two: LocalExecutor, 
     """The run is neither done nor failed: `kdbench run`, or the next job, goes on from its checkpoint."""
     run = digits("digits_cnn", epochs=LONG, lr=0.08 if on_a_node else 0.07)
     assignments = (Assignment(Task(run), 2),)
-    here = Here(Work(two.machine, assignments, {}, 1, 10, 60), "1", "n1", 0.0)
+    here = JobContext(JobWork(two.machine, assignments, {}, 1, 10, 60), "1", "n1", 0.0)
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     target, more = (node.work, (here, None)) if on_a_node else (work, ())

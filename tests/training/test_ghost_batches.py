@@ -420,11 +420,11 @@ def test_worker_of_several_processes_has_several_gpus(monkeypatch: pytest.Monkey
 
 @pytest.mark.slow
 def test_task_on_a_node_shares_its_runs(opened: Opened) -> None:
-    from kdbench.cluster.node import Assignment, Work, supervise
+    from kdbench.cluster.node import Assignment, JobWork, supervise
 
     context, run = opened("node", processes=2), digits(epochs=1)
     context.dataset("digits")
-    work = Work(context.machine, (Assignment(Task(run), 2),), {}, 1, 10, 60)
+    work = JobWork(context.machine, (Assignment(Task(run), 2),), {}, 1, 10, 60)
     assert supervise(work, "1") == 1
     result = load_result(index(context.machine.results).results[run.id])
     assert result.environment["processes"] == 2

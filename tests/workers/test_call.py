@@ -8,7 +8,7 @@ import pytest
 
 from kdbench.errors import UserError
 from kdbench.machine import Machine
-from kdbench.workers.call import ask
+from kdbench.workers.call import call_in_subprocess
 from tests.support.command import Command
 
 
@@ -27,7 +27,7 @@ def said(_: Machine, words: list[str]) -> Iterator[str]:
 
 
 def asked(*words: str) -> Iterator[object]:
-    return ask(Machine(root="."), f"{__name__}:said", list(words))
+    return call_in_subprocess(Machine(root="."), f"{__name__}:said", list(words))
 
 
 def test_answers_come_as_they_are_said() -> None:
