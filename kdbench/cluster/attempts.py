@@ -144,6 +144,8 @@ def end(scratch: Path, run: str, job: str, cause: Cause, why: str = "") -> None:
         unbegun = Attempt(job=job, node="", gpu="", started=time.time(), start=0, cause=cause, why=why)
         save_json(_path(scratch, run), Record((*record.attempts, unbegun)))
         return
+    # a job that was told to stop may still finish a run, or see it fail; a process that dies then dies of
+    # that
     before: tuple[Cause, ...] = ("", "stopped") if cause in ("done", "failed") else ("",)
     _change(scratch, run, job, before, cause=cause, why=why)
 

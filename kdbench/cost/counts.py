@@ -110,6 +110,7 @@ def images(run: Run) -> tuple[int, int]:
 
 def cost(run: Run) -> Cost | None:
     """What a run costs when it is trained alone; None where one of its networks was not counted."""
+    # a batch's counts times the number of batches; a short last batch counts by its images
     student, taught = counts(run, run.student), teaching(run)
     step = learning(run)
     if student is None or taught is None or step is None:

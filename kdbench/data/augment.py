@@ -92,6 +92,7 @@ def _operate(images: Tensor, chosen: NDArray[np.int64], magnitude: int) -> Tenso
     """Each image after its operation: those that got the same one, with the same sign, at once."""
     transform, names = _randaugment(), list(_space())
     changed = images.clone()
+    # torchvision's operations take one magnitude for all images of a call; + 1 lets operation 0 have a sign
     for each in np.unique(chosen).tolist():
         strengths, signed = _space()[names[abs(each) - 1]]
         levels = strengths(transform.num_magnitude_bins, *images.shape[2:])

@@ -149,6 +149,7 @@ def _listing(annotations: Path, folder: Path, images: str, *, test: int | None =
         chosen = np.array([test is None or int(each["test"]) == test for each in found], bool)
     except (LookupError, ValueError, TypeError) as error:
         raise UserError(f"{annotations}: no list of images with {path} and class ({error})") from error
+    # classes count from 1, in some copies from 0: `initial` makes the least one 1 at most
     inside = f"{images}/{images}" if (folder / images / images).is_dir() else images
     paths = tuple(f"{inside}/{name}" for name in names[chosen])
     return Listing(paths, labels[chosen] - labels.min(initial=1)).interleaved()

@@ -54,6 +54,7 @@ class Batches:
     ) -> Iterator[Batch]:
         """The views of these images, `view(index)` being uint8 `shape`; the last batch may be short."""
         with _threads(self.workers) as pool:
+            # a batch is finished when two more have been begun: workers are busy while the network trains
             begun: deque[tuple[Tensor, Tensor, list[Future[None]]]] = deque()
             for index in torch.split(torch.from_numpy(order), self.batch_size):
                 begun.append(self._begin(pool, view, index[self.share(len(index))]))

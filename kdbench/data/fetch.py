@@ -125,7 +125,7 @@ class Fetcher(Struct, frozen=True, kw_only=True):
             UserError: an archive is altered, or cannot be had; all that cannot at once.
         """
         there = each_of(self.archive, [*archives, *beside])
-        folder = self.place / f".{name}.unpacked"
+        folder = self.place / f".{name}.unpacked"  # what a killed process left of it is removed first
         rmtree(folder, ignore_errors=True)
         try:
             for archive in there[: len(archives)]:

@@ -52,6 +52,8 @@ class Mixing:
         def draw(stream: str) -> float:
             return float(random.uniform(self.seed, f"mix {stream}", epoch, number + 1)[number])
 
+        # λ ~ Beta(α, α) by the inverse of its distribution: one uniform number, a function of (seed, epoch,
+        # batch)
         cuts = self.cutmix > 0 and (self.mixup == 0 or draw("which") < 0.5)
         alpha = self.cutmix if cuts else self.mixup
         share = float(betaincinv(alpha, alpha, draw("share")))

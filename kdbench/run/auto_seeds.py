@@ -79,6 +79,7 @@ def decide(chosen: Selection, machine: Machine, train: Callable[[Workload], None
     before: frozenset[str] | None = None
     while True:
         found = survey_rows(suites, every, plan, machine)
+        # nothing new is stored: what was trained has failed, and would again
         if not found.proposals or found.stored == before:
             return
         before = found.stored

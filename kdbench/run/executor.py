@@ -93,6 +93,7 @@ class LocalExecutor:
                 "a process that trains each run together with this one has failed, and the others cannot go "
                 "on without it: start the same command again, and it goes on from the last checkpoint"
             )
+        # the lowest free place: a worker that replaces a dead one gets that one's GPU
         taken = {self.places[worker] for worker in self.workers}
         place = next(number for number in range(self.max_workers) if number not in taken)
         worker = self.make_worker(self.gpus[place % len(self.gpus)] if self.gpus else None)

@@ -50,6 +50,7 @@ def find_states(work: Workload, machine: Machine) -> list[State]:
     causes |= failures.unreadable
     runs = _runs(work)
     checkpoints, locks = machine.scratch / "checkpoints", machine.scratch / "locks"
+    # two listings instead of two questions per run: on a network file system each takes milliseconds
     begun, held = names_in(checkpoints), names_in(locks)
     states = []
     for name, run in runs.items():

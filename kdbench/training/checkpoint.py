@@ -64,6 +64,8 @@ class Progress:
     @property
     def segments(self) -> tuple[Segment, ...]:
         """The epochs of each process that finished one."""
+        # each process went on where the one before it had its last checkpoint; one that finished no epoch has
+        # an end before its start, and is left out
         ends = [first - 1 for first, _ in self.starts[1:]] + [self.epoch]
         found = (Segment(first, end, of) for (first, of), end in zip(self.starts, ends, strict=True))
         return tuple(each for each in found if each.first_epoch <= each.last_epoch)

@@ -87,6 +87,8 @@ def count(network: nn.Module, images: Tensor) -> tuple[Counter, Counter, float]:
 
 def counts_of(model: str, classes: int, channels: int, size: int) -> Counts:
     """The counts of a model of the catalog: from those of three images and of two."""
+    # Of a batch, all that is read or kept is a + n b: weights once (a), images n times (b). Two batches give
+    # both; one of a single image would not do, as batch norm refuses it where the map is one pixel.
     with torch.device("meta"):
         network = build_network(model, classes, channels)
         two, three = (count(network, torch.empty(n, channels, size, size)) for n in (2, 3))

@@ -68,6 +68,8 @@ def evaluate(
         losses.append(cross_entropy(logits, y, reduction="sum"))
     if places:
         found[torch.cat(places)] = torch.cat(classes)
+    # Each image's class is known to one rank and 0 to the others, and so is each batch's loss: their sums
+    # over ranks are the values themselves.
     loss = torch.stack(losses).double()
     context.group.all_reduce([found, loss])
     predicted = found.cpu()

@@ -164,6 +164,7 @@ class Group:
         with suppress(RuntimeError):  # the store is gone, with who held it
             if self.store is None:
                 return ""
+            # compare_set: the first rank's cause stays; those that lost it afterwards (DiedError) have none
             if not isinstance(error, DiedError):
                 cause = f"{_of_rank(self.rank, _line(error))}\n{''.join(traceback.format_exception(error))}"
                 self.store.compare_set(CAUSE, "", cause)
@@ -240,6 +241,7 @@ def _flat(tensors: Iterable[Tensor]) -> Iterator[tuple[list[Tensor], Tensor]]:
     def kind(tensor: Tensor) -> tuple[str, str]:
         return str(tensor.dtype), str(tensor.device)
 
+    # all ranks have the same tensors, so all sort and join them the same way
     for _, some in groupby(sorted(tensors, key=kind), kind):
         alike = list(some)
         yield alike, torch.cat([tensor.detach().reshape(-1) for tensor in alike])

@@ -38,6 +38,8 @@ def training_views(run: Run, data: Dataset, context: TrainingContext) -> Epochs:
 
     Before each share of a batch that is to be mixed, a rank gets the image that its first one is mixed with.
     """
+    # Three forms of data: values (float32), images that are read at a size, and small images, which lie
+    # padded on the device (`Store`). `rest` is what their views have in common.
     recipe = run.recipe
     images, labels, rest = _chosen(run, data, "train", recipe.train_size)
     rest |= {"seed": run.seed, "batch_size": recipe.batch_size, "device": context.device}
@@ -53,6 +55,7 @@ def training_views(run: Run, data: Dataset, context: TrainingContext) -> Epochs:
         from kdbench.data.crops import Crops
 
         return Crops(images, labels, framing(recipe), workers=workers(context), **rest)
+    # what decides which images they are, and how they are padded: runs that agree in it share the store
     chosen = (
         recipe.train_size,
         recipe.subset and (recipe.subset, run.seed),
@@ -163,6 +166,7 @@ def workers(context: TrainingContext) -> int:
         return machine.data.workers
     if context.device.type == "cpu":
         return machine.local.threads
+    # on a GPU the CPU has nothing else to do; workers beside each other divide the cores
     share = len(os.sched_getaffinity(0)) // (machine.local.workers or 1)
     return max(machine.local.threads, min(share, MOST_WORKERS))
 

@@ -107,6 +107,7 @@ class Logits:
 
         This key's own files stay: epochs are read in turn, so the oldest is the one that is needed next.
         """
+        # an unfinished file counts in full: it has all of its size from the start
         folders = [folder for folder in self.folder.parent.iterdir() if folder.is_dir()]
         sizes = {folder: _size(folder) for folder in folders}
         for folder in sorted(folders, key=_used):

@@ -184,7 +184,7 @@ def _checked(function: Callable[..., Tensor], what: str, package: str, takes: st
         except (UserError, DivergedError):
             raise
         except Exception as error:
-            if memory.is_short(error):
+            if memory.is_short(error):  # no mistake of the package: with fewer runs beside it, it may fit
                 raise
             raise UserError(
                 f"{package}: {what} fails with {described(error)}; it is called with {takes}"

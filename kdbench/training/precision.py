@@ -55,6 +55,7 @@ def why_not_compiled(device: torch.device) -> str:
         set_compiler()
         if torch._dynamo.config.disable:  # noqa: SLF001 - torch says it nowhere else
             return SWITCHED_OFF
+        # fullgraph: without it what cannot be compiled is just called, and nobody would know
         done = torch.compile(_whether_compiled, fullgraph=True)(torch.zeros(8, device=device))
         return "" if done.all() else SWITCHED_OFF
     except Exception as error:  # noqa: BLE001 - of many kinds: the compiler's, torch's, the system's

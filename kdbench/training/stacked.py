@@ -148,6 +148,7 @@ def make_stacks(runs: Sequence["StudentRun"], before: Sequence[Stack] = ()) -> l
     for each in runs:
         if stackable(each):
             alike.setdefault((each.run.seedless.id, each.progress.epoch), []).append(each)
+    # a stack of the same runs has its replays already, each found and tested in a first step
     known = {tuple(stack.runs): stack for stack in before}
     return [known.get(tuple(some)) or Stack(some) for some in alike.values() if len(some) > 1]
 
