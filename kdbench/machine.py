@@ -119,7 +119,7 @@ def _read(file: Path) -> Machine:
     place = Place(str(file))
     content = parse(file)
     for key in content.keys() - _PARTS.keys():
-        place.say(unknown("section", key, _PARTS))
+        place.report(unknown("section", key, _PARTS))
     parts = {
         key: struct_at(kind, with_new_keys(content.get(key, {}), RENAMED_KEYS), place.at(f"[{key}]"))
         for key, kind in _PARTS.items()

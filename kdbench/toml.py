@@ -61,7 +61,7 @@ def _comma_hint(content: bytes, error: ValueError) -> str:
 class Place:
     """Where in a file we are, and the mistakes found so far; parts of a place share them.
 
-    `doubts` holds the students of rows that could not be read, "*" for an unknown one: what is said
+    `doubts` holds the students of rows that could not be read, "*" for an unknown one: what is reported
     about them elsewhere in the file would be wrong.
     """
 
@@ -81,8 +81,8 @@ class Place:
         line = plain(part)
         return Place(self.path, f"{self.inside}, {line}" if self.inside else line, self.problems, self.doubts)
 
-    def say(self, problem: str) -> None:
-        """Record a mistake here, unless the same is recorded already."""
+    def report(self, problem: str) -> None:
+        """Report a mistake here, unless the same is reported already."""
         self.problems[": ".join(text for text in (self.path, self.inside, problem) if text)] = None
 
 
@@ -140,7 +140,7 @@ def _at_once(kind: type[T], written: object) -> T | None:
 def values_at(kind: type[Struct], written: object, place: Place) -> dict[str, Any]:
     """The values of a part, by key, each converted or `WRONG`, saying each mistake."""
     if not isinstance(written, dict):
-        place.say(f"{written!r:.80} is no table of keys")
+        place.report(f"{written!r:.80} is no table of keys")
         return dict.fromkeys(_fields(kind), WRONG)
     known = _fields(kind)
     ranges = ranges_of(kind)
@@ -148,11 +148,11 @@ def values_at(kind: type[Struct], written: object, place: Place) -> dict[str, An
     for key in values.keys() & ranges.keys():
         mistake = ranges[key].mistake(key, values[key])
         if mistake is not None:
-            place.say(mistake)
+            place.report(mistake)
             values[key] = WRONG
     for key in written:
         if key not in known:
-            place.say(unknown("key", key, known))
+            place.report(unknown("key", key, known))
             # `epoch = 200` was meant as epochs: that epochs is missing would be a second word on one mistake.
             for meant in get_close_matches(key, known, n=1, cutoff=0.5):
                 values.setdefault(meant, WRONG)
@@ -192,7 +192,7 @@ def make(
     """
     lacking = [name for name in _required(kind) if name not in values]
     for name in lacking:
-        place.say(f"{name} is missing" + (f"; write {EXAMPLES[name]}" if name in EXAMPLES else ""))
+        place.report(f"{name} is missing" + (f"; write {EXAMPLES[name]}" if name in EXAMPLES else ""))
     good = {key: value for key, value in values.items() if value is not WRONG}
     if stand_in is not None:
         return kind(**{key: value for key, value in stand_in.items() if key not in good}, **good)
@@ -203,11 +203,11 @@ def _value(info: FieldInfo, written: object, place: Place) -> Any:  # noqa: ANN4
     try:
         value = msgspec.convert(_plural(info, written), info.type)
     except msgspec.ValidationError as error:
-        place.say(f"{info.name} = {written!r:.80}: {_plain(str(error), info.type)}")
+        place.report(f"{info.name} = {written!r:.80}: {_plain(str(error), info.type)}")
         return WRONG
     parts = value.values() if info.name == "params" else [value]
     if any(isinstance(part, float) and not isfinite(part) for part in parts):
-        place.say(f"{info.name} = {written!r:.80}: expected a finite number")
+        place.report(f"{info.name} = {written!r:.80}: expected a finite number")
         return WRONG
     return value
 

@@ -177,7 +177,7 @@ def read_profile(file: Path, options: Collection[str]) -> Profile:
     content, place = parse(file), Place(str(file))
     known = [*_PARTS, *Mappings.__struct_fields__]
     for key in content.keys() - set(known):
-        place.say(unknown("section", key, known))
+        place.report(unknown("section", key, known))
     parts = {
         key: struct_at(kind, with_new_keys(_table(content, key, place), RENAMED_KEYS), place.at(f"[{key}]"))
         for key, kind in _PARTS.items()
@@ -187,7 +187,7 @@ def read_profile(file: Path, options: Collection[str]) -> Profile:
     )
     work = parts["work"]
     if isinstance(work, Work) and work.nodes > 1 and (work.workers or 1) > 1:
-        place.at("[work]").say(
+        place.at("[work]").report(
             f"workers = {work.workers}; the {work.nodes} nodes of a job train one run at a time: leave "
             f"workers out"
         )
@@ -203,7 +203,7 @@ def _table(content: Mapping[str, Any], key: str, place: Place) -> Mapping[str, A
     written = content.get(key, {})
     if isinstance(written, dict):
         return written
-    place.say(f"{key} = {written!r:.80}; it is a table, [{key}]")
+    place.report(f"{key} = {written!r:.80}; it is a table, [{key}]")
     return {}
 
 
@@ -213,9 +213,9 @@ def _check_options(written: Mapping[str, object], known: Collection[str], place:
     for option in written:
         name = option.replace("-", "_")
         if name in OWN:
-            place.say(f"{option} is set by kdbench; instead: {OWN[name]}")
+            place.report(f"{option} is set by kdbench; instead: {OWN[name]}")
         elif name not in valid:
-            place.say(
+            place.report(
                 f"{unknown('option', option, valid)}. One that submitit does not know goes into [extra]"
             )
 

@@ -67,7 +67,7 @@ def weights(file: Path, *, source: str, weights: str | None, as_json: bool, **as
     from kdbench.store.provenance import describe
 
     path, provenance = import_teacher(
-        Request(file=file, told=source, weights=weights or "", **asked),  # type: ignore[arg-type]
+        Request(file=file, origin=source, weights=weights or "", **asked),  # type: ignore[arg-type]
         load_machine(),
     )
     answer(provenance, lambda: describe(provenance, str(path)), as_json=as_json)

@@ -157,9 +157,9 @@ def _runs_of(
     keyed = _joined(read_log(file, asked.columns, asked.kind), asked, suite)
     found = [(key, curve) for key, stretch in keyed for curve in curves(stretch)]
     # All runs of a file in one unit: one of 0.9 could be a fraction or a network that learned nothing.
-    in_unit, said = in_percent([curve for _, curve in found], asked.unit)
-    if said:
-        notes.append(f"{file}: {said}")
+    in_unit, note = in_percent([curve for _, curve in found], asked.unit)
+    if note:
+        notes.append(f"{file}: {note}")
     # Curves by their row, each with what the log says of its run: {"1/mlp": [(key, curve), ...]}.
     keys = [key for key, _ in found]
     by_row = grouped((key.row, (key, curve)) for key, curve in zip(keys, in_unit, strict=True))

@@ -40,7 +40,7 @@ class Request(Struct, frozen=True, kw_only=True):
     """The data set, with the label space, that it is to teach."""
     name: str = ""
     """How the teacher is called from now on ("": as the file, or so that it replaces no other)."""
-    told: str = ""
+    origin: str = ""
     """Where the file came from."""
     normalize: str = ""
     """The data set whose mean and std normalise the images ("": its own)."""
@@ -192,7 +192,7 @@ def _lineage(weights: Weights, asked: Request, filled: Filled) -> tuple[str, ...
     if weights.reported:
         file += f", {weights.reported[0]} {weights.reported[1]:.2f} %"
     code = catalog.find("models", asked.model).code
-    steps = (asked.told, file, filled.how, f"kdbench {__version__}: as {code}, float32, safetensors")
+    steps = (asked.origin, file, filled.how, f"kdbench {__version__}: as {code}, float32, safetensors")
     return tuple(step for step in steps if step)
 
 
@@ -202,6 +202,6 @@ def _source(weights: Weights, asked: Request) -> Source:
         format=weights.format,
         sha256=weights.sha256,
         bytes=asked.file.stat().st_size,
-        told=asked.told,
+        origin=asked.origin,
         choice="map" if asked.map_file is not None else weights.which,
     )

@@ -316,9 +316,9 @@ class Planner:
         takes = {name for row in rows if not row.untrained for name in self.read(row)[0].loss.params}
         for key, value in settings.items():
             if key in takes and not is_number(value):
-                place.say(f"{key} = {value!r:.80}: expected a finite number")
+                place.report(f"{key} = {value!r:.80}: expected a finite number")
             elif key not in RECIPE_FIELDS | takes:
-                place.say(catalog.unknown("key", key, sorted(RECIPE_FIELDS | takes)))
+                place.report(catalog.unknown("key", key, sorted(RECIPE_FIELDS | takes)))
         recipe = {key: value for key, value in settings.items() if key in RECIPE_FIELDS}
         self.settings = {**settings, **values_at(Recipe, recipe, place)}
         if place.problems:
@@ -329,17 +329,17 @@ class Planner:
         """A row with changed settings, checked as if the suite had them."""
         place = Place(self.suite.path, row.name)
         for problem in loss_mistakes(loss):
-            place.say(problem)
+            place.report(problem)
         made: Recipe | None = row.recipe
         if recipe:
             made = struct_at(Recipe, {**asdict(row.recipe), **recipe}, place)
             for problem in recipe_mistakes(made) if made else ():
-                place.say(problem)
+                place.report(problem)
             if made and not self.cut:  # --smoke takes a small data set whole
                 for problem in size_mistakes(made, catalog.find("datasets", self._sees(row))):
-                    place.say(problem)
+                    place.report(problem)
         for problem in target_mistakes(made, loss, privileged=bool(row.teacher_dataset)) if made else ():
-            place.say(problem)
+            place.report(problem)
         if made is None or place.problems:
             raise UserError(*place.problems)
         # Parameters in the order of their names: a loss that a delta renamed is equal to one written so.

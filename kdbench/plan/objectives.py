@@ -146,8 +146,8 @@ def _readings(suite: Suite, row: Row, cell: Cell, find: Callable[[Loss, Cell], P
         loss = loss_read_by(formula, suite, row)
         found = find(loss, cell)
         numbers = {name: getattr(found, name) for name in ("soft", "share", "nats", "gradient")}
-        said = {name: getattr(formula, name) for name in ("name", "of", "why", "assumed")}
-        yield Reading(loss=loss, **said, **numbers)
+        texts = {name: getattr(formula, name) for name in ("name", "of", "why", "assumed")}
+        yield Reading(loss=loss, **texts, **numbers)
 
 
 def faint(audits: Iterable[Audit]) -> list[Audit]:

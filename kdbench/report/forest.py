@@ -38,7 +38,7 @@ class Strip(Struct, frozen=True):
     """The marks of a row, and what they show in words."""
 
     marks: tuple[Mark, ...]
-    said: str
+    text: str
 
 
 class Scale(Struct, frozen=True):
@@ -75,7 +75,7 @@ def strip_of(check: Check, scale: Scale) -> Strip:
     found = _pairs(check)
     heights = (HEIGHT / 2,) if len(found) == 1 else (HEIGHT / 4, 3 * HEIGHT / 4)
     marks = tuple(_mark(check, pair, y, scale) for pair, y in zip(found, heights, strict=False))
-    return Strip(marks, "; ".join(_said(check, verdict, margin) for verdict, margin in found))
+    return Strip(marks, "; ".join(_in_words(check, verdict, margin) for verdict, margin in found))
 
 
 def _pairs(check: Check) -> list[tuple[Verdict, float]]:
@@ -108,7 +108,7 @@ def _mark(check: Check, pair: tuple[Verdict, float], y: float, scale: Scale) -> 
     )
 
 
-def _said(check: Check, verdict: Verdict, margin: float) -> str:
+def _in_words(check: Check, verdict: Verdict, margin: float) -> str:
     low, high = _ends(verdict)
     share = f"{100 - 200 * verdict.level:.3g} %"
     within = f", {share} interval {signed(low)} to {signed(high)}" if verdict.interval else ""

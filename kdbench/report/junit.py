@@ -58,17 +58,17 @@ def _message(check: Check, figures: str) -> str:
 def _figures(check: Check) -> list[str]:
     """The verdicts with their figures, then what the row says, a line each."""
     top1, gain, row = check.top1, check.gain, check.row
-    lines = [_told(top1, f"accuracy {measured(top1)}", printed(row), row.tolerance.top1)]
+    lines = [_sentence(top1, f"accuracy {measured(top1)}", printed(row), row.tolerance.top1)]
     if gain_word(check) != EMPTY:
         what = f"gain {measured(gain, sign=True)}"
-        lines.append(_told(gain, what, signed(gain.printed), row.tolerance.gain))
+        lines.append(_sentence(gain, what, signed(gain.printed), row.tolerance.gain))
     # CI shows the first line alone: it is about what failed.
     if gain.word in BAD and top1.word not in BAD:
         lines.reverse()
     return [clean(line) for line in (*lines, *notes(check))]
 
 
-def _told(verdict: Verdict, what: str, printed: str, tolerance: float) -> str:
+def _sentence(verdict: Verdict, what: str, printed: str, tolerance: float) -> str:
     difference = signed(verdict.difference)
     return (
         f"{verdict.word}: {what} against {printed} printed, difference {difference}, tolerance {tolerance:g}"

@@ -145,7 +145,7 @@ def _forest(title: str, checks: Sequence[Check], scale: Scale) -> Figure:
         for (shape, verdict, margin), shift in zip(marks, _SHIFTS[len(marks)], strict=True):
             _mark(axes, verdict, margin, place + shift, scale, shape=shape)
         axes.annotate(
-            _told(check), (1.02, place), xycoords=("axes fraction", "data"), va="center", fontsize=7.5
+            _beside(check), (1.02, place), xycoords=("axes fraction", "data"), va="center", fontsize=7.5
         )
     axes.axvline(0, color=SOFT, linewidth=0.9, linestyle=(0, (2, 2)), zorder=1)
     axes.set(xlim=(-scale.limit * 1.05, scale.limit * 1.05), ylim=(len(checks) - 0.4, -0.6))
@@ -178,7 +178,7 @@ def _mark(axes: Axes, verdict: Verdict, margin: float, y: float, scale: Scale, *
     axes.plot(difference, y, shape, color=tone, markersize=4.6, zorder=3)
 
 
-def _told(check: Check) -> str:
+def _beside(check: Check) -> str:
     """What stands beside a row: its figures and words, of the accuracy and of the gain."""
     top1, gain = check.top1, check.gain
     lines = []

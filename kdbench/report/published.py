@@ -49,8 +49,8 @@ def published_lines(suite: Suite, checks: Sequence[Check]) -> list[str]:
     if not of_authors(checks):
         return []
     lines = table("simple", HEADS, body(checks), _SIDES).splitlines()
-    told = [*notes(checks), *filter(None, [last_or_best_sentence(checks)])]
-    return [*lines, "", *map(clean, told), published_headline(checks), *claims(suite, checks)]
+    sentences = [*notes(checks), *filter(None, [last_or_best_sentence(checks)])]
+    return [*lines, "", *map(clean, sentences), published_headline(checks), *claims(suite, checks)]
 
 
 def claims(suite: Suite, checks: Iterable[Check]) -> list[str]:

@@ -164,8 +164,8 @@ def _copied(check: Check) -> Iterator[str]:
 
 def shared_notes(checks: Sequence[Check]) -> Iterator[tuple[str, str]]:
     """What the rows of a table say, each sentence once, after the rows that say it."""
-    said = grouped((text, who(check.row)) for check in checks for text in notes(check))
-    for text, rows in said.items():
+    by_note = grouped((text, who(check.row)) for check in checks for text in notes(check))
+    for text, rows in by_note.items():
         yield "all rows" if len(rows) == len(checks) > 1 else ", ".join(rows), text
 
 
@@ -244,5 +244,5 @@ def delta(of: Delta) -> str:
     what += [f"teachers are taken at {of.teacher}"] if of.teacher else []
     what += [f"epoch {printed} is after {epoch}" for printed, epoch in of.epoch.items()]
     where = [f"{key} {' or '.join(values)}" for key, values in of.where.items()]
-    told = "; ".join(what) + (f" (where {', '.join(where)})" if where and what else "")
-    return f"{told}. {of.why}" if told else of.why
+    changed = "; ".join(what) + (f" (where {', '.join(where)})" if where and what else "")
+    return f"{changed}. {of.why}" if changed else of.why

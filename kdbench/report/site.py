@@ -112,8 +112,8 @@ def badge_of(found: Mapping[str, Counts]) -> tuple[str, str]:
     """What a badge says of the evidence, our runs first, and its colour: orange where a number is off."""
     for kind, each in found.items():
         if each.words:
-            told = Counts(each.words)
-            message = str(told) if kind == "our runs" else f"{kind}: {told}"
+            counted = str(Counts(each.words))
+            message = counted if kind == "our runs" else f"{kind}: {counted}"
             colour = "brightgreen" if set(each.words) == {Word.REPRODUCED} else "green"
             return message, "orange" if each.words.keys() & BAD else colour
     return "no verdict yet", "lightgrey"

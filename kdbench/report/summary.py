@@ -103,8 +103,8 @@ def lines(checks: Sequence[Check]) -> list[str]:
             figures = (number(top1.printed), measured(top1), signed(top1.difference), top1.word)
             body.append((names[check.row.name], *figures, measured_gain(check), gain_word(check)))
         shown = table("simple", heads, body, "lrrrlrl")
-    told = list(_grouped(checks))
-    return [*shown.splitlines(), "", *told, *([""] if told else []), headline(checks)]
+    noted = list(_grouped(checks))
+    return [*shown.splitlines(), "", *noted, *([""] if noted else []), headline(checks)]
 
 
 def by_seed(kind: Literal["pipe", "simple"], checks: Sequence[Check]) -> str:
@@ -123,6 +123,6 @@ def by_seed(kind: Literal["pipe", "simple"], checks: Sequence[Check]) -> str:
 
 def _grouped(checks: Sequence[Check]) -> Iterator[str]:
     """Each reason once, after the first row that gives it."""
-    said = grouped((text, check.row.name) for check in checks for text in reasons(check))
-    for text, rows in said.items():
+    by_reason = grouped((text, check.row.name) for check in checks for text in reasons(check))
+    for text, rows in by_reason.items():
         yield clean(f"{and_more(rows)}: {text}")

@@ -197,7 +197,7 @@ def _parsed(file: Path, _changed: int, _size: int) -> FileContent:
 
     Line by line: a damaged line loses its record, a damaged first line or git's marks lose all.
 
-    Of a lost record the id is looked for in what is left of its line, so that it can be said whose it is.
+    Of a lost record the id is looked for in what is left of its line, so that it is known whose it is.
     Where a line has none, or the file ends within a line, nobody knows whose records are lost: `problem`.
     """
     content = file.read_bytes()
@@ -210,22 +210,22 @@ def _parsed(file: Path, _changed: int, _size: int) -> FileContent:
     unknown |= bool(reason)
     records: dict[str, Record] = {}
     damaged: dict[str, str] = {}
-    said = ""
+    first_error = ""
     for line in others:
         try:
             record = laid_over(shared, msgspec.json.decode(line, type=Record))
             name = _name(file, record)
         except (ValueError, LookupError, TypeError) as error:  # a DecodeError and a UnicodeDecodeError too
-            said, name = said or f"{error}; get it from git again", ""
+            first_error, name = first_error or f"{error}; get it from git again", ""
         if not reason and name:
             records[name] = record
         elif of := _ID.search(line):
             seed = _SEED.search(line)
             name = f"{file.stem}.s{int(seed[1]) if seed else 0}.{of[1].decode()}.json"
-            damaged[name] = f"{file}: no valid compact file of results: {reason or said}"
+            damaged[name] = f"{file}: no valid compact file of results: {reason or first_error}"
         else:
             unknown = True
-    lost = reason or said or "its end is missing; get it from git again"
+    lost = reason or first_error or "its end is missing; get it from git again"
     return FileContent(
         records, damaged, f"{file}: no valid compact file of results: {lost}" if unknown else ""
     )

@@ -1,6 +1,6 @@
 """What is known of an imported teacher: a JSON file beside its weights."""
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from kdbench.formatting import columns, spans
 
@@ -14,8 +14,8 @@ class Source(Struct, frozen=True, kw_only=True):
     format: str
     sha256: str
     bytes: int
-    told: str = ""
-    """Where it came from, as the one who imported it said."""
+    origin: str = field(default="", name="told")
+    """Where it came from, in the words of whoever imported it; `told` in the record."""
     choice: str = ""
     """What a person chose of it: the `ema` or `plain` weights, or by a `map` which layer is which."""
 

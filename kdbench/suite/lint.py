@@ -117,8 +117,9 @@ def _differing(rows: Iterable[Row], rule: Rule, key: Callable[[Row], Hashable | 
     """Quantities that are one by their key and are printed differently in two tables of the paper."""
     groups = grouped((of, row) for row in rows if (of := key(row)) is not None)
     for group in groups.values():
-        if said := "; ".join(filter(None, (_figures(group, "top1"), _figures(group, "gain")))):
-            yield _finding(rule, group, f"{_what(group[0])}: {said}")
+        figures = "; ".join(filter(None, (_figures(group, "top1"), _figures(group, "gain"))))
+        if figures:
+            yield _finding(rule, group, f"{_what(group[0])}: {figures}")
 
 
 def _figures(group: Iterable[Row], quantity: Literal["top1", "gain"]) -> str:
@@ -144,8 +145,8 @@ def _protocols(rows: Iterable[Row]) -> Iterator[Finding]:
             parts.append(f"{epochs} epochs: {', '.join(names)}")
         if parts:
             others = [row for some in by_epochs.values() for row in some]
-            said = f"Table {table} mixes protocols: {usual} epochs, but {'; '.join(parts)}"
-            yield _finding("protocol-differs", others, said)
+            sentence = f"Table {table} mixes protocols: {usual} epochs, but {'; '.join(parts)}"
+            yield _finding("protocol-differs", others, sentence)
 
 
 def _standing(rows: Iterable[Row]) -> Iterator[Finding]:
@@ -155,8 +156,8 @@ def _standing(rows: Iterable[Row]) -> Iterator[Finding]:
         if not reference.is_given:
             yield _finding("no-reference", [row], f"{_who(row)}: no printed number", "info")
         elif reference.kind == "second-hand":
-            said = f" ({reference.source})" if reference.source else ""
-            yield _finding("second-hand", [row], f"{_who(row)}: {_numbers(row)} second-hand{said}", "info")
+            source = f" ({reference.source})" if reference.source else ""
+            yield _finding("second-hand", [row], f"{_who(row)}: {_numbers(row)} second-hand{source}", "info")
 
 
 def _shared(rows: Iterable[Row], rule: Literal["assumed", "untrained"]) -> Iterator[Finding]:
@@ -175,9 +176,9 @@ def _error_rates(rows: tuple[Row, ...]) -> Iterator[Finding]:
     compared = [(row, row.reference.top1, printed(row)) for row in taught]
     both = [(row, top1, base) for row, top1, base in compared if top1 is not None and base is not None]
     if len(both) >= MANY and all(top1 < base < MOSTLY_WRONG for _, top1, base in both):
-        said = f"all {len(both)} taught rows are below their baselines, and those below {MOSTLY_WRONG} %"
+        sentence = f"all {len(both)} taught rows are below their baselines, and those below {MOSTLY_WRONG} %"
         hint = "are these error rates? An accuracy is 100 less that"
-        yield _finding("error-rates", [row for row, _, _ in both], f"{said}: {hint}")
+        yield _finding("error-rates", [row for row, _, _ in both], f"{sentence}: {hint}")
 
 
 def _copied(rows: Iterable[Row]) -> Iterator[Finding]:
@@ -195,10 +196,10 @@ def _copied(rows: Iterable[Row]) -> Iterator[Finding]:
             others = sorted(own - {epoch})
             beside = f"; beside them stand numbers of the {' and the '.join(others)}" if others else ""
             names = ", ".join(dict.fromkeys(row.table for row in some))
-            said = (
+            sentence = (
                 f"Table {table} copies {len(some)} numbers of {names} from {source}, of the {epoch}{beside}"
             )
-            yield _finding("copied", some, said, "warning" if others else "info")
+            yield _finding("copied", some, sentence, "warning" if others else "info")
 
 
 def _epoch(reported: ReportEpoch) -> str:
@@ -220,8 +221,8 @@ def _unlike_their_originals(rows: Iterable[Row], originals: Mapping[str, Suite])
             continue
         there = original.reference.top1
         if here != there:
-            said = f"{here:.2f} is copied from {row.copied_from}, where it is {there:.2f}"
-            yield _finding("copied", [row], f"{_who(row)}: {said}")
+            sentence = f"{here:.2f} is copied from {row.copied_from}, where it is {there:.2f}"
+            yield _finding("copied", [row], f"{_who(row)}: {sentence}")
         if row.report_epoch != original.report_epoch:
             both = f"the {_epoch(row.report_epoch)} here, the {_epoch(original.report_epoch)} there"
             yield _finding("copied", [row], f"{_who(row)}: copied from {row.copied_from}, but of {both}")
@@ -255,8 +256,8 @@ def _cited(suite: Suite, copies: Mapping[str, Suite]) -> Iterator[Finding]:
     for (table, papers), rows in grouped(by_papers).items():
         names = ", ".join(f"{row.student} from {row.teacher}" if row.teacher else row.student for row in rows)
         numbers = plural(len(rows), "number")
-        said = f"Table {table}: {numbers} copied by {' and '.join(papers)}: {names}"
-        yield _finding("cited", rows, said, "info")
+        sentence = f"Table {table}: {numbers} copied by {' and '.join(papers)}: {names}"
+        yield _finding("cited", rows, sentence, "info")
 
 
 def _cell(row: Row) -> tuple[str, str, str]:

@@ -218,14 +218,14 @@ def _check_assumed_std(written: SuiteFile, place: Place) -> None:
     levels += [(table, place.at(f"table {n} ({table.id})")) for n, table in enumerate(written.table, 1)]
     for level, at in levels:
         if level.assumed_std is not None and not level.assumed_std_source:
-            at.say("assumed_std needs assumed_std_source: where the spread of one run is taken from")
+            at.report("assumed_std needs assumed_std_source: where the spread of one run is taken from")
 
 
 def _imported(written: SuiteFile, place: Place) -> dict[str, Imported]:
     found: dict[str, Imported] = {}
     for each in written.imported:
         if each.name in found:
-            place.say(f"two [[imported]] are named {each.name!r}")
+            place.report(f"two [[imported]] are named {each.name!r}")
         found[each.name] = Imported(each.model, each.sha256)
     return found
 
@@ -239,11 +239,11 @@ def _rows(written: SuiteFile, table: TableFile, place: Place) -> Iterator[Row]:
     for number, line in enumerate(table.rows, 1):
         here = place.at(f"row {number} ({line.student})")
         if line.gain_std is not None and line.gain is None:
-            here.say("gain_std is the spread of a gain: add the gain, or leave gain_std out")
+            here.report("gain_std is the spread of a gain: add the gain, or leave gain_std out")
         own_recipe = values_at(Recipe, line.recipe, here.at("recipe"))
         own_margins = values_at(Tolerance, line.tolerance, here.at("tolerance"))
         if own_margins and "why" not in own_margins:
-            here.at("tolerance").say('other margins than the suite\'s need a reason: add why = "..."')
+            here.at("tolerance").report('other margins than the suite\'s need a reason: add why = "..."')
         _check_errors(line, here)
         named = _loss({**loss, **_loss_values(line.loss, here)}, here if line.loss else place)
         teacher = _teacher(line.teacher, here)
@@ -254,7 +254,7 @@ def _rows(written: SuiteFile, table: TableFile, place: Place) -> Iterator[Row]:
             written,
             table,
             line,
-            # what a line does not change is made, and its mistakes are said, once for the table
+            # what a line does not change is made, and its mistakes reported, once for the table
             _recipe({**recipe, **own_recipe}, place) if own_recipe else whole,
             named,
             _tolerance({**written.tolerance, **own_margins}, place) if own_margins else margins,
@@ -333,14 +333,16 @@ def _check_errors(line: RowFile, place: Place) -> None:
         lacks = "of = 10000: the number of test images"
         if line.errors is None:
             lacks = "errors = 74: how many of them"
-        place.say(
+        place.report(
             f"errors and of belong together: a count of errors, and of how many test images. Add {lacks}"
         )
     elif line.errors > line.of:
-        place.say(f"errors = {line.errors} of = {line.of}: more errors than test images; is it a percentage?")
+        place.report(
+            f"errors = {line.errors} of = {line.of}: more errors than test images; is it a percentage?"
+        )
     given = [name for name in ("top1", "std", "n") if getattr(line, name) is not None]
     if given:
-        place.say(
+        place.report(
             f"errors with {' and '.join(given)}: the accuracy and its error are made of the count; choose"
         )
 
@@ -381,7 +383,7 @@ def _loss_values(written: Mapping[str, object], place: Place) -> dict[str, Any]:
         good = isinstance(value, str) if key == "name" else is_number(value)
         if not good:
             lacks = "its name is text" if key == "name" else "a parameter of a loss is a finite number"
-            place.say(f"loss.{key} is {value!r:.80}; {lacks}")
+            place.report(f"loss.{key} is {value!r:.80}; {lacks}")
         values[key] = value if good else WRONG
     return values
 
@@ -389,7 +391,7 @@ def _loss_values(written: Mapping[str, object], place: Place) -> dict[str, Any]:
 def _loss(values: Mapping[str, Any], place: Place) -> Loss | None:
     """A loss of all its levels; None without a name."""
     if "name" not in values:
-        place.say('the loss has no name; write for example loss = { name = "ce" }')
+        place.report('the loss has no name; write for example loss = { name = "ce" }')
     if not isinstance(values.get("name"), str):
         return None
     given = sorted(values.keys() - {"name"})
@@ -405,5 +407,5 @@ def _teacher(written: str | None, place: Place) -> TeacherName | None:
         return TeacherName(student, epoch or None)  # type: ignore[arg-type]
     if epoch.isascii() and epoch.isdigit() and int(epoch) > 0:
         return TeacherName(student, int(epoch))
-    place.say(f"teacher {written!r}: after @ comes an epoch from 1, `best` or `last`")
+    place.report(f"teacher {written!r}: after @ comes an epoch from 1, `best` or `last`")
     return None

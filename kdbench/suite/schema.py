@@ -155,13 +155,13 @@ def read_suite_file(content: Mapping[str, Any], place: Place) -> SuiteFile:
     known = _fields(SuiteFile)
     for key in content:
         if key not in known:
-            place.say(unknown("section", key, known))
-    # A missing section beside one of a similar name is a slip of the pen: `unknown` has said so.
+            place.report(unknown("section", key, known))
+    # A missing section beside one of a similar name is a slip of the pen, reported above.
     near = {name for key in content for name in get_close_matches(key, known, n=1, cutoff=0.5)}
     for name, info in known.items():
         needed = info.required or (name == "tolerance" and name not in content and _is_judged(content))
         if needed and (name not in near or content.get(name) == []):
-            place.say(f"[{name}] is missing; {HINTS[name]}")
+            place.report(f"[{name}] is missing; {HINTS[name]}")
     parts: dict[str, list[Any]] = {"table": [_table(*each) for each in _each(content, "table", "id", place)]}
     for key, (kind, called) in LISTS.items():
         parts[key] = [struct_at(kind, each, at) for each, at in _each(content, key, called, place)]
@@ -214,7 +214,7 @@ def _table(written: object, place: Place) -> TableFile | None:
     rows = [(row, struct_at(RowFile, row, at)) for row, at in _each(content, "rows", "student", place)]
     table = struct_at(TableFile, {**content, "rows": []} if "rows" in content else written, place)
     if content.get("rows") == []:
-        place.say("a table has at least one row")
+        place.report("a table has at least one row")
     if table is None:
         place.doubts.update([_student(raw) for raw, _ in rows] or ["*"])
         return None
@@ -231,7 +231,7 @@ def _each(content: Mapping[str, Any], key: str, called: str, place: Place) -> It
     """The parts of a list, each with its place: its number and the name it gives itself."""
     parts = content.get(key, [])
     if not isinstance(parts, list):
-        place.say(f"{key} is a list ([[{key}]]), not {parts!r:.80}")
+        place.report(f"{key} is a list ([[{key}]]), not {parts!r:.80}")
         place.doubts.add("*")
         return
     word = "row" if key == "rows" else key

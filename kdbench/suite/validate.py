@@ -44,12 +44,12 @@ def find_mistakes(suite: Suite, place: Place) -> None:
         _mean_mistakes(suite, unsure),
         _released_mistakes(suite),
     )
-    # One sentence may hold of many rows: it is said once, at the first of them.
+    # One sentence may hold of many rows: it is reported once, at the first of them.
     concerned = grouped((sentence, row.name) for row, sentence in chain.from_iterable(checks))
     for sentence, rows in concerned.items():
         more = len(rows) - 1
         others = f" and {more} more row{'s' * (more > 1)}" if more else ""
-        place.at(rows[0] + others).say(sentence)
+        place.at(rows[0] + others).report(sentence)
     _check_teacher_seed(suite, place.at("[suite]"))
     for number, delta in enumerate(suite.deltas, 1):
         _check_delta(suite, delta, place.at(f"delta {number} ({delta.at})"))
@@ -73,19 +73,19 @@ def _find(kind: catalog.Kind, name: str, place: Place) -> None:
     try:
         catalog.find(kind, name)
     except LookupError as error:
-        place.say(str(error))
+        place.report(str(error))
 
 
 def _check_teacher_seed(suite: Suite, place: Place) -> None:
     """Generated points are those of a seed: a teacher of another one has learned from others."""
     dataset = _entry("datasets", suite.dataset)
     if suite.teacher_seed is not None and dataset is not None and dataset.generated:
-        place.say(f"teacher_seed: {suite.dataset} is generated for each seed; leave it out")
+        place.report(f"teacher_seed: {suite.dataset} is generated for each seed; leave it out")
 
 
 def _check_duplicates(suite: Suite, place: Place) -> None:
     for name, times in _repeated(row.name for row in suite.rows):
-        place.say(f"row {name} stands {times} times; a printed cell is one row")
+        place.report(f"row {name} stands {times} times; a printed cell is one row")
 
 
 def _repeated(names: Iterable[str]) -> Iterator[tuple[str, int]]:
@@ -408,7 +408,7 @@ def _teacher_row_mistakes(suite: Suite, unsure: Collection[str]) -> Iterator[tup
             same = [each.name for each in suite.rows if each.student == row.teacher_student]
             yield row, f"teacher_row: {unknown('row', row.teacher_row, same)}"
             continue
-        # Of several reasons the first one is said: the others mostly follow from it.
+        # Of several reasons the first one is reported: the others mostly follow from it.
         named_row = rows[row.teacher_row]
         epoch = row.teacher.epoch if row.teacher else None
         if named_row.student != row.teacher_student:
@@ -545,7 +545,7 @@ def _check_delta(suite: Suite, delta: Delta, place: Place) -> None:
         after = Recipe(**{**asdict(before), **changed})
         for problem in recipe_mistakes(after):
             if problem not in recipe_mistakes(before):
-                place.at("recipe").say(problem)
+                place.at("recipe").report(problem)
 
 
 def _check_formulas(suite: Suite, place: Place) -> None:
@@ -554,39 +554,39 @@ def _check_formulas(suite: Suite, place: Place) -> None:
         here = place.at(f"formula {number} ({formula.name})")
         _check_delta(suite, formula.delta, here)
         if formula.assumed and (formula.loss or formula.params):
-            here.say(
+            here.report(
                 "the assumed reading is what the rows say: leave out loss and params, or change the rows"
             )
         known = all(_entry("losses", name) for name in formula.loss.values())
         concerned = [row for row in suite.rows if formula.delta.concerns(row) and not row.untrained]
         if known and concerned and not place.doubts:
             for mistake in loss_mistakes(loss_read_by(formula, suite, concerned[0])):
-                here.say(mistake)
+                here.report(mistake)
     for of in dict.fromkeys(formula.of for formula in suite.formulas):
         readings = [formula for formula in suite.formulas if formula.of == of]
         assumed = sum(bool(formula.assumed) for formula in readings)
         if assumed != 1:
-            place.at(f"formula ({of:.60})").say(
+            place.at(f"formula ({of:.60})").report(
                 f"{assumed} of its readings are assumed; exactly one is, with the reason"
             )
         for name, times in _repeated(formula.name for formula in readings):
-            place.at(f"formula ({of:.60})").say(f"{times} readings are named {name}")
+            place.at(f"formula ({of:.60})").report(f"{times} readings are named {name}")
 
 
 def _check_concerns(suite: Suite, delta: Delta, place: Place) -> None:
     """Each value of `where` names something, and together they name a row."""
-    said = len(place.problems)
+    before = len(place.problems)
     for key, values in delta.where.items():
         there = list(dict.fromkeys(_part(row, key) for row in suite.rows))
         for value in values:
             if value not in there:
-                place.at("where").say(catalog.unknown(key, value, filter(None, there)))
+                place.at("where").report(catalog.unknown(key, value, filter(None, there)))
     named_epochs = [epoch for row in suite.rows for epoch in row.epochs]
     for epoch in delta.epoch.keys() - {*named_epochs}:
         valid = dict.fromkeys(named_epochs) or ["none"]
-        place.at("epoch").say(catalog.unknown("epoch of a row", epoch, valid))
-    if len(place.problems) == said and not any(delta.concerns(row) for row in suite.rows):
-        place.say(f"concerns no row: where = {dict(delta.where)}, loss = {dict(delta.loss)}")
+        place.at("epoch").report(catalog.unknown("epoch of a row", epoch, valid))
+    if len(place.problems) == before and not any(delta.concerns(row) for row in suite.rows):
+        place.report(f"concerns no row: where = {dict(delta.where)}, loss = {dict(delta.loss)}")
 
 
 def _part(row: Row, key: str) -> str:
@@ -598,15 +598,15 @@ def _part(row: Row, key: str) -> str:
 def find_claim_mistakes(suite: Suite, place: Place) -> None:
     """Report each mistake once; none of a suite some of whose rows could not be read."""
     for name, times in _repeated(claim.id for claim in suite.claims):
-        place.say(f"claim {name} stands {times} times")
+        place.report(f"claim {name} stands {times} times")
     for number, claim in enumerate(suite.claims, 1):
         here = place.at(f"claim {number} ({claim.id})")
-        said = len(place.problems)
+        before = len(place.problems)
         for problem in _form_mistakes(claim):
-            here.say(problem)
-        if not place.doubts and len(place.problems) == said:
+            here.report(problem)
+        if not place.doubts and len(place.problems) == before:
             for problem in _claim_row_mistakes(claim, suite):
-                here.say(problem)
+                here.report(problem)
 
 
 def _form_mistakes(claim: Claim) -> Iterator[str]:

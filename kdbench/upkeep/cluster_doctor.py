@@ -159,8 +159,8 @@ def _gpus(seen: dict[str, Any], wanted: int) -> Finding:
 
 
 def _probe(profile: Profile, name: str, folders: list[Path]) -> dict[str, Any]:
-    said = _on_nodes(profile, 1, "-c", PROBE, name, *map(str, folders))
-    found: dict[str, Any] = json.loads(said[-1])
+    lines = _on_nodes(profile, 1, "-c", PROBE, name, *map(str, folders))
+    found: dict[str, Any] = json.loads(lines[-1])
     return found
 
 

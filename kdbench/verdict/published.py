@@ -114,7 +114,7 @@ def with_released_weights(
             top1=_evaluated(value, row),
             gain=Verdict(word=Word.NO_REFERENCE),
             values={0: value},
-            sources=(evaluation.source.told or evaluation.source.file,),
+            sources=(evaluation.source.origin or evaluation.source.file,),
             notes=(f"{evaluation.images:,} test images, sha256 {evaluation.source.sha256[:12]}",),
         )
         return replace(check, published=published)

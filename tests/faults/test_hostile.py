@@ -160,6 +160,6 @@ def test_name_with_control_characters_is_told_without_them(tmp_path: Path) -> No
 
 def test_a_mistake_is_told_once() -> None:
     place = Place("a.toml")
-    place.at("row 1").say("wrong")
-    place.at("row 1").say("wrong")
+    place.at("row 1").report("wrong")
+    place.at("row 1").report("wrong")
     assert list(place.problems) == ["a.toml: row 1: wrong"]

@@ -75,7 +75,7 @@ def test_import_keeps_the_weights_with_a_provenance_record(
     else:
         parallel = {f"module.{name}": each for name, each in state.items()}
         torch.save({"state_dict": parallel, "epoch": 3} if variant == "checkpoint" else state, file)
-    path, provenance = import_teacher(ask(file, name=variant, told="a test"), machine)
+    path, provenance = import_teacher(ask(file, name=variant, origin="a test"), machine)
     assert msgspec.json.decode(path.read_bytes(), type=Provenance) == provenance
     assert provenance.sha256 == digest(path.with_suffix(".safetensors"))
     assert provenance in load_evaluations(machine.results).values()

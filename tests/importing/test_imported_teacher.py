@@ -89,7 +89,7 @@ def test_two_imported_teachers_of_one_name_are_refused(tmp_path: Path) -> None:
 # Refused where it does not fit: the provenance record of a teacher of superclasses, as FNKD's released one.
 
 CIFAR = DATASETS["cifar100"]
-PASSPORT = Provenance(
+RECORD = Provenance(
     schema=PROVENANCE_SCHEMA,
     name="friend",
     model="resnet56_v2",
@@ -114,7 +114,7 @@ def taught(dataset: str = "cifar100_coarse", **recipe: object) -> Run:
     )
 
 
-def why_not(tmp_path: Path, run: Run, provenance: Provenance | None = PASSPORT) -> str:
+def why_not(tmp_path: Path, run: Run, provenance: Provenance | None = RECORD) -> str:
     if provenance is not None:
         (tmp_path / "imported").mkdir(exist_ok=True)
         (tmp_path / "imported" / "friend.json").write_bytes(msgspec.json.encode(provenance))
@@ -183,50 +183,50 @@ def keep(folder: Path, provenance: Provenance, *, chosen: bool = False) -> str:
     return name
 
 
-FROM_OTHER_FILE = replace(PASSPORT, source=replace(PASSPORT.source, sha256=OTHER))
+FROM_OTHER_FILE = replace(RECORD, source=replace(RECORD.source, sha256=OTHER))
 
 
 @pytest.mark.parametrize(
     ("second", "name"),
     [
-        (PASSPORT, "friend"),
-        (replace(PASSPORT, sha256=OTHER, top1={}), "friend"),
+        (RECORD, "friend"),
+        (replace(RECORD, sha256=OTHER, top1={}), "friend"),
         (FROM_OTHER_FILE, f"friend-{OTHER[:8]}"),
-        (replace(PASSPORT, model="resnet110_v2"), f"friend-{SHA[:8]}"),
-        (replace(PASSPORT, dataset="cifar100"), f"friend-{SHA[:8]}"),
-        (replace(PASSPORT, size=64), f"friend-{SHA[:8]}"),
+        (replace(RECORD, model="resnet110_v2"), f"friend-{SHA[:8]}"),
+        (replace(RECORD, dataset="cifar100"), f"friend-{SHA[:8]}"),
+        (replace(RECORD, size=64), f"friend-{SHA[:8]}"),
     ],
     ids=["the same", "again", "another file", "model", "data set", "size"],
 )
 def test_another_teacher_of_the_same_file_name_gets_another_name(
     tmp_path: Path, second: Provenance, name: str
 ) -> None:
-    assert [keep(tmp_path, PASSPORT), keep(tmp_path, second)] == ["friend", name]
+    assert [keep(tmp_path, RECORD), keep(tmp_path, second)] == ["friend", name]
     assert keep(tmp_path, second) == name
 
 
 def test_third_way_to_import_a_file_has_a_number(tmp_path: Path) -> None:
-    ways = [replace(PASSPORT, size=size) for size in (0, 64, 96, 128)]
+    ways = [replace(RECORD, size=size) for size in (0, 64, 96, 128)]
     ending = SHA[:8]
     names = ["friend", f"friend-{ending}", f"friend-{ending}-2", f"friend-{ending}-3"]
     assert [keep(tmp_path, way) for way in ways] == names
 
 
 def test_name_of_another_teacher_that_a_person_chose_is_refused(tmp_path: Path) -> None:
-    keep(tmp_path, PASSPORT)
+    keep(tmp_path, RECORD)
     with pytest.raises(UserError, match=r"--name friend: .*friend.json is another teacher; choose another"):
         keep(tmp_path, FROM_OTHER_FILE, chosen=True)
-    assert keep(tmp_path, PASSPORT, chosen=True) == "friend"
+    assert keep(tmp_path, RECORD, chosen=True) == "friend"
 
 
 def test_damaged_record_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "friend.json").write_text("{", encoding="utf-8")
-    assert keep(tmp_path, PASSPORT) == f"friend-{SHA[:8]}"
+    assert keep(tmp_path, RECORD) == f"friend-{SHA[:8]}"
 
 
 def test_record_that_fits_is_found_among_several_of_one_file(tmp_path: Path) -> None:
     (tmp_path / "imported").mkdir()
-    for provenance in (PASSPORT, replace(PASSPORT, size=24)):
+    for provenance in (RECORD, replace(RECORD, size=24)):
         name = keep(tmp_path / "imported", provenance)
         (tmp_path / "imported" / f"{name}.safetensors").touch()
     with pytest.raises(UserError, match=rf"friend-{SHA[:8]}.safetensors: missing or damaged"):

@@ -65,7 +65,7 @@ def evaluation(**top1: float) -> Provenance:
         dataset=next(iter(top1)),
         sha256="1" * 64,
         lineage=(),
-        source=Source(file="friend.pt", format="pytorch", sha256="a" * 64, bytes=1, told="github.com/a/b"),
+        source=Source(file="friend.pt", format="pytorch", sha256="a" * 64, bytes=1, origin="github.com/a/b"),
         normalisation=Normalisation(dataset="digits", mean=(0.5,), std=(0.5,)),
         data="2" * 64,
         images=1397,
