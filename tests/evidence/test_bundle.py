@@ -201,7 +201,7 @@ def test_bundle_without_predictions_says_so(kdbench: Command, bundle: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "said"),
+    ("name", "content", "message"),
     [
         ("../evil.toml", b"", "is nothing that a bundle has"),
         ("/etc/passwd", b"", "is nothing that a bundle has"),
@@ -211,14 +211,14 @@ def test_bundle_without_predictions_says_so(kdbench: Command, bundle: Path) -> N
     ],
 )
 def test_dangerous_bundle_is_refused(
-    kdbench: Command, bundle: Path, name: str, content: bytes, said: str
+    kdbench: Command, bundle: Path, name: str, content: bytes, message: str
 ) -> None:
     with zipfile.ZipFile(bundle) as archive:
         members = {info.filename: archive.read(info) for info in archive.infolist()}
     rewrite(bundle, members | {name: content})
     done = kdbench("verify", str(bundle))
     assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
-    assert said in done.err
+    assert message in done.err
 
 
 def test_bundle_of_another_protocol_names_its_version(kdbench: Command, bundle: Path) -> None:

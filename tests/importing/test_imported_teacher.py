@@ -66,7 +66,7 @@ def test_plan_trains_no_imported_teacher(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("edit", "told"),
+    ("edit", "message"),
     [
         (("import:friend", "import:frend"), "unknown imported teacher 'frend'. Did you mean 'friend'?"),
         (("import:friend", "import:friend@3"), "an imported teacher has no epochs"),
@@ -75,9 +75,11 @@ def test_plan_trains_no_imported_teacher(tmp_path: Path) -> None:
     ],
     ids=["name", "epoch", "model", "digest"],
 )
-def test_mistake_about_an_imported_teacher_is_told(tmp_path: Path, edit: tuple[str, str], told: str) -> None:
+def test_mistake_about_an_imported_teacher_is_told(
+    tmp_path: Path, edit: tuple[str, str], message: str
+) -> None:
     (problem,) = problems_of(load_suite, write_suite(tmp_path, suite_text(edit)))
-    assert told in problem
+    assert message in problem
 
 
 def test_two_imported_teachers_of_one_name_are_refused(tmp_path: Path) -> None:
@@ -131,9 +133,9 @@ def test_teacher_of_other_labels_is_refused_with_the_evidence(tmp_path: Path) ->
 
 
 def test_teacher_of_other_images_is_refused(tmp_path: Path) -> None:
-    told = why_not(tmp_path, taught("cifar10"))
-    assert "was imported for cifar100_coarse and never measured on cifar10" in told
-    assert "`kdbench import FILE --model resnet56_v2 --dataset cifar10`" in told
+    message = why_not(tmp_path, taught("cifar10"))
+    assert "was imported for cifar100_coarse and never measured on cifar10" in message
+    assert "`kdbench import FILE --model resnet56_v2 --dataset cifar10`" in message
 
 
 def test_teacher_with_other_outputs_than_the_student_is_refused(tmp_path: Path) -> None:
@@ -141,16 +143,16 @@ def test_teacher_with_other_outputs_than_the_student_is_refused(tmp_path: Path) 
 
 
 def test_teacher_of_another_normalisation_is_refused(tmp_path: Path) -> None:
-    told = why_not(tmp_path, taught(normalize="cifar10"))
-    assert "normalised as cifar100, the student sees them as cifar10" in told
-    assert "import it with --normalize cifar10" in told
-    told = why_not(tmp_path, taught(normalize_std=(0.2, 0.2, 0.2)))
-    assert "the std of cifar100, the student's images have normalize_std = [0.2, 0.2, 0.2]; leave" in told
+    message = why_not(tmp_path, taught(normalize="cifar10"))
+    assert "normalised as cifar100, the student sees them as cifar10" in message
+    assert "import it with --normalize cifar10" in message
+    message = why_not(tmp_path, taught(normalize_std=(0.2, 0.2, 0.2)))
+    assert "the std of cifar100, the student's images have normalize_std = [0.2, 0.2, 0.2]; leave" in message
 
 
 def test_teacher_of_images_of_another_size_is_refused(tmp_path: Path) -> None:
-    told = why_not(tmp_path, taught(size=24))
-    assert "measured on images of 32 pixels and the student sees 24; import it with --size 24" in told
+    message = why_not(tmp_path, taught(size=24))
+    assert "measured on images of 32 pixels and the student sees 24; import it with --size 24" in message
 
 
 def test_teacher_whose_weights_are_gone_is_refused(tmp_path: Path) -> None:
@@ -158,9 +160,9 @@ def test_teacher_whose_weights_are_gone_is_refused(tmp_path: Path) -> None:
 
 
 def test_teacher_that_nobody_imported_is_refused_with_the_command(tmp_path: Path) -> None:
-    told = why_not(tmp_path, taught(), None)
-    assert f"the teacher resnet56_v2 of sha256 {SHA} is not in" in told
-    assert "`kdbench import FILE --model resnet56_v2 --dataset cifar100_coarse`" in told
+    message = why_not(tmp_path, taught(), None)
+    assert f"the teacher resnet56_v2 of sha256 {SHA} is not in" in message
+    assert "`kdbench import FILE --model resnet56_v2 --dataset cifar100_coarse`" in message
 
 
 def test_broken_provenance_record_is_reported(tmp_path: Path) -> None:
@@ -285,5 +287,5 @@ def test_imported_teachers_teach_as_the_checkpoints_that_they_were(tmp_path: Pat
     early, late, friend, colleague = (results[cell.ids[0]].curve.test_loss for cell in cells)
     assert (friend, colleague) == (early, late)
     assert early != late
-    told = [results[cell.ids[0]].environment["teacher"] for cell in cells[2:]]
-    assert told == [provenance.sha256 for provenance in records]
+    message = [results[cell.ids[0]].environment["teacher"] for cell in cells[2:]]
+    assert message == [provenance.sha256 for provenance in records]

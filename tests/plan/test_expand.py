@@ -279,8 +279,8 @@ def test_rows_are_chosen_by_a_glob(tmp_path: Path) -> None:
 
 
 def test_no_row_matches(tmp_path: Path) -> None:
-    (said,) = errors(tmp_path, rows="2.*")
-    assert "no row is named like '2.*'. All rows: `kdbench list rows" in said
+    (message,) = errors(tmp_path, rows="2.*")
+    assert "no row is named like '2.*'. All rows: `kdbench list rows" in message
 
 
 @pytest.mark.parametrize(
@@ -302,8 +302,8 @@ def test_no_row_matches(tmp_path: Path) -> None:
 def test_glob_that_fits_a_row_is_offered_also_for_a_regular_expression(
     tmp_path: Path, written: str, offered: str | None
 ) -> None:
-    (said,) = errors(tmp_path, rows=written)
-    hint = re.search(r"Did you mean --rows '(.*?)'( \(a glob: .*; no regular expression\))?\?", said)
+    (message,) = errors(tmp_path, rows=written)
+    hint = re.search(r"Did you mean --rows '(.*?)'( \(a glob: .*; no regular expression\))?\?", message)
     assert (hint and hint[1]) == offered
     if hint:
         assert cells(tmp_path, rows=hint[1])
@@ -311,7 +311,7 @@ def test_glob_that_fits_a_row_is_offered_also_for_a_regular_expression(
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
         ({"epoch": 3}, "--set: unknown key 'epoch'. Did you mean 'epochs'? Valid: alpha, batch_size,"),
         ({"epsilon": 0.1}, "--set: unknown key 'epsilon'."),
@@ -322,8 +322,8 @@ def test_glob_that_fits_a_row_is_offered_also_for_a_regular_expression(
         ({"alpha": float("nan")}, "--set: alpha = nan: expected a finite number"),
     ],
 )
-def test_wrong_setting_is_told(tmp_path: Path, settings: dict[str, Any], said: str) -> None:
-    assert [problem.startswith(said) for problem in errors(tmp_path, settings=settings)] == [True]
+def test_wrong_setting_is_told(tmp_path: Path, settings: dict[str, Any], message: str) -> None:
+    assert [problem.startswith(message) for problem in errors(tmp_path, settings=settings)] == [True]
 
 
 def test_wrong_settings_are_told_all_at_once(tmp_path: Path) -> None:
@@ -331,17 +331,17 @@ def test_wrong_settings_are_told_all_at_once(tmp_path: Path) -> None:
 
 
 def test_setting_that_ends_before_a_teachers_epoch_is_refused(tmp_path: Path) -> None:
-    (said,) = errors(
+    (message,) = errors(
         tmp_path, ('"digits_cnn", top1 = 92', '"digits_cnn@3", top1 = 92'), settings={"epochs": 2}
     )
-    assert said == f"{KD}@3: its teacher is epoch 3 of a run that trains 2 epochs"
+    assert message == f"{KD}@3: its teacher is epoch 3 of a run that trains 2 epochs"
 
 
 def test_baselines_of_two_recipes_are_refused(tmp_path: Path) -> None:
     other = '[[table]]\nid = "2.base"\nrecipe = { lr = 0.2 }\nloss = { name = "ce" }\n'
     rows = 'rows = [{ student = "digits_cnn" }]\n[[table]]\nid = "1.kd"'
-    (said,) = errors(tmp_path, ('[[table]]\nid = "1.kd"', other + rows))
-    assert "the baselines of digits_cnn are different runs (1.base/digits_cnn, 2.base/digits_cnn)" in said
+    (message,) = errors(tmp_path, ('[[table]]\nid = "1.kd"', other + rows))
+    assert "the baselines of digits_cnn are different runs (1.base/digits_cnn, 2.base/digits_cnn)" in message
 
 
 def test_weights_needed_are_those_that_teach(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def test_gain_over_a_row_waits_for_that_row(project: Path, kdbench: Command) -> 
 
 @pytest.mark.usefixtures("path")
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (("report", "suites/small"), f"the printed and the measured gain are over {KD}, not the baseline"),
         (("report", "suites/small"), "| +0.50 over 1.kd |"),
@@ -74,8 +74,8 @@ def test_gain_over_a_row_waits_for_that_row(project: Path, kdbench: Command) -> 
     ],
     ids=["report", "Markdown", "summary", "LaTeX", "CSV", "page", "check", "lint", "show", "list"],
 )
-def test_gain_over_a_row_says_so(kdbench: Command, words: tuple[str, ...], told: str) -> None:
-    assert told in kdbench(*words).out.replace("\\_", "_")
+def test_gain_over_a_row_says_so(kdbench: Command, words: tuple[str, ...], message: str) -> None:
+    assert message in kdbench(*words).out.replace("\\_", "_")
 
 
 def test_printed_gain_over_a_row_is_added_up_over_it(tmp_path: Path) -> None:
@@ -86,7 +86,7 @@ def test_printed_gain_over_a_row_is_added_up_over_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("over", "told"),
+    ("over", "message"),
     [
         ("1.kd/digits_mlp:digits_cn", f"unknown row '1.kd/digits_mlp:digits_cn'. Did you mean '{KD}'?"),
         ("1.base/digits_cnn", "1.base/digits_cnn trains digits_cnn; a gain is over the same student"),
@@ -94,11 +94,11 @@ def test_printed_gain_over_a_row_is_added_up_over_it(tmp_path: Path) -> None:
     ],
     ids=["unknown", "another student", "itself"],
 )
-def test_row_that_nothing_can_be_gained_over_is_refused(tmp_path: Path, over: str, told: str) -> None:
+def test_row_that_nothing_can_be_gained_over_is_refused(tmp_path: Path, over: str, message: str) -> None:
     path = write_suite(tmp_path, change((f'over = "{KD}"', f'over = "{over}"'), suite=TEXT))
     (problem,) = problems_of(load_suite, path)
     assert f"{BETTER}: over: " in problem
-    assert told in problem
+    assert message in problem
 
 
 @pytest.mark.usefixtures("path")

@@ -45,12 +45,12 @@ def test_each_table_with_results_has_both_pictures(pictures: dict[str, str]) -> 
 
 def test_forest_plot_names_rows_figures_and_verdicts(pictures: dict[str, str]) -> None:
     forest = pictures["golden.1.kd.forest.svg"]
-    for told in (
+    for words in (
         "digits_cnn from digits_mlp",
         "95.50 ± 0.17 (3), printed 96.50: below",
         "printed +2.00: above",
     ):
-        assert told in forest
+        assert words in forest
 
 
 def test_texts_of_a_single_panel_are_not_cut(golden: Report) -> None:
@@ -73,12 +73,12 @@ def test_captions_name_what_is_drawn_and_nothing_else(pictures: dict[str, str]) 
 
 def test_methods_of_a_pair_stand_beside_each_other(golden: Report, pictures: dict[str, str]) -> None:
     ours, printed = pictures["golden.methods.our-runs.svg"], pictures["golden.methods.printed.svg"]
-    for told in (
+    for words in (
         "Our runs: methods beside each other",
         "from digits_mlp",
         "accuracy, %; line: std, dashed: kd",
     ):
-        assert told in ours
+        assert words in ours
     assert "Printed numbers: methods beside each other" in printed
     single = [check for check in golden.checks if check.row.is_baseline]
     assert not [name for name, _ in draw(replace(golden, checks=single), ["svg"]) if ".methods." in name]

@@ -50,7 +50,7 @@ def spoil(folder: Path, change: Callable[[dict[str, Any]], None]) -> Path:
 
 
 def refused(path: Path) -> str:
-    """What is said of a file, without its name."""
+    """The mistake of a file, without its name."""
     with pytest.raises(UserError) as error:
         load_result(path)
     (problem,) = error.value.problems
@@ -130,7 +130,7 @@ SUMMARY = re.escape("last, best and best_epoch are not those of its curve, (70.0
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda content: content.update(schema=0), "result of schema 0, which is older; this is 2"),
         (
@@ -157,10 +157,10 @@ SUMMARY = re.escape("last, best and best_epoch are not those of its curve, (70.0
     ids=["older", "newer", "id", "run", "curve", "last", "best", "best epoch", "170 percent"],
 )
 def test_changed_result_is_refused_with_what_is_wrong(
-    tmp_path: Path, change: Callable[[dict[str, Any]], None], said: str
+    tmp_path: Path, change: Callable[[dict[str, Any]], None], message: str
 ) -> None:
     problem = refused(spoil(tmp_path, change))
-    assert re.fullmatch(said, problem), problem
+    assert re.fullmatch(message, problem), problem
 
 
 def test_newer_schema_is_refused_before_its_content_is_read(tmp_path: Path) -> None:

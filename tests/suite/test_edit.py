@@ -24,7 +24,7 @@ def path(project: Path) -> Path:
 
 @pytest.fixture
 def add(path: Path, kdbench: Command) -> Add:
-    """Run `kdbench reference add`: its exit code and what it said."""
+    """Run `kdbench reference add`: its exit code and what it output."""
     assert path.exists()
 
     def run(row: str, *words: str, source: str = "Table 1, in the PDF") -> tuple[int, str]:
@@ -35,9 +35,9 @@ def add(path: Path, kdbench: Command) -> Add:
 
 
 def test_number_stands_in_its_row_and_nothing_else_changes(add: Add, path: Path) -> None:
-    code, said = add(MLP, "--top1", "90.50", "--std", "0.10", "--n", "3")
+    code, output = add(MLP, "--top1", "90.50", "--std", "0.10", "--n", "3")
     line = '{ student = "digits_mlp", top1 = 90.50, std = 0.10, n = 3, source = "Table 1, in the PDF" }'
-    assert (code, said) == (0, f"suites/small.toml: {line}\n")
+    assert (code, output) == (0, f"suites/small.toml: {line}\n")
     assert path.read_text() == BARE.replace('{ student = "digits_mlp" }', line)
 
 
@@ -64,23 +64,23 @@ def test_gain_over_another_row_is_added(add: Add, path: Path) -> None:
 def test_gain_that_does_not_add_up_is_refused_and_not_written(add: Add, path: Path) -> None:
     add(MLP, "--top1", "90.00")
     before = path.read_bytes()
-    code, said = add(KD, "--top1", "92.00", "--gain", "2.10")
-    assert (code, "gain = 2.1, but 92.0 - 90.0 is 2.00" in said) == (2, True)
+    code, output = add(KD, "--top1", "92.00", "--gain", "2.10")
+    assert (code, "gain = 2.1, but 92.0 - 90.0 is 2.00" in output) == (2, True)
     assert path.read_bytes() == before
     assert add(KD, "--top1", "92.00", "--gain", "2.10", "--sic")[0] == 0
 
 
 def test_number_that_is_there_is_replaced_only_when_asked(add: Add, path: Path) -> None:
     add(MLP, "--top1", "90.50", "--std", "0.10", "--kind", "second-hand")
-    code, said = add(MLP, "--top1", "91.00")
-    assert (code, "has top1 = 90.50; --replace" in said) == (2, True)
+    code, output = add(MLP, "--top1", "91.00")
+    assert (code, "has top1 = 90.50; --replace" in output) == (2, True)
     assert add(MLP, "--top1", "91.00", "--replace")[0] == 0
     reference = load_suite(path).rows[0].reference
     assert (reference.top1, reference.std, reference.kind) == (91.0, None, "printed")
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (("--top1", "91,5"), "--top1 '91,5': expected a number as the paper prints it"),
         (("--top1", "nan"), "--top1 'nan': expected a number"),
@@ -92,22 +92,22 @@ def test_number_that_is_there_is_replaced_only_when_asked(add: Add, path: Path) 
     ],
     ids=["comma", "nan", "range", "fraction", "std", "no number", "over"],
 )
-def test_what_is_no_number_is_refused(add: Add, path: Path, words: tuple[str, ...], told: str) -> None:
-    code, said = add(MLP, *words)
-    assert (code, told in said, path.read_text()) == (2, True, BARE), said
+def test_what_is_no_number_is_refused(add: Add, path: Path, words: tuple[str, ...], message: str) -> None:
+    code, output = add(MLP, *words)
+    assert (code, message in output, path.read_text()) == (2, True, BARE), output
 
 
 def test_row_that_is_no_line_is_refused(add: Add, path: Path) -> None:
     apart = '[[table.rows]]\nstudent = "digits_mlp"\n[[table.rows]]\nstudent = "digits_cnn"\ntop1 = 95.0\n'
     rows = BARE[BARE.index("rows = [") : BARE.index("]\n", BARE.index("rows = [")) + 2]
     path.write_text(change((rows, apart), suite=BARE), encoding="utf-8")
-    code, said = add(MLP, "--top1", "90.00")
-    assert (code, "is no line of `rows = [...]`" in said) == (2, True)
+    code, output = add(MLP, "--top1", "90.00")
+    assert (code, "is no line of `rows = [...]`" in output) == (2, True)
 
 
 def test_unknown_row_is_told(add: Add) -> None:
-    code, said = add("small/1.base/digits_mpl", "--top1", "90.00")
-    assert (code, "Did you mean '1.base/digits_mlp'" in said) == (2, True)
+    code, output = add("small/1.base/digits_mpl", "--top1", "90.00")
+    assert (code, "Did you mean '1.base/digits_mlp'" in output) == (2, True)
 
 
 def test_windows_line_ends_stay(add: Add, path: Path) -> None:

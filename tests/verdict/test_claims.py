@@ -187,7 +187,7 @@ rows = [{ student = "digits_mlp", teacher = "digits_mlp", over = "1.kd/digits_ml
 
 
 @pytest.mark.parametrize(
-    ("lines", "said"),
+    ("lines", "message"),
     [
         ([], "says nothing; give one of order, alike and improves"),
         (['improves = ["1.kd"]', 'order = ["1.base", "1.kd"]'], "says order and improves; give one"),
@@ -203,10 +203,10 @@ rows = [{ student = "digits_mlp", teacher = "digits_mlp", over = "1.kd/digits_ml
         (['improves = ["1.kd"]', "margin = -1"], "margin = -1"),
     ],
 )
-def test_claim_that_is_wrong_is_refused(tmp_path: Path, lines: list[str], said: str) -> None:
+def test_claim_that_is_wrong_is_refused(tmp_path: Path, lines: list[str], message: str) -> None:
     found = "\n".join(problems_of(load_suite, write(tmp_path, *lines)))
     assert "claim 1 (c)" in found
-    assert said in found
+    assert message in found
 
 
 def test_all_mistakes_of_claims_are_said_at_once(tmp_path: Path) -> None:

@@ -116,12 +116,12 @@ def test_every_control_trains_without_its_teacher_and_by_another_target(
     monkeypatch.setenv("KDBENCH_DATA", str(Path.cwd() / "data"))
     before = torch.get_deterministic_debug_mode()
     context = open_context(load_machine())
-    told: list[Event] = []
+    received: list[Event] = []
     for control in controls_of(cell).values():
-        do([Task(control.runs[0], ())], context, told.append)
+        do([Task(control.runs[0], ())], context, received.append)
     torch.set_deterministic_debug_mode(before)
-    assert not [event for event in told if isinstance(event, Failed)]
-    losses = [event.result.curve.train_loss for event in told if isinstance(event, Done)]
+    assert not [event for event in received if isinstance(event, Failed)]
+    losses = [event.result.curve.train_loss for event in received if isinstance(event, Done)]
     assert len(set(losses)) == 4
 
 
