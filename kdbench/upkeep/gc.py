@@ -2,7 +2,8 @@
 
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import chain, product
 from pathlib import Path
 from shutil import rmtree
@@ -15,7 +16,7 @@ from kdbench.machine import Machine
 from kdbench.plan.expand import expand, weights_needed
 from kdbench.spec.suites import Suite, Variant
 from kdbench.store import lease
-from kdbench.store.records import Index, index
+from kdbench.store.records import Index, index, read_results
 from kdbench.suite.load import load_suite
 
 UNFINISHED = 3600.0
@@ -44,15 +45,19 @@ def load_suites(named: Sequence[str]) -> list[Suite]:
 
 
 def find_leftovers(suites: Iterable[Suite], machine: Machine) -> list[Leftover]:
-    """All that can go, by the folder it lies in; nothing of a run that is under way."""
+    """All that can go, by the folder it lies in; nothing of a run that is under way.
+
+    A run whose record is damaged has no result: its checkpoints are what it would go on from.
+    """
     there = index(machine.results)
+    stored = read_results(there, there.results).records.keys()
     return [
         *_unfinished(machine.results),
         *_unfinished(machine.scratch),
-        *_failures(there),
-        *_checkpoints(machine, there),
-        *_weights(machine, there, needed(suites, there)),
-        *_locks(machine, there),
+        *_failures(there, stored),
+        *_checkpoints(machine, stored),
+        *_weights(machine, stored, needed(suites, there)),
+        *_locks(machine, stored),
     ]
 
 
@@ -94,25 +99,28 @@ def _seeds(there: Index) -> set[int]:
 
 def _unfinished(folder: Path) -> Iterator[Leftover]:
     for path in sorted(folder.rglob(".*.part")):
-        if time.time() - path.stat().st_mtime > UNFINISHED:
-            yield Leftover(path, _size(path), "never finished: its process died while it wrote")
+        with suppress(FileNotFoundError):  # it was finished just now, and has its name
+            if time.time() - path.stat().st_mtime > UNFINISHED:
+                yield Leftover(path, _size(path), "never finished: its process died while it wrote")
 
 
-def _failures(there: Index) -> Iterator[Leftover]:
+def _failures(there: Index, stored: Collection[str]) -> Iterator[Leftover]:
     for run, path in there.failures.items():
-        if run in there.results:
+        if run in stored:
             yield Leftover(path, _size(path), "its run has a result")
 
 
-def _checkpoints(machine: Machine, there: Index) -> Iterator[Leftover]:
+def _checkpoints(machine: Machine, stored: Collection[str]) -> Iterator[Leftover]:
     for folder in _folders(machine.scratch / "checkpoints"):
-        if folder.name in there.results and lease.owner(machine.scratch / "locks" / folder.name) is None:
+        if folder.name in stored and lease.owner(machine.scratch / "locks" / folder.name) is None:
             yield Leftover(folder, _size(folder), "checkpoints of a run that has its result")
 
 
-def _weights(machine: Machine, there: Index, needed: Mapping[str, set[int | str]]) -> Iterator[Leftover]:
+def _weights(
+    machine: Machine, stored: Collection[str], needed: Mapping[str, set[int | str]]
+) -> Iterator[Leftover]:
     for folder in _folders(machine.scratch / "weights"):
-        if folder.name not in there.results:
+        if folder.name not in stored:
             continue  # handed over by a run that is about to write its result
         epochs = {str(epoch) for epoch in needed.get(folder.name, ())}
         for path in sorted(folder.glob("*.*.safetensors")):
@@ -120,9 +128,9 @@ def _weights(machine: Machine, there: Index, needed: Mapping[str, set[int | str]
                 yield Leftover(path, _size(path), "weights from which no row learns")
 
 
-def _locks(machine: Machine, there: Index) -> Iterator[Leftover]:
+def _locks(machine: Machine, stored: Collection[str]) -> Iterator[Leftover]:
     for folder in _folders(machine.scratch / "locks"):
-        if folder.name in there.results and lease.owner(folder) is None:
+        if folder.name in stored and lease.owner(folder) is None:
             yield Leftover(folder, _size(folder), "lock of a run that has its result")
 
 

@@ -186,6 +186,17 @@ def test_gc_removes_what_dead_processes_left(kdbench: Command) -> None:
     assert not any(path.exists() for path in (checkpoint.parent, part, lock.parent, failure))
 
 
+def test_gc_leaves_what_a_run_with_a_damaged_record_would_go_on_from(kdbench: Command) -> None:
+    (run, path), *_ = index(Path("results")).results.items()
+    path.write_text("{", encoding="utf-8")
+    checkpoint = Path(".kdbench/checkpoints", run, "1.0.safetensors")
+    checkpoint.parent.mkdir(parents=True)
+    checkpoint.touch()
+    before = weights(run)
+    assert kdbench("gc")[0] == 0
+    assert (checkpoint.exists(), weights(run)) == (True, before)
+
+
 def test_gc_leaves_what_is_just_being_written(kdbench: Command) -> None:
     part = Path("results/digits/.x.json.0a1b2c3d.part")
     part.touch()
