@@ -87,7 +87,8 @@ class Batches:
             x = self.normalise(images)
         else:
             x = augmented.values(self.normalise(augmented.images(images, index.numpy())), index.numpy())
-        return x, self.labels[index].to(self.device), index.to(self.device)
+        labels = self.labels[index].to(self.device, non_blocking=True)
+        return x, labels, index.to(self.device, non_blocking=True)
 
 
 class Crops(Epochs):

@@ -13,6 +13,7 @@ from torch import Tensor
 from kdbench.data.boxes import Framing, centre, crop, draw_boxes
 from kdbench.data.crops import Crops, centre_batches
 from kdbench.data.views import Batch, Normalise
+from kdbench.training.operators import Operators
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CPU = torch.device("cpu")
@@ -158,6 +159,21 @@ def test_centre_batches_are_in_order_and_normalised() -> None:
     views = torch.stack([centre(images[i], framing) for i in range(5)])
     assert x.equal(Normalise(MEAN, STD, "cpu")(views))
     assert (y.tolist(), index.tolist()) == (list(range(5)), list(range(5)))
+
+
+def test_batches_for_a_device_never_wait_for_it() -> None:
+    """The device that has no numbers stands in for a GPU: what is copied to it or read from it is counted."""
+    there = torch.device("meta")
+    views = Crops(
+        Many(5), torch.arange(5), FRAMING, seed=5, batch_size=4, workers=1, mean=MEAN, std=STD, device=there
+    )
+    tested = centre_batches(Many(5), torch.arange(5), FRAMING, batch_size=4, mean=MEAN, std=STD, device=there)
+    with Operators() as counted:
+        batches = [*views.epoch(1), *tested]
+    assert [(len(y), x.device.type, y.device.type) for x, y, _ in batches] == [
+        (size, "meta", "meta") for size in (4, 1, 4, 1)
+    ]
+    assert not counted.synchronising
 
 
 def test_without_resized_crop_views_are_centres_some_of_them_flipped() -> None:

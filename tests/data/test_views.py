@@ -9,6 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from kdbench.data.affine import Draws, coefficients, draw
+from kdbench.data.augment import Augmentation
 from kdbench.data.views import Batch, Normalise, Store, Views, plain_batches
 from kdbench.training.operators import Operators
 
@@ -207,6 +208,20 @@ def test_plain_batches_of_images_on_a_device_never_wait_for_it() -> None:
     assert [len(y) for _, y, _ in batches] == [16, 16, 16, 2]
     assert {part.device.type for batch in batches for part in batch} == {"meta"}
     assert not counted.synchronising
+
+
+@pytest.mark.parametrize("augmentation", [None, Augmentation(0, 2, 9, 0.5)], ids=["plain", "augmented"])
+def test_views_on_a_device_never_wait_for_it(augmentation: Augmentation | None) -> None:
+    """The four reads are of the order of the images, an array of the host that the counter does not know."""
+    views = Views(
+        noise(50), torch.arange(50), seed=3, batch_size=16, crop=4, flip=True, rotation=15,
+        mean=MEAN, std=STD, device="meta", augmentation=augmentation,
+    )  # fmt: skip
+    with Operators() as counted:
+        batches = list(views.epoch(1))
+    assert {part.device.type for batch in batches for part in batch} == {"meta"}
+    assert len(batches) == 4
+    assert counted.synchronising == ({"numpy": 4} if augmentation else {})
 
 
 def test_images_of_five_channels_are_refused() -> None:
