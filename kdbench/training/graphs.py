@@ -43,13 +43,13 @@ class Captured(NamedTuple):
 
 
 class Graphed:
-    """A function of tensors on a GPU, captured once for each shape of its arguments.
+    """A function of tensors on a GPU, captured once for each shape of its arguments, and anew for other ints.
 
     What it gives is valid until it, or another graph, is called again; a copy is for good.
 
     Args:
         function: does the same operators on any numbers; its arguments and what it gives are tensors, None,
-            and tuples of these.
+            and tuples of these; an argument may be an int, such as an epoch.
         changes: tensors that it changes in place, such as running means.
         what: it is, for messages.
         weights: further tensors that it changes in place, by an optimizer. Rounding may turn such a step
@@ -69,8 +69,10 @@ class Graphed:
     ) -> None:
         self.function, self.what, self.copy = function, what, copy
         self.changes, self.weights = list(changes), list(weights)
+        self.ints: list[int] = []
         self.captured: dict[Hashable, Captured | None] = {}
-        """By shapes; None where it draws random numbers, which are another run's in a graph."""
+        """By shapes, for the ints of the last call; None where it draws random numbers, which a graph would
+        draw as another run does."""
 
     def __call__(self, *arguments: Any) -> Any:  # noqa: ANN401 - of any form
         """What the function gives.
@@ -81,6 +83,9 @@ class Graphed:
         leaves = tree_flatten(arguments)[0]
         tensors = [each for each in leaves if isinstance(each, Tensor)]
         shapes = tuple(isinstance(each, Tensor) and (each.shape, each.stride()) for each in leaves)
+        ints = [each for each in leaves if isinstance(each, int)]
+        if ints != self.ints:
+            self.captured, self.ints = {}, ints
         if shapes not in self.captured:
             with cuda.device(tensors[0].device):
                 self.captured[shapes] = self._capture(arguments)

@@ -37,6 +37,9 @@ class LossObjective(nn.Module):
         taught: whether there is a teacher.
     """
 
+    steady = 1
+    """As of a `Distiller`."""
+
     def __init__(self, function: Callable[..., Tensor], near: Tensor | None, *, taught: bool) -> None:
         super().__init__()
         self.function, self.taught = function, taught

@@ -34,7 +34,7 @@ from kdbench.training.context import (
     plugin_facts,
     seed_torch,
 )
-from kdbench.training.distillers.distiller import Remembering, Step, Weighted
+from kdbench.training.distillers.distiller import Distiller, Remembering, Step
 from kdbench.training.evaluation import evaluate, true_classes
 from kdbench.training.graphs import Graphed, wanted
 from kdbench.training.images import training_labels
@@ -97,6 +97,7 @@ class StudentRun:
             self.graphed = None
             if _graphable(self.run, self.objective, context):
                 self.graphed = self._graphed()
+                self.steady = cast("Distiller | LossObjective", self.objective).steady or 1
             self.alone = False
             """Whether its steps were found to have other bits beside those of other seeds."""
             self.basis = input_digests(self.run, context)
@@ -142,7 +143,8 @@ class StudentRun:
                 value = ghost_batches.learn(self.run, at, self.trained, self.loss, batch, self.context.group)
                 self._take(lr)
             elif self.graphed is not None:
-                value = self._alone(partial(self.graphed, batch.x, batch.y, batch.taught, lr))
+                epoch = min(self.epoch, self.steady)
+                value = self._alone(partial(self.graphed, batch.x, batch.y, batch.taught, lr, epoch))
                 value = value.clone()  # the next step's lies in the same place
             elif self.recorded is not None:
                 inputs = [batch.x, batch.y, *flat(batch.taught)]
@@ -191,14 +193,14 @@ class StudentRun:
         """The whole step as a graph: forward and backward pass, clipping, optimizer, mean of the weights.
 
         All that differs from step to step is in its arguments: images, classes, the teacher's output, the
-        learning rate.
+        learning rate; and the epoch, of which there is a new graph while the loss is another in each.
         """
 
-        def whole(x: Tensor, y: Tensor, taught: Output | None, lr: Tensor) -> Tensor:
-            # A graph keeps epoch, number and indices as they were when it was captured. No loss reads them,
-            # and distillers, which may, are not made graphs (`_graphable`); y stands for the indices.
+        def whole(x: Tensor, y: Tensor, taught: Output | None, lr: Tensor, epoch: int) -> Tensor:
+            # A graph keeps epoch, number and indices as they were when it was captured. Distillers that read
+            # the latter two are not made graphs (`_graphable`); y stands for the indices.
             batch = DistillationBatch(x, y, taught, y, len(y))
-            value = self._learn(batch, Step(y, self.epoch, 0, self.run.seed))
+            value = self._learn(batch, Step(y, epoch, 0, self.run.seed))
             self._take(lr)
             return value
 
@@ -376,15 +378,16 @@ class StudentRun:
 
 
 def _graphable(run: Run, objective: nn.Module, context: TrainingContext) -> bool:
-    """Whether a student's steps are to be a graph: those of a loss that sees outputs alone.
+    """Whether a student's steps are to be a graph: those of a loss that sees outputs and the epoch alone.
 
-    That is a function, or a distiller's weighted term. Others may look at the number of the step, or draw.
-    Nor is it a batch in parts, or mixed by a share that is a number; nor other packages' code; nor what torch
+    That is a function, or a distiller that says so: others may look at the number of the step, or draw. Nor
+    is it a batch in parts, or mixed by a share that is a number; nor other packages' code; nor what torch
     compiles.
     """
     recipe = run.recipe
     more = recipe.ghost_batches or recipe.mixes or run.plugins
-    plain = isinstance(objective, LossObjective | Weighted) and not run.precision.endswith("-compiled")
+    steady = isinstance(objective, LossObjective | Distiller) and objective.steady is not None
+    plain = steady and not run.precision.endswith("-compiled")
     return wanted(context) and plain and not more
 
 

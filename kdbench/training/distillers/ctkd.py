@@ -6,7 +6,7 @@ Standardization (Sun et al., CVPR 2024, 2403.01427) at 6083e2d, `CTKD/models/tem
 standardized logits at b3ff633, `CTKD/distiller_zoo/KD.py`.
 """
 
-from math import cos, pi
+from math import ceil, cos, pi
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +33,7 @@ class CurriculumTemperature(Distiller):
         super().__init__()
         self.alpha, self.multiplier = alpha, multiplier
         self.T_0, self.R, self.curriculum = T_0, R, curriculum
+        self.steady = ceil(curriculum)
         self.theta = nn.Parameter(torch.tensor(START))
 
     def forward(self, s: Output, y: Tensor, t: Output, at: Step) -> Tensor:

@@ -54,6 +54,10 @@ class Step(NamedTuple):
 class Distiller(nn.Module):
     """A run's objective. A subclass takes (setting, **parameters), these as the catalog names them."""
 
+    steady: int | None = None
+    """The epoch from which on it is one and the same function of outputs; before, it is one in each epoch.
+    None: it looks at more than outputs and the epoch, or draws."""
+
     def forward(self, s: Output, y: Tensor, t: Output, at: Step) -> Tensor:
         """The loss of a batch, a scalar.
 
@@ -92,6 +96,8 @@ class Remembering(Distiller):
 
 class Weighted(Distiller):
     """H(q, p) + β L: a subclass says what L is."""
+
+    steady = 1
 
     def __init__(self, beta: float) -> None:
         super().__init__()

@@ -5,6 +5,8 @@ cross-entropy stays whole, and the weight of the rest rises linearly over the fi
 logits: Logit Standardization (Sun et al., CVPR 2024, 2403.01427) at f6e5aa5.
 """
 
+from math import ceil
+
 import torch
 from torch import Tensor
 from torch.nn.functional import kl_div
@@ -24,6 +26,7 @@ class Decoupled(Distiller):
     def __init__(self, _: Setting, *, alpha: float, beta: float, tau: float, warmup: float) -> None:
         super().__init__()
         self.alpha, self.beta, self.tau, self.warmup = alpha, beta, tau, warmup
+        self.steady = ceil(warmup)
 
     def forward(self, s: Output, y: Tensor, t: Output, at: Step) -> Tensor:
         """The cross-entropy, and the two parts by their weights."""
