@@ -15,6 +15,7 @@ from kdbench.spec.results import RESULT_SCHEMA
 from kdbench.store import mounts
 from kdbench.store.records import check_writable, index, load_failure, load_result
 from kdbench.training.context import TrainingContext
+from tests.support.command import Command
 from tests.support.faults.project import digits, epochs, events, failure, numbers
 from tests.support.training import open_digits
 
@@ -92,6 +93,19 @@ def test_disk_full_while_writing_a_log(context: TrainingContext) -> None:
         told = failure(events(context, digits(lr=1e30))).failure
     assert told.cause == "diverged at epoch 1, step 2: the loss is nan (its log could be written nowhere)"
     assert told.log == ""
+
+
+def test_run_that_fails_for_a_full_disk_is_failed_in_the_report_of_its_command(kdbench: Command) -> None:
+    """Its record, too, has no room: nothing but the command itself knows of it."""
+    with small_disk(Path("results", "digits")) as disk:  # results/ itself is found to be writable
+        fill(disk)
+        done = kdbench("run", "suites/small", "--rows", "1.base/digits_mlp", "--seeds", "0")
+        assert done.code == 1
+        assert "seed 0: FAILED: " in done.err
+        assert "No space left on device" in done.err
+        assert "seed 0 failed: " in done.out
+        assert "not run yet" not in done.out
+        assert index(Path("results")).results == index(Path("results")).failures == {}
 
 
 def test_results_that_are_read_only(context: TrainingContext, truth: tuple[object, ...]) -> None:
