@@ -117,9 +117,14 @@ def describe_cost(estimate: CostEstimate, runs: Sequence[Run], suites: Sequence[
     if not costs:
         return
     most = max(each.memory for each in costs)
-    yield f"memory       {most / 2**30:,.2f} GiB for the largest run alone: weights, gradients, activations"
-    logits = f", up to {estimate.logits / 2**30:,.2f} GiB of teachers' logits" if estimate.logits else ""
-    yield f"disk         {estimate.disk / 2**30:,.2f} GiB of weights{logits}"
+    yield f"memory       {_size(most)} for the largest run alone: weights, gradients, activations"
+    logits = f", up to {_size(estimate.logits)} of teachers' logits" if estimate.logits else ""
+    yield f"disk         {_size(estimate.disk)} of weights{logits}"
+
+
+def _size(count: float) -> str:
+    """Bytes as `14.17 GiB`, and less than a hundredth of a GiB as `0.35 MiB`."""
+    return f"{count / 2**30:,.2f} GiB" if count >= 2**30 / 100 else f"{count / 2**20:,.2f} MiB"
 
 
 def run_cost(estimate: CostEstimate, run: Run) -> tuple[str, str]:

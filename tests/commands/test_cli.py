@@ -36,6 +36,10 @@ def test_plan_says_what_is_trained(kdbench: Command) -> None:
     assert done.code == 0
     assert done.out.startswith("small: 3 rows; 0 runs stored, 6 to train\n")
     assert done.out.count("digits_mlp-kd_released-digits_cnn") == 2
+    memory, disk = done.out.splitlines()[-2:]  # of networks of less than a hundredth of a GiB
+    assert memory.endswith(" MiB for the largest run alone: weights, gradients, activations")
+    assert " MiB of weights" in disk
+    assert "0.00" not in memory + disk
 
 
 ANSWERS: list[tuple[list[str], str, Callable[[Any], object], object]] = [
