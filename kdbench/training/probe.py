@@ -69,13 +69,24 @@ class Scene(NamedTuple):
 
 
 class Term(NamedTuple):
-    """A soft term: its name, its value and its target, of (student, classes, teacher, parameters)."""
+    """A soft term, H(σ(z^t), σ(z)): z of the student, z^t of the teacher or designed by hand.
+
+    D_KL to the same target differs from it by a constant, so it has the same gradient.
+    """
 
     name: str
     takes: tuple[str, ...]
-    taught: bool
-    value: Callable[[Output, Tensor, Output, Values], Tensor]
-    target: Callable[[Tensor, Output, Values], Tensor]
+    """The parameters that a loss with this term has."""
+    logits: Callable[[Output, Values], Tensor]
+    """z of a network's output, (N, K): of the student, and by the same formula of the teacher."""
+    designed: Callable[[Tensor, Values], Tensor] | None = None
+    """In the teacher's place: z^t of p^d, (N, K)."""
+
+    def target_logits(self, at: Scene, params: Values) -> Tensor:
+        """z^t, (N, K)."""
+        if self.designed is None:
+            return self.logits(at.teacher, params)
+        return self.designed(virtual_teacher(at.teacher.logits, at.y, a=params["a"]), params)
 
 
 def _first_temperature(of: Values) -> float:
@@ -84,67 +95,30 @@ def _first_temperature(of: Values) -> float:
 
 
 TERMS = (
-    Term(
-        "D_KL(p^t_T, p_T), T as it starts",
-        ("T_0", "R"),
-        taught=True,
-        value=lambda s, _, t, of: divergence(t.logits, s.logits, _first_temperature(of)),
-        target=lambda _, t, of: softmax(t.logits / _first_temperature(of), dim=1),
-    ),
+    Term("D_KL(p^t_T, p_T), T as it starts", ("T_0", "R"), lambda of, p: of.logits / _first_temperature(p)),
     Term(
         "D_KL of z-scores, T as it starts",
         ("T_0", "R"),
-        taught=True,
-        value=lambda s, _, t, of: divergence(z_score(t.logits), z_score(s.logits), _first_temperature(of)),
-        target=lambda _, t, of: softmax(z_score(t.logits) / _first_temperature(of), dim=1),
+        lambda of, p: z_score(of.logits) / _first_temperature(p),
     ),
-    Term(
-        "D_KL(p^t_τ, p_τ)",
-        ("tau",),
-        taught=True,
-        value=lambda s, _, t, of: divergence(t.logits, s.logits, of["tau"]),
-        target=lambda _, t, of: softmax(t.logits / of["tau"], dim=1),
-    ),
-    Term(
-        "H(q_kd, σ(z / T))",
-        ("T",),
-        taught=True,
-        value=lambda s, _, t, of: soft(t.logits / of["T"], s.logits / of["T"]),
-        target=lambda _, t, of: softmax(t.logits / of["T"], dim=1),
-    ),
+    Term("D_KL(p^t_τ, p_τ)", ("tau",), lambda of, p: of.logits / p["tau"]),
+    Term("H(q_kd, σ(z / T))", ("T",), lambda of, p: of.logits / p["T"]),
     Term(
         "D_KL(p^d_τ, p_τ)",
         ("a", "tau"),
-        taught=False,
-        value=lambda s, y, _, of: divergence(
-            virtual_teacher(s.logits, y, a=of["a"]).log(), s.logits, of["tau"]
-        ),
-        target=lambda y, t, of: softmax(virtual_teacher(t.logits, y, a=of["a"]).log() / of["tau"], dim=1),
+        lambda of, p: of.logits / p["tau"],
+        designed=lambda p_d, p: p_d.log() / p["tau"],
     ),
     Term(
         "D_KL(softmax(p^d / τ_d), p_τ)",
         ("a", "tau", "tau_d"),
-        taught=False,
-        value=lambda s, y, _, of: soft(
-            virtual_teacher(s.logits, y, a=of["a"]) / of["tau_d"], s.logits / of["tau"]
-        ),
-        target=lambda y, t, of: softmax(virtual_teacher(t.logits, y, a=of["a"]) / of["tau_d"], dim=1),
+        lambda of, p: of.logits / p["tau"],
+        designed=lambda p_d, p: p_d / p["tau_d"],
     ),
-    Term(
-        "H(q_fn, σ(τ v / ‖f‖))",
-        ("tau", "lam"),
-        taught=True,
-        value=lambda s, _, t, of: soft(of["tau"] * unbiased(t) / norm(t), of["tau"] * unbiased(s) / norm(s)),
-        target=lambda _, t, of: softmax(of["tau"] * unbiased(t) / norm(t), dim=1),
-    ),
-    Term(
-        "H(σ(c^t v^t + b^t), σ(c v + b))",
-        ("tau", "lam"),
-        taught=True,
-        value=lambda s, _, t, of: soft(clipped(t, of["tau"]), clipped(s, of["tau"])),
-        target=lambda _, t, of: softmax(clipped(t, of["tau"]), dim=1),
-    ),
+    Term("H(q_fn, σ(τ v / ‖f‖))", ("tau", "lam"), lambda of, p: p["tau"] * unbiased(of) / norm(of)),
+    Term("H(σ(c^t v^t + b^t), σ(c v + b))", ("tau", "lam"), lambda of, p: clipped(of, p["tau"])),
 )
+"""In the order in which they are tried: the first one that fits has the loss."""
 
 
 class Parts(NamedTuple):
@@ -278,15 +252,20 @@ def slope(value: Callable[[Output], Tensor], s: Output) -> Tensor:
 def _mixture(g: Tensor, plain: Tensor, at: Scene, params: Values, *, taught: bool) -> dict[str, Any]:
     """a H(q, p) + b times the first soft term that leaves no residual."""
     for term in TERMS:
-        if term.taught != taught or not set(term.takes) <= set(params):
+        if taught == (term.designed is not None) or not set(term.takes) <= set(params):
             continue
-        g_soft = slope(lambda s, of=term: of.value(s, at.y, at.teacher, params), at.students[0])  # type: ignore[misc]
+        z_t = term.target_logits(at, params)
+
+        def value(s: Output, of: Term = term, z_t: Tensor = z_t) -> Tensor:
+            return soft(z_t, of.logits(s, params))
+
+        g_soft = slope(value, at.students[0])
         weights = _weights(g, [plain, g_soft])
         if weights:
             a, b = weights
-            target = term.target(at.y, at.teacher, params)
+            nats = from_uniform(softmax(z_t, dim=1))
             share = float(abs(b) * g_soft.norm() / g.norm())
-            return {"hard": a, "soft": b, "term": term.name, "nats": from_uniform(target), "share": share}
+            return {"hard": a, "soft": b, "term": term.name, "nats": nats, "share": share}
     return {}
 
 
