@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from kdbench.data.augment import MAGNITUDE, Augmentation
 from kdbench.data.generated import is_generated
 from kdbench.data.mixing import with_partner
 from kdbench.data.packed import Dataset
-from kdbench.data.views import Batch, Epochs, Store, Values, Views, plain_batches
+from kdbench.data.views import Batch, Epochs, Places, Store, Values, Views, plain_batches
 from kdbench.errors import UserError
 from kdbench.spec.runs import Recipe, Run
 from kdbench.training.context import TrainingContext, statistics
@@ -41,13 +41,15 @@ def training_views(run: Run, data: Dataset, context: TrainingContext) -> Epochs:
     # Three forms of data: values (float32), images that are read at a size, and small images, which lie
     # padded on the device (`Store`). `rest` is what their views have in common.
     recipe = run.recipe
-    images, labels, rest = _chosen(run, data, "train", recipe.train_size)
-    rest |= {"seed": run.seed, "batch_size": recipe.batch_size, "device": context.device}
-    share = context.group.images_of(recipe.ghost_batches)
-    rest |= {"share": with_partner(share) if recipe.mixes and context.group.size > 1 else share}
-    if getattr(images, "dtype", None) == torch.float32:
-        del rest["mean"], rest["std"]  # values are standardised where they are generated
+    place = trained_on(run, data)
+    images, labels = data.train_images[place], data.train_labels[place]
+    own = context.group.images_of(recipe.ghost_batches)
+    share: Places = with_partner(own) if recipe.mixes and context.group.size > 1 else own
+    rest: dict[str, Any] = {"seed": run.seed, "batch_size": recipe.batch_size, "share": share}
+    rest["device"] = context.device
+    if getattr(images, "dtype", None) == torch.float32:  # values are standardised where they are generated
         return Values(images, labels, **rest)
+    rest["mean"], rest["std"] = statistics(run)
     if recipe.randaugment or recipe.random_erasing:
         magnitude = recipe.randaugment_magnitude or MAGNITUDE
         rest["augmentation"] = Augmentation(run.seed, recipe.randaugment, magnitude, recipe.random_erasing)
@@ -74,27 +76,28 @@ def training_views(run: Run, data: Dataset, context: TrainingContext) -> Epochs:
 
 def training_labels(run: Run, data: Dataset) -> Tensor:
     """The classes of the run's training images, int64 (N,), in the order that the indices of views count."""
-    labels = data.train_labels
+    return data.train_labels[trained_on(run, data)]
+
+
+def trained_on(run: Run, data: Dataset) -> "Tensor | slice":
+    """Which of the data set's training images a run is trained on, as an index into them."""
     chosen = chosen_images(run, data.train_labels)
-    return labels[: run.recipe.train_size or None] if chosen is None else labels[chosen]
+    return slice(run.recipe.train_size or None) if chosen is None else chosen
 
 
 def test_batches(run: Run, data: Dataset, context: TrainingContext) -> Iterator[Batch]:
     """The run's test images, at the centre where the recipe has a size, else as they are."""
-    images, labels, rest = _chosen(run, data, "test", run.recipe.test_size)
-    return _evaluated(
-        run, context, images, labels, rest | {"key": ("test", data.content, run.recipe.test_size)}
-    )
+    first = slice(run.recipe.test_size or None)
+    key = ("test", data.content, run.recipe.test_size)
+    return _evaluated(run, context, data.test_images[first], data.test_labels[first], key)
 
 
 def held_out_batches(run: Run, data: Dataset, context: TrainingContext) -> Iterator[Batch]:
     """The run's held-out training images, as test images are seen."""
-    index = validation_images(run, len(data.train_labels))
-    mean, std = statistics(run)
     recipe = run.recipe
+    index = validation_images(run, len(data.train_labels))
     key = (data.content, recipe.train_size, recipe.validation_size, recipe.validation_seed)
-    rest = {"mean": mean, "std": std, "key": key}
-    return _evaluated(run, context, data.train_images[index], data.train_labels[index], rest)
+    return _evaluated(run, context, data.train_images[index], data.train_labels[index], key)
 
 
 def _evaluated(
@@ -102,16 +105,18 @@ def _evaluated(
     context: TrainingContext,
     images: Any,  # noqa: ANN401 - Dataset's
     labels: Tensor,
-    rest: dict[str, Any],
+    key: tuple[object, ...],
 ) -> Iterator[Batch]:
-    recipe, key = run.recipe, rest.pop("key")
+    """Batches of images; key: which of the data set's they are."""
+    recipe = run.recipe
     if not recipe.size:  # else they are read from the disk as needed
         seed = run.seed if is_generated(run.dataset) else 0
         images, labels = context.on_device((run.dataset, seed, key), images, labels)
+    mean, std = statistics(run)
     most = catalog.find("models", run.student).test_batch
-    if most and context.device.type == "cpu":
-        rest["batch_size"] = most
-    return batches_of(images, labels, framing(recipe) if recipe.size else None, context, **rest)
+    size = most if context.device.type == "cpu" else 0
+    view = framing(recipe) if recipe.size else None
+    return batches_of(images, labels, view, context, mean=mean, std=std, batch_size=size)
 
 
 def batches_of(
@@ -205,16 +210,3 @@ def validation_images(run: Run, there: int) -> Tensor:
     recipe = run.recipe
     bits = random.bits(recipe.validation_seed, "validation", 0, min(recipe.train_size or there, there))
     return torch.from_numpy(bits.argsort(kind="stable")[: recipe.held_out(there)]).sort().values
-
-
-def _chosen(run: Run, data: Dataset, split: str, size: int) -> tuple[Any, Tensor, dict[str, Any]]:
-    """The first so many images of a split (0: all), their labels, and how they are normalised."""
-    mean, std = statistics(run)
-    labels = cast("Tensor", getattr(data, f"{split}_labels"))
-    images = getattr(data, f"{split}_images")
-    size = size or len(labels)
-    chosen = chosen_images(run, labels) if split == "train" else None
-    rest = {"mean": mean, "std": std}
-    if chosen is None:
-        return images[:size], labels[:size], rest
-    return images[chosen], labels[chosen], rest

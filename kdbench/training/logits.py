@@ -38,15 +38,15 @@ FACTS = ("torch", "cpu", "gpu", "device", "threads", "data", "teacher")
 
 
 def open_logits(run: Run, images: int, context: TrainingContext) -> "Logits | None":
-    """The kept logits of a run's teacher on its views; None without a teacher, or where none may be kept.
+    """The kept logits of a run's teacher on its views; None where none may be kept.
 
     Args:
-        run: any of those who see these views.
+        run: any of those who see these views; it has a teacher.
         images: of an epoch.
         context: this process's hold on its machine.
     """
     most = int(context.machine.local.logits_gib * GIB)
-    if not run.taught or most == 0:
+    if most == 0:
         return None
     return Logits(context.machine.scratch / "logits" / key(run, context), images, most)
 

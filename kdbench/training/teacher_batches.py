@@ -101,14 +101,14 @@ class TeacherBatches:
         # Three ways to the teacher's output: asked for each batch, read from disk (`logits`), or, where an
         # image never changes, asked once for all images and kept in memory (`answers`). The last two keep
         # nothing but logits, so every loss of the cohort must read nothing else.
-        alone = context.group.size == 1  # of several ranks, none has all of the outputs
-        keeps = logits_only and alone
         self.answers = None
         self.logits = None
-        if keeps and teacher is not None and _answers_once(teacher, runs[0]):
-            self.answers = self._all_answers()
-        elif keeps and not (teacher is not None and _is_quick(teacher)):
-            self.logits = open_logits(runs[0], self.images, context)
+        alone = context.group.size == 1  # of several ranks, none has all of the outputs
+        if teacher is not None and logits_only and alone:
+            if _answers_once(teacher, runs[0]):
+                self.answers = self._all_answers()
+            elif not _is_quick(teacher):
+                self.logits = open_logits(runs[0], self.images, context)
 
     def __len__(self) -> int:
         """Batches of an epoch."""
