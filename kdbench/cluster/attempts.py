@@ -13,6 +13,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from kdbench.errors import UserError
+from kdbench.spec.events import Update
 from kdbench.store.json_files import load_json, save_json
 from kdbench.store.records import names_in
 
@@ -129,9 +130,10 @@ def failed_in(last: Attempt | None, job: str) -> bool:
     return last is not None and last.job == job and last.cause == "failed"
 
 
-def emit(scratch: Path, run: str, job: str, epoch: int, top1: float, images_per_second: float) -> None:
+def note(scratch: Path, job: str, event: Update) -> None:
     """Write down how far a start has come."""
-    _change(scratch, run, job, ("", "stopped"), epoch=epoch, top1=top1, images_per_second=images_per_second)
+    reached = {"epoch": event.epoch, "top1": event.top1, "images_per_second": event.images_per_second}
+    _change(scratch, event.id, job, ("", "stopped"), **reached)
 
 
 def end(scratch: Path, run: str, job: str, cause: Cause, why: str = "") -> None:

@@ -46,14 +46,7 @@ class Journal:
         if time.monotonic() - self.last_noted.get(event.id, -SECONDS) >= SECONDS:
             self.last_noted[event.id] = time.monotonic()
             with suppress(UserError):  # a note that cannot be written costs no training
-                attempts.emit(
-                    self.machine.scratch,
-                    event.id,
-                    self.job,
-                    event.epoch,
-                    event.top1,
-                    event.images_per_second,
-                )
+                attempts.note(self.machine.scratch, self.job, event)
 
     def end(self, run: str, cause: Cause, why: str = "") -> None:
         """A start of a run is over."""
