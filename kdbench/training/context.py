@@ -57,6 +57,9 @@ class TrainingContext:
     machine: Machine
     device: torch.device
     datasets: dict[str, Dataset] = field(default_factory=dict)
+    """Those that lie on the disk, by name."""
+    generated: dict[tuple[str, int], Dataset] = field(default_factory=dict)
+    """Those that are functions of a seed, by name and seed."""
     watch: Watch = field(default_factory=Watch)
     """What was seen of the holds of other processes."""
     leases: dict[str, Lease] = field(default_factory=dict)
@@ -90,15 +93,11 @@ class TrainingContext:
         """
         if not is_generated(run.dataset):
             return self.dataset(run.dataset)
-        name = f"{run.dataset} of seed {run.seed}"
-        if name not in self.datasets:
-            # the oldest first, as a dict is in the order in which it was filled; a cohort of 100 seeds would
-            # otherwise keep 100 data sets, and their teachers' too
-            old = [known for known in self.datasets if " of seed " in known]
-            for known in old[: len(old) - GENERATED + 1]:
-                del self.datasets[known]
-            self.datasets[name] = generated(run.dataset, run.seed)
-        return self.datasets[name]
+        key = run.dataset, run.seed
+        if key not in self.generated:
+            make_room(self.generated, GENERATED)  # a cohort of 100 seeds has 100, and their teachers' too
+            self.generated[key] = generated(run.dataset, run.seed)
+        return self.generated[key]
 
     def store(self, key: tuple[object, ...], make: Callable[[], Store]) -> Store:
         """Padded images by what they depend on: those of the run before, or made anew in their place."""
@@ -118,8 +117,7 @@ class TrainingContext:
         if self.device.type == "cpu":
             return images, labels
         if key not in self.tested:
-            for old in list(self.tested)[: len(self.tested) - TESTED + 1]:
-                del self.tested[old]
+            make_room(self.tested, TESTED)
             self.tested[key] = images.to(self.device), labels.to(self.device)
         return self.tested[key]
 
@@ -213,6 +211,15 @@ class TrainingContext:
         entry = catalog.find("datasets", dataset)
         network = build_network(model, classes or entry.classes, entry.channels)
         return network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def make_room(kept: dict[Any, Any], most: int) -> None:
+    """Let go of the oldest of what is kept, so that with one more there are not more than `most`.
+
+    A dict is in the order in which it was filled.
+    """
+    while len(kept) >= most:
+        del kept[next(iter(kept))]
 
 
 def _check_recorded(results: Path, teacher: Teacher, path: Path) -> None:

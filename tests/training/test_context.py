@@ -21,6 +21,7 @@ from kdbench.spec.runs import Run, Teacher
 from kdbench.spec.suites import Delta
 from kdbench.suite.load import load_suite
 from kdbench.training.context import (
+    GENERATED,
     TrainingContext,
     fill_new_memory,
     open_context,
@@ -126,6 +127,16 @@ def test_new_memory_is_filled_for_other_packages_code_alone(data: str) -> None:
 def test_dataset_stays_open(data: str) -> None:
     context = opened(data)
     assert context.dataset("digits") is context.dataset("digits")
+
+
+def test_generated_data_of_the_last_few_seeds_stay_open(data: str) -> None:
+    context = opened(data)
+    runs = [replace(make_run("logistic", seed), dataset="synthetic1") for seed in range(GENERATED + 1)]
+    first = [context.data_of(run) for run in runs[:-1]]
+    assert all(context.data_of(run) is known for run, known in zip(runs, first, strict=False))
+    context.data_of(runs[-1])
+    assert context.data_of(runs[1]) is first[1]
+    assert context.data_of(runs[0]) is not first[0]
 
 
 def test_images_of_an_evaluation_are_moved_to_the_device_once(data: str) -> None:
