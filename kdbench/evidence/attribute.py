@@ -14,7 +14,7 @@ from kdbench.errors import UserError
 from kdbench.formatting import columns, plural, plus_minus
 from kdbench.plan.expand import expand
 from kdbench.plan.lookup import find_trained_row
-from kdbench.plan.selection import compare
+from kdbench.plan.selection import workload_of
 from kdbench.run import local, preflight
 from kdbench.spec.results import Result
 from kdbench.spec.suites import Cell, Delta, Suite
@@ -254,10 +254,10 @@ def attribution(
     if not found.switches:
         raise UserError(f"{address}: no delta changes its runs; as printed and as released are the same")
     machine = preflight.this_machine(offline=offline)
-    work = compare([(suite, tuple(found.cells))], found.cells, machine)
+    work = workload_of([(suite, tuple(found.cells))], found.cells, machine)
     if train:
         local.train_missing(work, machine, local.RunOptions(workers))
-        work = compare([(suite, tuple(found.cells))], found.cells, machine)
+        work = workload_of([(suite, tuple(found.cells))], found.cells, machine)
     ids = [of for each in found.cells for of in each.ids]
     return attribute(found, load_results(index(machine.results), ids)), len(work.runs)
 

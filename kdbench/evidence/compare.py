@@ -25,7 +25,7 @@ from kdbench.spec.results import Result
 from kdbench.spec.suites import Cell, Row
 from kdbench.spec.verdicts import Verdict, Word
 from kdbench.store.records import facts
-from kdbench.verdict.check import counted, judge, printed_spread, value_at
+from kdbench.verdict.check import counted, printed_spread, value_at, verdict_of
 from kdbench.verdict.paired import paired
 from kdbench.verdict.sequential import InterimPlan, levels, load_plans, plan_of
 from kdbench.verdict.stats import LOSS, Spread, detection_power, spread
@@ -130,7 +130,7 @@ def printed_side(row: Row) -> Side:
     return Side({}, of.top1, None if of.top1 is None else printed_spread(of))
 
 
-def compare(
+def compare_row(
     row: Row,
     a: Side,
     b: Side,
@@ -158,7 +158,7 @@ def compare(
     # Seeds in common are judged by their differences; a single one only where neither side has more.
     by_pairs = pairs.n > 1 or (count == (1, 1) and pairs.n == 1)
     if by_pairs:
-        verdict = judge(pairs.values, 0.0, margin, levels=levels(plan) if plan else None)
+        verdict = verdict_of(pairs.values, 0.0, margin, levels=levels(plan) if plan else None)
         before = mean(a.values[seed] for seed in pairs.by_seed)
         after = mean(b.values[seed] for seed in pairs.by_seed)
         count = (pairs.n, pairs.n)
@@ -184,15 +184,15 @@ def compare(
 def _unpaired(a: Side, b: Side, margin: float, plan: InterimPlan | None) -> Verdict:
     """Welch's test of two means; a side of one value counts as exact.
 
-    `judge` holds values that have a spread against one number: where only A has several values, A is held
-    against B, and the verdict is turned round.
+    `verdict_of` holds values that have a spread against one number: where only A has several values, A is
+    held against B, and the verdict is turned round.
     """
     flip = len(b.values) < 2 and bool(a.values)
     one, other = (b, a) if flip else (a, b)
     error = spread(list(one.values.values())) if one.values else one.printed_spread
     at = levels(plan, error) if plan else None
     values = list(other.values.values()) or [other.mean or 0.0]
-    verdict = judge(values, one.mean or 0.0, margin, error=error, levels=at)
+    verdict = verdict_of(values, one.mean or 0.0, margin, error=error, levels=at)
     return _mirrored(verdict) if flip else verdict
 
 
@@ -209,7 +209,7 @@ def shift(rows: Iterable[Comparison], margin: float = 0.0) -> Shift | None:
     found = [row.difference for row in rows if row.difference is not None]
     if len(found) < 2:
         return None
-    verdict = judge(found, 0.0, margin)
+    verdict = verdict_of(found, 0.0, margin)
     assert verdict.interval is not None  # noqa: S101 - of two values and more
     change = _CHANGES[verdict.word]
     return Shift(
@@ -278,7 +278,7 @@ def compare_sources(
     damage: dict[str, None] = {}
     for cell, one, other in zip(cells, *sides, strict=True):
         plan = plan_of(cell, plans)
-        row = compare(cell.row, one, other, margin=margin, plan=plan, single_seed=single_seed)
+        row = compare_row(cell.row, one, other, margin=margin, plan=plan, single_seed=single_seed)
         if problems := one.damage + other.damage:
             row = Comparison(cell.row.name, Change.UNREADABLE, row.a, row.b)
             damage |= dict.fromkeys(problems)

@@ -12,7 +12,7 @@ from kdbench.run import local, preflight
 from kdbench.spec.runs import Precision
 from kdbench.spec.suites import Variant
 from kdbench.store.records import index, load_results
-from kdbench.verdict.equivalence import Equivalence, compare, save
+from kdbench.verdict.equivalence import Equivalence, equivalence_of, save
 
 
 def prove(
@@ -45,5 +45,5 @@ def prove(
     for way in ways:
         local.train(way, machine, local.RunOptions())
     results = load_results(index(machine.results), (*exact.ids, *inexact.ids))
-    record = replace(compare(suite, exact, inexact, results), settings=dict(chosen.settings))
+    record = replace(equivalence_of(suite, exact, inexact, results), settings=dict(chosen.settings))
     return record, save(machine.results, record, exact.runs[0].slug)

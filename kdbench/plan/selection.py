@@ -166,7 +166,7 @@ def find_work(selection: Selection, machine: Machine, *, rerun: bool = False) ->
     every = all_rows(selection, suites)
     if selection.controls:
         suites = [(suite, (*cells, *controls_of(cells))) for suite, cells in suites]
-    return compare(suites, every, machine, rerun=rerun)
+    return workload_of(suites, every, machine, rerun=rerun)
 
 
 def controls_of(cells: Iterable[Cell]) -> Iterator[Cell]:
@@ -182,7 +182,7 @@ def all_rows(selection: Selection, suites: Suites) -> list[Cell]:
     return [cell for suite, _ in suites for cell in selection.cells(suite, "*", fitting=True)]
 
 
-def compare(suites: Suites, every: Sequence[Cell], machine: Machine, *, rerun: bool = False) -> Workload:
+def workload_of(suites: Suites, every: Sequence[Cell], machine: Machine, *, rerun: bool = False) -> Workload:
     """Compare rows with what is stored; `every`: the rows that may learn from what is trained."""
     cells = [cell for _, some in suites for cell in some]
     there = index(machine.results, datasets=set(_datasets(cells)))

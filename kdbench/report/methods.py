@@ -11,7 +11,16 @@ from kdbench.formatting import EMPTY, clean, escape, escape_latex, number, plura
 from kdbench.formatting import table as draw_table
 from kdbench.report.content import Report
 from kdbench.spec.suites import Suite, Variant
-from kdbench.verdict.methods import Comparison, MethodTable, Number, Pair, Ranking, compare, rank, tables
+from kdbench.verdict.methods import (
+    Comparison,
+    MethodTable,
+    Number,
+    Pair,
+    Ranking,
+    compare_methods,
+    rank,
+    tables,
+)
 from kdbench.version import __version__
 
 C = TypeVar("C")
@@ -64,7 +73,7 @@ def side_by_side(report: Report, against: str = "", kinds: Collection[str] = ())
         variant=report.variant,
         tables=found,
         rankings=[rank(table) for table in found],
-        comparisons=[compare(table) for table in found],
+        comparisons=[compare_methods(table) for table in found],
         altered=report.altered,
     )
 

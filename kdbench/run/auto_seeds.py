@@ -8,7 +8,7 @@ from msgspec import Struct
 from kdbench.cost.speeds import expected_need
 from kdbench.errors import UserError
 from kdbench.machine import Machine
-from kdbench.plan.selection import Selection, Suites, Workload, all_rows, compare
+from kdbench.plan.selection import Selection, Suites, Workload, all_rows, workload_of
 from kdbench.spec.runs import Run
 from kdbench.spec.suites import Cell, runs_by_id
 from kdbench.store.records import index
@@ -83,7 +83,7 @@ def decide(chosen: Selection, machine: Machine, train: Callable[[Workload], None
         if not found.proposals or found.stored == before:
             return
         before = found.stored
-        train(compare(_next(found), found.every, machine))
+        train(workload_of(_next(found), found.every, machine))
 
 
 def first_work(chosen: Selection, machine: Machine) -> Workload:
@@ -93,7 +93,7 @@ def first_work(chosen: Selection, machine: Machine) -> Workload:
         UserError: a suite or a stored result is wrong.
     """
     found = survey(chosen, machine)
-    return compare(_next(found), found.every, machine)
+    return workload_of(_next(found), found.every, machine)
 
 
 def _next(found: Survey) -> Suites:

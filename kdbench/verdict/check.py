@@ -159,7 +159,7 @@ def _power(checks: Iterable[Check]) -> str:
     return f" A row with a measured reference that loses {LOSS:g} point is `below` in {share} % of all cases."
 
 
-def judge(
+def verdict_of(
     values: Sequence[float],
     printed: float,
     margin: float,
@@ -372,7 +372,7 @@ def _top1(cell: Cell, values: Mapping[int, float], stored: _Stored) -> Verdict:
         only = "only the gain is printed" if reference.gain is not None else "no reference accuracy"
         return unreferenced(list(values.values()), [only, _so_far(len(values), row.seeds), *notes])
     error = printed_spread(reference)
-    return judge(
+    return verdict_of(
         list(values.values()),
         reference.top1,
         row.tolerance.top1,
@@ -460,7 +460,7 @@ def _gain(cell: Cell, values: Mapping[int, float], gains: Mapping[int, float], s
         return Verdict(word=Word.PENDING, reason=_no_baseline(cell, stored), printed=printed)
     error = gain_spread(row.reference)
     # What was assumed of a spread is said again only where it is the gain's error, too.
-    return judge(
+    return verdict_of(
         list(gains.values()),
         printed,
         row.tolerance.gain,

@@ -57,7 +57,7 @@ class Equivalence(Struct, frozen=True, kw_only=True):
         return self.p <= LEVEL
 
 
-def compare(suite: Suite, exact: Cell, inexact: Cell, results: Mapping[str, Result]) -> Equivalence:
+def equivalence_of(suite: Suite, exact: Cell, inexact: Cell, results: Mapping[str, Result]) -> Equivalence:
     """Hold a row's results in another precision against those in float32.
 
     Args:

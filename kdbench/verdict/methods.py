@@ -349,7 +349,7 @@ def _accuracies(cells: Mapping[Pair, Number], pairs: Iterable[Pair]) -> list[flo
     return [round(cells[pair].mean, 6) for pair in pairs]
 
 
-def compare(table: MethodTable) -> list[Comparison]:
+def compare_methods(table: MethodTable) -> list[Comparison]:
     """Each method against `table.against`, over the pairs that both have."""
     if not table.against:
         return []

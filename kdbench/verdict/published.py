@@ -19,7 +19,7 @@ from kdbench.spec.suites import Reference, Row, Suite, gained_over, named
 from kdbench.spec.verdicts import Check, Published, Verdict, Word
 from kdbench.store.provenance import Provenance
 from kdbench.store.released import evaluation_of
-from kdbench.verdict.check import judge, own_margin, printed_spread, unreferenced
+from kdbench.verdict.check import own_margin, printed_spread, unreferenced, verdict_of
 from kdbench.verdict.counts import by_chance, sentence, tallies
 from kdbench.verdict.stats import SLACK, Spread, half_width, mean, spread
 
@@ -211,7 +211,7 @@ def _verdict(
     if not measured:
         reason = f"nothing is published at the reported epoch {row.report_epoch}"
         return Verdict(word=Word.PENDING, reason=reason, printed=printed)
-    return judge(measured, printed, margin, error=error, notes=[*own_margin(row), *notes])
+    return verdict_of(measured, printed, margin, error=error, notes=[*own_margin(row), *notes])
 
 
 def of_authors(checks: Iterable[Check]) -> list[Check]:

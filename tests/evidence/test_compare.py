@@ -10,7 +10,7 @@ from kdbench.evidence.compare import (
     Compared,
     Comparison,
     Side,
-    compare,
+    compare_row,
     headline,
     measured_side,
     printed_side,
@@ -43,31 +43,31 @@ def side(*values: float) -> Side:
     ],
 )
 def test_change_is_that_of_the_interval(b: tuple[float, ...], change: Change) -> None:
-    assert compare(ROW, side(70.0, 70.2, 70.1), side(*b)).change == change
+    assert compare_row(ROW, side(70.0, 70.2, 70.1), side(*b)).change == change
 
 
 def test_pairs_are_judged_by_their_differences() -> None:
-    found = compare(ROW, side(68.0, 70.0, 72.0), side(67.9, 69.9, 71.9))
+    found = compare_row(ROW, side(68.0, 70.0, 72.0), side(67.9, 69.9, 71.9))
     assert (found.paired, found.n, found.change) == (True, (3, 3), Change.SAME)
     assert found.difference == pytest.approx(-0.1)
     assert found.interval == pytest.approx((-0.1, -0.1))
 
 
 def test_other_seeds_are_judged_by_welch() -> None:
-    found = compare(ROW, Side({0: 70.0, 1: 70.2}), Side({2: 70.1, 3: 70.3, 4: 70.2}))
+    found = compare_row(ROW, Side({0: 70.0, 1: 70.2}), Side({2: 70.1, 3: 70.3, 4: 70.2}))
     welch = scipy.stats.ttest_ind([70.1, 70.3, 70.2], [70.0, 70.2], equal_var=False).confidence_interval(0.9)
     assert (found.paired, found.n) == (False, (2, 3))
     assert found.interval == pytest.approx((welch.low, welch.high))
 
 
 def test_only_the_shared_seeds_are_compared() -> None:
-    found = compare(ROW, Side({0: 70.0, 1: 70.2, 2: 99.0}), Side({0: 70.0, 1: 70.2, 3: 1.0}))
+    found = compare_row(ROW, Side({0: 70.0, 1: 70.2, 2: 99.0}), Side({0: 70.0, 1: 70.2, 3: 1.0}))
     assert found.n == (2, 2)
     assert [found.a, found.b] == pytest.approx([70.1, 70.1])
 
 
 def test_one_pair_of_values_is_no_test() -> None:
-    far, near = (compare(ROW, side(70.0), side(b)) for b in (68.0, 70.2))
+    far, near = (compare_row(ROW, side(70.0), side(b)) for b in (68.0, 70.2))
     assert (far.change, near.change) == (Change.SINGLE_SEED, Change.WITHIN)
     assert not regressed(Compared("a", "b", [far], {}))
 
@@ -76,7 +76,7 @@ def shifted(by: float, rows: int = 71) -> list[Comparison]:
     """Rows of three seeds that all lie a little higher or lower, each with noise of its own."""
     draw = np.random.default_rng(0)
     return [
-        compare(ROW, side(*a), side(*b))
+        compare_row(ROW, side(*a), side(*b))
         for a, b in zip(
             draw.normal(70.0, 0.3, (rows, 3)), draw.normal(70.0 + by, 0.3, (rows, 3)), strict=True
         )
@@ -115,13 +115,13 @@ def test_shift_of_a_single_row_is_that_row() -> None:
 
 def test_margin_that_is_asked_for_replaces_the_tolerance() -> None:
     one, other = side(70.0, 70.2, 70.1), side(69.6, 69.8, 69.7)
-    assert compare(ROW, one, other).change is Change.SAME
-    assert compare(ROW, one, other, margin=0.2).change is Change.REGRESSION
+    assert compare_row(ROW, one, other).change is Change.SAME
+    assert compare_row(ROW, one, other, margin=0.2).change is Change.REGRESSION
 
 
 def test_seeds_of_interim_analyses_are_compared_at_the_levels_of_their_plan() -> None:
     one, other = side(70.0, 70.2, 70.1), side(69.2, 69.6, 69.3)
-    plain, planned = compare(ROW, one, other), compare(ROW, one, other, plan=InterimPlan())
+    plain, planned = compare_row(ROW, one, other), compare_row(ROW, one, other, plan=InterimPlan())
     assert (plain.change, planned.change) == (Change.REGRESSION, Change.UNDECIDED)
 
 
@@ -134,7 +134,7 @@ def test_headline_has_the_shift_and_the_power() -> None:
 
 def test_one_value_against_several_keeps_its_sign() -> None:
     several, one = Side({0: 70.0, 1: 70.2, 2: 70.1}), Side({7: 68.0})
-    down, up = compare(ROW, several, one), compare(ROW, one, several)
+    down, up = compare_row(ROW, several, one), compare_row(ROW, one, several)
     assert (down.change, up.change) == (Change.REGRESSION, Change.IMPROVEMENT)
     assert [down.difference, up.difference] == pytest.approx([-2.1, 2.1])
     assert down.interval == pytest.approx((-up.interval[1], -up.interval[0]))  # type: ignore[index]
@@ -148,7 +148,7 @@ def test_printed_number_brings_its_spread() -> None:
 def test_side_without_results_is_missing_or_new() -> None:
     bare = make_row()
     sides = {"a": side(70.0), "": Side()}
-    words = [compare(bare, sides[a], sides[b]).change for a, b in [("a", ""), ("", "a"), ("", "")]]
+    words = [compare_row(bare, sides[a], sides[b]).change for a, b in [("a", ""), ("", "a"), ("", "")]]
     assert words == [Change.MISSING, Change.NEW, Change.NOTHING]
 
 

@@ -13,7 +13,7 @@ from kdbench.spec.results import Failure, Result
 from kdbench.spec.runs import Loss, Recipe, ReportEpoch, Ties
 from kdbench.spec.suites import Reference, Tolerance
 from kdbench.spec.verdicts import Check, Verdict, Word
-from kdbench.verdict.check import check_suite, count_single_seeds, exit_code, headline, judge
+from kdbench.verdict.check import check_suite, count_single_seeds, exit_code, headline, verdict_of
 from kdbench.verdict.stats import Spread, detection_power
 from tests.support.build import CE, make_cell, make_failures, make_result, make_results, make_row, make_run
 
@@ -30,7 +30,7 @@ def checked(
 
 @pytest.mark.parametrize(("margin", "word"), [(0.5, Word.CONSISTENT), (1.0, Word.REPRODUCED)])
 def test_verdict_of_the_runs_of_the_issue(margin: float, word: Word) -> None:
-    assert judge(ISSUE, 76.32, margin).word == word
+    assert verdict_of(ISSUE, 76.32, margin).word == word
 
 
 @pytest.mark.parametrize(
@@ -73,14 +73,14 @@ def test_verdict_of_a_gain_printed_as_2(values: list[float], word: Word, *, with
 
 
 def test_verdict_at_the_margin_forgives_the_noise_of_floats() -> None:
-    verdict = judge([1.1], 0.6, 0.5)
+    verdict = verdict_of([1.1], 0.6, 0.5)
     assert verdict.difference is not None
     assert verdict.difference > 0.5
     assert (verdict.word, verdict.within) == (Word.CONSISTENT, True)
 
 
 def test_numbers_of_a_verdict_against_an_exact_number() -> None:
-    verdict = judge([70.0, 71.0, 72.0], 71.2, 0.5)
+    verdict = verdict_of([70.0, 71.0, 72.0], 71.2, 0.5)
     assert verdict.measured == 71.0
     assert (verdict.std, verdict.n, verdict.exact) == (1.0, 3, True)
     assert verdict.interval == pytest.approx((-0.2 - 1.68585, -0.2 + 1.68585), abs=1e-5)
@@ -153,8 +153,8 @@ def test_faithful_reproduction_of_a_single_printed_run_is_rarely_below_or_above_
     exact = known = 0
     for _ in range(2000):
         values, printed = draw.normal(71.0, 0.4, n).tolist(), float(draw.normal(71.0, 0.4))
-        exact += judge(values, printed, 0.5).word in (Word.BELOW, Word.ABOVE)
-        known += judge(values, printed, 0.5, error=assumed).word in (Word.BELOW, Word.ABOVE)
+        exact += verdict_of(values, printed, 0.5).word in (Word.BELOW, Word.ABOVE)
+        known += verdict_of(values, printed, 0.5, error=assumed).word in (Word.BELOW, Word.ABOVE)
     assert 0.03 < exact / 2000 < 0.14
     assert known / 2000 < 0.05
 
@@ -477,7 +477,7 @@ def test_headline_of_nothing_printed() -> None:
 
 
 def test_printed_spread_of_two_runs_is_used_by_welch() -> None:
-    verdict = judge([71.0, 71.2], 71.1, 0.5, error=Spread(sqrt(0.02), 2))
+    verdict = verdict_of([71.0, 71.2], 71.1, 0.5, error=Spread(sqrt(0.02), 2))
     assert verdict.interval == pytest.approx((-0.41295, 0.41295), abs=1e-5)
 
 

@@ -14,7 +14,7 @@ from kdbench.report.markdown import markdown
 from kdbench.store.records import save_result
 from kdbench.suite.load import load_suite
 from kdbench.verdict import equivalence, judge
-from kdbench.verdict.equivalence import Equivalence, cited, compare, evidence
+from kdbench.verdict.equivalence import Equivalence, cited, equivalence_of, evidence
 from tests.support.build import make_result
 from tests.support.command import Command
 from tests.support.project import make_project
@@ -35,7 +35,7 @@ def proof(folder: Path, a: tuple[float, ...] = A, b: tuple[float, ...] = B) -> E
     results = {run.id: make_result(run, 1.0, 1.0, value) for run, value in pairs}
     for result in results.values():
         save_result(folder / "results", result)
-    return compare(suite, exact, inexact, results)
+    return equivalence_of(suite, exact, inexact, results)
 
 
 def test_equivalence_is_two_one_sided_tests_on_the_pairs(tmp_path: Path) -> None:

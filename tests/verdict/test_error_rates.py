@@ -8,7 +8,7 @@ import scipy
 from numpy.typing import NDArray
 
 from kdbench.spec.verdicts import Word
-from kdbench.verdict.check import judge
+from kdbench.verdict.check import verdict_of
 from kdbench.verdict.power import power_table
 from kdbench.verdict.stats import Spread, power
 from tests.support.places import ROOT
@@ -34,7 +34,7 @@ def draw(n: int, sigma: float, difference: float, *, rows: int = DRAWS) -> Value
 
 
 def words(values: Values, printed: Values | None = None) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Of each row: whether it is `reproduced`, and whether it is `below` or `above`, as `judge` has it."""
+    """Of each row: whether it is `reproduced`, and whether `below` or `above`, as `verdict_of` has it."""
     n = values.shape[1]
     difference, variance = values.mean(1), values.var(1, ddof=1) / n
     error, quantile = variance, scipy.special.stdtrit(n - 1, 0.95)
@@ -50,14 +50,14 @@ def words(values: Values, printed: Values | None = None) -> tuple[NDArray[np.boo
 
 @pytest.mark.parametrize("runs", [None, 3])
 @pytest.mark.parametrize("n", SEEDS)
-def test_simulated_words_are_those_of_judge(n: int, runs: int | None) -> None:
+def test_simulated_words_are_those_of_the_verdict(n: int, runs: int | None) -> None:
     values = draw(n, 0.3, 0.4, rows=200)
     printed = None if runs is None else draw(runs, 0.1, 0.0, rows=200)
     inside, outside = words(values, printed)
     for place, row in enumerate(values):
         other = np.zeros(1) if printed is None else printed[place]
         error = None if printed is None else Spread(float(other.std(ddof=1)), len(other))
-        word = judge(row.tolist(), float(other.mean()), MARGIN, error=error).word
+        word = verdict_of(row.tolist(), float(other.mean()), MARGIN, error=error).word
         assert (word is Word.REPRODUCED, word in (Word.BELOW, Word.ABOVE)) == (inside[place], outside[place])
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from kdbench.spec.verdicts import Check, Verdict, Word
-from kdbench.verdict.check import headline, judge
+from kdbench.verdict.check import headline, verdict_of
 from kdbench.verdict.holm import adjust, adjusted_p
 from tests.support.build import make_row
 
@@ -43,24 +43,24 @@ def test_adjusted_p_keeps_the_order_and_is_at_least_p(p: list[float]) -> None:
 
 
 def test_single_verdict_is_not_changed_by_the_adjustment() -> None:
-    verdict = judge(FAIRLY, 71.0, 0.5)
+    verdict = verdict_of(FAIRLY, 71.0, 0.5)
     assert adjust(checks_of(verdict))[0].top1 == replace(verdict, p_adjusted=verdict.p)
 
 
 def test_reproduced_among_many_becomes_consistent() -> None:
-    unsure = judge(FAIRLY, 71.0, 0.5)
+    unsure = verdict_of(FAIRLY, 71.0, 0.5)
     assert words(unsure, unsure) == [Word.CONSISTENT] * 2
-    assert words(unsure, judge(SURE, 71.0, 0.5)) == [Word.REPRODUCED] * 2
+    assert words(unsure, verdict_of(SURE, 71.0, 0.5)) == [Word.REPRODUCED] * 2
 
 
 def test_below_among_many_becomes_inconclusive() -> None:
-    below = judge([70.0, 70.2, 70.3], 71.0, 0.5)
+    below = verdict_of([70.0, 70.2, 70.3], 71.0, 0.5)
     assert below.word is Word.BELOW
     assert words(below, below, below) == [Word.INCONCLUSIVE] * 3
 
 
 def test_single_seed_has_no_test_to_adjust() -> None:
-    verdict = judge([60.0], 71.0, 0.5)
+    verdict = verdict_of([60.0], 71.0, 0.5)
     assert adjust(checks_of(verdict))[0].top1 == verdict
 
 
@@ -72,7 +72,7 @@ def test_missing_verdicts_stay() -> None:
 
 
 def test_headline_says_that_it_is_adjusted() -> None:
-    verdict = judge(SURE, 71.0, 0.5)
+    verdict = verdict_of(SURE, 71.0, 0.5)
     assert "Of 2 tested verdicts at most 0.1 are wrong by chance" in headline(checks_of(verdict, verdict))
     many = headline(checks_of(*[verdict] * 4_360))
     assert "Of 4360 tested verdicts at most 218 are wrong by chance" in many
@@ -84,7 +84,7 @@ def test_family_of_numbers_at_their_margins_has_a_wrong_one_in_at_most_one_case_
     rng, rounds, wrong, plain = np.random.default_rng(0), 400, 0, 0
     decided = {Word.REPRODUCED, Word.BELOW, Word.ABOVE}
     for _ in range(rounds):
-        verdicts = [judge(row, 71.0, 0.5) for row in rng.normal(71.5, 0.2, (8, 5)).tolist()]
+        verdicts = [verdict_of(row, 71.0, 0.5) for row in rng.normal(71.5, 0.2, (8, 5)).tolist()]
         plain += any(verdict.word in decided for verdict in verdicts)
         wrong += any(word in decided for word in words(*verdicts))
     assert wrong / rounds <= 0.13

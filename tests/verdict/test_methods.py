@@ -7,7 +7,7 @@ from kdbench.errors import UserError
 from kdbench.spec.runs import Loss
 from kdbench.spec.suites import Reference, Row
 from kdbench.spec.verdicts import Check, Verdict, Word
-from kdbench.verdict.methods import MethodTable, Number, Pair, compare, name_methods, rank, tables
+from kdbench.verdict.methods import MethodTable, Number, Pair, compare_methods, name_methods, rank, tables
 from tests.support.build import CE, KD, make_row, make_suite
 
 # Ranks by hand, the best first: on the pairs in turn a 1 2 2 1.5, b 2 1 3 1.5 (the last is a tie), c 3 3 1 3.
@@ -73,7 +73,7 @@ def test_method_that_lacks_a_pair_has_no_rank() -> None:
 
 
 def test_comparison_over_pairs_is_scipys() -> None:
-    [found] = [each for each in compare(table_of(THREE, "c")) if each.method == "a"]
+    [found] = [each for each in compare_methods(table_of(THREE, "c")) if each.method == "a"]
     differences = [100 * (a - c) for a, c in zip(THREE["a"], THREE["c"], strict=True)]
     assert found.p == pytest.approx(scipy.stats.wilcoxon(differences).pvalue)
     low, high = scipy.stats.ttest_1samp(differences, 0).confidence_interval(0.90)
@@ -83,7 +83,7 @@ def test_comparison_over_pairs_is_scipys() -> None:
 
 def test_p_values_are_holms_for_the_lines_and_tests_by_seed_for_the_pairs_of_a_line() -> None:
     values = {"a": [3.0, 4.0, 5.0, 6.0, 7.0], "b": [1.5, 0.6, 1.7, 1.8, 1.9], "kd": [1.0] * 5}
-    a, b = compare(table_of(values, "kd"))
+    a, b = compare_methods(table_of(values, "kd"))
     smallest = scipy.stats.wilcoxon([2, 3, 4, 5, 6]).pvalue
     assert (a.p, a.p_adjusted) == pytest.approx((smallest, 2 * smallest))
     assert b.p is not None
@@ -96,7 +96,7 @@ def test_p_values_are_holms_for_the_lines_and_tests_by_seed_for_the_pairs_of_a_l
             rows.append(make_row(student, "t", table=f"1.{method}", loss=Loss(method)))
             checks.append(check_of(rows[-1], *seeds))
     [table] = tables(make_suite(*rows), checks)
-    [line] = compare(table)
+    [line] = compare_methods(table)
     alone = scipy.stats.ttest_1samp([0.3, 1.1, 0.9], 0, alternative="greater").pvalue
     assert (alone <= 0.05 < 2 * alone, line.better_by_seeds, line.by_seeds) == (True, 1, 3)
 
@@ -105,7 +105,7 @@ def test_comparison_of_a_single_pair_is_paired_by_seed() -> None:
     rows = [make_row("a", "b", table="1.kd"), make_row("a", "b", table="1.new", loss=Loss("dkd"))]
     checks = [check_of(rows[0], 70.0, 72.0, 71.0), check_of(rows[1], 71.0, 73.1, 71.9)]
     [table] = tables(make_suite(*rows), checks)
-    [found] = compare(table)
+    [found] = compare_methods(table)
     assert (found.method, found.against, found.p) == ("new", "kd", None)
     assert (found.better_by_seeds, found.worse_by_seeds, found.by_seeds) == (1, 0, 1)
     low, high = scipy.stats.ttest_1samp([1.0, 1.1, 0.9], 0).confidence_interval(0.90)
