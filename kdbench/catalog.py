@@ -757,6 +757,7 @@ def plugins_of(*used: tuple[Kind, str]) -> tuple[plugins.Plugin, ...]:
 
     Names that nothing has are left out: suites that use them are refused elsewhere.
     """
+    # kdbench's own code has its version in the protocol: only packages are a part of a run's identity.
     found = set()
     for kind, name in used:
         if name not in _BUILT_IN[kind] and name in plugins.offered(kind):

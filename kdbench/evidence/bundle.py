@@ -143,6 +143,7 @@ def _published_files(suites: Suites, results: Path) -> Iterator[Path]:
 def _predicted(record: Path, scratch: Path) -> dict[str, bytes]:
     """The predictions that a record names, as far as they are on this machine, by member."""
     result = load_result(record)
+    # A file that is not here, or is damaged, is left out: the record then stands for itself, and says so.
     found = (predictions_file(scratch, result.id, name, sha) for name, sha in result.predicted.items())
     return {f"predictions/{result.id}/{file.name}": file.read_bytes() for file in found if file}
 

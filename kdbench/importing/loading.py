@@ -57,6 +57,7 @@ def load(
     tensors = {name: each for name, each in tensors.items() if name.rpartition(".")[2] not in IGNORED}
     given = layers_of(tensors)
     given = given if ordered else in_natural_order(given)
+    # A teacher may have more outputs than the data set has classes: the network is built with as many.
     classes = outputs_of(given, _wanted(model, dataset.classes, dataset.channels)) or dataset.classes
     if classes < dataset.classes:
         raise UserError(

@@ -93,6 +93,7 @@ def _array(reader: _Reader) -> NDArray[Any]:
         raise reader.refuse(f"an array is stored sparsely (type {storage}); only dense ones can be read")
     if not 1 <= dimensions <= MOST_DIMENSIONS:
         raise reader.refuse(f"an array has {dimensions} dimensions; valid: 1 to {MOST_DIMENSIONS}")
+    # A shape may ask for any number of elements: `take` holds it against the bytes that are left.
     shape = reader.numbers(f"{dimensions}q", "a shape")
     if min(shape) < 1:
         raise reader.refuse(f"an array has the shape {shape}")

@@ -39,6 +39,7 @@ def audit_section(audits: Sequence[Audit]) -> Iterator[str]:
 
 def body(audits: Iterable[Audit]) -> list[list[str]]:
     """One line for each objective as written, with the rows that have it."""
+    # The same objective may stand for another printed one: its share of that belongs to the line, too.
     groups = grouped(((_objective(audit), audit.times_printed), audit) for audit in audits)
     return list(map(_line, groups.values()))
 

@@ -33,6 +33,7 @@ def _report(report: Report) -> str:
     deltas = report.suite.deltas if report.variant == "released" else ()
     environment = sorted(report.environment.items())
     tables = (_table(name, of, fields) for name, of in report.tables.items())
+    # A part that has nothing to show yields nothing, not even its heading.
     parts = (
         _head(report),
         *((_methods(report),) if report.is_bare else tables),

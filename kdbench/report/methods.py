@@ -306,6 +306,7 @@ def _sentences(table: MethodTable, ranking: Ranking | None, best: str) -> list[s
     gain = f"; in brackets the gain over {table.against}" if table.against else ""
     paired = ", paired by seed" if table.against and table.evidence in ("our runs", "author runs") else ""
     numbers = [each for cells in table.cells.values() for each in cells.values()]
+    # `of 3 runs`, `of 3 to 10 runs`: the std of a cell is one of so many.
     runs = sorted({each.n for each in numbers if each.n})
     ends = " to ".join(dict.fromkeys(map(str, (runs[0], runs[-1])))) if runs else ""
     counted = f", of {ends} runs" if runs else ""

@@ -87,6 +87,7 @@ def _figures(report: Report) -> Iterator[tuple[str, Figure]]:
     for table, checks in report.tables.items():
         title = _subject(report, f", Table {table}")
         name = re.sub(r"[^\w.-]+", "-", f"{report.suite.name}.{table}")
+        # One scale for all pieces of a table, and for the author runs in it: rows are compared across them.
         known = [check for check in checks if _marks(check)]
         for piece, some in _pieces(known, FOREST_ROWS):
             yield f"{name}.forest{piece}", _forest(title, some, scale_of([*known, *of_authors(known)]))
@@ -94,6 +95,7 @@ def _figures(report: Report) -> Iterator[tuple[str, Figure]]:
         for piece, some in _pieces(with_curves, CURVE_PANELS):
             yield f"{name}.curves{piece}", _panels(title, report, some)
     for methods in side_by_side(report).tables:
+        # A pair with one method alone has nothing beside it.
         methods_of = Counter(chain.from_iterable(methods.cells.values()))
         pairs = [pair for pair in methods.pairs if methods_of[pair] > 1]
         name = f"{report.suite.name}.methods.{methods.evidence.replace(' ', '-')}"

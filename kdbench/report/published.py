@@ -94,6 +94,7 @@ def notes(checks: Iterable[Check]) -> list[str]:
 
 def sources(checks: Iterable[Check]) -> list[str]:
     """Where author runs were published: each repository once, with the number of its files."""
+    # A file that holds the runs of several rows counts once.
     every = dict.fromkeys(source for check in checks if check.published for source in check.published.sources)
     files = grouped((source.partition(":")[0], source) for source in every)  # of `REPOSITORY@COMMIT:PATH`
     return [f"from {repository}, {plural(len(some), 'file')}" for repository, some in files.items()]

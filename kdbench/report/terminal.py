@@ -38,6 +38,7 @@ def _table(judged: Judged, suite: Suite, checks: list[Check]) -> list[str]:
         claim_lines(check_claims(suite, checks)),
         published_lines(suite, checks),
     )
+    # An empty line between parts, and none before the first.
     return [line for part in parts if part for line in ("", *part)][1:]
 
 

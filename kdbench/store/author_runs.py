@@ -94,6 +94,7 @@ def save_author_runs(results: Path, runs: AuthorRuns) -> Path:
 
 def as_lines(runs: AuthorRuns) -> bytes:
     """The file's content: the same JSON as msgspec's, with each source and each run on a line of its own."""
+    # msgspec would write one line, which git could not show a change of; indented, a run would take ten.
     head = {"kind": runs.kind, "schema": runs.schema, "suite": runs.suite}
     lines = [msgspec.json.encode(head)[:-1] + b',"published":[']
     for place, published in enumerate(runs.published):

@@ -86,6 +86,7 @@ class Records:
         teacher, sha = result.run.teacher, result.environment.get("teacher")
         if teacher is None or teacher.run.id not in self.runs:
             return ""
+        # A teacher's record without weights of this epoch (they were not kept then) contradicts nothing.
         if sha in self.weights.get((teacher.run.id, str(teacher.epoch)), {sha}):
             return ""
         return (

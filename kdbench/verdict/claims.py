@@ -88,7 +88,9 @@ def _printed(row: Row, other: Row | None) -> float | None:
     """The difference of the printed accuracies, else of the printed gains: both are over one baseline."""
     if other is None or row.over == other.name:
         return row.reference.gain
-    same = row.over == other.over  # gains over different rows are not to be compared
+    # Of two papers' tables some print accuracies and some gains: either will do, if both rows have it. Gains
+    # over different rows are not to be compared.
+    same = row.over == other.over
     pairs = [(row.reference.top1, other.reference.top1)]
     pairs += [(row.reference.gain, other.reference.gain)] if same else []
     return next((one - two for one, two in pairs if one is not None and two is not None), None)

@@ -147,6 +147,7 @@ def _further_seeds(chosen: Selection, suites: Suites, there: Index) -> dict[str,
     """
     if chosen.seeds is not None:
         return {}
+    # Expanding a suite for further seeds hashes thousands of runs: names of files say whether that can pay.
     named: defaultdict[str, set[int]] = defaultdict(set)
     for path in there.results.values():
         slug, _, rest = path.name.rpartition(".s")

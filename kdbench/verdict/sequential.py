@@ -199,6 +199,7 @@ def record(results: Path, cells: Iterable[Cell], plan: InterimPlan) -> None:
     Raises:
         UserError: a row has another plan, which cannot be changed after the first analysis.
     """
+    # A run belongs to one plan: rows that share runs share their analyses, whichever suite asks for them.
     there = load_plans(results)
     cells = list(cells)
     other = {cell.row.name: there[of] for cell in cells for of in cell.ids if there.get(of, plan) != plan}
