@@ -220,7 +220,8 @@ def _off_the_queue(
         return replace(state, state="blocked", detail=f"its teacher {state.teacher} failed")
     if state.id in dead:
         return replace(state, state="failed", detail=how_it_died(dead[state.id][0]))
-    word = "stopped" if state.epoch else state.state
+    begun = state.epoch or (last is not None and last.cause == "stopped")  # perhaps without a checkpoint
+    word = "stopped" if begun else state.state
     detail = ended.get(state.id, "")
     if not detail and last is not None:
         detail = f"job {last.job}: {last.cause or 'nobody saw its end'}"

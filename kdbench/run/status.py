@@ -90,14 +90,14 @@ def _state(name: str, run: Run, state: Word, epoch: int, detail: str = "") -> St
 
 
 def describe(states: Iterable[State]) -> Iterator[str]:
-    """The counts, and a line for each run that is not done or waiting."""
+    """The counts, and a line for each run that is not done, nor waiting without a reason."""
     states = list(states)
     count = Counter(state.state for state in states)
     yield ", ".join(f"{count[state]} {state}" for state in STATES if count[state]) or "no runs"
     rows = [
         (state.id, state.what, state.seed, state.state, f"{state.epoch}/{state.epochs}", state.detail)
         for state in states
-        if state.state not in ("done", "waiting")
+        if state.state not in ("done", "waiting") or (state.state == "waiting" and state.detail)
     ]
     if rows:
         yield columns(rows, ["run", "what", "seed", "state", "epoch", ""])

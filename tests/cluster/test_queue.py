@@ -12,7 +12,7 @@ from kdbench.cluster.scheduler import JobStatus
 from kdbench.cluster.submissions import new, save
 from kdbench.machine import Machine
 from kdbench.plan.selection import Workload
-from kdbench.run.status import State, find_states
+from kdbench.run.status import State, describe, find_states
 from kdbench.store import lease
 from kdbench.store.records import index
 from tests.support.build import make_cell, make_row, make_suite
@@ -57,14 +57,17 @@ def test_run_off_the_queue_has_the_words_of_its_newest_job(tmp_path: Path) -> No
     first, second, third = work.cells[0].ids
     begun = Attempt(job="1_2", node="n", gpu="", started=0.0, start=0, cause="failed", why="loss is NaN")
     attempts.begin(machine.scratch, third, begun, 3)
+    ended_early = Attempt(job="1_1", node="n", gpu="", started=0.0, start=0, cause="stopped")
+    attempts.begin(machine.scratch, second, ended_early, 3)  # before its first checkpoint
     known = ended(tmp_path, work)
     states = merge(find_states(work, machine), known, machine)
     words = {state.id: (state.state, state.detail) for state in states}
     assert words == {
         first: ("waiting", "job 2_0 is cancelled"),
-        second: ("waiting", "job 1_1 is cancelled"),
+        second: ("stopped", "job 1_1 is cancelled"),
         third: ("failed", "loss is NaN"),
     }
+    assert "job 2_0 is cancelled" in "\n".join(describe(states))
 
 
 def states_on_disk(folder: Path, work: Workload) -> Callable[[], list[State]]:
