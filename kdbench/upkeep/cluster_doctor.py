@@ -14,8 +14,7 @@ from kdbench.cluster.scheduler import COMMANDS, run_command
 from kdbench.cluster.submit import shared_machine
 from kdbench.errors import UserError
 from kdbench.machine import Machine
-from kdbench.store.records import check_writable
-from kdbench.upkeep.doctor import Finding
+from kdbench.upkeep.doctor import Finding, examine_folders
 from kdbench.version import __version__
 
 SRUN_TIMEOUT_S = 90
@@ -102,13 +101,7 @@ def _folders(machine: Machine, profile: Profile) -> Iterator[Finding]:
         check_shared(profile, folders)
     except UserError as error:
         yield from (Finding("shared", problem, ok=False) for problem in error.problems)
-    for what, folder in folders.items():
-        try:
-            check_writable(folder)
-        except UserError as error:
-            yield Finding(what, str(error), ok=False)
-        else:
-            yield Finding(what, str(folder))
+    yield from examine_folders(folders)
 
 
 def _node(machine: Machine, profile: Profile) -> Iterator[Finding]:

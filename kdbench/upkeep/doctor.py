@@ -4,7 +4,8 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 from msgspec import Struct
 
@@ -33,7 +34,7 @@ def examine() -> list[Finding]:
     return [
         Finding("python", platform.python_version(), sys.version_info >= (3, 11)),
         *_torch(machine),
-        *_folders(machine),
+        *examine_folders({"results": machine.results, "scratch": machine.scratch}),
         *_data(machine),
     ]
 
@@ -54,8 +55,9 @@ def _torch(machine: Machine) -> Iterator[Finding]:
     )
 
 
-def _folders(machine: Machine) -> Iterator[Finding]:
-    for what, folder in (("results", machine.results), ("scratch", machine.scratch)):
+def examine_folders(folders: Mapping[str, Path]) -> Iterator[Finding]:
+    """Whether folders can be written, and how much room is left there."""
+    for what, folder in folders.items():
         try:
             check_writable(folder)
         except UserError as error:
