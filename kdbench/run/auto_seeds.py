@@ -48,13 +48,12 @@ def survey_rows(suites: Suites, every: list[Cell], plan: InterimPlan, machine: M
     there = index(machine.results)
     stored = frozenset(there.results)
     now = as_far_as_stored(suites, stored, 0)
-    at = dict.fromkeys((of for _, cells in suites for cell in cells for of in cell.ids), plan)
-    at |= load_plans(machine.results)
-    checks = [check for _, some in check_cells(now, there, at)[0] for check in some]
-    whole = Survey(suites, every, [], stored)
     cells = [cell for _, some in suites for cell in some]
+    # a row that was begun with a plan is analysed by that one, whatever is asked for now
+    plans = {of: plan for cell in cells for of in cell.ids} | load_plans(machine.results)
+    checks = [check for _, some in check_cells(now, there, plans)[0] for check in some]
     need = expected_need(there, nan)
-    found = propose(cells, checks, plan, stored, lambda run: need(run).seconds, whole.known)
+    found = propose(cells, checks, plan, stored, lambda run: need(run).seconds, runs_by_id(every))
     return Survey(suites, every, found, stored)
 
 
