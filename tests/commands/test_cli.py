@@ -112,10 +112,10 @@ def test_run_of_all_stored_prints_the_report(kdbench: Command) -> None:
 def test_run_judges_by_the_text_that_it_trained(
     kdbench: Command, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def edit(*_: object) -> int:
+    def edit(*_: object) -> dict[str, None]:
         (project / "suites" / "small.toml").write_text(change(("top1 = 90.0", "top1 = 60.0")))
         (project / "benchmark.toml").write_text('[folders]\nresults = "elsewhere"\n')
-        return 0
+        return {}
 
     monkeypatch.setattr("kdbench.run.local.train_missing", edit)
     done = kdbench("run", "suites/small")
