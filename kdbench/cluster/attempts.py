@@ -14,8 +14,8 @@ from msgspec.structs import replace
 
 from kdbench.errors import UserError
 from kdbench.spec.events import Update
+from kdbench.store.files import names_in
 from kdbench.store.json_files import load_json, save_json
-from kdbench.store.records import names_in
 
 CRASHES = 2
 """How often a run is started again after its process died."""

@@ -44,7 +44,8 @@ from kdbench.spec.events import (
     Update,
 )
 from kdbench.spec.runs import Run
-from kdbench.store.records import index, newest_checkpoint, remove_damaged, weights_file
+from kdbench.store.records import index
+from kdbench.store.weights import newest_checkpoint, remove_damaged, weights_file
 from kdbench.workers.launch import run_ranks
 from kdbench.workers.process import Worker, prepare_worker, send
 

@@ -32,7 +32,9 @@ from kdbench.plan.selection import Selection, Workload, find_work
 from kdbench.run.preflight import check_ghost_batches, fetch_missing
 from kdbench.spec.events import Task
 from kdbench.spec.runs import Run
-from kdbench.store.records import check_writable, index, newest_checkpoint
+from kdbench.store.files import check_writable
+from kdbench.store.records import index
+from kdbench.store.weights import newest_checkpoint
 
 MANY = 40
 """So many single jobs may stand in a dependency; beyond, whole arrays do."""

@@ -83,7 +83,7 @@ def data_weights(name: str, *, offline: bool) -> None:
     For example timm/resnet50.a1_in1k.
     """
     from kdbench.data.weights import fetched
-    from kdbench.store.records import digest
+    from kdbench.store.files import digest
 
     file = fetched(name, "", _fetcher(offline=offline))
     click.echo(f'weights = "{name}@{digest(file)}"\n{file}')

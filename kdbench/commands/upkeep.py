@@ -111,7 +111,6 @@ def compact(dataset: tuple[str, ...]) -> None:
     from kdbench.errors import UserError
     from kdbench.machine import load_machine
     from kdbench.store.compact import compact as write_compact
-    from kdbench.store.records import write
 
     machine = load_machine()
     there = sorted(each.name for each in machine.results.glob("*") if each.is_dir())
@@ -119,7 +118,7 @@ def compact(dataset: tuple[str, ...]) -> None:
         folder = machine.results / name
         if name not in there:  # nor a path that leads elsewhere
             raise UserError(f"{folder}: no such folder of results; there are: {', '.join(there) or 'none'}")
-        written = write_compact(folder, machine.scratch / "locks" / f"{name}.compact", write)
+        written = write_compact(folder, machine.scratch / "locks" / f"{name}.compact")
         if not written:
             click.echo(f"{folder}: no results to put into one file")
         for file, runs in written.items():

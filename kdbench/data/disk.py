@@ -8,7 +8,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from kdbench.errors import UserError
-from kdbench.store.records import write
+from kdbench.store.files import write
 
 ANOTHER = "name another folder in KDBENCH_DATA or as `folder` under [data] in benchmark.toml"
 

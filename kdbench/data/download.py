@@ -13,7 +13,7 @@ from urllib.request import Request, urlopen
 
 from kdbench.data.progress import Report, silent
 from kdbench.errors import UserError
-from kdbench.store.records import digest
+from kdbench.store.files import digest
 
 _CHUNK = 1 << 18
 _TIMEOUT = 30.0

@@ -29,7 +29,7 @@ from kdbench.data.fetch import Fetcher
 from kdbench.data.images import as_text, decode, interleaved, shortened
 from kdbench.data.progress import Report, reporting
 from kdbench.errors import UserError
-from kdbench.store.records import digest
+from kdbench.store.files import digest
 
 if TYPE_CHECKING:
     from torch import Tensor

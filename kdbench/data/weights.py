@@ -13,7 +13,7 @@ from kdbench.data.download import download
 from kdbench.data.fetch import Fetcher, mirror_addresses
 from kdbench.data.progress import reporting
 from kdbench.errors import UserError
-from kdbench.store.records import digest
+from kdbench.store.files import digest
 
 HUB = "HF_ENDPOINT"
 """The environment variable that names another hub than huggingface.co, as its own tools read it."""

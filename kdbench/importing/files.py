@@ -20,7 +20,7 @@ from torch import Tensor
 
 from kdbench.errors import UserError, git_hint
 from kdbench.importing.mxnet import read_params
-from kdbench.store.records import digest
+from kdbench.store.files import digest
 
 LARGEST = 2_000_000_000
 """Bytes of a file, and of what an archive in it unpacks to."""

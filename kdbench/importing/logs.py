@@ -17,7 +17,7 @@ from kdbench.importing.logs_curves import Curve, curves, in_percent
 from kdbench.importing.logs_files import Columns, Stretch, read_log
 from kdbench.spec.author_runs import AuthorRun, AuthorRuns, LogSource, PublishedRuns
 from kdbench.spec.suites import Row, Suite
-from kdbench.store.records import digest
+from kdbench.store.files import digest
 
 
 class LogRequest(Struct, frozen=True, kw_only=True):

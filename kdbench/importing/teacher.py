@@ -20,11 +20,11 @@ from kdbench.importing.loading import Filled, load
 from kdbench.importing.measuring import measure
 from kdbench.importing.names import translate
 from kdbench.machine import Machine
+from kdbench.store.files import write
 from kdbench.store.imported import free_name
 from kdbench.store.json_files import save_json
 from kdbench.store.label_spaces import Measured, check_label_space
 from kdbench.store.provenance import PROVENANCE_SCHEMA, Normalisation, Provenance, Source
-from kdbench.store.records import write
 from kdbench.store.released import save_evaluation
 from kdbench.training.context import open_context
 from kdbench.version import __version__

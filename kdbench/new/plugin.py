@@ -7,7 +7,7 @@ from pathlib import Path
 
 from kdbench import catalog
 from kdbench.errors import UserError
-from kdbench.store.records import write
+from kdbench.store.files import write
 
 PYPROJECT = """\
 [build-system]

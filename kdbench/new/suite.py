@@ -10,7 +10,7 @@ from msgspec import json
 from kdbench import catalog
 from kdbench.errors import UserError
 from kdbench.quantities import Range, interval
-from kdbench.store.records import write
+from kdbench.store.files import write
 from kdbench.suite.load import read_suite
 
 USUAL = {"alpha": 0.9, "tau": 4, "T": 4, "epsilon": 0.1, "multiplier": 1, "a": 0.99, "beta": 1, "scale": 1}

@@ -16,7 +16,8 @@ from kdbench.plan.expand import expand, make_plan, weights_needed
 from kdbench.plan.plugin_runs import made_otherwise
 from kdbench.spec.runs import Precision, ReportEpoch, Run
 from kdbench.spec.suites import Cell, Suite, Variant, runs_by_id
-from kdbench.store.records import Index, index, read_results, weights_there
+from kdbench.store.records import Index, index, read_results
+from kdbench.store.weights import weights_there
 from kdbench.suite.load import RENAMED_KEYS, load_suite
 
 Suites = list[tuple[Suite, tuple[Cell, ...]]]

@@ -13,7 +13,7 @@ from kdbench.plan.expand import expand
 from kdbench.plan.lookup import find_trained_row
 from kdbench.spec.runs import Precision, Run
 from kdbench.spec.suites import Cell, Variant
-from kdbench.store.records import check_writable
+from kdbench.store.files import check_writable
 from kdbench.suite.load import find_file, load_suite
 from kdbench.workers.call import call_in_subprocess
 

@@ -21,8 +21,8 @@ from msgspec.structs import replace
 from kdbench.errors import UserError
 from kdbench.machine import Machine
 from kdbench.spec.events import Cohort, Died, Event, ExecutorEvent, Failed, Update, halves
-from kdbench.store.records import newest_checkpoint
 from kdbench.store.run_log import keep_failure
+from kdbench.store.weights import newest_checkpoint
 from kdbench.workers.launch import launched, run_ranks
 from kdbench.workers.process import (
     SERVER_DIED,

@@ -16,7 +16,7 @@ from kdbench.run.executor import LocalExecutor, default_workers
 from kdbench.run.preflight import check_device, check_ghost_batches, fetch_missing, this_machine
 from kdbench.run.progress import follow, viewer
 from kdbench.spec.results import Failure
-from kdbench.store.records import check_writable
+from kdbench.store.files import check_writable
 from kdbench.workers.launch import launched
 from kdbench.workers.process import set_environment
 

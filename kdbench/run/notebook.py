@@ -15,7 +15,8 @@ from kdbench.run.stored import StoredResult, stored
 from kdbench.spec.events import Done
 from kdbench.spec.runs import Run
 from kdbench.spec.suites import Cell
-from kdbench.store.records import index, load_result, load_results, save_result, weights_there
+from kdbench.store.records import index, load_result, load_results, save_result
+from kdbench.store.weights import weights_there
 from kdbench.training import checkpoint
 from kdbench.training.checkpoint import Progress
 from kdbench.training.context import TrainingContext, open_context

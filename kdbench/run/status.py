@@ -13,7 +13,9 @@ from kdbench.plan.selection import Workload
 from kdbench.spec.runs import Run
 from kdbench.spec.suites import runs_by_id
 from kdbench.store import lease
-from kdbench.store.records import names_in, newest_checkpoint, read_failures, read_results
+from kdbench.store.files import names_in
+from kdbench.store.records import read_failures, read_results
+from kdbench.store.weights import newest_checkpoint
 
 Word = Literal["done", "running", "queued", "stopped", "failed", "unreadable", "blocked", "waiting"]
 STATES = get_args(Word)

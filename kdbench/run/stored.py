@@ -12,6 +12,7 @@ from kdbench.machine import load_machine
 from kdbench.spec.results import Result
 from kdbench.spec.runs import ReportEpoch
 from kdbench.store import records
+from kdbench.store.files import digest
 from kdbench.store.predictions import LABELS, decode, predictions_file
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class StoredResult(Result, frozen=True, kw_only=True):
         name = self._kept(epoch, self.weights)
         folder = (scratch or load_machine().scratch) / "weights" / self.id
         path = folder / f"{name}.{self.weights[name]}.safetensors"
-        if not path.is_file() or records.digest(path) != self.weights[name]:
+        if not path.is_file() or digest(path) != self.weights[name]:
             raise self._missing(path)
         return load_file(path)
 

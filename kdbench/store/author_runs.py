@@ -12,7 +12,9 @@ import msgspec
 
 from kdbench.errors import UserError
 from kdbench.spec.author_runs import AUTHOR_RUNS_SCHEMA, AuthorRun, AuthorRuns
-from kdbench.store.records import content_of, decoded, schema_of, write
+from kdbench.store.files import write
+from kdbench.store.json_files import decoded, schema_of
+from kdbench.store.records import content_of
 
 FOLDER = "author_runs"
 

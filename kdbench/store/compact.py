@@ -11,7 +11,7 @@ writes such files from the single ones, under a lock and by a rename; runs go on
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from kdbench.errors import UserError, git_hint
+from kdbench.store.files import write
 
 SUFFIX = ".jsonl"
 LARGEST = 100_000_000
@@ -29,7 +30,6 @@ _STEM = re.compile(r"(?P<slug>.+)\.s\d+\.[0-9a-f]{12}\.json")
 _ID = re.compile(rb'"id":"([0-9a-f]{12})"')
 _SEED = re.compile(rb'"seed":(\d{1,9})\b')
 Record = dict[str, Any]
-Write = Callable[[Path, bytes], object]
 
 
 def is_inside(path: Path) -> bool:
@@ -72,13 +72,12 @@ def read(path: Path) -> bytes:
     return msgspec.json.encode(found.records[path.name])
 
 
-def compact(folder: Path, lock: Path, write: Write) -> dict[Path, int]:
+def compact(folder: Path, lock: Path) -> dict[Path, int]:
     """Put the single records of a data set's folder into compact files, one for each slug.
 
     Args:
         folder: results/DATASET. Repeats and failures stay as they are.
         lock: where the lock of this folder lies: two of these never write at the same time.
-        write: writes a whole file or nothing, under another name first.
 
     Returns:
         How many single records went into each compact file.

@@ -8,10 +8,10 @@ from kdbench import catalog
 from kdbench.errors import UserError, each_of
 from kdbench.spec.runs import Run
 from kdbench.spec.weights import Imported
+from kdbench.store.files import digest
 from kdbench.store.json_files import load_folder, load_json
 from kdbench.store.label_spaces import Measured, check_label_space
 from kdbench.store.provenance import PROVENANCE_SCHEMA, Provenance
-from kdbench.store.records import digest
 
 
 def check_imported(runs: Iterable[Run], scratch: Path) -> None:

@@ -5,10 +5,16 @@ from typing import TypeVar
 
 import msgspec
 
-from kdbench.errors import UserError, each_of
-from kdbench.store.records import decoded, write
+from kdbench.errors import UserError, each_of, git_hint
+from kdbench.store.files import write
 
 T = TypeVar("T")
+BROKEN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What decoding raises on content that is no record."""
+
+
+class _Schema(msgspec.Struct):
+    schema: int
 
 
 def as_json(record: object) -> bytes:
@@ -61,3 +67,23 @@ def load_folder(folder: Path, kind: type[T], *, what: str, hint: str) -> dict[Pa
             return None
 
     return dict(filter(None, each_of(loaded, sorted(folder.glob("*.json")))))
+
+
+def decoded(path: Path, content: bytes, kind: type[T], *, what: str, hint: str) -> T:
+    """The record of this class that is a file's content.
+
+    Raises:
+        UserError: `no valid WHAT`, why, and what to do: what git left unfinished says so itself, else `hint`.
+    """
+    try:
+        return msgspec.json.decode(content, type=kind)
+    except BROKEN as error:
+        raise UserError(f"{path}: no valid {what}: {git_hint(content) or f'{error}; {hint}'}") from error
+
+
+def schema_of(content: bytes, broken: int) -> int:
+    """The schema that a record states; `broken` where it states none that can be read."""
+    try:
+        return msgspec.json.decode(content, type=_Schema).schema
+    except BROKEN:
+        return broken

@@ -6,7 +6,7 @@ from secrets import token_hex
 from shutil import rmtree
 
 from kdbench.errors import UserError
-from kdbench.store.records import write
+from kdbench.store.files import write
 
 
 def write_output(path: Path, content: bytes) -> None:

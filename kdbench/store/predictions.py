@@ -14,7 +14,7 @@ from hashlib import sha256
 from operator import eq
 from pathlib import Path
 
-from kdbench.store.records import digest, write
+from kdbench.store.files import digest, write
 
 LABELS = "labels"
 """The name of the true classes among a run's predictions."""

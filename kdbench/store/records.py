@@ -1,21 +1,18 @@
-"""results/ and the weights <-> Result, checkpoint: the only state that kdbench has.
+"""results/ <-> Result: the only state that kdbench has.
 
     results/DATASET/SLUG.sSEED.ID.json            one run
     results/DATASET/SLUG.sSEED.ID.repeat1.json    the same run, trained again
     results/DATASET/SLUG.sSEED.ID.failed.json     why it has no result yet
     results/DATASET/SLUG.jsonl                    many runs in one file (compact.py)
     results/trials/DATASET/...                    runs of `--smoke` and `--set`, which git leaves alone
-    SCRATCH/weights/ID/EPOCH.SHA256.safetensors   a checkpoint that teaches
 
-Every file is written under another name, synced, and renamed. No result is ever overwritten.
+No result is ever overwritten.
 """
 
-import errno
 import os
 import re
-from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from contextlib import suppress
-from hashlib import file_digest
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Generic, TypeVar
@@ -27,6 +24,8 @@ from kdbench.errors import UserError, git_hint, plain
 from kdbench.spec.results import RESULT_SCHEMA, Failure, Result
 from kdbench.spec.runs import Run
 from kdbench.store import compact
+from kdbench.store.files import check_folder, shown, write
+from kdbench.store.json_files import BROKEN, decoded, schema_of
 
 TRIALS = "trials"
 """The folder, in that of the results, of runs that no suite has: those of `--smoke` and `--set`."""
@@ -34,10 +33,7 @@ LARGEST_RESULT = 10_000_000
 """Bytes; a record of 1,000 epochs has about 60,000."""
 _NAME = re.compile(r"\.s\d+\.(?P<id>[0-9a-f]{12})\.(?:(?P<kind>repeat\d+|failed)\.)?json$")
 _NUMBERS = re.compile(rb"\[[\s\d.,eE+-]*\]")
-BROKEN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""What decoding raises on content that is no record."""
 R = TypeVar("R", Result, Failure)
-T = TypeVar("T")
 
 _NONE: Mapping[str, Run] = MappingProxyType({})
 
@@ -184,16 +180,6 @@ def sentence(error: UserError, path: Path) -> str:
     return "; ".join(error.problems).replace(str(path), shown(path))
 
 
-def shown(path: Path) -> str:
-    """A path as a person at this machine would write it: from the current folder where it lies inside."""
-    inside = path.resolve().is_relative_to(Path.cwd())
-    return str(path.resolve().relative_to(Path.cwd()) if inside else path)
-
-
-class _Schema(msgspec.Struct):
-    schema: int
-
-
 def load_result(path: Path, known: Run | None = None) -> Result:
     """Read one result and hold it against its own id and curve, and against the run if that is known.
 
@@ -239,14 +225,6 @@ def _upgraded(path: Path, content: bytes, broken: Exception | None) -> Result:
         raise _broken(path, content, error) from error
 
 
-def schema_of(content: bytes, broken: int) -> int:
-    """The schema that a record states; `broken` where it states none that can be read."""
-    try:
-        return msgspec.json.decode(content, type=_Schema).schema
-    except BROKEN:
-        return broken
-
-
 def load_failure(path: Path) -> Failure:
     """Read why a run has no result.
 
@@ -256,18 +234,6 @@ def load_failure(path: Path) -> Failure:
     failure = decoded(path, content_of(path), Failure, what="record of a failure", hint="remove it")
     _check_identity(path, failure)
     return failure
-
-
-def decoded(path: Path, content: bytes, kind: type[T], *, what: str, hint: str) -> T:
-    """The record of this class that is a file's content.
-
-    Raises:
-        UserError: `no valid WHAT`, why, and what to do: what git left unfinished says so itself, else `hint`.
-    """
-    try:
-        return msgspec.json.decode(content, type=kind)
-    except BROKEN as error:
-        raise UserError(f"{path}: no valid {what}: {git_hint(content) or f'{error}; {hint}'}") from error
 
 
 def content_of(path: Path) -> bytes:
@@ -413,139 +379,6 @@ def _ending(run: Run) -> str:
     return f".s{run.seed}.{run.id}.json"
 
 
-def write(
-    path: Path,
-    content: bytes,
-    *,
-    hint: str = "",
-    fresh: bool = False,
-    like: os.stat_result | None = None,
-    durable: bool = True,
-) -> bool:
-    """Write a whole file or nothing: another name, sync, rename.
-
-    Args:
-        path: its folder is made if need be.
-        content: the whole of it.
-        hint: what to do where this cannot be written, for the error.
-        fresh: leave a file of this name as it is.
-        like: the mode and the owner that the file gets, those of the one that it replaces.
-        durable: sync it, so that it outlives a loss of power. A file that seconds can make again, and whose
-            name has its digest, needs not.
-
-    Returns:
-        Whether it was written: not so where a file had to be left.
-
-    Raises:
-        UserError: the folder cannot be written, or the disk is full.
-    """
-    unfinished = path.with_name(f".{path.name}.{os.urandom(4).hex()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with unfinished.open("xb") as file:
-            file.write(content)
-            if durable:
-                file.flush()
-                os.fsync(file.fileno())
-        if like is not None:
-            unfinished.chmod(like.st_mode & 0o7777)
-            with suppress(PermissionError):  # another user's file in a folder of ours
-                os.chown(unfinished, like.st_uid, like.st_gid)
-        written = _rename(unfinished, path, fresh=fresh)
-        if durable:
-            _sync(path.parent)
-    except OSError as error:
-        with suppress(OSError):
-            unfinished.unlink()
-        text = f"{path}: cannot be written: {error.strerror}"
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            hint = hint or "make room, and run it again: what is finished is kept"
-        raise UserError(f"{text}; {hint}" if hint else text) from error
-    return written
-
-
-def _rename(unfinished: Path, path: Path, *, fresh: bool) -> bool:
-    """Give a finished file its name, without replacing one where it is to be `fresh`; whether it got it."""
-    if not fresh:
-        unfinished.replace(path)
-        return True
-    try:
-        path.hardlink_to(unfinished)  # unlike a rename, it never replaces a file
-    except FileExistsError:
-        unfinished.unlink()
-        return False
-    except OSError:  # a file system without hard links: there the run's lease alone guards it
-        unfinished.replace(path)
-        return True
-    unfinished.unlink()
-    return True
-
-
-def _sync(folder: Path) -> None:
-    """Make names last through a loss of power, where the file system knows how."""
-    with suppress(OSError):
-        file = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(file)
-        finally:
-            os.close(file)
-
-
-def check_folder(folder: Path) -> None:
-    """See that a folder is one, or is not there yet.
-
-    Raises:
-        UserError: it is something else.
-    """
-    if folder.exists() and not folder.is_dir():
-        hint = "move it away, or name another under [folders] in benchmark.toml"
-        raise UserError(f"{folder}: a file, where a folder is kept; {hint}")
-
-
-def check_writable(folder: Path) -> None:
-    """Find out before anything is trained.
-
-    Raises:
-        UserError: the folder cannot be made or written.
-    """
-    check_folder(folder)
-    probe = folder / f".probe.{os.getpid()}"
-    write(probe, b"")
-    probe.unlink()
-
-
-def weights_file(scratch: Path, run: str, epoch: int | str) -> Path | None:
-    """A run's checkpoint after an epoch, or at its `best`, if it is there and whole."""
-    for path in sorted((scratch / "weights" / run).glob(f"{epoch}.*.safetensors")):
-        if is_whole(path):
-            return path
-    return None
-
-
-def remove_damaged(scratch: Path, run: str, epoch: int | str) -> None:
-    """Plans count files: without the damaged ones the next plan trains the run again."""
-    for path in (scratch / "weights" / run).glob(f"{epoch}.*.safetensors"):
-        if not is_whole(path):
-            path.unlink(missing_ok=True)
-
-
-def weights_there(scratch: Path, run: str, epochs: Collection[int | str]) -> bool:
-    """Whether files of these names exist; their content is checked when they are used."""
-    folder = scratch / "weights" / run
-    return all(any(folder.glob(f"{epoch}.*.safetensors")) for epoch in epochs)
-
-
-def is_whole(path: Path) -> bool:
-    """Whether a file NAME.SHA256.KIND has the content that its name says."""
-    return digest(path) == path.name.split(".")[1]
-
-
-def digest(path: Path) -> str:
-    """The sha256 of a file."""
-    with path.open("rb") as file:
-        return file_digest(file, "sha256").hexdigest()
-
-
 FACTS_LEFT_OUT = ("teacher", "commit", "dirty", "started", "finished", "cohort", "processes")
 """Facts of a record that differ from run to run of one training campaign, or never change a number."""
 
@@ -574,26 +407,6 @@ def _listed(values: Sequence[str], most: int | None) -> str:
     if most is None or len(values) <= most:
         return ", ".join(values)
     return f"{', '.join(values[:most])} and {len(values) - most:,} more"
-
-
-def names_in(folder: Path) -> frozenset[str]:
-    """The names in a folder; none where it is not there, or cannot be read.
-
-    One look at a folder of what thousands of runs may have there, instead of a look for each.
-    """
-    try:
-        return frozenset(os.listdir(folder))  # noqa: PTH208 - names will do
-    except OSError:
-        return frozenset()
-
-
-_CHECKPOINT = re.compile(r"(\d{1,9})\.[0-9a-f]+\.safetensors$")
-
-
-def newest_checkpoint(folder: Path) -> int:
-    """The epoch of a run's newest checkpoint; 0 where it has none."""
-    found = filter(None, map(_CHECKPOINT.match, names_in(folder)))
-    return max((int(match[1]) for match in found), default=0)
 
 
 Content = dict[str, Any]

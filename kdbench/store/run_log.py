@@ -12,7 +12,8 @@ from kdbench.errors import UserError
 from kdbench.machine import Machine
 from kdbench.spec.results import Failure
 from kdbench.spec.runs import Run
-from kdbench.store.records import save_failure, shown
+from kdbench.store.files import shown
+from kdbench.store.records import save_failure
 
 Kind = Literal["jobs.log", "log"]
 

@@ -22,7 +22,7 @@ from kdbench.errors import DivergedError
 from kdbench.quantities import Count, Positive
 from kdbench.spec.results import Curve, Environment, Segment
 from kdbench.spec.weights import Digest
-from kdbench.store.records import is_whole, write
+from kdbench.store.files import is_whole, write
 from kdbench.training.optim import Optimizer
 
 T = TypeVar("T")

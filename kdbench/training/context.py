@@ -31,7 +31,8 @@ from kdbench.spec.runs import Precision, Run, Teacher
 from kdbench.store.imported import find_imported
 from kdbench.store.lease import Lease, Watch, take
 from kdbench.store.mounts import MountGuard, retry_until_mounted
-from kdbench.store.records import index, load_result, remove_damaged, weights_file
+from kdbench.store.records import index, load_result
+from kdbench.store.weights import remove_damaged, weights_file
 from kdbench.training.checkpoint import Writer, load_weights
 from kdbench.training.group import Group, join
 from kdbench.training.memory import Need

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from kdbench import catalog
 from kdbench.cost.counts import TABLE, Counts, Entry, key
 from kdbench.models.build import build_network
-from kdbench.store.records import write
+from kdbench.store.files import write
 from kdbench.training.calls import Call, Watch, tensors_of
 from kdbench.training.memory import kept_for_backward
 

@@ -23,7 +23,7 @@ from msgspec import json
 from torch import Tensor
 
 from kdbench.spec.runs import PROTOCOL, Run
-from kdbench.store.records import is_whole
+from kdbench.store.files import is_whole
 from kdbench.training.context import TrainingContext, environment, input_digests
 from kdbench.training.memory import GIB
 

@@ -15,8 +15,9 @@ from kdbench.spec.results import Failure, Result
 from kdbench.spec.runs import Run
 from kdbench.store.lease import LostError
 from kdbench.store.mounts import GoneError
-from kdbench.store.records import find_result, load_result, save_result, weights_there
+from kdbench.store.records import find_result, load_result, save_result
 from kdbench.store.run_log import keep_failure
+from kdbench.store.weights import weights_there
 from kdbench.training import checkpoint
 from kdbench.training.checkpoint import Progress
 from kdbench.training.context import TrainingContext

@@ -13,7 +13,7 @@ from kdbench.data.place import list_datasets, where
 from kdbench.errors import UserError
 from kdbench.machine import Machine, load_machine
 from kdbench.run.executor import default_workers
-from kdbench.store.records import check_writable
+from kdbench.store.files import check_writable
 
 
 class Finding(Struct, frozen=True):

@@ -13,7 +13,8 @@ from kdbench.errors import UserError
 from kdbench.machine import Machine
 from kdbench.spec.results import Result
 from kdbench.store.compact import folder_of
-from kdbench.store.records import Index, digest, index, load_failure, load_result
+from kdbench.store.files import digest
+from kdbench.store.records import Index, index, load_failure, load_result
 
 _NAME = re.compile(r"([1-9]\d*|best|labels)\.[0-9a-f]{64}\.(safetensors|classes)")
 T = TypeVar("T")

@@ -42,7 +42,7 @@ from msgspec import Struct
 from kdbench.device import Device, device_at_hand
 from kdbench.machine import Local, Machine
 from kdbench.spec.runs import Loss, Precision, Run
-from kdbench.store.records import write
+from kdbench.store.files import write
 from kdbench.workers.process import Worker, prepare_worker
 
 SIDES = "tests.bench.sides"

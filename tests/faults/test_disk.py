@@ -13,7 +13,8 @@ from kdbench.errors import UserError
 from kdbench.spec.events import Event, Update
 from kdbench.spec.results import RESULT_SCHEMA
 from kdbench.store import mounts
-from kdbench.store.records import check_writable, index, load_failure, load_result
+from kdbench.store.files import check_writable
+from kdbench.store.records import index, load_failure, load_result
 from kdbench.training.context import TrainingContext
 from tests.support.command import Command
 from tests.support.faults.project import digits, epochs, events, failure, numbers

@@ -16,7 +16,9 @@ from kdbench.spec.events import Event, Task, Update
 from kdbench.spec.identity import identity
 from kdbench.spec.results import RESULT_SCHEMA
 from kdbench.spec.runs import PROTOCOL, Loss, Recipe, Teacher
-from kdbench.store.records import UPGRADES, Content, digest, index, load_result, save_result, weights_file
+from kdbench.store.files import digest
+from kdbench.store.records import UPGRADES, Content, index, load_result, save_result
+from kdbench.store.weights import weights_file
 from kdbench.training.checkpoint import checkpoints
 from kdbench.training.context import TrainingContext, environment, open_context
 from kdbench.training.fingerprint import compute

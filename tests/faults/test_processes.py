@@ -14,7 +14,8 @@ from kdbench.spec.events import Elsewhere
 from kdbench.spec.runs import Run
 from kdbench.store import lease
 from kdbench.store.lease import Holder, owner
-from kdbench.store.records import index, load_result, newest_checkpoint
+from kdbench.store.records import index, load_result
+from kdbench.store.weights import newest_checkpoint
 from kdbench.training.context import TrainingContext
 from tests.support.faults.project import (
     digits,

@@ -14,8 +14,9 @@ from kdbench.machine import Machine, load_machine
 from kdbench.plan.expand import expand
 from kdbench.run.notebook import train
 from kdbench.spec.results import Failure, Result
+from kdbench.store.files import digest
 from kdbench.store.lease import Watch, take
-from kdbench.store.records import digest, index, load_result, save_failure
+from kdbench.store.records import index, load_result, save_failure
 from kdbench.suite.load import load_suite
 from tests.support.project import SUITE, change, make_project
 

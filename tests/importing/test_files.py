@@ -28,9 +28,9 @@ from kdbench.machine import Data, Folders, Local, Machine
 from kdbench.models.digits import digits_mlp
 from kdbench.models.resnet_v2 import resnet20_v2
 from kdbench.spec.runs import Recipe
+from kdbench.store.files import digest
 from kdbench.store.label_spaces import Measured, check_label_space, guessing, label_spaces
 from kdbench.store.provenance import Provenance, describe
-from kdbench.store.records import digest
 from kdbench.store.released import load_evaluations
 from kdbench.training.context import open_context
 from kdbench.training.run import train

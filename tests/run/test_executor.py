@@ -21,7 +21,8 @@ from kdbench.run.dispatch import dispatch
 from kdbench.run.executor import LocalExecutor, default_workers, work
 from kdbench.spec.events import Blocked, Done, Event, Failed, Task, Update
 from kdbench.spec.runs import Loss, Recipe, Run, Teacher
-from kdbench.store.records import index, newest_checkpoint
+from kdbench.store.records import index
+from kdbench.store.weights import newest_checkpoint
 from kdbench.workers.process import Worker, ending
 from tests.support.build import CE, KD, make_run
 from tests.support.processes import forget_server, parent_of

@@ -12,15 +12,7 @@ from msgspec.structs import replace
 from kdbench.errors import UserError
 from kdbench.spec.results import Curve, Result
 from kdbench.store.compact import SUFFIX, common, compact, laid_over, rest
-from kdbench.store.records import (
-    index,
-    load_result,
-    load_results,
-    read_results,
-    save_failure,
-    save_result,
-    write,
-)
+from kdbench.store.records import index, load_result, load_results, read_results, save_failure, save_result
 from tests.support.build import CE, make_failures, make_result, make_run
 from tests.support.command import Command
 from tests.support.project import AS_PRINTED, store
@@ -41,7 +33,7 @@ def stored_results(project: Path) -> Path:
 
 
 def squeezed(folder: Path) -> dict[str, int]:
-    return {file.name: n for file, n in compact(folder / "cifar100", folder / "lock", write).items()}
+    return {file.name: n for file, n in compact(folder / "cifar100", folder / "lock").items()}
 
 
 @pytest.fixture

@@ -15,8 +15,6 @@ from kdbench.spec.runs import Run
 from kdbench.store.compact import compact
 from kdbench.store.records import (
     LARGEST_RESULT,
-    check_writable,
-    digest,
     find_result,
     index,
     load_failure,
@@ -27,9 +25,6 @@ from kdbench.store.records import (
     read_results,
     save_failure,
     save_result,
-    weights_file,
-    weights_there,
-    write,
 )
 from tests.support.build import CE, make_result, make_run
 
@@ -94,7 +89,7 @@ def test_one_runs_result_is_found_without_the_others(tmp_path: Path) -> None:
     renamed = path.rename(path.with_name(path.name.replace("mobilenetv2", "of_old")))
     assert find_result(tmp_path, RUN) == renamed
     renamed.rename(path)
-    compact(path.parent, tmp_path / "lock", write)
+    compact(path.parent, tmp_path / "lock")
     assert find_result(tmp_path, RUN) == index(tmp_path).results[RUN.id]
     assert find_result(tmp_path, TAUGHT) is None
     apart = save_result(tmp_path, make_result(TAUGHT, 60.0, 70.0), trial=True)
@@ -284,55 +279,3 @@ def test_file_where_the_folder_should_be_is_told(tmp_path: Path, keep: Callable[
     record = RESULT if keep is save_result else FAILURE
     with pytest.raises(UserError, match=r"results/cifar100/.*json: cannot be written: Not a directory"):
         keep(tmp_path / "results", record)
-
-
-def test_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
-    (tmp_path / "results").write_text("", encoding="utf-8")
-    with pytest.raises(UserError, match="results: a file, where a folder is kept"):
-        check_writable(tmp_path / "results")
-
-
-def test_folder_that_can_be_written_keeps_no_trace(tmp_path: Path) -> None:
-    check_writable(tmp_path / "results")
-    assert list((tmp_path / "results").iterdir()) == []
-
-
-def test_write_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
-    (tmp_path / "a").mkdir()
-    with pytest.raises(UserError, match="cannot be written"):
-        write(tmp_path / "a", b"x")
-    assert [path.name for path in tmp_path.iterdir()] == ["a"]
-
-
-def test_write_that_fails_keeps_what_was_there(tmp_path: Path) -> None:
-    name = "a" * 250
-    (tmp_path / name).write_bytes(b"old")
-    with pytest.raises(UserError, match="cannot be written: File name too long"):
-        write(tmp_path / name, b"new")
-    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [(name, b"old")]
-
-
-def keep_weights(scratch: Path, epoch: int | str, content: bytes) -> Path:
-    """A checkpoint of RUN as training leaves it."""
-    folder = scratch / "weights" / RUN.id
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "new").write_bytes(content)
-    return (folder / "new").rename(folder / f"{epoch}.{digest(folder / 'new')}.safetensors")
-
-
-def test_weights_are_found_by_their_epoch(tmp_path: Path) -> None:
-    first, best = (keep_weights(tmp_path, epoch, str(epoch).encode()) for epoch in (1, "best"))
-    assert [weights_file(tmp_path, RUN.id, epoch) for epoch in (1, "best", 11)] == [first, best, None]
-
-
-def test_altered_weights_are_not_found(tmp_path: Path) -> None:
-    keep_weights(tmp_path, 1, b"a").write_bytes(b"b")
-    assert weights_file(tmp_path, RUN.id, 1) is None
-
-
-@pytest.mark.parametrize(("epochs", "there"), [((), True), ((1,), True), ((1, 2), False)])
-def test_weights_are_there_if_each_epochs_are(
-    tmp_path: Path, epochs: tuple[int, ...], *, there: bool
-) -> None:
-    keep_weights(tmp_path, 1, b"a")
-    assert weights_there(tmp_path, RUN.id, epochs) is there

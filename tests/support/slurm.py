@@ -18,7 +18,8 @@ from kdbench.cli import cli
 from kdbench.cluster import attempts, submissions
 from kdbench.errors import UserError
 from kdbench.machine import load_machine
-from kdbench.store.records import index, load_result, newest_checkpoint
+from kdbench.store.records import index, load_result
+from kdbench.store.weights import newest_checkpoint
 from tests.support.places import ROOT
 
 KDBENCH = (sys.executable, "-c", "from kdbench.cli import main; main()")

@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 
 from kdbench.models.digits import digits_cnn
 from kdbench.spec.events import Task
-from kdbench.store.records import weights_file
+from kdbench.store.weights import weights_file
 from kdbench.training import images
 from kdbench.training.averaged import Averaged
 from kdbench.training.checkpoint import load_weights

@@ -14,8 +14,9 @@ from kdbench.errors import DivergedError, UserError
 from kdbench.spec.events import Done, Elsewhere, Event, Failed, Task, Update
 from kdbench.spec.results import Segment
 from kdbench.spec.runs import Loss, Recipe, Run
+from kdbench.store.files import digest
 from kdbench.store.lease import LostError
-from kdbench.store.records import digest, weights_file
+from kdbench.store.weights import weights_file
 from kdbench.training import checkpoint
 from kdbench.training.checkpoint import (
     Progress,

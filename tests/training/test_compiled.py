@@ -19,7 +19,7 @@ from kdbench.errors import UserError
 from kdbench.models.output import Network
 from kdbench.spec.results import Result
 from kdbench.spec.runs import Loss, Precision, Run, Teacher
-from kdbench.store.records import weights_file
+from kdbench.store.weights import weights_file
 from kdbench.training import precision as precisions
 from kdbench.training.checkpoint import Progress, load_weights
 from kdbench.training.context import TrainingContext

@@ -25,7 +25,8 @@ from kdbench.run.preflight import check_ghost_batches
 from kdbench.spec.events import Done, Event, Failed, Task, Update
 from kdbench.spec.results import Result
 from kdbench.spec.runs import Loss, Recipe, Run, Teacher
-from kdbench.store.records import index, load_result, weights_file
+from kdbench.store.records import index, load_result
+from kdbench.store.weights import weights_file
 from kdbench.suite.load import load_suite
 from kdbench.training import ghost_batches
 from kdbench.training.context import TrainingContext

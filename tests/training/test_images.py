@@ -18,7 +18,7 @@ from kdbench.machine import Data, Folders, Local, Machine
 from kdbench.spec.events import Task
 from kdbench.spec.results import Result
 from kdbench.spec.runs import Recipe, Run, Teacher
-from kdbench.store.records import weights_file
+from kdbench.store.weights import weights_file
 from kdbench.training.checkpoint import load_weights
 from kdbench.training.context import TrainingContext, open_context
 from kdbench.training.images import (

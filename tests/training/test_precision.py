@@ -15,7 +15,7 @@ from kdbench.errors import UserError
 from kdbench.models.output import Network
 from kdbench.plan.cohorts import make_cohorts
 from kdbench.spec.runs import Precision
-from kdbench.store.records import weights_file
+from kdbench.store.weights import weights_file
 from kdbench.training.checkpoint import load_weights
 from kdbench.training.context import TrainingContext
 from kdbench.training.evaluation import evaluate

@@ -18,7 +18,9 @@ from kdbench.errors import DivergedError, UserError
 from kdbench.models.output import Network
 from kdbench.spec.results import Curve, Result
 from kdbench.spec.runs import Recipe, Run, Teacher
-from kdbench.store.records import digest, facts, load_result, save_result, weights_file, weights_there
+from kdbench.store.files import digest
+from kdbench.store.records import facts, load_result, save_result
+from kdbench.store.weights import weights_file, weights_there
 from kdbench.training import memory
 from kdbench.training.checkpoint import Progress, load_weights
 from kdbench.training.context import TrainingContext

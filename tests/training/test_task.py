@@ -12,7 +12,8 @@ from kdbench import catalog
 from kdbench.spec.events import Done, Elsewhere, Event, Failed, Task, Update
 from kdbench.spec.runs import Recipe, Run, Teacher
 from kdbench.store.lease import Watch, take
-from kdbench.store.records import index, load_failure, load_result, weights_there
+from kdbench.store.records import index, load_failure, load_result
+from kdbench.store.weights import weights_there
 from kdbench.training.context import TrainingContext
 from kdbench.training.task import do
 from tests.support.build import CE, KD, make_run
