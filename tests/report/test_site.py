@@ -298,16 +298,19 @@ PAGES = ["index.html", "golden/index.html", "golden/rows/1.kd-digits_mlp-digits_
 @in_chromium
 def test_one_goes_from_the_index_to_a_row_and_back(page: "Page", address: str) -> None:
     page.get_by_role("link", name="A made-up paper").first.click()
+    page.wait_for_url(f"{address}/golden/index.html")
     row = page.locator("[id='golden/1.kd/digits_mlp:digits_mlp@2']")
     row.locator("button.open").click()
     row.get_by_role("link", name="all about it").click()
+    page.wait_for_url(f"{address}/golden/rows/*.html")
     assert page.locator("h1").inner_text() == "digits_mlp from digits_mlp@2"
     assert page.locator("figure .seed:not(.base)").count() == 3
     assert page.locator("figure .mean.base").count() == page.locator("figure .printed").count() == 1
     page.get_by_role("link", name="in its table").click()
+    page.wait_for_url(f"{address}/golden/index.html#**")
     assert row.locator("tr.more").is_visible()
     page.get_by_role("link", name="kdbench").click()
-    assert page.url == f"{address}/index.html"
+    page.wait_for_url(f"{address}/index.html")
 
 
 @in_chromium
