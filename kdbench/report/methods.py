@@ -309,8 +309,10 @@ def _sentences(table: MethodTable, ranking: Ranking | None, best: str) -> list[s
     # `of 3 runs`, `of 3 to 10 runs`: the std of a cell is one of so many.
     runs = sorted({each.n for each in numbers if each.n})
     ends = " to ".join(dict.fromkeys(map(str, (runs[0], runs[-1])))) if runs else ""
-    counted = f", of {ends} runs" if runs else ""
-    found = [f"Accuracy in percent, mean ± std{counted}{gain}{paired}. {best}."]
+    cell = f"mean ± std, of {ends} runs" if runs else "mean ± std"
+    if ends == "1":  # no cell has a std
+        cell = "of one run"
+    found = [f"Accuracy in percent, {cell}{gain}{paired}. {best}."]
     if table.recipes:
         recipes = "; ".join(f"{name}: {recipe}" for name, recipe in table.recipes.items())
         found.append(f"These are trained by other recipes: {recipes}.")

@@ -54,6 +54,8 @@ def test_table_of_own_runs_has_std_and_the_gain_paired_by_seed(kdbench: Command)
     assert "90.00 ± 0.00 (-2.00)" in out
     assert "of 2 runs; in brackets the gain over kd, paired by seed." in out
     assert "No ranks" in out
+    alone = kdbench("methods", "suites/small", "--evidence", "our runs", "--seeds", "0").out
+    assert "Accuracy in percent, of one run; in brackets the gain over kd" in alone
     over = kdbench("methods", "suites/small", "--evidence", "our runs", "--against", "student").out
     assert "92.00 ± 0.00 (+2.00)*" in over
 
