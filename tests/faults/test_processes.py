@@ -68,7 +68,7 @@ def test_signal_ends_everything_and_is_no_failure(tmp_path: Path, sent: signal.S
     wait_for(lambda: kept(tmp_path), process)
     workers = descendants(process.pid)
     (os.kill if to == "driver" else os.killpg)(process.pid, sent)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=600)
     assert (process.returncode, "the same command goes on" in said) == (CODES[sent], True), said
     wait_for(lambda: not any(map(alive, workers)))
     there = index(tmp_path / "results")
@@ -87,7 +87,7 @@ def test_driver_that_is_killed_takes_its_workers_along_and_the_next_goes_on(tmp_
     epoch = kept(tmp_path)
     rerun = start(tmp_path)
     wait_for(lambda: kept(tmp_path) > epoch or index(tmp_path / "results").results, rerun)
-    _, said = rerun.communicate(timeout=180)
+    _, said = rerun.communicate(timeout=600)
     assert rerun.returncode == 0, said
     [path] = index(tmp_path / "results").results.values()
     assert len(load_result(path).curve.top1) == 100
@@ -160,7 +160,7 @@ def test_machine_that_was_thought_dead_comes_back_and_leaves_the_run(
 
     told = events(context, LONG, wake)
     assert numbers(told)
-    out, _ = other.communicate(timeout=60)
+    out, _ = other.communicate(timeout=600)
     assert out.split() == ["begins", "Elsewhere"]
     assert index(context.machine.results).repeats == {}
     assert not checkpoints(context, LONG).exists()

@@ -223,7 +223,7 @@ def test_worker_whose_driver_is_gone_ends_without_a_failure(two: LocalExecutor, 
     ours.send((Task(run),))
     assert isinstance(ours.recv(), Update)
     ours.close()
-    process.join(timeout=60)
+    process.join(timeout=600)
     assert process.exitcode == 0
     assert run.id not in kept(two)[0] | kept(two)[1]
     assert list((two.machine.scratch / "checkpoints" / run.id).glob("*.safetensors"))

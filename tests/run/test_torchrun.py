@@ -26,7 +26,7 @@ def torchrun(folder: Path, *words: str) -> "subprocess.CompletedProcess[str]":
         done = subprocess.run(
             whole, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
         )
-        other.wait(60)
+        other.wait()
     return done
 
 

@@ -50,7 +50,7 @@ def test_quickstart_trains_checks_and_reports(
 def test_quickstart_again_trains_nothing(trained: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
     folder, first = trained
     command = [sys.executable, "-m", "kdbench", "run", str(ROOT / "suites" / "quickstart"), "--offline"]
-    rerun = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+    rerun = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600, check=False)
     assert "24 runs stored, 0 to train" in rerun.stderr
     assert (rerun.returncode, rerun.stdout) == (0, first.stdout)
 

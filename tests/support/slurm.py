@@ -233,7 +233,7 @@ class Project:
 
 def slurm(*command: str) -> str:
     """The output of one of Slurm's commands."""
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+    return subprocess.run(command, capture_output=True, text=True, timeout=600, check=True).stdout
 
 
 def curves(folder: Path) -> dict[str, dict[str, Any]]:
