@@ -5,6 +5,7 @@ is summed over the ranks, so that each takes the same step. All ranks run the sa
 the first one alone writes and decides, and broadcasts what it decided.
 """
 
+import atexit
 import re
 import traceback
 from collections.abc import Iterable, Iterator
@@ -197,7 +198,18 @@ def join(launched: Launched | None, device: torch.device) -> Group:
         raise UserError(
             f"process {launched.rank + 1} of {launched.world_size} does not find the others: {_line(error)}"
         ) from error
+    atexit.register(_end)
     return Group(rank, size, store)
+
+
+def _end() -> None:
+    """Let go of the other ranks at the end of this process.
+
+    Threads of gloo that outlive the interpreter abort it, after all is done: "terminate called without an
+    active exception".
+    """
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 @contextmanager

@@ -45,6 +45,7 @@ try:
     nodes = [""] * torch.distributed.get_world_size()
     torch.distributed.all_gather_object(nodes, found["node"])
     found["nodes"] = nodes
+    torch.distributed.destroy_process_group()  # else its threads may abort the process at its end
 except (RuntimeError, OSError) as error:
     found["why"] = str(error).splitlines()[0]
 print(json.dumps(found))
