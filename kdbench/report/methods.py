@@ -34,7 +34,8 @@ HEADS = ("method", "against", "pairs", "better on", "by its seeds", "difference"
 NOTE = """\
 Difference: the mean over the pairs, with half the 90 % interval over them (over the seeds of a single pair).
 By its seeds: on how many pairs it is better, and worse, by paired tests at 5 %, Holm's for the pairs of the
-line. p: Wilcoxon's signed-rank test over the pairs, two-sided, Holm's for the lines of the table."""
+line. p: two-sided, Wilcoxon's signed-rank test over the pairs (the paired t test over the seeds of a single
+pair), Holm's for the lines of the table."""
 PREAMBLE = r"% The preamble needs \usepackage[T1]{fontenc}, \usepackage{booktabs} and \usepackage{graphicx}."
 
 

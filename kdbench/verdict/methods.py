@@ -133,7 +133,10 @@ class Comparison(Struct, frozen=True, kw_only=True):
     interval: tuple[float, float] | None
     """Of 90 %: over the pairs, or over the seeds of the only one; None for fewer than two of them."""
     p: float | None
-    """Wilcoxon's signed-rank test over the pairs, two-sided; None for fewer than two that differ."""
+    """Two-sided: Wilcoxon's signed-rank test over the pairs, or the paired t test over the seeds of one pair.
+
+    None for fewer than two pairs that differ, or fewer than two seeds.
+    """
     p_adjusted: float | None = None
     """The same by Holm's adjustment for all methods that are held against this one."""
 
@@ -370,6 +373,8 @@ def _comparison(method: str, against: str, by_pair: Sequence[Paired]) -> Compari
     # Two questions: on how many single pairs the seeds show a difference, and whether all pairs together do.
     tested = [each for each in by_pair if each.spread is not None]
     over_pairs = Paired(dict(enumerate(differences)))
+    # A single pair has nothing to average over but its seeds.
+    alone = by_pair[0] if len(by_pair) == 1 else None
     return Comparison(
         method=method,
         against=against,
@@ -379,8 +384,8 @@ def _comparison(method: str, against: str, by_pair: Sequence[Paired]) -> Compari
         worse_by_seeds=_shown([each.p_below() for each in tested]),
         by_seeds=len(tested),
         difference=mean(differences),
-        interval=by_pair[0].interval if len(by_pair) == 1 else over_pairs.interval,
-        p=_wilcoxon(tuple(differences)),
+        interval=alone.interval if alone else over_pairs.interval,
+        p=alone.p_differs() if alone else _wilcoxon(tuple(differences)),
     )
 
 

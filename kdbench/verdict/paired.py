@@ -74,6 +74,11 @@ class Paired(Struct, frozen=True, dict=True):
         """The p-value of the test that it is below the margin."""
         return self._tested(lambda _: greater_p([-value for value in self.values], -margin))
 
+    def p_differs(self) -> float | None:
+        """The p-value of the two-sided test that the mean difference is not 0."""
+        above, below = self.p_above(), self.p_below()
+        return None if above is None or below is None else min(1.0, 2 * min(above, below))
+
     def p_not_above(self, margin: float = 0.0) -> float | None:
         """The same, but 0 where every difference is the margin itself, as of a row and the same run."""
         # A row and a row of the same runs differ by exactly nothing: that is certain and needs no test.

@@ -101,12 +101,31 @@ def test_p_values_are_holms_for_the_lines_and_tests_by_seed_for_the_pairs_of_a_l
     assert (alone <= 0.05 < 2 * alone, line.better_by_seeds, line.by_seeds) == (True, 1, 3)
 
 
+def test_p_values_of_a_single_pair_are_holms_for_the_lines_too() -> None:
+    rows = [make_row("a", "b", table=f"1.{name}", loss=Loss(name)) for name in ("kd", "dkd", "dist")]
+    seeds = (70.0, 72.0, 71.0), (71.0, 73.1, 71.9), (69.5, 72.5, 71.3)
+    checks = [check_of(row, *values) for row, values in zip(rows, seeds, strict=True)]
+    [table] = tables(make_suite(*rows), checks)
+    dkd, dist = compare_methods(table)
+    assert dkd.p_adjusted == pytest.approx(2 * scipy.stats.ttest_1samp([1.0, 1.1, 0.9], 0).pvalue)
+    assert dist.p_adjusted == pytest.approx(scipy.stats.ttest_1samp([-0.5, 0.5, 0.3], 0).pvalue)
+
+
+def test_a_single_pair_of_one_run_has_no_p_value() -> None:
+    rows = [make_row("a", "b", table=f"1.{name}", loss=Loss(name)) for name in ("kd", "dkd")]
+    checks = [check_of(rows[0], 70.0), check_of(rows[1], 71.0)]
+    [table] = tables(make_suite(*rows), checks)
+    [line] = compare_methods(table)
+    assert (line.p, line.p_adjusted, line.interval) == (None, None, None)
+
+
 def test_comparison_of_a_single_pair_is_paired_by_seed() -> None:
     rows = [make_row("a", "b", table="1.kd"), make_row("a", "b", table="1.new", loss=Loss("dkd"))]
     checks = [check_of(rows[0], 70.0, 72.0, 71.0), check_of(rows[1], 71.0, 73.1, 71.9)]
     [table] = tables(make_suite(*rows), checks)
     [found] = compare_methods(table)
-    assert (found.method, found.against, found.p) == ("new", "kd", None)
+    assert (found.method, found.against) == ("new", "kd")
+    assert found.p == pytest.approx(scipy.stats.ttest_1samp([1.0, 1.1, 0.9], 0).pvalue)
     assert (found.better_by_seeds, found.worse_by_seeds, found.by_seeds) == (1, 0, 1)
     low, high = scipy.stats.ttest_1samp([1.0, 1.1, 0.9], 0).confidence_interval(0.90)
     assert found.interval == pytest.approx((low, high))
