@@ -1,12 +1,13 @@
 """`cancel` and `retry`: jobs are ended, and what keeps runs from being trained is taken away."""
 
-from msgspec import Struct
-from msgspec.structs import replace
+from itertools import chain
 
-from kdbench.cluster import attempts, submissions
-from kdbench.cluster.queue import Place, ask_scheduler, dead_jobs, under_way
+from msgspec import Struct
+
+from kdbench.cluster.ledger import Ledger
+from kdbench.cluster.queue import take_snapshot, try_snapshot
 from kdbench.cluster.scheduler import cancel, release
-from kdbench.machine import Machine, load_machine
+from kdbench.machine import load_machine
 from kdbench.plan.selection import Selection, find_work
 
 
@@ -20,26 +21,18 @@ def cancel_runs(chosen: Selection) -> tuple[list[str], int]:
         UserError: the scheduler does not answer, or the jobs are another user's.
     """
     machine = load_machine()
+    ledger = Ledger(machine.scratch)
     work = find_work(chosen, machine)
     missing = {run.id for run in work.runs}
-    if not submissions.concerning(submissions.load(machine.scratch), missing):
+    if not ledger.submissions(missing):
         return [], 0
-    with submissions.one_at_a_time(machine.scratch):
-        places = {place.key: place for place in under_way(machine, missing).values()}
-        jobs = sorted(place.job for place in places.values())
-        cancel(jobs)
-        _write_down(machine, places)
+    with ledger.lock():
+        jobs = {job.id: job for job in take_snapshot(ledger, missing).under_way(missing).values()}
+        cancel(sorted(jobs))
+        ledger.set_aside(jobs.values())
     asked = missing | {name for cell in work.cells for name in (*cell.ids, *cell.baselines)}
-    others = {name for place in places.values() for name in place.runs} - asked
-    return jobs, len(others)
-
-
-def _write_down(machine: Machine, places: dict[tuple[str, int], Place]) -> None:
-    """Which jobs no longer count, as Slurm shows them alive until their processes have ended."""
-    for one in submissions.load(machine.scratch):
-        numbers = [number for token, number in places if token == one.token]
-        if numbers:
-            submissions.save(machine.scratch, replace(one, cancelled=(*one.cancelled, *numbers)))
+    others = {name for job in jobs.values() for name in job.runs} - asked
+    return sorted(jobs), len(others)
 
 
 class RetryResult(Struct, frozen=True):
@@ -56,27 +49,32 @@ class RetryResult(Struct, frozen=True):
 def start_anew(chosen: Selection) -> RetryResult:
     """Forget why runs of a selection have no result, and release their jobs where Slurm holds them.
 
+    A run that a living job holds is left to it. Of all others the starts, the stored failures and the jobs
+    that ended before they began are forgotten, so that nothing is left to count against a new start.
+
     Raises:
         UserError: a held job is another user's.
     """
     machine = load_machine()
+    ledger = Ledger(machine.scratch)
     work = find_work(chosen, machine)
+    failures = work.index.failures
     missing = [run.id for run in work.runs]
-    known = ask_scheduler(machine.scratch, missing)
-    view = known.view
-    places = under_way(machine, missing, view)
-    held = sorted({place.job for place in places.values() if view[place.key].held})
+    known = try_snapshot(ledger, missing)
+    jobs = known.under_way(missing)
+    seen = {run: known.view[job.key] for run, job in jobs.items()}
+    held = sorted({job.id for run, job in jobs.items() if seen[run].held})
     release(held)
-    last = {name: attempts.load(machine.scratch, name).last for name in missing}
-    free = [name for name in missing if name not in places]
-    dead = dead_jobs(machine.scratch, free, known)
-    _write_down(machine, {place.key: place for some in dead.values() for place in some})
-    attempts.forget(machine.scratch, free)
-    for name in free:
-        if name in work.index.failures:
-            work.index.failures[name].unlink(missing_ok=True)
+    histories = ledger.histories(missing)
+    free = [run for run in missing if run not in jobs]
+    dead = known.never_began({run: histories[run] for run in free})
+    ledger.set_aside(chain.from_iterable(dead.values()))
+    ledger.forget_attempts(free)
+    for run in free:
+        if run in failures:
+            failures[run].unlink(missing_ok=True)
     return RetryResult(
-        [name for name in free if last[name] or name in dead or name in work.index.failures],
+        [run for run in free if histories[run].last or run in dead or run in failures],
         held,
-        [name for name in places if attempts.failed_in(last[name], view[places[name].key].job)],
+        [run for run in jobs if histories[run].failed_in(seen[run].job)],
     )

@@ -68,7 +68,7 @@ def describe_submitted(submitted: "Submitted") -> Iterator[str]:
 
 def states(chosen: Selection) -> tuple[list[State], str]:
     """The state of each run of a selection, and why the scheduler did not answer."""
-    from kdbench.cluster.queue import states_of
+    from kdbench.cluster.status import states_of
 
     machine = load_machine()
     return states_of(find_work(chosen, machine), machine)

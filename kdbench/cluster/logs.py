@@ -1,10 +1,11 @@
 """`kdbench logs ROW`: what jobs wrote of a row's runs, and the traceback of those that failed."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
-from kdbench.cluster import attempts, submissions
-from kdbench.cluster.queue import Place, ask_scheduler, dead_jobs, error_tail, how_it_died
+from kdbench.cluster.ledger import Attempt, Ledger, SubmittedJob
+from kdbench.cluster.queue import array_of, error_tail, how_it_died, try_snapshot
+from kdbench.cluster.scheduler import QUESTION_INTERVAL_S
 from kdbench.machine import Machine, load_machine
 from kdbench.plan.lookup import find_trained_row
 from kdbench.spec.suites import Cell, Variant
@@ -12,12 +13,8 @@ from kdbench.store import lease
 from kdbench.store.records import index
 from kdbench.store.run_log import log_files
 
-LOOK = 0.5
+READ_INTERVAL_S = 0.5
 """Seconds between two looks at the files."""
-TAIL = 20
-"""Lines that are shown of what a job that never began wrote to standard error."""
-ASK = 10.0
-"""Seconds between two questions to the scheduler."""
 
 
 def read(address: str, variant: Variant) -> Iterator[str]:
@@ -28,14 +25,17 @@ def read(address: str, variant: Variant) -> Iterator[str]:
     """
     machine = load_machine()
     cell = find_trained_row(address, variant)[1]
-    dead = dead_jobs(machine.scratch, cell.ids, ask_scheduler(machine.scratch, cell.ids))
+    ledger = Ledger(machine.scratch)
+    known = try_snapshot(ledger, cell.ids)
+    histories = ledger.histories(cell.ids)
+    dead = known.never_began(histories)
     for run, name in zip(cell.runs, cell.ids, strict=True):
         yield f"== {run.slug} seed {run.seed} (run {name})"
         files = [*log_files(machine, run, "jobs.log"), *log_files(machine, run, "log")]
         there = [file for file in files if file.is_file()]
         for file in there:
             yield file.read_text(encoding="utf-8", errors="replace").rstrip()
-        own = list(_own_output(machine, name, dead.get(name, [])))
+        own = list(_own_output(ledger, name, histories[name].last, dead.get(name, [])))
         yield from own
         if not there and not own:
             yield f"no job has written of it yet (in {files[0].parent})"
@@ -51,9 +51,9 @@ def follow(address: str, variant: Variant) -> Iterator[str]:
     cell = find_trained_row(address, variant)[1]
     files = {file: f"s{run.seed}" for run in cell.runs for file in log_files(machine, run, "jobs.log")}
     read_to = dict.fromkeys(files, 0)
-    asked, over = -ASK, False
+    asked, over = -QUESTION_INTERVAL_S, False
     while not over:
-        if time.monotonic() - asked >= ASK:
+        if time.monotonic() - asked >= QUESTION_INTERVAL_S:
             asked = time.monotonic()
             over = not _under_way(machine, cell)
         for file, who in files.items():
@@ -62,7 +62,7 @@ def follow(address: str, variant: Variant) -> Iterator[str]:
                 new = content[read_to[file] : content.rfind(b"\n") + 1]
                 read_to[file] += len(new)
                 yield from (f"{who} {line}" for line in new.decode(errors="replace").splitlines())
-        time.sleep(0 if over else LOOK)
+        time.sleep(0 if over else READ_INTERVAL_S)
 
 
 def _under_way(machine: Machine, cell: Cell) -> bool:
@@ -70,16 +70,19 @@ def _under_way(machine: Machine, cell: Cell) -> bool:
     missing = set(cell.ids) - index(machine.results).results.keys()
     if any(lease.owner(machine.scratch / "locks" / name) for name in missing):
         return True
-    jobs = ask_scheduler(machine.scratch, missing).jobs()
-    return any(seen and seen.alive and not missing.isdisjoint(place.runs) for place, seen in jobs)
+    jobs = try_snapshot(Ledger(machine.scratch), missing).jobs()
+    return any(seen and seen.alive and not missing.isdisjoint(job.runs) for job, seen in jobs)
 
 
-def _own_output(machine: Machine, name: str, dead: Sequence[Place]) -> Iterator[str]:
-    """Where the latest job of a run put its own output, and how those ended that never began it."""
-    for place in dead:
-        yield how_it_died(place)
-        yield from error_tail(place.submission.error_file(place.number), TAIL)
-    last = attempts.load(machine.scratch, name).last
-    for one in submissions.concerning(submissions.load(machine.scratch), [name]) if last else ():
-        if last is not None and one.job == last.job.partition("_")[0]:
+def _own_output(
+    ledger: Ledger, run: str, last: Attempt | None, dead: Iterable[SubmittedJob]
+) -> Iterator[str]:
+    """How those jobs of a run ended that never began it, and where its latest start put its own output."""
+    for job in dead:
+        yield how_it_died(job)
+        yield from error_tail(job)
+    if last is None:
+        return
+    for one in ledger.submissions([run]):  # none where it is forgotten since
+        if one.job == array_of(last.job):
             yield f"the job's own output: {one.logs}/{last.job}_0_log.out and .err"

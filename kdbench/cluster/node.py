@@ -13,8 +13,8 @@ import signal
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import partial
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
@@ -23,15 +23,14 @@ from typing import NoReturn
 
 from msgspec import Struct
 
-from kdbench.cluster import attempts
-from kdbench.cluster.attempts import CRASHES, Attempt, Cause
-from kdbench.cluster.journal import Journal
+from kdbench.cluster.ledger import MAX_RESTARTS, Attempt, Cause, Ledger
 from kdbench.cluster.scheduler import run_command
 from kdbench.errors import UserError
 from kdbench.formatting import spell_on_terminal
 from kdbench.machine import Machine
 from kdbench.run.dispatch import dispatch
 from kdbench.run.executor import LocalExecutor, serve
+from kdbench.run.progress import ending
 from kdbench.spec.events import (
     Blocked,
     Cohort,
@@ -45,12 +44,15 @@ from kdbench.spec.events import (
 )
 from kdbench.spec.runs import Run
 from kdbench.store.records import index
+from kdbench.store.run_log import log
 from kdbench.store.weights import newest_checkpoint, remove_damaged, weights_file
 from kdbench.workers.launch import run_ranks
 from kdbench.workers.process import Worker, prepare_worker, send
 
 MASKED = (signal.SIGTERM, signal.SIGUSR2)
 """What Slurm sends to all processes of a job, and only the supervisor answers."""
+NOTE_INTERVAL_S = 1.0
+"""Seconds between two notes in the ledger on the progress of one run."""
 
 
 class Assignment(Struct, frozen=True):
@@ -92,6 +94,53 @@ class JobContext(Struct, frozen=True):
         return "time" if spent > 60 * self.work.minutes - self.work.signal - 75 else "stopped"
 
 
+class Journal:
+    """What a supervisor writes down of its runs: a log of each, for people; in the ledger, for `status`.
+
+    A record that cannot be written costs no training.
+    """
+
+    def __init__(self, machine: Machine, job: str, runs: Mapping[str, Run]) -> None:
+        self.machine, self.job, self.runs = machine, job, runs
+        self.ledger = Ledger(machine.scratch)
+        self.last_noted: dict[str, float] = {}
+
+    def note(self, event: ExecutorEvent) -> None:
+        """Something happened to a run."""
+        if isinstance(event, Update):
+            self._update(event)
+        if isinstance(event, Update | Elsewhere):
+            return
+        self.write_log(event.id, ending(event))
+        if isinstance(event, Done) and event.trained:
+            self.end(event.id, "done")
+        if isinstance(event, Failed):
+            self.end(event.id, "failed", event.failure.cause)
+
+    def _update(self, event: Update) -> None:
+        """An epoch is over: a line for the log each time, a note in the ledger once in `NOTE_INTERVAL_S`."""
+        speed = f"{event.images_per_second:,.0f} images/s"
+        epochs = self.runs[event.id].recipe.epochs
+        self.write_log(event.id, f"epoch {event.epoch}/{epochs}, top1 {event.top1:.2f}, {speed}")
+        if time.monotonic() - self.last_noted.get(event.id, -NOTE_INTERVAL_S) >= NOTE_INTERVAL_S:
+            self.last_noted[event.id] = time.monotonic()
+            with suppress(UserError):
+                self.ledger.note_progress(self.job, event)
+
+    def end(self, run: str, cause: Cause, why: str = "") -> None:
+        """A start of a run is over."""
+        if cause not in ("done", "failed"):
+            self.write_log(run, f"{cause}: {why}" if why else cause)
+        with suppress(UserError):
+            self.ledger.end(run, self.job, cause, why)
+
+    def write_log(self, run: str, text: str) -> None:
+        """Add a line to the run's log and to the job's own output."""
+        line = f"{time.strftime('%Y-%m-%d %H:%M:%S')} job {self.job}: {text}"
+        print(f"{line} [{run}]", flush=True)  # noqa: T201 - the job's output
+        log(self.machine, self.runs[run], "jobs.log", f"{line}\n")
+
+
 class NodeExecutor(LocalExecutor):
     """The worker processes of a job."""
 
@@ -119,7 +168,7 @@ class NodeExecutor(LocalExecutor):
 
         Of a cohort it is unknown which run was the cause: that counts for none, and the halves are tried.
         Where the job's tasks are the ranks of the run, they cannot go on without the one that died: the job
-        starts again, and its attempts, which are written down, say whether the run has died too often.
+        starts again, and its attempts, which the ledger has, say whether the run has died too often.
         """
         alone = len(cohort) == 1
         for task in cohort:
@@ -128,7 +177,7 @@ class NodeExecutor(LocalExecutor):
             self.crashes[task.run.id] += alone
         if self.as_rank:
             requeue(self.job_context.job)  # does not return
-        if not alone or self.crashes[cohort[0].run.id] > CRASHES:  # it may have left no attempt
+        if not alone or self.crashes[cohort[0].run.id] > MAX_RESTARTS:  # it may have left no attempt
             return super().died(cohort, how, whole)
         self.retry_queue.append(cohort)
         return None
@@ -289,7 +338,7 @@ def train_received(pipe: Connection, machine: Machine, job_context: JobContext, 
 
 
 def begin(job_context: JobContext, gpu: str | None, run: Run) -> None:
-    """Write down that a run starts.
+    """Write down that a run starts: one that the job was given, or a teacher that it trains for it.
 
     Raises:
         UserError: it has died too often.
@@ -305,7 +354,7 @@ def begin(job_context: JobContext, gpu: str | None, run: Run) -> None:
         start=epoch,
         epoch=epoch,
     )
-    attempts.begin(scratch, run.id, attempt, times.get(run.id, max(times.values())))
+    Ledger(scratch).begin(run.id, attempt, times.get(run.id, max(times.values())))
 
 
 def blocked(task: Task, work: JobWork, train: Callable[[Task], Event]) -> Blocked | Elsewhere | None:

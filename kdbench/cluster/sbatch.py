@@ -6,7 +6,6 @@ to end asks to be requeued; its next life goes on from kdbench's own checkpoints
 pickle.
 """
 
-import os
 import re
 import shlex
 import socket
@@ -22,10 +21,10 @@ import submitit.helpers
 from submitit.core.utils import DelayedSubmission, FailedJobError, FailedSubmissionError
 
 from kdbench.cluster.groups import JobArray
+from kdbench.cluster.ledger import Submission
 from kdbench.cluster.node import JobWork
 from kdbench.cluster.profiles import Profile
 from kdbench.cluster.scheduler import run_command
-from kdbench.cluster.submissions import Submission
 from kdbench.errors import UserError
 
 REQUEUES = 1_000_000
@@ -170,10 +169,3 @@ def refusal(output: str, profile: Profile) -> str:
     plain = "; ".join(line.partition("sbatch: error:")[2].strip() for line in lines) or output.strip()
     hint = next((f"; {hint}" for word, hint in HINTS.items() if word.lower() in plain.lower()), "")
     return f"profile {profile.name}: sbatch refuses: {plain}{hint}"
-
-
-def home(scratch: Path) -> Path:
-    """Where this user's jobs keep their pickles and their own output."""
-    import getpass
-
-    return scratch / "slurm" / "jobs" / (getpass.getuser() or str(os.getuid()))

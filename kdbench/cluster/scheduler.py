@@ -6,12 +6,14 @@ from collections.abc import Iterable, Sequence
 
 from msgspec import Struct
 
-from kdbench.cluster.submissions import Submission
+from kdbench.cluster.ledger import Submission
 from kdbench.errors import UserError
 
 COMMANDS = ("sbatch", "srun", "squeue", "scancel", "scontrol", "sinfo")
 COMMAND_TIMEOUT_S = 60
 """Seconds that one of Slurm's commands may take."""
+QUESTION_INTERVAL_S = 10.0
+"""Seconds between two questions of a command that follows jobs, whatever their number."""
 OVER = {
     "BOOT_FAIL",
     "CANCELLED",
@@ -51,7 +53,7 @@ class JobStatus(Struct, frozen=True, kw_only=True):
 
 
 View = dict[tuple[str, int], JobStatus]
-"""Jobs by their submission's token and their place in it."""
+"""Jobs by their submission's token and their number in it (`SubmittedJob.key`)."""
 
 
 def check_commands() -> None:
@@ -68,8 +70,11 @@ def check_commands() -> None:
         )
 
 
-def look(submissions: Iterable[Submission]) -> View:
+def query_jobs(submissions: Iterable[Submission]) -> View:
     """How the jobs of these submissions stand, as far as the controller still knows them: one call.
+
+    squeue prints `1234_5|TOKEN|PENDING|N/A||Priority` of the sixth job of an array. The token, which is the
+    job's comment, says which submission it is of: so a job is found whose number was never written down, too.
 
     Raises:
         UserError: the controller does not answer.
@@ -85,8 +90,8 @@ def look(submissions: Iterable[Submission]) -> View:
     for line in lines.splitlines():
         job, token, state, start, node, reason = line.strip().split("|", 5)
         if token in wanted:
-            place = int(job.partition("_")[2] or 0)
-            view[token, place] = JobStatus(job=job, state=state, reason=reason, start=start, node=node)
+            number = int(job.partition("_")[2] or 0)
+            view[token, number] = JobStatus(job=job, state=state, reason=reason, start=start, node=node)
     return view
 
 

@@ -1,28 +1,20 @@
 """`run --on slurm`: what is missing becomes jobs, once, whoever asks for it."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from operator import attrgetter
 from pathlib import Path
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from kdbench.cluster import attempts, submissions
+from kdbench.cluster import sbatch
 from kdbench.cluster.groups import JobArray, align_to_teacher_array, make_arrays, times
+from kdbench.cluster.ledger import MAX_DEATHS, Ledger, Submission, SubmittedJob
 from kdbench.cluster.node import Assignment, JobWork
 from kdbench.cluster.profiles import Profile, check_shared, load_profile
-from kdbench.cluster.queue import (
-    Place,
-    ask_scheduler,
-    clear_broken_off,
-    dead_jobs,
-    how_it_died,
-    under_way,
-    was_cancelled,
-)
-from kdbench.cluster.sbatch import sbatch_options
-from kdbench.cluster.scheduler import check_commands
-from kdbench.cluster.submissions import Submission
+from kdbench.cluster.queue import SchedulerSnapshot, array_of, how_it_died, take_snapshot, was_cancelled
+from kdbench.cluster.scheduler import cancel, check_commands, query_jobs
 from kdbench.cost.speeds import Estimate, expected_need
 from kdbench.data.place import where
 from kdbench.errors import UserError
@@ -36,8 +28,12 @@ from kdbench.store.files import check_writable
 from kdbench.store.records import index
 from kdbench.store.weights import newest_checkpoint
 
-MANY = 40
+MAX_NAMED_JOBS = 40
 """So many single jobs may stand in a dependency; beyond, whole arrays do."""
+SBATCH_TIMEOUT_S = 60
+"""Seconds after which sbatch, whose caller was killed, has done what it will do."""
+QUERY_INTERVAL_S = 2.0
+"""Seconds between two questions whether it has."""
 
 
 class Submitted(Struct, frozen=True):
@@ -60,18 +56,19 @@ def submit_missing(chosen: Selection, profile_name: str, *, offline: bool) -> Su
             be had, or the cluster refuses.
     """
     machine = shared_machine(offline=offline)
-    profile = load_profile(profile_name, machine, sbatch_options())
+    profile = load_profile(profile_name, machine, sbatch.sbatch_options())
     check_commands()
     data = where(machine.data_folder).path
     check_shared(profile, {"results": machine.results, "scratch": machine.scratch, "data": data})
     check_name(machine.scratch)
     check_writable(machine.results)
     check_writable(machine.scratch)
-    with submissions.one_at_a_time(machine.scratch):
+    ledger = Ledger(machine.scratch)
+    with ledger.lock():
         work = find_work(chosen, machine)
         check_ghost_batches(work.runs, profile.work.nodes * profile.work.tasks_per_node)
         fetch_missing(work.runs, machine)
-        return _submit(work, chosen, machine, profile)
+        return _submit(work, chosen, machine, profile, ledger)
 
 
 def check_name(scratch: Path) -> None:
@@ -98,62 +95,92 @@ def shared_machine(*, offline: bool = False) -> Machine:
     return replace(machine, root=str(Path(machine.root).resolve()), data=data)
 
 
-def _submit(work: Workload, chosen: Selection, machine: Machine, profile: Profile) -> Submitted:
+def _submit(
+    work: Workload, chosen: Selection, machine: Machine, profile: Profile, ledger: Ledger
+) -> Submitted:
     """Under the lock: forget what is over, leave out what is queued or has died too often, submit the rest.
 
     An error in the middle names the jobs that were submitted before it.
     """
     # In this order: what other drivers left half submitted must be gone before it is asked what is under way;
-    # and groups come teachers first, so that students find their teachers' jobs in `places`.
-    clear_broken_off(machine.scratch)
-    everywhere = index(machine.results).results  # submissions of other suites are over, too
-    submissions.forget(machine.scratch, submissions.finished(machine.scratch, everywhere.keys()))
-    places = under_way(machine, (run.id for run in work.runs))
-    lost = given_up(machine.scratch, [run for run in work.runs if run.id not in places])
-    runs = [run for run in work.runs if run.id not in places and run.id not in lost]
-    before = frozenset(places)
+    # and groups come teachers first, so that students find their teachers' jobs in `queued`.
+    clear_broken_off(ledger)
+    ledger.forget_finished(index(machine.results).results.keys())  # submissions of other suites are over, too
+    known = take_snapshot(ledger, [run.id for run in work.runs])
+    queued = known.under_way([run.id for run in work.runs])
+    lost = given_up(ledger, [run for run in work.runs if run.id not in queued], known)
+    runs = [run for run in work.runs if run.id not in queued and run.id not in lost]
+    before = frozenset(queued)
     need = expected_need(work.index, profile.work.images_per_second)
     made: list[Submission] = []
-    submitter = Submitter(machine, profile, work, chosen, need)
-    for group in make_arrays(runs, places.keys(), profile, need):
+    submitter = Submitter(machine, ledger, profile, work, chosen, need)
+    for group in make_arrays(runs, before, profile, need):
         try:
-            submission = submitter.submit(group, places)
+            submission = submitter.submit(group, queued)
         except UserError as error:
             jobs = ", ".join(one.job for one in made)
             raise UserError(*error.problems, *([f"submitted before: {jobs}"] if made else [])) from error
         made.append(submission)
-        for number, ids in enumerate(submission.elements):
-            places |= dict.fromkeys(ids, Place(submission, number))
+        for job in submission.jobs:
+            queued |= dict.fromkeys(job.runs, job)
     return Submitted(work, machine, tuple(made), before, lost)
+
+
+def clear_broken_off(ledger: Ledger) -> None:
+    """Cancel and forget what this user's drivers were submitting when they were killed.
+
+    For who holds the ledger's lock: no other driver is submitting. A killed driver's sbatch lives on, so its
+    jobs may appear only now; and they lack what they are to do, which submitit puts in place after sbatch
+    answers.
+
+    Raises:
+        UserError: the scheduler does not answer.
+    """
+    broken = ledger.broken_off()
+    while broken:
+        view = query_jobs(broken)
+        cancel(sorted({array_of(seen.job) for seen in view.values() if seen.alive}))
+        appeared = {token for token, _ in view}
+        over = [one for one in broken if one.token in appeared or time.time() - one.at > SBATCH_TIMEOUT_S]
+        ledger.forget_submissions(over)
+        broken = [one for one in broken if one not in over]
+        if broken:
+            time.sleep(QUERY_INTERVAL_S)
 
 
 class Submitter(Struct, frozen=True):
     """What all groups of one wish have in common."""
 
     machine: Machine
+    ledger: Ledger
     profile: Profile
     work: Workload
     chosen: Selection
     need: Estimate
 
-    def submit(self, group: JobArray, places: dict[str, Place]) -> Submission:
-        """Submit one array: written down, submitted, written down with its number."""
-        from kdbench.cluster import sbatch
+    def submit(self, group: JobArray, queued: Mapping[str, SubmittedJob]) -> Submission:
+        """Submit one array: written down, submitted, written down with its number.
 
-        chunks, dependency = wait_for_teachers(group, places)
+        Args:
+            group: the array.
+            queued: by run, the jobs in which its students' teachers may be.
+
+        Raises:
+            UserError: sbatch refuses.
+        """
+        chunks, dependency = wait_for_teachers(group, queued)
         name = f"{Path(self.chosen.suites[0]).stem}-{_what(group)}"
-        scratch = self.machine.scratch
         ids = [list(map(attrgetter("id"), chunk)) for chunk in chunks]
-        submission = submissions.new(name, self.profile.name, ids, sbatch.home(scratch))
-        submissions.save(scratch, submission)  # before sbatch: should this process die, its jobs are found
+        submission = self.ledger.new_submission(name, self.profile.name, ids)
+        self.ledger.save(submission)  # before sbatch: should this process die, its jobs are found
         works = [self.work_of(chunk, group.minutes) for chunk in chunks]
         try:
             job = sbatch.submit(submission, works, self.profile, group, dependency)
         except UserError:
-            submissions.forget(scratch, [submission])
+            self.ledger.forget_submissions([submission])
             raise
         submission = replace(submission, job=job)
-        submissions.save(scratch, submission)
+        self.ledger.save(submission)
         return submission
 
     def work_of(self, runs: Sequence[Run], minutes: int) -> JobWork:
@@ -182,7 +209,7 @@ def _what(group: JobArray) -> str:
 
 
 def wait_for_teachers(
-    group: JobArray, places: dict[str, Place]
+    group: JobArray, queued: Mapping[str, SubmittedJob]
 ) -> tuple[tuple[tuple[Run, ...], ...], str | None]:
     """The jobs of a group, and sbatch's word for what they wait for.
 
@@ -191,36 +218,34 @@ def wait_for_teachers(
     own teacher when it starts.
     """
     teachers = {run.teacher.run.id for chunk in group.chunks for run in chunk if run.teacher}
-    parents = {name: places[name] for name in teachers if name in places}
-    jobs = sorted({place.job for place in parents.values()})
+    parents = {name: queued[name] for name in teachers if name in queued}
+    jobs = sorted({job.id for job in parents.values()})
     if not jobs:
         return group.chunks, None
     if len(jobs) == 1:
         return group.chunks, f"afterok:{jobs[0]}"
-    arrays = {place.submission.job: len(place.submission.elements) for place in parents.values()}
-    numbers = {name: (place.submission.job, place.number) for name, place in parents.items()}
+    arrays = {job.submission.job: len(job.submission.elements) for job in parents.values()}
+    numbers = {name: (job.submission.job, job.number) for name, job in parents.items()}
     if found := align_to_teacher_array(group.chunks, numbers, arrays):
         return found[0], f"aftercorr:{found[1]}"
-    return group.chunks, "afterany:" + ":".join(jobs if len(jobs) <= MANY else sorted(arrays))
+    return group.chunks, "afterany:" + ":".join(jobs if len(jobs) <= MAX_NAMED_JOBS else sorted(arrays))
 
 
-def given_up(scratch: Path, runs: Sequence[Run]) -> dict[str, str]:
+def given_up(ledger: Ledger, runs: Sequence[Run], known: SchedulerSnapshot) -> dict[str, str]:
     """Of runs that are not under way: those that have died too often to be started again, and why."""
     found = {}
-    known = ask_scheduler(scratch, [run.id for run in runs])
-    died = dead_jobs(scratch, [run.id for run in runs], known)
-    started = attempts.load_all(scratch, [run.id for run in runs])
+    histories = ledger.histories(run.id for run in runs)
+    never_began = known.never_began(histories)
     for run in runs:
-        dead = [place for place in died.get(run.id, []) if not was_cancelled(place)]
-        if len(dead) >= attempts.DEATHS:
+        dead = [job for job in never_began.get(run.id, []) if not was_cancelled(job)]
+        if len(dead) >= MAX_DEATHS:
             found[run.id] = (
                 f"{len(dead)} jobs of it ended before kdbench began, the last: {how_it_died(dead[0])}; "
                 f"`kdbench retry` starts it anew"
             )
             continue
-        if run.id in started:
-            record = attempts.judged(started[run.id])
-            start = newest_checkpoint(scratch / "checkpoints" / run.id)
-            if reason := attempts.given_up(record, start):
+        if histories[run.id].attempts:
+            epoch = newest_checkpoint(ledger.scratch / "checkpoints" / run.id)
+            if reason := histories[run.id].given_up(epoch):
                 found[run.id] = reason
     return found

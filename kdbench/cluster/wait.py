@@ -5,7 +5,10 @@ from collections.abc import Iterator
 
 from msgspec.structs import replace
 
-from kdbench.cluster.queue import SchedulerSnapshot, ask_scheduler, merge
+from kdbench.cluster.ledger import Ledger
+from kdbench.cluster.queue import SchedulerSnapshot, try_snapshot
+from kdbench.cluster.scheduler import QUESTION_INTERVAL_S
+from kdbench.cluster.status import merge
 from kdbench.cluster.submit import Submitted
 from kdbench.run.status import State, find_states
 from kdbench.spec.events import Blocked, Done, Failed, RunEvent, Update
@@ -13,9 +16,7 @@ from kdbench.spec.results import Failure
 from kdbench.spec.runs import Run
 from kdbench.store.records import Index, index, load_failure, load_result
 
-ASK = 10.0
-"""Seconds between two questions to the scheduler, whatever the number of jobs."""
-LOOK = 1.0
+READ_INTERVAL_S = 1.0
 """Seconds between two looks at the disk."""
 
 
@@ -23,15 +24,18 @@ def events(submitted: Submitted) -> Iterator[RunEvent]:
     """What happens to the runs of a submission; ends when nothing more can."""
     left = {run.id: run for run in submitted.work.runs if run.id not in submitted.given_up}
     reported: dict[str, int] = {}
-    asked = -ASK
+    ledger = Ledger(submitted.machine.scratch)
+    asked = -QUESTION_INTERVAL_S
     known = SchedulerSnapshot([], {})
     while left:
-        fresh = time.monotonic() - asked >= ASK
+        fresh = time.monotonic() - asked >= QUESTION_INTERVAL_S
         if fresh:  # first the scheduler, then the disk: what has left the queue has left its result
             asked = time.monotonic()
-            known = ask_scheduler(submitted.machine.scratch, left)
+            known = try_snapshot(ledger, left)
         there = index(submitted.machine.results)
-        for state in _look(submitted, there, known, left):
+        now = replace(submitted.work, index=there)
+        on_disk = [state for state in find_states(now, submitted.machine) if state.id in left]
+        for state in merge(on_disk, known, ledger):
             event = _event(state, left[state.id], there, gone=fresh and not known.trouble)
             if isinstance(event, Update) and reported.get(state.id) == event.epoch:
                 continue
@@ -42,13 +46,7 @@ def events(submitted: Submitted) -> Iterator[RunEvent]:
             if event is not None:
                 yield event
         if left:
-            time.sleep(LOOK)
-
-
-def _look(submitted: Submitted, there: Index, known: SchedulerSnapshot, left: dict[str, Run]) -> list[State]:
-    now = replace(submitted.work, index=there)
-    states = [state for state in find_states(now, submitted.machine) if state.id in left]
-    return merge(states, known, submitted.machine)
+            time.sleep(READ_INTERVAL_S)
 
 
 def _event(state: State, run: Run, there: Index, *, gone: bool) -> RunEvent | None:

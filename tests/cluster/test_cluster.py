@@ -7,10 +7,9 @@ from click.testing import CliRunner
 from msgspec.structs import replace
 
 from kdbench.cli import cli
-from kdbench.cluster.attempts import Attempt, begin
-from kdbench.cluster.queue import ask_scheduler, dead_jobs
+from kdbench.cluster.ledger import Attempt, Ledger
+from kdbench.cluster.queue import try_snapshot
 from kdbench.cluster.scheduler import COMMANDS
-from kdbench.cluster.submissions import load, new, save
 from kdbench.errors import UserError
 from kdbench.store.records import index
 from tests.support.large import large_project
@@ -85,9 +84,10 @@ def finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("KDBENCH_DATA", str(tmp_path / "data"))
     monkeypatch.chdir(home)
     runs = sorted(index(home / "results").results)
+    ledger = Ledger(home / ".kdbench")
     for first in range(0, len(runs), 1000):
-        array = new("large", "some", [[run] for run in runs[first : first + 1000]], home)
-        save(home / ".kdbench", replace(array, job=str(first)))
+        array = ledger.new_submission("large", "some", [[run] for run in runs[first : first + 1000]])
+        ledger.save(replace(array, job=str(first)))
     return home
 
 
@@ -99,11 +99,9 @@ def test_finished_runs_cost_no_question_to_the_scheduler(finished: Path) -> None
     assert not (finished / "calls").exists()
     result = next((finished / "results" / "digits").glob("digits_cnn-ce.s0.*.json"))
     run = result.name.split(".")[2]
-    ((place,),) = dead_jobs(
-        finished / ".kdbench", [run], ask_scheduler(finished / ".kdbench", [run])
-    ).values()
-    began = Attempt(job=place.job, node="n1", gpu="", started=0.0, start=0)
-    begin(finished / ".kdbench", run, began, times=2)
+    ledger = Ledger(finished / ".kdbench")
+    ((job,),) = try_snapshot(ledger, [run]).never_began(ledger.histories([run])).values()
+    ledger.begin(run, Attempt(job=job.id, node="n1", gpu="", started=0.0, start=0), times=2)
     (finished / "calls").unlink()
     result.unlink()
     answer = CliRunner().invoke(cli, ["status", suite], standalone_mode=False)
@@ -117,7 +115,7 @@ def test_run_of_what_is_finished_submits_nothing_and_forgets_the_jobs(finished: 
     answer = CliRunner().invoke(cli, ["run", suite, "--on", "slurm:some"], standalone_mode=False)
     assert answer.exception is None
     assert not (finished / "calls").exists()
-    assert load(finished / ".kdbench") == []
+    assert Ledger(finished / ".kdbench").submissions() == []
 
 
 @pytest.mark.usefixtures("project")

@@ -6,10 +6,9 @@ import pytest
 from msgspec.structs import replace
 
 from kdbench.cluster.groups import JobArray, make_arrays, memory, times
+from kdbench.cluster.ledger import Ledger, SubmittedJob
 from kdbench.cluster.profiles import Ask, Profile
 from kdbench.cluster.profiles import Work as Spread
-from kdbench.cluster.queue import Place
-from kdbench.cluster.submissions import new
 from kdbench.cluster.submit import wait_for_teachers
 from kdbench.cost.speeds import Need
 from kdbench.spec.runs import Run
@@ -30,11 +29,10 @@ def days(_run: Run) -> Need:
     return Need(1e6)
 
 
-def places(runs: list[Run], elements: list[list[Run]]) -> dict[str, Place]:
-    """These runs, queued in an array of these jobs."""
-    queued = replace(new("a", "some", [[run.id for run in part] for part in elements], Path()), job="7")
-    where = {run.id: number for number, part in enumerate(elements) for run in part}
-    return {run.id: Place(queued, where[run.id]) for run in runs}
+def queued(elements: list[list[Run]]) -> dict[str, SubmittedJob]:
+    """Runs, queued in an array of these jobs."""
+    made = Ledger(Path()).new_submission("a", "some", [[run.id for run in part] for part in elements])
+    return {run: job for job in replace(made, job="7").jobs for run in job.runs}
 
 
 def test_short_runs_share_a_job_by_generation() -> None:
@@ -127,7 +125,7 @@ def test_student_of_a_teacher_that_is_queued_elsewhere_waits() -> None:
 )
 def test_what_students_wait_for(teachers: list[list[Run]], students: list[list[Run]], word: str) -> None:
     group = JobArray(generation=1, minutes=10, chunks=tuple(map(tuple, students)))
-    chunks, dependency = wait_for_teachers(group, places(TEACHERS, teachers))
+    chunks, dependency = wait_for_teachers(group, queued(teachers))
     assert dependency == word
     if word.startswith("aftercorr"):
         assert chunks == tuple((run,) for run in STUDENTS)

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from kdbench.cluster.groups import JobArray
+from kdbench.cluster.ledger import Ledger
 from kdbench.cluster.node import JobWork
 from kdbench.cluster.profiles import check_shared, load_profile, read_profile
 from kdbench.cluster.sbatch import parameters, refusal, sbatch_options
-from kdbench.cluster.submissions import new
 from kdbench.cluster.submit import check_name
 from kdbench.errors import UserError
 from kdbench.machine import Machine, Slurm
@@ -79,7 +79,7 @@ def test_what_sbatch_is_asked_for(tmp_path: Path) -> None:
     licenses = "x"
     """
     profile = read_profile(written(tmp_path, text), OPTIONS)
-    submission = new("tiny-first", "some", [["a"]], tmp_path)
+    submission = Ledger(tmp_path).new_submission("tiny-first", "some", [["a"]])
     work = JobWork(Machine(), (), {}, 2, 30, 60)
     group = JobArray(generation=1, minutes=30, memory=6, chunks=())
     asked = parameters(submission, work, profile, group, "afterok:7")
@@ -98,7 +98,7 @@ def test_tasks_of_a_job_are_the_ranks_of_its_runs(tmp_path: Path, key: str) -> N
     """`processes` is the older name."""
     text = f"[slurm]\ngpus_per_node = 4\n[work]\nnodes = 2\n{key} = 4"
     profile = read_profile(written(tmp_path, text), OPTIONS)
-    submission = new("tiny-first", "some", [["a"]], tmp_path)
+    submission = Ledger(tmp_path).new_submission("tiny-first", "some", [["a"]])
     work = JobWork(Machine(), (), {}, 1, 30, 60, nodes=2)
     asked = parameters(submission, work, profile, JobArray(generation=0, minutes=30, chunks=()), None)
     assert profile.workers == 1

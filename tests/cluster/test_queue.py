@@ -1,99 +1,81 @@
-"""How far runs are, from the disk and from the scheduler; that costs one look at each folder."""
+"""The ledger against the scheduler: which jobs live, which ended before they began, and what these wrote."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
-from kdbench.cluster import attempts
-from kdbench.cluster.attempts import Attempt
-from kdbench.cluster.queue import SchedulerSnapshot, merge
-from kdbench.cluster.scheduler import JobStatus
-from kdbench.cluster.submissions import new, save
-from kdbench.machine import Machine
-from kdbench.plan.selection import Workload
-from kdbench.run.status import State, describe, find_states
-from kdbench.store import lease
-from kdbench.store.records import index
-from tests.support.build import make_cell, make_row, make_suite
-from tests.support.counting import calls
+from kdbench.cluster.ledger import Attempt, History, Ledger, Submission
+from kdbench.cluster.queue import SchedulerSnapshot, how_it_died, try_snapshot, was_cancelled
+from kdbench.cluster.scheduler import JobStatus, View
 
 
-def workload(folder: Path, rows: int) -> Workload:
-    """So many rows of three seeds without a result."""
-    cells = tuple(make_cell(make_row(f"student{at}")) for at in range(rows))
-    suite = make_suite(*(cell.row for cell in cells))
-    there = index(folder / "results")
-    suites = [(suite, cells)]
-    return Workload(suites=suites, runs=(), stored=0, retrained=frozenset(), keep={}, index=there)
+@pytest.fixture
+def array(tmp_path: Path) -> Submission:
+    """An array of the runs a, b and c, each in a job of its own."""
+    return replace(Ledger(tmp_path).new_submission("array", "dev", [["a"], ["b"], ["c"]]), job="7")
 
 
-def ended(folder: Path, work: Workload) -> SchedulerSnapshot:
-    """What Slurm says of two arrays that have held all runs, the newer one only partly remembered."""
-    ids = [run for cell in work.cells for run in cell.ids]
-    older, newer = (new(name, "", [[run] for run in ids], folder) for name in ("older", "newer"))
-    for submission in (older, newer):
-        save(folder / ".kdbench", submission)
-    view = {
-        (one.token, number): JobStatus(job=f"{job}_{number}", state="CANCELLED", reason="", start="", node="")
-        for one, job, numbers in ((newer, 2, range(1)), (older, 1, range(len(ids))))
-        for number in numbers
+def seen(submission: Submission, *states: str) -> View:
+    """The scheduler shows the first jobs of an array in these states."""
+    return {
+        (submission.token, number): JobStatus(job=f"7_{number}", state=state, reason="", start="", node="n1")
+        for number, state in enumerate(states)
     }
-    return SchedulerSnapshot([newer, older], view)
 
 
-def test_states_are_those_of_checkpoints_and_leases(tmp_path: Path) -> None:
-    machine, work = Machine(root=str(tmp_path)), workload(tmp_path, 1)
-    stopped, running, waiting = work.cells[0].ids
-    (machine.scratch / "checkpoints" / stopped).mkdir(parents=True)
-    (machine.scratch / "checkpoints" / stopped / "1.ab.safetensors").touch()
-    with lease.take(machine.scratch / "locks" / running, lease.Watch()) or pytest.fail("free"):
-        states = {state.id: (state.state, state.epoch) for state in find_states(work, machine)}
-    assert states == {stopped: ("stopped", 1), running: ("running", 0), waiting: ("waiting", 0)}
+def test_run_is_under_way_in_a_job_that_lives_and_counts(array: Submission) -> None:
+    cancelled = replace(array, cancelled=(1,))
+    known = SchedulerSnapshot([cancelled], seen(array, "PENDING", "RUNNING", "COMPLETED"))
+    assert {run: job.id for run, job in known.under_way(["a", "b", "c", "d"]).items()} == {"a": "7_0"}
 
 
-def test_run_off_the_queue_has_the_words_of_its_newest_job(tmp_path: Path) -> None:
-    machine, work = Machine(root=str(tmp_path)), workload(tmp_path, 1)
-    first, second, third = work.cells[0].ids
-    begun = Attempt(job="1_2", node="n", gpu="", started=0.0, start=0, cause="failed", why="loss is NaN")
-    attempts.begin(machine.scratch, third, begun, 3)
-    ended_early = Attempt(job="1_1", node="n", gpu="", started=0.0, start=0, cause="stopped")
-    attempts.begin(machine.scratch, second, ended_early, 3)  # before its first checkpoint
-    known = ended(tmp_path, work)
-    states = merge(find_states(work, machine), known, machine)
-    words = {state.id: (state.state, state.detail) for state in states}
-    assert words == {
-        first: ("waiting", "job 2_0 is cancelled"),
-        second: ("stopped", "job 1_1 is cancelled"),
-        third: ("failed", "loss is NaN"),
-    }
-    assert "job 2_0 is cancelled" in "\n".join(describe(states))
+def test_job_whose_number_is_not_written_down_has_that_of_the_scheduler(array: Submission) -> None:
+    known = SchedulerSnapshot([replace(array, job="")], seen(array, "PENDING", "RUNNING"))
+    assert {run: job.id for run, job in known.under_way(["b"]).items()} == {"b": "7_1"}
+    assert known.never_began({"c": History()}) == {}, "it is being submitted"
 
 
-def states_on_disk(folder: Path, work: Workload) -> Callable[[], list[State]]:
-    return lambda: find_states(work, Machine(root=str(folder)))
+def test_job_that_is_over_and_has_written_nothing_never_began(array: Submission) -> None:
+    known = SchedulerSnapshot([array], seen(array, "RUNNING", "FAILED"))  # the third one is forgotten
+    begun = History((Attempt(job="7_1", node="n1", gpu="", started=0.0, start=0),))
+    dead = known.never_began({"a": History(), "b": begun, "c": History()})
+    assert {run: [job.id for job in jobs] for run, jobs in dead.items()} == {"c": ["7_2"]}
+    assert [*known.never_began({"b": History()})] == ["b"]
+    set_aside = SchedulerSnapshot([replace(array, cancelled=(2,))], known.view)
+    assert set_aside.never_began({"c": History()}) == {}
+    assert replace(known, trouble="no answer").never_began({"c": History()}) == {}
 
 
-def states_on_a_cluster(folder: Path, work: Workload) -> Callable[[], list[State]]:
-    machine, known = Machine(root=str(folder)), ended(folder, work)
-    for run in (run for cell in work.cells for run in cell.ids):
-        begun = Attempt(job="1_0", node="n", gpu="", started=0.0, start=0)
-        attempts.begin(machine.scratch, run, begun, 3)
-    states = find_states(work, machine)
-    return lambda: merge(states, known, machine)
-
-
-@pytest.mark.parametrize("made", [states_on_disk, states_on_a_cluster])
-def test_work_grows_with_the_number_of_runs_and_no_faster(
-    tmp_path: Path, made: Callable[[Path, Workload], Callable[[], list[State]]]
+def test_scheduler_that_is_not_there_is_trouble(
+    array: Submission, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def work(rows: int) -> int:
-        return calls(made(tmp_path / str(rows), workload(tmp_path / str(rows), rows))).all
+    monkeypatch.setenv("PATH", str(tmp_path))
+    ledger = Ledger(tmp_path)
+    ledger.save(array)
+    assert try_snapshot(ledger, ["another"]).trouble == "", "it is not asked"
+    known = try_snapshot(ledger, ["a"])
+    assert "no squeue on PATH" in known.trouble
+    assert [(job.id, status) for job, status in known.jobs()] == [("7_0", None), ("7_1", None), ("7_2", None)]
 
-    work(1)  # what is done once, is done
-    assert work(160) / work(40) < 4.5
+
+ENDED = "*** JOB 870 ON n1 CANCELLED AT 2026-11-28T20:02:18"
 
 
-def test_runs_that_have_nothing_on_disk_are_not_looked_for(tmp_path: Path) -> None:
-    looks = [calls(states_on_disk(tmp_path, workload(tmp_path, rows))).at_files for rows in (1, 50)]
-    assert looks[0] == looks[1] < 30
+@pytest.mark.parametrize(
+    ("written", "says"),
+    [
+        ("", "ended before kdbench began"),
+        ("a\n\nsrun: error: n1: task 0\n", "ended before kdbench began: a (FILE)"),
+        ("srun: error\n", "ended before kdbench began: srun: error (FILE)"),
+        (f"n1: {ENDED} ***\n", f"was cancelled before kdbench began: n1: {ENDED} *** (FILE)"),
+        (f"x\nslurmstepd: {ENDED} DUE TO TIME LIMIT ***\n", "ended before kdbench began: x (FILE)"),
+    ],
+)
+def test_words_for_a_job_that_never_began(array: Submission, written: str, says: str) -> None:
+    job = array.jobs[1]
+    job.error_file.parent.mkdir(parents=True)
+    if written:
+        job.error_file.write_text(written)
+    assert how_it_died(job) == f"job 7_1 {says}".replace("FILE", str(job.error_file))
+    assert was_cancelled(job) == ("was cancelled" in says)

@@ -8,9 +8,9 @@ import pytest
 
 from kdbench.cluster import sbatch
 from kdbench.cluster.groups import JobArray
+from kdbench.cluster.ledger import Ledger
 from kdbench.cluster.node import JobWork
 from kdbench.cluster.profiles import read_profile
-from kdbench.cluster.submissions import new
 from kdbench.machine import Machine
 from kdbench.plan.expand import expand
 from kdbench.spec.results import Failure
@@ -38,14 +38,14 @@ def fake_sbatch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.usefixtures("fake_sbatch")
 def test_folder_of_submitits_pickles_is_its_owners_alone(tmp_path: Path, before: int | None) -> None:
     """Whoever may write there decides what the jobs execute."""
-    folder = sbatch.home(tmp_path)
+    submission = Ledger(tmp_path).new_submission("a", "plain", [["0" * 12]])
+    folder = Path(submission.logs)
     if before is not None:
         folder.mkdir(parents=True)
         folder.chmod(before)
     work = JobWork(Machine(root=str(tmp_path)), (), {}, workers=1, minutes=10, signal=60)
     umask = os.umask(0)
     try:
-        submission = new("a", "plain", [["0" * 12]], folder)
         group = JobArray(generation=0, minutes=10, memory=1, chunks=())
         job = sbatch.submit(submission, [work], read_profile(PROFILE, sbatch.sbatch_options()), group, None)
     finally:

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from kdbench.cluster import submissions
 from kdbench.store.records import index, load_result
 from tests.support.processes import descendants
 from tests.support.slurm import ALONE, TAUGHT, Project, curves, script, slurm
@@ -106,7 +105,7 @@ def test_controller_restarted_mid_run(project: Project) -> None:
     assert code == 0
     assert "1 running" in said
     assert script("up").returncode == 0
-    project.monkeypatch.setattr("kdbench.cluster.logs.ASK", 1.0)
+    project.monkeypatch.setattr("kdbench.cluster.logs.QUESTION_INTERVAL_S", 1.0)
     code, said = project.kd("logs", "tiny/alone/digits_cnn", "-f")
     assert (code, "epoch 400/400" in said) == (0, True)
     assert project.states() == {"done": 1}
@@ -115,7 +114,7 @@ def test_controller_restarted_mid_run(project: Project) -> None:
 
 def _remembered(project: Project) -> bool:
     """Whether the controller has written down since its submission what it knows of the job."""
-    (submission,) = submissions.load(project.scratch)
+    (submission,) = project.ledger.submissions()
     state = project.cluster / "state" / "job_state"
     return state.is_file() and state.stat().st_mtime > submission.at + 1
 
@@ -205,7 +204,7 @@ def test_failed_teacher_blocks_its_students_alone(project: Project, work: str) -
 def test_teacher_that_is_missing_or_damaged_on_the_node_is_trained_there(project: Project) -> None:
     project.profile(more="[extra]\nhold = true")
     project.submit()
-    (students, teachers) = submissions.load(project.scratch)
+    (students, teachers) = project.ledger.submissions()
     slurm("scontrol", "release", teachers.job)
     project.wait("the teachers", lambda: len(index(Path("results")).results) == 2)
     missing, damaged = sorted((project.scratch / "weights").glob("*/3.*.safetensors"))
@@ -384,7 +383,7 @@ def test_driver_killed_inside_sbatch(project: Project, tmp_path: Path, dies: str
     )
     assert driver.wait() == -signal.SIGKILL, driver.communicate()
     assert project.jobs() == [""]
-    project.monkeypatch.setattr("kdbench.cluster.queue.SETTLED", 5.0 if dies == "before" else 60.0)
+    project.monkeypatch.setattr("kdbench.cluster.submit.SBATCH_TIMEOUT_S", 5.0 if dies == "before" else 60.0)
     assert "2 runs in 2 jobs" in project.submit()
     assert len(project.jobs()) == 1
     project.wait_for_results(2)

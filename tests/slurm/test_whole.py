@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from kdbench.cluster import submissions
 from kdbench.store.records import index, load_result
 from tests.support.slurm import ALONE, REPOSITORY, TAUGHT, Project, curves, slurm
 
@@ -88,7 +87,7 @@ def test_students_of_single_teachers_wait_job_by_job(project: Project) -> None:
     project.suite(TAUGHT.replace(mlp, mlp.replace(" }", ", recipe = { epochs = 1500 } }")))
     project.profile(work="runs_per_job = 1", minutes=5)
     project.submit()
-    (students, teachers) = submissions.load(project.scratch)
+    (students, teachers) = project.ledger.submissions()
     shown = slurm("scontrol", "show", "job", students.job)
     assert f"Dependency=aftercorr:{teachers.job}" in shown
     project.wait_for_results(4)

@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from kdbench.cli import cli
-from kdbench.cluster import attempts, submissions
+from kdbench.cluster.ledger import Attempt, Ledger
 from kdbench.errors import UserError
 from kdbench.machine import load_machine
 from kdbench.store.records import index, load_result
@@ -150,6 +150,11 @@ class Project:
         """Of this project."""
         return load_machine().scratch
 
+    @property
+    def ledger(self) -> Ledger:
+        """Of this project."""
+        return Ledger(self.scratch)
+
     def runs(self) -> dict[str, str]:
         """The ids of the suite's runs, and their names."""
         return {one["id"]: f"{one['what']}.s{one['seed']}" for one in self.status()}
@@ -204,13 +209,13 @@ class Project:
         """Until a run has got so far."""
         self.wait(f"epoch {epoch} of {run}", lambda: self.epoch(run) >= epoch, every=0.02)
 
-    def attempts(self, run: str) -> list[attempts.Attempt]:
+    def attempts(self, run: str) -> list[Attempt]:
         """The starts of a run."""
-        return list(attempts.load(self.scratch, run).attempts)
+        return list(self.ledger.history(run).attempts)
 
     def jobs(self) -> list[str]:
         """The numbers of all jobs that were submitted, the newest first."""
-        return [one.job for one in submissions.load(self.scratch)]
+        return [one.job for one in self.ledger.submissions()]
 
     def queue(self) -> list[str]:
         """The jobs of this project that are queued or running."""
