@@ -50,6 +50,10 @@ def make_arrays(
 ) -> list[JobArray]:
     """Spread runs over arrays, by generation, by how long they take and by their memory.
 
+    Length and memory are classes, so that runs which differ little share an array. With [work] minutes = 60,
+    two baselines of 20 minutes are an array of one job, their four students of 25 minutes each an array of
+    two jobs (generation 1), and a third baseline of 5 hours is an array of its own.
+
     Args:
         runs: to be submitted, teachers first.
         elsewhere: ids of runs that are queued or running already.
@@ -59,12 +63,9 @@ def make_arrays(
     depth = generations(runs, elsewhere)
     parts: dict[tuple[int, int, float], list[Run]] = {}
     for run in runs:
-        kind = (
-            depth[run.id],
-            size(need(run).seconds, profile),
-            weight(memory([run], profile, need), profile),
-        )
-        parts.setdefault(kind, []).append(run)
+        length = size(need(run).seconds, profile)
+        heaviness = weight(memory([run], profile, need), profile)
+        parts.setdefault((depth[run.id], length, heaviness), []).append(run)
     groups = []
     for (generation, _, _), some in sorted(parts.items(), key=lambda part: part[0]):
         beside = [run for cohort in make_cohorts(some) for run in cohort]  # those of one teacher share a job
@@ -108,22 +109,37 @@ def weight(memory: float | None, profile: Profile) -> float:
 
 def make_chunks(runs: Sequence[Run], profile: Profile, need: Estimate) -> list[tuple[Run, ...]]:
     """Fill jobs in order: at least a run for each worker, and not more than [work] minutes of work."""
-    room, most = 60.0 * profile.work.minutes * profile.workers, profile.work.runs_per_job or len(runs)
-    while True:
-        chunks: list[list[Run]] = []
-        filled = 0.0
-        for run in runs:
-            seconds = need(run).seconds
-            full = len(chunks[-1]) >= profile.workers and filled + seconds > room if chunks else True
-            if full or len(chunks[-1]) >= most:
-                chunks.append([])
-                filled = 0.0
-            chunks[-1].append(run)
-            filled += seconds
-        # an array has no more jobs than the cluster allows: then each job gets twice as much
-        if len(chunks) <= profile.work.max_array:
-            return [tuple(chunk) for chunk in chunks]
-        room, most = 2 * room, 2 * most
+    room = 60.0 * profile.work.minutes * profile.workers
+    most = profile.work.runs_per_job or len(runs)
+    chunks = fill(runs, profile.workers, most, room, need)
+    while len(chunks) > profile.work.max_array:  # the cluster takes no more jobs: each gets twice as much
+        room *= 2
+        most *= 2
+        chunks = fill(runs, profile.workers, most, room, need)
+    return chunks
+
+
+def fill(runs: Iterable[Run], least: int, most: int, room: float, need: Estimate) -> list[tuple[Run, ...]]:
+    """Put runs into jobs in order: of 5 runs of 20 minutes, where there is room for 60, three and two.
+
+    Args:
+        runs: to be put.
+        least: so many runs a job takes however long they are.
+        most: so many at most, however short they are.
+        room: the seconds of training, all runs of a job together, beyond which it takes no more.
+        need: the estimate of a run.
+    """
+    chunks: list[list[Run]] = []
+    filled = 0.0
+    for run in runs:
+        seconds = need(run).seconds
+        there = len(chunks[-1]) if chunks else most
+        if there >= most or (there >= least and filled + seconds > room):
+            chunks.append([])
+            filled = 0.0
+        chunks[-1].append(run)
+        filled += seconds
+    return [tuple(chunk) for chunk in chunks]
 
 
 def limit(chunks: Iterable[Sequence[Run]], profile: Profile, need: Estimate) -> int:

@@ -22,7 +22,7 @@ Line = Annotated[str, Meta(max_length=1000, pattern=r"^[^\x00-\x1f\x7f]*$")]
 Variable = Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
 
-class Ask(Struct, frozen=True, kw_only=True):
+class JobRequest(Struct, frozen=True, kw_only=True):
     """`[slurm]`: what every job asks for. Left out: the cluster's own default."""
 
     partition: Line = ""
@@ -88,7 +88,7 @@ class Profile(Mappings, frozen=True, kw_only=True):
     """A whole file of `slurm/`."""
 
     name: str
-    slurm: Ask = field(default_factory=Ask)
+    slurm: JobRequest = field(default_factory=JobRequest)
     work: Work = field(default_factory=Work)
     node: Node = field(default_factory=Node)
 
@@ -174,17 +174,17 @@ def read_profile(file: Path, options: Collection[str]) -> Profile:
     Raises:
         UserError: one sentence for each mistake.
     """
-    content, place = parse(file), Place(str(file))
-    known = [*_PARTS, *Mappings.__struct_fields__]
-    for key in content.keys() - set(known):
+    content = parse(file)
+    place = Place(str(file))
+    own_keys = Mappings.__struct_fields__
+    known = [*_PARTS, *own_keys]
+    for key in sorted(content.keys() - set(known)):
         place.report(unknown("section", key, known))
-    parts = {
-        key: struct_at(kind, with_new_keys(_table(content, key, place), RENAMED_KEYS), place.at(f"[{key}]"))
-        for key, kind in _PARTS.items()
-    }
-    rest = struct_at(
-        Mappings, {key: content[key] for key in Mappings.__struct_fields__ if key in content}, place
-    )
+    parts: dict[str, Struct | None] = {}
+    for key, kind in _PARTS.items():
+        table = with_new_keys(_table(content, key, place), RENAMED_KEYS)
+        parts[key] = struct_at(kind, table, place.at(f"[{key}]"))
+    rest = struct_at(Mappings, {key: content[key] for key in own_keys if key in content}, place)
     work = parts["work"]
     if isinstance(work, Work) and work.nodes > 1 and (work.workers or 1) > 1:
         place.at("[work]").report(
@@ -243,4 +243,4 @@ def check_shared(profile: Profile, folders: Mapping[str, Path]) -> None:
         raise UserError(*problems)
 
 
-_PARTS: dict[str, type[Struct]] = {"slurm": Ask, "work": Work, "node": Node}
+_PARTS: dict[str, type[Struct]] = {"slurm": JobRequest, "work": Work, "node": Node}

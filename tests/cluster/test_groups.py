@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from kdbench.cluster.groups import JobArray, make_arrays, memory, times
 from kdbench.cluster.ledger import Ledger, SubmittedJob
-from kdbench.cluster.profiles import Ask, Profile
+from kdbench.cluster.profiles import JobRequest, Profile
 from kdbench.cluster.profiles import Work as Spread
 from kdbench.cluster.submit import wait_for_teachers
 from kdbench.cost.speeds import Need
@@ -16,7 +16,7 @@ from tests.support.build import CE, make_run
 
 TEACHERS = [make_run("resnet18", seed, CE) for seed in range(3)]
 STUDENTS = [make_run("mobilenetv2", teacher.seed, teacher=teacher) for teacher in TEACHERS]
-PROFILE = Profile(name="some", slurm=Ask(time=600), work=Spread(minutes=60))
+PROFILE = Profile(name="some", slurm=JobRequest(time=600), work=Spread(minutes=60))
 
 
 def minute(_run: Run) -> Need:
@@ -67,7 +67,7 @@ def test_limit_is_the_profiles_time_at_most() -> None:
 
 
 def test_slots_are_filled_with_long_runs() -> None:
-    profile = Profile(name="some", slurm=Ask(gpus_per_node=2), work=Spread(minutes=60))
+    profile = Profile(name="some", slurm=JobRequest(gpus_per_node=2), work=Spread(minutes=60))
     (group,) = make_arrays(TEACHERS, (), profile, days)
     assert [len(chunk) for chunk in group.chunks] == [2, 1]
 
@@ -75,23 +75,23 @@ def test_slots_are_filled_with_long_runs() -> None:
 @pytest.mark.parametrize(
     ("asked", "workers", "measured", "gib"),
     [
-        (Ask(memory=16), 1, 2.0, 4),  # 0.25 + 1.5 * 2
-        (Ask(memory=16), 4, 2.0, 13),
-        (Ask(memory=16), 8, 2.0, 16),
-        (Ask(), 8, 2.0, 25),
-        (Ask(memory=16), 1, None, 16),
-        (Ask(), 1, None, None),
-        (Ask(memory=16, gpus_per_node=1), 1, 2.0, 16),
-        (Ask(gres="gpu:1"), 1, 2.0, None),
+        (JobRequest(memory=16), 1, 2.0, 4),  # 0.25 + 1.5 * 2
+        (JobRequest(memory=16), 4, 2.0, 13),
+        (JobRequest(memory=16), 8, 2.0, 16),
+        (JobRequest(), 8, 2.0, 25),
+        (JobRequest(memory=16), 1, None, 16),
+        (JobRequest(), 1, None, None),
+        (JobRequest(memory=16, gpus_per_node=1), 1, 2.0, 16),
+        (JobRequest(gres="gpu:1"), 1, 2.0, None),
     ],
 )
-def test_memory_of_a_job(asked: Ask, workers: int, measured: float | None, gib: float | None) -> None:
+def test_memory_of_a_job(asked: JobRequest, workers: int, measured: float | None, gib: float | None) -> None:
     profile = Profile(name="some", slurm=asked, work=Spread(workers=workers))
     assert memory(TEACHERS, profile, lambda _: Need(60.0, measured)) == gib
 
 
 def test_memory_is_that_of_each_process_of_a_node() -> None:
-    profile = Profile(name="some", slurm=Ask(memory=64), work=Spread(nodes=2, tasks_per_node=4))
+    profile = Profile(name="some", slurm=JobRequest(memory=64), work=Spread(nodes=2, tasks_per_node=4))
     assert memory(TEACHERS, profile, lambda _: Need(60.0, 2.0)) == 13  # 0.25 + 1.5 * 4 * 2
 
 

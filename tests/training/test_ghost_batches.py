@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from kdbench import catalog
-from kdbench.cluster.profiles import Ask, Profile
+from kdbench.cluster.profiles import JobRequest, Profile
 from kdbench.cluster.profiles import Work as WorkOfProfile
 from kdbench.errors import UserError
 from kdbench.machine import Local, Machine
@@ -448,11 +448,11 @@ def test_command_refuses_runs_without_parts(kdbench: Command) -> None:
 
 
 def test_profile_leaves_a_slot_for_the_gpus_of_each_run() -> None:
-    profile = Profile(name="x", slurm=Ask(gpus_per_node=8), work=WorkOfProfile(tasks_per_node=4))
+    profile = Profile(name="x", slurm=JobRequest(gpus_per_node=8), work=WorkOfProfile(tasks_per_node=4))
     assert (profile.workers, profile.slurm_tasks, profile.several_tasks) == (2, 1, False)
 
 
 def test_ranks_of_a_job_that_trains_one_run_at_a_time_are_its_tasks() -> None:
-    one = Profile(name="x", slurm=Ask(gpus_per_node=4), work=WorkOfProfile(tasks_per_node=4))
-    two = Profile(name="x", slurm=Ask(gpus_per_node=8), work=WorkOfProfile(tasks_per_node=4, nodes=2))
+    one = Profile(name="x", slurm=JobRequest(gpus_per_node=4), work=WorkOfProfile(tasks_per_node=4))
+    two = Profile(name="x", slurm=JobRequest(gpus_per_node=8), work=WorkOfProfile(tasks_per_node=4, nodes=2))
     assert [(some.workers, some.slurm_tasks, some.several_tasks) for some in (one, two)] == [(1, 4, True)] * 2
