@@ -31,7 +31,7 @@ def measure(
         UserError: the data cannot be had.
     """
     network = network.to(context.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    data, found, outputs = context.dataset(dataset), [], 0
+    data, found, outputs = context.data.named(dataset), [], 0
     for x, _, _ in batches_of(
         data.test_images, data.test_labels, framing, context, mean=normalisation.mean, std=normalisation.std
     ):
@@ -39,7 +39,8 @@ def measure(
         outputs = logits.shape[1]
         found.append(logits.argmax(dim=1).cpu())
     ids = torch.cat(found)
-    right = {space: int((ids == context.dataset(space).test_labels).sum()) for space in label_spaces(dataset)}
+    labels = {space: context.data.named(space).test_labels for space in label_spaces(dataset)}
+    right = {space: int((ids == known).sum()) for space, known in labels.items()}
     return Measured(
         top1={space: 100 * count / len(ids) for space, count in right.items()},
         predicted=tuple(sorted(set(ids.tolist()))),

@@ -100,7 +100,7 @@ def import_teacher(asked: Request, machine: Machine) -> tuple[Path, Provenance]:
         normalisation=normalisation,
         size=asked.size,
         resize=asked.resize,
-        data=context.dataset(asked.dataset).content,
+        data=context.data.named(asked.dataset).content,
         images=measured.images,
         top1=measured.top1,
         predicted=measured.predicted,

@@ -1,4 +1,4 @@
-"""Stored runs that are those of a plan but for the version of a package that they were made with."""
+"""Runs with code of other packages: which packages, and whether they are those that are installed."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from kdbench.errors import UserError
 from kdbench.formatting import plural
 from kdbench.grouping import grouped
+from kdbench.plan.expand import with_plugins
 from kdbench.plugins import Plugin
 from kdbench.spec.runs import Run
 from kdbench.store.records import Index, load_result
@@ -35,9 +36,40 @@ def made_otherwise(runs: Iterable[Run], there: Index) -> Iterator[str]:
 
 
 def packages(run: Run) -> dict[str, Plugin]:
-    """The packages whose code stands behind a run and its teachers, by name."""
-    above = packages(run.teacher.run) if run.teacher else {}
-    return above | {each.package: each for each in run.plugins}
+    """The packages whose code stands behind a run and its teachers, by name; the run's own come first."""
+    return {each.package: each for each in _with_teachers(run)}
+
+
+def _with_teachers(run: Run) -> list[Plugin]:
+    """The packages of a run's teachers, then its own."""
+    above = _with_teachers(run.teacher.run) if run.teacher else []
+    return [*above, *run.plugins]
+
+
+def plugin_facts(run: Run) -> dict[str, str]:
+    """`{"plugins": "wkd 0.1.0 (source 3f2a81c0)"}`: the packages behind a run and its teachers, if any."""
+    text = _listed(sorted(set(_with_teachers(run))))
+    return {"plugins": text} if text else {}
+
+
+def _listed(plugins: Iterable[Plugin]) -> str:
+    return ", ".join(f"{each} (source {each.source[:8]})" for each in plugins)
+
+
+def check_plugins(run: Run) -> None:
+    """Refuse to train a run with other code than it is of, as a queued job might after an update.
+
+    Raises:
+        UserError: a package was changed, or is not here.
+    """
+    here = with_plugins(run).plugins
+    if here == run.plugins:
+        return
+    raise UserError(
+        f"{run.slug} seed {run.seed} (run {run.id}) is of {_listed(run.plugins) or 'nothing'}; installed "
+        f"here is {_listed(here) or 'nothing'}: install that "
+        f"one, or plan again with this one, which is another run"
+    )
 
 
 def bare(run: Run, **other: Any) -> Run:  # noqa: ANN401 - a run's fields

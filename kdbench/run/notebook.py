@@ -1,6 +1,7 @@
 """Training from Python: `kdbench.train` and `train_all`. What is stored is used, not trained again."""
 
 from collections.abc import Callable, Collection, Iterable
+from functools import partial
 from pathlib import Path
 
 import click
@@ -107,16 +108,15 @@ def _train(
     trial: bool,
 ) -> StoredResult:
     """Train one run in this process, under its lease, and store it where `save` asks for it."""
-    lease = context.take(run)
-    if lease is None:
-        raise UserError(f"{run.slug} seed {run.seed} (run {run.id}): another process trains it now")
-
-    with lease:
+    with context.leases.hold(run.id) as held:
+        if not held:
+            raise UserError(f"{run.slug} seed {run.seed} (run {run.id}): another process trains it now")
         watching = watch or (lambda progress: lines.show(update(run, progress)))
         result = train_run(run, context, keep=keep, watch=watching)
         path = Path()
         if save:
-            path = context.write(run, lambda: save_result(context.machine.results, result, trial=trial))
+            keep_it = partial(save_result, context.machine.results, result, trial=trial)
+            path = context.leases.write(run.id, keep_it)
         checkpoint.forget(context.machine.scratch / "checkpoints" / run.id)
     if watch is None:
         lines.show(Done(run.id, result, str(path), trained=True))

@@ -67,7 +67,7 @@ def check_device(runs: Iterable[Run], machine: Machine) -> None:
     """
     precisions = {run.precision for run in runs}
     if precisions != {"float32"} or machine.local.device not in ("auto", "cpu"):
-        list(call_in_subprocess(machine, "kdbench.training.context:check_device", sorted(precisions)))
+        list(call_in_subprocess(machine, "kdbench.training.device:check_device", sorted(precisions)))
 
 
 def fetch_missing(runs: Sequence[Run], machine: Machine) -> None:

@@ -95,7 +95,7 @@ def measure(run: Run, context: TrainingContext, at_best: Attainable, least_secon
         UserError: the run's data cannot be had.
     """
     lend_teacher(run, context)
-    data = context.data_of(run)
+    data = context.data.of(run)
     views = training_views(run, data, context)
     parts = Parts(run, context, list(islice(views.epoch(1), BATCHES.get(context.device.type, 1))))
     size = run.recipe.batch_size

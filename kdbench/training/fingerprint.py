@@ -14,7 +14,8 @@ from torch import nn
 from kdbench.machine import Machine
 from kdbench.spec.events import Task
 from kdbench.spec.runs import Run
-from kdbench.training.context import TrainingContext, environment, open_context
+from kdbench.training.context import TrainingContext, open_context
+from kdbench.training.environment import environment
 from kdbench.training.images import training_views
 from kdbench.training.student_run import StudentRun
 from kdbench.training.teacher_batches import TeacherBatches
@@ -31,7 +32,7 @@ class WarmupContext(TrainingContext):
     def teacher(self, run: Run) -> nn.Module | None:
         """The network that teaches a run, after its first steps; an imported one as it is."""
         if run.teacher is None:
-            return TrainingContext(self.whole or self.machine, self.device, self.datasets).teacher(run)
+            return TrainingContext(self.whole or self.machine, self.device).teacher(run)
         return after_steps(run.teacher.run, self).eval().requires_grad_(requires_grad=False)
 
 
@@ -52,7 +53,7 @@ def compute(
         context = WarmupContext(opened.machine, opened.device, steps=steps, whole=machine)
         state = after_steps(run, context).state_dict()
         content = save({name: value.cpu().contiguous() for name, value in state.items()}, {})
-        return sha256(content).hexdigest(), environment(context)
+        return sha256(content).hexdigest(), environment(context.device)
 
 
 def after_steps(run: Run, context: WarmupContext) -> nn.Module:

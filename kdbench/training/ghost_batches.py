@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from kdbench.data.random import torch_seed
 from kdbench.models.output import Output
 from kdbench.spec.runs import Run
-from kdbench.training.context import seed_torch
 from kdbench.training.distillers.distiller import Remembering, Step
+from kdbench.training.generator import seed_torch
 from kdbench.training.group import Group, cut
 from kdbench.training.teacher_batches import DistillationBatch
 

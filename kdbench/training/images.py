@@ -17,7 +17,7 @@ from kdbench.data.packed import Dataset
 from kdbench.data.views import Batch, Epochs, Places, Store, Values, Views, plain_batches
 from kdbench.errors import UserError
 from kdbench.spec.runs import Recipe, Run
-from kdbench.training.context import TrainingContext, statistics
+from kdbench.training.context import TrainingContext
 from kdbench.training.graphs import Graphed, wanted
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def training_views(run: Run, data: Dataset, context: TrainingContext) -> Epochs:
         recipe.transfer_classes,
         (recipe.validation_size, recipe.validation_seed),
     )
-    store = context.store(
+    store = context.kept.store(
         (run.dataset, data.content, chosen, recipe.crop), lambda: Store(images, recipe.crop, context.device)
     )
     rest |= {"crop": recipe.crop, "flip": recipe.flip, "rotation": recipe.rotation, "store": store}
@@ -83,6 +83,11 @@ def trained_on(run: Run, data: Dataset) -> "Tensor | slice":
     """Which of the data set's training images a run is trained on, as an index into them."""
     chosen = chosen_images(run, data.train_labels)
     return slice(run.recipe.train_size or None) if chosen is None else chosen
+
+
+def statistics(run: Run) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """The mean and std that normalise the run's images, per channel, of values from 0 to 1."""
+    return catalog.statistics(run.dataset, run.recipe.normalize, run.recipe.normalize_std)
 
 
 def test_batches(run: Run, data: Dataset, context: TrainingContext) -> Iterator[Batch]:
@@ -111,7 +116,7 @@ def _evaluated(
     recipe = run.recipe
     if not recipe.size:  # else they are read from the disk as needed
         seed = run.seed if is_generated(run.dataset) else 0
-        images, labels = context.on_device((run.dataset, seed, key), images, labels)
+        images, labels = context.kept.on_device((run.dataset, seed, key), images, labels, context.device)
     mean, std = statistics(run)
     most = catalog.find("models", run.student).test_batch
     size = most if context.device.type == "cpu" else 0

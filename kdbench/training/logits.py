@@ -24,7 +24,8 @@ from torch import Tensor
 
 from kdbench.spec.runs import PROTOCOL, Run
 from kdbench.store.files import is_whole
-from kdbench.training.context import TrainingContext, environment, input_digests
+from kdbench.training.context import TrainingContext
+from kdbench.training.environment import environment, input_digests
 from kdbench.training.memory import GIB
 
 BUFFER = {"cpu": 2**20, "cuda": 2**26}
@@ -54,7 +55,7 @@ def open_logits(run: Run, images: int, context: TrainingContext) -> "Logits | No
 def key(run: Run, context: TrainingContext) -> str:
     """All that what a teacher says of a run's views depends on, as 16 hexadecimal digits."""
     recipe = run.recipe
-    facts = {**environment(context), **input_digests(run, context)}
+    facts = {**environment(context.device), **input_digests(run, context)}
     depends = [PROTOCOL, run.dataset, run.precision, run.seed, recipe.batch_size, recipe.views]
     if recipe.ghost_batches:
         depends.append(recipe.ghost_batches)  # the teacher sees them one by one, which rounds otherwise

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from kdbench import catalog
 from kdbench.catalog import DistillerEntry
+from kdbench.data.neighbours import neighbours
 from kdbench.data.random import torch_seed
 from kdbench.errors import DivergedError, UserError
 from kdbench.models.build import build_network
@@ -19,8 +20,9 @@ from kdbench.models.output import Output
 from kdbench.plugins import described
 from kdbench.spec.runs import Loss, Run
 from kdbench.training import memory
-from kdbench.training.context import TrainingContext, seed_torch
+from kdbench.training.context import TrainingContext
 from kdbench.training.distillers.distiller import Setting, Step
+from kdbench.training.generator import seed_torch
 from kdbench.training.images import training_labels
 
 if TYPE_CHECKING:
@@ -60,7 +62,8 @@ def make_objective(run: Run, context: TrainingContext) -> nn.Module:
     """
     entry = catalog.find("losses", run.loss.name)
     if not isinstance(entry, DistillerEntry):
-        return LossObjective(loss_function(run.loss), context.neighbours(run), taught=run.taught)
+        near = neighbours(run.dataset).to(context.device) if entry.neighbours else None
+        return LossObjective(loss_function(run.loss), near, taught=run.taught)
     if entry.memory and run.recipe.ghost_batches and catalog.package_of("losses", run.loss.name):
         raise UserError(
             f"{run.slug}: {run.loss.name} keeps something of each image, which it learns from whole batches; "
@@ -68,7 +71,7 @@ def make_objective(run: Run, context: TrainingContext) -> nn.Module:
         )
     seed_torch(torch_seed(run.seed, f"init {run.loss.name}"))
     try:
-        labels = training_labels(run, context.data_of(run))
+        labels = training_labels(run, context.data.of(run))
         distiller = make_distiller(run.loss, setting(run, labels))
     except (ValueError, IndexError) as error:
         raise UserError(f"{run.slug}: {run.loss.name} does not fit these networks: {error}") from error

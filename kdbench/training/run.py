@@ -71,8 +71,8 @@ def train_cohort(tasks: Sequence[Task], context: TrainingContext, watch: Watch =
             fails alone and leaves the group (`Group.is_whole`).
     """
     needs = [_needs(task.run) for task in tasks]
-    memory.reset_peak(context.device, give_back=needs != context.needed)
-    context.needed = needs
+    memory.reset_peak(context.device, give_back=needs != context.kept.last_cohort)
+    context.kept.last_cohort = needs
     fill_new_memory(of=[task.run for task in tasks])
     try:
         streams = yield from _streams(tasks, context)

@@ -74,7 +74,7 @@ def estimate(runs: Sequence[Run], context: "TrainingContext") -> float:
     images = 0  # at a size they are read as needed
     if not recipe.size:
         images = recipe.images(entry.train) * padded * PIXEL
-    images -= sum(store.pixels.nbytes for store in context.stores.values())  # in use, and kept or replaced
+    images -= context.kept.store_bytes  # in use, and kept or replaced
     teacher = runs[0].teacher
     taught = _need(teacher.run, context).weights if teacher else 0
     # On a CPU a checkpoint is written beside the next epoch, one at a time: a copy of a run's tensors, and
@@ -107,12 +107,13 @@ def _beside(runs: Sequence[Run]) -> float:
 def _need(run: Run, context: "TrainingContext") -> Need:
     """What a run's network takes; nothing, where it cannot be made: that is found out when it is trained."""
     key = (run.student, run.dataset, run.recipe.classes, run.recipe.size)
-    if key not in context.needs:
+    needs = context.kept.needs
+    if key not in needs:
         try:
-            context.needs[key] = count(context.network(replace(run, weights=None)), _probe(run, context))
+            needs[key] = count(context.network(replace(run, weights=None)), _probe(run, context))
         except Exception:  # noqa: BLE001 - a run's own failure is reported when it is trained
             return Need(0, 0.0)
-    return context.needs[key]
+    return needs[key]
 
 
 def _probe(run: Run, context: "TrainingContext") -> Tensor:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from kdbench.data.random import torch_seed
 from kdbench.errors import DivergedError
 from kdbench.models.output import Output
+from kdbench.plan.plugin_runs import check_plugins, plugin_facts
 from kdbench.spec.events import Task
 from kdbench.spec.results import RESULT_SCHEMA, Result
 from kdbench.spec.runs import Run
@@ -25,17 +26,11 @@ from kdbench.store.predictions import LABELS, accuracy_by_class, decode, encode,
 from kdbench.training import checkpoint, ghost_batches, memory
 from kdbench.training.averaged import Averaged
 from kdbench.training.checkpoint import Progress
-from kdbench.training.context import (
-    TrainingContext,
-    check_plugins,
-    environment,
-    input_digests,
-    now,
-    plugin_facts,
-    seed_torch,
-)
+from kdbench.training.context import TrainingContext
 from kdbench.training.distillers.distiller import Distiller, Remembering, Step
+from kdbench.training.environment import environment, input_digests, now
 from kdbench.training.evaluation import evaluate, true_classes
+from kdbench.training.generator import random_state, seed_torch, set_random_state
 from kdbench.training.graphs import Graphed, wanted
 from kdbench.training.images import training_labels
 from kdbench.training.objective import LossObjective, make_objective, reads_maps
@@ -74,7 +69,7 @@ class StudentRun:
         with context.group.agree():
             check_precision(self.run.precision, context.device)
             check_plugins(self.run)
-            self.data = context.data_of(self.run)
+            self.data = context.data.of(self.run)
             self.student = context.network(self.run)
             recipe = self.run.recipe
             self.averaged = Averaged(self.student, recipe.ema) if recipe.ema else None
@@ -110,7 +105,7 @@ class StudentRun:
         own: dict[str, int | bool] = {"cohort": size, "processes": context.group.size}
         if self.graphed:
             own["cuda_graphs"] = True
-        self.progress.start({**environment(context), **self.basis, **plugin_facts(self.run), **own})
+        self.progress.start({**environment(context.device), **self.basis, **plugin_facts(self.run), **own})
         self.held: dict[str, tuple[bytes, Tensor]] = {}
         """By name: weights that the next checkpoint writes, and the classes that they predict."""
         self.writing: Future[Progress] | None = None
@@ -277,7 +272,7 @@ class StudentRun:
         self.kept = sum(progress.seconds)
         tensors = checkpoint.tensors_of(self.saved, self.optimizer)
         copies = partial(self._write, deepcopy(progress), tensors, self.held, durable=self.durable)
-        write = partial(self.context.write, self.run, copies)
+        write = partial(self.context.leases.write, self.run.id, copies)
         self.held = {}
         self.writing = self.context.writer.start(write)
         if last or self.context.group.size > 1:
@@ -356,7 +351,7 @@ class StudentRun:
         """The record of the finished run; its weights are handed over to those who learn from it."""
         run, progress, curve = self.run, self.progress, self.progress.curve
         segments = progress.segments
-        predictions = self.context.write(run, self._publish)
+        predictions = self.context.leases.write(run.id, self._publish)
         images = len(training_labels(run, self.data)) * (run.recipe.passes or 1) * run.recipe.epochs
         return Result(
             schema=RESULT_SCHEMA,
@@ -389,15 +384,3 @@ def _graphable(run: Run, objective: nn.Module, context: TrainingContext) -> bool
     steady = isinstance(objective, LossObjective | Distiller) and objective.steady is not None
     plain = steady and not run.precision.endswith("-compiled")
     return wanted(context) and plain and not more
-
-
-def random_state(device: torch.device) -> tuple[Tensor, ...]:
-    """What torch would draw next, on the CPU and on the device; read without waiting for the device."""
-    return torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])
-
-
-def set_random_state(device: torch.device, state: tuple[Tensor, ...]) -> None:
-    """Go on drawing from a state."""
-    torch.set_rng_state(state[0])
-    if device.type == "cuda":
-        torch.cuda.set_rng_state(state[1], device)

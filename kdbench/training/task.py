@@ -4,6 +4,7 @@ import gc
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, closing
+from functools import partial
 
 import torch
 
@@ -62,12 +63,9 @@ def _take(
     with ExitStack() as leases:
         for task in tasks:
             try:
-                lease = context.take(task.run)
-                if lease is None:
+                if not leases.enter_context(context.leases.hold(task.run.id)):
                     emit(Elsewhere(task.run.id))
                     continue
-                leases.enter_context(lease)
-                leases.callback(context.leases.pop, task.run.id)
                 done = _done_elsewhere(task, context)
                 if done is None:
                     starts(task.run)
@@ -145,7 +143,8 @@ def follow(context: TrainingContext) -> None:
 
 def _keep(task: Task, context: TrainingContext, result: Result) -> Done | Failed | Elsewhere:
     try:
-        path = context.write(task.run, lambda: save_result(context.machine.results, result, trial=task.trial))
+        save = partial(save_result, context.machine.results, result, trial=task.trial)
+        path = context.leases.write(task.run.id, save)
         checkpoint.forget(context.machine.scratch / "checkpoints" / task.run.id)
     except Exception as error:  # noqa: BLE001 - as above
         return end(task, context.machine, error)

@@ -234,7 +234,7 @@ def _privileged(run: Run, context: TrainingContext) -> Epochs | None:
         cutmix=0.0,
     )
     seen = replace(teacher.run, seed=run.seed, recipe=recipe)
-    return training_views(seen, context.data_of(seen), context)
+    return training_views(seen, context.data.of(seen), context)
 
 
 def _answers_once(teacher: nn.Module, run: Run) -> bool:

@@ -17,7 +17,7 @@ from torch.nn.functional import log_softmax, softmax
 from torch.utils.data import DataLoader, Dataset
 
 from kdbench.spec.runs import Run
-from kdbench.training.context import statistics
+from kdbench.training.images import statistics
 
 WORKERS = {"cpu": 0, "cuda": 4}
 """Of the DataLoader: none where both sides have one core."""

@@ -54,19 +54,19 @@ def cut(run: Run) -> Run:
 
 def first_batch(run: Run, context: TrainingContext) -> tuple[Tensor, Tensor, Tensor]:
     """The first views of the run: both sides train on them."""
-    return next(iter(training_views(run, context.dataset(run.dataset), context).epoch(1)))
+    return next(iter(training_views(run, context.data.named(run.dataset), context).epoch(1)))
 
 
 def ours_views(runs: Sequence[Run], context: TrainingContext) -> Act:
     """An epoch of views."""
     run = cut(runs[0])
-    views = training_views(run, context.dataset(run.dataset), context)
+    views = training_views(run, context.data.named(run.dataset), context)
     return lambda: mean_square(x for x, *_ in views.epoch(1))
 
 
 def usual_views(runs: Sequence[Run], context: TrainingContext) -> Act:
     """An epoch of the DataLoader."""
-    data = context.dataset(runs[0].dataset)
+    data = context.data.named(runs[0].dataset)
     loader = reference.training_loader(runs[0], data.train_images[:VIEWED], data.train_labels[:VIEWED])
     return lambda: mean_square(x for x, _ in loader)
 
@@ -150,7 +150,7 @@ def ours_distil(runs: Sequence[Run], context: TrainingContext) -> Act:
     run = runs[0]
     lend_teacher(run, context)
     student_run = StudentRun(Task(run), context)
-    views = FirstBatches(training_views(run, context.dataset(run.dataset), context))
+    views = FirstBatches(training_views(run, context.data.named(run.dataset), context))
     teacher_batches = TeacherBatches([run], views, context)
 
     def act() -> float:
@@ -164,7 +164,7 @@ def ours_distil(runs: Sequence[Run], context: TrainingContext) -> Act:
 
 def usual_distil(runs: Sequence[Run], context: TrainingContext) -> Act:
     """As many batches of the DataLoader."""
-    run, data = runs[0], context.dataset(runs[0].dataset)
+    run, data = runs[0], context.data.named(runs[0].dataset)
     student, teacher, _ = networks(run, context)
     width, width_t = (network(torch.zeros(2, 3, 32, 32)).features.shape[1] for network in (student, teacher))
     memory = distillers.memory_of(run, (width, width_t), len(data.train_labels))
@@ -180,14 +180,14 @@ def usual_distil(runs: Sequence[Run], context: TrainingContext) -> Act:
 def ours_evaluate(runs: Sequence[Run], context: TrainingContext) -> Act:
     """An evaluation."""
     run = cut(runs[0])
-    data, student = context.dataset(run.dataset), context.network(run)
+    data, student = context.data.named(run.dataset), context.network(run)
     return lambda: evaluate(run, student, data, context).loss
 
 
 def usual_evaluate(runs: Sequence[Run], context: TrainingContext) -> Act:
     """An evaluation, loader and all."""
     run = runs[0]
-    data, student = context.dataset(run.dataset), reference.usual(context.network(run))
+    data, student = context.data.named(run.dataset), reference.usual(context.network(run))
     loader = reference.evaluation_loader(run, data.test_images[:TESTED], data.test_labels[:TESTED])
     return lambda: reference.evaluate(student, loader)[1]
 
@@ -215,7 +215,7 @@ def ours_kept_epoch(runs: Sequence[Run], context: TrainingContext) -> Act:
 
 def usual_epoch(runs: Sequence[Run], context: TrainingContext) -> Act:
     """One run of one epoch."""
-    run, data = runs[0], context.dataset(runs[0].dataset)
+    run, data = runs[0], context.data.named(runs[0].dataset)
     train, test = run.recipe.train_size, run.recipe.test_size
     device = context.device.type
     loader = reference.training_loader(run, *some(data.train_images, data.train_labels, train), device)
@@ -232,7 +232,7 @@ def usual_epoch(runs: Sequence[Run], context: TrainingContext) -> Act:
 
 def plain_loop(run: Run, context: TrainingContext) -> tuple[Callable[[], list[Epoch]], PlainLoop]:
     """A run by the plain loop: its training, from the first epoch to the last, and the loop."""
-    objective, data = make_objective(run, context), context.dataset(run.dataset)
+    objective, data = make_objective(run, context), context.data.named(run.dataset)
     views = training_views(run, data, context)
     file = context.machine.scratch / "plain.pt"
     file.parent.mkdir(parents=True, exist_ok=True)

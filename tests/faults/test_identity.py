@@ -20,7 +20,8 @@ from kdbench.store.files import digest
 from kdbench.store.records import UPGRADES, Content, index, load_result, save_result
 from kdbench.store.weights import weights_file
 from kdbench.training.checkpoint import checkpoints
-from kdbench.training.context import TrainingContext, environment, open_context
+from kdbench.training.context import TrainingContext, open_context
+from kdbench.training.environment import environment
 from kdbench.training.fingerprint import compute
 from kdbench.training.task import do
 from tests.support.build import KD, make_result, make_run
@@ -249,7 +250,7 @@ def test_fingerprint_leaves_no_trace(context: TrainingContext) -> None:
 
 
 def test_record_says_deterministic_on_the_cpu(context: TrainingContext) -> None:
-    assert environment(context)["deterministic"] is True
+    assert environment(context.device)["deterministic"] is True
 
 
 @pytest.mark.gpu
@@ -259,5 +260,5 @@ def test_record_says_whether_a_gpu_was_deterministic(tmp_path: Path, *, wanted: 
     torch.set_deterministic_debug_mode("default")
     local = Local(device="cuda", deterministic=wanted)
     opened = open_context(Machine(local=local, folders=Folders(), root=str(tmp_path)))
-    assert environment(opened)["deterministic"] is wanted
+    assert environment(opened.device)["deterministic"] is wanted
     torch.set_deterministic_debug_mode(before)

@@ -11,7 +11,8 @@ from kdbench.plan.expand import expand
 from kdbench.store.records import index, load_results
 from kdbench.suite.load import load_suite
 from kdbench.training.checkpoint import Progress
-from kdbench.training.context import TrainingContext, environment, open_context
+from kdbench.training.context import TrainingContext, open_context
+from kdbench.training.environment import environment
 from kdbench.training.run import train
 from tests.support.data import unpack_real_mnist
 from tests.support.places import ROOT, SUITES
@@ -58,7 +59,7 @@ def found_again(suite: str, row: str, epochs: int, context: TrainingContext) -> 
 
     with pytest.raises(Interrupted):
         train(cell.runs[0], context, watch=stop)
-    here = environment(context)
+    here = environment(context.device)
     stored = load_results(STORED, cell.ids)[cell.ids[0]]
     curve = list(stored.curve.top1[:epochs])
     if all(here[fact] == stored.environment[fact] for fact in SAME):

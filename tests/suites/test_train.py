@@ -78,7 +78,7 @@ def built(model: str, classes: int, channels: int) -> nn.Module:
 
 
 class Shared(TrainingContext):
-    """A world whose networks are built once, and whose teachers are as they are before training."""
+    """A context whose networks are built once, and whose teachers are as they are before training."""
 
     def network(self, run: Run) -> nn.Module:
         """A copy of the network that was built."""
@@ -102,7 +102,9 @@ class Shared(TrainingContext):
 def context(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TrainingContext]:
     machine = Machine(local=Local(device="cpu", logits_gib=0), root=str(tmp_path_factory.mktemp("machine")))
     datasets = {name: random_data(name) for name in catalog.names("datasets")}
-    yield Shared(machine, open_context(machine).device, datasets)
+    shared = Shared(machine, open_context(machine).device)
+    shared.data.stored |= datasets
+    yield shared
     built.cache_clear()
 
 

@@ -355,7 +355,7 @@ def test_whoever_leaves_waits_for_the_checkpoint_with_the_run_in_hold(
 
     def late(save_it: Save, folder: Path, _: Progress) -> None:
         assert left.wait(WAIT_S)
-        assert folder.name in context.leases
+        assert folder.name in context.leases.held
         save_it()
 
     def stopped(_: Event) -> None:
@@ -365,7 +365,7 @@ def test_whoever_leaves_waits_for_the_checkpoint_with_the_run_in_hold(
     saving(monkeypatch, late)
     with pytest.raises(stop):
         ends(context, RUNS[0], look=stopped)
-    assert not context.leases
+    assert not context.leases.held
     [path] = there(context)
     assert checkpoint.read_progress(path) is not None
 

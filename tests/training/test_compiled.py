@@ -164,7 +164,7 @@ def assert_evaluated_eagerly(result: Result, context: TrainingContext) -> None:
     path, network = weights_file(context.machine.scratch, result.id, 2), context.network(result.run)
     assert path is not None
     load_weights(path, network)
-    top1, loss, _ = evaluate(result.run, network, context.dataset("digits"), context)
+    top1, loss, _ = evaluate(result.run, network, context.data.named("digits"), context)
     assert (top1, loss) == (result.last, result.curve.test_loss[-1])
 
 

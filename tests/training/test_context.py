@@ -1,4 +1,4 @@
-"""A process's hold on its machine: device, threads, data, networks that start the same."""
+"""A process's hold on its machine: device, threads, networks that start the same."""
 
 import subprocess
 import sys
@@ -14,22 +14,10 @@ from torch import nn
 from kdbench import catalog
 from kdbench.errors import UserError
 from kdbench.machine import Data, Local, Machine
-from kdbench.plan.expand import expand
 from kdbench.plugins import Plugin
-from kdbench.spec.identity import identity
 from kdbench.spec.runs import Run, Teacher
-from kdbench.spec.suites import Delta
-from kdbench.suite.load import load_suite
-from kdbench.training.context import (
-    GENERATED,
-    TrainingContext,
-    fill_new_memory,
-    open_context,
-    seed_torch,
-    statistics,
-)
+from kdbench.training.context import TrainingContext, fill_new_memory, open_context
 from tests.support.build import CE, make_run
-from tests.support.places import ROOT
 
 DETERMINISTIC: Any = torch.utils.deterministic
 TRAIN = """
@@ -82,12 +70,12 @@ def test_device_that_is_not_there_is_refused(data: str, device: str) -> None:
         opened(data, device=device)
 
 
-def test_world_uses_the_threads_it_is_given(data: str) -> None:
+def test_process_uses_the_threads_it_is_given(data: str) -> None:
     opened(data, threads=2)
     assert torch.get_num_threads() == 2
 
 
-def test_world_on_the_cpu_is_deterministic(data: str) -> None:
+def test_process_on_the_cpu_is_deterministic(data: str) -> None:
     torch.set_deterministic_debug_mode("default")
     opened(data)
     assert torch.are_deterministic_algorithms_enabled()
@@ -124,35 +112,6 @@ def test_new_memory_is_filled_for_other_packages_code_alone(data: str) -> None:
     assert not DETERMINISTIC.fill_uninitialized_memory
 
 
-def test_dataset_stays_open(data: str) -> None:
-    context = opened(data)
-    assert context.dataset("digits") is context.dataset("digits")
-
-
-def test_generated_data_of_the_last_few_seeds_stay_open(data: str) -> None:
-    context = opened(data)
-    runs = [replace(make_run("logistic", seed), dataset="synthetic1") for seed in range(GENERATED + 1)]
-    first = [context.data_of(run) for run in runs[:-1]]
-    assert all(context.data_of(run) is known for run, known in zip(runs, first, strict=False))
-    context.data_of(runs[-1])
-    assert context.data_of(runs[1]) is first[1]
-    assert context.data_of(runs[0]) is not first[0]
-
-
-def test_images_of_an_evaluation_are_moved_to_the_device_once(data: str) -> None:
-    """There they stay while they are of the last two evaluations; on a CPU they are where they were."""
-    context = open_context(Machine(local=Local(device="cpu"), root=data))
-    images, labels = torch.zeros(2, 3, 4, 4), torch.zeros(2)
-    assert context.on_device(("test",), images, labels)[0] is images
-    context.device = torch.device("meta")
-    first = context.on_device(("test",), images, labels)
-    assert [part.device.type for part in first] == ["meta", "meta"]
-    context.on_device(("held out",), images, labels)
-    assert context.on_device(("test",), images, labels) is first
-    context.on_device(("another",), images, labels)
-    assert context.on_device(("test",), images, labels) is not first
-
-
 def test_network_starts_the_same_whatever_came_before(data: str) -> None:
     context = opened(data)
     first = weights(context.network(digits()))
@@ -185,45 +144,10 @@ def test_nobody_teaches_a_run_without_a_teacher(data: str) -> None:
     assert opened(data).teacher(digits()) is None
 
 
-def test_images_are_normalised_as_their_own_data_set() -> None:
-    entry = catalog.DATASETS["digits"]
-    assert statistics(digits()) == (entry.mean, entry.std)
-
-
-def test_images_are_normalised_as_the_named_data_set() -> None:
-    run = make_run()
-    entry = catalog.DATASETS["cifar10"]
-    assert statistics(replace(run, recipe=replace(run.recipe, normalize="cifar10"))) == (
-        entry.mean,
-        entry.std,
-    )
-
-
-def test_images_of_a_delta_have_the_released_std_and_the_mean_of_their_data_set() -> None:
-    """FNKD's script has these for CIFAR-10; without the delta nothing changes."""
-    suite = load_suite(ROOT / "suites" / "fnkd_cifar10")
-    std = (0.2023, 0.1994, 0.2010)
-    delta = Delta(at="Normalize", why="its std", recipe={"normalize_std": list(std)})
-    as_is, changed = (
-        expand(replace(suite, deltas=deltas), rows="baseline/resnet20_v2", seeds=[0])[0].runs[0]
-        for deltas in (suite.deltas, (*suite.deltas, delta))
-    )
-    entry = catalog.DATASETS["cifar10"]
-    assert (statistics(as_is), statistics(changed)) == ((entry.mean, entry.std), (entry.mean, std))
-    assert identity(changed.recipe) == {**identity(as_is.recipe), "normalize_std": std}
-
-
 @pytest.mark.slow
 def test_training_imports_nothing_that_takes_seconds(data: str) -> None:
     """The compiler takes 5 s, torchvision as long: in every worker. scikit-learn only packs the digits."""
-    opened(data).dataset("digits")
+    opened(data).data.named("digits")
     done = subprocess.run([sys.executable, "-c", TRAIN, data], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
     assert (Path(data) / ".kdbench" / "weights").is_dir()
-
-
-def test_seeded_generator_draws_what_torchs_own_would() -> None:
-    seed_torch(2**63 + 5)
-    drawn = torch.rand(3)
-    torch.manual_seed(2**63 + 5)
-    assert torch.equal(drawn, torch.rand(3))

@@ -424,7 +424,7 @@ def test_task_on_a_node_shares_its_runs(opened: Opened) -> None:
     from kdbench.cluster.node import Assignment, JobWork, supervise
 
     context, run = opened("node", processes=2), digits(epochs=1)
-    context.dataset("digits")
+    context.data.named("digits")
     work = JobWork(context.machine, (Assignment(Task(run), 2),), {}, 1, 10, 60)
     assert supervise(work, "1") == 1
     result = load_result(index(context.machine.results).results[run.id])

@@ -187,14 +187,14 @@ def test_evaluation_predicts_as_on_the_cpu(device: str, opened: Opened) -> None:
     found = []
     for context in (opened("cpu", "first"), opened(device, "second")):
         network = context.network(TEACHER)
-        found.append(evaluate(TEACHER, network, context.dataset("digits"), context))
+        found.append(evaluate(TEACHER, network, context.data.named("digits"), context))
     assert found[1].loss == pytest.approx(found[0].loss, rel=ROUNDING)
     assert (found[1].predicted == found[0].predicted).float().mean() >= 0.99
 
 
 def test_test_images_are_on_the_device_from_the_second_evaluation_on(device: str, opened: Opened) -> None:
     context = opened(device)
-    data = context.dataset("digits")
+    data = context.data.named("digits")
     first = list(images.test_batches(TEACHER, data, context))
     if device == "cuda":
         torch.cuda.set_sync_debug_mode("error")
@@ -253,7 +253,7 @@ def test_steps_do_not_wait_for_the_device(device: str, opened: Opened) -> None:
     context = opened(device)
     train(TEACHER, context)
     run = STUDENTS[1]
-    views = training_views(run, context.dataset(run.dataset), context)
+    views = training_views(run, context.data.named(run.dataset), context)
     student_run, teacher_batches = (
         StudentRun(Task(run), context),
         TeacherBatches([run], Prepared(list(views.epoch(1))), context),

@@ -200,7 +200,7 @@ def test_views_of_a_batch_are_a_graph_whose_images_stay(opened: Opened, cuda: Cu
     found = []
     for name, on in (("usual", False), ("graphed", True)):
         context = opened(name, cuda_graphs=on)
-        views = training_views(run, context.data_of(run), context)
+        views = training_views(run, context.data.of(run), context)
         found.append([batch for epoch in (1, 2) for batch in views.epoch(epoch)])
     for usual, graphed in zip(*found, strict=True):
         assert all(map(torch.equal, usual, graphed))

@@ -15,21 +15,27 @@ from kdbench.data.packed import open_dataset, source_digest
 from kdbench.errors import UserError
 from kdbench.importing.teacher import Request, import_teacher
 from kdbench.machine import Data, Folders, Local, Machine
+from kdbench.plan.expand import expand
 from kdbench.spec.events import Task
+from kdbench.spec.identity import identity
 from kdbench.spec.results import Result
 from kdbench.spec.runs import Recipe, Run, Teacher
+from kdbench.spec.suites import Delta
 from kdbench.store.weights import weights_file
+from kdbench.suite.load import load_suite
 from kdbench.training.checkpoint import load_weights
 from kdbench.training.context import TrainingContext, open_context
 from kdbench.training.images import (
     chosen_images,
     held_out_batches,
+    statistics,
     training_views,
     validation_images,
     workers,
 )
 from kdbench.training.run import train, train_cohort
 from tests.support.build import CE, KD, make_run
+from tests.support.places import ROOT
 
 RECIPE = Recipe(
     epochs=3, batch_size=16, lr=0.05, momentum=0.9, size=8, resize=10, resized_crop=True, flip=True
@@ -81,7 +87,7 @@ def test_held_out_images_are_not_trained_on_and_seen_at_their_centre(place: Path
     """Of 60 images 20 are held out and 15 others drawn; the record has the accuracy of the weights."""
     here = context(place, tmp_path, 2)
     run = small(train_size=60, validation_size=20, validation_seed=1, subset=15)
-    data, held = here.dataset("imagenet"), validation_images(run, 2 * TRAIN)
+    data, held = here.data.named("imagenet"), validation_images(run, 2 * TRAIN)
     chosen = chosen_images(run, data.train_labels)
     assert chosen is not None
     assert (len(chosen), len(held)) == (15, 20)
@@ -146,3 +152,32 @@ def test_workers_are_those_of_benchmark_toml_else_the_runs_share(
     assert (workers(here), workers(context(place, tmp_path, 5))) == (1, 5)
     on_gpu = replace(here.machine, local=Local(workers=2))
     assert workers(TrainingContext(on_gpu, torch.device("cuda"))) == 6
+
+
+def test_images_are_normalised_as_their_own_data_set() -> None:
+    entry = catalog.DATASETS["digits"]
+    run = replace(make_run(), dataset="digits")
+    assert statistics(run) == (entry.mean, entry.std)
+
+
+def test_images_are_normalised_as_the_named_data_set() -> None:
+    run = make_run()
+    entry = catalog.DATASETS["cifar10"]
+    assert statistics(replace(run, recipe=replace(run.recipe, normalize="cifar10"))) == (
+        entry.mean,
+        entry.std,
+    )
+
+
+def test_images_of_a_delta_have_the_released_std_and_the_mean_of_their_data_set() -> None:
+    """FNKD's script has these for CIFAR-10; without the delta nothing changes."""
+    suite = load_suite(ROOT / "suites" / "fnkd_cifar10")
+    std = (0.2023, 0.1994, 0.2010)
+    delta = Delta(at="Normalize", why="its std", recipe={"normalize_std": list(std)})
+    as_is, changed = (
+        expand(replace(suite, deltas=deltas), rows="baseline/resnet20_v2", seeds=[0])[0].runs[0]
+        for deltas in (suite.deltas, (*suite.deltas, delta))
+    )
+    entry = catalog.DATASETS["cifar10"]
+    assert (statistics(as_is), statistics(changed)) == ((entry.mean, entry.std), (entry.mean, std))
+    assert identity(changed.recipe) == {**identity(as_is.recipe), "normalize_std": std}

@@ -96,7 +96,7 @@ def test_losses_of_logits_look_at_nothing_else(context: TrainingContext, name: s
 
 def test_batches_that_are_fewer_than_the_data_are_an_epoch(context: TrainingContext) -> None:
     """As the benches have them: what is measured with kept logits must have kept them."""
-    views = training_views(FIRST, context.dataset("digits"), context)
+    views = training_views(FIRST, context.data.named("digits"), context)
     batches = list(islice(views.epoch(1), 2))
     for _ in range(2):
         given_batches = list(TeacherBatches([FIRST], Prepared(batches), context).epoch(1))

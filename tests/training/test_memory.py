@@ -31,12 +31,12 @@ from kdbench.training.student_run import StudentRun
 from kdbench.training.run import train_cohort
 from kdbench.training.context import open_context
 from tests.support.data import random_data
-world = open_context(Machine(local=Local(device="cpu"), root=sys.argv[1]))
-world.datasets["cifar100"] = random_data("cifar100", n=64)
+context = open_context(Machine(local=Local(device="cpu"), root=sys.argv[1]))
+context.data.stored["cifar100"] = random_data("cifar100", n=64)
 recipe = Recipe(epochs=1, batch_size=64, lr=0.1, momentum=0.9, train_size=64, test_size=64)
 runs = [Run(2, "cifar100", "0" * 64, student, recipe, Loss("ce"), 0) for student in sys.argv[2:]]
-estimate = sizing.estimate(runs, world)
-for _, result in train_cohort([Task(run) for run in runs], world):
+estimate = sizing.estimate(runs, context)
+for _, result in train_cohort([Task(run) for run in runs], context):
     peak = result.peak_memory
 print(estimate / peak)
 """

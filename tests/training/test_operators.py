@@ -82,7 +82,7 @@ def test_step_never_waits_for_a_gpu(name: str, tmp_path: Path) -> None:
     run = digits("digits_cnn", loss, teacher, **settings)
     with bench_context(open_digits(tmp_path).machine) as context:
         lend_teacher(run, context)
-        batches = [next(training_views(run, context.data_of(run), context).epoch(1))]
+        batches = [next(training_views(run, context.data.of(run), context).epoch(1))]
         counted = Parts(run, context, batches).count()
     assert counted.operators["convolution"] >= (1 if teacher is None else 2)
     assert counted.operators["convolution_backward"]  # by autograd, not by a record of the step
@@ -97,7 +97,7 @@ def test_evaluation_waits_for_a_gpu_at_its_end_alone(tmp_path: Path, size: int) 
     """
     run = digits("digits_cnn", test_size=size, bias=((1, 0.5),))
     context = open_digits(tmp_path)
-    network, data = context.network(run), context.data_of(run)
+    network, data = context.network(run), context.data.of(run)
     with Operators() as counted:
         evaluate(run, network, data, context)
     assert counted.operators["convolution"] == 3 * -(-size // MOST_TESTED["cpu"]), "three of a batch"

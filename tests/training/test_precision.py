@@ -92,7 +92,7 @@ def test_accuracy_of_a_bf16_run_is_that_of_its_weights_in_float32(context: Train
     path, network = weights_file(context.machine.scratch, HALF.id, 2), context.network(HALF)
     assert path is not None
     load_weights(path, network)
-    top1, loss, _ = evaluate(FULL, network, context.dataset("digits"), context)
+    top1, loss, _ = evaluate(FULL, network, context.data.named("digits"), context)
     assert (top1, loss) == (result.last, result.curve.test_loss[-1])
 
 

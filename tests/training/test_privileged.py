@@ -37,8 +37,8 @@ STUDENT = synthetic("synthetic3", KD, TEACHER)
 def test_teacher_answers_on_its_own_view_of_each_point(context: TrainingContext) -> None:
     train(TEACHER, context, keep=(2,))
     network = context.teacher(STUDENT)
-    views = training_views(STUDENT, context.data_of(STUDENT), context)
-    theirs = context.data_of(TEACHER).train_images
+    views = training_views(STUDENT, context.data.of(STUDENT), context)
+    theirs = context.data.of(TEACHER).train_images
     indices = [index for number in (4, 5, 6) for _, _, index in views.epoch(number)]
     batches = list(TeacherBatches([STUDENT], views, context).epoch(2))
     assert network is not None
@@ -46,7 +46,7 @@ def test_teacher_answers_on_its_own_view_of_each_point(context: TrainingContext)
     for batch, index in zip(batches, indices, strict=True):
         assert batch.taught is not None
         torch.testing.assert_close(batch.taught.logits, network(theirs[index]).logits)
-        assert batch.y.equal(context.data_of(TEACHER).train_labels[index])
+        assert batch.y.equal(context.data.of(TEACHER).train_labels[index])
 
 
 def test_student_learns_what_its_teacher_alone_can_see(context: TrainingContext) -> None:

@@ -105,7 +105,7 @@ def test_memory_is_given_back_before_runs_of_another_kind_alone(
 
 def test_accuracy_is_that_of_the_kept_weights_on_plain_images(context: TrainingContext) -> None:
     """With the statistics gathered in training, not those of a batch."""
-    run, entry, data = digits("digits_cnn"), catalog.DATASETS["digits"], context.dataset("digits")
+    run, entry, data = digits("digits_cnn"), catalog.DATASETS["digits"], context.data.named("digits")
     curve = train(run, context).curve
     network = context.network(run)
     network.load_state_dict(tensors(context, run, 3))
@@ -121,7 +121,7 @@ def test_first_loss_is_that_of_the_untrained_student(context: TrainingContext) -
     teacher = digits("digits_cnn")
     train(teacher, context)
     run = taught(teacher, 3, batch_size=100, epochs=1)
-    ((x, y, _),) = training_views(run, context.dataset("digits"), context).epoch(1)
+    ((x, y, _),) = training_views(run, context.data.named("digits"), context).epoch(1)
     network = context.network(teacher)
     network.load_state_dict(tensors(context, teacher, 3))
     wanted = kd(context.network(run)(x), y, network.eval()(x), alpha=0.95, tau=20.0)
@@ -168,7 +168,7 @@ def test_resumed_run_is_as_never_interrupted_with_each_setting(
 def test_accuracy_on_held_out_images_is_that_of_the_kept_weights(context: TrainingContext) -> None:
     run = digits("digits_cnn", validation_size=30)
     result = train(run, context)
-    data, held = context.dataset("digits"), validation_images(run, 400)
+    data, held = context.data.named("digits"), validation_images(run, 400)
     network = context.network(run)
     network.load_state_dict(tensors(context, run, 3))
     images = data.train_images[held].float().div(255).sub(0.2878).div(0.3535)
@@ -404,7 +404,7 @@ def test_result_names_what_its_number_depends_on(context: TrainingContext) -> No
     environment = train(taught(run, "best"), context).environment
     assert environment["teacher"] == sha
     assert (environment["device"], environment["threads"], environment["deterministic"]) == ("cpu", 1, True)
-    assert environment["data"] == context.dataset("digits").content
+    assert environment["data"] == context.data.named("digits").content
 
 
 ALONE = [name for name, entry in catalog.LOSSES.items() if not (entry.teacher or entry.neighbours)]

@@ -81,7 +81,7 @@ def test_only_what_took_long_is_synced_beside_the_result(
     """3: the hold on the run, the record and its folder; files of seconds' work have their digests."""
     local = replace(context.machine.local, checkpoint_seconds=seconds)
     context.machine = replace(context.machine, local=local)
-    context.dataset("digits")  # packed and synced, once
+    context.data.named("digits")  # packed and synced, once
     threads: list[str] = []
     monkeypatch.setattr(os, "fsync", lambda _: threads.append(threading.current_thread().name))
     done(context, Task(digits(lr=0.0)))
@@ -90,19 +90,19 @@ def test_only_what_took_long_is_synced_beside_the_result(
 
 def test_next_run_of_the_same_images_has_them_padded_already(context: TrainingContext) -> None:
     done(context, Task(digits(crop=1)))
-    [store] = context.stores.values()
+    [store] = context.kept.stores.values()
     done(context, Task(replace(digits(crop=1), seed=1)))
-    assert list(context.stores.values()) == [store]
+    assert list(context.kept.stores.values()) == [store]
     done(context, Task(digits(crop=2)))
-    [other] = context.stores.values()
+    [other] = context.kept.stores.values()
     assert other.pixels.numel() > store.pixels.numel()
 
 
 def test_images_of_some_classes_are_not_those_of_the_run_before(context: TrainingContext) -> None:
     done(context, Task(digits(crop=1)))
-    [store] = context.stores.values()
+    [store] = context.kept.stores.values()
     done(context, Task(digits(crop=1, transfer_classes=(1, 2))))
-    [other] = context.stores.values()
+    [other] = context.kept.stores.values()
     assert other.pixels.numel() < store.pixels.numel()
 
 

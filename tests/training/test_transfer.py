@@ -26,7 +26,7 @@ PLAIN: dict[str, Any] = {"crop": 0, "flip": False, "rotation": 0.0}
 
 def test_transfer_set_has_the_images_of_its_classes_alone(context: TrainingContext) -> None:
     run = digits(transfer_classes=(7, 8), train_size=0)
-    data = context.data_of(run)
+    data = context.data.of(run)
     views = training_views(run, data, context)
     kept = int(((data.train_labels == 7) | (data.train_labels == 8)).sum())
     seen = torch.cat([labels for _, labels, _ in views.epoch(1)])
@@ -37,7 +37,7 @@ def test_transfer_set_has_the_images_of_its_classes_alone(context: TrainingConte
 
 def test_transfer_set_after_a_run_of_all_classes_has_its_own_images(context: TrainingContext) -> None:
     """One process trains both: what it keeps of the images of the one is not taken for the other's."""
-    data = context.data_of(digits())
+    data = context.data.of(digits())
     for run in (digits(**PLAIN), digits(**PLAIN, transfer_classes=(7, 8))):
         views = training_views(run, data, context)
         classes = run.recipe.transfer_classes or tuple(range(10))
@@ -52,7 +52,7 @@ def test_transfer_set_after_a_run_of_all_classes_has_its_own_images(context: Tra
 
 
 def test_transfer_set_is_of_the_first_images_and_may_not_be_empty(context: TrainingContext) -> None:
-    data = context.data_of(digits())
+    data = context.data.of(digits())
     few = digits(transfer_classes=(3,), train_size=50)
     assert len(training_labels(few, data)) == int((data.train_labels[:50] == 3).sum())
     first = int(data.train_labels[0])
@@ -70,7 +70,7 @@ def test_bias_changes_what_is_predicted_and_nothing_that_is_trained(context: Tra
     plain, biased = train(digits(), context), train(digits(bias=((3, 1e4),)), context)
     assert plain.weights == biased.weights
     assert plain.curve.train_loss == biased.curve.train_loss
-    labels = context.data_of(digits()).test_labels[:100]
+    labels = context.data.of(digits()).test_labels[:100]
     assert biased.last == pytest.approx(100 * float((labels == 3).double().mean()))
     assert biased.by_class == tuple(100.0 * (of == 3) for of in range(10))
     assert plain.by_class == ()
@@ -83,7 +83,7 @@ def test_accuracy_by_class_is_of_each_class_own_images() -> None:
 def test_accuracy_by_class_of_a_run_adds_up_to_its_accuracy(context: TrainingContext) -> None:
     run = digits(transfer_classes=(0, 1, 2, 4), epochs=10)
     result = train(run, context)
-    labels = context.data_of(run).test_labels[:100]
+    labels = context.data.of(run).test_labels[:100]
     images = torch.bincount(labels, minlength=10).double()
     right = images @ torch.tensor(result.by_class, dtype=torch.float64) / 100
     assert float(right) == pytest.approx(result.last)
@@ -116,7 +116,7 @@ def test_max_norm_holds_after_every_step(context: TrainingContext, student: str)
 
 
 def logits_of(run: Run, context: TrainingContext) -> list[Tensor]:
-    views = training_views(run, context.data_of(run), context)
+    views = training_views(run, context.data.of(run), context)
     batches = TeacherBatches([run], views, context).epoch(2)
     return [batch.taught.logits for batch in batches if batch.taught is not None]
 

@@ -1,0 +1,65 @@
+"""What a process keeps from one run to the next, since the next one often needs the same.
+
+No number depends on it: whatever is not here is made again.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from kdbench.data.views import Store
+
+if TYPE_CHECKING:
+    from kdbench.training.memory import Need
+
+EVALUATED = 2
+"""Sets of images that stay on a GPU for the next evaluation: test images, and held-out ones."""
+Key = tuple[object, ...]
+"""All that something depends on."""
+
+
+class Kept:
+    """What is kept of the runs before."""
+
+    def __init__(self) -> None:
+        self.stores: dict[Key, Store] = {}
+        """The padded images of the last run."""
+        self.evaluated: dict[Key, tuple[Tensor, Tensor]] = {}
+        """On a GPU: images of the last evaluations and their classes."""
+        self.needs: dict[Key, Need] = {}
+        """What networks were found to need of the memory, by student, data set, classes and size."""
+        self.last_cohort: list[Key] = []
+        """What the memory of the last cohort depended on, run by run."""
+
+    @property
+    def store_bytes(self) -> int:
+        """What the padded images take of the memory."""
+        return sum(store.pixels.nbytes for store in self.stores.values())
+
+    def store(self, key: Key, make: Callable[[], Store]) -> Store:
+        """Padded images by what they depend on: those of the run before, or made anew in their place."""
+        if key not in self.stores:
+            self.stores.clear()  # first, since there may be room for one only
+            self.stores[key] = make()
+        return self.stores[key]
+
+    def on_device(
+        self, key: Key, images: Tensor, labels: Tensor, device: torch.device
+    ) -> tuple[Tensor, Tensor]:
+        """Images of an evaluation and their classes where networks are: moved there once, not batch by batch.
+
+        Args:
+            key: what they are, for the next evaluation.
+            images: on the CPU, (N, C, H, W).
+            labels: (N,).
+            device: where the networks are.
+        """
+        if device.type == "cpu":
+            return images, labels
+        if key not in self.evaluated:
+            while len(self.evaluated) >= EVALUATED:  # the oldest goes: a dict is in the order of its filling
+                del self.evaluated[next(iter(self.evaluated))]
+            self.evaluated[key] = images.to(device), labels.to(device)
+        return self.evaluated[key]
