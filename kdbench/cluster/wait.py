@@ -37,20 +37,28 @@ def events(submitted: Submitted) -> Iterator[RunEvent]:
         on_disk = [state for state in find_states(now, submitted.machine) if state.id in left]
         for state in merge(on_disk, known, ledger):
             event = _event(state, left[state.id], there, gone=fresh and not known.trouble)
-            if isinstance(event, Update) and reported.get(state.id) == event.epoch:
+            if event is None:
                 continue
-            if isinstance(event, Update):
-                reported[state.id] = event.epoch
-            elif event is not None:
+            if not isinstance(event, Update):
                 del left[state.id]
-            if event is not None:
-                yield event
+            elif reported.get(state.id) == event.epoch:
+                continue
+            else:
+                reported[state.id] = event.epoch
+            yield event
         if left:
             time.sleep(READ_INTERVAL_S)
 
 
 def _event(state: State, run: Run, there: Index, *, gone: bool) -> RunEvent | None:
-    """What a state is news of; `gone`: a run that is nowhere will not come back."""
+    """What a run's state says to who follows it; None: nothing yet.
+
+    Args:
+        state: the run's.
+        run: the run.
+        there: what is stored.
+        gone: whether the scheduler has just answered, so that a run which no job holds will not come back.
+    """
     if state.state == "done":
         path = there.results[run.id]
         return Done(run.id, load_result(path), str(path), trained=True)
