@@ -13,7 +13,7 @@ import signal
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from multiprocessing import resource_tracker
@@ -100,16 +100,19 @@ class Journal:
     A record that cannot be written costs no training.
     """
 
-    def __init__(self, machine: Machine, job: str, runs: Mapping[str, Run]) -> None:
-        self.machine, self.job, self.runs = machine, job, runs
-        self.ledger = Ledger(machine.scratch)
+    def __init__(self, job_context: JobContext) -> None:
+        self.job = job_context.job
+        self.machine = job_context.work.machine
+        self.runs = all_runs(job_context.work)
+        self.ledger = Ledger(self.machine.scratch)
         self.last_noted: dict[str, float] = {}
 
     def note(self, event: ExecutorEvent) -> None:
         """Something happened to a run."""
+        if isinstance(event, Elsewhere):
+            return
         if isinstance(event, Update):
             self._update(event)
-        if isinstance(event, Update | Elsewhere):
             return
         self.write_log(event.id, ending(event))
         if isinstance(event, Done) and event.trained:
@@ -148,7 +151,7 @@ class NodeExecutor(LocalExecutor):
         super().__init__(job_context.work.machine, job_context.work.workers)
         self.job_context = job_context
         self.crashes: Counter[str] = Counter()
-        self.journal = Journal(job_context.work.machine, job_context.job, all_runs(job_context.work))
+        self.journal = Journal(job_context)
 
     def make_worker(self, gpu: str | None) -> Worker:
         """A process that Slurm's signals do not reach, on this GPU."""
@@ -211,13 +214,14 @@ def supervise(work: JobWork, job: str) -> int:
     job_context = JobContext(work, job, node_name(work.nodes), time.time())
     executor = _current = NodeExecutor(job_context)
     signal.signal(signal.SIGTERM, _mark_stopped)
-    runs = [assignment.task.run for assignment in work.assignments]
-    keep = {assignment.task.run.id: assignment.task.keep for assignment in work.assignments}
-    trials = {assignment.task.run.id for assignment in work.assignments if assignment.task.trial}
-    several = executor.as_rank or work.machine.local.processes > 1
+    tasks = [assignment.task for assignment in work.assignments]
+    runs = [task.run for task in tasks]
+    keep = {task.run.id: task.keep for task in tasks}
+    trials = {task.run.id for task in tasks if task.trial}
+    several_ranks = executor.as_rank or work.machine.local.processes > 1
     done = failed = 0
     try:
-        for event in dispatch(runs, executor, keep=keep, cohorts=not several, trials=trials):
+        for event in dispatch(runs, executor, keep=keep, cohorts=not several_ranks, trials=trials):
             done += isinstance(event, Done)
             failed += isinstance(event, Failed | Blocked)
     finally:

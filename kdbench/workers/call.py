@@ -1,4 +1,4 @@
-"""A question to the training side, in a process of its own: who asks imports no torch and holds no GPU."""
+"""A function of the training side, called in a process of its own: who calls it imports no torch."""
 
 import traceback
 from collections.abc import Iterator

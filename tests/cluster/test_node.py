@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from msgspec.structs import replace
 
+from kdbench.cluster.ledger import Ledger
 from kdbench.cluster.node import Assignment, JobContext, JobWork, NodeExecutor, blocked
 from kdbench.machine import Folders, Machine
 from kdbench.spec.events import Blocked, Died, Event, Failed, Task, Update
@@ -70,7 +71,10 @@ def test_worker_that_dies_at_once_is_not_started_for_ever(work: JobWork) -> None
     assert isinstance(event, Failed)
     assert "the worker process died" in event.failure.cause
     assert executor.crashes[STUDENT.id] == 3
-    assert (work.machine.results / "cifar100").is_dir()
+    assert Ledger(work.machine.scratch).history(STUDENT.id).failed_in("1"), "though it never began"
+    (log,) = (work.machine.results / "cifar100" / "logs").glob("*.jobs.log")
+    words = ["job 1: crash: the worker process died", "job 1: FAILED: the worker process died"]
+    assert [log.read_text().count(word) for word in words] == [3, 1]
 
 
 def test_run_that_loses_another_process_is_tried_again_as_one_whose_worker_died(
