@@ -27,7 +27,7 @@ from kdbench.workers.launch import launched, run_ranks
 from kdbench.workers.process import (
     SERVER_DIED,
     Worker,
-    ending,
+    describe_exit,
     forkable,
     prepare_worker,
     send,
@@ -128,7 +128,7 @@ class LocalExecutor:
             self.workers.remove(worker)
             worker.process.join()
             cohort = tuple(worker.tasks.values())
-            how = f"the worker process died ({ending(worker.process.exitcode)})"
+            how = f"the worker process died ({describe_exit(worker.process.exitcode)})"
             # the server reaps its forks and reports how they ended; when it is gone nobody can, and its forks
             # have been killed with it (`die_with_parent`): it was not the run's doing
             if self.forked and worker.process.exitcode == SERVER_DIED:

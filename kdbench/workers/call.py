@@ -8,7 +8,7 @@ from typing import Any
 from kdbench import catalog
 from kdbench.errors import UserError
 from kdbench.machine import Machine
-from kdbench.workers.process import Worker, ending, prepare_worker, send
+from kdbench.workers.process import Worker, describe_exit, prepare_worker, send
 
 
 def call_in_subprocess(machine: Machine, code: str, *more: object) -> Iterator[Any]:
@@ -33,7 +33,7 @@ def call_in_subprocess(machine: Machine, code: str, *more: object) -> Iterator[A
             yield value
     except EOFError as error:
         worker.process.join()
-        raise UserError(f"{code}: its process died ({ending(worker.process.exitcode)})") from error
+        raise UserError(f"{code}: its process died ({describe_exit(worker.process.exitcode)})") from error
     finally:
         worker.stop()
 

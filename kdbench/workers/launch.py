@@ -16,7 +16,7 @@ from msgspec import Struct
 from kdbench.errors import UserError
 from kdbench.machine import Machine
 from kdbench.spec.events import Died
-from kdbench.workers.process import ending, prepare_worker, send
+from kdbench.workers.process import describe_exit, prepare_worker, send
 
 NUMBERS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_PORT")
 EXIT_DELAY_S = 5.0
@@ -89,7 +89,7 @@ def launch(target: Callable[..., None], pipe: Connection, machine: Machine, *mor
         elastic_launch(config, _rank)(target, pipe, machine, *more)
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
-        send(pipe, Died(f"process {rank + 1} of the run died ({ending(failure.exitcode)})"))
+        send(pipe, Died(f"process {rank + 1} of the run died ({describe_exit(failure.exitcode)})"))
 
 
 def _rank(target: Callable[..., None], pipe: Connection, machine: Machine, *more: object) -> None:

@@ -114,7 +114,7 @@ def _environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
 
 
-def ending(code: int | None) -> str:
+def describe_exit(code: int | None) -> str:
     """How a process ended, in words."""
     if code is not None and code < 0:
         killed = " - the kernel ends processes so when memory runs out" if code == -signal.SIGKILL else ""

@@ -23,7 +23,7 @@ from kdbench.spec.events import Blocked, Done, Event, Failed, Task, Update
 from kdbench.spec.runs import Loss, Recipe, Run, Teacher
 from kdbench.store.records import index
 from kdbench.store.weights import newest_checkpoint
-from kdbench.workers.process import Worker, ending
+from kdbench.workers.process import Worker, describe_exit
 from tests.support.build import CE, KD, make_run
 from tests.support.processes import forget_server, parent_of
 
@@ -258,7 +258,7 @@ def test_executor_starts_no_worker_before_it_needs_one(make: Callable[[int], Loc
     ],
 )
 def test_end_of_a_process_in_words(code: int | None, words: str) -> None:
-    assert ending(code) == words
+    assert describe_exit(code) == words
 
 
 def test_slots_are_those_of_benchmark_toml() -> None:
