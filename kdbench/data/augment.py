@@ -5,6 +5,7 @@ many calls as there are operations. An image comes out as it would alone, with t
 all others, a function of (seed, epoch, index).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple
@@ -61,6 +62,12 @@ class Augmented:
     """Of each of RandAugment's operations: which one an image gets, negative where its magnitude is, (n,)."""
     magnitude: int
     boxes: Boxes | None
+
+    def normalised(
+        self, images: Tensor, index: NDArray[np.int64], normalise: Callable[[Tensor], Tensor]
+    ) -> Tensor:
+        """uint8 (B, C, H, W) -> float32: RandAugment's operations come before `normalise`, boxes after it."""
+        return self.values(normalise(self.images(images, index)), index)
 
     def images(self, images: Tensor, index: NDArray[np.int64]) -> Tensor:
         """Of images before they are normalised, uint8 (B, C, H, W), with these indices: RandAugment's."""

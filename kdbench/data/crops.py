@@ -5,7 +5,7 @@ the arithmetic releases the interpreter's lock.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from torch import Tensor
 from kdbench.data import random
 from kdbench.data.augment import Augmentation, Augmented
 from kdbench.data.boxes import Framing, centre, crop, draw_boxes
-from kdbench.data.views import Batch, Epochs, Normalise, Places, whole
+from kdbench.data.views import Batch, Batching, Epochs, Normalise
 
 _AHEAD = 2
 """Batches that are being made while one is trained on."""
@@ -40,24 +40,22 @@ class Batches:
     """Makes batches of views."""
 
     labels: Tensor
-    shape: tuple[int, int, int]
-    """C, H and W of a view."""
+    batching: Batching
     normalise: Normalise
-    batch_size: int
+    side: int
+    """Of a view, which is square."""
     workers: int
-    device: torch.device
-    share: Places = whole
-    """What is made of each batch."""
+    """Threads."""
 
     def make(
         self, view: Callable[[int], Tensor], order: NDArray[np.int64], augmented: Augmented | None = None
     ) -> Iterator[Batch]:
-        """The views of these images, `view(index)` being uint8 `shape`; the last batch may be short."""
+        """The views of these images; `view(index)` is one, uint8 (C, side, side)."""
         with _threads(self.workers) as pool:
             # a batch is finished when two more have been begun: workers are busy while the network trains
             begun: deque[tuple[Tensor, Tensor, list[Future[None]]]] = deque()
-            for index in torch.split(torch.from_numpy(order), self.batch_size):
-                begun.append(self._begin(pool, view, index[self.share(len(index))]))
+            for index in torch.split(torch.from_numpy(order), self.batching.batch_size):
+                begun.append(self._begin(pool, view, index[self.batching.share(len(index))]))
                 if len(begun) > _AHEAD:
                     yield self._finish(*begun.popleft(), augmented)
             while begun:
@@ -67,8 +65,9 @@ class Batches:
         self, pool: ThreadPoolExecutor, view: Callable[[int], Tensor], index: Tensor
     ) -> tuple[Tensor, Tensor, list[Future[None]]]:
         """A batch that is being made, each worker a part of it."""
-        pin = self.device.type == "cuda"
-        pixels = torch.empty(len(index), *self.shape, dtype=torch.uint8, pin_memory=pin)
+        shape = (len(index), self.normalise.channels, self.side, self.side)
+        pin = self.batching.device.type == "cuda"
+        pixels = torch.empty(shape, dtype=torch.uint8, pin_memory=pin)
 
         def fill(places: NDArray[np.int64]) -> None:
             for place in places.tolist():
@@ -82,44 +81,49 @@ class Batches:
     ) -> Batch:
         for part in parts:
             part.result()
-        images = pixels.to(self.device, non_blocking=True)
+        device = self.batching.device
+        images = pixels.to(device, non_blocking=True)
         if augmented is None:
             x = self.normalise(images)
         else:
-            x = augmented.values(self.normalise(augmented.images(images, index.numpy())), index.numpy())
-        labels = self.labels[index].to(self.device, non_blocking=True)
-        return x, labels, index.to(self.device, non_blocking=True)
+            x = augmented.normalised(images, index.numpy(), self.normalise)
+        labels = self.labels[index].to(device, non_blocking=True)
+        return x, labels, index.to(device, non_blocking=True)
 
 
 class Crops(Epochs):
-    """The training views of a data set at a size, epoch by epoch: see `kdbench.data.views.Views`."""
+    """The training views of a data set at a size, epoch by epoch: a pure function of (seed, epoch, index).
 
-    def __init__(  # noqa: PLR0913 - a recipe's numbers, and where the views lie
+    Args:
+        images: of one size or of many.
+        labels: int64 (N,).
+        batching: how views are cut into batches.
+        normalise: on the device of the batches.
+        framing: how an image is brought to its size.
+        seed: of all draws.
+        workers: threads.
+        augmentation: what is done after that (None: nothing).
+    """
+
+    def __init__(
         self,
         images: Pictures,
         labels: Tensor,
+        batching: Batching,
+        normalise: Normalise,
         framing: Framing,
         *,
         seed: int,
-        batch_size: int,
-        mean: Sequence[float],
-        std: Sequence[float],
-        device: torch.device,
         workers: int = 1,
-        share: Places = whole,
         augmentation: Augmentation | None = None,
     ) -> None:
-        self.images, self.labels, self.framing, self.seed = images, labels, framing, seed
-        self.batch_size = batch_size
-        self.augmentation = augmentation
+        self.images, self.labels, self.framing = images, labels, framing
+        self.batching, self.seed, self.augmentation = batching, seed, augmentation
         self.sizes = sizes_of(images)
-        shape = (len(mean), framing.size, framing.size)
-        self.batches = Batches(
-            labels, shape, Normalise(mean, std, device), batch_size, workers, device, share
-        )
+        self.batches = Batches(labels, batching, normalise, framing.size, workers)
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
-        """Every image once, in the epoch's own order; the last batch may be short. Epochs count from 1."""
+        """Every image once, in the epoch's own order; of each batch only the share. Epochs count from 1."""
         framing = self.framing
         boxes = draw_boxes(self.seed, epoch, self.sizes, flip=framing.flip)
 
@@ -137,18 +141,14 @@ class Crops(Epochs):
 def centre_batches(
     images: Pictures,
     labels: Tensor,
+    batching: Batching,
+    normalise: Normalise,
     framing: Framing,
     *,
-    batch_size: int,
-    mean: Sequence[float],
-    std: Sequence[float],
-    device: torch.device,
     workers: int = 1,
-    share: Places = whole,
 ) -> Iterator[Batch]:
     """Every image once, in the order of the data set: its centre, normalised."""
-    shape = (len(mean), framing.size, framing.size)
-    batches = Batches(labels, shape, Normalise(mean, std, device), batch_size, workers, device, share)
+    batches = Batches(labels, batching, normalise, framing.size, workers)
     return batches.make(lambda index: centre(images[index], framing), np.arange(len(labels)))
 
 

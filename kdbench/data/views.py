@@ -9,7 +9,9 @@ Attains 60,000 to 80,000 views/s of 3x32x32 images at batch 128 on one CPU threa
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from math import ceil
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,22 +37,6 @@ _PIXEL = {1: torch.uint8, 2: torch.int16, 3: torch.int32, 4: torch.int32}
 """All channels of a pixel in one integer: a gather costs as much for three channels as for one."""
 
 
-class Epochs:
-    """Training views, epoch by epoch."""
-
-    labels: Tensor
-    """Of every image of an epoch, in the order of the data set."""
-    batch_size: int
-
-    def __len__(self) -> int:
-        """Batches of an epoch, the short last one included."""
-        return ceil(len(self.labels) / self.batch_size)
-
-    def epoch(self, epoch: int, /) -> Iterator[Batch]:
-        """Every image once, in the epoch's own order. Epochs count from 1."""
-        raise NotImplementedError
-
-
 AT_ONCE = 2**18
 """Values of test images that are normalised at once: 1 MiB."""
 
@@ -58,6 +44,33 @@ AT_ONCE = 2**18
 def whole(_images: int) -> slice:
     """The share that is all."""
     return slice(None)
+
+
+@dataclass(frozen=True)
+class Batching:
+    """How images are cut into batches, and where these lie."""
+
+    batch_size: int
+    """The last batch may be short."""
+    device: torch.device
+    share: Places = whole
+    """Of each batch, what is wanted here."""
+
+
+class Epochs:
+    """Training views, epoch by epoch."""
+
+    labels: Tensor
+    """Of every image of an epoch, in the order of the data set."""
+    batching: Batching
+
+    def __len__(self) -> int:
+        """Batches of an epoch, the short last one included."""
+        return ceil(len(self.labels) / self.batching.batch_size)
+
+    def epoch(self, epoch: int, /) -> Iterator[Batch]:
+        """Every image once, in the epoch's own order; of each batch only the share. Epochs count from 1."""
+        raise NotImplementedError
 
 
 class Normalise:
@@ -72,7 +85,8 @@ class Normalise:
         column = torch.tensor([mean, std], dtype=torch.float32)[:, :, None]
         table = levels.sub(column[0]).div(column[1]).flatten()
         self.table = table.to(device, non_blocking=True)
-        self.row = 256 * torch.arange(len(mean), dtype=torch.int32, device=device)[:, None, None]
+        self.channels = len(mean)
+        self.row = 256 * torch.arange(self.channels, dtype=torch.int32, device=device)[:, None, None]
 
     def __call__(self, images: Tensor) -> Tensor:
         """uint8 (B, C, H, W) of any strides -> float32 (B, C, H, W), contiguous."""
@@ -85,10 +99,10 @@ class Normalise:
     def levels(self, pixels: Tensor) -> Tensor:
         """One integer per pixel (B, H, W), as of `Store`, -> int32 (B, C, H, W) from 0 to 255."""
         n, height, width = pixels.shape
-        levels = pixels.new_empty((n, len(self.row), height, width), dtype=torch.int32)
+        levels = pixels.new_empty((n, self.channels, height, width), dtype=torch.int32)
         # a channel is a byte of the integer: the first one lies lowest in memory, which is lowest in value on
         # most machines
-        for channel in range(len(self.row)):
+        for channel in range(self.channels):
             byte = channel if sys.byteorder == "little" else pixels.itemsize - 1 - channel
             torch.bitwise_and(pixels >> 8 * byte if byte else pixels, 255, out=levels[:, channel])
         return levels
@@ -103,6 +117,7 @@ class Store:
 
     def __init__(self, images: Tensor, crop: int, device: torch.device | str) -> None:
         n, self.channels, self.height, self.width = images.shape
+        self.crop = crop
         self.row = self.width + 2 * crop
         self.image = self.row * (self.height + 2 * crop)
         self._check(n)
@@ -150,66 +165,69 @@ class Store:
 
 
 class Views(Epochs):
-    """The training views of a data set, epoch by epoch: a pure function of (seed, epoch, index)."""
+    """The training views of small images, epoch by epoch: a pure function of (seed, epoch, index).
 
-    def __init__(  # noqa: PLR0913 - a recipe's five numbers, and where the views lie
+    Args:
+        store: the images, padded as far as their crops reach.
+        labels: int64 (N,).
+        batching: where the store lies, too.
+        normalise: on that device.
+        seed: of all draws.
+        flip: whether half of the images are flipped.
+        rotation: the greatest angle, in degrees.
+        augmentation: what is done after that (None: nothing).
+    """
+
+    def __init__(
         self,
-        images: Tensor,
+        store: Store,
         labels: Tensor,
+        batching: Batching,
+        normalise: Normalise,
         *,
         seed: int,
-        batch_size: int,
-        crop: int,
         flip: bool,
         rotation: float,
-        mean: Sequence[float],
-        std: Sequence[float],
-        device: torch.device | str,
-        share: Places = whole,
-        store: Store | None = None,
         augmentation: Augmentation | None = None,
     ) -> None:
-        self.seed, self.batch_size, self.device, self.share = seed, batch_size, device, share
-        self.augmentation = augmentation
-        self.crop, self.flip, self.rotation = crop, flip, rotation
-        self.store = store or Store(images, crop, device)
-        self.labels = labels.to(device)
-        self.normalise = Normalise(mean, std, device)
+        self.store, self.labels = store, labels.to(batching.device)
+        self.batching, self.normalise = batching, normalise
+        self.seed, self.flip, self.rotation, self.augmentation = seed, flip, rotation, augmentation
         self.look: Callable[[Tensor, Tensor], Tensor] = self._look
         """What may be replaced by a faster way to the same."""
 
     def draws(self, epoch: int) -> Draws:
         """What an epoch does to each image, in the order of the data set."""
-        return draw(
-            self.seed, epoch, len(self.labels), crop=self.crop, flip=self.flip, rotation=self.rotation
-        )
+        n = len(self.labels)
+        return draw(self.seed, epoch, n, crop=self.store.crop, flip=self.flip, rotation=self.rotation)
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
-        """Every image once, in the epoch's own order; the last batch may be short. Epochs count from 1.
-
-        Of each batch, only this share.
-        """
+        """Every image once, in the epoch's own order; of each batch only the share. Epochs count from 1."""
         # Everything is drawn by index for the whole epoch, then put into the epoch's order: a view depends on
         # neither its batch nor its rank. The few numbers per image are copied to the device all at once.
-        order = random.permutation(self.seed, epoch, len(self.labels))
+        n, height, width = len(self.labels), self.store.height, self.store.width
+        order = random.permutation(self.seed, epoch, n)
         draws = self.draws(epoch)
-        a = coefficients(draws, self.store.height, self.store.width)[order]
-        parts = (torch.from_numpy(part) for part in (order, self.store.corner(order, draws), a))
-        index, corner, a_ = (
-            torch.split(part.to(self.device, non_blocking=True), self.batch_size) for part in parts
-        )
-        size = (self.store.height, self.store.width)
-        augmented = self.augmentation.of_epoch(epoch, len(order), *size) if self.augmentation else None
-        for number, (all_, c, b) in enumerate(zip(index, corner, a_, strict=True)):
-            here = self.share(len(all_))
+        index = self._batches(order)
+        corner = self._batches(self.store.corner(order, draws))
+        a = self._batches(coefficients(draws, height, width)[order])
+        augmented = self.augmentation.of_epoch(epoch, n, height, width) if self.augmentation else None
+        known = torch.split(torch.from_numpy(order), self.batching.batch_size)  # on the CPU
+        for k, all_ in enumerate(index):
+            here = self.batching.share(len(all_))
             i = all_[here]
             if augmented is None:
-                x = self.look(c[here], b[here])
+                x = self.look(corner[k][here], a[k][here])
             else:  # by the order on the CPU: nothing waits for the device
-                known = torch.from_numpy(order[number * self.batch_size :][: len(all_)])[here].numpy()
-                images = self.normalise.levels(self.store.gather(c[here], b[here])).to(torch.uint8)
-                x = augmented.values(self.normalise(augmented.images(images, known)), known)
+                pixels = self.store.gather(corner[k][here], a[k][here])
+                images = self.normalise.levels(pixels).to(torch.uint8)
+                x = augmented.normalised(images, known[k][here].numpy(), self.normalise)
             yield x, self.labels.index_select(0, i), i
+
+    def _batches(self, of_images: NDArray[Any]) -> Sequence[Tensor]:
+        """Numbers of images in the epoch's order, (N, ...), on the device and cut into batches."""
+        there = torch.from_numpy(of_images).to(self.batching.device, non_blocking=True)
+        return torch.split(there, self.batching.batch_size)
 
     def _look(self, corner: Tensor, a: Tensor) -> Tensor:
         """The views of a batch that begin at corner, int32 (B,), by Pillow's a, int32 (B, 6): normalised."""
@@ -222,39 +240,28 @@ class Values(Epochs):
     Args:
         values: float32 (N, C, H, W).
         labels: int64 (N,).
+        batching: how they are cut.
         seed: of the order, which is that of `Views`.
-        batch_size: the last batch may be short.
-        device: where they lie.
-        share: of each batch, what is wanted here.
     """
 
-    def __init__(
-        self,
-        values: Tensor,
-        labels: Tensor,
-        *,
-        seed: int,
-        batch_size: int,
-        device: torch.device | str,
-        share: Places = whole,
-    ) -> None:
-        self.seed, self.batch_size, self.share = seed, batch_size, share
-        self.values, self.labels = values.to(device), labels.to(device)
+    def __init__(self, values: Tensor, labels: Tensor, batching: Batching, seed: int) -> None:
+        self.values, self.labels = values.to(batching.device), labels.to(batching.device)
+        self.batching, self.seed = batching, seed
         self.orders: dict[int, Tensor] = {}
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
-        """Every point once, in the epoch's own order. Epochs count from 1.
+        """Every point once, in the epoch's own order; of each batch only the share. Epochs count from 1.
 
         They are put into that order all at once: for a small network, fetching each batch would be a third
         of its step.
         """
         size, index = len(self.labels), self.order(epoch).to(self.values.device)
         values, labels = self.values.index_select(0, index), self.labels.index_select(0, index)
-        for first in range(0, size, self.batch_size):
-            count = min(self.batch_size, size - first)
+        for first in range(0, size, self.batching.batch_size):
+            count = min(self.batching.batch_size, size - first)
             batch = tuple([part.narrow(0, first, count) for part in (values, labels, index)])
-            if self.share is not whole:
-                here = self.share(count)
+            if self.batching.share is not whole:
+                here = self.batching.share(count)
                 batch = tuple([part[here] for part in batch])
             yield batch  # type: ignore[misc]
 
@@ -268,21 +275,15 @@ class Values(Epochs):
 
 
 def plain_batches(
-    images: Tensor,
-    labels: Tensor,
-    *,
-    batch_size: int,
-    mean: Sequence[float],
-    std: Sequence[float],
-    device: torch.device | str,
-    share: Places = whole,
+    images: Tensor, labels: Tensor, batching: Batching, normalise: Normalise
 ) -> Iterator[Batch]:
     """Every image once, in the order of the data set, normalised and otherwise as it is; values as they are.
 
-    Of each batch, only this share. Small images are normalised for several batches at once. Where the images
-    are on the device, the host never waits for it.
+    Small images are normalised for several batches at once. Where the images are on the device, the host
+    never waits for it.
     """
-    normalise = Normalise(mean, std, device) if images.dtype == torch.uint8 else torch.Tensor.contiguous
+    as_values = normalise if images.dtype == torch.uint8 else torch.Tensor.contiguous
+    batch_size, device, share = batching.batch_size, batching.device, batching.share
     # several batches at once only where every rank wants all of each: a share is cut from one batch
     batches = AT_ONCE // max(1, batch_size * images[:1].numel()) if share is whole else 1
     labels, index = labels.to(device), torch.arange(len(labels), device=device)
@@ -290,7 +291,7 @@ def plain_batches(
     for first in range(0, len(labels), at_once):
         some = slice(first, first + at_once)
         here = share(len(index[some]))
-        parts = (normalise(images[some][here].to(device)), labels[some][here], index[some][here])
+        parts = (as_values(images[some][here].to(device)), labels[some][here], index[some][here])
         yield from zip(*(torch.split(part, batch_size) for part in parts), strict=True)
 
 

@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from kdbench.data.boxes import Framing
+from kdbench.data.views import Normalise
 from kdbench.store.label_spaces import Measured, label_spaces
 from kdbench.store.provenance import Normalisation
 from kdbench.training.context import TrainingContext
@@ -32,9 +33,8 @@ def measure(
     """
     network = network.to(context.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     data, found, outputs = context.data.named(dataset), [], 0
-    for x, _, _ in batches_of(
-        data.test_images, data.test_labels, framing, context, mean=normalisation.mean, std=normalisation.std
-    ):
+    normalise = Normalise(normalisation.mean, normalisation.std, context.device)
+    for x, _, _ in batches_of(data.test_images, data.test_labels, normalise, framing, context):
         logits = network(x.contiguous(memory_format=torch.channels_last)).logits
         outputs = logits.shape[1]
         found.append(logits.argmax(dim=1).cpu())

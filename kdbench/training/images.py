@@ -1,7 +1,8 @@
 """The images of a run as its networks see them, for training and for the test."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +15,17 @@ from kdbench.data.augment import MAGNITUDE, Augmentation
 from kdbench.data.generated import is_generated
 from kdbench.data.mixing import with_partner
 from kdbench.data.packed import Dataset
-from kdbench.data.views import Batch, Epochs, Places, Store, Values, Views, plain_batches
+from kdbench.data.views import (
+    Batch,
+    Batching,
+    Epochs,
+    Normalise,
+    Places,
+    Store,
+    Values,
+    Views,
+    plain_batches,
+)
 from kdbench.errors import UserError
 from kdbench.spec.runs import Recipe, Run
 from kdbench.training.context import TrainingContext
@@ -29,8 +40,6 @@ TEST_PIXELS = 5_000_000
 MOST_TESTED = {"cpu": 64, "cuda": 500}
 """Test images of a batch at most. On a CPU core it is 0.85 of the time that 500 take, for ResNet18."""
 MOST_WORKERS = 16
-PLAIN = 2**24
-"""Values of training images that are normalised once, where every epoch sees them as they are: 64 MiB."""
 
 
 def training_views(run: Run, data: Dataset, context: TrainingContext) -> Epochs:
@@ -39,24 +48,56 @@ def training_views(run: Run, data: Dataset, context: TrainingContext) -> Epochs:
     Before each share of a batch that is to be mixed, a rank gets the image that its first one is mixed with.
     """
     # Three forms of data: values (float32), images that are read at a size, and small images, which lie
-    # padded on the device (`Store`). `rest` is what their views have in common.
+    # padded on the device (`Store`)
     recipe = run.recipe
     place = trained_on(run, data)
-    images, labels = data.train_images[place], data.train_labels[place]
+    images, labels = data.train_images, data.train_labels[place]
     own = context.group.images_of(recipe.ghost_batches)
     share: Places = with_partner(own) if recipe.mixes and context.group.size > 1 else own
-    rest: dict[str, Any] = {"seed": run.seed, "batch_size": recipe.batch_size, "share": share}
-    rest["device"] = context.device
+    batching = Batching(recipe.batch_size, context.device, share)
     if getattr(images, "dtype", None) == torch.float32:  # values are standardised where they are generated
-        return Values(images, labels, **rest)
-    rest["mean"], rest["std"] = statistics(run)
-    if recipe.randaugment or recipe.random_erasing:
-        magnitude = recipe.randaugment_magnitude or MAGNITUDE
-        rest["augmentation"] = Augmentation(run.seed, recipe.randaugment, magnitude, recipe.random_erasing)
+        return Values(images[place], labels, batching, run.seed)
+    normalise = _normalise(*statistics(run), context.device)
     if recipe.size:
         from kdbench.data.crops import Crops
 
-        return Crops(images, labels, framing(recipe), workers=workers(context), **rest)
+        return Crops(
+            images[place],
+            labels,
+            batching,
+            normalise,
+            framing(recipe),
+            seed=run.seed,
+            workers=workers(context),
+            augmentation=augmentation(run),
+        )
+    views = Views(
+        _store(run, data, place, context),
+        labels,
+        batching,
+        normalise,
+        seed=run.seed,
+        flip=recipe.flip,
+        rotation=recipe.rotation,
+        augmentation=augmentation(run),
+    )
+    if wanted(context):
+        views.look = Graphed(views.look, (), f"{run.slug}: the views of a batch", copy=True)
+    return views
+
+
+def augmentation(run: Run) -> Augmentation | None:
+    """What a run's recipe does to an image after crop, flip and rotation; None: nothing."""
+    recipe = run.recipe
+    if not (recipe.randaugment or recipe.random_erasing):
+        return None
+    magnitude = recipe.randaugment_magnitude or MAGNITUDE
+    return Augmentation(run.seed, recipe.randaugment, magnitude, recipe.random_erasing)
+
+
+def _store(run: Run, data: Dataset, place: "Tensor | slice", context: TrainingContext) -> Store:
+    """A run's training images, padded; those of the run before where they are the same."""
+    recipe = run.recipe
     # what decides which images they are, and how they are padded: runs that agree in it share the store
     chosen = (
         recipe.train_size,
@@ -64,14 +105,8 @@ def training_views(run: Run, data: Dataset, context: TrainingContext) -> Epochs:
         recipe.transfer_classes,
         (recipe.validation_size, recipe.validation_seed),
     )
-    store = context.kept.store(
-        (run.dataset, data.content, chosen, recipe.crop), lambda: Store(images, recipe.crop, context.device)
-    )
-    rest |= {"crop": recipe.crop, "flip": recipe.flip, "rotation": recipe.rotation, "store": store}
-    views = Views(images, labels, **rest)
-    if wanted(context):
-        views.look = Graphed(views.look, (), f"{run.slug}: the views of a batch", copy=True)
-    return views
+    key = (run.dataset, data.content, chosen, recipe.crop)
+    return context.kept.store(key, lambda: Store(data.train_images[place], recipe.crop, context.device))
 
 
 def training_labels(run: Run, data: Dataset) -> Tensor:
@@ -88,6 +123,12 @@ def trained_on(run: Run, data: Dataset) -> "Tensor | slice":
 def statistics(run: Run) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """The mean and std that normalise the run's images, per channel, of values from 0 to 1."""
     return catalog.statistics(run.dataset, run.recipe.normalize, run.recipe.normalize_std)
+
+
+@cache
+def _normalise(mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> Normalise:
+    """One for all epochs and runs: its table takes longer to make than a tiny network's evaluation."""
+    return Normalise(mean, std, device)
 
 
 def test_batches(run: Run, data: Dataset, context: TrainingContext) -> Iterator[Batch]:
@@ -117,39 +158,33 @@ def _evaluated(
     if not recipe.size:  # else they are read from the disk as needed
         seed = run.seed if is_generated(run.dataset) else 0
         images, labels = context.kept.on_device((run.dataset, seed, key), images, labels, context.device)
-    mean, std = statistics(run)
+    normalise = _normalise(*statistics(run), context.device)
     most = catalog.find("models", run.student).test_batch
     size = most if context.device.type == "cpu" else 0
     view = framing(recipe) if recipe.size else None
-    return batches_of(images, labels, view, context, mean=mean, std=std, batch_size=size)
+    return batches_of(images, labels, normalise, view, context, batch_size=size)
 
 
 def batches_of(
     images: Any,  # noqa: ANN401 - Dataset's
     labels: Tensor,
+    normalise: Normalise,
     framing: "Framing | None",
     context: TrainingContext,
     *,
-    mean: Sequence[float],
-    std: Sequence[float],
     batch_size: int = 0,
 ) -> Iterator[Batch]:
     """Every image once, in the order of the data set: its centre, or as it is (None).
 
     As many at a time as batch_size says (0: as there is room for).
     """
-    rest: dict[str, Any] = {
-        "mean": mean,
-        "std": std,
-        "device": context.device,
-        "share": context.group.batches_in_turn(),
-    }
-    rest["batch_size"] = batch_size or _room(framing.size if framing else images.shape[-1], context)
+    most = batch_size or _room(framing.size if framing else images.shape[-1], context)
+    batching = Batching(most, context.device, context.group.batches_in_turn())
     if framing is None:
-        return plain_batches(images, labels, **rest)
+        return plain_batches(images, labels, batching, normalise)
     from kdbench.data.crops import centre_batches
 
-    return centre_batches(images, labels, framing, workers=workers(context), **rest)
+    return centre_batches(images, labels, batching, normalise, framing, workers=workers(context))
 
 
 def _room(side: int, context: TrainingContext) -> int:

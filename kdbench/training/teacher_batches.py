@@ -123,7 +123,7 @@ class TeacherBatches:
         """What an image looks like in every epoch, and what its teacher makes of it; None if that changes."""
         views = self.views
         unknown = self.answers is None and (self.teacher is not None or self.logits is not None)
-        if not isinstance(views, Values) or views.share is not whole or self.mixing or unknown:
+        if not isinstance(views, Values) or views.batching.share is not whole or self.mixing or unknown:
             return None
         return Fixed(views.values, views.labels, self.answers)
 

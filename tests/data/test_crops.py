@@ -12,11 +12,12 @@ from torch import Tensor
 
 from kdbench.data.boxes import Framing, centre, crop, draw_boxes
 from kdbench.data.crops import Crops, centre_batches
-from kdbench.data.views import Batch, Normalise
+from kdbench.data.views import Batch, Batching, Normalise
 from kdbench.training.operators import Operators
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CPU = torch.device("cpu")
+NORMALISE = Normalise(MEAN, STD, CPU)
 FRAMING = Framing(size=32, resize=36, resized_crop=True, flip=True)
 
 
@@ -37,10 +38,17 @@ class Many:
         return torch.randint(256, shape, dtype=torch.uint8, generator=generator)
 
 
-def crops(n: int = 23, *, framing: Framing = FRAMING, images: Any = None, **other: int) -> Crops:  # noqa: ANN401
-    settings: dict[str, Any] = {"seed": 5, "batch_size": 4, "workers": 1, **other}
+def crops(
+    n: int = 23,
+    *,
+    framing: Framing = FRAMING,
+    images: Any = None,  # noqa: ANN401
+    batch_size: int = 4,
+    **other: int,
+) -> Crops:
+    settings: dict[str, Any] = {"seed": 5, "workers": 1, **other}
     images = Many(n) if images is None else images
-    return Crops(images, torch.arange(n), framing, mean=MEAN, std=STD, device=CPU, **settings)
+    return Crops(images, torch.arange(n), Batching(batch_size, CPU), NORMALISE, framing, **settings)
 
 
 def same(first: list[Batch], second: list[Batch]) -> bool:
@@ -153,21 +161,17 @@ def test_centre_is_torchvisions_on_pil(size: int, resize: int) -> None:
 
 def test_centre_batches_are_in_order_and_normalised() -> None:
     images, framing = Many(5), Framing(size=32, resize=36)
-    x, y, index = next(
-        centre_batches(images, torch.arange(5), framing, batch_size=5, mean=MEAN, std=STD, device=CPU)
-    )
+    x, y, index = next(centre_batches(images, torch.arange(5), Batching(5, CPU), NORMALISE, framing))
     views = torch.stack([centre(images[i], framing) for i in range(5)])
-    assert x.equal(Normalise(MEAN, STD, "cpu")(views))
+    assert x.equal(NORMALISE(views))
     assert (y.tolist(), index.tolist()) == (list(range(5)), list(range(5)))
 
 
 def test_batches_for_a_device_never_wait_for_it() -> None:
     """The device that has no numbers stands in for a GPU: what is copied to it or read from it is counted."""
     there = torch.device("meta")
-    views = Crops(
-        Many(5), torch.arange(5), FRAMING, seed=5, batch_size=4, workers=1, mean=MEAN, std=STD, device=there
-    )
-    tested = centre_batches(Many(5), torch.arange(5), FRAMING, batch_size=4, mean=MEAN, std=STD, device=there)
+    of: tuple[Any, ...] = (Many(5), torch.arange(5), Batching(4, there), Normalise(MEAN, STD, there), FRAMING)
+    views, tested = Crops(*of, seed=5), centre_batches(*of)
     with Operators() as counted:
         batches = [*views.epoch(1), *tested]
     assert [(len(y), x.device.type, y.device.type) for x, y, _ in batches] == [
@@ -178,10 +182,10 @@ def test_batches_for_a_device_never_wait_for_it() -> None:
 
 def test_without_resized_crop_views_are_centres_some_of_them_flipped() -> None:
     framing = Framing(size=32, resize=36, flip=True)
-    normalise, images = Normalise(MEAN, STD, "cpu"), Many(23)
+    images = Many(23)
     flipped = 0
     for i, view in by_index(list(crops(framing=framing).epoch(1))).items():
-        plain = normalise(centre(images[i], framing)[None])[0]
+        plain = NORMALISE(centre(images[i], framing)[None])[0]
         assert view.equal(plain) or view.equal(plain.flip(-1))
         flipped += not view.equal(plain)
     assert 3 < flipped < 20

@@ -10,10 +10,12 @@ from torch import Tensor
 
 from kdbench.data.affine import Draws, coefficients, draw
 from kdbench.data.augment import Augmentation
-from kdbench.data.views import Batch, Normalise, Store, Views, plain_batches
+from kdbench.data.views import Batch, Batching, Normalise, Store, Views, plain_batches
 from kdbench.training.operators import Operators
 
 MEAN, STD = (0.5070751592371323, 0.4865488733149497, 0.4409178433670343), (0.2673, 0.2564, 0.2761)
+CPU, META = torch.device("cpu"), torch.device("meta")
+NORMALISE = Normalise(MEAN, STD, CPU)
 
 
 def noise(n: int, channels: int = 3, size: int = 32) -> Tensor:
@@ -109,22 +111,12 @@ def test_normalise_equals_torchvision_for_every_level() -> None:
     levels = torch.arange(256, dtype=torch.uint8).view(1, 16, 16).expand(3, 16, 16)
     picture = Image.fromarray(levels.permute(1, 2, 0).contiguous().numpy())
     wanted = reference.normalize(reference.to_tensor(picture), list(MEAN), list(STD))
-    assert torch.equal(Normalise(MEAN, STD, "cpu")(levels[None])[0], wanted)
+    assert torch.equal(NORMALISE(levels[None])[0], wanted)
 
 
 def make(images: Tensor, batch_size: int = 16, seed: int = 0) -> Views:
-    return Views(
-        images,
-        torch.arange(len(images)) % 10,
-        seed=seed,
-        batch_size=batch_size,
-        crop=4,
-        flip=True,
-        rotation=15,
-        mean=MEAN,
-        std=STD,
-        device="cpu",
-    )
+    store, labels = Store(images, 4, CPU), torch.arange(len(images)) % 10
+    return Views(store, labels, Batching(batch_size, CPU), NORMALISE, seed=seed, flip=True, rotation=15)
 
 
 def in_order(batches: list[Batch]) -> Tensor:
@@ -146,7 +138,7 @@ def test_pixels_of_any_number_of_channels_are_unpacked(channels: int) -> None:
 
 def test_epoch_gives_torchvisions_batch_normalised() -> None:
     images, v = noise(50), make(noise(50))
-    wanted = Normalise(MEAN, STD, "cpu")(theirs(images, v.draws(3), 4))
+    wanted = NORMALISE(theirs(images, v.draws(3), 4))
     assert torch.equal(in_order(list(v.epoch(3))), wanted)
 
 
@@ -195,8 +187,8 @@ def test_draws_stay_in_their_ranges() -> None:
 
 def test_plain_batches_give_every_image_as_it_is() -> None:
     images, labels = noise(50), torch.arange(50)
-    batches = list(plain_batches(images, labels, batch_size=16, mean=MEAN, std=STD, device="cpu"))
-    assert torch.equal(torch.cat([b[0] for b in batches]), Normalise(MEAN, STD, "cpu")(images))
+    batches = list(plain_batches(images, labels, Batching(16, CPU), NORMALISE))
+    assert torch.equal(torch.cat([b[0] for b in batches]), NORMALISE(images))
     assert torch.cat([b[1] for b in batches]).tolist() == list(range(50))
 
 
@@ -204,7 +196,7 @@ def test_plain_batches_of_images_on_a_device_never_wait_for_it() -> None:
     """The device that has no numbers stands in for a GPU: what is copied to it or read from it is counted."""
     images, labels = (part.to("meta") for part in (noise(50), torch.arange(50)))
     with Operators() as counted:
-        batches = list(plain_batches(images, labels, batch_size=16, mean=MEAN, std=STD, device="meta"))
+        batches = list(plain_batches(images, labels, Batching(16, META), Normalise(MEAN, STD, META)))
     assert [len(y) for _, y, _ in batches] == [16, 16, 16, 2]
     assert {part.device.type for batch in batches for part in batch} == {"meta"}
     assert not counted.synchronising
@@ -214,8 +206,8 @@ def test_plain_batches_of_images_on_a_device_never_wait_for_it() -> None:
 def test_views_on_a_device_never_wait_for_it(augmentation: Augmentation | None) -> None:
     """The four reads are of the order of the images, an array of the host that the counter does not know."""
     views = Views(
-        noise(50), torch.arange(50), seed=3, batch_size=16, crop=4, flip=True, rotation=15,
-        mean=MEAN, std=STD, device="meta", augmentation=augmentation,
+        Store(noise(50), 4, META), torch.arange(50), Batching(16, META), Normalise(MEAN, STD, META),
+        seed=3, flip=True, rotation=15, augmentation=augmentation,
     )  # fmt: skip
     with Operators() as counted:
         batches = list(views.epoch(1))
