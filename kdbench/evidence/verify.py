@@ -35,7 +35,7 @@ _MEMBER = re.compile(
 )
 
 
-class Finding(Struct, frozen=True):
+class VerifiedRecord(Struct, frozen=True):
     """A record of a bundle, held against its predictions."""
 
     record: str
@@ -48,7 +48,7 @@ class Finding(Struct, frozen=True):
 class Verified(Struct, frozen=True):
     """What came of a bundle."""
 
-    records: list[Finding]
+    records: list[VerifiedRecord]
     verdicts: int
     """How many were made again."""
     wrong: list[str]
@@ -172,19 +172,19 @@ def _altered(manifest: Manifest, folder: Path) -> Iterator[str]:
             yield f"{name}: not the file that the manifest names"
 
 
-def _record(path: Path, folder: Path) -> Finding:
+def _record(path: Path, folder: Path) -> VerifiedRecord:
     """A record, held against its own content and its predictions."""
     name = f"{path.parent.name}/{path.name}"
     try:
         result = load_result(path)
         predicted = _predicted(result, folder)
     except UserError as error:
-        return Finding(name, error.problems[0].replace(f"{folder}/", ""))
+        return VerifiedRecord(name, error.problems[0].replace(f"{folder}/", ""))
     labels = predicted.pop(LABELS, None)
     if labels is None:
-        return Finding(name, "its predictions are here, the labels are not" if predicted else "")
+        return VerifiedRecord(name, "its predictions are here, the labels are not" if predicted else "")
     wrong = [*_foreign_labels(result), *(_differs(result, *each, labels) for each in predicted.items())]
-    return Finding(name, "; ".join(filter(None, wrong)), tuple(predicted))
+    return VerifiedRecord(name, "; ".join(filter(None, wrong)), tuple(predicted))
 
 
 def _foreign_labels(result: Result) -> Iterator[str]:

@@ -14,7 +14,7 @@ from kdbench.cluster.scheduler import COMMANDS, run_command
 from kdbench.cluster.submit import shared_machine
 from kdbench.errors import UserError
 from kdbench.machine import Machine
-from kdbench.upkeep.doctor import Finding, examine_folders
+from kdbench.upkeep.doctor import Diagnosis, examine_folders
 from kdbench.version import __version__
 
 SRUN_TIMEOUT_S = 90
@@ -53,7 +53,7 @@ print(json.dumps(found))
 """The nodes of a job, found as the ranks of a run find each other."""
 
 
-def examine(profile_name: str) -> list[Finding]:
+def examine(profile_name: str) -> list[Diagnosis]:
     """Everything that jobs need.
 
     Raises:
@@ -62,21 +62,21 @@ def examine(profile_name: str) -> list[Finding]:
     machine = shared_machine()
     profile = load_profile(profile_name, machine, sbatch_options())
     commands = [
-        Finding(name, shutil.which(name) or "not on PATH", bool(shutil.which(name))) for name in COMMANDS
+        Diagnosis(name, shutil.which(name) or "not on PATH", bool(shutil.which(name))) for name in COMMANDS
     ]
-    if not all(finding.ok for finding in commands):
+    if not all(each.ok for each in commands):
         return [
             *commands,
-            Finding("slurm", "`slurm/dev-cluster.sh up` makes a cluster of this machine", ok=False),
+            Diagnosis("slurm", "`slurm/dev-cluster.sh up` makes a cluster of this machine", ok=False),
         ]
     return [*commands, *_controller(profile), *_folders(machine, profile), *_node(machine, profile)]
 
 
-def _controller(profile: Profile) -> Iterator[Finding]:
+def _controller(profile: Profile) -> Iterator[Diagnosis]:
     yield _asked("version", "sinfo", "--version")
     accounting = _asked("accounting", "sacct", "--noheader", "--allocations", "--starttime=now")
     found = "sacct answers" if accounting.ok else f"{accounting.found}; kdbench finds its jobs without"
-    yield Finding("accounting", found)
+    yield Diagnosis("accounting", found)
     if partition := profile.slurm.partition:
         hint = f"no partition {partition}; `sinfo` lists them: fix [slurm] partition"
         shown = "--format=%P, %a, %D nodes, %l, %G"
@@ -87,25 +87,25 @@ def _controller(profile: Profile) -> Iterator[Finding]:
         yield _asked("account", *asked, "format=account,user,qos", nothing=hint)
 
 
-def _asked(what: str, *command: str, nothing: str = "") -> Finding:
+def _asked(what: str, *command: str, nothing: str = "") -> Diagnosis:
     """What a command says, in a line; `nothing`: what is wrong if that is nothing."""
     try:
         output = "; ".join(run_command(*command).split("\n")).strip("; ")
     except UserError as error:
-        return Finding(what, str(error), ok=False)
-    return Finding(what, output or nothing, ok=bool(output or not nothing))
+        return Diagnosis(what, str(error), ok=False)
+    return Diagnosis(what, output or nothing, ok=bool(output or not nothing))
 
 
-def _folders(machine: Machine, profile: Profile) -> Iterator[Finding]:
+def _folders(machine: Machine, profile: Profile) -> Iterator[Diagnosis]:
     folders = {"results": machine.results, "scratch": machine.scratch, "data": Path(machine.data.folder)}
     try:
         check_shared(profile, folders)
     except UserError as error:
-        yield from (Finding("shared", problem, ok=False) for problem in error.problems)
+        yield from (Diagnosis("shared", problem, ok=False) for problem in error.problems)
     yield from examine_folders(folders)
 
 
-def _node(machine: Machine, profile: Profile) -> Iterator[Finding]:
+def _node(machine: Machine, profile: Profile) -> Iterator[Diagnosis]:
     """What a node sees: a file that we put into each folder, its GPUs, its Python."""
     wanted = (machine.results, machine.scratch, Path(machine.data.folder))
     folders = [folder for folder in wanted if folder.is_dir()]
@@ -115,41 +115,41 @@ def _node(machine: Machine, profile: Profile) -> Iterator[Finding]:
             (folder / name).touch()
         seen = _probe(profile, name, folders)
     except (UserError, OSError) as error:
-        yield Finding("node", f"no job could look at one: {error}", ok=False)
+        yield Diagnosis("node", f"no job could look at one: {error}", ok=False)
         return
     finally:
         for folder in folders:
             (folder / name).unlink(missing_ok=True)
-    yield Finding("node", f"{seen['node']}, Python {seen['python']}")
+    yield Diagnosis("node", f"{seen['node']}, Python {seen['python']}")
     for folder, ok in seen["folders"].items():
         hint = "" if ok else f": {seen['node']} cannot see or write it; use a folder that nodes share"
-        yield Finding("on the node", f"{folder}{hint}", ok)
+        yield Diagnosis("on the node", f"{folder}{hint}", ok)
     yield from _training(seen, profile)
     if profile.work.nodes > 1 and "lacks" not in seen:
         yield _several(profile)
 
 
-def _training(seen: dict[str, Any], profile: Profile) -> Iterator[Finding]:
+def _training(seen: dict[str, Any], profile: Profile) -> Iterator[Diagnosis]:
     if "lacks" in seen:
-        yield Finding("kdbench there", f"{seen['lacks']}: fix [node] python or setup", ok=False)
+        yield Diagnosis("kdbench there", f"{seen['lacks']}: fix [node] python or setup", ok=False)
         return
     same = seen["kdbench"] == __version__
     hint = "" if same else f", but {__version__} here: install the same on both"
-    yield Finding("kdbench there", f"{seen['kdbench']}, torch {seen['torch']}{hint}", same)
+    yield Diagnosis("kdbench there", f"{seen['kdbench']}, torch {seen['torch']}{hint}", same)
     yield _gpus(seen, profile.slurm.gpus_per_node)
 
 
-def _gpus(seen: dict[str, Any], wanted: int) -> Finding:
+def _gpus(seen: dict[str, Any], wanted: int) -> Diagnosis:
     names = ", ".join(seen["gpus"]) or "none"
     seen_text = f"torch sees {names}, CUDA_VISIBLE_DEVICES = {seen['visible'] or 'nothing'}"
     if not wanted:
-        return Finding("GPUs there", f"none asked for; {seen_text}")
+        return Diagnosis("GPUs there", f"none asked for; {seen_text}")
     if len(seen["gpus"]) == wanted:
-        return Finding("GPUs there", seen_text)
+        return Diagnosis("GPUs there", seen_text)
     if seen["driver"] or not seen["visible"]:
         hint = f"{wanted} were asked for: fix [slurm] gpus_per_node, or install a torch for these GPUs"
-        return Finding("GPUs there", f"{seen_text}; {hint}", ok=False)
-    return Finding("GPUs there", f"{seen_text}; the node has no GPU driver: runs are trained on its CPU")
+        return Diagnosis("GPUs there", f"{seen_text}; {hint}", ok=False)
+    return Diagnosis("GPUs there", f"{seen_text}; the node has no GPU driver: runs are trained on its CPU")
 
 
 def _probe(profile: Profile, name: str, folders: list[Path]) -> dict[str, Any]:
@@ -158,19 +158,19 @@ def _probe(profile: Profile, name: str, folders: list[Path]) -> dict[str, Any]:
     return found
 
 
-def _several(profile: Profile) -> Finding:
+def _several(profile: Profile) -> Diagnosis:
     """Whether as many nodes as a run has find each other."""
     try:
         lines = _on_nodes(profile, profile.work.nodes, "-c", JOIN)
     except UserError as error:
-        return Finding("nodes", f"no job could try {profile.work.nodes} of them: {error}", ok=False)
+        return Diagnosis("nodes", f"no job could try {profile.work.nodes} of them: {error}", ok=False)
     reports = [json.loads(line) for line in lines if line.startswith("{")]
     found = [report["nodes"] for report in reports if "nodes" in report]
     if len(found) == profile.work.nodes:
-        return Finding("nodes", f"{' and '.join(found[0])} find each other")
+        return Diagnosis("nodes", f"{' and '.join(found[0])} find each other")
     causes = "; ".join(f"{report['node']}: {report['why']}" for report in reports if "why" in report)
     hint = "fix their host names, or [environment] GLOO_SOCKET_IFNAME"
-    return Finding("nodes", f"they do not find each other ({causes or 'no answer'}): {hint}", ok=False)
+    return Diagnosis("nodes", f"they do not find each other ({causes or 'no answer'}): {hint}", ok=False)
 
 
 def _on_nodes(profile: Profile, nodes: int, *words: str) -> list[str]:

@@ -16,7 +16,7 @@ from kdbench.run.executor import default_workers
 from kdbench.store.files import check_writable
 
 
-class Finding(Struct, frozen=True):
+class Diagnosis(Struct, frozen=True):
     """One thing that was looked at."""
 
     what: str
@@ -24,7 +24,7 @@ class Finding(Struct, frozen=True):
     ok: bool = True
 
 
-def examine() -> list[Finding]:
+def examine() -> list[Diagnosis]:
     """Everything that a run needs.
 
     Raises:
@@ -32,49 +32,49 @@ def examine() -> list[Finding]:
     """
     machine = load_machine()
     return [
-        Finding("python", platform.python_version(), sys.version_info >= (3, 11)),
+        Diagnosis("python", platform.python_version(), sys.version_info >= (3, 11)),
         *_torch(machine),
         *examine_folders({"results": machine.results, "scratch": machine.scratch}),
         *_data(machine),
     ]
 
 
-def _torch(machine: Machine) -> Iterator[Finding]:
+def _torch(machine: Machine) -> Iterator[Diagnosis]:
     import torch
 
-    yield Finding("torch", torch.__version__)
+    yield Diagnosis("torch", torch.__version__)
     names = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
-    yield Finding("GPUs", ", ".join(names) or "none: runs are trained on the CPU")
+    yield Diagnosis("GPUs", ", ".join(names) or "none: runs are trained on the CPU")
     wanted = machine.local.device
     lacking = wanted.startswith("cuda") and not torch.cuda.is_available()
     hint = "; there is no GPU: set [local] device = 'auto' in benchmark.toml" if lacking else ""
-    yield Finding("device", f"{wanted}{hint}", not lacking)
+    yield Diagnosis("device", f"{wanted}{hint}", not lacking)
     workers = default_workers(machine)
-    yield Finding(
+    yield Diagnosis(
         "workers", f"{workers} runs at a time, {machine.local.threads} threads each, {os.cpu_count()} cores"
     )
 
 
-def examine_folders(folders: Mapping[str, Path]) -> Iterator[Finding]:
+def examine_folders(folders: Mapping[str, Path]) -> Iterator[Diagnosis]:
     """Whether folders can be written, and how much room is left there."""
     for what, folder in folders.items():
         try:
             check_writable(folder)
         except UserError as error:
-            yield Finding(what, str(error), ok=False)
+            yield Diagnosis(what, str(error), ok=False)
         else:
             free = shutil.disk_usage(folder).free / 1e9
-            yield Finding(what, f"{folder}, {free:,.0f} GB free")
+            yield Diagnosis(what, f"{folder}, {free:,.0f} GB free")
 
 
-def _data(machine: Machine) -> Iterator[Finding]:
+def _data(machine: Machine) -> Iterator[Diagnosis]:
     place = where(machine.data_folder)
-    yield Finding("data", f"{place.path} ({place.by})")
+    yield Diagnosis("data", f"{place.path} ({place.by})")
     try:
         rows = list_datasets(place.path)
     except OSError as error:
-        yield Finding("data sets", f"{error.filename}: cannot be read: {error.strerror}", ok=False)
+        yield Diagnosis("data sets", f"{error.filename}: cannot be read: {error.strerror}", ok=False)
         return
     for row in rows:
         hint = "" if row.state != "missing" else f"; kdbench data fetch {row.name}"
-        yield Finding(row.name, f"{row.state}{hint}")
+        yield Diagnosis(row.name, f"{row.state}{hint}")

@@ -22,7 +22,7 @@ LARGEST_HEAD = 10_000_000
 """Bytes of a safetensors file's head; those of a network of a thousand tensors are about 100,000."""
 
 
-class Finding(Struct, frozen=True):
+class ExaminedFile(Struct, frozen=True):
     """A file that was looked at, and what is wrong with it ("": nothing)."""
 
     kind: str
@@ -32,18 +32,18 @@ class Finding(Struct, frozen=True):
     """False: a folder that could not be looked into; nothing is known of what lies there."""
 
 
-def examine(machine: Machine) -> Iterator[Finding]:
+def examine(machine: Machine) -> Iterator[ExaminedFile]:
     """Look at each file of results and scratch, and at the packed data sets."""
     there = index(machine.results)
     results = {path: _loaded(load_result, path) for path in _result_files(there)}
     records = Records([result for result, _ in results.values() if result is not None])
     for path, (result, problem) in results.items():
         found = problem if result is None else _misplaced(path, result) or records.taught(result)
-        yield Finding("result", str(path), found)
+        yield ExaminedFile("result", str(path), found)
     for path, problem in there.damaged.items():
-        yield Finding("result", str(path), problem.removeprefix(f"{path}: "))
+        yield ExaminedFile("result", str(path), problem.removeprefix(f"{path}: "))
     for path in there.failures.values():
-        yield Finding("failure", str(path), _loaded(load_failure, path)[1])
+        yield ExaminedFile("failure", str(path), _loaded(load_failure, path)[1])
     # Of each folder of scratch: what lies in it, which files, and what finds out what is wrong with one.
     checks: tuple[tuple[str, str, str, Callable[[Path], str]], ...] = (
         ("weights", "weights", "*/*", lambda path: _digest(path) or records.handed_over(path)),
@@ -55,11 +55,11 @@ def examine(machine: Machine) -> Iterator[Finding]:
     yield from _unseen(machine.scratch, {folder: kind for folder, kind, *_ in checks})
     for folder, kind, files, wrong in checks:
         for path in sorted((machine.scratch / folder).glob(files)):  # raises where the folder cannot be read
-            yield Finding(kind, str(path), wrong(path))
+            yield ExaminedFile(kind, str(path), wrong(path))
     yield from _data(machine)
 
 
-def _unseen(scratch: Path, kinds: Mapping[str, str]) -> Iterator[Finding]:
+def _unseen(scratch: Path, kinds: Mapping[str, str]) -> Iterator[ExaminedFile]:
     """Folders that could not be looked into: glob passes over them in silence, `os.walk` names them."""
     for name, kind in kinds.items():
         errors: list[OSError] = []
@@ -67,7 +67,7 @@ def _unseen(scratch: Path, kinds: Mapping[str, str]) -> Iterator[Finding]:
             pass
         for error in errors:
             if not isinstance(error, FileNotFoundError):
-                yield Finding(
+                yield ExaminedFile(
                     kind, str(error.filename), f"cannot be looked into: {error.strerror}", seen=False
                 )
 
@@ -163,7 +163,7 @@ def _imported(path: Path) -> str:
     return f"damaged: its sha256 is {found[:12]}, its provenance record says {recorded[:12]!r}"
 
 
-def _data(machine: Machine) -> Iterator[Finding]:
+def _data(machine: Machine) -> Iterator[ExaminedFile]:
     from kdbench.data.place import list_datasets, verify_dataset, where
 
     place = where(machine.data_folder).path
@@ -172,6 +172,6 @@ def _data(machine: Machine) -> Iterator[Finding]:
             try:
                 verify_dataset(row.name, place)
             except UserError as error:
-                yield Finding("data set", row.name, error.problems[0])
+                yield ExaminedFile("data set", row.name, error.problems[0])
             else:
-                yield Finding("data set", row.name)
+                yield ExaminedFile("data set", row.name)
