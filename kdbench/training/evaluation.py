@@ -14,7 +14,7 @@ from kdbench.data.packed import Dataset
 from kdbench.models.output import Output
 from kdbench.spec.runs import Loss, Run
 from kdbench.training.context import TrainingContext
-from kdbench.training.images import held_out_batches, test_batches, validation_images
+from kdbench.training.images import evaluation_batches, evaluation_set
 from kdbench.training.precision import arithmetic
 
 
@@ -46,16 +46,12 @@ def evaluate(
         held_out: let it classify the training images that are held out instead.
     """
     student.eval()
-    if held_out:
-        labels = data.train_labels[validation_images(run, len(data.train_labels))]
-    else:
-        labels = true_classes(run, data)
-    batches = held_out_batches if held_out else test_batches
-    scores, size = scoring(run.loss), len(labels)
+    images = evaluation_set(run, data, context, held_out=held_out)
+    scores, size = scoring(run.loss), len(images.classes)
     bias = added_to_logits(run, context)
     found = torch.zeros(size, dtype=torch.int64, device=context.device)
     places, classes, losses = [], [], []
-    for x, y, index in batches(run, data, context):
+    for x, y, index in evaluation_batches(run, images, context):
         if len(index) == 0:  # another rank's batch: its place in the sum below is 0 here
             losses.append(torch.zeros((), device=context.device))
             continue
@@ -73,7 +69,7 @@ def evaluate(
     loss = torch.stack(losses).double()
     context.group.all_reduce([found, loss])
     predicted = found.cpu()
-    right = int((predicted == labels).sum())
+    right = int((predicted == images.classes).sum())
     return Evaluation(100 * right / size, float(loss.sum()) / size, predicted)
 
 

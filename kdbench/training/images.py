@@ -30,6 +30,7 @@ from kdbench.errors import UserError
 from kdbench.spec.runs import Recipe, Run
 from kdbench.training.context import TrainingContext
 from kdbench.training.graphs import Graphed, wanted
+from kdbench.training.kept import EvaluationSet
 
 if TYPE_CHECKING:
     from kdbench.data.boxes import Framing
@@ -131,38 +132,42 @@ def _normalise(mean: tuple[float, ...], std: tuple[float, ...], device: torch.de
     return Normalise(mean, std, device)
 
 
-def test_batches(run: Run, data: Dataset, context: TrainingContext) -> Iterator[Batch]:
-    """The run's test images, at the centre where the recipe has a size, else as they are."""
-    first = slice(run.recipe.test_size or None)
-    key = ("test", data.content, run.recipe.test_size)
-    return _evaluated(run, context, data.test_images[first], data.test_labels[first], key)
+def evaluation_set(
+    run: Run, data: Dataset, context: TrainingContext, *, held_out: bool = False
+) -> EvaluationSet:
+    """The run's test images, or its held-out training images: chosen, and moved to the device, once.
 
-
-def held_out_batches(run: Run, data: Dataset, context: TrainingContext) -> Iterator[Batch]:
-    """The run's held-out training images, as test images are seen."""
+    At a size they are read from the disk batch by batch, and only chosen here.
+    """
     recipe = run.recipe
-    index = validation_images(run, len(data.train_labels))
-    key = (data.content, recipe.train_size, recipe.validation_size, recipe.validation_seed)
-    return _evaluated(run, context, data.train_images[index], data.train_labels[index], key)
+    chosen: tuple[object, ...] = ("test", recipe.test_size)
+    if held_out:
+        chosen = (recipe.train_size, recipe.validation_size, recipe.validation_seed)
+    seed = run.seed if is_generated(run.dataset) else 0
+
+    def make() -> EvaluationSet:
+        if held_out:
+            index = validation_images(run, len(data.train_labels))
+            images, classes = data.train_images[index], data.train_labels[index]
+        else:
+            first = slice(recipe.test_size or None)
+            images, classes = data.test_images[first], data.test_labels[first]
+        if recipe.size:
+            return EvaluationSet(images, classes, classes)
+        return EvaluationSet(images.to(context.device), classes.to(context.device), classes)
+
+    key = (run.dataset, seed, data.content, chosen, bool(recipe.size))
+    return context.kept.evaluation_set(key, make)
 
 
-def _evaluated(
-    run: Run,
-    context: TrainingContext,
-    images: Any,  # noqa: ANN401 - Dataset's
-    labels: Tensor,
-    key: tuple[object, ...],
-) -> Iterator[Batch]:
-    """Batches of images; key: which of the data set's they are."""
+def evaluation_batches(run: Run, of: EvaluationSet, context: TrainingContext) -> Iterator[Batch]:
+    """These images, at the centre where the recipe has a size, else as they are."""
     recipe = run.recipe
-    if not recipe.size:  # else they are read from the disk as needed
-        seed = run.seed if is_generated(run.dataset) else 0
-        images, labels = context.kept.on_device((run.dataset, seed, key), images, labels, context.device)
     normalise = _normalise(*statistics(run), context.device)
     most = catalog.find("models", run.student).test_batch
     size = most if context.device.type == "cpu" else 0
     view = framing(recipe) if recipe.size else None
-    return batches_of(images, labels, normalise, view, context, batch_size=size)
+    return batches_of(of.images, of.labels, normalise, view, context, batch_size=size)
 
 
 def batches_of(

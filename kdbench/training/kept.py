@@ -4,9 +4,8 @@ No number depends on it: whatever is not here is made again.
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import torch
 from torch import Tensor
 
 from kdbench.data.views import Store
@@ -15,9 +14,20 @@ if TYPE_CHECKING:
     from kdbench.training.memory import Need
 
 EVALUATED = 2
-"""Sets of images that stay on a GPU for the next evaluation: test images, and held-out ones."""
+"""Sets of images that stay for the next evaluation: test images, and held-out ones."""
 Key = tuple[object, ...]
 """All that something depends on."""
+
+
+class EvaluationSet(NamedTuple):
+    """The images that networks are evaluated on, in the order of the data set."""
+
+    images: Any
+    """A tensor (N, C, H, W) where the networks are; or, read from the disk as needed, of many sizes."""
+    labels: Tensor
+    """Int64 (N,), where the images are."""
+    classes: Tensor
+    """The same on the CPU."""
 
 
 class Kept:
@@ -26,8 +36,8 @@ class Kept:
     def __init__(self) -> None:
         self.stores: dict[Key, Store] = {}
         """The padded images of the last run."""
-        self.evaluated: dict[Key, tuple[Tensor, Tensor]] = {}
-        """On a GPU: images of the last evaluations and their classes."""
+        self.evaluated: dict[Key, EvaluationSet] = {}
+        """Images of the last evaluations."""
         self.needs: dict[Key, Need] = {}
         """What networks were found to need of the memory, by student, data set, classes and size."""
         self.last_cohort: list[Key] = []
@@ -45,21 +55,10 @@ class Kept:
             self.stores[key] = make()
         return self.stores[key]
 
-    def on_device(
-        self, key: Key, images: Tensor, labels: Tensor, device: torch.device
-    ) -> tuple[Tensor, Tensor]:
-        """Images of an evaluation and their classes where networks are: moved there once, not batch by batch.
-
-        Args:
-            key: what they are, for the next evaluation.
-            images: on the CPU, (N, C, H, W).
-            labels: (N,).
-            device: where the networks are.
-        """
-        if device.type == "cpu":
-            return images, labels
+    def evaluation_set(self, key: Key, make: Callable[[], EvaluationSet]) -> EvaluationSet:
+        """What is evaluated, by what it depends on: as of an evaluation before, or made."""
         if key not in self.evaluated:
             while len(self.evaluated) >= EVALUATED:  # the oldest goes: a dict is in the order of its filling
                 del self.evaluated[next(iter(self.evaluated))]
-            self.evaluated[key] = images.to(device), labels.to(device)
+            self.evaluated[key] = make()
         return self.evaluated[key]

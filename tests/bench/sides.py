@@ -22,7 +22,7 @@ from kdbench.training import checkpoint
 from kdbench.training.bench import Prepared, bench_context, lend_teacher
 from kdbench.training.context import TrainingContext
 from kdbench.training.evaluation import evaluate
-from kdbench.training.images import test_batches, training_views
+from kdbench.training.images import evaluation_batches, evaluation_set, training_views
 from kdbench.training.objective import make_objective
 from kdbench.training.run import train_cohort
 from kdbench.training.student_run import StudentRun
@@ -233,7 +233,7 @@ def usual_epoch(runs: Sequence[Run], context: TrainingContext) -> Act:
 def plain_loop(run: Run, context: TrainingContext) -> tuple[Callable[[], list[Epoch]], PlainLoop]:
     """A run by the plain loop: its training, from the first epoch to the last, and the loop."""
     objective, data = make_objective(run, context), context.data.named(run.dataset)
-    views = training_views(run, data, context)
+    views, images = training_views(run, data, context), evaluation_set(run, data, context)
     file = context.machine.scratch / "plain.pt"
     file.parent.mkdir(parents=True, exist_ok=True)
 
@@ -241,7 +241,7 @@ def plain_loop(run: Run, context: TrainingContext) -> tuple[Callable[[], list[Ep
         return objective(s, y, t, None)  # type: ignore[no-any-return]
 
     loop = PlainLoop(context.network(run), context.teacher(run), loss, run.recipe)
-    return lambda: loop.train(views, lambda: test_batches(run, data, context), file), loop
+    return lambda: loop.train(views, lambda: evaluation_batches(run, images, context), file), loop
 
 
 def plain_epoch(runs: Sequence[Run], context: TrainingContext) -> Act:

@@ -53,7 +53,8 @@ def test_mean_of_weights_is_evaluated_and_kept(tmp_path: Path) -> None:
     assert path is not None
     network = context.network(run)
     load_weights(path, network)
-    batches = list(images.test_batches(run, context.data.named("digits"), context))
+    tested = images.evaluation_set(run, context.data.named("digits"), context)
+    batches = list(images.evaluation_batches(run, tested, context))
     loss = sum(cross_entropy(network.eval()(x).logits, y, reduction="sum").item() for x, y, _ in batches)
     assert result.curve.test_loss[-1] == pytest.approx(loss / 100, rel=1e-5)
     plain = digits("digits_cnn")

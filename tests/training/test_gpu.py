@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from kdbench import catalog
-from kdbench.data.views import Batching, Normalise, Store, Views
+from kdbench.data.views import Batch, Batching, Normalise, Store, Views
 from kdbench.models.output import Output
 from kdbench.spec.events import Task
 from kdbench.spec.results import Result
@@ -196,11 +196,16 @@ def test_evaluation_predicts_as_on_the_cpu(device: str, opened: Opened) -> None:
 def test_test_images_are_on_the_device_from_the_second_evaluation_on(device: str, opened: Opened) -> None:
     context = opened(device)
     data = context.data.named("digits")
-    first = list(images.test_batches(TEACHER, data, context))
+
+    def evaluated() -> list[Batch]:
+        tested = images.evaluation_set(TEACHER, data, context)
+        return list(images.evaluation_batches(TEACHER, tested, context))
+
+    first = evaluated()
     if device == "cuda":
         torch.cuda.set_sync_debug_mode("error")
     try:
-        second = list(images.test_batches(TEACHER, data, context))
+        second = evaluated()
     finally:
         if device == "cuda":
             torch.cuda.set_sync_debug_mode("default")

@@ -27,7 +27,8 @@ from kdbench.training.checkpoint import load_weights
 from kdbench.training.context import TrainingContext, open_context
 from kdbench.training.images import (
     chosen_images,
-    held_out_batches,
+    evaluation_batches,
+    evaluation_set,
     statistics,
     training_views,
     validation_images,
@@ -94,7 +95,8 @@ def test_held_out_images_are_not_trained_on_and_seen_at_their_centre(place: Path
     assert len({*chosen.tolist(), *held.tolist()}) == 35
     assert held.max() < 60
     assert [len(index) for _, _, index in training_views(run, data, here).epoch(1)] == [15]
-    labels = torch.cat([y for _, y, _ in held_out_batches(run, data, here)])
+    images = evaluation_set(run, data, here, held_out=True)
+    labels = torch.cat([y for _, y, _ in evaluation_batches(run, images, here)])
     assert labels.equal(data.train_labels[held])
 
     result = train(run, here)
@@ -103,7 +105,7 @@ def test_held_out_images_are_not_trained_on_and_seen_at_their_centre(place: Path
     path = weights_file(here.machine.scratch, run.id, 3)
     assert path is not None
     load_weights(path, network)
-    found = [network.eval()(x).logits.argmax(dim=1) for x, _, _ in held_out_batches(run, data, here)]
+    found = [network.eval()(x).logits.argmax(dim=1) for x, _, _ in evaluation_batches(run, images, here)]
     right = int((torch.cat(found) == labels).sum())
     assert result.curve.validation_top1[-1] == pytest.approx(100 * right / 20)
 
