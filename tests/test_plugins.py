@@ -59,7 +59,7 @@ def closer(setting, *, beta):
 
     class Closer(Weighted):
         def __init__(self):
-            super().__init__(beta)
+            super().__init__(setting, beta=beta)
             self.embed = nn.Linear(setting.student.features.shape[1], setting.teacher.features.shape[1])
 
         def term(self, s, t):

@@ -26,7 +26,7 @@ Forward = Callable[[Tensor], Output]
 
 
 def check_precision(precision: Precision, device: torch.device) -> None:
-    """Refuse what a device cannot do, lest a run's identity says what was not done.
+    """Refuse what a device cannot do: the run's identity would name an arithmetic that was not used.
 
     Raises:
         UserError: tf32, and the device is no GPU; or compiled, and torch.compile does not work here.

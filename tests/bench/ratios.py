@@ -311,8 +311,8 @@ def main(words: Sequence[str] | None = None) -> int:
                 print(table(ratios[-1:]).splitlines()[-1], file=sys.stderr)  # noqa: T201 - a script
     if asked.keep:
         keep(ratios, ROOT / "results" / "bench" / "ratios", device_at_hand(machine_with(asked.device)))
-    told: Any = json.dumps(msgspec.to_builtins(ratios), indent=1) if asked.json else table(ratios)
-    print(told)  # noqa: T201
+    shown: Any = json.dumps(msgspec.to_builtins(ratios), indent=1) if asked.json else table(ratios)
+    print(shown)  # noqa: T201
     return int(any(each.ratio < BARS[each.name] for each in ratios))
 
 

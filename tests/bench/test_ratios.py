@@ -173,7 +173,7 @@ class Clock:
     """A side whose seconds are known."""
 
     def __init__(self, value: float, *seconds: float) -> None:
-        self.value, self.told = value, iter(seconds)
+        self.value, self.read = value, iter(seconds)
 
     def ready(self, _: ratios.Case) -> float:
         """The value that both sides must agree in."""
@@ -181,7 +181,7 @@ class Clock:
 
     def seconds(self) -> float:
         """The next of its seconds."""
-        return next(self.told)
+        return next(self.read)
 
 
 def compare(usual: Clock, ours: Clock, rounds: int = 3) -> ratios.Ratio:
@@ -207,8 +207,8 @@ def test_missed_bar_exits_with_1(
     monkeypatch.setattr(pytest.MonkeyPatch, "stop", lambda _: None, raising=False)
     monkeypatch.setattr(ratios, "compare", lambda case, *_: ratios.Ratio(case.name, ratio, 1, 99, 5))
     assert ratios.main(["views", "--json"]) == code
-    told = json.loads(capsys.readouterr().out)
-    assert told == [{"name": "views", "ratio": ratio, "min": 1, "max": 99, "rounds": 5}]
+    read = json.loads(capsys.readouterr().out)
+    assert read == [{"name": "views", "ratio": ratio, "min": 1, "max": 99, "rounds": 5}]
 
 
 def test_ratios_are_kept_beside_those_measured_before(tmp_path: Path) -> None:
@@ -216,9 +216,9 @@ def test_ratios_are_kept_beside_those_measured_before(tmp_path: Path) -> None:
     for names in (["epoch", "views"], ["views", "step_shufflenetv2"]):
         found = [ratios.Ratio(name, len(names[0]), 1, 2, 5) for name in names]
         path = ratios.keep(found, tmp_path, device)
-    told = json.loads(path.read_text(encoding="utf-8"))
-    assert told["device"] == {"name": "A processor", "threads": 1}
-    assert [each["name"] for each in told["ratios"]] == ["views", "step_shufflenetv2", "epoch"]
+    read = json.loads(path.read_text(encoding="utf-8"))
+    assert read["device"] == {"name": "A processor", "threads": 1}
+    assert [each["name"] for each in read["ratios"]] == ["views", "step_shufflenetv2", "epoch"]
 
 
 @pytest.mark.slow

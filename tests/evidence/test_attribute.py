@@ -65,20 +65,20 @@ def test_parameters_of_a_renamed_loss_go_with_its_name(tmp_path: Path) -> None:
 
 def test_effects_that_add_up_explain_the_whole(tmp_path: Path) -> None:
     found = variants(suite_of(tmp_path, WARMUP), ROW, [0, 1])
-    said = attribute(found, trained(found, loss=-1.0, warmup=0.25))
-    assert [each.explains.points for each in said.explained] == pytest.approx([0.25, -1.0])
-    assert said.total.points == pytest.approx(-0.75)
-    assert said.rest.points == pytest.approx(0.0)
-    assert said.explained[0].explains.interval == pytest.approx((0.25, 0.25))
+    attributed = attribute(found, trained(found, loss=-1.0, warmup=0.25))
+    assert [each.explains.points for each in attributed.explained] == pytest.approx([0.25, -1.0])
+    assert attributed.total.points == pytest.approx(-0.75)
+    assert attributed.rest.points == pytest.approx(0.0)
+    assert attributed.explained[0].explains.interval == pytest.approx((0.25, 0.25))
 
 
 def test_interaction_is_shared_by_the_two_effects(tmp_path: Path) -> None:
     found = variants(suite_of(tmp_path, WARMUP), ROW, [0, 1])
-    said = attribute(found, trained(found, loss=-1.0, warmup=0.0, both=0.5))
-    warmup = said.explained[0]
+    attributed = attribute(found, trained(found, loss=-1.0, warmup=0.0, both=0.5))
+    warmup = attributed.explained[0]
     effects = (warmup.alone.points, warmup.without.points, warmup.explains.points)
     assert effects == pytest.approx((0.0, 0.5, 0.25))
-    assert said.rest.points == pytest.approx(0.0)
+    assert attributed.rest.points == pytest.approx(0.0)
 
 
 def test_effects_of_three_that_do_not_add_up_leave_a_rest(tmp_path: Path) -> None:
@@ -88,24 +88,24 @@ def test_effects_of_three_that_do_not_add_up_leave_a_rest(tmp_path: Path) -> Non
         for run in cell.runs:
             on = (run.loss.name != "kd") + (run.recipe.warmup_epochs > 0) + (run.loss.params["alpha"] == 0.5)
             results[run.id] = make_result(run, *[90.0 + (on == 3)] * 3)
-    said = attribute(found, results)
-    assert [each.explains.points for each in said.explained] == pytest.approx([0.5] * 3)
-    assert said.rest.points == pytest.approx(-0.5)
+    attributed = attribute(found, results)
+    assert [each.explains.points for each in attributed.explained] == pytest.approx([0.5] * 3)
+    assert attributed.rest.points == pytest.approx(-0.5)
 
 
 def test_seeds_are_paired_and_what_is_missing_stays_empty(tmp_path: Path) -> None:
     found = variants(suite_of(tmp_path, WARMUP, ALPHA), ROW, [0, 1])
     results = trained(found, loss=-1.0, warmup=0.25)
     del results[found.switches[0].alone.ids[1]]
-    said = attribute(found, results)
-    assert [each.explains.n for each in said.explained] == [1, 2, 2]
-    assert said.explained[0].explains.interval is None
-    assert said.rest.n == 1
+    attributed = attribute(found, results)
+    assert [each.explains.n for each in attributed.explained] == [1, 2, 2]
+    assert attributed.explained[0].explains.interval is None
+    assert attributed.rest.n == 1
 
 
 def test_nothing_is_said_without_results(tmp_path: Path) -> None:
-    said = attribute(variants(suite_of(tmp_path, WARMUP), ROW, [0]), {})
-    assert (said.total.points, said.printed, said.explained[0].alone.n) == (None, None, 0)
+    attributed = attribute(variants(suite_of(tmp_path, WARMUP), ROW, [0]), {})
+    assert (attributed.total.points, attributed.printed, attributed.explained[0].alone.n) == (None, None, 0)
 
 
 @pytest.mark.parametrize("suite", ["tfkd_cifar100", "tfkd_cifar10", "fnkd_cifar100_coarse"])

@@ -1,4 +1,4 @@
-"""A world whose data are fetched once for all tests of a file."""
+"""A context whose data are fetched once for all tests of a file."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -67,9 +67,9 @@ def at(epoch: int, act: Callable[[], object]) -> Callable[[Event], None]:
 
 def test_disk_full_while_writing_a_checkpoint(context: TrainingContext, truth: tuple[object, ...]) -> None:
     with small_disk(context.machine.scratch) as disk:
-        told = failure(events(context, RUN, at(2, lambda: fill(disk))))
-        assert told.failure.cause.split(".safetensors: ")[1].startswith(f"cannot be written: {FULL}")
-        assert load_failure(index(context.machine.results).failures[RUN.id]).cause == told.failure.cause
+        failed = failure(events(context, RUN, at(2, lambda: fill(disk))))
+        assert failed.failure.cause.split(".safetensors: ")[1].startswith(f"cannot be written: {FULL}")
+        assert load_failure(index(context.machine.results).failures[RUN.id]).cause == failed.failure.cause
         (disk / "filler").unlink()
         rerun = events(context, RUN)
         assert (epochs(rerun), numbers(rerun)) == ([3, 4], truth)
@@ -77,9 +77,9 @@ def test_disk_full_while_writing_a_checkpoint(context: TrainingContext, truth: t
 
 def test_disk_full_while_writing_a_result(context: TrainingContext, truth: tuple[object, ...]) -> None:
     with small_disk(context.machine.results) as disk:
-        told = failure(events(context, RUN, at(4, lambda: fill(disk))))
-        assert f"{RUN.id}.json: cannot be written: {FULL}" in told.failure.cause
-        assert Path(told.failure.log).read_text("utf-8").startswith("Traceback")
+        failed = failure(events(context, RUN, at(4, lambda: fill(disk))))
+        assert f"{RUN.id}.json: cannot be written: {FULL}" in failed.failure.cause
+        assert Path(failed.failure.log).read_text("utf-8").startswith("Traceback")
         (disk / "filler").unlink()
         rerun = events(context, RUN)
         assert (epochs(rerun), numbers(rerun)) == ([], truth)
@@ -91,9 +91,9 @@ def test_disk_full_while_writing_a_log(context: TrainingContext) -> None:
     with small_disk(logs[0]) as beside, small_disk(logs[1]) as elsewhere:
         fill(beside)
         fill(elsewhere)
-        told = failure(events(context, digits(lr=1e30))).failure
-    assert told.cause == "diverged at epoch 1, step 2: the loss is nan (its log could be written nowhere)"
-    assert told.log == ""
+        failed = failure(events(context, digits(lr=1e30))).failure
+    assert failed.cause == "diverged at epoch 1, step 2: the loss is nan (its log could be written nowhere)"
+    assert failed.log == ""
 
 
 def test_run_that_fails_for_a_full_disk_is_failed_in_the_report_of_its_command(kdbench: Command) -> None:
@@ -115,8 +115,8 @@ def test_results_that_are_read_only(context: TrainingContext, truth: tuple[objec
         def turn(how: str) -> None:
             subprocess.run(["mount", "-o", f"remount,{how}", str(disk)], check=True)
 
-        told = failure(events(context, RUN, at(2, lambda: turn("ro"))))
-        assert "cannot be written: Read-only file system" in told.failure.cause
+        failed = failure(events(context, RUN, at(2, lambda: turn("ro"))))
+        assert "cannot be written: Read-only file system" in failed.failure.cause
         with pytest.raises(UserError, match="cannot be written: Read-only file system"):
             check_writable(context.machine.results)
         turn("rw")
@@ -153,8 +153,8 @@ def test_folder_that_is_gone_for_a_while(
     monkeypatch.setattr(mounts, "LOOK", 0.02)
     folder = Path(context.machine.root, what)
     epoch = 4 if what == "results" else 2
-    told = events(context, RUN, at(epoch, lambda: away(folder, 0.5, hidden=hidden)))
-    assert (epochs(told), numbers(told)) == ([1, 2, 3, 4], truth)
+    emitted = events(context, RUN, at(epoch, lambda: away(folder, 0.5, hidden=hidden)))
+    assert (epochs(emitted), numbers(emitted)) == ([1, 2, 3, 4], truth)
     assert load_result(index(context.machine.results).results[RUN.id]).schema == RESULT_SCHEMA
 
 
@@ -162,8 +162,8 @@ def test_folder_that_does_not_come_back(context: TrainingContext, monkeypatch: p
     monkeypatch.setattr(mounts, "LOOK", 0.02)
     monkeypatch.setattr(mounts, "MOUNT_TIMEOUT_S", 0.2)
     folder = context.machine.results
-    told = failure(events(context, RUN, at(4, lambda: folder.rename(folder.with_name("away")))))
-    assert told.failure.cause == f"{folder}: the folder has been gone for 0 seconds"
+    failed = failure(events(context, RUN, at(4, lambda: folder.rename(folder.with_name("away")))))
+    assert failed.failure.cause == f"{folder}: the folder has been gone for 0 seconds"
     folder.with_name("away").rename(folder)
     assert epochs(events(context, RUN)) == []
 
@@ -183,7 +183,7 @@ def test_clock_that_jumps(
         return now
 
     monkeypatch.setattr(time, "time", jumping)
-    told = events(context, RUN)
-    assert numbers(told) == truth
+    emitted = events(context, RUN)
+    assert numbers(emitted) == truth
     result = load_result(index(context.machine.results).results[RUN.id])
     assert 0 < result.seconds < 60

@@ -193,8 +193,8 @@ def test_checkpoint_of_another_teacher_is_not_gone_on_from(context: TrainingCont
     after = digest(path)
     path.rename(path.with_name(f"4.{after}.safetensors"))
     result.write_text(result.read_text("utf-8").replace(before, after), encoding="utf-8")
-    told = events(context, STUDENT)
-    assert epochs(told) == [1, 2, 3, 4]
+    emitted = events(context, STUDENT)
+    assert epochs(emitted) == [1, 2, 3, 4]
     assert load_result(index(context.machine.results).results[STUDENT.id]).environment["teacher"] == after
 
 
@@ -240,8 +240,8 @@ def test_fingerprint_goes_on_beyond_an_epoch(context: TrainingContext) -> None:
 
 def test_fingerprint_of_all_steps_is_the_run(context: TrainingContext) -> None:
     """The weights that the whole run ends with: it computes what training computes."""
-    told = events(context, TEACHER)
-    assert compute(TEACHER, context.machine, 8, deterministic=False)[0] == dict(numbers(told)[3])["4"]  # type: ignore[call-overload]
+    emitted = events(context, TEACHER)
+    assert compute(TEACHER, context.machine, 8, deterministic=False)[0] == dict(numbers(emitted)[3])["4"]  # type: ignore[call-overload]
 
 
 def test_fingerprint_leaves_no_trace(context: TrainingContext) -> None:

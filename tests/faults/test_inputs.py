@@ -1,5 +1,5 @@
 # ruff: noqa: E501 - a case is a line
-"""Bad inputs by their kind, as tables: what is there, what is asked, the exit code, the words that must be said.
+"""Bad inputs by their kind, as tables: what is there, what is asked, the exit code, the words of the message.
 
 Each line is another input. 0: it is none, 1: a verdict, 2: the input is wrong. The mistakes that a suite's file
 may have stand in `tests/suite/test_validate.py`, what cannot be imported in `tests/importing/test_files.py`.
@@ -415,7 +415,7 @@ def test_input_has_its_exit_code_and_its_words(
 ) -> None:
     with make(stored):
         done = kdbench(*command.split())
-    said = done.out + done.err
-    assert (done.code, words in said, "Traceback" in said) == (code, True, False), said
+    output = done.out + done.err
+    assert (done.code, words in output, "Traceback" in output) == (code, True, False), output
     if code == 2:
         assert "error: " in done.err.lower()

@@ -22,14 +22,14 @@ def test_twenty_kills_lose_nothing() -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    told = json.loads(done.stdout)
+    report = json.loads(done.stdout)
     wanted = {"kills": 20, "resumed": 20, "identical": 20, "lost_epochs": 0}
-    assert {key: told[key] for key in wanted} == wanted
-    assert len(told["moments"].keys() & PHASES.keys()) >= 4
-    assert set(told["kills_by_story"]) == {"alone", "taught", "memory", "cohort"}
+    assert {key: report[key] for key in wanted} == wanted
+    assert len(report["moments"].keys() & PHASES.keys()) >= 4
+    assert set(report["kills_by_story"]) == {"alone", "taught", "memory", "cohort"}
 
 
 def test_moment_of_a_death_is_the_innermost_phase() -> None:
     words = [Word("enter", "training", 0, 0.0), Word("leave", "training", 0, 0.0)]
     inside = [*words, Word("enter", "checkpoint", 0, 0.0), Word("kept", "a", 1, 0.0)]
-    assert [Life(said, killed=True).moment for said in (words, inside)] == ["between", "checkpoint"]
+    assert [Life(lines, killed=True).moment for lines in (words, inside)] == ["between", "checkpoint"]

@@ -197,9 +197,9 @@ def test_damaged_hold_is_waited_for_and_taken(tmp_path: Path, clock: list[float]
 def test_owner_is_told_as_long_as_it_lives(tmp_path: Path) -> None:
     assert owner(tmp_path) is None
     with holding(tmp_path) as process:
-        told = owner(tmp_path)
-        assert told is not None
-        assert told.pid == process.pid
+        holder = owner(tmp_path)
+        assert holder is not None
+        assert holder.pid == process.pid
     assert owner(tmp_path) is None
 
 

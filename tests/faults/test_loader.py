@@ -27,9 +27,9 @@ def test_loader_that_dies_is_the_failure_of_its_run_and_the_next_try_goes_on(
         return centre(image, framing)
 
     monkeypatch.setattr("kdbench.data.crops.centre", breaks)
-    told = events(context, RUN)
-    assert "a bad disk" in failure(told).failure.cause
+    emitted = events(context, RUN)
+    assert "a bad disk" in failure(emitted).failure.cause
     monkeypatch.undo()
     rerun = events(context, RUN)
-    assert (epochs(told), epochs(rerun)) == ([1], [2, 3, 4])
+    assert (epochs(emitted), epochs(rerun)) == ([1], [2, 3, 4])
     assert numbers(rerun) == numbers(events(open_digits(tmp_path / "undisturbed", data), RUN))

@@ -68,8 +68,8 @@ def test_signal_ends_everything_and_is_no_failure(tmp_path: Path, sent: signal.S
     wait_for(lambda: kept(tmp_path), process)
     workers = descendants(process.pid)
     (os.kill if to == "driver" else os.killpg)(process.pid, sent)
-    _, said = process.communicate(timeout=600)
-    assert (process.returncode, "the same command goes on" in said) == (CODES[sent], True), said
+    _, output = process.communicate(timeout=600)
+    assert (process.returncode, "the same command goes on" in output) == (CODES[sent], True), output
     wait_for(lambda: not any(map(alive, workers)))
     there = index(tmp_path / "results")
     assert (there.results, there.failures) == ({}, {})
@@ -87,8 +87,8 @@ def test_driver_that_is_killed_takes_its_workers_along_and_the_next_goes_on(tmp_
     epoch = kept(tmp_path)
     rerun = start(tmp_path)
     wait_for(lambda: kept(tmp_path) > epoch or index(tmp_path / "results").results, rerun)
-    _, said = rerun.communicate(timeout=600)
-    assert rerun.returncode == 0, said
+    _, output = rerun.communicate(timeout=600)
+    assert rerun.returncode == 0, output
     [path] = index(tmp_path / "results").results.values()
     assert len(load_result(path).curve.top1) == 100
 
@@ -98,14 +98,14 @@ def test_two_drivers_at_once_share_the_work(tmp_path: Path) -> None:
     """Each run is trained by one of them; the other says so."""
     make_suite(tmp_path, seeds=4, epochs=30)
     both = [start(tmp_path, "--json") for _ in range(2)]
-    said = [process.communicate(timeout=300) for process in both]
-    assert [process.returncode for process in both] == [0, 0], said
-    lines = [line for _, errors in said for line in errors.splitlines() if "top1" in line and "[" in line]
+    output = [process.communicate(timeout=300) for process in both]
+    assert [process.returncode for process in both] == [0, 0], output
+    lines = [line for _, errors in output for line in errors.splitlines() if "top1" in line and "[" in line]
     trained = [line for line in lines if "trained by another process" not in line]
-    assert len(trained) == 4, said
+    assert len(trained) == 4, output
     there = index(tmp_path / "results")
     assert (len(there.results), there.repeats) == (4, {})
-    assert json.loads(said[0][0]) == json.loads(said[1][0])
+    assert json.loads(output[0][0]) == json.loads(output[1][0])
 
 
 @pytest.fixture
@@ -138,9 +138,9 @@ def test_run_of_a_machine_that_died_is_taken_over_after_the_time(
     kept = newest_checkpoint(checkpoints(context, LONG))
     assert events(context, LONG) == [Elsewhere(LONG.id)]
     monkeypatch.setattr(lease, "LEASE_TIMEOUT_S", 0.0)
-    told = events(context, LONG)
-    assert epochs(told) == list(range(kept + 1, 401))
-    assert numbers(told)
+    emitted = events(context, LONG)
+    assert epochs(emitted) == list(range(kept + 1, 401))
+    assert numbers(emitted)
 
 
 @pytest.mark.slow
@@ -158,8 +158,8 @@ def test_machine_that_was_thought_dead_comes_back_and_leaves_the_run(
             came_back.append(owner(context.machine.scratch / "locks" / LONG.id))
             other.send_signal(signal.SIGCONT)
 
-    told = events(context, LONG, wake)
-    assert numbers(told)
+    emitted = events(context, LONG, wake)
+    assert numbers(emitted)
     out, _ = other.communicate(timeout=600)
     assert out.split() == ["begins", "Elsewhere"]
     assert index(context.machine.results).repeats == {}

@@ -52,8 +52,8 @@ def kdbench(
         monkeypatch.setattr(sys, "argv", ["kdbench", *words])
         with pytest.raises(SystemExit) as stop:
             main()
-        said = capsys.readouterr()
-        return int(stop.value.code or 0), said.out + said.err
+        output = capsys.readouterr()
+        return int(stop.value.code or 0), output.out + output.err
 
     return run
 
@@ -77,16 +77,16 @@ def flip(path: Path) -> None:
 
 
 def test_fsck_of_what_is_whole_finds_nothing(kdbench: Command) -> None:
-    code, said = kdbench("fsck")
-    assert (code, said) == (0, "looked at 3 result, 6 weights, 9 predictions, 1 data set; 0 wrong\n")
+    code, output = kdbench("fsck")
+    assert (code, output) == (0, "looked at 3 result, 6 weights, 9 predictions, 1 data set; 0 wrong\n")
 
 
 def test_fsck_names_a_flipped_bit_in_weights(kdbench: Command) -> None:
     path = next(Path.cwd().glob(".kdbench/weights/*/2.*"))
     flip(path)
-    code, said = kdbench("fsck")
+    code, output = kdbench("fsck")
     assert code == 1
-    assert said.startswith(f"weights {path}: damaged: its sha256 is {digest(path)[:12]}, its name says ")
+    assert output.startswith(f"weights {path}: damaged: its sha256 is {digest(path)[:12]}, its name says ")
 
 
 def test_fsck_names_weights_that_no_result_records(kdbench: Command) -> None:
@@ -94,9 +94,9 @@ def test_fsck_names_weights_that_no_result_records(kdbench: Command) -> None:
     path = next(Path.cwd().glob(".kdbench/weights/*/2.*"))
     flip(path)
     path = path.rename(path.with_name(f"2.{digest(path)}.safetensors"))
-    code, said = kdbench("fsck")
+    code, output = kdbench("fsck")
     assert code == 1
-    assert f"{path}: no result of run {path.parent.name} records these weights" in said
+    assert f"{path}: no result of run {path.parent.name} records these weights" in output
 
 
 def test_fsck_names_a_result_taught_by_other_weights(kdbench: Command) -> None:
@@ -105,19 +105,19 @@ def test_fsck_names_a_result_taught_by_other_weights(kdbench: Command) -> None:
     content = json.loads(path.read_bytes())
     content["environment"]["teacher"] = "0" * 64
     path.write_text(json.dumps(content), encoding="utf-8")
-    code, said = kdbench("fsck")
+    code, output = kdbench("fsck")
     assert code == 1
-    assert f"result {path}: taught by weights 000000000000, which no result of its teacher" in said
+    assert f"result {path}: taught by weights 000000000000, which no result of its teacher" in output
 
 
 def test_fsck_names_a_result_that_is_broken_or_moved(kdbench: Command) -> None:
     first, second, _ = sorted(index(Path.cwd() / "results").results.values())
     first.write_bytes(first.read_bytes()[:-40])
     second.rename(second.with_name(second.name.replace("digits", "figures")))
-    code, said = kdbench("fsck")
+    code, output = kdbench("fsck")
     assert code == 1
-    assert f"result {first}: no valid result: " in said
-    assert f"it belongs to digits/{second.name}: it was renamed or moved" in said
+    assert f"result {first}: no valid result: " in output
+    assert f"it belongs to digits/{second.name}: it was renamed or moved" in output
 
 
 def test_fsck_names_a_checkpoint_of_another_run(kdbench: Command) -> None:
@@ -125,34 +125,34 @@ def test_fsck_names_a_checkpoint_of_another_run(kdbench: Command) -> None:
     folder = Path.cwd() / ".kdbench/checkpoints/0123456789ab"
     folder.mkdir(parents=True)
     shutil.copy(path, folder)
-    code, said = kdbench("fsck")
+    code, output = kdbench("fsck")
     assert code == 1
-    assert f"checkpoint {folder / path.name}: it does not say whose checkpoint it is" in said
+    assert f"checkpoint {folder / path.name}: it does not say whose checkpoint it is" in output
 
 
 def test_fsck_names_a_damaged_data_set(kdbench: Command) -> None:
     flip(Path("data/digits.v1.safetensors"))
-    code, said = kdbench("fsck")
+    code, output = kdbench("fsck")
     assert code == 1
-    assert "data set digits: " in said
-    assert "refused, its content is" in said
+    assert "data set digits: " in output
+    assert "refused, its content is" in output
 
 
 def test_gc_removes_weights_that_nobody_learns_from_and_no_others(kdbench: Command) -> None:
     teacher, student = (results()[name].id for name in ("digits_cnn-ce", "digits_mlp-ce"))
     before = weights(teacher)
-    code, said = kdbench("gc")
+    code, output = kdbench("gc")
     assert (code, before) == (0, ["2", "best"])
-    assert "weights from which no row learns" in said
+    assert "weights from which no row learns" in output
     assert (weights(teacher), weights(student)) == (["2"], [])
     assert kdbench("fsck")[0] == 0
 
 
 def test_gc_dry_run_removes_nothing(kdbench: Command) -> None:
     before = sorted(Path().rglob("*"))
-    code, said = kdbench("gc", "--dry-run")
+    code, output = kdbench("gc", "--dry-run")
     assert code == 0
-    assert " would go, " in said.splitlines()[-1]
+    assert " would go, " in output.splitlines()[-1]
     assert sorted(Path().rglob("*")) == before
 
 

@@ -38,8 +38,8 @@ def test_target_that_is_neither_is_refused() -> None:
 
 def test_speeds_are_told_with_their_share_of_the_floor() -> None:
     speed = Speed(Measured(50_000.0, 0.014), Measured(99.6, None), Measured(500.0, 0.5), None, 1234, 0)
-    told = describe(Record(Device("X", 1), "2.0", {}, {"a": speed})).splitlines()[-1]
-    assert " ".join(told.split()) == "a 50,000 (1 %) 100 - 500 (50 %) 1,234 0"
+    line = describe(Record(Device("X", 1), "2.0", {}, {"a": speed})).splitlines()[-1]
+    assert " ".join(line.split()) == "a 50,000 (1 %) 100 - 500 (50 %) 1,234 0"
 
 
 @pytest.mark.slow

@@ -20,7 +20,7 @@ GRANDCHILD = make_run("shufflenetv2", loss=KD, teacher=STUDENT)
 OTHER = make_run("googlenet", loss=CE, seed=9)
 
 
-def told(runs: Sequence[Run], executor: Executor, *, rerun: bool = False) -> list[RunEvent]:
+def dispatched(runs: Sequence[Run], executor: Executor, *, rerun: bool = False) -> list[RunEvent]:
     return list(dispatch(runs, executor, keep={TEACHER.id: {1, "best"}}, rerun=rerun))
 
 
@@ -32,65 +32,65 @@ def ends(events: Sequence[RunEvent]) -> dict[str, type[RunEvent]]:
 
 
 def test_nothing_to_train_tells_nothing() -> None:
-    assert told([], Instant()) == []
+    assert dispatched([], Instant()) == []
 
 
 def test_student_starts_when_its_teacher_has_ended() -> None:
     executor = Instant(workers=3)
-    told([TEACHER, STUDENT, GRANDCHILD], executor)
+    dispatched([TEACHER, STUDENT, GRANDCHILD], executor)
     names = [TEACHER.id, STUDENT.id, GRANDCHILD.id]
     assert executor.diary == [(what, name) for name in names for what in ("start", "end")]
 
 
 def test_student_of_a_stored_teacher_starts_at_once() -> None:
-    assert ends(told([STUDENT], Instant())) == {STUDENT.id: Done}
+    assert ends(dispatched([STUDENT], Instant())) == {STUDENT.id: Done}
 
 
 def test_student_does_not_wait_for_runs_it_does_not_need() -> None:
     executor = Instant(workers=2)
-    told([TEACHER, OTHER, STUDENT], executor)
+    dispatched([TEACHER, OTHER, STUDENT], executor)
     assert executor.diary.index(("start", STUDENT.id)) < executor.diary.index(("end", OTHER.id))
 
 
 def test_free_slot_is_used_by_a_later_run() -> None:
     executor = Instant(workers=2)
-    told([TEACHER, STUDENT, OTHER], executor)
+    dispatched([TEACHER, STUDENT, OTHER], executor)
     assert executor.diary[:2] == [("start", TEACHER.id), ("start", OTHER.id)]
 
 
 def test_no_more_runs_than_slots() -> None:
     executor = Instant(workers=2)
-    told([make_run(seed=seed, loss=CE) for seed in range(5)], executor)
+    dispatched([make_run(seed=seed, loss=CE) for seed in range(5)], executor)
     running = [sum(1 if what == "start" else -1 for what, _ in executor.diary[: n + 1]) for n in range(10)]
     assert max(running) == 2
 
 
 def test_failure_blocks_all_who_learn_from_it() -> None:
-    events = told([TEACHER, STUDENT, GRANDCHILD, OTHER], Instant(failing=[TEACHER]))
+    events = dispatched([TEACHER, STUDENT, GRANDCHILD, OTHER], Instant(failing=[TEACHER]))
     assert ends(events) == {TEACHER.id: Failed, STUDENT.id: Blocked, GRANDCHILD.id: Blocked, OTHER.id: Done}
 
 
 def test_blocked_names_the_run_that_failed() -> None:
-    events = told([TEACHER, STUDENT, GRANDCHILD], Instant(failing=[STUDENT]))
+    events = dispatched([TEACHER, STUDENT, GRANDCHILD], Instant(failing=[STUDENT]))
     assert events[-1] == Blocked(GRANDCHILD.id, STUDENT.id)
-    events = told([TEACHER, STUDENT, GRANDCHILD], Instant(failing=[TEACHER]))
+    events = dispatched([TEACHER, STUDENT, GRANDCHILD], Instant(failing=[TEACHER]))
     assert events[-1] == Blocked(GRANDCHILD.id, TEACHER.id)
 
 
 def test_blocked_run_is_never_started() -> None:
     executor = Instant(workers=3, failing=[TEACHER])
-    told([TEACHER, STUDENT], executor)
+    dispatched([TEACHER, STUDENT], executor)
     assert [task.run for task in executor.tasks] == [TEACHER]
 
 
 def test_epochs_are_told_as_they_come() -> None:
-    assert told([OTHER], Instant())[0] == Update(OTHER.id, 1, 10.0, 100.0)
+    assert dispatched([OTHER], Instant())[0] == Update(OTHER.id, 1, 10.0, 100.0)
 
 
 @pytest.mark.parametrize("rerun", [False, True])
 def test_task_carries_what_must_be_kept(*, rerun: bool) -> None:
     executor = Instant()
-    told([TEACHER, STUDENT], executor, rerun=rerun)
+    dispatched([TEACHER, STUDENT], executor, rerun=rerun)
     first, second = executor.tasks
     assert (set(first.keep), set(second.keep)) == ({1, "best"}, set())
     assert (first.rerun, second.rerun) == (rerun, rerun)
@@ -123,7 +123,7 @@ def doomed(run: Run, failing: Collection[str]) -> bool:
 def test_every_run_ends_as_it_must(data: st.DataObject, runs: list[Run], workers: int, ending: int) -> None:
     failing = data.draw(st.lists(st.sampled_from(runs), unique_by=id)) if runs else []
     executor, names = Instant(workers, failing, ending), {run.id for run in failing}
-    ended = ends(told(runs, executor))
+    ended = ends(dispatched(runs, executor))
     assert ended.keys() == {run.id for run in runs}
     for run in runs:
         taught_by_nobody = run.teacher is not None and doomed(run.teacher.run, names)
@@ -133,7 +133,7 @@ def test_every_run_ends_as_it_must(data: st.DataObject, runs: list[Run], workers
 @given(families(), st.integers(1, 4), st.sampled_from([0, -1]))
 def test_no_run_starts_before_its_teacher_has_ended(runs: list[Run], workers: int, ending: int) -> None:
     executor = Instant(workers, (), ending)
-    told(runs, executor)
+    dispatched(runs, executor)
     for number, (what, name) in enumerate(executor.diary):
         teacher = next(run.teacher for run in runs if run.id == name)
         if what == "start" and teacher is not None:
@@ -164,6 +164,6 @@ def test_seeds_of_tiny_networks_wait_for_no_worker_but_are_handed_out_by_hundred
     """450 of them for two workers: two cohorts at once, the third one when one of these has ended."""
     runs = [make_run("logistic", seed, CE) for seed in range(450)]
     executor = Instant(2)
-    assert len(ends(told(runs, executor))) == 450
+    assert len(ends(dispatched(runs, executor))) == 450
     assert [len(cohort) for cohort in executor.cohorts] == [200, 200, 50]
     assert list(chain(*executor.cohorts)) == runs

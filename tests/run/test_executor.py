@@ -87,23 +87,23 @@ def two(make: Callable[[int], LocalExecutor]) -> LocalExecutor:
 
 @pytest.fixture(scope="module")
 def killed(two: LocalExecutor) -> list[Event]:
-    """What was told of three runs, of which the first one's worker was killed when it had a checkpoint."""
+    """The events of three runs, of which the first one's worker was killed when it had a checkpoint."""
     return train([STOPPED, STUDENT, OTHER], two, Kill(two, STOPPED))
 
 
 def train(
     runs: Sequence[Run], executor: LocalExecutor, look: Callable[[Event], None] = lambda _: None
 ) -> list[Event]:
-    told: list[Event] = []
+    emitted: list[Event] = []
     for event in dispatch(runs, executor, keep=weights_needed(runs)):
         look(event)
-        told.append(event)
-    return told
+        emitted.append(event)
+    return emitted
 
 
-def numbers(told: Sequence[Event]) -> dict[str, tuple[object, ...]]:
+def numbers(emitted: Sequence[Event]) -> dict[str, tuple[object, ...]]:
     """All of the results that must not depend on when and where they were trained."""
-    results = {event.id: event.result for event in told if isinstance(event, Done)}
+    results = {event.id: event.result for event in emitted if isinstance(event, Done)}
     return {
         name: (result.curve.top1, result.curve.test_loss, result.curve.train_loss, result.weights)
         for name, result in results.items()
@@ -181,9 +181,9 @@ def test_second_dispatch_does_what_a_killed_worker_has_left(one: LocalExecutor, 
     results, failures = kept(two)
     assert OTHER.id in results
     assert failures == {STOPPED.id}
-    told = train([STOPPED, STUDENT], two)
-    assert next(event.epoch for event in told if isinstance(event, Update)) > 1
-    assert numbers(told) == numbers(train([STOPPED, STUDENT], one))
+    emitted = train([STOPPED, STUDENT], two)
+    assert next(event.epoch for event in emitted if isinstance(event, Update)) > 1
+    assert numbers(emitted) == numbers(train([STOPPED, STUDENT], one))
     assert kept(two) == (results | {STOPPED.id, STUDENT.id}, set())
 
 
@@ -191,10 +191,10 @@ def test_second_dispatch_does_what_a_killed_worker_has_left(one: LocalExecutor, 
 def test_cohort_whose_worker_is_killed_goes_on_in_halves(two: LocalExecutor, one: LocalExecutor) -> None:
     """Nobody knows whose death it was: none has failed, and each half goes on from its checkpoints."""
     runs = [digits("digits_cnn", epochs=LONG, lr=lr) for lr in (0.011, 0.012, 0.013)]
-    told = train(runs, one, Kill(one, runs[0]))
-    sizes = [event.result.environment["cohort"] for event in told if isinstance(event, Done)]
+    emitted = train(runs, one, Kill(one, runs[0]))
+    sizes = [event.result.environment["cohort"] for event in emitted if isinstance(event, Done)]
     assert sorted(map(str, sizes)) == ["1", "2", "2"]
-    assert numbers(told) == numbers(train(runs, two))
+    assert numbers(emitted) == numbers(train(runs, two))
 
 
 @pytest.mark.slow
@@ -302,9 +302,9 @@ def test_workers_share_the_gpus_in_turn(monkeypatch: pytest.MonkeyPatch) -> None
 def test_device_that_is_not_there_is_told_as_the_cause(tmp_path: Path) -> None:
     machine = Machine(local=Local(device="cuda:77"), folders=Folders(), root=str(tmp_path))
     executor = LocalExecutor(machine, 1)
-    told = train([TEACHER, OTHER], executor)
+    emitted = train([TEACHER, OTHER], executor)
     executor.close()
-    assert [type(event) for event in told] == [Failed, Failed]
-    [first, _] = [event.failure for event in told if isinstance(event, Failed)]
+    assert [type(event) for event in emitted] == [Failed, Failed]
+    [first, _] = [event.failure for event in emitted if isinstance(event, Failed)]
     assert first.cause.startswith("benchmark.toml, [local], device = 'cuda:77': ")
     assert "Traceback" in (tmp_path / first.log).read_text(encoding="utf-8")

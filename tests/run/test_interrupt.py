@@ -16,14 +16,14 @@ def test_interrupted_run_leaves_nothing_half_written_and_goes_on(tmp_path: Path)
     process = start(tmp_path)
     wait_for(lambda: list(tmp_path.glob(".kdbench/checkpoints/*/*.safetensors")), process)
     os.killpg(process.pid, signal.SIGINT)
-    _, said = process.communicate(timeout=600)
-    assert (process.returncode, "the same command goes on" in said) == (130, True), said
+    _, output = process.communicate(timeout=600)
+    assert (process.returncode, "the same command goes on" in output) == (130, True), output
     assert index(tmp_path / "results").results == {}
     assert list((tmp_path / "results").rglob("*.part")) == []
 
     rerun = start(tmp_path)
-    _, said = rerun.communicate(timeout=120)
-    assert rerun.returncode == 0, said
+    _, output = rerun.communicate(timeout=120)
+    assert rerun.returncode == 0, output
     [path] = index(tmp_path / "results").results.values()
     assert len(load_result(path).curve.top1) == 60
     assert list(tmp_path.glob(".kdbench/checkpoints/*")) == []

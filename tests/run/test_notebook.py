@@ -25,9 +25,9 @@ def test_example_of_the_docs_uses_what_is_stored(
     example = "\n".join(re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)[:2])
     monkeypatch.chdir(project)
     exec(example, {})  # noqa: S102 - what a reader does with it
-    said = capsys.readouterr()
-    assert "3 runs stored, 0 to train" in said.err
-    assert "kd/digits_mlp" in said.out or "digits_mlp" in said.out
+    output = capsys.readouterr()
+    assert "3 runs stored, 0 to train" in output.err
+    assert "kd/digits_mlp" in output.out or "digits_mlp" in output.out
     assert sorted(project.rglob("*.json")) == before
 
 
@@ -38,9 +38,9 @@ def test_train_all_trains_what_is_missing_teachers_first_and_shows_it(
     store(project, path, {"1.base/digits_mlp": 90.0})
     cells = expand(load_suite(path), rows="1.kd/*", seeds=[0])
     results = kdbench.train_all(cells)
-    said = capsys.readouterr().err.splitlines()
-    assert said[0] == "0 runs stored, 2 to train"
-    assert [line.split(":")[0] for line in said[1:]] == [
+    output = capsys.readouterr().err.splitlines()
+    assert output[0] == "0 runs stored, 2 to train"
+    assert [line.split(":")[0] for line in output[1:]] == [
         "[1/2] digits_cnn-ce seed 0",
         "[2/2] digits_mlp-kd_released-digits_cnn seed 0",
     ]

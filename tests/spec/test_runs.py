@@ -180,7 +180,7 @@ OF_THE_IMAGES |= {"randaugment", "randaugment_magnitude", "random_erasing", "val
 
 @pytest.mark.parametrize("name", OTHER)
 def test_views_change_with_each_field_of_the_training_images(name: str) -> None:
-    """Runs that agree in them are trained beside each other, and hear the same kept logits."""
+    """Runs that agree in them are trained beside each other, and read the same kept logits."""
     changes: dict[str, Any] = {name: OTHER[name]}
     assert (replace(RECIPE, **changes).views != RECIPE.views) == (name in OF_THE_IMAGES)
 

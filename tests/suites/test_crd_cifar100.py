@@ -98,8 +98,8 @@ def test_copied_numbers_are_told_where_they_were_first_printed_and_where_they_ar
     chosen = Selection(suites=("suites/crd_cifar100", "suites/dkd_cifar100"), rows="1.kd/resnet20:resnet56")
     first, second = gather(judge(chosen))
     (original,), (copy,) = first.checks, second.checks
-    said = "its number is copied by dkd_cifar100: 1.kd/resnet20:resnet56; ls_cifar100: 1.kd/resnet20:resnet56"
-    assert said in list(notes(original))
+    note = "its number is copied by dkd_cifar100: 1.kd/resnet20:resnet56; ls_cifar100: 1.kd/resnet20:resnet56"
+    assert note in list(notes(original))
     assert "its number is copied from crd_cifar100" in list(notes(copy))
-    assert said in markdown([first])
+    assert note in markdown([first])
     assert "its number is copied by" in page([first])

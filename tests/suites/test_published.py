@@ -152,7 +152,7 @@ PAIRS = {
 
 @pytest.fixture
 def warnings(kdbench: Command) -> Warnings:
-    """The contradictions that `kdbench lint suites/tfkd_*` tells, each with its data set."""
+    """The contradictions that `kdbench lint suites/tfkd_*` finds, each with its data set."""
     paths = [str(path) for path in sorted((ROOT / "suites").glob("tfkd_*.toml"))]
     assert len(paths) == 4
     found = kdbench("lint", *paths, "--json").json

@@ -29,7 +29,7 @@ SUITE = load_suite(ROOT / "suites" / "quickstart")
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
-    """A folder in which `kdbench run suites/quickstart` has run, and what it said."""
+    """A folder in which `kdbench run suites/quickstart` has run, and what it printed."""
     folder = tmp_path_factory.mktemp("quickstart")
     command = [sys.executable, "-m", "kdbench", "run", str(ROOT / "suites" / "quickstart"), "--offline"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600, check=False)
@@ -61,7 +61,7 @@ def misaligned_ce(s: Output, y: torch.Tensor) -> torch.Tensor:
 
 
 def unsmoothed_lsr(s: Output, y: torch.Tensor, *, epsilon: float) -> torch.Tensor:
-    """ε is forgotten: its gain is 0, which the error of the printed gain tells from 0.56."""
+    """ε is forgotten: its gain is 0, which is outside the error of the printed gain, 0.56."""
     return GOOD["lsr"](s, y, epsilon=0 * epsilon)
 
 

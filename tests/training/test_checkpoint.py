@@ -237,14 +237,14 @@ Save = Callable[..., None]
 
 def ends(context: TrainingContext, *runs: Run, look: Callable[[Event], None] = lambda _: None) -> list[Event]:
     """How runs ended that were trained beside each other."""
-    told: list[Event] = []
+    emitted: list[Event] = []
 
     def emit(event: Event) -> None:
-        told.append(event)
+        emitted.append(event)
         look(event)
 
     do([Task(run) for run in runs], context, emit)
-    return [event for event in told if not isinstance(event, Update)]
+    return [event for event in emitted if not isinstance(event, Update)]
 
 
 def content(end: Event) -> tuple[object, ...]:

@@ -1,4 +1,4 @@
-"""Who is trained beside whom; that it changes no number; and that one member's end is no other's."""
+"""Who is trained beside whom; that it changes no number; and that one run's end is no other's."""
 
 from collections.abc import Callable, Sequence
 from itertools import count
@@ -69,9 +69,9 @@ def alone(with_teacher: Opened) -> Alone:
 
 def ends(context: TrainingContext, runs: Sequence[Run]) -> dict[str, Event]:
     """How runs ended that a worker was given together, each exactly once."""
-    told: list[Event] = []
-    do([Task(run) for run in runs], context, told.append)
-    last = [event for event in told if not isinstance(event, Update)]
+    emitted: list[Event] = []
+    do([Task(run) for run in runs], context, emitted.append)
+    last = [event for event in emitted if not isinstance(event, Update)]
     assert len({event.id for event in last}) == len(last)
     return {event.id: event for event in last}
 
@@ -140,7 +140,7 @@ def test_dispatch_without_cohorts_hands_out_single_runs() -> None:
     assert executor.cohorts == [[run] for run in [TEACHER, *STUDENTS]]
 
 
-def test_each_member_is_as_alone_bit_for_bit(with_teacher: Opened, alone: Alone) -> None:
+def test_each_run_is_as_alone_bit_for_bit(with_teacher: Opened, alone: Alone) -> None:
     """With dropout, another optimizer, a network of its own and a loss of features among them."""
     beside = together(STUDENTS, with_teacher("together"))
     assert [numbers(beside[run.id]) for run in STUDENTS] == list(map(alone, STUDENTS))
@@ -171,14 +171,14 @@ def test_teacher_is_asked_once_for_all(with_teacher: Opened, monkeypatch: pytest
     assert seen == [False] * 3 * 3  # epochs, batches
 
 
-def test_member_that_diverges_takes_no_other_with_it(with_teacher: Opened, alone: Alone) -> None:
+def test_run_that_diverges_takes_no_other_with_it(with_teacher: Opened, alone: Alone) -> None:
     bad = replace(STUDENTS[1], recipe=replace(RECIPE, lr=DIVERGING))
     beside = together([bad, STUDENTS[0]], with_teacher("together"))
     assert isinstance(beside[bad.id], DivergedError)
     assert numbers(beside[STUDENTS[0].id]) == alone(STUDENTS[0])
 
 
-def test_member_that_raises_takes_no_other_with_it(with_teacher: Opened, alone: Alone) -> None:
+def test_run_that_raises_takes_no_other_with_it(with_teacher: Opened, alone: Alone) -> None:
     """In the middle of an epoch, before the others' step."""
     bad = replace(STUDENTS[1], loss=Loss("kd", {"alpha": 1.0, "tau": 4.0, "beta": 1.0}))
     beside = together([bad, STUDENTS[0]], with_teacher("together"))
@@ -186,23 +186,23 @@ def test_member_that_raises_takes_no_other_with_it(with_teacher: Opened, alone: 
     assert numbers(beside[STUDENTS[0].id]) == alone(STUDENTS[0])
 
 
-def test_member_that_cannot_be_made_takes_no_other_with_it(with_teacher: Opened) -> None:
+def test_run_that_cannot_be_made_takes_no_other_with_it(with_teacher: Opened) -> None:
     bad, context = replace(STUDENTS[1], student="digits_mlq"), with_teacher("here")
-    told = ends(context, [bad, STUDENTS[0]])
-    assert isinstance(told[bad.id], Failed)
-    assert isinstance(told[STUDENTS[0].id], Done)
+    emitted = ends(context, [bad, STUDENTS[0]])
+    assert isinstance(emitted[bad.id], Failed)
+    assert isinstance(emitted[STUDENTS[0].id], Done)
     assert index(context.machine.results).failures.keys() == {bad.id}
 
 
 def test_failure_is_told_before_the_others_end(with_teacher: Opened) -> None:
-    told: list[Event] = []
+    emitted: list[Event] = []
     bad = replace(STUDENTS[1], recipe=replace(RECIPE, lr=DIVERGING))
-    do([Task(STUDENTS[0]), Task(bad)], with_teacher("here"), told.append)
-    assert [type(event) for event in told] == [Update, Failed, Update, Update, Done]
+    do([Task(STUDENTS[0]), Task(bad)], with_teacher("here"), emitted.append)
+    assert [type(event) for event in emitted] == [Update, Failed, Update, Update, Done]
 
 
 def test_interrupted_cohort_goes_on_as_never_interrupted(with_teacher: Opened, alone: Alone) -> None:
-    """Interrupted when two members are an epoch further than the third."""
+    """Interrupted when two runs are an epoch further than the third."""
     calls, context = count(1), with_teacher("halved")
 
     def stop(*_: object) -> None:
@@ -215,7 +215,7 @@ def test_interrupted_cohort_goes_on_as_never_interrupted(with_teacher: Opened, a
     assert [numbers(ended[run.id]) for run in STUDENTS[:3]] == list(map(alone, STUDENTS[:3]))
 
 
-def test_member_of_an_interrupted_cohort_goes_on_alone(with_teacher: Opened, alone: Alone) -> None:
+def test_run_of_an_interrupted_cohort_goes_on_alone(with_teacher: Opened, alone: Alone) -> None:
     seen, context = [], with_teacher("halved")
 
     def stop(run: Run, _: object) -> None:
@@ -229,7 +229,7 @@ def test_member_of_an_interrupted_cohort_goes_on_alone(with_teacher: Opened, alo
     assert numbers(result) == alone(STUDENTS[0])
 
 
-def test_members_that_are_further_do_nothing_twice(with_teacher: Opened) -> None:
+def test_runs_that_are_further_do_nothing_twice(with_teacher: Opened) -> None:
     context, seen = with_teacher("here"), []
 
     def stop(progress: Any) -> None:  # noqa: ANN401 - Progress
@@ -243,22 +243,22 @@ def test_members_that_are_further_do_nothing_twice(with_teacher: Opened) -> None
     assert seen == [(second, 1), (second, 2), (first, 3), (second, 3)]
 
 
-def test_member_that_another_process_trains_leaves_the_cohort(with_teacher: Opened) -> None:
+def test_run_that_another_process_trains_leaves_the_cohort(with_teacher: Opened) -> None:
     context = with_teacher("here")
-    told: list[Event] = []
+    emitted: list[Event] = []
     lease = take(context.machine.scratch / "locks" / STUDENTS[0].id, Watch())
     assert lease is not None
     with lease:
-        do([Task(run) for run in STUDENTS[:2]], context, told.append)
-    assert told[0] == Elsewhere(STUDENTS[0].id)
-    assert [event.id for event in told if isinstance(event, Done)] == [STUDENTS[1].id]
+        do([Task(run) for run in STUDENTS[:2]], context, emitted.append)
+    assert emitted[0] == Elsewhere(STUDENTS[0].id)
+    assert [event.id for event in emitted if isinstance(event, Done)] == [STUDENTS[1].id]
 
 
-def test_member_that_is_stored_is_not_trained_again(with_teacher: Opened) -> None:
+def test_run_that_is_stored_is_not_trained_again(with_teacher: Opened) -> None:
     context = with_teacher("here")
     ends(context, STUDENTS[:1])
-    told = ends(context, STUDENTS[:2])
-    assert [event.trained for event in told.values() if isinstance(event, Done)] == [False, True]
+    emitted = ends(context, STUDENTS[:2])
+    assert [event.trained for event in emitted.values() if isinstance(event, Done)] == [False, True]
 
 
 def test_result_names_the_size_of_its_cohort(with_teacher: Opened) -> None:
@@ -266,7 +266,7 @@ def test_result_names_the_size_of_its_cohort(with_teacher: Opened) -> None:
     assert {end.environment["cohort"] for end in results.values() if isinstance(end, Result)} == {3}
 
 
-def test_seconds_of_members_add_up_to_those_of_the_cohort(with_teacher: Opened) -> None:
+def test_seconds_of_runs_add_up_to_those_of_the_cohort(with_teacher: Opened) -> None:
     from time import perf_counter
 
     context, started = with_teacher("here"), perf_counter()
@@ -276,7 +276,7 @@ def test_seconds_of_members_add_up_to_those_of_the_cohort(with_teacher: Opened) 
 
 
 def short_of_memory(monkeypatch: pytest.MonkeyPatch, most: int) -> list[int]:
-    """Steps of more than `most` members beside each other fail for want of memory; the cohorts' sizes."""
+    """Steps of more than `most` runs beside each other fail for want of memory; the cohorts' sizes."""
     from kdbench.training import student_run
 
     sizes: list[int] = []
@@ -297,9 +297,9 @@ def test_cohort_that_runs_out_of_memory_is_halved(
 ) -> None:
     context, wanted = with_teacher("here"), list(map(alone, STUDENTS))
     sizes = short_of_memory(monkeypatch, most=1)
-    told = ends(context, STUDENTS)
+    emitted = ends(context, STUDENTS)
     assert list(dict.fromkeys(sizes)) == [4, 2, 1]
-    assert [numbers(told[run.id].result) for run in STUDENTS] == wanted  # type: ignore[union-attr]
+    assert [numbers(emitted[run.id].result) for run in STUDENTS] == wanted  # type: ignore[union-attr]
 
 
 def test_run_that_runs_out_of_memory_alone_has_failed(
@@ -307,8 +307,8 @@ def test_run_that_runs_out_of_memory_alone_has_failed(
 ) -> None:
     context = with_teacher("here")
     short_of_memory(monkeypatch, most=0)
-    told = ends(context, STUDENTS[:2])
-    causes = [event.failure.cause for event in told.values() if isinstance(event, Failed)]
+    emitted = ends(context, STUDENTS[:2])
+    causes = [event.failure.cause for event in emitted.values() if isinstance(event, Failed)]
     assert [cause.startswith("RuntimeError: DefaultCPUAllocator: can't allocate") for cause in causes] == [
         True
     ] * 2
@@ -316,8 +316,8 @@ def test_run_that_runs_out_of_memory_alone_has_failed(
 
 def test_cohort_is_cut_to_fit_the_memory_of_benchmark_toml(with_teacher: Opened) -> None:
     """Less than torch itself takes: every run is tried alone, and none is left out."""
-    told = ends(with_teacher("here", memory_gib=0.1), STUDENTS[:3])
-    assert [event.result.environment["cohort"] for event in told.values() if isinstance(event, Done)] == [
+    emitted = ends(with_teacher("here", memory_gib=0.1), STUDENTS[:3])
+    assert [event.result.environment["cohort"] for event in emitted.values() if isinstance(event, Done)] == [
         1,
         1,
         1,

@@ -94,7 +94,7 @@ def test_more_networks_are_compiled_than_torch_itself_would(monkeypatch: pytest.
 @pytest.mark.slow
 @pytest.mark.usefixtures("few")
 def test_network_beyond_the_limit_fails() -> None:
-    """Instead of being called without compiling, and nobody told."""
+    """Instead of being called without compiling, without a word."""
     with pytest.raises(torch._dynamo.exc.FailOnRecompileLimitHit):  # noqa: SLF001 - its only name
         several(9)
 
@@ -115,7 +115,7 @@ def test_networks_of_one_shape_are_compiled_once_and_let_go() -> None:
 
 @pytest.mark.slow
 def test_compiled_dropout_draws_what_the_eager_one_draws() -> None:
-    """So pairs of an equivalence test differ by rounding alone, and a member draws what it draws alone."""
+    """So pairs of an equivalence test differ by rounding alone, and a run draws what it draws alone."""
     network = Network(nn.Sequential(nn.Flatten(), nn.Linear(64, 256), nn.Dropout(0.5)), nn.Linear(256, 10))
     ways: tuple[Precision, ...] = ("float32", COMPILED)
     found = [_steps(forward_of(network.train(), way), network) for way in ways]
@@ -188,10 +188,10 @@ def test_compiled_run_is_refused_where_there_is_no_compiler(tmp_path: Path) -> N
     )
     words, environment = [sys.executable, "-c", code], {**os.environ, "CXX": str(tmp_path / "none")}
     assert why_not_compiled(CPU) == ""
-    said = subprocess.run(words, env=environment, capture_output=True, text=True, check=False).stderr
-    assert "UserError: precision bf16-compiled: torch.compile does not work" in said
-    assert "No working C++ compiler" in said
-    assert "or use bf16" in said
+    stderr = subprocess.run(words, env=environment, capture_output=True, text=True, check=False).stderr
+    assert "UserError: precision bf16-compiled: torch.compile does not work" in stderr
+    assert "No working C++ compiler" in stderr
+    assert "or use bf16" in stderr
 
 
 @pytest.mark.slow

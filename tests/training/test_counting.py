@@ -69,7 +69,7 @@ def test_flops_are_those_of_torchs_counter_without_groups(model: str) -> None:
 
 
 def test_torchs_counter_is_still_wrong_with_groups() -> None:
-    """Should this fail, torch has mended it, and `Counter` may go."""
+    """Should this fail, torch has fixed it, and `Counter` may go."""
     from torch.utils.flop_counter import FlopCounterMode
 
     network = nn.Conv2d(8, 8, 3, groups=4)

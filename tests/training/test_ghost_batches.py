@@ -120,10 +120,10 @@ def _installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
 
 def done(context: TrainingContext, run: Run) -> Result:
     """The result of a run as a worker trains it."""
-    told: list[Event] = []
-    do([Task(run)], context, told.append)
-    assert isinstance(told[-1], Done), told[-1]
-    return told[-1].result
+    emitted: list[Event] = []
+    do([Task(run)], context, emitted.append)
+    assert isinstance(emitted[-1], Done), emitted[-1]
+    return emitted[-1].result
 
 
 def weights(context: TrainingContext, run: Run) -> dict[str, Tensor]:

@@ -174,7 +174,7 @@ def test_cohort_learns_as_on_the_cpu(device: str, opened: Opened) -> None:
         assert other.environment["device"] == device
 
 
-def test_member_of_a_cohort_learns_as_alone(device: str, opened: Opened) -> None:
+def test_run_of_a_cohort_learns_as_alone(device: str, opened: Opened) -> None:
     context = opened(device)
     train(TEACHER, context)
     beside = together(STUDENTS, context)[STUDENTS[0].id]

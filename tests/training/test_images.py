@@ -120,7 +120,7 @@ def test_network_of_timm_trains_and_teaches_at_reduced_resolution(place: Path, t
 
 
 def test_students_beside_each_other_are_as_alone(place: Path, tmp_path: Path) -> None:
-    """At a size too, whether the teacher is asked or was heard before."""
+    """At a size too, whether the teacher's logits are computed or kept."""
     teacher = small(epochs=1)
     taught = [replace(small(lr=lr), loss=KD, teacher=Teacher(teacher, 1)) for lr in (0.05, 0.02)]
     alone, beside = context(place, tmp_path / "alone"), context(place, tmp_path / "beside", 2)

@@ -102,7 +102,7 @@ def test_bf16_learns_something_else_and_as_much(context: TrainingContext) -> Non
     assert half.curve.train_loss[-1] == pytest.approx(full.curve.train_loss[-1], rel=0.05)
 
 
-def test_bf16_member_is_as_alone_bit_for_bit(opened: Opened) -> None:
+def test_bf16_run_is_as_alone_bit_for_bit(opened: Opened) -> None:
     other = replace(STUDENT, recipe=replace(STUDENT.recipe, lr=0.01))
     alone, beside = opened("alone"), opened("beside")
     for context in (alone, beside):

@@ -30,37 +30,37 @@ def digits(**settings: Any) -> Run:  # noqa: ANN401 - recipe fields
 
 def ends(context: TrainingContext, *tasks: Task) -> list[Event]:
     """How runs ended that were trained beside each other, in this order."""
-    told: list[Event] = []
-    do(tasks, context, told.append)
-    return [event for event in told if not isinstance(event, Update)]
+    emitted: list[Event] = []
+    do(tasks, context, emitted.append)
+    return [event for event in emitted if not isinstance(event, Update)]
 
 
 def failing(context: TrainingContext, run: Run) -> Failed:
-    [told] = ends(context, Task(run))
-    assert isinstance(told, Failed)
-    return told
+    [event] = ends(context, Task(run))
+    assert isinstance(event, Failed)
+    return event
 
 
 def done(context: TrainingContext, task: Task) -> Done:
-    [told] = ends(context, task)
-    assert isinstance(told, Done)
-    return told
+    [event] = ends(context, task)
+    assert isinstance(event, Done)
+    return event
 
 
 def test_task_keeps_its_result(context: TrainingContext) -> None:
     run = digits()
-    told = done(context, Task(run))
-    assert told.trained
-    assert load_result(index(context.machine.results).results[run.id]) == told.result
-    assert Path(told.path).name == f"digits_mlp-ce.s0.{run.id}.json"
+    event = done(context, Task(run))
+    assert event.trained
+    assert load_result(index(context.machine.results).results[run.id]) == event.result
+    assert Path(event.path).name == f"digits_mlp-ce.s0.{run.id}.json"
 
 
-def test_task_tells_each_epoch(context: TrainingContext) -> None:
-    told: list[Event] = []
+def test_task_emits_each_epoch(context: TrainingContext) -> None:
+    emitted: list[Event] = []
     run = digits()
     result = done(context, Task(run)).result
-    do([Task(run, rerun=True)], context, told.append)
-    updates = [each for each in told if isinstance(each, Update)]
+    do([Task(run, rerun=True)], context, emitted.append)
+    updates = [each for each in emitted if isinstance(each, Update)]
     assert [(each.id, each.epoch, each.top1) for each in updates] == [
         (run.id, 1, result.curve.top1[0]),
         (run.id, 2, result.curve.top1[1]),
@@ -141,9 +141,9 @@ def test_again_keeps_a_repeat_beside_the_first(context: TrainingContext) -> None
 
 def test_failure_is_stored_with_its_cause(context: TrainingContext) -> None:
     run = digits(**DIVERGING)
-    told = failing(context, run)
+    event = failing(context, run)
     stored = load_failure(index(context.machine.results).failures[run.id])
-    assert stored == told.failure
+    assert stored == event.failure
     assert stored.cause.startswith("diverged at epoch 1, step 2: the loss is")
 
 
@@ -160,7 +160,7 @@ def test_failure_leaves_the_traceback_in_its_log(
 
 
 def test_failure_of_our_own_names_its_kind(context: TrainingContext) -> None:
-    """An error that no user is told how to mend."""
+    """An error that no message explains to a user."""
     cause = failing(context, replace(digits(), loss=replace(CE, params={"alpha": 1.0}))).failure.cause
     assert cause.startswith("TypeError: ce() got an unexpected keyword argument")
 

@@ -12,7 +12,7 @@ from kdbench.workers.call import call_in_subprocess
 from tests.support.command import Command
 
 
-def said(_: Machine, words: list[str]) -> Iterator[str]:
+def echo(_: Machine, words: list[str]) -> Iterator[str]:
     """Each word; `wrong` is wrong in two ways, and `end` is the end of the process."""
     for word in words:
         if word == "broken":
@@ -27,7 +27,7 @@ def said(_: Machine, words: list[str]) -> Iterator[str]:
 
 
 def asked(*words: str) -> Iterator[object]:
-    return call_in_subprocess(Machine(root="."), f"{__name__}:said", list(words))
+    return call_in_subprocess(Machine(root="."), f"{__name__}:echo", list(words))
 
 
 def test_answers_come_as_they_are_said() -> None:
@@ -50,12 +50,12 @@ def test_place_that_cannot_be_read_is_told_as_in_this_process() -> None:
 def test_error_that_nobody_expected_comes_with_its_traceback(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(RuntimeError, match="ZeroDivisionError: by zero") as error:
         list(asked("broken"))
-    assert "in said\n" in error.value.__notes__[0]
+    assert "in echo\n" in error.value.__notes__[0]
     assert capfd.readouterr().err == ""
 
 
 def test_process_that_dies_is_told() -> None:
-    with pytest.raises(UserError, match=r"tests\.workers\.test_call:said: its process died \(exit code 3\)"):
+    with pytest.raises(UserError, match=r"tests\.workers\.test_call:echo: its process died \(exit code 3\)"):
         list(asked("end"))
 
 

@@ -36,17 +36,17 @@ print(faults())
 
 def faults(tunables: str) -> int:
     """Pages that the kernel must make for 128 MiB, just given back and asked for again."""
-    told = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-c", FAULTS],
         env={**os.environ, "GLIBC_TUNABLES": tunables},
         capture_output=True,
         text=True,
         check=True,
     )
-    return int(told.stdout)
+    return int(done.stdout)
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="what is told to glibc")
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a setting of glibc")
 def test_memory_that_was_given_back_needs_no_new_pages() -> None:
     assert faults(ALLOCATOR) < 100
     assert faults("glibc.malloc.check=0") > 1000

@@ -67,8 +67,8 @@ function draw(figure) {
   svg.append(inside, cursor);
   const caption = document.createElement("figcaption");
   const rest = [own.length && ["own", "mean and seeds"], theirs.length && ["author", "author runs"], base.length && ["base", "baseline"], printed !== null && ["print", "printed"]].filter(Boolean);
-  const told = () => rest.map(([name, text]) => { const item = document.createElement("span"); item.className = `key-${name}`; item.textContent = text; return item; });
-  caption.append("Test accuracy, %: ", ...told());
+  const keys = rest.map(([name, text]) => { const item = document.createElement("span"); item.className = `key-${name}`; item.textContent = text; return item; });
+  caption.append("Test accuracy, %: ", ...keys);
   const readout = document.createElement("output");
   caption.append(readout);
   svg.addEventListener("pointermove", event => {

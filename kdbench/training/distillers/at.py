@@ -10,15 +10,12 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from kdbench.models.output import Output
-from kdbench.training.distillers.distiller import Setting, Weighted
+from kdbench.training.distillers.distiller import Weighted
 from kdbench.training.distillers.maps import to_one_size
 
 
 class AttentionTransfer(Weighted):
     """H(q, p) + β Σ_l mean (a(f_l) - a(f^t_l))², a = the mean of f² over channels, of norm 1."""
-
-    def __init__(self, _: Setting, *, beta: float) -> None:
-        super().__init__(beta)
 
     def term(self, s: Output, t: Output) -> Tensor:
         """Summed over the stages."""

@@ -15,7 +15,7 @@ class CorrelationCongruence(Weighted):
     """H(q, p) + β mean_i Σ_d δ_i δ_i+1, δ = |E f - E^t f^t| of the trained embeddings E, E^t to `dim`."""
 
     def __init__(self, setting: Setting, *, beta: float, dim: float) -> None:
-        super().__init__(beta)
+        super().__init__(setting, beta=beta)
         self.student = nn.Linear(setting.student.features.shape[1], int(dim))
         self.teacher = nn.Linear(setting.teacher.features.shape[1], int(dim))
 

@@ -95,11 +95,11 @@ class Remembering(Distiller):
 
 
 class Weighted(Distiller):
-    """H(q, p) + β L: a subclass says what L is."""
+    """H(q, p) + β L: a subclass says what L is; one without parameters of its own has no constructor."""
 
     steady = 1
 
-    def __init__(self, beta: float) -> None:
+    def __init__(self, _: Setting, *, beta: float) -> None:
         super().__init__()
         self.beta = beta
 

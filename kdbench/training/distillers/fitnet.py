@@ -16,7 +16,7 @@ class FitNet(Weighted):
     """H(q, p) + β mean (r(f_l) - f^t_l)², r a trained convolution with norm and ReLU, l = `layer`, from 0."""
 
     def __init__(self, setting: Setting, *, beta: float, layer: float) -> None:
-        super().__init__(beta)
+        super().__init__(setting, beta=beta)
         self.layer = int(layer)
         ins, outs = setting.student.maps[self.layer].shape, setting.teacher.maps[self.layer].shape
         self.regressor = nn.Sequential(

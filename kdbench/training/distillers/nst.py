@@ -9,15 +9,12 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from kdbench.models.output import Output
-from kdbench.training.distillers.distiller import Setting, Weighted
+from kdbench.training.distillers.distiller import Weighted
 from kdbench.training.distillers.maps import to_one_size
 
 
 class NeuronSelectivity(Weighted):
     """H(q, p) + β Σ_l MMD²(f_l, f^t_l), kernel k(a, b) = (a' b)², of channels (H W) of norm 1."""
-
-    def __init__(self, _: Setting, *, beta: float) -> None:
-        super().__init__(beta)
 
     def term(self, s: Output, t: Output) -> Tensor:
         """Summed over the stages."""

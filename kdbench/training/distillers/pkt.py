@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.linalg import vector_norm
 
 from kdbench.models.output import Output
-from kdbench.training.distillers.distiller import Setting, Weighted
+from kdbench.training.distillers.distiller import Weighted
 
 LEAST = 1e-7
 """Is added to norms and in the logarithm, as released."""
@@ -17,9 +17,6 @@ LEAST = 1e-7
 
 class ProbabilisticTransfer(Weighted):
     """H(q, p) + β / B² Σ_ij p^t_ij log (p^t_ij / p_ij), p_ij = (1 + cos(f_i, f_j)) / 2, rows of sum 1."""
-
-    def __init__(self, _: Setting, *, beta: float) -> None:
-        super().__init__(beta)
 
     def term(self, s: Output, t: Output) -> Tensor:
         """The mean over the B x B pairs of images."""

@@ -18,8 +18,8 @@ LEAST = 1e-12
 class Relational(Weighted):
     """H(q, p) + β (w_d Huber(ψ_D, ψ^t_D) + w_a Huber(ψ_A, ψ^t_A)): distances of pairs, angles of triplets."""
 
-    def __init__(self, _: Setting, *, beta: float, w_d: float, w_a: float) -> None:
-        super().__init__(beta)
+    def __init__(self, setting: Setting, *, beta: float, w_d: float, w_a: float) -> None:
+        super().__init__(setting, beta=beta)
         self.w_d, self.w_a = w_d, w_a
 
     def term(self, s: Output, t: Output) -> Tensor:

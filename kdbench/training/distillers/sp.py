@@ -8,14 +8,11 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from kdbench.models.output import Output
-from kdbench.training.distillers.distiller import Setting, Weighted
+from kdbench.training.distillers.distiller import Weighted
 
 
 class SimilarityPreserving(Weighted):
     """H(q, p) + β / B² ‖G - G^t‖²_F, G = f f' with rows of norm 1, f the last map as rows (B, C H W)."""
-
-    def __init__(self, _: Setting, *, beta: float) -> None:
-        super().__init__(beta)
 
     def term(self, s: Output, t: Output) -> Tensor:
         """The mean square over the B x B pairs of images."""

@@ -23,7 +23,7 @@ class VariationalInformation(Weighted):
     """H(q, p) + β Σ_l mean ½ ((f^t_l - μ_l(f_l))² / σ²_l + log σ²_l), μ and σ trained."""
 
     def __init__(self, setting: Setting, *, beta: float) -> None:
-        super().__init__(beta)
+        super().__init__(setting, beta=beta)
         widths = zip(setting.student.maps[1:], setting.teacher.maps[1:], strict=False)
         self.stages = nn.ModuleList(Gaussian(f.shape[1], f_t.shape[1]) for f, f_t in widths)
 

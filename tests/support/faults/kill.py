@@ -92,7 +92,7 @@ class Word(NamedTuple):
 
 
 class Life(NamedTuple):
-    """What one process said, and whether it was killed."""
+    """What one process printed, and whether it was killed."""
 
     words: list[Word]
     killed: bool

@@ -28,33 +28,33 @@ def digits(loss: Loss = CE, teacher: Teacher | None = None, **settings: Any) -> 
 
 
 def events(context: TrainingContext, run: Run, look: Callable[[Event], None] = lambda _: None) -> list[Event]:
-    """All that is told of a run; `look` may make a fault happen, when the epoch's checkpoint is written."""
-    told: list[Event] = []
+    """All events of a run; `look` may make a fault happen, when the epoch's checkpoint is written."""
+    emitted: list[Event] = []
 
     def emit(event: Event) -> None:
-        told.append(event)
+        emitted.append(event)
         context.writer.wait()
         look(event)
 
     do([Task(run)], context, emit)
-    return told
+    return emitted
 
 
-def epochs(told: Sequence[Event]) -> list[int]:
+def epochs(emitted: Sequence[Event]) -> list[int]:
     """The epochs that were trained."""
-    return [event.epoch for event in told if isinstance(event, Update)]
+    return [event.epoch for event in emitted if isinstance(event, Update)]
 
 
-def failure(told: Sequence[Event]) -> Failed:
+def failure(emitted: Sequence[Event]) -> Failed:
     """How a run ended, which failed."""
-    assert isinstance(told[-1], Failed), told
-    return told[-1]
+    assert isinstance(emitted[-1], Failed), emitted
+    return emitted[-1]
 
 
-def numbers(told: Sequence[Event]) -> tuple[object, ...]:
+def numbers(emitted: Sequence[Event]) -> tuple[object, ...]:
     """All of a result that must not depend on what happened on the way."""
-    assert isinstance(told[-1], Done), told
-    result = told[-1].result
+    assert isinstance(emitted[-1], Done), emitted
+    result = emitted[-1].result
     return result.curve.top1, result.curve.test_loss, result.curve.train_loss, result.weights
 
 
