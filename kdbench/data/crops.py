@@ -36,8 +36,8 @@ class Pictures(Protocol):
 
 
 @dataclass(frozen=True)
-class Batches:
-    """Makes batches of views."""
+class BatchMaker:
+    """Makes views by threads, batch after batch."""
 
     labels: Tensor
     batching: Batching
@@ -120,7 +120,7 @@ class Crops(Epochs):
         self.images, self.labels, self.framing = images, labels, framing
         self.batching, self.seed, self.augmentation = batching, seed, augmentation
         self.sizes = sizes_of(images)
-        self.batches = Batches(labels, batching, normalise, framing.size, workers)
+        self.maker = BatchMaker(labels, batching, normalise, framing.size, workers)
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """Every image once, in the epoch's own order; of each batch only the share. Epochs count from 1."""
@@ -135,7 +135,7 @@ class Crops(Epochs):
 
         n, side = len(self.sizes), framing.size
         augmented = self.augmentation.of_epoch(epoch, n, side, side) if self.augmentation else None
-        return self.batches.make(view, random.permutation(self.seed, epoch, n), augmented)
+        return self.maker.make(view, random.permutation(self.seed, epoch, n), augmented)
 
 
 def centre_batches(
@@ -148,8 +148,8 @@ def centre_batches(
     workers: int = 1,
 ) -> Iterator[Batch]:
     """Every image once, in the order of the data set: its centre, normalised."""
-    batches = Batches(labels, batching, normalise, framing.size, workers)
-    return batches.make(lambda index: centre(images[index], framing), np.arange(len(labels)))
+    maker = BatchMaker(labels, batching, normalise, framing.size, workers)
+    return maker.make(lambda index: centre(images[index], framing), np.arange(len(labels)))
 
 
 def sizes_of(images: Pictures) -> NDArray[np.int32]:

@@ -93,11 +93,11 @@ class Normalise:
         return self._look_up(images.to(torch.int32, memory_format=torch.contiguous_format))
 
     def unpack(self, pixels: Tensor) -> Tensor:
-        """One integer per pixel (B, H, W), as of `Store`, -> float32 (B, C, H, W), contiguous."""
+        """One integer per pixel (B, H, W), as of `PaddedImages`, -> float32 (B, C, H, W), contiguous."""
         return self._look_up(self.levels(pixels))
 
     def levels(self, pixels: Tensor) -> Tensor:
-        """One integer per pixel (B, H, W), as of `Store`, -> int32 (B, C, H, W) from 0 to 255."""
+        """One integer per pixel (B, H, W), as of `PaddedImages`, -> int32 (B, C, H, W) from 0 to 255."""
         n, height, width = pixels.shape
         levels = pixels.new_empty((n, self.channels, height, width), dtype=torch.int32)
         # a channel is a byte of the integer: the first one lies lowest in memory, which is lowest in value on
@@ -112,7 +112,7 @@ class Normalise:
         return self.table.index_select(0, index.flatten()).view(levels.shape)
 
 
-class Store:
+class PaddedImages:
     """Images on a device, each with a zero border as wide as the crop's padding, one integer per pixel."""
 
     def __init__(self, images: Tensor, crop: int, device: torch.device | str) -> None:
@@ -168,9 +168,9 @@ class Views(Epochs):
     """The training views of small images, epoch by epoch: a pure function of (seed, epoch, index).
 
     Args:
-        store: the images, padded as far as their crops reach.
+        padded: the images, padded as far as their crops reach.
         labels: int64 (N,).
-        batching: where the store lies, too.
+        batching: where the padded images lie, too.
         normalise: on that device.
         seed: of all draws.
         flip: whether half of the images are flipped.
@@ -180,7 +180,7 @@ class Views(Epochs):
 
     def __init__(
         self,
-        store: Store,
+        padded: PaddedImages,
         labels: Tensor,
         batching: Batching,
         normalise: Normalise,
@@ -190,7 +190,7 @@ class Views(Epochs):
         rotation: float,
         augmentation: Augmentation | None = None,
     ) -> None:
-        self.store, self.labels = store, labels.to(batching.device)
+        self.padded, self.labels = padded, labels.to(batching.device)
         self.batching, self.normalise = batching, normalise
         self.seed, self.flip, self.rotation, self.augmentation = seed, flip, rotation, augmentation
         self.look: Callable[[Tensor, Tensor], Tensor] = self._look
@@ -199,17 +199,17 @@ class Views(Epochs):
     def draws(self, epoch: int) -> Draws:
         """What an epoch does to each image, in the order of the data set."""
         n = len(self.labels)
-        return draw(self.seed, epoch, n, crop=self.store.crop, flip=self.flip, rotation=self.rotation)
+        return draw(self.seed, epoch, n, crop=self.padded.crop, flip=self.flip, rotation=self.rotation)
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """Every image once, in the epoch's own order; of each batch only the share. Epochs count from 1."""
         # Everything is drawn by index for the whole epoch, then put into the epoch's order: a view depends on
         # neither its batch nor its rank. The few numbers per image are copied to the device all at once.
-        n, height, width = len(self.labels), self.store.height, self.store.width
+        n, height, width = len(self.labels), self.padded.height, self.padded.width
         order = random.permutation(self.seed, epoch, n)
         draws = self.draws(epoch)
         index = self._batches(order)
-        corner = self._batches(self.store.corner(order, draws))
+        corner = self._batches(self.padded.corner(order, draws))
         a = self._batches(coefficients(draws, height, width)[order])
         augmented = self.augmentation.of_epoch(epoch, n, height, width) if self.augmentation else None
         known = torch.split(torch.from_numpy(order), self.batching.batch_size)  # on the CPU
@@ -219,7 +219,7 @@ class Views(Epochs):
             if augmented is None:
                 x = self.look(corner[k][here], a[k][here])
             else:  # by the order on the CPU: nothing waits for the device
-                pixels = self.store.gather(corner[k][here], a[k][here])
+                pixels = self.padded.gather(corner[k][here], a[k][here])
                 images = self.normalise.levels(pixels).to(torch.uint8)
                 x = augmented.normalised(images, known[k][here].numpy(), self.normalise)
             yield x, self.labels.index_select(0, i), i
@@ -231,7 +231,7 @@ class Views(Epochs):
 
     def _look(self, corner: Tensor, a: Tensor) -> Tensor:
         """The views of a batch that begin at corner, int32 (B,), by Pillow's a, int32 (B, 6): normalised."""
-        return self.normalise.unpack(self.store.gather(corner, a))
+        return self.normalise.unpack(self.padded.gather(corner, a))
 
 
 class Values(Epochs):

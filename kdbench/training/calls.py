@@ -35,7 +35,7 @@ class Call(NamedTuple):
         return tensors_of(self.out)
 
 
-class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class CallWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Sees every call of an operator while it is entered, in their order; a subclass makes use of it."""
 
     def __init__(self) -> None:

@@ -9,7 +9,7 @@ from hashlib import sha256
 from math import isfinite
 from pathlib import Path
 from shutil import rmtree
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 import msgspec
 import torch
@@ -33,6 +33,23 @@ Epoch = Annotated[str, Meta(pattern=r"\A([1-9]\d{0,8}|best)\Z")]
 Base64 = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9+/]*={0,2}\Z")]
 Basis = Mapping[str, str | None]
 """What all epochs of a run have in common: the digests of its data and of its teacher's weights."""
+
+
+class EpochResult(NamedTuple):
+    """What an epoch has given."""
+
+    top1: float
+    """On the test images, in percent."""
+    test_loss: float
+    train_loss: float
+    seconds: float
+    """With evaluation."""
+    training_seconds: float
+    """Without it."""
+    peak_memory: int
+    """In bytes; of several ranks, the sum of theirs."""
+    validation_top1: float | None
+    """On held-out images, should there be any."""
 
 
 @dataclass
@@ -70,35 +87,25 @@ class Progress:
         found = (Segment(first, end, of) for (first, of), end in zip(self.starts, ends, strict=True))
         return tuple(each for each in found if each.first_epoch <= each.last_epoch)
 
-    def add(
-        self,
-        top1: float,
-        test_loss: float,
-        train_loss: float,
-        seconds: float,
-        training: float,
-        *,
-        peak_memory: int,
-        validation: float | None = None,
-    ) -> None:
-        """Note what the next epoch has given and how long it took, with and without evaluation.
+    def add(self, found: EpochResult) -> None:
+        """Note what the next epoch has given.
 
         Raises:
             DivergedError: the test loss is NaN or infinite.
         """
         self.epoch += 1
-        if not isfinite(test_loss):
+        if not isfinite(found.test_loss):
             raise DivergedError(
-                f"diverged at epoch {self.epoch}, in its last step: the test loss is {test_loss}"
+                f"diverged at epoch {self.epoch}, in its last step: the test loss is {found.test_loss}"
             )
-        self.top1.append(top1)
-        if validation is not None:
-            self.validation_top1.append(validation)
-        self.test_loss.append(test_loss)
-        self.train_loss.append(train_loss)
-        self.seconds.append(round(seconds, 3))
-        self.training_seconds += training
-        self.peak_memory = max(self.peak_memory, peak_memory)
+        self.top1.append(found.top1)
+        if found.validation_top1 is not None:
+            self.validation_top1.append(found.validation_top1)
+        self.test_loss.append(found.test_loss)
+        self.train_loss.append(found.train_loss)
+        self.seconds.append(round(found.seconds, 3))
+        self.training_seconds += found.training_seconds
+        self.peak_memory = max(self.peak_memory, found.peak_memory)
 
     @property
     def curve(self) -> Curve:

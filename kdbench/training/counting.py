@@ -18,7 +18,7 @@ from kdbench import catalog
 from kdbench.cost.counts import TABLE, Counts, Entry, key
 from kdbench.models.build import build_network
 from kdbench.store.files import write
-from kdbench.training.calls import Call, Watch, tensors_of
+from kdbench.training.calls import Call, CallWatch, tensors_of
 from kdbench.training.memory import kept_for_backward
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ FLOPS: Mapping[Any, Callable[[Arguments, Any], float]] = {
 }
 
 
-class Counter(Watch):
+class Counter(CallWatch):
     """Sums up the FLOPs and bytes of convolutions and matrix products while it is entered."""
 
     def __init__(self) -> None:

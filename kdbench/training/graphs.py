@@ -154,7 +154,7 @@ class Graphed:
                 )
 
 
-def wanted(context: TrainingContext) -> bool:
+def uses_graphs(context: TrainingContext) -> bool:
     """Whether steps are to be graphs here."""
     return context.machine.local.cuda_graphs and context.device.type == "cuda"
 

@@ -20,8 +20,8 @@ from kdbench.data.views import (
     Batching,
     Epochs,
     Normalise,
+    PaddedImages,
     Places,
-    Store,
     Values,
     Views,
     plain_batches,
@@ -29,7 +29,7 @@ from kdbench.data.views import (
 from kdbench.errors import UserError
 from kdbench.spec.runs import Recipe, Run
 from kdbench.training.context import TrainingContext
-from kdbench.training.graphs import Graphed, wanted
+from kdbench.training.graphs import Graphed, uses_graphs
 from kdbench.training.kept import EvaluationSet
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def training_views(run: Run, data: Dataset, context: TrainingContext) -> Epochs:
     Before each share of a batch that is to be mixed, a rank gets the image that its first one is mixed with.
     """
     # Three forms of data: values (float32), images that are read at a size, and small images, which lie
-    # padded on the device (`Store`)
+    # padded on the device (`PaddedImages`)
     recipe = run.recipe
     place = trained_on(run, data)
     images, labels = data.train_images, data.train_labels[place]
@@ -73,7 +73,7 @@ def training_views(run: Run, data: Dataset, context: TrainingContext) -> Epochs:
             augmentation=augmentation(run),
         )
     views = Views(
-        _store(run, data, place, context),
+        _padded(run, data, place, context),
         labels,
         batching,
         normalise,
@@ -82,7 +82,7 @@ def training_views(run: Run, data: Dataset, context: TrainingContext) -> Epochs:
         rotation=recipe.rotation,
         augmentation=augmentation(run),
     )
-    if wanted(context):
+    if uses_graphs(context):
         views.look = Graphed(views.look, (), f"{run.slug}: the views of a batch", copy=True)
     return views
 
@@ -96,10 +96,10 @@ def augmentation(run: Run) -> Augmentation | None:
     return Augmentation(run.seed, recipe.randaugment, magnitude, recipe.random_erasing)
 
 
-def _store(run: Run, data: Dataset, place: "Tensor | slice", context: TrainingContext) -> Store:
+def _padded(run: Run, data: Dataset, place: "Tensor | slice", context: TrainingContext) -> PaddedImages:
     """A run's training images, padded; those of the run before where they are the same."""
     recipe = run.recipe
-    # what decides which images they are, and how they are padded: runs that agree in it share the store
+    # what decides which images they are, and how they are padded: runs that agree in it share them
     chosen = (
         recipe.train_size,
         recipe.subset and (recipe.subset, run.seed),
@@ -107,7 +107,9 @@ def _store(run: Run, data: Dataset, place: "Tensor | slice", context: TrainingCo
         (recipe.validation_size, recipe.validation_seed),
     )
     key = (run.dataset, data.content, chosen, recipe.crop)
-    return context.kept.store(key, lambda: Store(data.train_images[place], recipe.crop, context.device))
+    return context.kept.padded(
+        key, lambda: PaddedImages(data.train_images[place], recipe.crop, context.device)
+    )
 
 
 def training_labels(run: Run, data: Dataset) -> Tensor:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor
 
-from kdbench.data.views import Store
+from kdbench.data.views import PaddedImages
 
 if TYPE_CHECKING:
     from kdbench.training.memory import Need
@@ -34,7 +34,7 @@ class Kept:
     """What is kept of the runs before."""
 
     def __init__(self) -> None:
-        self.stores: dict[Key, Store] = {}
+        self.padded_images: dict[Key, PaddedImages] = {}
         """The padded images of the last run."""
         self.evaluated: dict[Key, EvaluationSet] = {}
         """Images of the last evaluations."""
@@ -44,16 +44,16 @@ class Kept:
         """What the memory of the last cohort depended on, run by run."""
 
     @property
-    def store_bytes(self) -> int:
+    def padded_bytes(self) -> int:
         """What the padded images take of the memory."""
-        return sum(store.pixels.nbytes for store in self.stores.values())
+        return sum(each.pixels.nbytes for each in self.padded_images.values())
 
-    def store(self, key: Key, make: Callable[[], Store]) -> Store:
+    def padded(self, key: Key, make: Callable[[], PaddedImages]) -> PaddedImages:
         """Padded images by what they depend on: those of the run before, or made anew in their place."""
-        if key not in self.stores:
-            self.stores.clear()  # first, since there may be room for one only
-            self.stores[key] = make()
-        return self.stores[key]
+        if key not in self.padded_images:
+            self.padded_images.clear()  # first, since there may be room for one only
+            self.padded_images[key] = make()
+        return self.padded_images[key]
 
     def evaluation_set(self, key: Key, make: Callable[[], EvaluationSet]) -> EvaluationSet:
         """What is evaluated, by what it depends on: as of an evaluation before, or made."""

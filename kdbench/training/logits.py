@@ -96,7 +96,7 @@ class Logits:
 
         Nothing is kept unless the caller gets to the end. A disk that is full costs no training.
         """
-        writer = Writer(self, epoch)
+        writer = EpochFile(self, epoch)
         try:
             yield writer.add
             writer.finish()
@@ -122,7 +122,7 @@ class Logits:
         return left >= 0
 
 
-class Writer:
+class EpochFile:
     """A file under way. It has all of its size from the first batch on: others see how much is left."""
 
     def __init__(self, logits: Logits, epoch: int) -> None:

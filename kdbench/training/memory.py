@@ -34,7 +34,7 @@ class Need(NamedTuple):
     """Kept for the backward pass, of each image."""
 
 
-def count(network: nn.Module, images: Tensor) -> Need:
+def need_of(network: nn.Module, images: Tensor) -> Need:
     """What a network takes that is trained on such images (N, C, H, W): its forward pass is watched."""
     with kept_for_backward(network) as kept:
         network.train()(images)
@@ -60,7 +60,7 @@ def kept_for_backward(network: nn.Module) -> Iterator[dict[int, UntypedStorage]]
         yield kept
 
 
-def _in_use(device: torch.device) -> float:
+def in_use(device: torch.device) -> float:
     """Bytes that are taken already, among them torch itself."""
     if device.type == "cuda":
         return float(torch.cuda.memory_allocated(device))

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from kdbench.training.calls import Call, Watch, storage_of, tensors_of
+from kdbench.training.calls import Call, CallWatch, storage_of, tensors_of
 
 DEPENDENT = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}
 """Of operators whose result depends on numbers in kind or in size."""
@@ -26,7 +26,7 @@ READING = {"cpu", "numpy", "tolist", "__array__"}
 """Methods that bring numbers to the host, and are no operators where the tensor is on the CPU."""
 
 
-class Operators(Watch):
+class Operators(CallWatch):
     """Counts operators by name while it is entered.
 
     Example: of `w.mul_(2).t().sum().item()`, `operators` has mul_, sum and _local_scalar_dense, and

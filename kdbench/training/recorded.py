@@ -20,7 +20,7 @@ from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_map
 
 from kdbench.spec.runs import Run
-from kdbench.training.calls import Call, Watch, storage_of
+from kdbench.training.calls import Call, CallWatch, storage_of
 from kdbench.training.objective import LossObjective
 from kdbench.training.operators import DEPENDENT
 
@@ -41,7 +41,7 @@ class UnrecordableError(Exception):
     """A step does not consist of the same operations for every batch."""
 
 
-class Recorder(Watch):
+class Recorder(CallWatch):
     """All operations that are done while it is on, in their order."""
 
     def __init__(self) -> None:

@@ -25,7 +25,8 @@ from kdbench.training.stacked import Stack, make_stacks, side_by_side
 from kdbench.training.student_run import StudentRun
 from kdbench.training.teacher_batches import TeacherBatches
 
-Watch = Callable[[Run, Progress], None]
+AfterEpoch = Callable[[Run, Progress], None]
+"""What is called with a run when it has done an epoch, and with how far it is."""
 Ends = Generator[tuple[Task, Result | Exception], None, None]
 Failures = Iterator[tuple[StudentRun, Exception]]
 
@@ -55,7 +56,9 @@ def train(
     return end
 
 
-def train_cohort(tasks: Sequence[Task], context: TrainingContext, watch: Watch = lambda *_: None) -> Ends:
+def train_cohort(
+    tasks: Sequence[Task], context: TrainingContext, watch: AfterEpoch = lambda *_: None
+) -> Ends:
     """Train runs beside each other; yields how each one ended as soon as it has.
 
     A run that fails takes no other with it. Runs whose checkpoints are further wait for the others.
@@ -70,9 +73,9 @@ def train_cohort(tasks: Sequence[Task], context: TrainingContext, watch: Watch =
         Exception: all of them fail, or there is too little memory for several beside each other, or a rank
             fails alone and leaves the group (`Group.is_whole`).
     """
-    needs = [_needs(task.run) for task in tasks]
-    memory.reset_peak(context.device, give_back=needs != context.kept.last_cohort)
-    context.kept.last_cohort = needs
+    memory_keys = [_memory_key(task.run) for task in tasks]
+    memory.reset_peak(context.device, give_back=memory_keys != context.kept.last_cohort)
+    context.kept.last_cohort = memory_keys
     fill_new_memory(of=[task.run for task in tasks])
     try:
         streams = yield from _streams(tasks, context)
@@ -81,7 +84,7 @@ def train_cohort(tasks: Sequence[Task], context: TrainingContext, watch: Watch =
         context.writer.wait()
 
 
-def _train_streams(streams: Sequence["Stream"], context: TrainingContext, watch: Watch) -> Ends:
+def _train_streams(streams: Sequence["Stream"], context: TrainingContext, watch: AfterEpoch) -> Ends:
     """All epochs of a cohort; yields as `train_cohort` does."""
     left = [student_run for stream in streams for student_run in stream.student_runs]
     if not left:
@@ -104,7 +107,7 @@ def _train_streams(streams: Sequence["Stream"], context: TrainingContext, watch:
             yield student_run.task, error
 
 
-def _needs(run: Run) -> tuple[object, ...]:
+def _memory_key(run: Run) -> tuple[object, ...]:
     """What the memory that a run takes depends on: one like it takes what this one has left."""
     teacher = run.teacher.run.student if run.teacher else run.imported
     recipe = run.recipe
@@ -171,7 +174,7 @@ def train_epoch(
     epoch: int,
     learning: list[StudentRun],
     streams: Sequence[Stream],
-    watch: Watch,
+    watch: AfterEpoch,
     stacks: Sequence[Stack] = (),
 ) -> Failures:
     """One pass over the training images by those who have not done it yet; yields those that fail.

@@ -14,8 +14,8 @@ from torch import Tensor
 from kdbench import catalog
 from kdbench.spec.events import Task
 from kdbench.spec.runs import Run
-from kdbench.training.graphs import wanted
-from kdbench.training.memory import GIB, Need, _in_use, count, give_back_kept
+from kdbench.training.graphs import uses_graphs
+from kdbench.training.memory import GIB, Need, give_back_kept, in_use, need_of
 from kdbench.training.objective import distiller_bytes
 
 if TYPE_CHECKING:
@@ -74,13 +74,13 @@ def estimate(runs: Sequence[Run], context: "TrainingContext") -> float:
     images = 0  # at a size they are read as needed
     if not recipe.size:
         images = recipe.images(entry.train) * padded * PIXEL
-    images -= context.kept.store_bytes  # in use, and kept or replaced
+    images -= context.kept.padded_bytes  # in use, and kept or replaced
     teacher = runs[0].teacher
     taught = _need(teacher.run, context).weights if teacher else 0
     # On a CPU a checkpoint is written beside the next epoch, one at a time: a copy of a run's tensors, and
     # the bytes of the file that is made of them. With a GPU these lie in the host's memory; but while a CUDA
     # graph is made of a step, there are two copies of what it changes.
-    copies = 2 if (context.device.type == "cpu" and recipe.epochs > 1) or wanted(context) else 0
+    copies = 2 if (context.device.type == "cpu" and recipe.epochs > 1) or uses_graphs(context) else 0
     own = step = copied = 0.0
     for run in runs:
         need = _need(run, context)
@@ -89,7 +89,7 @@ def estimate(runs: Sequence[Run], context: "TrainingContext") -> float:
         step = max(step, 2 * need.weights + run.recipe.batch_size * need.activations)
         copied = max(copied, copies * state)
     beside = _beside(runs) + copied
-    return float(_in_use(context.device) + images + taught + own + beside + WORKSPACE * step)
+    return float(in_use(context.device) + images + taught + own + beside + WORKSPACE * step)
 
 
 def _beside(runs: Sequence[Run]) -> float:
@@ -110,7 +110,7 @@ def _need(run: Run, context: "TrainingContext") -> Need:
     needs = context.kept.needs
     if key not in needs:
         try:
-            needs[key] = count(context.network(replace(run, weights=None)), _probe(run, context))
+            needs[key] = need_of(context.network(replace(run, weights=None)), _probe(run, context))
         except Exception:  # noqa: BLE001 - a run's own failure is reported when it is trained
             return Need(0, 0.0)
     return needs[key]

@@ -25,13 +25,13 @@ from kdbench.spec.runs import Run
 from kdbench.store.predictions import LABELS, accuracy_by_class, decode, encode, save_predictions
 from kdbench.training import checkpoint, ghost_batches, memory
 from kdbench.training.averaged import Averaged
-from kdbench.training.checkpoint import Progress
+from kdbench.training.checkpoint import EpochResult, Progress
 from kdbench.training.context import TrainingContext
 from kdbench.training.distillers.distiller import Distiller, Remembering, Step
 from kdbench.training.environment import environment, input_digests, now
 from kdbench.training.evaluation import evaluate, true_classes
 from kdbench.training.generator import random_state, seed_torch, set_random_state
-from kdbench.training.graphs import Graphed, wanted
+from kdbench.training.graphs import Graphed, uses_graphs
 from kdbench.training.images import training_labels
 from kdbench.training.objective import LossObjective, make_objective, reads_maps
 from kdbench.training.optim import Gradients, Rate, limit_norms, lr_at, make_optimizer, rate_on
@@ -70,53 +70,61 @@ class StudentRun:
             check_precision(self.run.precision, context.device)
             check_plugins(self.run)
             self.data = context.data.of(self.run)
-            self.student = context.network(self.run)
-            recipe = self.run.recipe
-            self.averaged = Averaged(self.student, recipe.ema) if recipe.ema else None
-            self.evaluated = self.averaged.network if self.averaged else self.student
-            self.objective = make_objective(self.run, context)
-            self.memories = [each for each in self.objective.modules() if isinstance(each, Remembering)]
-            if reads_maps(self.run.loss):
-                cast("Network", self.student).gives_maps = True
-            self.trained = nn.ModuleDict({"model": self.student, "distiller": self.objective})
-            self.saved = nn.ModuleDict(dict(self.trained.items()))
-            """What a checkpoint has: all that is trained, and the student's mean."""
-            if self.averaged:
-                self.saved["ema"] = self.averaged.network
-            self.parameters = list(self.trained.parameters())
-            self.optimizer = make_optimizer(recipe, self.parameters)
-            self.rate_on: Callable[[float], Rate] = partial(rate_on, context.device)
-            self.forward = forward_of(self.student, self.run.precision)
-            small = recordable(self.run, self.trained, self.objective, context.device)
-            self.recorded = RecordedStep(self.parameters) if small else None
-            self.graphed = None
-            if _graphable(self.run, self.objective, context):
-                self.graphed = self._graphed()
-                self.steady = cast("Distiller | LossObjective", self.objective).steady or 1
-            self.alone = False
-            """Whether its steps were found to have other bits beside those of other seeds."""
+            self._make_modules()
+            self._choose_step()
             self.basis = input_digests(self.run, context)
             if context.group.is_main:
                 self.restore_checkpoint()
         # Each rank has made the same weights, and only the first one has read a checkpoint: now all have its
         # tensors, and its progress.
-        context.group.broadcast([*self.saved.state_dict().values(), *self.optimizer.state])
+        context.group.broadcast([*self.checkpointed.state_dict().values(), *self.optimizer.state])
         self.progress = context.group.broadcast_object(self.progress)
         own: dict[str, int | bool] = {"cohort": size, "processes": context.group.size}
         if self.graphed:
             own["cuda_graphs"] = True
         self.progress.start({**environment(context.device), **self.basis, **plugin_facts(self.run), **own})
-        self.held: dict[str, tuple[bytes, Tensor]] = {}
+        self.unwritten: dict[str, tuple[bytes, Tensor]] = {}
         """By name: weights that the next checkpoint writes, and the classes that they predict."""
         self.writing: Future[Progress] | None = None
         """A checkpoint that is written beside the training."""
-        self.kept = sum(self.progress.seconds)
+        self.seconds_at_checkpoint = sum(self.progress.seconds)
         """Seconds of the run at its newest checkpoint."""
+
+    def _make_modules(self) -> None:
+        """All that has weights: the student, what is trained beside it, its mean; and the optimizer."""
+        recipe = self.run.recipe
+        self.student = self.context.network(self.run)
+        self.averaged = Averaged(self.student, recipe.ema) if recipe.ema else None
+        self.evaluated = self.averaged.network if self.averaged else self.student
+        self.objective = make_objective(self.run, self.context)
+        self.memories = [each for each in self.objective.modules() if isinstance(each, Remembering)]
+        if reads_maps(self.run.loss):
+            cast("Network", self.student).gives_maps = True
+        self.trained = nn.ModuleDict({"model": self.student, "distiller": self.objective})
+        self.checkpointed = nn.ModuleDict(dict(self.trained.items()))
+        """All that is trained, and the student's mean."""
+        if self.averaged:
+            self.checkpointed["ema"] = self.averaged.network
+        self.parameters = list(self.trained.parameters())
+        self.optimizer = make_optimizer(recipe, self.parameters)
+
+    def _choose_step(self) -> None:
+        """How a step is done (see `step`): whether as a graph, or by a record of the first one."""
+        self.rate_on: Callable[[float], Rate] = partial(rate_on, self.context.device)
+        self.forward = forward_of(self.student, self.run.precision)
+        small = recordable(self.run, self.trained, self.objective, self.context.device)
+        self.recorded = RecordedStep(self.parameters) if small else None
+        self.graphed = None
+        if _graphable(self.run, self.objective, self.context):
+            self.graphed = self._graphed()
+            self.steady = cast("Distiller | LossObjective", self.objective).steady or 1
+        self.never_stacked = False
+        """Whether its steps were found to have other bits beside those of other seeds."""
 
     def restore_checkpoint(self) -> None:
         """Go on from the newest checkpoint; the first rank of a group reads it for all."""
         self.progress = checkpoint.load_progress(
-            self.folder, self.saved, self.optimizer, self.basis, self.wanted
+            self.folder, self.checkpointed, self.optimizer, self.basis, self.wanted
         )
 
     def begin(self, epoch: int) -> None:
@@ -136,24 +144,24 @@ class StudentRun:
         with arithmetic(self.run.precision, self.context.device):
             if self.run.recipe.ghost_batches:
                 value = ghost_batches.learn(self.run, at, self.trained, self.loss, batch, self.context.group)
-                self._take(lr)
+                self._update(lr)
             elif self.graphed is not None:
                 epoch = min(self.epoch, self.steady)
-                value = self._alone(partial(self.graphed, batch.x, batch.y, batch.taught, lr, epoch))
+                value = self._with_own_draws(partial(self.graphed, batch.x, batch.y, batch.taught, lr, epoch))
                 value = value.clone()  # the next step's lies in the same place
             elif self.recorded is not None:
                 inputs = [batch.x, batch.y, *flat(batch.taught)]
                 act = partial(self.recorded.gradients, inputs, lambda: self.loss(batch, at))
-                value, gradients = self._alone(act, draws=self.recorded.draws)
-                self._take(lr, gradients)
+                value, gradients = self._with_own_draws(act, draws=self.recorded.draws)
+                self._update(lr, gradients)
             else:
-                value = self._alone(partial(self._learn, batch, at))
-                self._take(lr)
+                value = self._with_own_draws(partial(self._learn, batch, at))
+                self._update(lr)
         self.losses.append(value)
         self.sizes.append(batch.images)
         self.seconds += perf_counter() - started
 
-    def _alone(self, act: Callable[[], T], *, draws: bool = True) -> T:
+    def _with_own_draws(self, act: Callable[[], T], *, draws: bool = True) -> T:
         """Do something that draws from torch's generator as if no other run did; alone, none does."""
         if self.size == 1 or not draws:
             return act()
@@ -170,8 +178,8 @@ class StudentRun:
             distiller.write()
         return value.detach()
 
-    def _take(self, lr: Rate, gradients: Gradients = None) -> None:
-        """A step by these gradients, else by those in the parameters, and all that follows it."""
+    def _update(self, lr: Rate, gradients: Gradients = None) -> None:
+        """Change the weights by these gradients, else by those in the parameters; and all that follows."""
         recipe = self.run.recipe
         if recipe.clip_norm:
             ghost_batches.gradients(self.trained)  # none is missing, so that all ranks sum up the same ones
@@ -196,7 +204,7 @@ class StudentRun:
             # the latter two are not made graphs (`_graphable`); y stands for the indices.
             batch = DistillationBatch(x, y, taught, y, len(y))
             value = self._learn(batch, Step(y, epoch, 0, self.run.seed))
-            self._take(lr)
+            self._update(lr)
             return value
 
         weights = [*self.parameters, *(self.averaged.network.state_dict().values() if self.averaged else ())]
@@ -230,11 +238,10 @@ class StudentRun:
         peak = torch.tensor(memory.peak(self.context.device))
         group.all_reduce([peak])
         with group.agree():
-            self.progress.add(
-                top1, test_loss, train_loss, whole, seconds, peak_memory=int(peak), validation=validation
-            )
+            found = EpochResult(top1, test_loss, train_loss, whole, seconds, int(peak), validation)
+            self.progress.add(found)
             if group.is_main:
-                self._keep(predicted)
+                self._save(predicted)
 
     def mean_loss(self) -> float:
         """The mean over the epoch's images.
@@ -249,31 +256,31 @@ class StudentRun:
             raise DivergedError(f"diverged at {where}: the loss is {each[step].item()}")
         return float((each * torch.tensor(self.sizes)).sum() / sum(self.sizes))
 
-    def _keep(self, predicted: Tensor) -> None:
+    def _save(self, predicted: Tensor) -> None:
         """Hold the weights that teach and what they predict, of wanted epochs and the best; a checkpoint.
 
         Writing takes longer than a short run's epoch: there is a checkpoint once in so many seconds, and at
         the end, should the result not be written; then what is held is written too. All but the last one are
         written while the next epoch trains. The ranks of a group wait for it, and fail together if it fails.
         """
-        # `held` has the weights of at most a few epochs: "best" is replaced by each better one, and a wanted
-        # epoch's stay until the next checkpoint writes them.
+        # `unwritten` has the weights of at most a few epochs: "best" is replaced by each better one, and a
+        # wanted epoch's stay until the next checkpoint writes them.
         epoch, progress = self.progress.epoch, self.progress
         best = progress.curve.best_epoch == epoch
         names = self.wanted & {epoch, *(["best"] if best else [])}
         if names:
             content = checkpoint.weights_content(self.evaluated)
-            self.held |= {str(name): (content, predicted) for name in names}
-        since = sum(progress.seconds) - self.kept
+            self.unwritten |= {str(name): (content, predicted) for name in names}
+        since = sum(progress.seconds) - self.seconds_at_checkpoint
         last = epoch == self.run.recipe.epochs
         if since < self.context.machine.local.checkpoint_seconds and not last:
             return
         self.settle()
-        self.kept = sum(progress.seconds)
-        tensors = checkpoint.tensors_of(self.saved, self.optimizer)
-        copies = partial(self._write, deepcopy(progress), tensors, self.held, durable=self.durable)
+        self.seconds_at_checkpoint = sum(progress.seconds)
+        tensors = checkpoint.tensors_of(self.checkpointed, self.optimizer)
+        copies = partial(self._write, deepcopy(progress), tensors, self.unwritten, durable=self.durable)
         write = partial(self.context.leases.write, self.run.id, copies)
-        self.held = {}
+        self.unwritten = {}
         self.writing = self.context.writer.start(write)
         if last or self.context.group.size > 1:
             self.settle()
@@ -383,4 +390,4 @@ def _graphable(run: Run, objective: nn.Module, context: TrainingContext) -> bool
     more = recipe.ghost_batches or recipe.mixes or run.plugins
     steady = isinstance(objective, LossObjective | Distiller) and objective.steady is not None
     plain = steady and not run.precision.endswith("-compiled")
-    return wanted(context) and plain and not more
+    return uses_graphs(context) and plain and not more

@@ -16,11 +16,14 @@ from kdbench.models.folding import fold
 from kdbench.models.output import Network, Output
 from kdbench.spec.runs import Recipe, Run
 from kdbench.training.context import TrainingContext
-from kdbench.training.graphs import Graphed, wanted
+from kdbench.training.graphs import Graphed, uses_graphs
 from kdbench.training.images import training_views
 from kdbench.training.logits import open_logits
 from kdbench.training.objective import reads_maps
 from kdbench.training.precision import arithmetic, forward_of
+
+QUICK = 100_000
+"""Weights up to which a teacher without convolutions is faster than reading its logits."""
 
 
 class DistillationBatch(NamedTuple):
@@ -61,10 +64,6 @@ def flat(output: Output | None) -> list[Tensor]:
     return [each for each in parts if each is not None]
 
 
-QUICK = 100_000
-"""Weights up to which a teacher without convolutions is asked again: that is faster than the disk."""
-
-
 class TeacherBatches:
     """The batches of runs, each with the teacher's output: made once for all that see them.
 
@@ -78,37 +77,34 @@ class TeacherBatches:
     """
 
     def __init__(self, runs: Sequence[Run], views: Epochs, context: TrainingContext) -> None:
-        teacher = context.teacher(runs[0])
-        self.views, self.precision = views, runs[0].precision
-        recipe = runs[0].recipe
-        self.passes = recipe.passes or 1
-        self.mixing = Mixing(runs[0].seed, recipe.mixup, recipe.cutmix) if recipe.mixes else None
-        self.privileged = _privileged(runs[0], context)
+        first = runs[0]  # what follows is the same for all of them
+        recipe, teacher = first.recipe, context.teacher(first)
+        self.views, self.precision, self.group = views, first.precision, context.group
+        self.images, self.batch_size = len(views.labels), recipe.batch_size
+        self.passes, self.ghost_batches = recipe.passes or 1, recipe.ghost_batches
+        self.mixing = Mixing(first.seed, recipe.mixup, recipe.cutmix) if recipe.mixes else None
+        self.privileged = _privileged(first, context)
         if any(reads_maps(run.loss) for run in runs):
             cast("Network", teacher).gives_maps = True
         self.teacher = teacher and forward_of(
             fold(teacher).to(memory_format=torch.channels_last), self.precision
         )
         self.graphed = None
-        if self.teacher is not None and wanted(context) and not self.precision.endswith("-compiled"):
-            what = f"{runs[0].slug}: its teacher's forward pass"
+        if self.teacher is not None and uses_graphs(context) and not self.precision.endswith("-compiled"):
+            what = f"{first.slug}: its teacher's forward pass"
             self.graphed = Graphed(self.teacher, (), what, copy=True)
-        logits_only = all(catalog.find("losses", run.loss.name).logits_only for run in runs)
-        self.images = len(views.labels)
-        self.batch_size = recipe.batch_size
-        self.ghost_batches = recipe.ghost_batches
-        self.group = context.group
         # Three ways to the teacher's output: asked for each batch, read from disk (`logits`), or, where an
         # image never changes, asked once for all images and kept in memory (`answers`). The last two keep
         # nothing but logits, so every loss of the cohort must read nothing else.
         self.answers = None
         self.logits = None
-        alone = context.group.size == 1  # of several ranks, none has all of the outputs
+        logits_only = all(catalog.find("losses", run.loss.name).logits_only for run in runs)
+        alone = self.group.size == 1  # of several ranks, none has all of the outputs
         if teacher is not None and logits_only and alone:
-            if _answers_once(teacher, runs[0]):
+            if _answers_once(teacher, first):
                 self.answers = self._all_answers()
             elif not _is_quick(teacher):
-                self.logits = open_logits(runs[0], self.images, context)
+                self.logits = open_logits(first, self.images, context)
 
     def __len__(self) -> int:
         """Batches of an epoch."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from kdbench.data.affine import Draws, coefficients, draw
 from kdbench.data.augment import Augmentation
-from kdbench.data.views import Batch, Batching, Normalise, Store, Views, plain_batches
+from kdbench.data.views import Batch, Batching, Normalise, PaddedImages, Views, plain_batches
 from kdbench.training.operators import Operators
 
 MEAN, STD = (0.5070751592371323, 0.4865488733149497, 0.4409178433670343), (0.2673, 0.2564, 0.2761)
@@ -29,10 +29,10 @@ def fixed(n: int, angle: float = 0.0, *, flip: bool = False) -> Draws:
 
 
 def ours(images: Tensor, draws: Draws, crop: int) -> Tensor:
-    store = Store(images, crop, "cpu")
-    corner = torch.from_numpy(store.corner(np.arange(len(images)), draws))
-    pixels = store.gather(corner, torch.from_numpy(coefficients(draws, store.height, store.width)))
-    return pixels[..., None].view(torch.uint8)[..., : store.channels].permute(0, 3, 1, 2)
+    padded = PaddedImages(images, crop, "cpu")
+    corner = torch.from_numpy(padded.corner(np.arange(len(images)), draws))
+    pixels = padded.gather(corner, torch.from_numpy(coefficients(draws, padded.height, padded.width)))
+    return pixels[..., None].view(torch.uint8)[..., : padded.channels].permute(0, 3, 1, 2)
 
 
 def theirs(images: Tensor, draws: Draws, crop: int) -> Tensor:
@@ -115,8 +115,8 @@ def test_normalise_equals_torchvision_for_every_level() -> None:
 
 
 def make(images: Tensor, batch_size: int = 16, seed: int = 0) -> Views:
-    store, labels = Store(images, 4, CPU), torch.arange(len(images)) % 10
-    return Views(store, labels, Batching(batch_size, CPU), NORMALISE, seed=seed, flip=True, rotation=15)
+    padded, labels = PaddedImages(images, 4, CPU), torch.arange(len(images)) % 10
+    return Views(padded, labels, Batching(batch_size, CPU), NORMALISE, seed=seed, flip=True, rotation=15)
 
 
 def in_order(batches: list[Batch]) -> Tensor:
@@ -128,10 +128,10 @@ def in_order(batches: list[Batch]) -> Tensor:
 def test_pixels_of_any_number_of_channels_are_unpacked(channels: int) -> None:
     images = noise(3, channels)
     normalise = Normalise([0.1, 0.2, 0.3, 0.4][:channels], [0.5, 0.6, 0.7, 0.8][:channels], "cpu")
-    store, draws = Store(images, 0, "cpu"), fixed(3)
-    pixels = store.gather(
-        torch.from_numpy(store.corner(np.arange(3), draws)),
-        torch.from_numpy(coefficients(draws, store.height, store.width)),
+    padded, draws = PaddedImages(images, 0, "cpu"), fixed(3)
+    pixels = padded.gather(
+        torch.from_numpy(padded.corner(np.arange(3), draws)),
+        torch.from_numpy(coefficients(draws, padded.height, padded.width)),
     )
     assert torch.equal(normalise.unpack(pixels), normalise(images))
 
@@ -206,7 +206,7 @@ def test_plain_batches_of_images_on_a_device_never_wait_for_it() -> None:
 def test_views_on_a_device_never_wait_for_it(augmentation: Augmentation | None) -> None:
     """The four reads are of the order of the images, an array of the host that the counter does not know."""
     views = Views(
-        Store(noise(50), 4, META), torch.arange(50), Batching(16, META), Normalise(MEAN, STD, META),
+        PaddedImages(noise(50), 4, META), torch.arange(50), Batching(16, META), Normalise(MEAN, STD, META),
         seed=3, flip=True, rotation=15, augmentation=augmentation,
     )  # fmt: skip
     with Operators() as counted:
@@ -218,10 +218,10 @@ def test_views_on_a_device_never_wait_for_it(augmentation: Augmentation | None) 
 
 def test_images_of_five_channels_are_refused() -> None:
     with pytest.raises(ValueError, match="1 to 4 channels; these have 5"):
-        Store(noise(1, channels=5), 0, "cpu")
+        PaddedImages(noise(1, channels=5), 0, "cpu")
 
 
 def test_images_too_many_for_the_index_are_refused() -> None:
     many = torch.zeros(1, dtype=torch.uint8).expand(2**21, 1, 32, 32)
     with pytest.raises(ValueError, match="fewer than 2\\*\\*31 pixels"):
-        Store(many, 0, "cpu")
+        PaddedImages(many, 0, "cpu")

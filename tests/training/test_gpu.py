@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from kdbench import catalog
-from kdbench.data.views import Batch, Batching, Normalise, Store, Views
+from kdbench.data.views import Batch, Batching, Normalise, PaddedImages, Views
 from kdbench.models.output import Output
 from kdbench.spec.events import Task
 from kdbench.spec.results import Result
@@ -96,9 +96,12 @@ def test_views_have_the_same_bits(device: str, channels: int, rotation: float) -
 
     def epoch(where: str) -> list[tuple[Tensor, ...]]:
         there = torch.device(where)
-        store, normalise = Store(images, 4, there), Normalise([0.5] * channels, [0.25] * channels, there)
+        padded, normalise = (
+            PaddedImages(images, 4, there),
+            Normalise([0.5] * channels, [0.25] * channels, there),
+        )
         views = Views(
-            store, torch.arange(150), Batching(64, there), normalise, seed=3, flip=True, rotation=rotation
+            padded, torch.arange(150), Batching(64, there), normalise, seed=3, flip=True, rotation=rotation
         )
         return [tuple(part.cpu() for part in batch) for batch in views.epoch(2)]
 

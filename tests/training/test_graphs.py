@@ -114,10 +114,10 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cuda]:
     """A CPU on which steps are graphs."""
     here = Cuda()
     monkeypatch.setattr(graphs, "cuda", here)
-    monkeypatch.setattr(graphs, "wanted", lambda context: context.machine.local.cuda_graphs)
+    monkeypatch.setattr(graphs, "uses_graphs", lambda context: context.machine.local.cuda_graphs)
     monkeypatch.setattr("kdbench.training.student_run.rate_on", lambda _, lr: torch.tensor(lr))
     for module in ("images", "student_run", "teacher_batches"):
-        monkeypatch.setattr(f"kdbench.training.{module}.wanted", graphs.wanted)
+        monkeypatch.setattr(f"kdbench.training.{module}.uses_graphs", graphs.uses_graphs)
     graphs.shared_pool.cache_clear()
     yield here
     graphs.shared_pool.cache_clear()

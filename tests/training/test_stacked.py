@@ -13,10 +13,11 @@ from kdbench import catalog
 from kdbench.errors import DivergedError, UserError
 from kdbench.plan.cohorts import MOST, make_cohorts
 from kdbench.spec.runs import Loss, Recipe, Run, Teacher
-from kdbench.training import stacked
+from kdbench.training import stacked_operations
 from kdbench.training.recorded import Replay
 from kdbench.training.run import train
-from kdbench.training.stacked import FORMS, Stack
+from kdbench.training.stacked import Stack
+from kdbench.training.stacked_operations import FORMS
 from kdbench.training.student_run import StudentRun
 from tests.support.build import CE, make_run
 from tests.support.training import Interrupted, Opened, digits, kept_of, numbers, together
@@ -141,7 +142,7 @@ def test_stack_with_other_bits_is_dissolved(
     with_teacher: Opened, steps: Counted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A step that one of four runs would not have alone: none of them is changed by it."""
-    usual = stacked._for_all  # noqa: SLF001
+    usual = stacked_operations.for_all_runs
 
     def wrong(*args: Any) -> Replay:  # noqa: ANN401
         replay = usual(*args)
@@ -153,7 +154,7 @@ def test_stack_with_other_bits_is_dissolved(
 
         return replayed
 
-    monkeypatch.setattr(stacked, "_for_all", wrong)
+    monkeypatch.setattr("kdbench.training.stacked.for_all_runs", wrong)
     assert same_as_alone(alike(), with_teacher, steps) == {"alone": 48}
 
 

@@ -90,20 +90,20 @@ def test_only_what_took_long_is_synced_beside_the_result(
 
 def test_next_run_of_the_same_images_has_them_padded_already(context: TrainingContext) -> None:
     done(context, Task(digits(crop=1)))
-    [store] = context.kept.stores.values()
+    [first] = context.kept.padded_images.values()
     done(context, Task(replace(digits(crop=1), seed=1)))
-    assert list(context.kept.stores.values()) == [store]
+    assert list(context.kept.padded_images.values()) == [first]
     done(context, Task(digits(crop=2)))
-    [other] = context.kept.stores.values()
-    assert other.pixels.numel() > store.pixels.numel()
+    [other] = context.kept.padded_images.values()
+    assert other.pixels.numel() > first.pixels.numel()
 
 
 def test_images_of_some_classes_are_not_those_of_the_run_before(context: TrainingContext) -> None:
     done(context, Task(digits(crop=1)))
-    [store] = context.kept.stores.values()
+    [first] = context.kept.padded_images.values()
     done(context, Task(digits(crop=1, transfer_classes=(1, 2))))
-    [other] = context.kept.stores.values()
-    assert other.pixels.numel() < store.pixels.numel()
+    [other] = context.kept.padded_images.values()
+    assert other.pixels.numel() < first.pixels.numel()
 
 
 def test_run_with_a_result_is_not_trained_again(context: TrainingContext) -> None:
