@@ -37,7 +37,7 @@ class Local(Struct, frozen=True, kw_only=True):
     """Deterministic algorithms on GPUs too, where they are slower; a result records which were used."""
     cuda_graphs: bool = False
     """On a GPU, launch a step's kernels as CUDA graphs; a result records it."""
-    device: str = "auto"
+    device: Annotated[str, Meta(pattern="^(auto|cpu|cuda(:[0-9]+)?)$")] = "auto"
     """`cpu`, `cuda`, `cuda:1`, or `auto`: the first GPU where there is one."""
 
 

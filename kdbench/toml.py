@@ -36,7 +36,7 @@ def parse(file: Path) -> dict[str, Any]:
     except OSError as error:
         raise UserError(f"{file}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise UserError(f"{file}: not UTF-8 text: {error}") from error
+        raise UserError(f"{file}: not UTF-8 text: {error}; save it as UTF-8") from error
     except ValueError as error:  # tomllib.TOMLDecodeError, or a number of thousands of digits
         hint = git_hint(content) or f"{error}{_comma_hint(content, error)}"
         raise UserError(f"{file}: not valid TOML: {hint}") from error
@@ -140,7 +140,7 @@ def _at_once(kind: type[T], written: object) -> T | None:
 def values_at(kind: type[Struct], written: object, place: Place) -> dict[str, Any]:
     """The values of a part, by key, each converted or `WRONG`, saying each mistake."""
     if not isinstance(written, dict):
-        place.report(f"{written!r:.80} is no table of keys")
+        place.report(_no_table(written))
         return dict.fromkeys(_fields(kind), WRONG)
     known = _fields(kind)
     ranges = ranges_of(kind)
@@ -157,6 +157,19 @@ def values_at(kind: type[Struct], written: object, place: Place) -> dict[str, An
             for meant in get_close_matches(key, known, n=1, cutoff=0.5):
                 values.setdefault(meant, WRONG)
     return values
+
+
+def _no_table(written: object) -> str:
+    """What is wrong with something that stands where a table of keys does."""
+    if isinstance(written, list) and written and all(isinstance(each, dict) for each in written):
+        return "expected one table, got a list of tables; its head goes in single brackets"
+    return f"{as_written(written)} is no table of keys"
+
+
+def as_written(value: object) -> str:
+    """A value in an error message as TOML has it, cut after 80 characters: `true` for Python's True."""
+    text = str(value).lower() if isinstance(value, bool) else repr(value)
+    return f"{text:.80}"
 
 
 EXAMPLES = {
@@ -203,7 +216,7 @@ def _value(info: FieldInfo, written: object, place: Place) -> Any:  # noqa: ANN4
     try:
         value = msgspec.convert(_plural(info, written), info.type)
     except msgspec.ValidationError as error:
-        place.report(f"{info.name} = {written!r:.80}: {_plain(str(error), info.type)}")
+        place.report(f"{info.name} = {as_written(written)}: {_plain(str(error), info.type)}")
         return WRONG
     parts = value.values() if info.name == "params" else [value]
     if any(isinstance(part, float) and not isfinite(part) for part in parts):
@@ -225,13 +238,20 @@ def _plural(info: FieldInfo, written: object) -> object:
 
 
 _WORDS = {
-    "`float`": "a number",
-    "`int`": "a whole number",
-    "`str`": "text",
-    "`bool`": "true or false",
-    "`array`": "a list",
-    "`object`": "a table of keys",
+    "float": "a number",
+    "int": "a whole number",
+    "str": "text",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "a table of keys",
 }
+_PATTERNS = {
+    "timm/": "timm/NAME@SHA256, the digest of their file, which `kdbench data weights timm/NAME` prints",
+    "[0-9a-f]{64}": "a sha256, 64 digits of 0-9 and a-f",
+    "[A-Za-z0-9][A-Za-z0-9_.": "a name of at most 64 letters, digits, _, . and -",
+    "|cpu|": "auto, cpu, cuda or one GPU by its number, such as cuda:1",
+}
+"""By a part of a regular expression that text must match: what is expected, in words."""
 _CHOICE = re.compile(r"^Invalid enum value '?(.*?)'?( - at .*)?$")
 
 
@@ -241,19 +261,16 @@ def _plain(error: str, kind: object) -> str:
     if choice is not None:
         return unknown("value", choice[1], [str(word) for word in _choices(kind)])
     if "matching regex" in error:
-        if "timm/" in error:
-            return (
-                "expected timm/NAME@SHA256, the digest of their file, which `kdbench data weights timm/NAME` "
-                "tells"
-            )
-        if "[0-9a-f]{64}" in error:
-            return "expected a sha256, 64 digits of 0-9 and a-f"
-        if "[A-Za-z0-9][A-Za-z0-9_." in error:
-            return "expected a name of at most 64 letters, digits, _, . and -"
-        return "expected text without control characters"
-    for word, in_words in _WORDS.items():
-        error = error.replace(word, in_words)
-    return error[0].lower() + error[1:].replace("`", "'")
+        meant = (words for part, words in _PATTERNS.items() if part in error)
+        return f"expected {next(meant, 'text without control characters')}"
+    error = re.sub("`([^`]*)`", lambda found: _kinds(found[1]), error)
+    return error[0].lower() + error[1:]
+
+
+def _kinds(named: str) -> str:
+    """msgspec's name of one or several kinds of value in words: `str | null` is text, as TOML has no null."""
+    kinds = [kind for kind in named.split(" | ") if kind != "null"]
+    return " or ".join(_WORDS.get(kind, f"'{kind}'") for kind in kinds)
 
 
 def _choices(kind: object) -> Iterator[object]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kdbench.commands.options import answer, as_json, offline
+from kdbench.commands.options import CommandGroup, answer, as_json, offline
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from kdbench.data.fetch import Fetcher
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def data() -> None:
     """The data sets on this machine."""
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kdbench.commands.options import answer, as_json, as_variant, say, selection
+from kdbench.commands.options import CommandGroup, answer, as_json, as_variant, say, selection
 
 if TYPE_CHECKING:
     from kdbench.catalog import Kind
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from kdbench.spec.suites import Variant
 
 
-@click.group("list")
+@click.group("list", cls=CommandGroup)
 def list_() -> None:
     """List suites, rows, losses, models or data sets."""
 

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import click
 
+from kdbench.commands.options import CommandGroup
 
-@click.group()
+
+@click.group(cls=CommandGroup)
 def new() -> None:
     """Write a package for a method of your own, or a suite."""
 

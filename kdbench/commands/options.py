@@ -36,6 +36,20 @@ def with_new_name(word: str) -> str:
     return OLD_NAMES.get(name, name) + equals + value
 
 
+class CommandGroup(click.Group):
+    """A command of several, `list` of `list rows`: one that it does not have is refused with those it has."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.exceptions.NoSuchCommand as error:
+            error.message += f" Valid: {', '.join(self.list_commands(ctx))}."
+            raise
+
+
 STDOUT = Path("-")
 
 
@@ -140,12 +154,13 @@ def selection(command: F, *, required: bool = True) -> F:
     ) -> Any:  # noqa: ANN401 - what the command returns
         from kdbench.plan.selection import Selection, parse_part, parse_seeds, parse_settings
 
+        numbers = parse_seeds(seeds) if seeds is not None and seeds != "auto" else None
         if seeds is not None and seeds.isdecimal() and 1 < int(seeds) < 100:
             first = f"the first {seeds} seeds are --seeds 0-{int(seeds) - 1}"
             click.echo(f"note: --seeds {seeds} is the seed number {seeds} alone; {first}", err=True)
         chosen = Selection(
             suites=suite,
-            seeds=parse_seeds(seeds) if seeds not in (None, "auto") else None,
+            seeds=numbers,
             auto=seeds == "auto",
             variant="printed" if formula else variant,
             formula=formula,

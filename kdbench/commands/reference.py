@@ -6,8 +6,10 @@ from pathlib import Path
 
 import click
 
+from kdbench.commands.options import CommandGroup
 
-@click.group()
+
+@click.group(cls=CommandGroup)
 def reference() -> None:
     """Add the printed numbers that a suite lacks."""
 

@@ -62,7 +62,9 @@ def fsck(*, as_json: bool) -> int:
         for each in wrong:
             click.echo(plain(f"{each.kind} {each.path}: {each.problem}"))
         counts = Counter(each.kind for each in found if each.seen)
-        what = ", ".join(f"{number} {kind}" for kind, number in counts.items()) or "nothing"
+        named = {"imported": "imported teacher"}
+        looked = [plural(number, named.get(kind, kind)) for kind, number in counts.items()]
+        what = ", ".join(looked) or "nothing"
         unseen = sum(not each.seen for each in found)
         rest = f"; could not look into {plural(unseen, 'folder')}" if unseen else ""
         click.echo(f"looked at {what}; {len(wrong) - unseen} wrong{rest}")

@@ -15,7 +15,7 @@ from kdbench.spec.runs import PROTOCOL, Loss, Precision, Recipe, ReportEpoch, Ru
 from kdbench.spec.suites import Cell, Reference, Row, Suite, Variant, named
 from kdbench.suite.deltas import released, released_dataset, released_epoch
 from kdbench.suite.validate import loss_mistakes, recipe_mistakes, size_mistakes, target_mistakes
-from kdbench.toml import Place, is_number, struct_at, values_at
+from kdbench.toml import Place, as_written, is_number, struct_at, values_at
 
 SMOKE = {"epochs": 2, "train_size": 256, "test_size": 256}
 """What `--smoke` sets: enough to see that a row trains, too little to say anything about its number."""
@@ -84,6 +84,8 @@ def _near(suite: Suite, rows: str) -> str:
     A regular expression becomes the glob that fits the same rows, `kd/*` of `^kd/.+$`; or a table of the rows
     that it finds, `kd/*` of `kd|lsr`.
     """
+    if not rows:
+        return " It is empty: leave --rows out for all rows."
     names = [row.name for row in suite.rows]
     tables = list(dict.fromkeys(f"{row.table}/*" for row in suite.rows))
     as_glob = re.sub(r"\.[*+]\??", "*", rows.strip("^$")).replace("\\", "")
@@ -316,7 +318,7 @@ class Planner:
         takes = {name for row in rows if not row.untrained for name in self.read(row)[0].loss.params}
         for key, value in settings.items():
             if key in takes and not is_number(value):
-                place.report(f"{key} = {value!r:.80}: expected a finite number")
+                place.report(f"{key} = {as_written(value)}: expected a finite number")
             elif key not in RECIPE_FIELDS | takes:
                 place.report(catalog.unknown("key", key, sorted(RECIPE_FIELDS | takes)))
         recipe = {key: value for key, value in settings.items() if key in RECIPE_FIELDS}

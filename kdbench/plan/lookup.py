@@ -39,9 +39,13 @@ def find_row(address: str, variant: Variant) -> tuple[Suite, Cell]:
         if found is not None:
             suite = load_suite(written)
             return suite, _cell(suite, "/".join(parts[cut:]), variant)
+    form = "write SUITE/ROW as `kdbench list rows SUITE` prints it"
     if len(parts) > 1:
-        find_file(Path(*parts[:2]) if parts[0] == "suites" else Path(parts[0]))  # names the nearest suite
-    raise UserError(f"no such row: {address}; write SUITE/ROW as `kdbench list rows SUITE` prints it")
+        try:
+            find_file(Path(*parts[:2]) if parts[0] == "suites" else Path(parts[0]))  # names the nearest suite
+        except UserError as error:
+            raise UserError(*(f"{address}: {form}; {problem}" for problem in error.problems)) from error
+    raise UserError(f"no such row: {address}; {form}")
 
 
 def is_suite(address: str) -> bool:

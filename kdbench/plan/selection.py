@@ -293,9 +293,11 @@ def parse_seeds(text: str) -> tuple[int, ...]:
         first, dash, last = part.strip().partition("-")
         ends = (first, last if dash else first)
         if not all(end.isascii() and end.isdigit() and len(end) < 10 for end in ends):
-            raise UserError(f"--seeds {text!r}: seeds are whole numbers from 0; write 0-2, 0,3,5 or 4")
+            raise UserError(
+                f"--seeds {text!r:.80}: seeds are whole numbers from 0 to 999,999,999; write 0-2, 0,3,5 or 4"
+            )
         if int(ends[1]) < int(ends[0]) or int(ends[1]) - int(ends[0]) >= 1000:
-            raise UserError(f"--seeds {text!r}: a range rises and has at most 1,000 seeds")
+            raise UserError(f"--seeds {text!r:.80}: a range rises and has at most 1,000 seeds")
         seeds.extend(range(int(ends[0]), int(ends[1]) + 1))
     return tuple(dict.fromkeys(seeds))
 

@@ -18,7 +18,7 @@ from kdbench.spec.suites import Reference, Row, Suite, TeacherName, Tolerance
 from kdbench.spec.weights import Imported, Weights
 from kdbench.suite.schema import RowFile, SuiteFile, SuiteHead, TableFile, read_suite_file
 from kdbench.suite.validate import find_claim_mistakes, find_mistakes
-from kdbench.toml import WRONG, Place, is_number, make, parse, values_at, with_new_keys
+from kdbench.toml import WRONG, Place, as_written, is_number, make, parse, values_at, with_new_keys
 
 RENAMED_KEYS = {"reading": "report_epoch", "parts": "ghost_batches"}
 """Keys of older suites, and what they are called today."""
@@ -130,6 +130,8 @@ def find_file(path: Path) -> Path:
     if path.name and (problem := _unreadable(path.with_name(f"{path.name.removesuffix('.toml')}.toml"))):
         raise UserError(problem)
     # Nothing has this name: what lies beside it, in suites/ and with kdbench, and the nearest of these.
+    if path.name:
+        _check_no_folder(path)
     folders = dict.fromkeys((path.parent, Path("suites"))) if path.parent != Path() else [Path("suites")]
     there = [str(file.with_suffix("")) for folder in folders for file in sorted(folder.glob("*.toml"))]
     own = sorted(file.stem for file in installed().glob("*.toml"))
@@ -144,17 +146,24 @@ def find_file(path: Path) -> Path:
     raise UserError(f"no such suite: {path}.{guess} There are: {', '.join(there)}")
 
 
-def _nearest(path: Path, names: Sequence[str]) -> list[str]:
-    """The suite whose own name is most like this one's: the folder that all have in common makes none alike.
+def _check_no_folder(path: Path) -> None:
+    """Refuse a folder that holds suites, in the place of one of them.
 
-    Where none is like it, a folder's name may be meant for what lies there: `suites` for `suites/small`.
+    Raises:
+        UserError: it is such a folder.
     """
+    with suppress(OSError):  # a name too long for any file
+        inside = [str(file.with_suffix("")) for file in sorted(path.glob("*.toml"))]
+        if inside:
+            all_of_it = f"{path}/*.toml names all of it"
+            raise UserError(f"{path} is a folder; name a suite of it ({all_of_it}): {', '.join(inside)}")
+
+
+def _nearest(path: Path, names: Sequence[str]) -> list[str]:
+    """The suite whose own name is most like this one's; the folder that all have in common does not count."""
     by_name = {Path(name).name: name for name in reversed(names)}
-    near = [
-        by_name[name] for name in get_close_matches(path.name.removesuffix(".toml"), by_name, n=1, cutoff=0.5)
-    ]
-    inside = [name for name in names if Path(name).parent.name == path.name]
-    return near or inside[:1]
+    near = get_close_matches(path.name.removesuffix(".toml"), by_name, n=1, cutoff=0.5)
+    return [by_name[name] for name in near]
 
 
 def locate(path: Path) -> Path | None:
@@ -383,7 +392,7 @@ def _loss_values(written: Mapping[str, object], place: Place) -> dict[str, Any]:
         good = isinstance(value, str) if key == "name" else is_number(value)
         if not good:
             lacks = "its name is text" if key == "name" else "a parameter of a loss is a finite number"
-            place.report(f"loss.{key} is {value!r:.80}; {lacks}")
+            place.report(f"loss.{key} is {as_written(value)}; {lacks}")
         values[key] = value if good else WRONG
     return values
 

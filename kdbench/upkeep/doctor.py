@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from kdbench.data.place import list_datasets, where
 from kdbench.errors import UserError
+from kdbench.formatting import plural
 from kdbench.machine import Machine, load_machine
 from kdbench.run.executor import default_workers
 from kdbench.store.files import check_writable
@@ -46,13 +47,12 @@ def _torch(machine: Machine) -> Iterator[Diagnosis]:
     names = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
     yield Diagnosis("GPUs", ", ".join(names) or "none: runs are trained on the CPU")
     wanted = machine.local.device
-    lacking = wanted.startswith("cuda") and not torch.cuda.is_available()
-    hint = "; there is no GPU: set [local] device = 'auto' in benchmark.toml" if lacking else ""
+    lacking = wanted.startswith("cuda") and int(wanted.partition(":")[2] or 0) >= len(names)
+    hint = "; there is no such GPU: set [local] device = 'auto' in benchmark.toml" if lacking else ""
     yield Diagnosis("device", f"{wanted}{hint}", not lacking)
-    workers = default_workers(machine)
-    yield Diagnosis(
-        "workers", f"{workers} runs at a time, {machine.local.threads} threads each, {os.cpu_count()} cores"
-    )
+    runs = plural(default_workers(machine), "run")
+    threads = plural(machine.local.threads, "thread")
+    yield Diagnosis("workers", f"{runs} at a time, {threads} each, {plural(os.cpu_count() or 1, 'core')}")
 
 
 def examine_folders(folders: Mapping[str, Path]) -> Iterator[Diagnosis]:

@@ -37,7 +37,7 @@ def scratch(stored: Path) -> Path:
 def test_fsck_says_what_it_could_not_look_into(kdbench: Command, scratch: Path) -> None:
     with closed(scratch / ".kdbench" / "weights"):
         done = kdbench("fsck")
-    assert done.out.endswith("looked at 6 result; 0 wrong; could not look into 1 folder\n")
+    assert done.out.endswith("looked at 6 results; 0 wrong; could not look into 1 folder\n")
 
 
 @pytest.mark.slow

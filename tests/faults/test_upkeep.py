@@ -78,7 +78,7 @@ def flip(path: Path) -> None:
 
 def test_fsck_of_what_is_whole_finds_nothing(kdbench: Command) -> None:
     code, output = kdbench("fsck")
-    assert (code, output) == (0, "looked at 3 result, 6 weights, 9 predictions, 1 data set; 0 wrong\n")
+    assert (code, output) == (0, "looked at 3 results, 6 weights, 9 predictions, 1 data set; 0 wrong\n")
 
 
 def test_fsck_names_a_flipped_bit_in_weights(kdbench: Command) -> None:

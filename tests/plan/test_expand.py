@@ -318,7 +318,7 @@ def test_glob_that_fits_a_row_is_offered_also_for_a_regular_expression(
         ({"epochs": 0}, "--set: epochs = 0: expected a whole number >= 1"),
         ({"epochs": "3"}, "--set: epochs = '3': expected a whole number, got text"),
         ({"alpha": "x"}, "--set: alpha = 'x': expected a finite number"),
-        ({"alpha": True}, "--set: alpha = True: expected a finite number"),
+        ({"alpha": True}, "--set: alpha = true: expected a finite number"),
         ({"alpha": float("nan")}, "--set: alpha = nan: expected a finite number"),
     ],
 )

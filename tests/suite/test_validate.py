@@ -79,10 +79,12 @@ CASES = [
     ('teacher = "digits_cnn"', 'teacher = "digits_mlp", teacher_row = "1.kd/digits_mlp:digits_mlp"', "teacher_row: 1.kd/digits_mlp:digits_mlp is itself taught, in the end, by this row"),
     ("seeds = 2", "seeds = 1000000000", "[suite]: seeds = 1000000000: expected a whole number <= 10000"),
     ("alpha = 0.9", 'alpha = "0.9"', "table 2 (1.kd): loss.alpha is '0.9'; a parameter of a loss is a finite number"),
-    ("alpha = 0.9", "alpha = true", "table 2 (1.kd): loss.alpha is True; a parameter of a loss is a finite number"),
+    ("alpha = 0.9", "alpha = true", "table 2 (1.kd): loss.alpha is true; a parameter of a loss is a finite number"),
     ("alpha = 0.9", "alpha = inf", "table 2 (1.kd): loss.alpha is inf; a parameter of a loss is a finite number"),
     ('name = "kd"', "name = 3", "table 2 (1.kd): loss.name is 3; its name is text"),
     ('loss = { name = "ce" }', 'loss = "ce"', "table 1 (1.base): loss = 'ce': expected a table of keys, got text"),
+    ("[recipe]", "[[recipe]]", "[recipe]: expected one table, got a list of tables; its head goes in single brackets"),
+    ('teacher = "digits_cnn"', 'teacher = ["digits_cnn"]', "teacher = ['digits_cnn']: expected text, got a list"),
     ('[suite]\npaper = "A paper"\ndataset = "digits"\nseeds = 2\n', "suite = 3\n", "[suite]: 3 is no table of keys"),
     ('[[delta]]\nat = "code.py:1"\nwhy = "another loss"\nloss = { kd = "kd_released" }\n', "[delta]\n", "delta is a list ([[delta]]), not {}"),
     # control characters
