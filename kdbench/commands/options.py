@@ -45,9 +45,9 @@ class CommandGroup(click.Group):
         """As click does."""
         try:
             return super().resolve_command(ctx, args)
-        except click.exceptions.NoSuchCommand as error:
-            error.message += f" Valid: {', '.join(self.list_commands(ctx))}."
-            raise
+        except click.UsageError as error:
+            valid = ", ".join(self.list_commands(ctx))
+            raise click.UsageError(f"{error.format_message()} Valid: {valid}.", ctx) from error
 
 
 STDOUT = Path("-")
