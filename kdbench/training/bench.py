@@ -33,7 +33,7 @@ from kdbench.training.student_run import StudentRun
 from kdbench.training.teacher_batches import TeacherBatches
 
 BATCHES = {"cpu": 1, "cuda": 20}
-"""Steps between two looks at the clock: a GPU is asked in advance. Their views are made before."""
+"""Steps between two readings of the clock: launches run ahead of a GPU. Their views are made before."""
 ROUNDS = 3
 """At least so many measurements of each part."""
 TESTED = 500
@@ -75,7 +75,7 @@ def bench_context(machine: Machine) -> Iterator[TrainingContext]:
         yield open_context(replace(machine, folders=folders, local=local))
 
 
-def lend_teacher(run: Run, context: TrainingContext) -> None:
+def give_untrained_teacher(run: Run, context: TrainingContext) -> None:
     """Give a run a teacher: a network as initialised, in place of the trained one."""
     if run.teacher is not None:
         folder = context.machine.scratch / "weights" / run.teacher.run.id
@@ -94,30 +94,37 @@ def measure(run: Run, context: TrainingContext, at_best: Attainable, least_secon
     Raises:
         UserError: the run's data cannot be had.
     """
-    lend_teacher(run, context)
+    give_untrained_teacher(run, context)
     data = context.data.of(run)
     views = training_views(run, data, context)
     parts = Parts(run, context, list(islice(views.epoch(1), BATCHES.get(context.device.type, 1))))
-    size = run.recipe.batch_size
-    passed = run.recipe.images(len(data.train_labels))
-    tests = min(TESTED, run.recipe.test_size or len(data.test_labels))
-    tested = replace(run, recipe=replace(run.recipe, test_size=tests))
-    own, taught = costs.learning(run), costs.teaching(run)
-    of = costs.counts(run, run.student)
-    image = Work(0, (1 + FLOAT) * data.train_images[0].numel())
-    seen = costs.evaluating(of) if of else None
+    batch_size = run.recipe.batch_size
+    train_size = run.recipe.images(len(data.train_labels))
+    test_size = min(TESTED, run.recipe.test_size or len(data.test_labels))
+    tested = replace(run, recipe=replace(run.recipe, test_size=test_size))
+    # What each part has to do at least, where it could be counted: to make a view is to read the image's
+    # bytes and to write as many floats.
+    view = Work(0, (1 + FLOAT) * data.train_images[0].numel())
+    student, teacher = costs.learning(run), costs.teaching(run)
+    step = student and teacher and student.plus(teacher)
+    counts = costs.counts(run, run.student)
+    evaluation = costs.evaluating(counts) if counts else None
 
-    def held(act: Callable[[], object], images: int, work: Work | None, per: int = 1) -> Measured:
+    def measured(act: Callable[[], object], images: int, work: Work | None, per: int = 1) -> Measured:
+        """The images of an act a second, and the share of what is attainable; `work` is of `per` images."""
         rate = images / repeated(context.device, act, least_seconds)
         share = None if work is None else round(rate * at_best.seconds(work) / per, 4)
         return Measured(round(rate, 1), share)
 
+    def evaluate_once() -> object:
+        return evaluate(tested, parts.student_run.student, data, context)
+
     counted = parts.count()
     return Speed(
-        data=held(lambda: _drain(views.epoch(1)), passed, image),
-        step=held(parts.step, parts.images, own and taught and own.plus(taught), size),
-        evaluation=held(lambda: evaluate(tested, parts.student_run.student, data, context), tests, seen),
-        teacher=held(parts.teach, parts.images, taught, size) if run.taught else None,
+        data=measured(lambda: _drain(views.epoch(1)), train_size, view),
+        step=measured(parts.step, parts.images, step, batch_size),
+        evaluation=measured(evaluate_once, test_size, evaluation),
+        teacher=measured(parts.teach, parts.images, teacher, batch_size) if run.taught else None,
         operators=counted.operators.total(),
         synchronisations=counted.synchronising.total(),
     )

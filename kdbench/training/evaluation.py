@@ -35,8 +35,8 @@ def evaluate(
 ) -> Evaluation:
     """Let a student classify every test image; the ranks of a group take the batches in turn.
 
-    A GPU is waited for at the end, once all batches are asked for. The losses of all batches are gathered
-    before they are summed up: the same bits, however many ranks.
+    The host waits for a GPU at the end alone, after the last batch was launched. The losses of all batches
+    are gathered before they are summed up: the same bits, however many ranks.
 
     Args:
         run: what is trained.

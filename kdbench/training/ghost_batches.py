@@ -1,6 +1,6 @@
 """A step on a batch in parts, each with its own batch-norm statistics, as the ranks of a group do it.
 
-The parts are those of the recipe, whoever does them, one after the other or beside each other:
+The parts are those of the recipe, whichever rank does them, one after the other or beside each other:
 
     gradient     the mean over the whole batch: a part counts by its images
     statistics   each part normalises by its own, and starts from the running ones before the step; the
@@ -47,7 +47,7 @@ def learn(
     done: list[int] = []
     total = torch.zeros((), device=batch.y.device)
     # Every part starts from the statistics of before the step and draws by its own number: it gives the same
-    # whoever does it, after whatever other part. What is summed over parts is then summed over ranks.
+    # whichever rank does it, after whatever other part. What is summed over parts is then summed over ranks.
     for part in group.parts(run.recipe.ghost_batches, batch.images):
         statistics.restore()
         seed_torch(torch_seed(run.seed, f"dropout {at.number} {part.number}", at.epoch))

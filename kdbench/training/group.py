@@ -46,7 +46,7 @@ class Part(NamedTuple):
 
 @dataclass
 class Group:
-    """A rank among those of a run. One process alone has nobody to exchange anything with."""
+    """A rank among those of a run. One process alone exchanges nothing."""
 
     rank: int = 0
     size: int = 1
@@ -160,7 +160,7 @@ class Group:
         """Say why this rank leaves a group that is not whole any more.
 
         Returns:
-            What the first rank to leave has said: a line, then its traceback; "" where it could not.
+            The cause of the first rank to leave: a line, then its traceback; "" where it left none.
         """
         with suppress(RuntimeError):  # the store is gone, with who held it
             if self.store is None:

@@ -1,8 +1,8 @@
 """A teacher's logits, stored: SCRATCH/logits/KEY/EPOCH.SHA256.f32, an epoch's logits in the epoch's order.
 
-A view is a pure function of (seed, epoch, index), so a teacher says the same to every student that sees the
-same views: whoever comes first writes it down, an epoch at a time, and all others read. A file has its name
-only when it is whole, and its name has its digest: what a killed process or a power cut leaves is never
+A view is a pure function of (seed, epoch, index), so a teacher's output is the same for every student that
+sees the same views: the first process writes it, an epoch at a time, and all others read. A file has its
+name only when it is whole, and its name has its digest: what a killed process or a power cut leaves is never
 taken for logits. KEY is all that they depend on, to the last bit; another teacher or view is another folder.
 
 CIFAR-100: 20 MB an epoch. Losing the folder loses nothing but time.
@@ -33,7 +33,7 @@ BUFFER = {"cpu": 2**20, "cuda": 2**26}
 SPARE = 16
 """A process may fill a 16th of the room that is left before it counts again what others have written."""
 DAY = 86_400.0
-"""Seconds after which an unfinished file has nobody who writes it."""
+"""Seconds after which an unfinished file counts as left behind by a process that died."""
 FACTS = ("torch", "cpu", "gpu", "device", "threads", "data", "teacher")
 """What of the machine and of the files can change a logit's last bit."""
 
@@ -53,12 +53,12 @@ def open_logits(run: Run, images: int, context: TrainingContext) -> "Logits | No
 
 
 def key(run: Run, context: TrainingContext) -> str:
-    """All that what a teacher says of a run's views depends on, as 16 hexadecimal digits."""
+    """All that a teacher's logits of a run's views depend on, as 16 hexadecimal digits."""
     recipe = run.recipe
     facts = {**environment(context.device), **input_digests(run, context)}
     depends = [PROTOCOL, run.dataset, run.precision, run.seed, recipe.batch_size, recipe.views]
     if recipe.ghost_batches:
-        depends.append(recipe.ghost_batches)  # the teacher sees them one by one, which rounds otherwise
+        depends.append(recipe.ghost_batches)  # one by one, they may have other last bits
     return sha256(json.encode([depends, [facts[name] for name in FACTS]])).hexdigest()[:16]
 
 

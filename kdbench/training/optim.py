@@ -145,7 +145,7 @@ class RMSprop:
             squares,
             [],
             moments,
-            [torch.zeros(()) for _ in self.parameters],  # counted by torch, read by nobody
+            [torch.zeros(()) for _ in self.parameters],  # steps, which torch counts and does not read here
             foreach=False,
             lr=lr,
             alpha=self.rho,

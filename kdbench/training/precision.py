@@ -1,7 +1,8 @@
 """The arithmetic of a run: float32, tf32 or bf16, compiled or not. Evaluation is in plain float32.
 
-`-compiled` is torch.compile: it fuses what stands between convolutions and products, which rounds otherwise.
-Its default mode is taken: CUDA graphs would overwrite a teacher's logits while students learn from them.
+`-compiled` is torch.compile: it fuses what stands between convolutions and products, whose last bits may
+differ then. Its default mode is taken: CUDA graphs would overwrite a teacher's logits while students
+learn from them.
 """
 
 from collections.abc import Callable, Iterator
@@ -20,7 +21,7 @@ from kdbench.spec.runs import Precision
 COMPILED = "-compiled"
 KINDS = 1000
 """Networks, shapes and modes that a process may compile (torch's own limits are 8, and 256 for all together).
-Beyond that a call fails; without `fullgraph` it would run uncompiled, without a word."""
+Beyond that a call fails; without `fullgraph` it would run uncompiled, unnoticed."""
 SWITCHED_OFF = "it is switched off, by TORCH_COMPILE_DISABLE or TORCHDYNAMO_DISABLE"
 Forward = Callable[[Tensor], Output]
 
@@ -55,7 +56,7 @@ def why_not_compiled(device: torch.device) -> str:
         set_compiler()
         if torch._dynamo.config.disable:  # noqa: SLF001 - torch says it nowhere else
             return SWITCHED_OFF
-        # fullgraph: without it what cannot be compiled is just called, and nobody would know
+        # fullgraph: without it what cannot be compiled is just called, unnoticed
         done = torch.compile(_whether_compiled, fullgraph=True)(torch.zeros(8, device=device))
         return "" if done.all() else SWITCHED_OFF
     except Exception as error:  # noqa: BLE001 - of many kinds: the compiler's, torch's, the system's
@@ -85,7 +86,7 @@ def set_compiler() -> None:
 
 
 def arithmetic(precision: Precision, device: torch.device) -> AbstractContextManager[None]:
-    """On a GPU, round what goes into matrix products and convolutions to tf32, or see that nobody does.
+    """On a GPU, let matrix products and convolutions round their inputs to tf32, or forbid it.
 
     PyTorch's own default is tf32 for convolutions.
     """

@@ -14,7 +14,7 @@ Soft terms of several parts, as DKD's and DIST's, are held against `PARTS`: a H(
 Where a recipe smooths the labels, the loss is given the smoothed targets, and q in the forms is these: of
 cross-entropy the probe finds the recipe's ε.
 
-Of a distiller that reads maps, g has the gradients by five maps too. It is asked for one step, after all
+Of a distiller that reads maps, g has the gradients by five maps too. It does one step, after all
 epochs of warm-up, as it is at its start.
 
 Takes 5 ms a loss.

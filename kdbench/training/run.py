@@ -80,7 +80,7 @@ def train_cohort(
     try:
         streams = yield from _streams(tasks, context)
         yield from _train_streams(streams, context, watch)
-    finally:  # whoever goes on with a run, here or elsewhere, finds its last checkpoint whole
+    finally:  # a process that goes on with a run, this or another, finds its last checkpoint whole
         context.writer.wait()
 
 
@@ -189,29 +189,29 @@ def train_epoch(
         stacks: of those whose steps are done as one; the others are `learning` too.
     """
     # Streams go on in step: batch k of each comes in the same turn, and a run learns from its own stream's.
-    # `alone` are those whose steps are done one by one; a stack that fails its test joins them.
     used = [stream for stream in streams if not set(learning).isdisjoint(stream.student_runs)]
     if not used:
         return
-    stacked = list(stacks)
-    place: dict[StudentRun, int] = {}
+    stream_of: dict[StudentRun, int] = {}
     for at, stream in enumerate(used):
-        place |= dict.fromkeys(stream.student_runs, at)
+        stream_of |= dict.fromkeys(stream.student_runs, at)
+    # Steps are done as one by a stack, or one by one (`alone`); a stack that fails its test joins the latter.
+    stacked = list(stacks)
+    streams_of = {stack: [stream_of[student_run] for student_run in stack.runs] for stack in stacked}
     alone = list(learning)
     for stack in stacked:
         alone = [student_run for student_run in alone if student_run not in stack.runs]
     steps = len(used[0].batches)
     started = perf_counter()
     yield from _each(learning, lambda student_run: student_run.begin(epoch))
-    places = {stack: list(map(place.__getitem__, stack.runs)) for stack in stacked}
     for number, batches in enumerate(side_by_side([stream.batches for stream in used], epoch)):
         for stack in list(stacked):
             try:
-                stack.step(number, steps, batches, places[stack])
+                stack.step(number, steps, batches, streams_of[stack])
             except UnrecordableError:  # found before anything was changed
                 stacked.remove(stack)
                 alone += stack.dissolved()
-        failures = _each(alone, lambda each: each.step(number, steps, batches[place[each]]))  # noqa: B023 - called at once
+        failures = _each(alone, lambda each: each.step(number, steps, batches[stream_of[each]]))  # noqa: B023 - called at once
         for student_run, error in failures:
             learning.remove(student_run)
             yield student_run, error

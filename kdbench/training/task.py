@@ -58,7 +58,7 @@ def do(
 def _take(
     tasks: Sequence[Task], context: TrainingContext, emit: Emit, starts: Callable[[Run], None]
 ) -> list[Cohort]:
-    """Train those that nobody else trains; what is left to be done after that, in parts."""
+    """Train those that no other process trains; returns what is left after that, in parts."""
     ready: list[Task] = []
     with ExitStack() as leases:
         for task in tasks:

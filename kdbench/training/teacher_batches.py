@@ -93,9 +93,9 @@ class TeacherBatches:
         if self.teacher is not None and uses_graphs(context) and not self.precision.endswith("-compiled"):
             what = f"{first.slug}: its teacher's forward pass"
             self.graphed = Graphed(self.teacher, (), what, copy=True)
-        # Three ways to the teacher's output: asked for each batch, read from disk (`logits`), or, where an
-        # image never changes, asked once for all images and kept in memory (`answers`). The last two keep
-        # nothing but logits, so every loss of the cohort must read nothing else.
+        # Three ways to the teacher's output: computed for each batch, read from disk (`logits`), or, where
+        # an image never changes, computed once for all images and kept in memory (`answers`). The last two
+        # keep nothing but logits, so every loss of the cohort must read nothing else.
         self.answers = None
         self.logits = None
         logits_only = all(catalog.find("losses", run.loss.name).logits_only for run in runs)
@@ -192,7 +192,7 @@ class TeacherBatches:
     def teacher_forward(self, x: Tensor, images: int) -> Output | None:
         """What the teacher makes of this rank's images x of a batch of so many.
 
-        Ghost batches are put through it one by one, so that its output has the same bits whoever does them.
+        Ghost batches are put through it one by one, so that its output has the same bits on any rank.
         """
         if self.teacher is None or not len(x):
             return None
@@ -234,7 +234,7 @@ def _privileged(run: Run, context: TrainingContext) -> Epochs | None:
 
 
 def _answers_once(teacher: nn.Module, run: Run) -> bool:
-    """Whether a teacher without convolutions is asked about each image once, instead of in each epoch.
+    """Whether the output of a teacher without convolutions is computed once, instead of in each epoch.
 
     That is so where an image looks the same to it in each epoch: by its own views where those are of another
     data set (and it is quick, as ever), else by the student's.

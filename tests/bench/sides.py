@@ -19,7 +19,7 @@ from kdbench.models.output import Output
 from kdbench.spec.events import Task
 from kdbench.spec.runs import Run
 from kdbench.training import checkpoint
-from kdbench.training.bench import Prepared, bench_context, lend_teacher
+from kdbench.training.bench import Prepared, bench_context, give_untrained_teacher
 from kdbench.training.context import TrainingContext
 from kdbench.training.evaluation import evaluate
 from kdbench.training.images import evaluation_batches, evaluation_set, training_views
@@ -80,7 +80,7 @@ def cohort_step(
     runs: Sequence[Run], context: TrainingContext, batches: list[tuple[Tensor, Tensor, Tensor]]
 ) -> Act:
     """A pass over batches by the members of a cohort."""
-    lend_teacher(runs[0], context)
+    give_untrained_teacher(runs[0], context)
     student_runs = [StudentRun(Task(run), context, len(runs)) for run in runs]
     teacher_batches = TeacherBatches(runs, Prepared(batches), context)
 
@@ -123,7 +123,7 @@ def networks(
     run: Run, context: TrainingContext
 ) -> tuple[torch.nn.Module, torch.nn.Module, torch.optim.Optimizer]:
     """A run's student and teacher with the weights that kdbench's have, and torch's optimizer."""
-    lend_teacher(run, context)
+    give_untrained_teacher(run, context)
     teacher = context.teacher(run)
     if teacher is None:
         raise ValueError(f"{run.slug} has no teacher")
@@ -148,7 +148,7 @@ class FirstBatches(Epochs):
 def ours_distil(runs: Sequence[Run], context: TrainingContext) -> Act:
     """A few batches of a distiller, data path and all; their mean loss."""
     run = runs[0]
-    lend_teacher(run, context)
+    give_untrained_teacher(run, context)
     student_run = StudentRun(Task(run), context)
     views = FirstBatches(training_views(run, context.data.named(run.dataset), context))
     teacher_batches = TeacherBatches([run], views, context)
@@ -194,7 +194,7 @@ def usual_evaluate(runs: Sequence[Run], context: TrainingContext) -> Act:
 
 def ours_epoch(runs: Sequence[Run], context: TrainingContext) -> Act:
     """Runs of one epoch as a cohort, from nothing to results; the first one's mean loss."""
-    lend_teacher(runs[0], context)
+    give_untrained_teacher(runs[0], context)
 
     def act() -> float:
         for run in runs:
@@ -246,7 +246,7 @@ def plain_loop(run: Run, context: TrainingContext) -> tuple[Callable[[], list[Ep
 
 def plain_epoch(runs: Sequence[Run], context: TrainingContext) -> Act:
     """One run of one epoch by the plain loop, from nothing; its mean loss."""
-    lend_teacher(runs[0], context)
+    give_untrained_teacher(runs[0], context)
 
     def act() -> float:
         train, _ = plain_loop(runs[0], context)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from kdbench.spec.runs import Loss
-from kdbench.training.bench import Parts, bench_context, lend_teacher
+from kdbench.training.bench import Parts, bench_context, give_untrained_teacher
 from kdbench.training.distillers.crd import OtherClasses
 from kdbench.training.evaluation import evaluate
 from kdbench.training.images import MOST_TESTED, training_views
@@ -81,7 +81,7 @@ def test_step_never_waits_for_a_gpu(name: str, tmp_path: Path) -> None:
     teacher = None if name in ("baseline", "tfkd_reg") else digits("digits_cnn")
     run = digits("digits_cnn", loss, teacher, **settings)
     with bench_context(open_digits(tmp_path).machine) as context:
-        lend_teacher(run, context)
+        give_untrained_teacher(run, context)
         batches = [next(training_views(run, context.data.of(run), context).epoch(1))]
         counted = Parts(run, context, batches).count()
     assert counted.operators["convolution"] >= (1 if teacher is None else 2)
