@@ -133,6 +133,11 @@ def main() -> None:
         error.show()
         code = error.exit_code
     except (click.Abort, KeyboardInterrupt) as error:
+        if isinstance(error.__context__, EOFError):  # a question, in a script or a job
+            click.echo(
+                "error: no answer to a question: standard input has ended; give it as an option", err=True
+            )
+            sys.exit(2)
         click.echo("stopped; what is finished is kept, and the same command goes on from there", err=True)
         code = getattr(error.__cause__ or error, "code", STOPPED)  # click makes an Abort of what it was
     except SystemExit:  # click's way with `kdbench list rows ... | head`: nobody reads the rest

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from kdbench.errors import UserError
 from kdbench.evidence.sources import PRINTED, results_of
 from kdbench.evidence.trainings import experiment, key_of, load_trainings, newest
-from kdbench.formatting import escape
+from kdbench.formatting import escape, plural
 from kdbench.formatting import table as draw_table
 from kdbench.machine import load_machine
 from kdbench.plan.selection import Selection
@@ -332,7 +332,7 @@ def headline(compared: Compared) -> str:
     """How many rows became what, what became of all together, and what would have been seen."""
     words = [row.change for row in compared.rows]
     text = ", ".join(f"{words.count(change)} {change}" for change in Change if change in words)
-    first = f"{compared.b} against {compared.a}, {len(words)} rows: {text or 'nothing to compare'}."
+    first = f"{compared.b} against {compared.a}, {plural(len(words), 'row')}: {text or 'nothing to compare'}."
     return "\n".join([first, *_together(compared.together), *_power(compared.rows), *compared.damage])
 
 
@@ -387,7 +387,7 @@ def issue(compared: Compared) -> str:
     if not regressed(compared):
         return ""
     bad = [line for line, row in zip(table(compared), compared.rows, strict=True) if row.change in BAD]
-    parts = [f"# {len(bad)} of {len(compared.rows)} rows regressed", escape(headline(compared))]
+    parts = [f"# {len(bad)} of {plural(len(compared.rows), 'row')} regressed", escape(headline(compared))]
     if bad:
         parts.append(draw_table("pipe", HEADS, bad))
     if compared.versions:

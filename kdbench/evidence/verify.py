@@ -18,6 +18,7 @@ from msgspec import Struct
 from kdbench import catalog, plugins
 from kdbench.errors import UserError
 from kdbench.evidence.bundle import FORMAT, Manifest, judge_again, verdicts
+from kdbench.formatting import plural
 from kdbench.spec.results import Result
 from kdbench.spec.runs import PROTOCOL
 from kdbench.store.predictions import LABELS, accuracy, decode
@@ -227,6 +228,6 @@ def describe(path: Path, verified: Verified) -> Iterator[str]:
         yield f"{bare} records without predictions: their curves stand for themselves"
     words = "all match" if verified.sound else "NOT all match"
     yield (
-        f"{path}: {len(verified.records)} records, {proven} computed again from predictions, "
-        f"{verified.verdicts} rows judged again: {words}"
+        f"{path}: {plural(len(verified.records), 'record')}, {proven} computed again from predictions, "
+        f"{plural(verified.verdicts, 'row')} judged again: {words}"
     )

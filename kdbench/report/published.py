@@ -106,15 +106,21 @@ def last_or_best_sentence(checks: Sequence[Check]) -> str:
     if found is None:
         return ""
     best = (
-        f"; best lies {signed(found.optimism)} above last (mean of {found.single} rows with a single run)"
+        f"; best lies {signed(found.optimism)} above last "
+        f"(mean of {plural(found.single, 'row')} with a single run)"
         if found.optimism is not None
         else ""
     )
-    return (
+    counted = (
         f"Last or best? The printed number is nearer to the best epoch on test in {found.nearer_best} of "
-        f"{found.rows} rows, to the last in {found.nearer_last}{best}. Printed minus last is "
-        f"{signed(found.over_last)} ± {found.half_last:.2f} on average, printed minus best "
-        f"{signed(found.over_best)} ± {found.half_best:.2f} (90 % intervals): {_answer(found)}."
+        f"{plural(found.rows, 'row')}, to the last in {found.nearer_last}{best}."
+    )
+    over_last, over_best = signed(found.over_last), signed(found.over_best)
+    if found.rows == 1:  # one difference has no interval
+        return f"{counted} Printed minus last is {over_last}, printed minus best {over_best}."
+    return (
+        f"{counted} Printed minus last is {over_last} ± {found.half_last:.2f} on average, printed minus best "
+        f"{over_best} ± {found.half_best:.2f} (90 % intervals): {_answer(found)}."
     )
 
 

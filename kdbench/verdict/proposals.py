@@ -6,7 +6,7 @@ from math import isnan
 from msgspec import Struct
 from msgspec.structs import replace
 
-from kdbench.formatting import columns
+from kdbench.formatting import columns, plural
 from kdbench.plan.expand import make_plan
 from kdbench.plan.selection import Suites
 from kdbench.spec.runs import Run
@@ -178,4 +178,5 @@ def describe_proposals(chosen: Sequence[Proposal], found: Sequence[Proposal]) ->
     unknown = sum(each.seconds is None for each in found)
     yield f"{len(chosen)} of {len(found)} open rows, {in_all:.2f} hours if mean and spread stay"
     if unknown:
-        yield f"{unknown} rows of unknown cost: nothing like them was trained yet; a budget leaves them out"
+        some = plural(unknown, "row")
+        yield f"{some} of unknown cost: nothing similar was trained yet; a budget leaves them out"

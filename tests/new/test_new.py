@@ -1,5 +1,6 @@
 """`kdbench new`: from an empty folder to one's own loss beside KD, and a suite that loads."""
 
+import io
 import os
 import re
 import subprocess
@@ -112,4 +113,14 @@ def test_suite_with_an_unknown_name_is_not_written(
     done = kdbench("new", "suite", "mine", *(word for pair in given.items() for word in pair))
     assert done.code == 2
     assert message in done.err
+    assert not (project / "suites" / "mine.toml").exists()
+
+
+def test_question_without_an_answer_is_a_wrong_input(
+    kdbench: Command, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO(""))
+    done = kdbench("new", "suite", "mine")
+    assert done.code == 2
+    assert done.err == "error: no answer to a question: standard input has ended; give it as an option\n"
     assert not (project / "suites" / "mine.toml").exists()

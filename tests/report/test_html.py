@@ -193,6 +193,17 @@ def test_no_cell_runs_into_its_neighbour(page: "Page", width: int) -> None:
     assert page.evaluate(script) == 0
 
 
+@pytest.mark.parametrize("width", [700, 390, 320])
+def test_count_of_errors_on_a_phone_stays_in_its_place(tab: Told, tmp_path: Path, width: int) -> None:
+    row = make_row(reference=Reference(top1=99.33, errors=67, of=10_000))
+    report = Report(suite=make_suite(row), checks=check_suite([make_cell(row)], {}))
+    write_page(tmp_path / "a.html", [report])
+    tab.opens((tmp_path / "a.html").as_uri(), width)
+    printed = tab.page.locator(".rows td.n").first
+    assert " ".join(printed.inner_text().split()) == "99.33 (67 errors of 10,000)"
+    assert printed.evaluate("cell => cell.scrollWidth <= cell.clientWidth")
+
+
 def test_phone_shows_the_whole_id_of_a_record(page: "Page") -> None:
     page.set_viewport_size({"width": 390, "height": 800})
     page.locator("button.open").first.click()

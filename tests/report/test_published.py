@@ -101,6 +101,12 @@ def test_sentence_answers_last_or_best(report: Report) -> None:
     assert last_or_best_sentence([check for check in report.checks if not check.published]) == ""
 
 
+def test_sentence_on_a_single_row_has_no_interval_and_no_answer(report: Report) -> None:
+    sentence = last_or_best_sentence([check for check in report.checks if check.row.name == KD])
+    assert "nearer to the best epoch on test in 0 of 1 row, to the last in 1." in sentence
+    assert sentence.endswith(". Printed minus last is -0.10, printed minus best -0.55.")
+
+
 @pytest.mark.parametrize("words", [("--set", "epochs=2"), ("--smoke",)])
 def test_rows_that_are_set_otherwise_are_not_beside_author_runs(
     report: Report, kdbench: Command, words: tuple[str, ...]
