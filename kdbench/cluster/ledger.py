@@ -317,5 +317,8 @@ class Ledger:
 
 
 def _user() -> str:
-    """This user's name, or number where it has none."""
-    return getpass.getuser() or str(os.getuid())
+    """This user's name; in a container that has none for it, the number."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # KeyError before Python 3.13
+        return str(os.getuid())

@@ -181,3 +181,11 @@ def test_jobs_that_are_set_aside_no_longer_count(ledger: Ledger) -> None:
     ledger.set_aside([made.jobs[0], made.jobs[2]])
     (found,) = ledger.submissions()
     assert [job.counts for job in found.jobs] == [False, True, False]
+
+
+def test_user_without_a_name_submits_under_a_number(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("os.getuid", lambda: 4_000_000)  # of whom the machine has no record
+    ledger.save(ledger.new_submission("kdbench", "plain", [[RUN]]))
+    assert [one.user for one in ledger.broken_off()] == ["4000000"]
