@@ -149,11 +149,11 @@ def main() -> None:
 
 def unexpected(error: Exception) -> int:
     """Print one line on an error that no code expected, and give the exit code."""
-    from kdbench.commands.failure import describe_place, discard_output, keep_traceback
+    from kdbench.commands.failure import HINTS, describe_place, discard_output, keep_traceback
 
     place = describe_place(error) if isinstance(error, OSError) else None
-    if place is not None:
-        if getattr(error, "filename", None) is None:
+    if isinstance(error, OSError) and place is not None:
+        if error.filename is None and error.errno in HINTS:  # standard output's
             discard_output()
         click.echo(f"error: {plain(place)}", err=True)
         return 2

@@ -33,12 +33,23 @@ def describe_place(error: OSError) -> str | None:
 
     `/data/cifar: Permission denied; this user may not read or write it`.
     """
+    if error.errno == errno.ENOENT and error.filename is None and not _is_somewhere():
+        return "the current folder: it was removed; go to one that is there"
     if error.errno not in HINTS:
         return None
     place = str(error.filename or "standard output")
     if os.path.islink(place) and not os.path.exists(place):  # noqa: PTH110, PTH114 - any string will do
         return f"{place}: a link to {os.readlink(place)}, which is not there"  # noqa: PTH115
     return f"{place}: {error.strerror}; {HINTS[error.errno]}"
+
+
+def _is_somewhere() -> bool:
+    """Whether the current folder still exists."""
+    try:
+        os.getcwd()  # noqa: PTH109 - Path.cwd is the same
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def keep_traceback(error: BaseException) -> Path | None:

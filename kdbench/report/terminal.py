@@ -1,5 +1,6 @@
 """Plain text for a terminal: verdicts, one row, rows, findings, the catalog."""
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -122,8 +123,13 @@ def _loss(loss: Loss) -> str:
 
 
 def _recipe(recipe: Recipe) -> str:
+    """Its fields as a suite writes them: `milestones = [60, 120], flip = true`."""
     fields: dict[str, Any] = msgspec.to_builtins(recipe)
-    return ", ".join(f"{key} = {value}" for key, value in fields.items())
+    parts = []
+    for key, value in fields.items():
+        written = json.dumps(value) if isinstance(value, bool | list | tuple) else value
+        parts.append(f"{key} = {written}")
+    return ", ".join(parts)
 
 
 def _reference(cell: Cell) -> str:

@@ -112,3 +112,15 @@ def test_traceback_goes_elsewhere_where_scratch_cannot_be_written(
         done = kdbench("lint", "suites/small")
     (kept,) = (elsewhere / "kdbench-errors").iterdir()
     assert (done.code, str(kept) in done.err) == (3, True)
+
+
+def test_command_in_a_folder_that_was_removed_says_so(
+    kdbench: Command, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = project / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    done = kdbench("check", "small")
+    assert done.code == 2
+    assert done.err == "error: the current folder: it was removed; go to one that is there\n"

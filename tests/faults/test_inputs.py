@@ -101,6 +101,7 @@ PLACES: list[Case] = [
     (nothing, f"show suites/small/{KD[:-1]}", 2, f"suites/small.toml: unknown row '{KD[:-1]}'. Did you mean '{KD}'?"),
     (nothing, "show smal/1.kd/digits_mlp", 2, "no such suite: smal. Did you mean suites/small?"),
     (nothing, f"show {KD}", 2, f"{KD}: write SUITE/ROW as `kdbench list rows SUITE` prints it; no such suite: 1.kd. There are: suites/small"),
+    (suite(("lr = 0.1", "lr = 0.1\nnesterov = true\nmomentum = 0.9\nmilestones = [1, 2]\ngamma = 0.5")), f"show small/{KD}", 0, "milestones = [1, 2], gamma = 0.5, momentum = 0.9, nesterov = true"),
     (nothing, "show small", 2, "small is a suite; write SUITE/ROW as `kdbench list rows small` prints it"),
     (nothing, "history small/1.base/digits", 2, "suites/small.toml: unknown row '1.base/digits'. Did you mean"),
     (nothing, "attribute small/1.base/digits_mlp", 2, "no delta changes its runs"),
