@@ -41,9 +41,11 @@ def locked(folder: Path, name: str) -> Iterator[None]:
     """
     from filelock import FileLock
 
-    lock = FileLock(folder / f".{name}.lock")
+    file = folder / f".{name}.lock"
+    lock = FileLock(file)
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        file.touch()  # where it cannot be made, as in /proc, FileLock would wait for ever
         lock.acquire()
     except OSError as error:
         raise UserError(f"{folder}: cannot be written: {error.strerror or error}; {hint(folder)}") from error

@@ -165,6 +165,13 @@ def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
         open_dataset("digits", Fetcher(place=tmp_path / "file" / "data"))
 
 
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="a folder of a system that has /proc")
+def test_a_place_that_takes_no_files_is_no_wait_for_a_lock() -> None:
+    """There a lock cannot be made, even by root; it is not one that somebody else holds."""
+    with pytest.raises(UserError, match="/proc: cannot be written: No such file or directory; "):
+        open_dataset("digits", Fetcher(place=Path("/proc")))
+
+
 def test_a_shared_place_that_cannot_be_written_may_be_linked(tmp_path: Path) -> None:
     (tmp_path / "cifar-100-python").mkdir()
     tmp_path.chmod(0o555)
