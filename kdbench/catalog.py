@@ -24,6 +24,8 @@ class LossEntry(Struct, frozen=True, kw_only=True):
     code: str
     params: Mapping[str, Range] | tuple[str, ...] = {}
     """Each parameter with the values that can be meant; names alone (in a plugin) may be any number."""
+    starting_values: Mapping[str, float] = {}
+    """Of each parameter, for `kdbench new suite`: what its paper or its authors' code has, on CIFAR-100."""
     shares: tuple[str, ...] = ()
     """Parameters that share out one whole: their sum is at most 1."""
     teacher: bool = False
@@ -113,17 +115,20 @@ LOSSES = {
     "lsr": LossEntry(
         code="kdbench.training.losses:lsr",
         params={"epsilon": FRACTION},
+        starting_values={"epsilon": 0.1},
         formula="H(q', p),  q' = (1 - ε) q + ε u",
     ),
     "lsr_released": LossEntry(
         code="kdbench.training.losses:lsr_released",
         params={"epsilon": FRACTION},
+        starting_values={"epsilon": 0.1},
         needs_class=True,
         formula="H(q', p),  q' = 1 - ε on the class, ε / (K - 1) on the others",
     ),
     "kd": LossEntry(
         code="kdbench.training.losses:kd",
         params={"alpha": FRACTION, "tau": TEMPERATURE},
+        starting_values={"alpha": 0.95, "tau": 20},
         teacher=True,
         logits_only=True,
         formula="(1 - α) H(q, p) + α D_KL(p^t_τ, p_τ)",
@@ -131,6 +136,7 @@ LOSSES = {
     "kd_released": LossEntry(
         code="kdbench.training.losses:kd_released",
         params={"alpha": FRACTION, "tau": TEMPERATURE},
+        starting_values={"alpha": 0.95, "tau": 20},
         teacher=True,
         logits_only=True,
         formula="(1 - α) H(q, p) + α τ² / K · D_KL(p^t_τ, p_τ)",
@@ -138,6 +144,7 @@ LOSSES = {
     "tfkd_self": LossEntry(
         code="kdbench.training.losses:tfkd_self",
         params={"alpha": FRACTION, "tau": TEMPERATURE},
+        starting_values={"alpha": 0.95, "tau": 20},
         teacher=True,
         logits_only=True,
         formula="(1 - α) H(q, p) + α D_KL(p^t_τ, p_τ),  the teacher is the student itself, pre-trained",
@@ -145,6 +152,7 @@ LOSSES = {
     "tfkd_self_released": LossEntry(
         code="kdbench.training.losses:tfkd_self_released",
         params={"alpha": FRACTION, "tau": TEMPERATURE, "multiplier": FACTOR},
+        starting_values={"alpha": 0.95, "tau": 20, "multiplier": 1},
         teacher=True,
         logits_only=True,
         formula="(1 - α) H(q, p) + α τ² m / K · D_KL(p^t_τ, p_τ)",
@@ -152,29 +160,34 @@ LOSSES = {
     "tfkd_reg": LossEntry(
         code="kdbench.training.losses:tfkd_reg",
         params={"alpha": FRACTION, "tau": TEMPERATURE, "a": DESIGNED},
+        starting_values={"alpha": 0.1, "tau": 20, "a": 0.99},
         needs_class=True,
         formula="(1 - α) H(q, p) + α D_KL(p^d_τ, p_τ),  p^d = a on the class, (1 - a) / (K - 1) elsewhere",
     ),
     "tfkd_reg_probabilities": LossEntry(
         code="kdbench.training.losses:tfkd_reg_probabilities",
         params={"alpha": FRACTION, "tau": TEMPERATURE, "a": FRACTION, "tau_d": TEMPERATURE},
+        starting_values={"alpha": 0.1, "tau": 20, "a": 0.99, "tau_d": 20},
         needs_class=True,
         formula="(1 - α) H(q, p) + α D_KL(softmax(p^d / τ_d), p_τ)",
     ),
     "tfkd_reg_released": LossEntry(
         code="kdbench.training.losses:tfkd_reg_released",
         params={"alpha": FRACTION, "tau": TEMPERATURE, "a": FRACTION, "multiplier": FACTOR},
+        starting_values={"alpha": 0.1, "tau": 20, "a": 0.99, "multiplier": 1},
         needs_class=True,
         formula="(1 - α) H(q, p) + α m / K · D_KL(softmax(p^d / τ), p)",
     ),
     "lsd": LossEntry(
         code="kdbench.training.losses_fnkd:lsd",
         params={"epsilon1": FRACTION},
+        starting_values={"epsilon1": 0.1},
         formula="H(q_lsd, p),  q_lsd = (1 - ε₁) q + ε₁ u",
     ),
     "alsd": LossEntry(
         code="kdbench.training.losses_fnkd:alsd",
         params={"epsilon1": FRACTION, "epsilon2": FRACTION},
+        starting_values={"epsilon1": 0.1, "epsilon2": 0.1},
         shares=("epsilon1", "epsilon2"),
         neighbours=True,
         needs_class=True,
@@ -183,6 +196,7 @@ LOSSES = {
     "fnkd_kd": LossEntry(
         code="kdbench.training.losses_fnkd:fnkd_kd",
         params={"alpha": FRACTION, "T": TEMPERATURE},
+        starting_values={"alpha": 0.5, "T": 3},
         teacher=True,
         logits_only=True,
         formula="(1 - α) H(q, σ(z)) + α H(q_kd, σ(z / T)),  q_kd = σ(z^t / T)",
@@ -190,6 +204,7 @@ LOSSES = {
     "fnkd_kd_released": LossEntry(
         code="kdbench.training.losses_fnkd:fnkd_kd_released",
         params={"alpha": FRACTION, "T": TEMPERATURE},
+        starting_values={"alpha": 0.5, "T": 3},
         teacher=True,
         logits_only=True,
         formula="(1 - α) H(q, σ(z)) + α T² H(q_kd, σ(z / T)),  q_kd = σ(z^t / T)",
@@ -197,18 +212,21 @@ LOSSES = {
     "fnkd": LossEntry(
         code="kdbench.training.losses_fnkd:fnkd",
         params={"lam": FACTOR, "tau": TEMPERATURE},
+        starting_values={"lam": 3, "tau": 2},
         teacher=True,
         formula="H(q, σ(z)) + λ² H(q_fn, σ(τ v / ‖f‖)),  q_fn = σ(τ v^t / ‖f^t‖),  v = W f",
     ),
     "fnkd_released": LossEntry(
         code="kdbench.training.losses_fnkd:fnkd_released",
         params={"lam": FACTOR, "tau": TEMPERATURE},
+        starting_values={"lam": 3, "tau": 2},
         teacher=True,
         formula="H(q, σ(z)) + λ² H(σ(c^t v^t + b^t), σ(c v + b)),  c = min(‖f‖, τ) / ‖f‖,  v = W f",
     ),
     "hinton_kd": LossEntry(
         code="kdbench.training.losses_logits:hinton_kd",
         params={"alpha": FRACTION, "tau": TEMPERATURE},
+        starting_values={"alpha": 0.9, "tau": 4},
         teacher=True,
         logits_only=True,
         formula="(1 - α) H(q, p) + α τ² D_KL(p^t_τ, p_τ)",
@@ -216,6 +234,7 @@ LOSSES = {
     "kd_weighted": LossEntry(
         code="kdbench.training.losses_logits:kd_weighted",
         params={"alpha": FRACTION, "tau": TEMPERATURE, "multiplier": FACTOR},
+        starting_values={"alpha": 0.9, "tau": 4, "multiplier": 1},
         teacher=True,
         logits_only=True,
         formula="(1 - α) H(q, p) + α m τ² D_KL(p^t_τ, p_τ)",
@@ -223,6 +242,7 @@ LOSSES = {
     "kd_ls": LossEntry(
         code="kdbench.training.losses_logits:kd_ls",
         params={"alpha": FRACTION, "tau": TEMPERATURE, "multiplier": FACTOR},
+        starting_values={"alpha": 0.9, "tau": 2, "multiplier": 10},
         teacher=True,
         logits_only=True,
         formula="(1 - α) H(q, p) + α m τ² D_KL(p^t_τ, p_τ),  p_τ in D_KL of z-scores of the logits",
@@ -230,6 +250,7 @@ LOSSES = {
     "lopezpaz": LossEntry(
         code="kdbench.training.losses_lopezpaz:lopezpaz",
         params={"lam": FRACTION, "T": TEMPERATURE},
+        starting_values={"lam": 1, "T": 1},
         teacher=True,
         logits_only=True,
         formula="(1 - λ) H(q, p) + λ H(p^t_T, p)",
@@ -237,6 +258,7 @@ LOSSES = {
     "lopezpaz_released": LossEntry(
         code="kdbench.training.losses_lopezpaz:lopezpaz_released",
         params={"lam": FRACTION, "T": TEMPERATURE},
+        starting_values={"lam": 1, "T": 1},
         teacher=True,
         logits_only=True,
         formula="(1 - λ) H(q, p) + λ T² H(p^t_T, p)",
@@ -244,6 +266,7 @@ LOSSES = {
     "dist": LossEntry(
         code="kdbench.training.losses_logits:dist",
         params={"beta": FACTOR, "gamma": FACTOR, "tau": TEMPERATURE},
+        starting_values={"beta": 1, "gamma": 1, "tau": 1},
         teacher=True,
         logits_only=True,
         formula="H(q, p) + τ² (β d(p_τ, p^t_τ) + γ d(p_τ', p^t_τ')),  d = 1 - mean correlation of rows",
@@ -251,16 +274,19 @@ LOSSES = {
     "confidence_penalty": LossEntry(
         code="kdbench.training.losses_logits:confidence_penalty",
         params={"beta": FACTOR},
+        starting_values={"beta": 0.1},
         formula="H(q, p) - β H(p)",
     ),
     "lsr_scaled": LossEntry(
         code="kdbench.training.losses_controls:lsr_scaled",
         params={"epsilon": FRACTION, "scale": FACTOR},
+        starting_values={"epsilon": 0.1, "scale": 1},
         formula="c H(q', p),  q' = (1 - ε) q + ε u,  c = scale",
     ),
     "he": LossEntry(
         code="kdbench.training.losses_fnkd:he",
         params={"scale": FACTOR},
+        starting_values={"scale": 16},
         scores="kdbench.training.losses_fnkd:he_scores",
         formula="H(q, σ(s cos θ)),  cos θ_k = W_k · f / (‖W_k‖ ‖f‖)",
     ),
@@ -276,6 +302,7 @@ _CRD = {
     "T": Range("[0.001, 100]", why="cosines are divided by it"),
     "momentum": FRACTION,
 }
+_CRD_VALUES = {"beta": 0.8, "dim": 128, "negatives": 16384, "T": 0.07, "momentum": 0.5}
 _DKD = {"alpha": FACTOR, "beta": FACTOR, "tau": TEMPERATURE, "warmup": _WARMUP}
 _CTKD = {"alpha": FRACTION, "multiplier": FACTOR, "T_0": TEMPERATURE, "R": FACTOR, "curriculum": _WARMUP}
 
@@ -283,6 +310,7 @@ DISTILLERS = {
     "dkd": DistillerEntry(
         code="kdbench.training.distillers.dkd:Decoupled",
         params=_DKD,
+        starting_values={"alpha": 1, "beta": 8, "tau": 4, "warmup": 20},
         teacher=True,
         logits_only=True,
         needs_class=True,
@@ -291,6 +319,7 @@ DISTILLERS = {
     "dkd_ls": DistillerEntry(
         code="kdbench.training.distillers.dkd:DecoupledStandardized",
         params=_DKD,
+        starting_values={"alpha": 9, "beta": 72, "tau": 2, "warmup": 20},
         teacher=True,
         logits_only=True,
         needs_class=True,
@@ -299,6 +328,7 @@ DISTILLERS = {
     "ctkd": DistillerEntry(
         code="kdbench.training.distillers.ctkd:CurriculumTemperature",
         params=_CTKD,
+        starting_values={"alpha": 0.9, "multiplier": 1, "T_0": 1, "R": 20, "curriculum": 10},
         teacher=True,
         logits_only=True,
         formula="(1 - α) H(q, p) + α m T² D_KL(p^t_T, p_T),  T = T_0 + R σ(θ), θ trained against the student",
@@ -306,6 +336,7 @@ DISTILLERS = {
     "ctkd_ls": DistillerEntry(
         code="kdbench.training.distillers.ctkd:CurriculumTemperatureStandardized",
         params=_CTKD,
+        starting_values={"alpha": 0.9, "multiplier": 10, "T_0": 2, "R": 40, "curriculum": 10},
         teacher=True,
         logits_only=True,
         formula="(1 - α) H(q, p) + α m T² D_KL(p^t_T, p_T) of z-scores,  T = T_0 + R σ(θ) as in ctkd",
@@ -313,6 +344,7 @@ DISTILLERS = {
     "fitnet": DistillerEntry(
         code="kdbench.training.distillers.fitnet:FitNet",
         params={"beta": _BETA, "layer": Range("[0, 9]", why="it is the place of a map, counted from 0")},
+        starting_values={"beta": 100, "layer": 2},
         teacher=True,
         maps=True,
         formula="H(q, p) + β mean (r(f_l) - f^t_l)²,  r a trained regressor",
@@ -320,6 +352,7 @@ DISTILLERS = {
     "at": DistillerEntry(
         code="kdbench.training.distillers.at:AttentionTransfer",
         params={"beta": _BETA},
+        starting_values={"beta": 1000},
         teacher=True,
         maps=True,
         formula="H(q, p) + β Σ_l mean (a(f_l) - a(f^t_l))²,  a = mean of f² over channels, of norm 1",
@@ -327,6 +360,7 @@ DISTILLERS = {
     "sp": DistillerEntry(
         code="kdbench.training.distillers.sp:SimilarityPreserving",
         params={"beta": _BETA},
+        starting_values={"beta": 3000},
         teacher=True,
         maps=True,
         formula="H(q, p) + β / B² ‖G - G^t‖²,  G = f f' of the last map, rows of norm 1",
@@ -334,12 +368,14 @@ DISTILLERS = {
     "cc": DistillerEntry(
         code="kdbench.training.distillers.cc:CorrelationCongruence",
         params={"beta": _BETA, "dim": _WIDTH},
+        starting_values={"beta": 0.02, "dim": 128},
         teacher=True,
         formula="H(q, p) + β mean_i Σ_d δ_i δ_i+1,  δ = |E f - E^t f^t|, E trained",
     ),
     "vid": DistillerEntry(
         code="kdbench.training.distillers.vid:VariationalInformation",
         params={"beta": _BETA},
+        starting_values={"beta": 1},
         teacher=True,
         maps=True,
         formula="H(q, p) + β Σ_l mean ½ ((f^t_l - μ_l(f_l))² / σ²_l + log σ²_l),  μ, σ trained",
@@ -347,18 +383,21 @@ DISTILLERS = {
     "rkd": DistillerEntry(
         code="kdbench.training.distillers.rkd:Relational",
         params={"beta": _BETA, "w_d": _BETA, "w_a": _BETA},
+        starting_values={"beta": 1, "w_d": 25, "w_a": 50},
         teacher=True,
         formula="H(q, p) + β (w_d Huber(ψ_D, ψ^t_D) + w_a Huber(ψ_A, ψ^t_A)),  ψ: distances, angles",
     ),
     "pkt": DistillerEntry(
         code="kdbench.training.distillers.pkt:ProbabilisticTransfer",
         params={"beta": _BETA},
+        starting_values={"beta": 30000},
         teacher=True,
         formula="H(q, p) + β mean_ij p^t_ij log (p^t_ij / p_ij),  p_ij ~ 1 + cos(f_i, f_j)",
     ),
     "nst": DistillerEntry(
         code="kdbench.training.distillers.nst:NeuronSelectivity",
         params={"beta": _BETA},
+        starting_values={"beta": 50},
         teacher=True,
         maps=True,
         formula="H(q, p) + β Σ_l MMD²(f_l, f^t_l),  k(a, b) = (a' b)² of channels",
@@ -366,6 +405,7 @@ DISTILLERS = {
     "crd": DistillerEntry(
         code="kdbench.training.distillers.crd:Contrastive",
         params=_CRD,
+        starting_values=_CRD_VALUES,
         teacher=True,
         memory=True,
         needs_class=True,
@@ -374,6 +414,7 @@ DISTILLERS = {
     "crd_kd": DistillerEntry(
         code="kdbench.training.distillers.crd:ContrastiveAndKD",
         params={"alpha": FACTOR, "tau": TEMPERATURE, **_CRD},
+        starting_values={"alpha": 1, "tau": 4, **_CRD_VALUES},
         teacher=True,
         memory=True,
         needs_class=True,

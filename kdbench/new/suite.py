@@ -13,8 +13,8 @@ from kdbench.quantities import Range, interval
 from kdbench.store.files import write
 from kdbench.suite.load import read_suite
 
-USUAL = {"alpha": 0.9, "tau": 4, "T": 4, "epsilon": 0.1, "multiplier": 1, "a": 0.99, "beta": 1, "scale": 1}
-"""What a parameter of a method begins with; one that is not here begins inside its range."""
+USUAL = {"alpha": 0.9, "tau": 4, "T": 4}
+"""What a parameter begins with where its method, another package's, has no starting value for it."""
 
 HEAD = """\
 # %(name)s. One line of `rows` is one run for each seed; docs/suites.md has all keys.
@@ -121,7 +121,8 @@ def _tables(students: Sequence[str], teachers: Sequence[str], methods: Sequence[
             raise UserError(f"--methods: {error}") from error
         if entry.teacher and not teachers:
             raise UserError(f"--methods: {method} needs a teacher; give --teachers")
-        params = "".join(f", {name} = {_value(name, each):g}" for name, each in entry.ranges.items())
+        values = {name: _value(name, each) for name, each in entry.ranges.items()} | entry.starting_values
+        params = "".join(f", {name} = {value:g}" for name, value in values.items())
         rows = [_row(student) for student in students]
         if entry.teacher:
             rows = [_row(student, teacher) for student in students for teacher in teachers]
@@ -145,7 +146,7 @@ def _row(student: str, teacher: str = "") -> str:
 
 
 def _value(name: str, range_: Range) -> float:
-    """What a parameter begins with: the usual value, else one inside of what can be meant."""
+    """The usual value of a parameter of this name, else one inside of what can be meant."""
     if name in USUAL and USUAL[name] in interval(range_.valid):
         return USUAL[name]
     inside = interval(range_.usual or range_.valid)

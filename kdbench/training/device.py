@@ -25,7 +25,7 @@ def chosen_device(machine: Machine) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(
-            f"benchmark.toml, [local], device = {wanted!r}: {reason}; valid: auto, cpu, cuda"
+            f"benchmark.toml, [local], device = {wanted!r}: {reason}; valid: auto, cpu, cuda, cuda:1, ..."
         ) from error
 
 

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from kdbench import catalog
 from kdbench.suite.load import load_suite
 from tests.support.command import Command
 from tests.support.places import ROOT
+from tests.support.suites import every_cell
 
 
 def install_editable(folder: Path, site: Path) -> None:
@@ -77,19 +79,37 @@ def test_entries_of_a_new_plugin_import_no_torch(kdbench: Command, project: Path
 
 
 def test_suite_of_every_method_of_the_catalog_loads(kdbench: Command, project: Path) -> None:
-    methods = "lsr,kd,hinton_kd,kd_ls,fnkd,tfkd_reg,he"
-    words = ("--paper", 'A "new" method', "--dataset", "cifar100", "--students", "mobilenetv2,resnet18")
-    done = kdbench("new", "suite", "mine", *words, "--teachers", "resnet18", "--methods", methods)
+    entries = {**catalog.LOSSES, **catalog.DISTILLERS}
+    words = ("--paper", 'A "new" method', "--dataset", "cifar100", "--students", "vgg8,resnet18")
+    done = kdbench("new", "suite", "mine", *words, "--teachers", "resnet18", "--methods", ",".join(entries))
     assert done.code == 0, done.err
     suite = load_suite(project / "suites" / "mine")
     assert suite.paper == 'A "new" method'
     assert [row.name for row in suite.rows if row.table == "1.kd"] == [
-        "1.kd/mobilenetv2:resnet18",
+        "1.kd/vgg8:resnet18",
         "1.kd/resnet18:self",
     ]
+    assert {row.loss.name: row.loss.params for row in suite.rows} == {
+        name: entry.starting_values for name, entry in entries.items()
+    }
     assert "kdbench plan suites/mine" in done.out
     again = kdbench("new", "suite", "mine", *words, "--teachers", "resnet18", "--methods", "kd")
     assert "is there already" in again.err
+
+
+def test_starting_values_are_those_of_a_row_of_a_paper() -> None:
+    """Where a suite has any row of the method: such a row, of either variant, has just these values.
+
+    Of `crd_kd` alone no paper's row is here; kdbench's own have as few negatives as their images need.
+    """
+    found: dict[str, list[dict[str, float]]] = {}
+    for cell in (*every_cell("printed"), *every_cell("released")):
+        for run in cell.runs:
+            found.setdefault(run.loss.name, []).append(dict(run.loss.params))
+    del found["crd_kd"]
+    assert len(found) > 30
+    for name, rows in found.items():
+        assert dict(catalog.find("losses", name).starting_values) in rows, name
 
 
 @pytest.mark.parametrize(

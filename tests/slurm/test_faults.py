@@ -79,18 +79,34 @@ def test_interrupted_run_gives_the_same_curve(project: Project, data: Path, tmp_
 
 
 def test_time_limit_requeues(project: Project) -> None:
+    """It comes once the run has epochs to go on from: how soon that is depends on the machine."""
     project.suite(ALONE, epochs=3000, train_size=400)
-    project.profile(minutes=1)
+    project.profile(minutes=1, more="[extra]\nhold = true")
     project.submit()
-    (run,) = project.runs()
+    (run,), (job,) = project.runs(), project.jobs()
+    _limit(job, 600)
+    slurm("scontrol", "release", job)
+    project.wait_for_epoch(run, 2)
+    _limit(job, _minutes(job) + 2)
+    project.wait("the end of its time", lambda: project.attempts(run)[0].cause == "time")
+    _limit(job, 600)
     project.wait("a second life", lambda: len(project.attempts(run)) == 2)
-    first, second = project.attempts(run)
-    assert first.cause == "time"
-    assert second.start > 0
+    assert project.attempts(run)[1].start > 0
     assert project.states() == {"running": 1}
     assert "cancelled 1 job" in project.kd("cancel", "suites/tiny")[1]
     project.wait("the job's end", lambda: not project.queue())
     project.wait("its processes' end", lambda: project.states() == {"stopped": 1})
+
+
+def _limit(job: str, minutes: int) -> None:
+    """Give a job other minutes than its profile's."""
+    slurm("scontrol", "update", f"JobId={job}", f"TimeLimit={minutes}")
+
+
+def _minutes(job: str) -> int:
+    """How many whole ones a job has run: 62 of `1:02:03`, which days are not before."""
+    used = slurm("squeue", "--noheader", f"--jobs={job}", "--format=%M").strip().split(":")
+    return sum(60**place * int(part) for place, part in enumerate(reversed(used[:-1])))
 
 
 def test_controller_restarted_mid_run(project: Project) -> None:
