@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kdbench.commands.options import answer, as_json, complete_suite, selection
+from kdbench.commands.options import Command, answer, as_json, complete_suite, selection
 
 if TYPE_CHECKING:
     from kdbench.plan.selection import Selection
 
 
-@click.command()
+@click.command(cls=Command)
 @selection
 @as_json
 def audit(chosen: Selection, *, as_json: bool) -> None:
@@ -27,7 +27,7 @@ def audit(chosen: Selection, *, as_json: bool) -> None:
     answer(found, lambda: "\n\n".join(texts), as_json=as_json)
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("suite", nargs=-1, required=True, shell_complete=complete_suite)
 @as_json
 def lint(suite: tuple[str, ...], *, as_json: bool) -> None:

@@ -9,6 +9,7 @@ import click
 
 from kdbench.commands.options import (
     PRECISIONS,
+    Command,
     OutputPath,
     answer,
     as_json,
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from kdbench.spec.suites import Variant
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("a")
 @click.argument("b")
 @selection
@@ -65,7 +66,7 @@ def compare(
     return int(comparing.regressed(found))
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("row")
 @click.argument("folders", nargs=-1, type=click.Path(exists=True, file_okay=False, path_type=Path))
 @seeds_of("suite")
@@ -93,7 +94,7 @@ def history(
     return int(any(each.damage for each in found.values()))
 
 
-@click.command()
+@click.command(cls=Command)
 @selection
 @click.option(
     "-o", "--output", type=OutputPath(), default="evidence.zip", show_default=True, help="A file to write."
@@ -111,7 +112,7 @@ def bundle(chosen: Selection, *, output: Path) -> None:
     click.echo(f"{output}: {made.records} records, {made.size:,} bytes")
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("bundle", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @as_json
 def verify(bundle: Path, *, as_json: bool) -> int:
@@ -126,7 +127,7 @@ def verify(bundle: Path, *, as_json: bool) -> int:
     return int(not found.sound)
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("row")
 @seeds_of("row")
 @click.option("--run", "train", is_flag=True, help="Train what is missing.")
@@ -146,7 +147,7 @@ def attribute(
     answer(found, lambda: describe_attribution(found, missing), as_json=as_json)
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--of", required=True, type=click.Choice(PRECISIONS[1:]), help="What is held against float32.")
 @click.option("--row", required=True, metavar="ROW", help="The reference row, as `list rows` prints it.")
 @click.option("--seeds", metavar="SEEDS", help="For example 0-4; instead of the suite's.")

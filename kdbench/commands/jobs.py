@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kdbench.commands.options import answer, as_json, as_variant, selection
+from kdbench.commands.options import Command, answer, as_json, as_variant, selection
 
 if TYPE_CHECKING:
     from kdbench.plan.selection import Selection
     from kdbench.spec.suites import Variant
 
 
-@click.command()
+@click.command(cls=Command)
 @selection
 @as_json
 def status(chosen: Selection, *, as_json: bool) -> None:
@@ -26,7 +26,7 @@ def status(chosen: Selection, *, as_json: bool) -> None:
     answer(states, lambda: commands.describe_states(states), as_json=as_json)
 
 
-@click.command()
+@click.command(cls=Command)
 @selection
 def cancel(chosen: Selection) -> None:
     """End the jobs of a suite on the cluster.
@@ -38,7 +38,7 @@ def cancel(chosen: Selection) -> None:
     click.echo(commands.cancel(chosen))
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("row")
 @click.option("-f", "--follow", is_flag=True, help="Go on while it is queued or running.")
 @as_variant

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kdbench.commands.options import answer, as_json, judgement, selection
+from kdbench.commands.options import Command, answer, as_json, judgement, selection
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from kdbench.spec.results import Failure
 
 
-@click.command()
+@click.command(cls=Command)
 @partial(selection, required=False)
 @judgement
 @click.option("--all", "every", is_flag=True, help="Every suite of suites/ that has evidence, in short.")
@@ -82,7 +82,7 @@ def print_verdicts(
     return max(int(damaged), exit_code(checks, strict=strict))
 
 
-@click.command()
+@click.command(cls=Command)
 @selection
 @judgement
 @as_json
@@ -110,7 +110,7 @@ def claims(chosen: Selection, *, as_json: bool) -> int:
     return int(any(one.outcome is Outcome.FAILS for each in found.values() for one in each))
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--margin", default=0.5, show_default=True, help="The tolerance, in percentage points.")
 @click.option("--difference", default=0.0, show_default=True, help="The true one, in percentage points.")
 @click.option(

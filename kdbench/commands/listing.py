@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kdbench.commands.options import CommandGroup, answer, as_json, as_variant, say, selection
+from kdbench.commands.options import Command, CommandGroup, answer, as_json, as_variant, say, selection
 
 if TYPE_CHECKING:
     from kdbench.catalog import Kind
@@ -67,7 +67,7 @@ _list_names("models", "models")
 _list_names("datasets", "data sets")
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("row")
 @as_variant
 @as_json
@@ -88,7 +88,7 @@ def show(row: str, *, variant: Variant, as_json: bool) -> None:
     answer(found, lambda: describe_row(suite, cell, variant, copies), as_json=as_json)
 
 
-@click.command()
+@click.command(cls=Command)
 def schema() -> None:
     """Print the JSON Schema of a suite file, for editors."""
     from kdbench.suite.schema import json_schema

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kdbench.commands.options import PRECISIONS, answer, as_json, as_variant, on_where
+from kdbench.commands.options import PRECISIONS, Command, answer, as_json, as_variant, on_where
 
 if TYPE_CHECKING:
     from kdbench.spec.runs import Precision
     from kdbench.spec.suites import Variant
 
 
-@click.command()
+@click.command(cls=Command)
 @on_where
 def doctor(*, on: str) -> int:
     """Check that this machine, or a cluster, can train.
@@ -34,7 +34,7 @@ def doctor(*, on: str) -> int:
     return int(not all(each.ok for each in found))
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
     """Print a shell's completion.
@@ -49,7 +49,7 @@ def completion(shell: str) -> None:
         click.echo(kind(root.command, {}, "kdbench", "_KDBENCH_COMPLETE").source())
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("target", nargs=-1, required=True, metavar="ROW|SUITE...")
 @as_variant
 @click.option("--precision", type=click.Choice(PRECISIONS), default="float32", show_default=True)

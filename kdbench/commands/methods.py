@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kdbench.commands.options import STDOUT, judgement, output_file, selection
+from kdbench.commands.options import STDOUT, Command, judgement, output_file, selection
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,7 +28,7 @@ PICTURES = ("svg", "png")
 KINDS = ("our runs", "author runs", "printed", "references")
 
 
-@click.command()
+@click.command(cls=Command)
 @selection
 @judgement
 @click.option("--against", default="", metavar="METHOD", help="Gains and comparisons over it; left out: KD.")

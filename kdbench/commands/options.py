@@ -36,8 +36,23 @@ def with_new_name(word: str) -> str:
     return OLD_NAMES.get(name, name) + equals + value
 
 
+class Command(click.Command):
+    """A command that refuses an option which is given twice: click would take the last, without a sign."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click does, which parses the same words once more."""
+        _, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        for at, given in enumerate(order):
+            repeatable = not isinstance(given, click.Option) or given.multiple or given.is_flag
+            if not repeatable and given in order[:at] and not ctx.resilient_parsing:
+                raise click.UsageError(f"{given.opts[0]} is given twice; it takes one value.", ctx)
+        return super().parse_args(ctx, args)
+
+
 class CommandGroup(click.Group):
     """A command of several, `list` of `list rows`: one that it does not have is refused with those it has."""
+
+    command_class = Command
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kdbench.commands.options import answer, as_json, selection
+from kdbench.commands.options import Command, answer, as_json, selection
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from kdbench.spec.runs import Run
 
 
-@click.command()
+@click.command(cls=Command)
 @selection
 @click.option("--budget", metavar="TIME", help="The verdicts' next seeds, in 40h, 90m or 2d.")
 @as_json

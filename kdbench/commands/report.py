@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kdbench.commands.options import STDOUT, OutputPath, judgement, output_file, selection
+from kdbench.commands.options import STDOUT, Command, OutputPath, judgement, output_file, selection
 from kdbench.formatting import plural
 from kdbench.report.formats import FORMATS
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from kdbench.report.content import Report
 
 
-@click.command()
+@click.command(cls=Command)
 @selection
 @judgement
 @output_file()
@@ -125,7 +125,7 @@ def _format(output: Path | None, kind: str | None, *, brief: bool, into: bool, a
     return name
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("folder", default="suites", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @output_file()
 def overview(folder: Path, *, output: Path | None) -> None:
@@ -146,7 +146,7 @@ def overview(folder: Path, *, output: Path | None) -> None:
         write_output(output, text.encode())
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("folder", default="suites", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option(
     "-o",
@@ -176,7 +176,7 @@ def site(folder: Path, *, output: Path) -> None:
     click.echo(f"{output / 'index.html'}: {plural(len(reports), 'suite')}, {len(files)} files, {size:.1f} MB")
 
 
-@click.command()
+@click.command(cls=Command)
 @selection
 @judgement
 @click.option(

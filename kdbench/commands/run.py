@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from kdbench.commands.judge import print_verdicts
-from kdbench.commands.options import as_json, judgement, offline, on_where, selection, wait_for
+from kdbench.commands.options import Command, as_json, judgement, offline, on_where, selection, wait_for
 from kdbench.errors import UserError
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from kdbench.run.local import Trained
 
 
-@click.command()
+@click.command(cls=Command)
 @selection
 @judgement
 @click.option("-j", "--jobs", type=click.IntRange(1), help="Runs at a time.")
@@ -76,7 +76,7 @@ def run(  # noqa: PLR0913 - one per option
     return exit_code(trained, chosen, strict=strict, as_json=as_json)
 
 
-@click.command()
+@click.command(cls=Command)
 @selection
 @on_where
 @wait_for

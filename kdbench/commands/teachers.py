@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kdbench.commands.options import answer, as_json, complete_suite
+from kdbench.commands.options import CommandGroup, answer, as_json, complete_suite
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-class Importing(click.Group):
+class Importing(CommandGroup):
     """A group whose first word may be a file: `kdbench import FILE` is `kdbench import weights FILE`."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:

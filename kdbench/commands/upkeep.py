@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kdbench.commands.options import answer, as_json, as_variant, complete_suite, say
+from kdbench.commands.options import Command, answer, as_json, as_variant, complete_suite, say
 
 if TYPE_CHECKING:
     from kdbench.spec.suites import Variant
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("suite", nargs=-1, shell_complete=complete_suite)
 @click.option("-n", "--dry-run", is_flag=True, help="Only say what would go.")
 @as_json
@@ -40,7 +40,7 @@ def gc(suite: tuple[str, ...], *, dry_run: bool, as_json: bool) -> None:
     click.echo(f"{len(found)} {'would go' if dry_run else 'removed'}, {total / 1e6:,.1f} MB")
 
 
-@click.command()
+@click.command(cls=Command)
 @as_json
 def fsck(*, as_json: bool) -> int:
     """Check every stored file against its digest.
@@ -71,7 +71,7 @@ def fsck(*, as_json: bool) -> int:
     return int(bool(wrong))
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("row")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--steps", type=click.IntRange(1, 10_000), default=20, show_default=True)
@@ -102,7 +102,7 @@ def fingerprint(
     answer(facts, lambda: columns(known, []), as_json=as_json)
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("dataset", nargs=-1, required=True)
 def compact(dataset: tuple[str, ...]) -> None:
     """Put the results of each data set's like runs into one file.

@@ -121,7 +121,8 @@ def _tables(students: Sequence[str], teachers: Sequence[str], methods: Sequence[
             raise UserError(f"--methods: {error}") from error
         if entry.teacher and not teachers:
             raise UserError(f"--methods: {method} needs a teacher; give --teachers")
-        values = {name: _value(name, each) for name, each in entry.ranges.items()} | entry.starting_values
+        values = {name: _value(name, each) for name, each in entry.ranges.items()}
+        values.update(entry.starting_values)
         params = "".join(f", {name} = {value:g}" for name, value in values.items())
         rows = [_row(student) for student in students]
         if entry.teacher:

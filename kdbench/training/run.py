@@ -197,9 +197,10 @@ def train_epoch(
         stream_of |= dict.fromkeys(stream.student_runs, at)
     # Steps are done as one by a stack, or one by one (`alone`); a stack that fails its test joins the latter.
     stacked = list(stacks)
-    streams_of = {stack: [stream_of[student_run] for student_run in stack.runs] for stack in stacked}
+    streams_of: dict[Stack, list[int]] = {}
     alone = list(learning)
     for stack in stacked:
+        streams_of[stack] = [stream_of[student_run] for student_run in stack.runs]
         alone = [student_run for student_run in alone if student_run not in stack.runs]
     steps = len(used[0].batches)
     started = perf_counter()

@@ -112,6 +112,9 @@ PLACES: list[Case] = [
     (nothing, "verify nowhere.zip", 2, "Invalid value for 'BUNDLE': File 'nowhere.zip' does not exist."),
     (written("a.zip", "x"), "verify a.zip", 2, "a.zip: no readable bundle (File is not a zip file)"),
     (written("a.zip", b""), "verify a.zip", 2, "a.zip: no readable bundle (File is not a zip file)"),
+    (nothing, "plan small --rows kd/* --rows lsr/*", 2, "Error: --rows is given twice; it takes one value."),
+    (nothing, "list rows small --seeds 0 --seeds=1", 2, "Error: --seeds is given twice; it takes one value."),
+    (nothing, "plan small --set lr=1 --set epochs=2", 0, "run"),
     (nothing, "compact cifar10", 2, "no such folder of results; there are: digits"),
     (nothing, "import nowhere.pt --model digits_mlp --dataset digits", 2, "nowhere.pt: there is no such file"),
 ]
@@ -318,7 +321,7 @@ OPTIONS: list[Case] = [
     (nothing, "list suites nowhere", 2, "Invalid value for '[FOLDER]': Directory 'nowhere' does not exist."),
     (nothing, "list moons", 2, "No such command 'moons'. Valid: datasets, losses, models, rows, suites."),
     (nothing, "data moons", 2, "No such command 'moons'. Valid: fetch, list, neighbours, verify, weights, where."),
-    (nothing, "list row", 2, "No such command 'row'. Valid: datasets, losses, models, rows, suites. Did you mean 'rows'?"),
+    (nothing, "list row", 2, "No such command 'row'. Did you mean 'rows'? Valid: datasets, losses, models, rows, suites."),
     (nothing, f"{SMALL_PLAN} --rows=", 2, "suites/small.toml: no row is named like ''. It is empty: leave --rows out for all rows."),
     (nothing, "completion tcsh", 2, "Invalid value for '{bash|zsh|fish}': 'tcsh' is not one of 'bash', 'zsh', 'fish'."),
     (nothing, f"{SMALL_PLAN} --seeds 2-1", 2, "--seeds '2-1': a range rises"),
