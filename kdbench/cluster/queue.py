@@ -9,8 +9,8 @@ from kdbench.cluster.ledger import History, Ledger, Submission, SubmittedJob
 from kdbench.cluster.scheduler import JobStatus, View, query_jobs
 from kdbench.errors import UserError, plain
 
-SLURMS_OWN = ("srun:", "slurmstepd:")
-"""How lines begin in which Slurm reports the consequence: the cause stands before them."""
+SLURMS_OWN = ("srun:", "slurmstepd")
+"""How lines begin in which Slurm reports the consequence, as `slurmstepd-n1: error:`; the cause is above."""
 TAIL = 20
 """Lines of a job's standard error that are looked at, and shown."""
 

@@ -69,6 +69,7 @@ ENDED = "*** JOB 870 ON n1 CANCELLED AT 2026-11-28T20:02:18"
         ("a\n\nsrun: error: n1: task 0\n", "ended before kdbench began: a (FILE)"),
         ("srun: error\n", "ended before kdbench began: srun: error (FILE)"),
         (f"n1: {ENDED} ***\n", f"was cancelled before kdbench began: n1: {ENDED} *** (FILE)"),
+        (f"x\nslurmstepd-n1: error: {ENDED} ***\n", "was cancelled before kdbench began: x (FILE)"),
         (f"x\nslurmstepd: {ENDED} DUE TO TIME LIMIT ***\n", "ended before kdbench began: x (FILE)"),
     ],
 )
