@@ -133,7 +133,8 @@ def main() -> None:
         error.show()
         code = error.exit_code
     except (click.Abort, KeyboardInterrupt) as error:
-        if isinstance(error.__context__, EOFError):  # a question, in a script or a job
+        # a question, in a script or a job; what else reads to an end has it as its cause
+        if error.__cause__ is None and isinstance(error.__context__, EOFError):
             click.echo(
                 "error: no answer to a question: standard input has ended; give it as an option", err=True
             )
