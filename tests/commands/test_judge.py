@@ -68,8 +68,8 @@ def test_committed_results_have_the_verdicts_of_their_page(
     for row in rows:
         checks = found[f"{row[1].strip()}.toml"]
         words = [check["top1"]["word"] for check in checks if check["values"]]
-        told = {word: int(count) for count, word in re.findall(r"(\d+) ([a-z ]+)", row[4].strip())}
-        of_themselves = told.pop("rows ", 0)  # kdbench's own references, made of these very runs
-        for word, count in told.items():
-            assert words.count(word) - count in (0, of_themselves)
-        assert sum(told.values()) + of_themselves == len(words)
+        counts = {word: int(count) for count, word in re.findall(r"(\d+) ([a-z ]+)", row[4].strip())}
+        of_themselves = counts.pop("rows ", 0)  # kdbench's own references, made of these very runs
+        for word, count in counts.items():
+            assert 0 <= words.count(word) - count <= of_themselves
+        assert sum(counts.values()) + of_themselves == len(words)
