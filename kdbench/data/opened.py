@@ -1,5 +1,7 @@
 """The data sets that a process has open; they stay open from run to run."""
 
+from typing import Any
+
 from kdbench.data.generated import generated, is_generated
 from kdbench.data.packed import Dataset, open_dataset
 from kdbench.data.place import fetcher_of
@@ -40,9 +42,15 @@ class OpenDatasets:
             return self.named(run.dataset)
         key = run.dataset, run.seed
         if key not in self.seeded:
-            # a cohort of 100 seeds has 100, and their teachers' too: the oldest one goes (a dict is in the
-            # order in which it was filled)
-            while len(self.seeded) >= GENERATED:
-                del self.seeded[next(iter(self.seeded))]
+            make_room(self.seeded, GENERATED)  # a cohort of 100 seeds has 100, and their teachers' too
             self.seeded[key] = generated(run.dataset, run.seed)
         return self.seeded[key]
+
+
+def make_room(kept: dict[Any, Any], most: int) -> None:
+    """Let go of the oldest of what is kept, so that with one more there are not more than `most`.
+
+    A dict is in the order in which it was filled.
+    """
+    while len(kept) >= most:
+        del kept[next(iter(kept))]

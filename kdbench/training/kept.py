@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor
 
+from kdbench.data.opened import make_room
 from kdbench.data.views import PaddedImages
 
 if TYPE_CHECKING:
@@ -58,7 +59,6 @@ class Kept:
     def evaluation_set(self, key: Key, make: Callable[[], EvaluationSet]) -> EvaluationSet:
         """What is evaluated, by what it depends on: as of an evaluation before, or made."""
         if key not in self.evaluated:
-            while len(self.evaluated) >= EVALUATED:  # the oldest goes: a dict is in the order of its filling
-                del self.evaluated[next(iter(self.evaluated))]
+            make_room(self.evaluated, EVALUATED)
             self.evaluated[key] = make()
         return self.evaluated[key]
