@@ -42,10 +42,12 @@ class Command(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """As click does, which parses the same words once more."""
         _, _, order = self.make_parser(ctx).parse_args(args=list(args))
-        for at, given in enumerate(order):
-            repeatable = not isinstance(given, click.Option) or given.multiple or given.is_flag
-            if not repeatable and given in order[:at] and not ctx.resilient_parsing:
+        seen: set[click.Parameter] = set()
+        for given in order:
+            one_value = isinstance(given, click.Option) and not given.multiple and not given.is_flag
+            if one_value and given in seen and not ctx.resilient_parsing:  # which a shell's completion is
                 raise click.UsageError(f"{given.opts[0]} is given twice; it takes one value.", ctx)
+            seen.add(given)
         return super().parse_args(ctx, args)
 
 
