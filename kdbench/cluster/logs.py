@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterable, Iterator
 
 from kdbench.cluster.ledger import Attempt, Ledger, SubmittedJob
-from kdbench.cluster.queue import array_of, error_tail, how_it_died, try_snapshot
+from kdbench.cluster.queue import array_of, read_death, try_snapshot
 from kdbench.cluster.scheduler import QUESTION_INTERVAL_S
 from kdbench.machine import Machine, load_machine
 from kdbench.plan.lookup import find_trained_row
@@ -79,8 +79,9 @@ def _own_output(
 ) -> Iterator[str]:
     """How those jobs of a run ended that never began it, and where its latest start put its own output."""
     for job in dead:
-        yield how_it_died(job)
-        yield from error_tail(job)
+        death = read_death(job)
+        yield str(death)
+        yield from death.written
     if last is None:
         return
     for one in ledger.submissions([run]):  # none where it is forgotten since

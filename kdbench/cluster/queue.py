@@ -9,8 +9,6 @@ from kdbench.cluster.ledger import History, Ledger, Submission, SubmittedJob
 from kdbench.cluster.scheduler import JobStatus, View, query_jobs
 from kdbench.errors import UserError, plain
 
-SLURMS_OWN = ("srun:", "slurmstepd")
-"""How lines begin in which Slurm reports the consequence, as `slurmstepd-n1: error:`; the cause is above."""
 TAIL = 20
 """Lines of a job's standard error that are looked at, and shown."""
 
@@ -104,28 +102,47 @@ def array_of(job: str) -> str:
     return job.partition("_")[0]
 
 
-def how_it_died(job: SubmittedJob) -> str:
-    """Which job ended before kdbench began, the cause that it wrote, and where the rest is."""
-    lines = error_tail(job)
-    causes = [line for line in lines if not line.startswith(SLURMS_OWN)] or lines
-    how = "was cancelled" if was_cancelled(job) else "ended"
-    why = f": {plain(causes[-1].strip())} ({job.error_file})" if causes else ""
-    return f"job {job.id} {how} before kdbench began{why}"
+class Death(Struct, frozen=True):
+    """What a job that ended before kdbench began left of itself: nothing but its standard error."""
+
+    job: SubmittedJob
+    written: tuple[str, ...]
+    """The last lines of its standard error, without empty ones; none where it wrote none."""
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether somebody ended the job while it ran (`scancel`), or Slurm for a more urgent one.
+
+        Slurm has then written the like of `slurmstepd-n1: error:
+        *** JOB 870 ON n1 CANCELLED AT 2026-11-28T20:02:18`.
+        """
+        return any(" CANCELLED AT " in line and "TIME LIMIT" not in line for line in self.written)
+
+    @property
+    def cause(self) -> str:
+        """The line that says why; "" where nothing was written.
+
+        What the job's own script wrote says it best. Then the daemon that starts tasks, as `slurmstepd-n1:
+        error: execve(): python: No such file or directory`. All else of Slurm's is the consequence: `***` and
+        an end, or srun's `task 0: Exited with exit code 2`, which comes before the cause or after it.
+        """
+        own = [line for line in self.written if not line.startswith(("srun:", "slurmstepd"))]
+        daemon = [line for line in self.written if line.startswith("slurmstepd") and "***" not in line]
+        causes = own or daemon or self.written
+        return plain(causes[-1].strip()) if causes else ""
+
+    def __str__(self) -> str:
+        """Which job it was, why it ended, and where the rest is."""
+        how = "was cancelled" if self.cancelled else "ended"
+        why = f": {self.cause} ({self.job.error_file})" if self.cause else ""
+        return f"job {self.job.id} {how} before kdbench began{why}"
 
 
-def was_cancelled(job: SubmittedJob) -> bool:
-    """Whether somebody ended a job while it ran (`scancel`), or Slurm for a more urgent one.
-
-    Slurm has then written the like of `slurmstepd-n1: error:
-    *** JOB 870 ON n1 CANCELLED AT 2026-11-28T20:02:18`.
-    """
-    return any(" CANCELLED AT " in line and "TIME LIMIT" not in line for line in error_tail(job))
-
-
-def error_tail(job: SubmittedJob) -> list[str]:
-    """The last lines, without empty ones, that a job wrote to standard error; none where it wrote none."""
+def read_death(job: SubmittedJob) -> Death:
+    """How a job of `never_began` ended."""
     try:
-        written = job.error_file.read_text(encoding="utf-8", errors="replace")
+        text = job.error_file.read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return []
-    return [line for line in written.splitlines() if line.strip()][-TAIL:]
+        return Death(job, ())
+    lines = [line for line in text.splitlines() if line.strip()]
+    return Death(job, tuple(lines[-TAIL:]))

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from msgspec.structs import replace
 
 from kdbench.cluster.ledger import Attempt, Ledger, SubmittedJob
-from kdbench.cluster.queue import SchedulerSnapshot, how_it_died, try_snapshot
+from kdbench.cluster.queue import SchedulerSnapshot, read_death, try_snapshot
 from kdbench.cluster.scheduler import JobStatus
 from kdbench.machine import Machine
 from kdbench.plan.selection import Workload
@@ -107,7 +107,7 @@ def _off_the_queue(
     if state.teacher in dead:
         return replace(state, state="blocked", detail=f"its teacher {state.teacher} failed")
     if state.id in dead:
-        return replace(state, state="failed", detail=how_it_died(dead[state.id][0]))
+        return replace(state, state="failed", detail=str(read_death(dead[state.id][0])))
     begun = state.epoch or (last is not None and last.cause == "stopped")  # perhaps without a checkpoint
     word = "stopped" if begun else state.state
     detail = ended.get(state.id, "")

@@ -13,7 +13,7 @@ from kdbench.cluster.groups import JobArray, align_to_teacher_array, make_arrays
 from kdbench.cluster.ledger import MAX_DEATHS, Ledger, Submission, SubmittedJob
 from kdbench.cluster.node import Assignment, JobWork
 from kdbench.cluster.profiles import Profile, check_shared, load_profile
-from kdbench.cluster.queue import SchedulerSnapshot, array_of, how_it_died, take_snapshot, was_cancelled
+from kdbench.cluster.queue import SchedulerSnapshot, array_of, read_death, take_snapshot
 from kdbench.cluster.scheduler import cancel, check_commands, query_jobs
 from kdbench.cost.speeds import Estimate, expected_need
 from kdbench.data.place import where
@@ -237,10 +237,11 @@ def given_up(ledger: Ledger, runs: Sequence[Run], known: SchedulerSnapshot) -> d
     histories = ledger.histories(run.id for run in runs)
     never_began = known.never_began(histories)
     for run in runs:
-        dead = [job for job in never_began.get(run.id, []) if not was_cancelled(job)]
-        if len(dead) >= MAX_DEATHS:
+        deaths = [read_death(job) for job in never_began.get(run.id, [])]
+        counted = [death for death in deaths if not death.cancelled]
+        if len(counted) >= MAX_DEATHS:
             found[run.id] = (
-                f"{len(dead)} jobs of it ended before kdbench began, the last: {how_it_died(dead[0])}; "
+                f"{len(counted)} jobs of it ended before kdbench began, the last: {counted[0]}; "
                 f"`kdbench retry` starts it anew"
             )
             continue

@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from kdbench.cluster.ledger import Attempt, History, Ledger, Submission
-from kdbench.cluster.queue import SchedulerSnapshot, how_it_died, try_snapshot, was_cancelled
+from kdbench.cluster.queue import SchedulerSnapshot, read_death, try_snapshot
 from kdbench.cluster.scheduler import JobStatus, View
 
 
@@ -59,6 +59,8 @@ def test_scheduler_that_is_not_there_is_trouble(
     assert [(job.id, status) for job, status in known.jobs()] == [("7_0", None), ("7_1", None), ("7_2", None)]
 
 
+NO_PYTHON = "slurmstepd-n1: error: execve(): /x/python: No such file or directory"
+EXITED = "srun: error: n1: task 0: Exited with exit code 2"
 ENDED = "*** JOB 870 ON n1 CANCELLED AT 2026-11-28T20:02:18"
 
 
@@ -67,6 +69,9 @@ ENDED = "*** JOB 870 ON n1 CANCELLED AT 2026-11-28T20:02:18"
     [
         ("", "ended before kdbench began"),
         ("a\n\nsrun: error: n1: task 0\n", "ended before kdbench began: a (FILE)"),
+        (f"{NO_PYTHON}\n{EXITED}\n", f"ended before kdbench began: {NO_PYTHON} (FILE)"),
+        (f"{EXITED}\n{NO_PYTHON}\n", f"ended before kdbench began: {NO_PYTHON} (FILE)"),
+        (f"{NO_PYTHON}\nslurmstepd: error: *** x ***\n", f"ended before kdbench began: {NO_PYTHON} (FILE)"),
         ("srun: error\n", "ended before kdbench began: srun: error (FILE)"),
         (f"n1: {ENDED} ***\n", f"was cancelled before kdbench began: n1: {ENDED} *** (FILE)"),
         (f"x\nslurmstepd-n1: error: {ENDED} ***\n", "was cancelled before kdbench began: x (FILE)"),
@@ -78,5 +83,6 @@ def test_words_for_a_job_that_never_began(array: Submission, written: str, says:
     job.error_file.parent.mkdir(parents=True)
     if written:
         job.error_file.write_text(written)
-    assert how_it_died(job) == f"job 7_1 {says}".replace("FILE", str(job.error_file))
-    assert was_cancelled(job) == ("was cancelled" in says)
+    death = read_death(job)
+    assert str(death) == f"job 7_1 {says}".replace("FILE", str(job.error_file))
+    assert death.cancelled == ("was cancelled" in says)
