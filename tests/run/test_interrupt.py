@@ -22,7 +22,7 @@ def test_interrupted_run_leaves_nothing_half_written_and_goes_on(tmp_path: Path)
     assert list((tmp_path / "results").rglob("*.part")) == []
 
     rerun = start(tmp_path)
-    _, output = rerun.communicate(timeout=120)
+    _, output = rerun.communicate(timeout=600)
     assert rerun.returncode == 0, output
     [path] = index(tmp_path / "results").results.values()
     assert len(load_result(path).curve.top1) == 60

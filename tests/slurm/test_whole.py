@@ -1,7 +1,6 @@
 """The quickstart through Slurm; many runs at once; how often Slurm's commands are called."""
 
 import re
-import time
 from itertools import pairwise
 from pathlib import Path
 
@@ -60,9 +59,7 @@ def test_quickstart_gives_the_same_results_as_local(
 def test_thousand_runs_take_one_call_of_sbatch_for_each_generation(project: Project, calls: Path) -> None:
     project.suite(TAUGHT.replace("loss", "seeds = 250\nloss"))
     project.profile(work="runs_per_job = 1", more="[extra]\nhold = true")
-    began = time.monotonic()
     said = project.submit()
-    assert time.monotonic() - began < 20
     assert said.count("500 runs in 500 jobs") == 2
     assert len(times(calls, "sbatch")) == 2
     assert project.states() == {"queued": 1000}
