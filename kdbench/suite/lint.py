@@ -149,15 +149,25 @@ def _protocols(rows: Iterable[Row]) -> Iterator[Finding]:
             yield _finding("protocol-differs", others, sentence)
 
 
-def _standing(rows: Iterable[Row]) -> Iterator[Finding]:
-    """Rows without a printed number, or with one read second-hand."""
-    for row in rows:
-        reference = row.reference
-        if not reference.is_given:
-            yield _finding("no-reference", [row], f"{_who(row)}: no printed number", "info")
-        elif reference.kind == "second-hand":
-            source = f" ({reference.source})" if reference.source else ""
-            yield _finding("second-hand", [row], f"{_who(row)}: {_numbers(row)} second-hand{source}", "info")
+def _standing(rows: Sequence[Row]) -> Iterator[Finding]:
+    """Rows without a printed number, and numbers read second-hand: those of a table and a source once."""
+    missing = grouped((row.table, row) for row in rows if not row.reference.is_given)
+    for table, group in missing.items():
+        sentence = f"{_who(group[0])}: no printed number"
+        if len(group) > 1:
+            pairs = ", ".join(map(_pair, group))
+            sentence = f"Table {table}: {len(group)} rows without a printed number: {pairs}"
+        yield _finding("no-reference", group, sentence, "info")
+
+    second_hand = [row for row in rows if row.reference.is_given and row.reference.kind == "second-hand"]
+    by_source = grouped(((row.table, row.reference.source), row) for row in second_hand)
+    for (table, source), group in by_source.items():
+        read_in = f" ({source})" if source else ""
+        sentence = f"{_who(group[0])}: {_numbers(group[0])} second-hand{read_in}"
+        if len(group) > 1:
+            numbers = ", ".join(f"{_pair(row)} {_numbers(row)}" for row in group)
+            sentence = f"Table {table}: the numbers of {len(group)} rows are second-hand{read_in}: {numbers}"
+        yield _finding("second-hand", group, sentence, "info")
 
 
 def _shared(rows: Iterable[Row], rule: Literal["assumed", "untrained"]) -> Iterator[Finding]:
@@ -254,9 +264,9 @@ def _cited(suite: Suite, copies: Mapping[str, Suite]) -> Iterator[Finding]:
             papers = tuple(dict.fromkeys(each.partition(":")[0] for each in cited[row.name]))
             by_papers.append(((row.table, papers), row))
     for (table, papers), rows in grouped(by_papers).items():
-        names = ", ".join(f"{row.student} from {row.teacher}" if row.teacher else row.student for row in rows)
         numbers = plural(len(rows), "number")
-        sentence = f"Table {table}: {numbers} copied by {' and '.join(papers)}: {names}"
+        pairs = ", ".join(map(_pair, rows))
+        sentence = f"Table {table}: {numbers} copied by {' and '.join(papers)}: {pairs}"
         yield _finding("cited", rows, sentence, "info")
 
 
@@ -303,9 +313,12 @@ def _over(row: Row) -> str:
     return f" over {row.over}" if row.over else ""
 
 
+def _pair(row: Row) -> str:
+    return f"{row.student} from {row.teacher}" if row.teacher else row.student
+
+
 def _what(row: Row) -> str:
-    taught = f" from {row.teacher}" if row.teacher else ""
-    return f"{row.student}{taught}, {row.loss.name}"
+    return f"{_pair(row)}, {row.loss.name}"
 
 
 def _who(row: Row) -> str:

@@ -155,6 +155,25 @@ def test_standing_of_a_row_is_information(row: Row, rule: Rule, sentence: str) -
     assert (finding.level, finding.rule, finding.sentence) == ("info", rule, sentence)
 
 
+def test_rows_of_a_table_without_a_number_are_one_finding() -> None:
+    rows = [make_row(), make_row("resnet18", "resnet50"), make_row(table="9")]
+    assert [finding.sentence for finding in lint_suite(make_suite(*rows))] == [
+        "Table 1.kd: 2 rows without a printed number: mobilenetv2, resnet18 from resnet50",
+        "mobilenetv2, kd, Table 9: no printed number",
+    ]
+
+
+def test_second_hand_numbers_of_one_source_are_one_finding() -> None:
+    def row(student: str, top1: float, source: str) -> Row:
+        return make_row(student, reference=Reference(top1=top1, kind="second-hand", source=source))
+
+    rows = [row("resnet18", 71.0, "a survey"), row("resnet50", 72.0, "a survey"), row("vgg8", 70.0, "a talk")]
+    assert [finding.sentence for finding in lint_suite(make_suite(*rows))] == [
+        "Table 1.kd: the numbers of 2 rows are second-hand (a survey): resnet18 top1 71.00, resnet50 top1 72.00",
+        "vgg8, kd, Table 1: top1 70.00 second-hand (a talk)",
+    ]
+
+
 def test_row_may_be_both_without_a_number_and_assumed() -> None:
     row = replace(make_row(), assumed="alpha")
     assert [finding.rule for finding in lint_suite(make_suite(row))] == ["no-reference", "assumed"]
