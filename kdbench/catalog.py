@@ -278,7 +278,7 @@ LOSSES = {
         formula="H(q, p) - β H(p)",
     ),
     "lsr_scaled": LossEntry(
-        code="kdbench.training.losses_controls:lsr_scaled",
+        code="kdbench.training.losses:lsr_scaled",
         params={"epsilon": FRACTION, "scale": FACTOR},
         starting_values={"epsilon": 0.1, "scale": 1},
         formula="c H(q', p),  q' = (1 - ε) q + ε u,  c = scale",

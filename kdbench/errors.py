@@ -64,6 +64,17 @@ class DiedError(Exception):
     """Another of the processes that train a run together is gone."""
 
 
+OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
+"""What torch says when memory runs out: on a CPU it has no error of its own for it."""
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error is for want of memory, which fewer runs beside each other would not need."""
+    if isinstance(error, MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in OUT_OF_MEMORY)
+
+
 class StoppedError(KeyboardInterrupt):
     """SIGTERM or SIGHUP: the same end as Ctrl-C's, with the signal's own exit code."""
 

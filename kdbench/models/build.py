@@ -1,10 +1,9 @@
 """A model's name -> its network; one of another package is held to what the loop expects of it."""
 
-import torch
 from torch import Tensor, nn
 
 from kdbench import catalog
-from kdbench.errors import UserError
+from kdbench.errors import UserError, is_out_of_memory
 from kdbench.models.output import Output
 from kdbench.plugins import described
 
@@ -26,9 +25,9 @@ def build_network(model: str, classes: int, channels: int) -> nn.Module:
         return make(classes, channels)  # type: ignore[no-any-return]
     try:
         network = make(classes, channels)
-    except torch.OutOfMemoryError:
-        raise
     except Exception as error:
+        if is_out_of_memory(error):
+            raise
         raise UserError(
             f"{package}: the model {model!r} cannot be built for {classes} classes and {channels} channels: "
             f"{described(error)}"

@@ -37,6 +37,11 @@ def lsr_released(s: Output, y: Tensor, *, epsilon: float) -> Tensor:
     return cross_entropy(s.logits, virtual_teacher(s.logits, y, a=1 - epsilon))
 
 
+def lsr_scaled(s: Output, y: Tensor, *, epsilon: float, scale: float) -> Tensor:
+    """c H(q', p), q' = (1 - ε) q + ε u, c = scale: of no paper; what a distillation is held against."""
+    return scale * lsr(s, y, epsilon=epsilon)
+
+
 def kd(s: Output, y: Tensor, t: Output, *, alpha: float, tau: float) -> Tensor:
     """(1 - α) H(q, p) + α D_KL(p^t_τ, p_τ): knowledge distillation (Tf-KD, Eq. 4). No τ² is printed."""
     return (1 - alpha) * ce(s, y) + alpha * divergence(t.logits, s.logits, tau)

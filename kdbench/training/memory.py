@@ -15,15 +15,6 @@ from torch.autograd.graph import saved_tensors_hooks
 from kdbench.training.calls import storage_of
 
 GIB = 2**30
-SHORT = ("can't allocate memory", "not enough memory", "out of memory")
-"""What torch says when memory runs out: on a CPU it has no error of its own for it."""
-
-
-def is_short(error: Exception) -> bool:
-    """Whether an error is for want of memory, which fewer runs beside each other would not need."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(text in str(error) for text in SHORT)
 
 
 class Need(NamedTuple):

@@ -14,12 +14,11 @@ from kdbench import catalog
 from kdbench.catalog import DistillerEntry
 from kdbench.data.neighbours import neighbours
 from kdbench.data.random import torch_seed
-from kdbench.errors import DivergedError, UserError
+from kdbench.errors import DivergedError, UserError, is_out_of_memory
 from kdbench.models.build import build_network
 from kdbench.models.output import Output
 from kdbench.plugins import described
 from kdbench.spec.runs import Loss, Run
-from kdbench.training import memory
 from kdbench.training.context import TrainingContext
 from kdbench.training.distillers.distiller import Setting, Step
 from kdbench.training.generator import seed_torch
@@ -92,7 +91,7 @@ def make_distiller(loss: Loss, of: Setting) -> nn.Module:
     try:
         distiller = build(of, **loss.params)
     except Exception as error:
-        if memory.is_short(error):
+        if is_out_of_memory(error):
             raise
         raise UserError(
             f"{package}: the distiller {loss.name!r} cannot be built: {described(error)}; it is called with "
@@ -190,7 +189,7 @@ def _checked(function: Callable[..., Tensor], what: str, package: str, takes: st
         except (UserError, DivergedError):
             raise
         except Exception as error:
-            if memory.is_short(error):  # no mistake of the package: with fewer runs beside it, it may fit
+            if is_out_of_memory(error):  # no mistake of the package: with fewer runs beside it, it may fit
                 raise
             raise UserError(
                 f"{package}: {what} fails with {described(error)}; it is called with {takes}"

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from time import perf_counter
 from typing import NamedTuple
 
+from kdbench.errors import is_out_of_memory
 from kdbench.plan.cohorts import batch_streams
 from kdbench.spec.events import Task
 from kdbench.spec.results import Result
@@ -242,5 +243,5 @@ def _each(student_runs: list[StudentRun], act: Callable[[StudentRun], None]) -> 
 
 def _pass_on(error: Exception, runs: int, context: TrainingContext) -> None:
     """Want of memory is no run's own failure while there are several; nor is what one rank has alone."""
-    if (runs > 1 and memory.is_short(error)) or not context.group.is_whole(error):
+    if (runs > 1 and is_out_of_memory(error)) or not context.group.is_whole(error):
         raise error

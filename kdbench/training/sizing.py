@@ -81,27 +81,24 @@ def estimate(runs: Sequence[Run], context: "TrainingContext") -> float:
     # the bytes of the file that is made of them. With a GPU these lie in the host's memory; but while a CUDA
     # graph is made of a step, there are two copies of what it changes.
     copies = 2 if (context.device.type == "cpu" and recipe.epochs > 1) or uses_graphs(context) else 0
-    own = step = copied = 0.0
+    own = step = gradients = copied = 0.0
     for run in runs:
-        need = _need(run, context)
-        state = (1 + run.recipe.moments) * need.weights
-        own += state
+        need, (parameters, buffers) = _need(run, context), _beside(run)
+        times = 1 + run.recipe.moments  # a weight, and what the optimizer remembers of it
+        own += times * (need.weights + parameters) + buffers
         step = max(step, 2 * need.weights + run.recipe.batch_size * need.activations)
-        copied = max(copied, copies * state)
-    beside = _beside(runs) + copied
-    return float(in_use(context.device) + images + taught + own + beside + WORKSPACE * step)
+        gradients = max(gradients, parameters)
+        copied = max(copied, copies * times * need.weights)
+    beside = images + taught + own + gradients + copied
+    return float(in_use(context.device) + beside + WORKSPACE * step)
 
 
-def _beside(runs: Sequence[Run]) -> float:
-    """Bytes of what is trained beside the students, and of memories; and the gradients of one run's step."""
-    own = step = 0.0
-    for run in runs:
-        parameters = buffers = 0
-        with suppress(Exception):  # a run's own failure is reported when it is trained
-            parameters, buffers = distiller_bytes(run)
-        own += (1 + run.recipe.moments) * parameters + buffers
-        step = max(step, parameters)
-    return own + step
+def _beside(run: Run) -> tuple[int, int]:
+    """Bytes of what is trained beside a student, and of its memory; 0 of what cannot be made, as `_need`."""
+    try:
+        return distiller_bytes(run)
+    except Exception:  # noqa: BLE001 - a run's own failure is reported when it is trained
+        return 0, 0
 
 
 def _need(run: Run, context: "TrainingContext") -> Need:

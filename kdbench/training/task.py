@@ -9,7 +9,7 @@ from functools import partial
 import torch
 
 from kdbench import catalog
-from kdbench.errors import DiedError, DivergedError, UserError
+from kdbench.errors import DiedError, DivergedError, UserError, is_out_of_memory
 from kdbench.machine import Machine
 from kdbench.spec.events import Cohort, Done, Elsewhere, Event, Failed, Task, Update, halves
 from kdbench.spec.results import Failure, Result
@@ -22,7 +22,6 @@ from kdbench.store.weights import weights_there
 from kdbench.training import checkpoint
 from kdbench.training.checkpoint import Progress
 from kdbench.training.context import TrainingContext
-from kdbench.training.memory import is_short
 from kdbench.training.run import train_cohort
 from kdbench.training.sizing import fitting
 
@@ -113,7 +112,7 @@ def _train(tasks: Sequence[Task], context: TrainingContext, emit: Emit) -> list[
     except Exception as error:
         if not context.group.is_whole(error):
             raise
-        if len(left) == 1 or not is_short(error):
+        if len(left) == 1 or not is_out_of_memory(error):
             refuse(left.values(), context.machine, error, emit)
             left.clear()
     if not left:

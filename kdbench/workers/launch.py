@@ -1,6 +1,6 @@
 """The processes that train one run, as torch.distributed counts them: ranks.
 
-`launch` starts them on this machine, with what torchrun is made of. torchrun itself, or Slurm through
+`run_ranks` starts them on this machine, with what torchrun is made of. torchrun itself, or Slurm through
 submitit, starts them too. All set the same variables, which `launched` reads. No torch before it is needed.
 """
 
@@ -54,6 +54,8 @@ def launched() -> Launched | None:
 def run_ranks(target: Callable[..., None], pipe: Connection, machine: Machine, *more: object) -> None:
     """Call a function in each of the ranks that train a run together; where that is one, in this process.
 
+    Several ranks are processes that are started here, whose end is waited for; a death is sent as `Died`.
+
     Args:
         target: called with the pipe, the machine and more.
         pipe: to who hands out the runs.
@@ -62,12 +64,7 @@ def run_ranks(target: Callable[..., None], pipe: Connection, machine: Machine, *
     """
     if machine.local.processes == 1:
         target(pipe, machine, *more)
-    else:
-        launch(target, pipe, machine, *more)
-
-
-def launch(target: Callable[..., None], pipe: Connection, machine: Machine, *more: object) -> None:
-    """Start `processes` ranks on this machine and wait for their end; a death is sent as `Died`."""
+        return
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
