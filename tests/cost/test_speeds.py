@@ -1,4 +1,4 @@
-"""What was measured of a device, and what a plan makes of it: hours where they are known, else none."""
+"""What was measured of a device, and what a run will take by it, and by stored results of its like."""
 
 from pathlib import Path
 
@@ -6,12 +6,13 @@ import pytest
 from msgspec.structs import replace
 
 from kdbench.cost.counts import Work
-from kdbench.cost.estimate import describe_cost, estimate_cost, hours, savings
 from kdbench.cost.speeds import (
     Attainable,
     Measured,
+    Need,
     Record,
     Speed,
+    expected_need,
     file_of,
     kind,
     load_record,
@@ -21,11 +22,10 @@ from kdbench.cost.speeds import (
 from kdbench.device import Device, cpu_name, device_at_hand
 from kdbench.errors import UserError
 from kdbench.machine import Local, Machine
-from kdbench.plan.selection import Selection, find_work
-from kdbench.spec.runs import Loss, Run
+from kdbench.spec.results import Result
+from kdbench.spec.runs import Run
 from kdbench.store.records import index, save_result
-from tests.support.build import make_result, make_run
-from tests.support.project import make_project
+from tests.support.build import CE, make_result, make_run
 
 HERE = Device("A processor (TM)", 1)
 SPEED = Speed(
@@ -112,55 +112,64 @@ def test_device_at_hand_is_the_processor_where_benchmark_toml_says_so() -> None:
     assert str(Device("X", 3)) == "X, 3 threads"
 
 
-def test_cohort_asks_its_teacher_once() -> None:
-    teacher = make_run("resnet18")
-    runs = [make_run(student, teacher=teacher) for student in ("mobilenetv2", "shufflenetv2", "plaincnn")]
-    assert savings([teacher, *runs]) == (frozenset({runs[1].id, runs[2].id}), frozenset())
+# What a run needs, on whichever device.
+
+RUN = make_run("resnet18", 0, CE)
+"""Two epochs of 50,000 images."""
+GIB = 2**30
 
 
-def test_teacher_of_a_shorter_run_was_asked_before() -> None:
-    teacher = make_run("resnet18")
-    one, two = (make_run(student, teacher=teacher) for student in ("mobilenetv2", "shufflenetv2"))
-    shorter = replace(one, recipe=replace(one.recipe, epochs=1))
-    assert savings([teacher, shorter, two]) == (frozenset(), frozenset({shorter.id}))
+def needs(folder: Path, *stored: Result, of: Run = RUN) -> Need:
+    """What a run needs by these results, where nothing is assumed to be 100 images/s."""
+    for result in stored:
+        save_result(folder, result)
+    return expected_need(index(folder), 100.0)(of)
 
 
-def test_teacher_whose_features_matter_is_asked_by_each_cohort() -> None:
-    teacher = make_run("resnet18")
-    run = make_run(loss=Loss("fnkd", {"lam": 3.0, "tau": 2.0}), teacher=teacher)
-    assert savings([run, replace(run, recipe=replace(run.recipe, epochs=1))]) == (frozenset(), frozenset())
+def measured(run: Run, seconds: float, peak: int, device: str = "cpu") -> Result:
+    """A result that took so long, and so many GiB."""
+    result = make_result(run, *[50.0] * run.recipe.epochs)
+    return replace(result, seconds=seconds, peak_memory=peak * GIB, environment={"device": device})
 
 
-def test_bill_of_what_was_not_measured_says_so(tmp_path: Path) -> None:
-    work = find_work(Selection(suites=(str(make_project(tmp_path)),)), Machine(root=str(tmp_path)))
-    estimate = estimate_cost(work, Machine(root=str(tmp_path), local=Local(device="cpu")))
-    lines = list(describe_cost(estimate, work.runs, ["suites/small"]))
-    unmeasured = f"unmeasured on {cpu_name()}, 1 thread: 6 runs; `kdbench bench suites/small` measures"
-    assert lines[1] == f"time         {unmeasured}"
+def test_need_without_results_is_assumed(tmp_path: Path) -> None:
+    assert needs(tmp_path) == Need(1000.0, None)
 
 
-def test_bill_adds_up_what_was_measured(tmp_path: Path) -> None:
-    machine = Machine(root=str(tmp_path), local=Local(device="cpu"))
-    work = find_work(Selection(suites=(str(make_project(tmp_path)),), seeds=(0,)), machine)
-    save_record(machine.results, record(work.runs[0], work.runs[-1], device=device_at_hand(machine)))
-    estimate = estimate_cost(work, machine)
-    known = [item.seconds.whole for item in estimate.items.values() if item.seconds]
-    line = list(describe_cost(estimate, work.runs, ["suites/small"]))[1]
-    assert len(known) == 2
-    assert f"{hours(sum(known))} on " in line
-    assert "for 2 of 3 runs, each alone; unmeasured" in line
+def test_need_is_that_of_another_seed(tmp_path: Path) -> None:
+    assert needs(tmp_path, measured(make_run("resnet18", 7, CE), 400.0, 3)) == Need(400.0, 3.0)
 
 
-def test_flops_of_the_bill_are_those_of_the_runs(tmp_path: Path) -> None:
-    machine = Machine(root=str(tmp_path))
-    chosen = Selection(suites=(str(make_project(tmp_path)),), rows="1.base/digits_mlp", seeds=(0,))
-    work = find_work(chosen, machine)
-    (item,) = estimate_cost(work, machine).items.values()
-    forward, backward = 2 * (64 * 32 + 32 * 10), 2 * (64 * 32 + 2 * 32 * 10)
-    assert item.cost is not None
-    assert item.cost.work.flops == 3 * 400 * (forward + backward) + 3 * 1397 * forward
+def test_speed_is_that_of_the_longest_and_memory_the_largest(tmp_path: Path) -> None:
+    short = replace(RUN, recipe=replace(RUN.recipe, train_size=256))
+    found = needs(tmp_path, measured(short, 400.0, 3), measured(make_run("resnet18", 1, CE), 500.0, 2))
+    assert found == Need(500.0, 3.0)
 
 
-@pytest.mark.parametrize(("seconds", "told"), [(40, "40 s"), (720, "12 min"), (131_400, "36.5 h")])
-def test_hours_are_told_in_the_unit_that_fits(seconds: float, told: str) -> None:
-    assert hours(seconds) == told
+@pytest.mark.parametrize(
+    "other",
+    [
+        make_run("resnet50", 0, CE),
+        replace(RUN, dataset="cifar10"),
+        make_run("resnet18", 0),
+    ],
+)
+def test_result_of_another_kind_measures_nothing(tmp_path: Path, other: Run) -> None:
+    assert needs(tmp_path, measured(other, 400.0, 3)) == Need(1000.0, None)
+
+
+def test_memory_of_another_batch_size_or_of_a_gpu_does_not_count(tmp_path: Path) -> None:
+    other = replace(RUN, recipe=replace(RUN.recipe, batch_size=512))
+    on_gpu = measured(make_run("resnet18", 1, CE), 400.0, 3, "cuda")
+    assert needs(tmp_path, measured(other, 400.0, 3), on_gpu) == Need(400.0, None)
+
+
+def test_memory_of_several_processes_is_divided_among_them(tmp_path: Path) -> None:
+    stored = measured(RUN, 400.0, 8)
+    shared = replace(stored, environment={**stored.environment, "processes": 4})
+    assert needs(tmp_path, shared) == Need(400.0, 2.0)
+
+
+def test_broken_result_measures_nothing(tmp_path: Path) -> None:
+    save_result(tmp_path, measured(RUN, 400.0, 3)).write_text("{")
+    assert needs(tmp_path) == Need(1000.0, None)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from kdbench import catalog
 from kdbench.models.output import Network, Output
+from tests.support.marks import slow_but
 from tests.support.networks import Layer, build, images, layers_called
 from tests.support.places import GOLDEN
 
@@ -24,7 +25,21 @@ NAMES = {
 OURS = {NAMES.get(name, name): facts for name, facts in FACTS.items()}
 POOL: Layer = ["AdaptiveAvgPool2d", [1, 1]]
 PLANE = [f"plane{depth}_cifar{classes}" for classes in (10, 100) for depth in (2, 4, 6, 8, 10)]
-MAPPED = [name for name, entry in catalog.MODELS.items() if entry.maps and name != "resnext101"]
+FAST = {
+    "resnet8",
+    "vgg8",
+    "wrn_16_1",
+    "shufflenetv1",
+    "shufflenetv2_crd",
+    "mobilenetv2_crd",
+    "plane6_cifar100",
+}
+"""One of each family whose maps are its own; in the golden file, those whose tests take little."""
+LARGE = {"resnet50_crd", "vgg11", "vgg13", "vgg16", "vgg19", "resnet110", "resnet32x4", "wrn_40_2"}
+MAPPED = slow_but(
+    FAST,
+    [name for name, entry in catalog.MODELS.items() if entry.maps and name != "resnext101"],
+)
 
 
 def released_layers(name: str) -> list[Layer]:
@@ -45,7 +60,7 @@ def mapped(network: nn.Module, batch: Tensor) -> Output:
     return output
 
 
-@pytest.fixture(scope="module", params=OURS)
+@pytest.fixture(scope="module", params=slow_but(set(OURS) - LARGE, OURS))
 def released(request: pytest.FixtureRequest) -> tuple[str, nn.Module]:
     """A network of the authors' by its name, built once for all tests of it."""
     torch.manual_seed(0)
@@ -117,11 +132,11 @@ def test_maps_that_have_both_signs(name: str, signed: tuple[int, ...]) -> None:
 
 
 def test_vgg_last_map_is_what_is_pooled() -> None:
-    output = mapped(build("vgg13"), images("vgg13"))
+    output = mapped(build("vgg8"), images("vgg8"))
     torch.testing.assert_close(output.maps[-1].mean(dim=(2, 3)), output.features)
 
 
-@pytest.mark.parametrize("name", PLANE)
+@pytest.mark.parametrize("name", slow_but({"plane2_cifar10", "plane8_cifar100"}, PLANE))
 def test_plane_networks_as_taught_by_takd(name: str) -> None:
     depth, classes = (int(part) for part in name.removeprefix("plane").split("_cifar"))
     network = build(name, classes)

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from kdbench import catalog
 from kdbench.models.folding import fold
+from tests.support.marks import slow_but
 
 SHAPES = {
     "digits_mlp": (8, 1),
@@ -20,27 +21,11 @@ SHAPES = {
     "logistic": (1, 50),
 }
 """Side and channels of the images of networks for one size."""
-DEEP = {
-    "resnext101",
-    "resnext101_32x8d_224",
-    "resnet152_224",
-    "resnet101_224",
-    "resnet50_224",
-    "resnet34_224",
-    "resnet50_crd",
-    "resnet56",
-    "resnet110",
-    "resnet110_v2",
-    "vgg11",
-    "vgg13",
-    "vgg16",
-    "vgg19",
-    "wrn_40_1",
-    "wrn_40_2",
+FAST = {
+    *("digits_mlp", "digits_cnn", "logistic", "mlp_49_20_20", "blank", "plaincnn", "plane6_cifar100"),
+    *("resnet8", "resnet20_v2", "vgg8", "wrn_16_1", "shufflenetv1", "shufflenetv2", "mobilenetv2"),
 }
-"""The same code as a smaller network's of its family: resnext29's, resnet18_224's, vgg8's, wrn_16_1's ..."""
-ALL = [pytest.param(name, marks=[pytest.mark.slow] if name in DEEP else []) for name in catalog.MODELS]
-PRE_ACTIVATED = {"resnet20_v2", "resnet56_v2", "resnet110_v2"}
+"""One of each kind of layers in a row; the others are larger, or are put together of the same."""
 
 
 def trained(name: str) -> tuple[nn.Module, Tensor]:
@@ -65,7 +50,7 @@ def norms(network: nn.Module) -> int:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", slow_but(FAST, catalog.MODELS))
 def test_folded_network_is_the_same_to_rounding(name: str) -> None:
     """In double precision, so that a wrong fold cannot hide behind rounding."""
     network, images = trained(name)
@@ -76,12 +61,14 @@ def test_folded_network_is_the_same_to_rounding(name: str) -> None:
     assert (before.features - after.features).abs().max() <= 1e-11 * float(before.features.abs().max())
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnet50", "mobilenetv2", "shufflenetv2", "googlenet"])
-def test_every_norm_behind_a_convolution_is_fold(name: str) -> None:
+@pytest.mark.parametrize(
+    "name", slow_but(["shufflenetv2"], ["resnet18", "resnet50", "mobilenetv2", "shufflenetv2", "googlenet"])
+)
+def test_every_norm_behind_a_convolution_is_folded(name: str) -> None:
     assert norms(fold(trained(name)[0])) == 0
 
 
-@pytest.mark.parametrize("name", sorted(PRE_ACTIVATED))
+@pytest.mark.parametrize("name", slow_but(["resnet20_v2"], ["resnet20_v2", "resnet56_v2", "resnet110_v2"]))
 def test_norms_of_pre_activated_networks_stay_where_no_convolution_is_before(name: str) -> None:
     network, _ = trained(name)
     between = sum(isinstance(each, nn.Conv2d) and each.kernel_size == (3, 3) for each in network.modules())

@@ -8,6 +8,7 @@ from torch import nn
 
 from kdbench.catalog import MODELS, load
 from kdbench.models.output import Output
+from tests.support.marks import slow_but
 
 FACTS = {
     "resnet18_224": (11_689_512, 512),
@@ -21,7 +22,7 @@ FACTS = {
     "mobilenetv2_224": (3_504_872, 1280),
 }
 """Parameters with 1000 classes, as torchvision documents its networks, and features."""
-SMALL = ["resnet18_224", "densenet121_224", "mobilenetv2_224"]
+SMALL = slow_but(["mobilenetv2_224"], ["resnet18_224", "densenet121_224", "mobilenetv2_224"])
 
 
 def build(name: str, classes: int = 20, channels: int = 3) -> nn.Module:
@@ -39,7 +40,7 @@ def test_every_network_of_timm_has_facts() -> None:
     assert set(FACTS) == {name for name, entry in MODELS.items() if entry.timm}
 
 
-@pytest.mark.parametrize("name", FACTS)
+@pytest.mark.parametrize("name", slow_but(["resnet18_224", "mobilenetv1_224", "mobilenetv2_224"], FACTS))
 def test_parameters_as_published(name: str) -> None:
     import timm
 
@@ -81,6 +82,7 @@ def test_start_is_the_seeds(name: str) -> None:
     assert not other["classifier.weight"].equal(first["classifier.weight"])
 
 
+@pytest.mark.slow
 def test_resnet_starts_with_scales_of_one_as_torchvisions() -> None:
     norms = [m for m in build("resnet18_224").modules() if isinstance(m, nn.BatchNorm2d)]
     assert all((norm.weight == 1).all() for norm in norms)

@@ -6,16 +6,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from kdbench.catalog import MODELS, load
+from tests.support import networks
+from tests.support.marks import slow_but
 
-DEFAULT = ["resnet18", "resnet50", "densenet121", "googlenet", "mobilenetv2", "shufflenetv2", "plaincnn"]
+ALL = ["resnet18", "resnet50", "densenet121", "googlenet", "mobilenetv2", "shufflenetv2", "plaincnn"]
+DEFAULT = slow_but(["mobilenetv2", "shufflenetv2", "plaincnn"], ALL)
 
 
 def build(name: str) -> nn.Module:
     torch.manual_seed(0)
-    network = load(MODELS[name].code)(100, 3)
-    assert isinstance(network, nn.Module)
-    return network
+    return networks.build(name)
 
 
 def weighted(network: nn.Module) -> Iterator[nn.Conv2d | nn.Linear]:
@@ -56,6 +56,7 @@ def test_biases_are_uniform_by_fan_in(name: str) -> None:
     assert_uniform(torch.cat(scaled), 1 + 1e-6)  # together: one layer has too few
 
 
+@pytest.mark.slow
 def test_resnext_weights_are_normal_by_fan_out() -> None:
     *convs, classifier = weighted(build("resnext29"))
     for conv in convs:
@@ -65,7 +66,7 @@ def test_resnext_weights_are_normal_by_fan_out() -> None:
     assert torch.equal(classifier.get_parameter("bias"), torch.zeros(100))
 
 
-@pytest.mark.parametrize("name", [*DEFAULT, "resnext29", "digits_cnn"])
+@pytest.mark.parametrize("name", [*DEFAULT, pytest.param("resnext29", marks=pytest.mark.slow), "digits_cnn"])
 def test_norms_start_as_identity(name: str) -> None:
     norms = [m for m in build(name).modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)]
     ones = torch.cat([t for m in norms for t in (m.weight, m.running_var) if t is not None])

@@ -11,6 +11,7 @@ from torch import nn
 
 from kdbench.catalog import MODELS
 from kdbench.models.output import Output
+from tests.support.marks import slow_but
 from tests.support.networks import Layer, build, build_empty, images, layers_called
 from tests.support.places import GOLDEN
 
@@ -42,7 +43,8 @@ FEATURES = {
     "digits_cnn": 128,
     "blank": 1,  # as many as channels
 }
-SMALL = sorted(set(FEATURES) - {"resnext101"})
+LARGE = {"resnet50", "resnext29", "densenet121", "googlenet", "resnet56_v2", "resnet110_v2"}
+SMALL = slow_but(set(FEATURES) - LARGE, sorted(set(FEATURES) - {"resnext101"}))
 """All but resnext101: over 100 million parameters, and no code that resnext29 has not."""
 
 GLOBAL_POOL: Layer = ["AdaptiveAvgPool2d", [1, 1]]
@@ -140,9 +142,9 @@ def test_resnext_convolutions_by_stage(name: str, depth: int) -> None:
 def test_digits_networks_learn_a_batch(name: str) -> None:
     torch.manual_seed(0)
     network = build(name, classes=10, channels=1)
-    batch, labels = images(name, n=32, channels=1), torch.arange(32) % 10
+    batch, labels = images(name, n=16, channels=1), torch.arange(16) % 10
     loss = torch.tensor(torch.inf)
-    for _ in range(40):
+    for _ in range(30):
         loss = nn.functional.cross_entropy(network(batch).logits, labels)
         gradients = torch.autograd.grad(loss, list(network.parameters()))
         with torch.no_grad():

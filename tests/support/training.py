@@ -1,23 +1,25 @@
 """Runs on the digits, trained alone or beside each other, and what is compared of them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from shutil import copytree
 from typing import Any
 
 import pytest
-import torch
 from msgspec.structs import replace
 from torch import nn
 
 from kdbench import catalog
 from kdbench.machine import Data, Folders, Local, Machine
 from kdbench.models.output import Network
-from kdbench.spec.events import Task
+from kdbench.spec.events import Event, Task, Update
 from kdbench.spec.results import Result
 from kdbench.spec.runs import Loss, Recipe, Run, Teacher
+from kdbench.store.weights import weights_file
+from kdbench.training.checkpoint import Progress, load_weights
 from kdbench.training.context import TrainingContext, open_context
 from kdbench.training.run import train, train_cohort
+from kdbench.training.task import do
 from tests.support.build import CE, make_run
 
 RECIPE = Recipe(
@@ -44,6 +46,23 @@ Opened = Callable[..., TrainingContext]
 
 class Interrupted(BaseException):
     """No Exception, as Ctrl-C is none."""
+
+
+def stop_after(epoch: int) -> Callable[[Progress], None]:
+    """What interrupts a run that it watches, when the run has done so many epochs."""
+
+    def watch(progress: Progress) -> None:
+        if progress.epoch == epoch:
+            raise Interrupted
+
+    return watch
+
+
+def interrupted(run: Run, context: TrainingContext, epoch: int, **options: Any) -> TrainingContext:  # noqa: ANN401 - train's
+    """The context, with what a run leaves in it that was interrupted after so many epochs."""
+    with pytest.raises(Interrupted):
+        train(run, context, watch=stop_after(epoch), **options)
+    return context
 
 
 def digits(student: str = "digits_mlp", loss: Loss = CE, teacher: Run | None = None, **settings: Any) -> Run:  # noqa: ANN401 - recipe fields
@@ -74,11 +93,9 @@ def open_digits(folder: Path, data: Path | None = None, **local: Any) -> Trainin
 
 def kept_of(runs: Sequence[Run], folder: Path, data: Path) -> Path:
     """The scratch folder of a context in which runs were trained."""
-    before = torch.get_deterministic_debug_mode()
     context = open_digits(folder, data)
     for run in runs:
-        train(run, context, keep=(run.recipe.epochs,))
-    torch.set_deterministic_debug_mode(before)
+        train(run, context)
     return context.machine.scratch
 
 
@@ -97,6 +114,23 @@ def numbers(result: object) -> tuple[object, ...]:
     assert isinstance(result, Result)
     curve = result.curve
     return curve.top1, curve.test_loss, curve.train_loss, curve.validation_top1, result.weights
+
+
+def ends(context: TrainingContext, runs: Iterable[Run], **options: Any) -> list[Event]:  # noqa: ANN401 - a Task's
+    """How runs ended that a worker was given together, each exactly once, in this order."""
+    emitted: list[Event] = []
+    do([Task(run, **options) for run in runs], context, emitted.append)
+    last: list[Event] = [event for event in emitted if not isinstance(event, Update)]
+    assert len({event.id for event in last}) == len(last)
+    return last
+
+
+def network_left(context: TrainingContext, run: Run, epoch: int | str) -> nn.Module:
+    """A run's network, for evaluation, with the weights of an epoch that it has left for its students."""
+    path, network = weights_file(context.machine.scratch, run.id, epoch), context.network(run)
+    assert path is not None
+    load_weights(path, network)
+    return network.eval()
 
 
 def together(runs: Sequence[Run], context: TrainingContext, **options: Any) -> dict[str, Result | Exception]:  # noqa: ANN401 - train_cohort's

@@ -11,9 +11,9 @@ from safetensors.torch import load_file
 from torch import nn
 
 from kdbench.errors import DivergedError, UserError
-from kdbench.spec.events import Done, Elsewhere, Event, Failed, Task, Update
+from kdbench.spec.events import Done, Elsewhere, Event, Failed, Task
 from kdbench.spec.results import Segment
-from kdbench.spec.runs import Loss, Recipe, Run
+from kdbench.spec.runs import Loss, Recipe
 from kdbench.store.files import digest
 from kdbench.store.lease import LostError
 from kdbench.store.weights import weights_file
@@ -33,7 +33,7 @@ from kdbench.training.context import TrainingContext
 from kdbench.training.optim import Optimizer, make_optimizer
 from kdbench.training.student_run import StudentRun
 from kdbench.training.task import do
-from tests.support.training import Opened, digits
+from tests.support.training import digits, ends, numbers, open_digits
 
 BASIS = {"data": "d" * 64, "teacher": None}
 RECIPE = Recipe(epochs=9, batch_size=1, lr=0.1, momentum=0.9)
@@ -235,23 +235,15 @@ RUNS = (digits(), digits(loss=Loss("lsr", {"epsilon": 0.2})))
 Save = Callable[..., None]
 
 
-def ends(context: TrainingContext, *runs: Run, look: Callable[[Event], None] = lambda _: None) -> list[Event]:
-    """How runs ended that were trained beside each other."""
-    emitted: list[Event] = []
-
-    def emit(event: Event) -> None:
-        emitted.append(event)
-        look(event)
-
-    do([Task(run) for run in runs], context, emit)
-    return [event for event in emitted if not isinstance(event, Update)]
+@pytest.fixture(scope="module")
+def undisturbed(data: Path, tmp_path_factory: pytest.TempPathFactory) -> list[object]:
+    """What must not depend on when a checkpoint was written, of each of `RUNS`."""
+    return list(map(content, ends(open_digits(tmp_path_factory.mktemp("undisturbed"), data), RUNS)))
 
 
 def content(end: Event) -> tuple[object, ...]:
-    """What must not depend on when a checkpoint was written."""
     assert isinstance(end, Done), end
-    curve = end.result.curve
-    return curve.top1, curve.test_loss, curve.train_loss, end.result.weights, end.result.predicted
+    return *numbers(end.result), end.result.predicted
 
 
 def there(context: TrainingContext) -> list[Path]:
@@ -270,9 +262,8 @@ def saving(monkeypatch: pytest.MonkeyPatch, act: Callable[[Save, Path, Progress]
 
 
 def test_checkpoint_is_written_while_the_next_epoch_trains(
-    opened: Opened, monkeypatch: pytest.MonkeyPatch
+    context: TrainingContext, monkeypatch: pytest.MonkeyPatch, undisturbed: list[object]
 ) -> None:
-    [undisturbed] = ends(opened("undisturbed"), RUNS[0])
     trained = {epoch: threading.Event() for epoch in (1, 2, 3)}
     step = StudentRun.step
 
@@ -288,8 +279,8 @@ def test_checkpoint_is_written_while_the_next_epoch_trains(
 
     monkeypatch.setattr(StudentRun, "step", stepped)
     saving(monkeypatch, late)
-    [end] = ends(opened(), RUNS[0])
-    assert content(end) == content(undisturbed)
+    [end] = ends(context, RUNS[:1])
+    assert content(end) == undisturbed[0]
 
 
 def test_checkpoints_of_a_cohort_are_written_one_after_the_other(
@@ -303,7 +294,7 @@ def test_checkpoints_of_a_cohort_are_written_one_after_the_other(
         written.append(("ends", folder.name, progress.epoch))
 
     saving(monkeypatch, noted)
-    assert all(isinstance(end, Done) for end in ends(context, *RUNS))
+    assert all(isinstance(end, Done) for end in ends(context, RUNS))
     one_by_one = [(epoch, run.id) for epoch in (1, 2, 3) for run in RUNS]
     assert written == [(what, run, epoch) for epoch, run in one_by_one for what in ("begins", "ends")]
 
@@ -311,9 +302,13 @@ def test_checkpoints_of_a_cohort_are_written_one_after_the_other(
 @pytest.mark.parametrize("diverges", [False, True], ids=["goes on", "diverges meanwhile"])
 @pytest.mark.parametrize("error", [UserError("the disk is full"), LostError("another process trains it")])
 def test_what_a_checkpoint_fails_with_is_its_runs_end_and_no_others(
-    opened: Opened, monkeypatch: pytest.MonkeyPatch, error: Exception, *, diverges: bool
+    context: TrainingContext,
+    monkeypatch: pytest.MonkeyPatch,
+    undisturbed: list[object],
+    error: Exception,
+    *,
+    diverges: bool,
 ) -> None:
-    [_, undisturbed] = ends(opened("undisturbed"), *RUNS)
     step = StudentRun.step
 
     def fails(save_it: Save, folder: Path, progress: Progress) -> None:
@@ -328,17 +323,14 @@ def test_what_a_checkpoint_fails_with_is_its_runs_end_and_no_others(
 
     monkeypatch.setattr(StudentRun, "step", stepped)
     saving(monkeypatch, fails)
-    context = opened()
-    first, second = ends(context, *RUNS)
+    first, second = ends(context, RUNS)
     if isinstance(error, LostError):
         assert first == Elsewhere(RUNS[0].id)
     else:
         assert isinstance(first, Failed)
         assert first.failure.cause == "the disk is full"
-    assert content(second) == content(undisturbed)
-    assert [
-        path.name.split(".")[0] for path in checkpoints(context.machine.scratch / "checkpoints" / RUNS[0].id)
-    ] == ["1"]
+    assert content(second) == undisturbed[1]
+    assert [path.name.split(".")[0] for path in there(context)] == ["1"]
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit])
@@ -364,7 +356,7 @@ def test_whoever_leaves_waits_for_the_checkpoint_with_the_run_in_hold(
     monkeypatch.setattr(Writer, "wait", leaving)
     saving(monkeypatch, late)
     with pytest.raises(stop):
-        ends(context, RUNS[0], look=stopped)
+        do([Task(RUNS[0])], context, stopped)
     assert not context.leases.held
     [path] = there(context)
     assert checkpoint.read_progress(path) is not None

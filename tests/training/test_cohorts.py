@@ -1,7 +1,8 @@
 """Who is trained beside whom; that it changes no number; and that one run's end is no other's."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import count
+from time import perf_counter
 from typing import Any
 
 import pytest
@@ -17,8 +18,8 @@ from kdbench.spec.results import Result
 from kdbench.spec.runs import Loss, Run, Teacher
 from kdbench.store.lease import Watch, take
 from kdbench.store.records import index
-from kdbench.training.context import TrainingContext
 from kdbench.training.run import train
+from kdbench.training.student_run import StudentRun
 from kdbench.training.task import do
 from tests.support.build import KD
 from tests.support.dispatch import Instant
@@ -29,7 +30,9 @@ from tests.support.training import (
     Interrupted,
     Opened,
     digits,
+    ends,
     forwards,
+    interrupted,
     numbers,
     together,
 )
@@ -65,15 +68,6 @@ def alone(with_teacher: Opened) -> Alone:
         return ALONE[run.id]
 
     return of
-
-
-def ends(context: TrainingContext, runs: Sequence[Run]) -> dict[str, Event]:
-    """How runs ended that a worker was given together, each exactly once."""
-    emitted: list[Event] = []
-    do([Task(run) for run in runs], context, emitted.append)
-    last = [event for event in emitted if not isinstance(event, Update)]
-    assert len({event.id for event in last}) == len(last)
-    return {event.id: event for event in last}
 
 
 def test_students_of_one_teacher_are_a_cohort() -> None:
@@ -148,10 +142,9 @@ def test_each_run_is_as_alone_bit_for_bit(with_teacher: Opened, alone: Alone) ->
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_each_setting_is_as_alone_beside_others(with_teacher: Opened, name: str) -> None:
-    """Beside a run of another loss, of the same batches."""
-    settings = SETTINGS[name]
-    runs = [digits("digits_cnn", KD, TEACHER, **settings), digits("digits_dropout", KD, TEACHER, **settings)]
-    runs.append(digits("digits_mlp", KD, TEACHER, **settings, lr=0.01))
+    """Beside a run that draws, of the same batches."""
+    settings = {"epochs": 2, **SETTINGS[name]}
+    runs = [digits(student, KD, TEACHER, **settings) for student in ("digits_cnn", "digits_dropout")]
     context = with_teacher("alone")
     alone = [numbers(train(run, context)) for run in runs]
     assert len(make_cohorts(runs)) == 1
@@ -159,14 +152,14 @@ def test_each_setting_is_as_alone_beside_others(with_teacher: Opened, name: str)
 
 
 def test_runs_without_a_teacher_are_as_alone_too(with_teacher: Opened) -> None:
-    runs, context = [digits("digits_dropout"), digits("digits_cnn", lr=0.01)], with_teacher("alone")
+    runs = [digits("digits_dropout", epochs=1), digits("digits_mlp", epochs=1, lr=0.01)]
+    context = with_teacher("alone")
     alone = [numbers(train(run, context)) for run in runs]
     assert [numbers(end) for end in together(runs, with_teacher("together")).values()] == alone
 
 
 def test_teacher_is_asked_once_for_all(with_teacher: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
-    context = with_teacher("here")
-    seen = forwards("digits_cnn", monkeypatch)
+    context, seen = with_teacher("here"), forwards("digits_cnn", monkeypatch)
     together(STUDENTS[:3], context)
     assert seen == [False] * 3 * 3  # epochs, batches
 
@@ -188,9 +181,9 @@ def test_run_that_raises_takes_no_other_with_it(with_teacher: Opened, alone: Alo
 
 def test_run_that_cannot_be_made_takes_no_other_with_it(with_teacher: Opened) -> None:
     bad, context = replace(STUDENTS[1], student="digits_mlq"), with_teacher("here")
-    emitted = ends(context, [bad, STUDENTS[0]])
-    assert isinstance(emitted[bad.id], Failed)
-    assert isinstance(emitted[STUDENTS[0].id], Done)
+    failed, done = ends(context, [bad, STUDENTS[0]])
+    assert isinstance(failed, Failed)
+    assert isinstance(done, Done)
     assert index(context.machine.results).failures.keys() == {bad.id}
 
 
@@ -230,14 +223,7 @@ def test_run_of_an_interrupted_cohort_goes_on_alone(with_teacher: Opened, alone:
 
 
 def test_runs_that_are_further_do_nothing_twice(with_teacher: Opened) -> None:
-    context, seen = with_teacher("here"), []
-
-    def stop(progress: Any) -> None:  # noqa: ANN401 - Progress
-        if progress.epoch == 2:
-            raise Interrupted
-
-    with pytest.raises(Interrupted):
-        train(STUDENTS[0], context, watch=stop)
+    context, seen = interrupted(STUDENTS[0], with_teacher("here"), 2), []
     together(STUDENTS[:2], context, watch=lambda run, progress: seen.append((run.id, progress.epoch)))
     first, second = STUDENTS[0].id, STUDENTS[1].id
     assert seen == [(second, 1), (second, 2), (first, 3), (second, 3)]
@@ -257,68 +243,53 @@ def test_run_that_another_process_trains_leaves_the_cohort(with_teacher: Opened)
 def test_run_that_is_stored_is_not_trained_again(with_teacher: Opened) -> None:
     context = with_teacher("here")
     ends(context, STUDENTS[:1])
-    emitted = ends(context, STUDENTS[:2])
-    assert [event.trained for event in emitted.values() if isinstance(event, Done)] == [False, True]
+    assert [end.trained for end in ends(context, STUDENTS[:2]) if isinstance(end, Done)] == [False, True]
 
 
-def test_result_names_the_size_of_its_cohort(with_teacher: Opened) -> None:
-    results = together(STUDENTS[:3], with_teacher("here"))
-    assert {end.environment["cohort"] for end in results.values() if isinstance(end, Result)} == {3}
-
-
-def test_seconds_of_runs_add_up_to_those_of_the_cohort(with_teacher: Opened) -> None:
-    from time import perf_counter
-
+def test_result_has_the_size_of_its_cohort_and_its_part_of_the_seconds(with_teacher: Opened) -> None:
     context, started = with_teacher("here"), perf_counter()
-    results = together(STUDENTS[:3], context)
+    results = [end for end in together(STUDENTS[:3], context).values() if isinstance(end, Result)]
     whole = perf_counter() - started
-    assert 0 < sum(end.seconds for end in results.values() if isinstance(end, Result)) <= whole
+    assert [result.environment["cohort"] for result in results] == [3, 3, 3]
+    assert 0 < sum(result.seconds for result in results) <= whole
 
 
 def short_of_memory(monkeypatch: pytest.MonkeyPatch, most: int) -> list[int]:
     """Steps of more than `most` runs beside each other fail for want of memory; the cohorts' sizes."""
-    from kdbench.training import student_run
-
     sizes: list[int] = []
-    begin = student_run.StudentRun.begin
+    begin = StudentRun.begin
 
-    def limited(self: student_run.StudentRun, epoch: int) -> None:
+    def limited(self: StudentRun, epoch: int) -> None:
         sizes.append(self.size)
         if self.size > most:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
         begin(self, epoch)
 
-    monkeypatch.setattr(student_run.StudentRun, "begin", limited)
+    monkeypatch.setattr(StudentRun, "begin", limited)
     return sizes
 
 
 def test_cohort_that_runs_out_of_memory_is_halved(
     with_teacher: Opened, alone: Alone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    context, wanted = with_teacher("here"), list(map(alone, STUDENTS))
+    context, wanted = with_teacher("here"), list(map(alone, STUDENTS[:3]))
     sizes = short_of_memory(monkeypatch, most=1)
-    emitted = ends(context, STUDENTS)
-    assert list(dict.fromkeys(sizes)) == [4, 2, 1]
-    assert [numbers(emitted[run.id].result) for run in STUDENTS] == wanted  # type: ignore[union-attr]
+    emitted = ends(context, STUDENTS[:3])
+    assert list(dict.fromkeys(sizes)) == [3, 2, 1]
+    assert [numbers(end.result) for end in emitted if isinstance(end, Done)] == wanted
 
 
 def test_run_that_runs_out_of_memory_alone_has_failed(
     with_teacher: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    context = with_teacher("here")
     short_of_memory(monkeypatch, most=0)
-    emitted = ends(context, STUDENTS[:2])
-    causes = [event.failure.cause for event in emitted.values() if isinstance(event, Failed)]
-    assert [cause.startswith("RuntimeError: DefaultCPUAllocator: can't allocate") for cause in causes] == [
-        True
-    ] * 2
+    emitted = ends(with_teacher("here"), STUDENTS[:2])
+    causes = [end.failure.cause for end in emitted if isinstance(end, Failed)]
+    assert len(causes) == 2
+    assert all(cause.startswith("RuntimeError: DefaultCPUAllocator: can't allocate") for cause in causes)
 
 
 def test_cohort_is_cut_to_fit_the_memory_of_benchmark_toml(with_teacher: Opened) -> None:
     """Less than torch itself takes: every run is tried alone, and none is left out."""
-    emitted = ends(with_teacher("here", memory_gib=0.1), STUDENTS[:3])
-    assert [event.result.environment["cohort"] for event in emitted.values() if isinstance(event, Done)] == [
-        1,
-        1,
-        1,
-    ]
+    emitted = ends(with_teacher("here", memory_gib=0.1), STUDENTS[:2])
+    assert [end.result.environment["cohort"] for end in emitted if isinstance(end, Done)] == [1, 1]

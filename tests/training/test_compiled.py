@@ -19,15 +19,13 @@ from kdbench.errors import UserError
 from kdbench.models.output import Network
 from kdbench.spec.results import Result
 from kdbench.spec.runs import Loss, Precision, Run, Teacher
-from kdbench.store.weights import weights_file
 from kdbench.training import precision as precisions
-from kdbench.training.checkpoint import Progress, load_weights
 from kdbench.training.context import TrainingContext
 from kdbench.training.evaluation import evaluate
 from kdbench.training.precision import arithmetic, check_precision, forward_of, set_compiler, why_not_compiled
 from kdbench.training.run import train
 from tests.support.build import KD
-from tests.support.training import Opened, digits, numbers, together
+from tests.support.training import Opened, digits, interrupted, network_left, numbers, together
 
 CPU = torch.device("cpu")
 COMPILED: Precision = "float32-compiled"
@@ -76,10 +74,6 @@ def several(number: int) -> list[Tensor]:
 
 def train_all(runs: list[Run], context: TrainingContext) -> list[Result]:
     return [train(run, context) for run in runs]
-
-
-def interrupt(_: Progress) -> None:
-    raise KeyboardInterrupt
 
 
 @pytest.mark.slow
@@ -153,17 +147,14 @@ def test_compiled_runs_are_the_eager_ones_to_rounding_and_themselves_bit_for_bit
         assert numbers(train(compiled(TEACHER), context)) == numbers(wanted[0])
     student_runs = together([compiled(run) for run in STUDENTS], beside)
     assert [numbers(end) for end in student_runs.values()] == [numbers(each) for each in wanted[1:]]
-    with pytest.raises(KeyboardInterrupt):
-        train(compiled(STUDENTS[0]), rerun, watch=interrupt)
+    interrupted(compiled(STUDENTS[0]), rerun, 1)
     assert numbers(train(compiled(STUDENTS[0]), rerun)) == numbers(wanted[1])
     assert_evaluated_eagerly(wanted[1], alone)
 
 
 def assert_evaluated_eagerly(result: Result, context: TrainingContext) -> None:
     """The weights have the usual names, and the accuracy of record is that of the usual network."""
-    path, network = weights_file(context.machine.scratch, result.id, 2), context.network(result.run)
-    assert path is not None
-    load_weights(path, network)
+    network = network_left(context, result.run, 2)
     top1, loss, _ = evaluate(result.run, network, context.data.named("digits"), context)
     assert (top1, loss) == (result.last, result.curve.test_loss[-1])
 

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import torch
 from msgspec.structs import replace
-from safetensors.torch import load_file
 from torch import Tensor
 
 from kdbench import catalog
@@ -26,7 +25,6 @@ from kdbench.spec.events import Done, Event, Failed, Task, Update
 from kdbench.spec.results import Result
 from kdbench.spec.runs import Loss, Recipe, Run, Teacher
 from kdbench.store.records import index, load_result
-from kdbench.store.weights import weights_file
 from kdbench.suite.load import load_suite
 from kdbench.training import ghost_batches
 from kdbench.training.context import TrainingContext
@@ -35,7 +33,6 @@ from kdbench.training.distillers.distiller import Step
 from kdbench.training.group import Group, cut
 from kdbench.training.run import train
 from kdbench.training.student_run import StudentRun
-from kdbench.training.task import do
 from kdbench.training.teacher_batches import DistillationBatch
 from tests.support.build import CE, KD, make_run
 from tests.support.command import Command
@@ -43,7 +40,7 @@ from tests.support.distillers import SETTINGS
 from tests.support.plugins import install, plugin, uninstall
 from tests.support.processes import children
 from tests.support.project import change, write_suite
-from tests.support.training import Opened, numbers
+from tests.support.training import Opened, ends, interrupted, kept_of, network_left, numbers
 
 POINTS = "[kdbench.models]\nnormed = normed_cnn:ENTRY\n"
 MODULE = """
@@ -110,7 +107,7 @@ ALL = {
 """What a recipe may do to a batch, an image, a gradient and the weights."""
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def _installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     install(tmp_path, "normed_cnn", MODULE, POINTS)
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -118,18 +115,14 @@ def _installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
     uninstall("normed_cnn")
 
 
-def done(context: TrainingContext, run: Run) -> Result:
-    """The result of a run as a worker trains it."""
-    emitted: list[Event] = []
-    do([Task(run)], context, emitted.append)
-    assert isinstance(emitted[-1], Done), emitted[-1]
-    return emitted[-1].result
+@pytest.fixture(scope="module")
+def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a context keeps of this file's teacher, trained once for all tests."""
+    return kept_of([TEACHER], tmp_path_factory.mktemp("teacher"), data)
 
 
 def weights(context: TrainingContext, run: Run) -> dict[str, Tensor]:
-    path = weights_file(context.machine.scratch, run.id, run.recipe.epochs)
-    assert path is not None
-    return load_file(path)
+    return network_left(context, run, run.recipe.epochs).state_dict()
 
 
 def assert_same(first: tuple[TrainingContext, Result], second: tuple[TrainingContext, Result]) -> None:
@@ -168,17 +161,11 @@ def test_ranks_evaluate_whole_batches_in_turn() -> None:
 
 
 @pytest.mark.parametrize("loss", [CE, CRD], ids=lambda loss: loss.name)
-def test_one_part_without_dropout_is_the_whole_batch_bit_for_bit(opened: Opened, loss: Loss) -> None:
+def test_one_part_without_dropout_is_the_whole_batch_bit_for_bit(with_teacher: Opened, loss: Loss) -> None:
     """A memory of each image included."""
-    found = []
-    for parts in (0, 1):
-        context = opened(str(parts))
-        run = digits("digits_cnn", ghost_batches=parts)
-        if loss is CRD:
-            train(TEACHER, context)
-            run = replace(run, loss=loss, teacher=Teacher(TEACHER, 2))
-        found.append(train(run, context))
-    whole, part = found
+    context, teacher = with_teacher(), Teacher(TEACHER, 2) if loss is CRD else None
+    runs = [digits("digits_cnn", ghost_batches=parts, epochs=1) for parts in (0, 1)]
+    whole, part = (train(replace(run, loss=loss, teacher=teacher), context) for run in runs)
     assert (part.curve.train_loss, part.weights) == (whole.curve.train_loss, whole.weights)
 
 
@@ -228,15 +215,11 @@ def test_running_statistics_are_the_mean_of_what_the_parts_make_of_them(
 
 
 def test_memory_is_written_after_the_last_part_with_what_all_have_noted(
-    opened: Opened,
+    with_teacher: Opened,
 ) -> None:
     """Every part reads the memory of before the step, and draws negatives of its own."""
-    runs = []
-    for name in ("one", "other"):
-        context = opened(name)
-        train(TEACHER, context)
-        run = replace(TEACHER, loss=CRD, teacher=Teacher(TEACHER, 2))
-        runs.append(StudentRun(Task(run), context))
+    run = replace(TEACHER, loss=CRD, teacher=Teacher(TEACHER, 2))
+    runs = [StudentRun(Task(run), with_teacher(name)) for name in ("one", "other")]
     with torch.no_grad():
         given = distilled()._replace(taught=runs[0].student.eval()(distilled().x))
     for each in runs:
@@ -292,6 +275,7 @@ def causes(events: list[Event]) -> list[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("_installed")
 @pytest.mark.parametrize(
     ("ranks", "number", "settings", "model", "loss"),
     [
@@ -316,7 +300,7 @@ def test_ranks_give_the_same_as_one_process(
     taught = digits(model, ghost_batches=number, **settings)
     student = replace(taught, loss=loss, teacher=Teacher(teacher, 2))
     alone, several = opened("alone"), opened("several", processes=ranks)
-    one = [done(alone, run) for run in (teacher, student)]
+    one = [end.result for run in (teacher, student) for end in ends(alone, [run]) if isinstance(end, Done)]
     many = results(together(several, teacher, student))
     for a, b in zip(one, many, strict=True):
         assert_same((alone, a), (several, b))
@@ -326,19 +310,16 @@ def test_ranks_give_the_same_as_one_process(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("_installed")
 def test_two_ranks_go_on_where_one_process_was_stopped(opened: Opened) -> None:
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    here, whole = opened("here", processes=2), opened("whole")
-    with pytest.raises(KeyboardInterrupt):
-        train(digits(), here, watch=stop)
+    here, whole = interrupted(digits(), opened("here", processes=2), 1), opened("whole")
     events = together(here, digits())
     assert [event.epoch for event in events if isinstance(event, Update)] == [2]
     assert_same((whole, train(digits(), whole)), (here, results(events)[0]))
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("_installed")
 def test_rank_that_is_killed_ends_the_run_and_no_other_and_it_goes_on(
     opened: Opened,
 ) -> None:
@@ -364,6 +345,7 @@ UNBUILT = "normed_cnn 1.0: the model 'normed' cannot be built for 10 classes and
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("_installed")
 @pytest.mark.parametrize(
     ("when", "cause"),
     [
@@ -393,6 +375,7 @@ def test_rank_that_fails_is_the_failure_of_its_run_alone(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("_installed")
 def test_divergence_of_a_shared_run_is_reported_as_that_of_any(
     opened: Opened,
 ) -> None:
@@ -420,6 +403,7 @@ def test_worker_of_several_processes_has_several_gpus(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("_installed")
 def test_task_on_a_node_shares_its_runs(opened: Opened) -> None:
     from kdbench.cluster.node import Assignment, JobWork, supervise
 

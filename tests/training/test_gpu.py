@@ -31,13 +31,12 @@ from kdbench.training.student_run import StudentRun
 from kdbench.training.teacher_batches import TeacherBatches
 from tests.support.build import CE, KD, make_run
 from tests.support.devices import DEVICES
-from tests.support.suites import every_cell
 from tests.support.training import (
     TEACHER,
-    Interrupted,
     Opened,
     digits,
     forwards,
+    interrupted,
     numbers,
     open_digits,
     together,
@@ -53,7 +52,8 @@ GRAPHED = [
 ROUNDING = 1e-3
 """How far losses may be apart, relatively, after an epoch of four steps."""
 
-pytestmark = pytest.mark.parametrize("device", DEVICES)
+pytestmark = [pytest.mark.parametrize("device", DEVICES), pytest.mark.slow]
+LOSSES = [Loss(name, dict(entry.starting_values)) for name, entry in catalog.LOSSES.items()]
 
 
 @pytest.fixture
@@ -65,15 +65,6 @@ def opened(data: Path, tmp_path: Path) -> Opened:
         return open_digits(tmp_path / f"{device}-{name}", data, device=device, **local)
 
     return make
-
-
-def losses() -> list[Loss]:
-    """One of each name that a suite uses, as printed and as released."""
-    found: dict[str, Loss] = {}
-    for cell in (*every_cell("printed"), *every_cell("released")):
-        for run in cell.runs:
-            found.setdefault(run.loss.name, run.loss)
-    return [found[name] for name in sorted(found) if name in catalog.LOSSES]
 
 
 def draw(*shape: int, seed: int = 0) -> Tensor:
@@ -124,7 +115,7 @@ def test_network_starts_with_the_same_bits_and_computes_the_same(
     torch.testing.assert_close(there, one.train()(x).logits, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("loss", losses(), ids=lambda loss: loss.name)
+@pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: loss.name)
 def test_loss_and_its_gradient_are_the_same(device: str, loss: Loss) -> None:
     entry, function = catalog.find("losses", loss.name), loss_function(loss)
 
@@ -217,13 +208,7 @@ def test_test_images_are_on_the_device_from_the_second_evaluation_on(device: str
 
 
 def test_run_that_was_stopped_goes_on(device: str, opened: Opened) -> None:
-    def stop(progress: Any) -> None:  # noqa: ANN401 - a Progress
-        if progress.epoch == 2:
-            raise Interrupted
-
-    context = opened(device)
-    with pytest.raises(Interrupted):
-        train(TEACHER, context, watch=stop)
+    context = interrupted(TEACHER, opened(device), 2)
     resumed, whole = train(TEACHER, context), train(TEACHER, opened(device, "whole"))
     assert len(resumed.curve.train_loss) == TEACHER.recipe.epochs
     assert resumed.curve.train_loss == pytest.approx(whole.curve.train_loss, rel=ROUNDING)

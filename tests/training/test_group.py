@@ -5,6 +5,8 @@ import socket
 import subprocess
 import sys
 
+import pytest
+
 ENDS = """
 import atexit
 import torch
@@ -19,6 +21,7 @@ print(group.rank, group.size, torch.distributed.is_initialized())
 """
 
 
+@pytest.mark.slow
 def test_process_lets_go_of_the_other_ranks_before_it_ends() -> None:
     """Else gloo's threads may outlive the interpreter, which aborts the process after all is done."""
     with socket.create_server(("127.0.0.1", 0)) as free:

@@ -21,9 +21,7 @@ from kdbench.spec.identity import identity
 from kdbench.spec.results import Result
 from kdbench.spec.runs import Recipe, Run, Teacher
 from kdbench.spec.suites import Delta
-from kdbench.store.weights import weights_file
 from kdbench.suite.load import load_suite
-from kdbench.training.checkpoint import load_weights
 from kdbench.training.context import TrainingContext, open_context
 from kdbench.training.images import (
     chosen_images,
@@ -37,11 +35,12 @@ from kdbench.training.images import (
 from kdbench.training.run import train, train_cohort
 from tests.support.build import CE, KD, make_run
 from tests.support.places import ROOT
+from tests.support.training import network_left
 
 RECIPE = Recipe(
     epochs=3, batch_size=16, lr=0.05, momentum=0.9, size=8, resize=10, resized_crop=True, flip=True
 )
-TRAIN, TEST = 40, 20
+TRAIN, TEST = 40, 10
 """Images of each of the two classes: dark and light."""
 
 
@@ -101,15 +100,13 @@ def test_held_out_images_are_not_trained_on_and_seen_at_their_centre(place: Path
 
     result = train(run, here)
     assert len(result.curve.validation_top1) == 3
-    network = here.network(run)
-    path = weights_file(here.machine.scratch, run.id, 3)
-    assert path is not None
-    load_weights(path, network)
-    found = [network.eval()(x).logits.argmax(dim=1) for x, _, _ in evaluation_batches(run, images, here)]
+    network = network_left(here, run, 3)
+    found = [network(x).logits.argmax(dim=1) for x, _, _ in evaluation_batches(run, images, here)]
     right = int((torch.cat(found) == labels).sum())
     assert result.curve.validation_top1[-1] == pytest.approx(100 * right / 20)
 
 
+@pytest.mark.slow
 def test_network_of_timm_trains_and_teaches_at_reduced_resolution(place: Path, tmp_path: Path) -> None:
     recipe = {"size": 32, "resize": 36, "epochs": 1, "train_size": 8, "test_size": 5}
     teacher = small("resnet18_224", **recipe)
@@ -122,7 +119,7 @@ def test_network_of_timm_trains_and_teaches_at_reduced_resolution(place: Path, t
 def test_students_beside_each_other_are_as_alone(place: Path, tmp_path: Path) -> None:
     """At a size too, whether the teacher's logits are computed or kept."""
     teacher = small(epochs=1)
-    taught = [replace(small(lr=lr), loss=KD, teacher=Teacher(teacher, 1)) for lr in (0.05, 0.02)]
+    taught = [replace(small(lr=lr, epochs=1), loss=KD, teacher=Teacher(teacher, 1)) for lr in (0.05, 0.02)]
     alone, beside = context(place, tmp_path / "alone"), context(place, tmp_path / "beside", 2)
     for here in (alone, beside):
         train(teacher, here)

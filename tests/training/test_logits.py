@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from hashlib import sha256
 from itertools import islice
 from pathlib import Path
 
@@ -21,7 +22,18 @@ from kdbench.training.logits import Logits, key
 from kdbench.training.run import train
 from kdbench.training.teacher_batches import TeacherBatches
 from tests.support.build import CE, KD
-from tests.support.training import TEACHER, Interrupted, Opened, digits, forwards, numbers, together
+from tests.support.training import (
+    TEACHER,
+    Interrupted,
+    Opened,
+    copied_to,
+    digits,
+    forwards,
+    kept_of,
+    numbers,
+    open_digits,
+    together,
+)
 
 FIRST, SECOND = digits("digits_mlp", KD, TEACHER), digits("digits_mlp", KD, TEACHER, lr=0.01)
 EPOCH = 96 * 10 * 4
@@ -31,6 +43,28 @@ EPOCH = 96 * 10 * 4
 @pytest.fixture
 def context(with_teacher: Opened) -> TrainingContext:
     return with_teacher()
+
+
+@pytest.fixture(scope="module")
+def first_trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a context keeps in which `FIRST` was trained, after its teacher."""
+    return kept_of([TEACHER, FIRST], tmp_path_factory.mktemp("first"), data)
+
+
+@pytest.fixture
+def after_first(opened: Opened, first_trained: Path) -> TrainingContext:
+    """A context with the logits that `FIRST` has left."""
+    return copied_to(opened, first_trained)("after first")
+
+
+@pytest.fixture(scope="module")
+def second(data: Path, tmp_path_factory: pytest.TempPathFactory) -> object:
+    """The numbers of `SECOND` where the teacher is asked by it."""
+    context = open_digits(tmp_path_factory.mktemp("second"), data, logits_gib=0)
+    train(TEACHER, context)
+    result = train(SECOND, context)
+    assert files(context) == []
+    return numbers(result)
 
 
 def files(context: TrainingContext) -> list[Path]:
@@ -44,54 +78,42 @@ def keep(folder: Path, epoch: int, *batches: Tensor, most: int = 10**6, images: 
             add(batch)
 
 
-def test_second_run_asks_the_teacher_nothing(
-    context: TrainingContext, monkeypatch: pytest.MonkeyPatch
+def test_second_run_asks_the_teacher_nothing_and_is_as_one_that_asks(
+    after_first: TrainingContext, monkeypatch: pytest.MonkeyPatch, second: object
 ) -> None:
-    train(FIRST, context)
     seen = forwards("digits_cnn", monkeypatch)
-    train(SECOND, context)
-    assert seen == []
-
-
-def test_second_run_is_as_one_that_asks_bit_for_bit(with_teacher: Opened) -> None:
-    context, without = with_teacher("here"), with_teacher("without", logits_gib=0)
-    train(FIRST, context)
-    assert numbers(train(SECOND, context)) == numbers(train(SECOND, without))
-    assert files(without) == []
-
-
-def test_cohort_of_a_later_day_asks_nothing(
-    context: TrainingContext, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    together([FIRST], context)
-    seen = forwards("digits_cnn", monkeypatch)
-    together([SECOND, digits("digits_dropout", KD, TEACHER)], context)
+    assert numbers(train(SECOND, after_first)) == second
     assert seen == []
 
 
 def test_longer_run_asks_only_for_what_is_new(
-    context: TrainingContext, monkeypatch: pytest.MonkeyPatch
+    after_first: TrainingContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train(FIRST, context)
     seen = forwards("digits_cnn", monkeypatch)
-    train(replace(FIRST, recipe=replace(FIRST.recipe, epochs=5)), context)
+    train(replace(FIRST, recipe=replace(FIRST.recipe, epochs=5)), after_first)
     assert len(seen) == 2 * 3  # epochs, batches
 
 
-def test_loss_of_features_asks_the_teacher(context: TrainingContext, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_loss_of_features_asks_the_teacher(
+    after_first: TrainingContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its logits are not all that it looks at."""
-    train(FIRST, context)
     seen = forwards("digits_cnn", monkeypatch)
-    together([SECOND, digits("digits_mlp", Loss("fnkd", {"lam": 3.0, "tau": 2.0}), TEACHER)], context)
+    together([SECOND, digits("digits_mlp", Loss("fnkd", {"lam": 3.0, "tau": 2.0}), TEACHER)], after_first)
     assert len(seen) == 3 * 3
 
 
-@pytest.mark.parametrize("name", [name for name, entry in catalog.LOSSES.items() if entry.logits_only])
-def test_losses_of_logits_look_at_nothing_else(context: TrainingContext, name: str) -> None:
-    params = {"alpha": 0.5, "tau": 4.0, "T": 3.0, "lam": 0.5, "multiplier": 1.0, "beta": 2.0, "gamma": 2.0}
-    loss = Loss(name, {each: params[each] for each in catalog.LOSSES[name].params})
-    train(FIRST, context)
-    assert isinstance(train(digits("digits_mlp", loss, TEACHER), context), Result)
+def test_losses_of_logits_look_at_nothing_else(
+    after_first: TrainingContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cohort of all of them asks for nothing; the kept outputs have no features."""
+    entries = {name: entry for name, entry in catalog.LOSSES.items() if entry.logits_only}
+    losses = [Loss(name, dict(entry.starting_values)) for name, entry in entries.items()]
+    seen = forwards("digits_cnn", monkeypatch)
+    ended = together([digits("digits_mlp", loss, TEACHER, epochs=1) for loss in losses], after_first)
+    assert len(ended) == len(losses) > 5
+    assert all(isinstance(end, Result) for end in ended.values())
+    assert seen == []
 
 
 def test_batches_that_are_fewer_than_the_data_are_an_epoch(context: TrainingContext) -> None:
@@ -125,18 +147,18 @@ def test_run_killed_within_an_epoch_leaves_only_whole_epochs(
 
 @pytest.mark.parametrize("damage", [lambda text: text[:-4], lambda text: b"\x01" + text[1:], lambda _: b""])
 def test_damaged_logits_are_asked_for_again(
-    with_teacher: Opened, monkeypatch: pytest.MonkeyPatch, damage: Callable[[bytes], bytes]
+    after_first: TrainingContext,
+    monkeypatch: pytest.MonkeyPatch,
+    second: object,
+    damage: Callable[[bytes], bytes],
 ) -> None:
-    context, other = with_teacher("here"), with_teacher("other")
-    train(FIRST, context)
-    (path,) = [path for path in files(context) if path.name.startswith("2.")]
+    (path,) = [path for path in files(after_first) if path.name.startswith("2.")]
     content = path.read_bytes()
     path.write_bytes(damage(content))
     seen = forwards("digits_cnn", monkeypatch)
-    result = train(SECOND, context)
+    assert numbers(train(SECOND, after_first)) == second
     assert len(seen) == 3
     assert path.read_bytes() == content
-    assert numbers(result) == numbers(train(SECOND, other))
 
 
 @pytest.mark.parametrize(
@@ -170,8 +192,6 @@ def test_retrained_teacher_is_another_key(context: TrainingContext) -> None:
     folder = context.machine.scratch / "weights" / TEACHER.id
     (path,) = folder.glob("3.*")
     content = b"others" + path.read_bytes()
-    from hashlib import sha256
-
     path.unlink()
     (folder / f"3.{sha256(content).hexdigest()}.safetensors").write_bytes(content)
     assert key(FIRST, context) != before

@@ -15,7 +15,7 @@ from kdbench.machine import Local, Machine
 from kdbench.spec.runs import Loss, Run, Teacher
 from kdbench.training.context import TrainingContext
 from kdbench.training.objective import distiller_bytes
-from kdbench.training.sizing import estimate, room
+from kdbench.training.sizing import estimate, group_limits, room
 from kdbench.workers.process import ALLOCATOR
 from tests.support.build import CE, make_run
 from tests.support.distillers import SETTINGS
@@ -61,6 +61,7 @@ print(estimate(runs, context) / GIB - fresh > 0.9, [len(part) for part in fittin
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library keeps nothing")
 def test_memory_that_is_kept_of_an_earlier_cohort_does_not_cut_the_next() -> None:
     command, environment = [sys.executable, "-c", KEPT], {**os.environ, "GLIBC_TUNABLES": ALLOCATOR}
@@ -120,8 +121,6 @@ def test_memory_of_benchmark_toml_is_shared_by_the_workers(workers: int, gib: fl
 )
 def test_limit_of_a_control_group_counts(tmp_path: Path, groups: str, folder: str, file: str) -> None:
     """Also that of one around it, and in either version; "max" is none."""
-    from kdbench.training.sizing import group_limits
-
     (tmp_path / folder / "step").mkdir(parents=True)
     (tmp_path / folder / file).write_text("4096\n", encoding="ascii")
     (tmp_path / folder / "step" / file).write_text("max\n", encoding="ascii")

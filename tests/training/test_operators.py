@@ -1,7 +1,6 @@
 """What a step does, operator by operator: nothing for which the host would wait for a GPU."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,13 +8,14 @@ import torch
 from torch import Tensor
 
 from kdbench.spec.runs import Loss
-from kdbench.training.bench import Parts, bench_context, give_untrained_teacher
+from kdbench.training.bench import Parts, give_untrained_teacher
+from kdbench.training.context import TrainingContext
 from kdbench.training.distillers.crd import OtherClasses
 from kdbench.training.evaluation import evaluate
 from kdbench.training.images import MOST_TESTED, training_views
 from kdbench.training.operators import Operators
-from tests.support.distillers import LOSSES, SETTINGS, built, output, step
-from tests.support.training import digits, open_digits
+from tests.support.distillers import SETTINGS, built, output, step
+from tests.support.training import digits
 
 KD = Loss("kd", {"alpha": 0.9, "tau": 4.0})
 STEPS: dict[str, tuple[Loss, dict[str, Any]]] = {
@@ -30,7 +30,7 @@ STEPS: dict[str, tuple[Loss, dict[str, Any]]] = {
     "label_smoothing": (KD, {"label_smoothing": 0.1}),
     "mixup": (KD, {"mixup": 1.0}),
     "ghost_batches": (KD, {"ghost_batches": 2}),
-    **{loss.name: (loss, {}) for loss in LOSSES if not loss.name.startswith("crd")},
+    "vid": (Loss("vid", SETTINGS["vid"]), {}),
 }
 MASK = torch.tensor([True, False, True])
 WAITING: dict[str, Callable[[Tensor], object]] = {
@@ -76,27 +76,26 @@ def test_what_the_host_has_and_what_is_made_of_it_is_free() -> None:
 
 
 @pytest.mark.parametrize("name", STEPS)
-def test_step_never_waits_for_a_gpu(name: str, tmp_path: Path) -> None:
+def test_step_never_waits_for_a_gpu(name: str, context: TrainingContext) -> None:
+    """Distillers by themselves: below."""
     loss, settings = STEPS[name]
     teacher = None if name in ("baseline", "tfkd_reg") else digits("digits_cnn")
     run = digits("digits_cnn", loss, teacher, **settings)
-    with bench_context(open_digits(tmp_path).machine) as context:
-        give_untrained_teacher(run, context)
-        batches = [next(training_views(run, context.data.of(run), context).epoch(1))]
-        counted = Parts(run, context, batches).count()
+    give_untrained_teacher(run, context)
+    batches = [next(training_views(run, context.data.of(run), context).epoch(1))]
+    counted = Parts(run, context, batches).count()
     assert counted.operators["convolution"] >= (1 if teacher is None else 2)
     assert counted.operators["convolution_backward"]  # by autograd, not by a record of the step
     assert not counted.synchronising
 
 
 @pytest.mark.parametrize("size", [20, 200])
-def test_evaluation_waits_for_a_gpu_at_its_end_alone(tmp_path: Path, size: int) -> None:
+def test_evaluation_waits_for_a_gpu_at_its_end_alone(context: TrainingContext, size: int) -> None:
     """For the predicted classes, and for the loss; however many batches there are.
 
     The third number is what is right of these classes, which a GPU's are on the host then.
     """
     run = digits("digits_cnn", test_size=size, bias=((1, 0.5),))
-    context = open_digits(tmp_path)
     network, data = context.network(run), context.data.of(run)
     with Operators() as counted:
         evaluate(run, network, data, context)

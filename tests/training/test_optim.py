@@ -145,6 +145,7 @@ def test_adam_goes_on_from_a_checkpoint_of_earlier_versions() -> None:
     assert optimizer.state[0] == 1
 
 
+@pytest.mark.slow
 def test_optimizers_import_no_compiler() -> None:
     code = "import sys, kdbench.training.optim; print(*sys.modules)"
     found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)

@@ -15,16 +15,15 @@ from kdbench.errors import UserError
 from kdbench.models.output import Network
 from kdbench.plan.cohorts import make_cohorts
 from kdbench.spec.runs import Precision
-from kdbench.store.weights import weights_file
-from kdbench.training.checkpoint import load_weights
 from kdbench.training.context import TrainingContext
 from kdbench.training.evaluation import evaluate
 from kdbench.training.precision import forward_of
 from kdbench.training.run import train
 from tests.support.build import KD
 from tests.support.command import Command
+from tests.support.marks import slow_but
 from tests.support.project import cells
-from tests.support.training import Opened, digits, numbers, together
+from tests.support.training import Opened, digits, network_left, numbers, together
 
 FULL = digits("digits_cnn", epochs=2)
 HALF = replace(FULL, precision="bf16")
@@ -89,9 +88,7 @@ def test_bf16_hears_a_teacher_in_bf16_with_logits_in_float32(
 
 def test_accuracy_of_a_bf16_run_is_that_of_its_weights_in_float32(context: TrainingContext) -> None:
     result = train(HALF, context)
-    path, network = weights_file(context.machine.scratch, HALF.id, 2), context.network(HALF)
-    assert path is not None
-    load_weights(path, network)
+    network = network_left(context, HALF, 2)
     top1, loss, _ = evaluate(FULL, network, context.data.named("digits"), context)
     assert (top1, loss) == (result.last, result.curve.test_loss[-1])
 
@@ -116,7 +113,9 @@ def test_tf32_is_refused_where_there_is_none(context: TrainingContext) -> None:
         train(replace(FULL, precision="tf32"), context)
 
 
-@pytest.mark.parametrize("name", ["mobilenetv2", "shufflenetv2", "resnet56_v2", "densenet121"])
+@pytest.mark.parametrize(
+    "name", slow_but(["shufflenetv2"], ["mobilenetv2", "shufflenetv2", "resnet56_v2", "densenet121"])
+)
 def test_networks_take_bf16_forward_and_backward(name: str) -> None:
     network: nn.Module = catalog.load(catalog.MODELS[name].code)(10, 3)
     out = forward_of(network.train(), "bf16")(torch.rand(2, 3, 32, 32))

@@ -10,11 +10,12 @@ from kdbench.report.terminal import describe_row
 from kdbench.spec.runs import Recipe, Run
 from kdbench.suite.lint import lint_suite
 from kdbench.suite.load import load_suite
+from kdbench.training.context import TrainingContext
 from kdbench.training.fingerprint import compute
 from kdbench.training.run import train
 from tests.support.places import ROOT
 from tests.support.project import write_suite
-from tests.support.training import Interrupted, numbers, open_digits
+from tests.support.training import interrupted, numbers, open_digits
 
 FEW = {"epochs": 3, "train_size": 100, "test_size": 100, "validation_size": 30}
 
@@ -55,20 +56,15 @@ def test_example_is_a_chain_whose_first_run_nobody_taught(tmp_path: Path) -> Non
     assert [runs.index(run) for run in line] == sorted(runs.index(run) for run in line)
 
 
+@pytest.mark.slow
 def test_example_trains_and_goes_on_as_never_interrupted(tmp_path: Path) -> None:
     """Teachers first, each with the weights of the one before; every run stopped after its second epoch."""
     runs = [run for run in plan(tmp_path) if run.seed == 0]
     whole, halved = (open_digits(tmp_path / name, tmp_path / "data") for name in ("whole", "halved"))
 
-    def stop(progress: object) -> None:
-        if getattr(progress, "epoch", 0) == 2:
-            raise Interrupted
-
     known: set[object] = set()
     for run in runs:
-        with pytest.raises(Interrupted):
-            train(run, halved, watch=stop)
-        result, again = train(run, whole), train(run, halved)
+        result, again = train(run, whole), train(run, interrupted(run, halved, 2))
         assert numbers(result) == numbers(again)
         assert len(result.curve.validation_top1) == 3
         if run.teacher:
@@ -76,9 +72,9 @@ def test_example_trains_and_goes_on_as_never_interrupted(tmp_path: Path) -> None
         known.add(result.weights["3"])
 
 
-def test_fingerprint_of_all_steps_is_the_run(tmp_path: Path) -> None:
+def test_fingerprint_of_all_steps_is_the_run(tmp_path: Path, context: TrainingContext) -> None:
     """Of its evaluated weights: three epochs of three batches."""
-    run, context = plan(tmp_path)[0], open_digits(tmp_path / "here", tmp_path / "data")
+    run = plan(tmp_path)[0]
     found, _ = compute(run, context.machine, 9, deterministic=False)
     assert found == train(run, context).weights["3"]
 

@@ -1,6 +1,7 @@
 """Recorded steps: the bits of autograd's, and what is not recorded."""
 
 from collections.abc import Callable
+from itertools import product
 
 import pytest
 import torch
@@ -46,8 +47,14 @@ def dropout() -> nn.Module:
     return nn.Sequential(nn.Linear(6, 9), nn.Dropout(0.5), nn.Linear(9, 3))
 
 
-@pytest.mark.parametrize("model", SIDES)
-@pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: f"{loss.name}{loss.params}")
+@pytest.mark.parametrize(
+    ("model", "loss"),
+    [
+        *product(["logistic"], LOSSES),
+        *product([model for model in SIDES if model != "logistic"], LOSSES[2:3]),
+    ],
+    ids=str,
+)
 def test_recorded_steps_are_autograds_to_the_last_bit(model: str, loss: Loss) -> None:
     """Five steps of which some are short, with the weights and statistics that they leave."""
     ours, usual = networks(model)

@@ -1,6 +1,5 @@
 """The loop on 8x8 digits: the same numbers however often, in whatever company, interrupted or not."""
 
-from collections.abc import Callable
 from itertools import count
 from math import isfinite
 from pathlib import Path
@@ -9,36 +8,36 @@ from typing import Any
 import pytest
 import torch
 from msgspec.structs import replace
-from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from kdbench import catalog
-from kdbench.catalog import ModelEntry
 from kdbench.errors import DivergedError, UserError
-from kdbench.models.output import Network
 from kdbench.spec.results import Curve, Result
 from kdbench.spec.runs import Recipe, Run, Teacher
 from kdbench.store.files import digest
 from kdbench.store.records import facts, load_result, save_result
 from kdbench.store.weights import weights_file, weights_there
 from kdbench.training import memory
-from kdbench.training.checkpoint import Progress, load_weights
 from kdbench.training.context import TrainingContext
 from kdbench.training.images import training_views, validation_images
 from kdbench.training.losses import kd
 from kdbench.training.run import train
 from kdbench.training.student_run import StudentRun
 from tests.support.build import CE, KD, make_run
-from tests.support.training import SETTINGS, Opened, numbers, open_digits
+from tests.support.training import (
+    SETTINGS,
+    Interrupted,
+    Opened,
+    interrupted,
+    network_left,
+    numbers,
+    open_digits,
+)
 
 RECIPE = Recipe(
     epochs=3, batch_size=32, lr=0.05, momentum=0.9, weight_decay=5e-4, crop=1, flip=True, rotation=10.0,
     train_size=100, test_size=200,
 )  # fmt: skip
-
-
-class Interrupted(BaseException):
-    """What a test raises in the middle of a run; no Exception, as Ctrl-C is none."""
 
 
 def digits(student: str = "digits_mlp", seed: int = 0, **settings: Any) -> Run:  # noqa: ANN401 - recipe fields
@@ -50,41 +49,6 @@ def digits(student: str = "digits_mlp", seed: int = 0, **settings: Any) -> Run: 
 
 def taught(teacher: Run, epoch: Any, **settings: Any) -> Run:  # noqa: ANN401 - a Teacher's epoch, recipe fields
     return replace(digits(**settings), loss=KD, teacher=Teacher(teacher, epoch))
-
-
-def stop_after(epoch: int) -> Callable[[Progress], None]:
-    def watch(progress: Progress) -> None:
-        if progress.epoch == epoch:
-            raise Interrupted
-
-    return watch
-
-
-def stop_and_go_on(run: Run, context: TrainingContext, epoch: int, **options: Any) -> Result:  # noqa: ANN401 - train's own
-    with pytest.raises(Interrupted):
-        train(run, context, watch=stop_after(epoch), **options)
-    return train(run, context, **options)
-
-
-def tensors(context: TrainingContext, run: Run, epoch: int | str) -> dict[str, Tensor]:
-    """The weights that a run has left for its students."""
-    path = weights_file(context.machine.scratch, run.id, epoch)
-    assert path is not None
-    network = context.network(run)
-    load_weights(path, network)
-    return network.state_dict()
-
-
-def digits_dropout(classes: int, channels: int) -> nn.Module:
-    """The small student with dropout."""
-    body = nn.Sequential(nn.Flatten(), nn.Linear(channels * 64, 32), nn.ReLU(), nn.Dropout(0.5))
-    return Network(body, nn.Linear(32, classes))
-
-
-@pytest.fixture
-def _dropout(monkeypatch: pytest.MonkeyPatch) -> None:
-    entry = ModelEntry(code=f"{__name__}:digits_dropout", least_size=8)
-    monkeypatch.setitem(catalog.MODELS, "digits_dropout", entry)
 
 
 def test_run_learns(context: TrainingContext) -> None:
@@ -107,35 +71,31 @@ def test_accuracy_is_that_of_the_kept_weights_on_plain_images(context: TrainingC
     """With the statistics gathered in training, not those of a batch."""
     run, entry, data = digits("digits_cnn"), catalog.DATASETS["digits"], context.data.named("digits")
     curve = train(run, context).curve
-    network = context.network(run)
-    network.load_state_dict(tensors(context, run, 3))
     x, y = (data.test_images[:200] / 255 - entry.mean[0]) / entry.std[0], data.test_labels[:200]
     with torch.no_grad():
-        logits = network.eval()(x).logits
+        logits = network_left(context, run, 3)(x).logits
     assert curve.top1[-1] == 100 * int((logits.argmax(dim=1) == y).sum()) / 200
     assert curve.test_loss[-1] == pytest.approx(cross_entropy(logits, y).item(), rel=1e-5)
 
 
 def test_first_loss_is_that_of_the_untrained_student(context: TrainingContext) -> None:
     """One step with all images: the student as it starts, the teacher as it ended, the epoch's views."""
-    teacher = digits("digits_cnn")
+    teacher = digits("digits_cnn", epochs=1)
     train(teacher, context)
-    run = taught(teacher, 3, batch_size=100, epochs=1)
+    run = taught(teacher, 1, batch_size=100, epochs=1)
     ((x, y, _),) = training_views(run, context.data.named("digits"), context).epoch(1)
-    network = context.network(teacher)
-    network.load_state_dict(tensors(context, teacher, 3))
-    wanted = kd(context.network(run)(x), y, network.eval()(x), alpha=0.95, tau=20.0)
+    wanted = kd(context.network(run)(x), y, network_left(context, teacher, 1)(x), alpha=0.95, tau=20.0)
     assert train(run, context).curve.train_loss[0] == pytest.approx(wanted.item(), rel=1e-6)
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_run_repeated_is_the_same_bit_for_bit(opened: Opened, optimizer: str) -> None:
-    run = digits("digits_cnn", optimizer=optimizer)
+    run = digits("digits_cnn", optimizer=optimizer, epochs=2)
     assert numbers(train(run, opened("one"))) == numbers(train(run, opened("two")))
 
 
 def test_run_of_another_seed_differs(context: TrainingContext) -> None:
-    one, other = (train(digits(seed=seed), context) for seed in (0, 1))
+    one, other = (train(digits(seed=seed, epochs=1), context) for seed in (0, 1))
     assert set(one.curve.train_loss).isdisjoint(other.curve.train_loss)
 
 
@@ -143,15 +103,15 @@ def test_run_of_another_seed_differs(context: TrainingContext) -> None:
 def test_resumed_run_is_as_never_interrupted(opened: Opened, optimizer: str) -> None:
     run = digits("digits_cnn", optimizer=optimizer, milestones=(2,), gamma=0.1)
     whole = numbers(train(run, opened("whole"), keep=(1,)))
-    for epoch in (1, 2, 3):
-        halved = stop_and_go_on(run, opened(f"stopped after epoch {epoch}"), epoch, keep=(1,))
-        assert numbers(halved) == whole, f"stopped after epoch {epoch}"
+    for epoch in (1, 3):
+        halved = interrupted(run, opened(f"stopped after epoch {epoch}"), epoch, keep=(1,))
+        assert numbers(train(run, halved, keep=(1,))) == whole, f"stopped after epoch {epoch}"
 
 
 @pytest.fixture(scope="module")
 def plain(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Result:
     """The run of the recipe without any setting."""
-    return train(digits("digits_cnn"), open_digits(tmp_path_factory.mktemp("plain"), data))
+    return train(digits(epochs=2), open_digits(tmp_path_factory.mktemp("plain"), data))
 
 
 @pytest.mark.parametrize("name", SETTINGS)
@@ -159,9 +119,9 @@ def test_resumed_run_is_as_never_interrupted_with_each_setting(
     opened: Opened, plain: Result, name: str
 ) -> None:
     """Which does something: the numbers are not those of the recipe without it."""
-    run = digits("digits_cnn", **SETTINGS[name])
+    run = digits(**{"epochs": 2, **SETTINGS[name]})
     whole = train(run, opened("whole"))
-    assert numbers(stop_and_go_on(run, opened("halved"), 2)) == numbers(whole)
+    assert numbers(train(run, interrupted(run, opened("halved"), 1))) == numbers(whole)
     assert numbers(plain) != numbers(whole)
 
 
@@ -169,10 +129,9 @@ def test_accuracy_on_held_out_images_is_that_of_the_kept_weights(context: Traini
     run = digits("digits_cnn", validation_size=30)
     result = train(run, context)
     data, held = context.data.named("digits"), validation_images(run, 400)
-    network = context.network(run)
-    network.load_state_dict(tensors(context, run, 3))
+    network = network_left(context, run, 3)
     images = data.train_images[held].float().div(255).sub(0.2878).div(0.3535)
-    right = (network.eval()(images).logits.argmax(dim=1) == data.train_labels[held]).sum()
+    right = (network(images).logits.argmax(dim=1) == data.train_labels[held]).sum()
     assert result.curve.validation_top1[-1] == pytest.approx(100 * int(right) / 30)
     assert len(result.curve.validation_top1) == 3
     assert load_result(save_result(context.machine.results, result)).curve == result.curve
@@ -197,8 +156,7 @@ def test_resumed_run_says_who_trained_which_epochs(
     before, run = torch.get_num_threads(), digits()
     request.addfinalizer(lambda: torch.set_num_threads(before))
     torch.set_num_threads(1)
-    with pytest.raises(Interrupted):
-        train(run, context, watch=stop_after(2))
+    interrupted(run, context, 2)
     torch.set_num_threads(2)
     result = load_result(save_result(context.machine.results, train(run, context)))
     first, second = result.segments
@@ -210,16 +168,10 @@ def test_resumed_run_says_who_trained_which_epochs(
     assert facts([result], most=1)["threads"] == "1 and 1 more"
 
 
-def test_run_that_one_process_trained_has_no_segments(context: TrainingContext) -> None:
-    assert train(digits(), context).segments == ()
-
-
 def test_resumed_run_does_not_train_what_it_has(context: TrainingContext) -> None:
     seen: list[int] = []
     run = digits()
-    with pytest.raises(Interrupted):
-        train(run, context, watch=stop_after(2))
-    train(run, context, watch=lambda progress: seen.append(progress.epoch))
+    train(run, interrupted(run, context, 2), watch=lambda progress: seen.append(progress.epoch))
     assert seen == [3]
 
 
@@ -246,35 +198,34 @@ def test_run_interrupted_within_an_epoch_is_as_never_interrupted(
 def test_resumed_run_keeps_weights_that_were_not_wanted_before(
     opened: Opened,
 ) -> None:
-    run, context = digits(), opened("halved")
-    with pytest.raises(Interrupted):
-        train(run, context, watch=stop_after(2))
+    run = digits()
+    context = interrupted(run, opened("halved"), 2)
     assert numbers(train(run, context, keep=(1,))) == numbers(train(run, opened("whole"), keep=(1,)))
 
 
-@pytest.mark.usefixtures("_dropout")
+@pytest.mark.usefixtures("digits_dropout")
 def test_dropout_is_the_same_in_a_resumed_run(opened: Opened) -> None:
     run = digits("digits_dropout")
     whole = numbers(train(run, opened("whole")))
-    assert numbers(stop_and_go_on(run, opened("halved"), 1)) == whole
+    assert numbers(train(run, interrupted(run, opened("halved"), 1))) == whole
     assert numbers(train(replace(run, seed=1), opened("other"))) != whole
 
 
 def test_run_after_another_one_is_as_alone(opened: Opened) -> None:
     context = opened("company")
-    train(digits("digits_cnn", seed=5), context)
+    train(digits("digits_cnn", seed=5, epochs=1), context)
     assert numbers(train(digits(), context)) == numbers(train(digits(), opened("alone")))
 
 
 def test_student_is_taught_the_same_in_any_company(opened: Opened) -> None:
     """The teacher is made and asked before each step; it takes nothing from the student's randomness."""
-    run = digits("digits_cnn")
+    run = digits("digits_cnn", epochs=1)
     results = []
     for name in ("one", "two"):
         context = opened(name)
         train(run, context)
         results.append(train(taught(run, "best"), context))
-        train(digits(seed=9), context)
+        train(digits(seed=9, epochs=1), context)
     assert numbers(results[0]) == numbers(results[1])
 
 
@@ -299,24 +250,22 @@ def test_best_weights_are_those_of_the_best_epoch(opened: Opened) -> None:
     assert result.weights["best"] == result.weights[str(result.best_epoch)]
 
 
-def test_weights_have_the_digest_of_their_name(context: TrainingContext) -> None:
+def test_weights_have_the_digest_of_their_name_and_change_with_every_epoch(context: TrainingContext) -> None:
     run = digits()
-    result = train(run, context)
+    result = train(run, context, keep=(1, 2))
     for name, sha in result.weights.items():
         path = weights_file(context.machine.scratch, run.id, name)
         assert path is not None
         assert digest(path) == sha
-
-
-def test_weights_change_with_every_epoch(context: TrainingContext) -> None:
-    result = train(digits(), context, keep=(1, 2))
     assert len({result.weights[name] for name in "123"}) == 3
 
 
-def test_first_step_that_is_not_finite_is_named(context: TrainingContext) -> None:
+def test_first_step_that_is_not_finite_is_named_and_no_weights_are_left(context: TrainingContext) -> None:
     """At this rate the first step leaves nothing that the second could be computed from."""
+    run = digits(lr=1e30)
     with pytest.raises(DivergedError, match=r"diverged at epoch 1, step 2: the loss is (nan|inf)"):
-        train(digits(lr=1e30), context)
+        train(run, context)
+    assert weights_file(context.machine.scratch, run.id, "best") is None
 
 
 def test_run_that_diverges_in_its_last_step_is_no_result(context: TrainingContext) -> None:
@@ -325,24 +274,16 @@ def test_run_that_diverges_in_its_last_step_is_no_result(context: TrainingContex
         train(digits(lr=1e30, epochs=1, batch_size=100), context)
 
 
-def test_diverged_run_leaves_no_weights(context: TrainingContext) -> None:
-    run = digits(lr=1e30)
-    with pytest.raises(DivergedError):
-        train(run, context)
-    assert weights_file(context.machine.scratch, run.id, "best") is None
-
-
 def test_teacher_has_the_weights_of_the_named_epoch(context: TrainingContext) -> None:
     run = digits("digits_cnn")
     train(run, context, keep=(1,))
     for epoch in (1, 3):
         teacher = context.teacher(replace(run, teacher=Teacher(run, epoch)))
         assert teacher is not None
-        kept = tensors(context, run, epoch)
+        kept = network_left(context, run, epoch).state_dict()
         assert all(value.equal(kept[name]) for name, value in teacher.state_dict().items())
-    assert not tensors(context, run, 1)["classifier.weight"].equal(
-        tensors(context, run, 3)["classifier.weight"]
-    )
+    first, last = (network_left(context, run, epoch).state_dict() for epoch in (1, 3))
+    assert not first["classifier.weight"].equal(last["classifier.weight"])
 
 
 def test_student_depends_on_its_teachers_epoch(context: TrainingContext) -> None:
@@ -371,37 +312,30 @@ def test_student_of_a_damaged_teacher_is_refused(context: TrainingContext) -> No
     assert weights_there(context.machine.scratch, run.id, ["best"])
 
 
-def test_result_is_what_the_curve_says(context: TrainingContext) -> None:
+def test_result_is_what_the_curve_says_epoch_by_epoch(context: TrainingContext) -> None:
     run = digits()
-    result = train(run, context)
+    seen: list[Curve] = []
+    result = train(run, context, watch=lambda progress: seen.append(progress.curve))
     curve = result.curve
+    assert [len(each.top1) for each in seen] == [1, 2, 3]
+    assert seen[-1] == curve
     assert (result.id, result.run) == (run.id, run)
     assert (result.last, result.best) == (curve.top1[-1], max(curve.top1))
     assert result.seconds == pytest.approx(sum(curve.seconds), abs=1e-3)
     assert result.peak_memory > 50_000_000
-
-
-def test_accuracy_is_a_share_of_the_test_images(context: TrainingContext) -> None:
-    curve = train(digits(test_size=8), context).curve
-    assert all((top1 * 8 / 100).is_integer() for top1 in curve.top1)
-
-
-def test_epochs_are_watched_as_they_end(context: TrainingContext) -> None:
-    seen: list[Curve] = []
-    result = train(digits(), context, watch=lambda progress: seen.append(progress.curve))
-    assert [len(curve.top1) for curve in seen] == [1, 2, 3]
-    assert seen[-1] == result.curve
-
-
-def test_result_comes_back_from_its_file(context: TrainingContext) -> None:
-    result = train(digits(), context)
+    assert result.segments == (), "one process trained it"
     assert load_result(save_result(context.machine.results, result)) == result
 
 
+def test_accuracy_is_a_share_of_the_test_images(context: TrainingContext) -> None:
+    curve = train(digits(test_size=8, epochs=2), context).curve
+    assert all((top1 * 8 / 100).is_integer() for top1 in curve.top1)
+
+
 def test_result_names_what_its_number_depends_on(context: TrainingContext) -> None:
-    run = digits("digits_cnn")
+    run = digits("digits_cnn", epochs=1)
     sha = train(run, context).weights["best"]
-    environment = train(taught(run, "best"), context).environment
+    environment = train(taught(run, "best", epochs=1), context).environment
     assert environment["teacher"] == sha
     assert (environment["device"], environment["threads"], environment["deterministic"]) == ("cpu", 1, True)
     assert environment["data"] == context.data.named("digits").content

@@ -68,13 +68,25 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> Counted:
     return found
 
 
+ALONE: dict[str, object] = {}
+"""By run: its numbers, trained alone once for all tests of this file."""
+
+
+def alone(runs: Sequence[Run], with_teacher: Opened) -> dict[str, object]:
+    """The numbers of each run, trained alone, by its id."""
+    context = with_teacher("alone")
+    for run in runs:
+        if run.id not in ALONE:
+            ALONE[run.id] = numbers(train(run, context))
+    return {run.id: ALONE[run.id] for run in runs}
+
+
 def same_as_alone(runs: Sequence[Run], with_teacher: Opened, steps: Counted) -> Counted:
     """What was stepped of runs beside each other, whose results are found to be those of each alone."""
-    context = with_teacher("alone")
-    alone = {run.id: numbers(train(run, context)) for run in runs}
+    wanted = alone(runs, with_teacher)
     beside = with_teacher("beside")
     steps.clear()
-    assert {name: numbers(end) for name, end in together(runs, beside).items()} == alone
+    assert {name: numbers(end) for name, end in together(runs, beside).items()} == wanted
     return steps
 
 
@@ -160,16 +172,13 @@ def test_stack_with_other_bits_is_dissolved(
 
 def test_run_that_fails_takes_no_other_seed_with_it(with_teacher: Opened) -> None:
     runs = alike(TAUGHT)
-    context = with_teacher("alone")
-    alone = {run.id: numbers(train(run, context)) for run in runs}
+    wanted = alone(runs, with_teacher)
     beside = with_teacher("beside")
     for path in (beside.machine.scratch / "weights" / _teacher(runs[1])).iterdir():
         path.unlink()
     found = together(runs, beside)
-    assert isinstance(found[runs[1].id], UserError)
-    assert {run.id: numbers(found[run.id]) for run in runs if run is not runs[1]} == {
-        run.id: alone[run.id] for run in runs if run is not runs[1]
-    }
+    assert isinstance(found.pop(runs[1].id), UserError)
+    assert {name: numbers(end) for name, end in found.items()} == {name: wanted[name] for name in found}
 
 
 def _teacher(run: Run) -> str:
@@ -181,9 +190,9 @@ def test_run_that_diverges_takes_no_other_seed_with_it(
     with_teacher: Opened, steps: Counted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runs = alike()
-    context = with_teacher("alone")
-    alone = {run.id: numbers(train(run, context)) for run in runs}
-    beside, mean = with_teacher("beside"), StudentRun.mean_loss
+    wanted = alone(runs, with_teacher)
+    steps.clear()
+    mean = StudentRun.mean_loss
 
     def diverged(self: StudentRun) -> float:
         if self.run.seed == 2 and self.epoch == 1:
@@ -191,16 +200,16 @@ def test_run_that_diverges_takes_no_other_seed_with_it(
         return mean(self)
 
     monkeypatch.setattr(StudentRun, "mean_loss", diverged)
-    found = together(runs, beside)
+    found = together(runs, with_teacher("beside"))
     assert isinstance(found.pop(runs[2].id), DivergedError)
-    assert {name: numbers(end) for name, end in found.items()} == {name: alone[name] for name in found}
+    assert {name: numbers(end) for name, end in found.items()} == {name: wanted[name] for name in found}
     assert steps["stack"] == 12
 
 
 def test_stacked_runs_go_on_from_their_checkpoints(with_teacher: Opened, steps: Counted) -> None:
     """Stopped after the first epoch of two: then the other two do that one, and all four the second."""
     runs = alike(TAUGHT)
-    alone = {run.id: numbers(train(run, with_teacher("alone"))) for run in runs}
+    wanted = alone(runs, with_teacher)
     context, seen = with_teacher("beside"), []
 
     def stop(run: Run, _: object) -> None:
@@ -211,7 +220,7 @@ def test_stacked_runs_go_on_from_their_checkpoints(with_teacher: Opened, steps: 
     with pytest.raises(Interrupted):
         together(runs, context, watch=stop)
     steps.clear()
-    assert {name: numbers(end) for name, end in together(runs, context).items()} == alone
+    assert {name: numbers(end) for name, end in together(runs, context).items()} == wanted
     assert steps == {"stack": 6 + 6}
 
 

@@ -17,6 +17,7 @@ from kdbench.store.weights import weights_there
 from kdbench.training.context import TrainingContext
 from kdbench.training.task import do
 from tests.support.build import CE, KD, make_run
+from tests.support.training import ends
 
 RECIPE = Recipe(epochs=2, batch_size=32, lr=0.05, train_size=64, test_size=64)
 DIVERGING = {"lr": 1e30}
@@ -28,28 +29,27 @@ def digits(**settings: Any) -> Run:  # noqa: ANN401 - recipe fields
     return replace(make_run("digits_mlp", 0, CE), dataset="digits", data=content, recipe=recipe)
 
 
-def ends(context: TrainingContext, *tasks: Task) -> list[Event]:
-    """How runs ended that were trained beside each other, in this order."""
-    emitted: list[Event] = []
-    do(tasks, context, emitted.append)
-    return [event for event in emitted if not isinstance(event, Update)]
+def end(context: TrainingContext, run: Run, **options: Any) -> Event:  # noqa: ANN401 - a Task's
+    """How a run ended."""
+    [event] = ends(context, [run], **options)
+    return event
 
 
 def failing(context: TrainingContext, run: Run) -> Failed:
-    [event] = ends(context, Task(run))
+    event = end(context, run)
     assert isinstance(event, Failed)
     return event
 
 
-def done(context: TrainingContext, task: Task) -> Done:
-    [event] = ends(context, task)
+def done(context: TrainingContext, run: Run, **options: Any) -> Done:  # noqa: ANN401 - a Task's
+    event = end(context, run, **options)
     assert isinstance(event, Done)
     return event
 
 
 def test_task_keeps_its_result(context: TrainingContext) -> None:
     run = digits()
-    event = done(context, Task(run))
+    event = done(context, run)
     assert event.trained
     assert load_result(index(context.machine.results).results[run.id]) == event.result
     assert Path(event.path).name == f"digits_mlp-ce.s0.{run.id}.json"
@@ -58,7 +58,7 @@ def test_task_keeps_its_result(context: TrainingContext) -> None:
 def test_task_emits_each_epoch(context: TrainingContext) -> None:
     emitted: list[Event] = []
     run = digits()
-    result = done(context, Task(run)).result
+    result = done(context, run).result
     do([Task(run, rerun=True)], context, emitted.append)
     updates = [each for each in emitted if isinstance(each, Update)]
     assert [(each.id, each.epoch, each.top1) for each in updates] == [
@@ -70,7 +70,7 @@ def test_task_emits_each_epoch(context: TrainingContext) -> None:
 
 def test_task_leaves_no_checkpoint(context: TrainingContext) -> None:
     run = digits()
-    done(context, Task(run))
+    done(context, run)
     assert not (context.machine.scratch / "checkpoints" / run.id).exists()
 
 
@@ -84,30 +84,30 @@ def test_only_what_took_long_is_synced_beside_the_result(
     context.data.named("digits")  # packed and synced, once
     threads: list[str] = []
     monkeypatch.setattr(os, "fsync", lambda _: threads.append(threading.current_thread().name))
-    done(context, Task(digits(lr=0.0)))
+    done(context, digits(lr=0.0))
     assert sum(not name.startswith("lease") for name in threads) == syncs  # the hold may beat in its own
 
 
 def test_next_run_of_the_same_images_has_them_padded_already(context: TrainingContext) -> None:
-    done(context, Task(digits(crop=1)))
+    done(context, digits(crop=1))
     [first] = context.kept.padded_images.values()
-    done(context, Task(replace(digits(crop=1), seed=1)))
+    done(context, replace(digits(crop=1), seed=1))
     assert list(context.kept.padded_images.values()) == [first]
-    done(context, Task(digits(crop=2)))
+    done(context, digits(crop=2))
     [other] = context.kept.padded_images.values()
     assert other.pixels.numel() > first.pixels.numel()
 
 
 def test_images_of_some_classes_are_not_those_of_the_run_before(context: TrainingContext) -> None:
-    done(context, Task(digits(crop=1)))
+    done(context, digits(crop=1))
     [first] = context.kept.padded_images.values()
-    done(context, Task(digits(crop=1, transfer_classes=(1, 2))))
+    done(context, digits(crop=1, transfer_classes=(1, 2)))
     [other] = context.kept.padded_images.values()
     assert other.pixels.numel() < first.pixels.numel()
 
 
 def test_run_with_a_result_is_not_trained_again(context: TrainingContext) -> None:
-    first, second = (done(context, Task(digits())) for _ in range(2))
+    first, second = (done(context, digits()) for _ in range(2))
     assert (first.trained, second.trained) == (True, False)
     assert (second.result, second.path) == (first.result, first.path)
 
@@ -117,22 +117,22 @@ def test_run_that_another_process_trains_is_left_to_it(context: TrainingContext)
     lease = take(context.machine.scratch / "locks" / run.id, Watch())
     assert lease is not None
     with lease:
-        assert ends(context, Task(run)) == [Elsewhere(run.id)]
-    assert done(context, Task(run)).trained
+        assert end(context, run) == Elsewhere(run.id)
+    assert done(context, run).trained
 
 
 def test_run_whose_weights_are_gone_is_trained_again(context: TrainingContext) -> None:
     run = digits()
-    done(context, Task(run))
-    assert done(context, Task(run, keep=(1,))).trained
+    done(context, run)
+    assert done(context, run, keep=(1,)).trained
     assert weights_there(context.machine.scratch, run.id, [1])
 
 
 def test_again_keeps_a_repeat_beside_the_first(context: TrainingContext) -> None:
     run = digits()
-    first = done(context, Task(run))
+    first = done(context, run)
     content = Path(first.path).read_bytes()
-    repeats = [done(context, Task(run, rerun=True)) for _ in range(2)]
+    repeats = [done(context, run, rerun=True) for _ in range(2)]
     there = index(context.machine.results)
     assert Path(first.path).read_bytes() == content
     assert [str(path) for path in there.repeats[run.id]] == [each.path for each in repeats]
@@ -183,8 +183,8 @@ def test_success_removes_an_earlier_failure(context: TrainingContext) -> None:
     teacher = digits()
     student = replace(digits(), loss=KD, teacher=Teacher(teacher, 2))
     failing(context, student)
-    done(context, Task(teacher, keep=(2,)))
-    done(context, Task(student))
+    done(context, teacher, keep=(2,))
+    done(context, student)
     there = index(context.machine.results)
     assert there.failures == {}
     assert there.results.keys() == {teacher.id, student.id}
@@ -192,12 +192,12 @@ def test_success_removes_an_earlier_failure(context: TrainingContext) -> None:
 
 def test_failed_run_does_not_stop_the_next(context: TrainingContext) -> None:
     failing(context, digits(**DIVERGING))
-    assert done(context, Task(digits())).trained
+    assert done(context, digits()).trained
 
 
 def test_damaged_result_is_a_failure(context: TrainingContext) -> None:
     run = digits()
-    Path(done(context, Task(run)).path).write_text("{", "utf-8")
+    Path(done(context, run).path).write_text("{", "utf-8")
     assert "no valid result" in failing(context, run).failure.cause
 
 
@@ -220,18 +220,14 @@ def test_interrupt_is_no_failure(context: TrainingContext) -> None:
     assert not there.results
     assert not there.failures
     assert list((context.machine.scratch / "checkpoints" / run.id).glob("1.*.safetensors"))
-    assert done(context, Task(run)).trained
+    assert done(context, run).trained
 
 
 def test_trial_lies_apart_where_git_sees_nothing_and_is_found(context: TrainingContext) -> None:
     run = digits()
-    [done] = ends(context, Task(run, trial=True))
-    assert isinstance(done, Done)
     results = context.machine.results
-    assert Path(done.path).parent == results / "trials" / "digits"
+    assert Path(done(context, run, trial=True).path).parent == results / "trials" / "digits"
     assert (results / "trials" / ".gitignore").read_text(encoding="utf-8") == "*\n"
     assert list(index(results).results) == [run.id]
     assert index(results, trials=False).results == {}
-    [again] = ends(context, Task(run, trial=True))
-    assert isinstance(again, Done)
-    assert not again.trained
+    assert not done(context, run, trial=True).trained

@@ -67,7 +67,7 @@ def test_runs_of_other_transfer_sets_see_other_batches() -> None:
 
 
 def test_bias_changes_what_is_predicted_and_nothing_that_is_trained(context: TrainingContext) -> None:
-    plain, biased = train(digits(), context), train(digits(bias=((3, 1e4),)), context)
+    plain, biased = (train(digits(epochs=1, bias=bias), context) for bias in ((), ((3, 1e4),)))
     assert plain.weights == biased.weights
     assert plain.curve.train_loss == biased.curve.train_loss
     labels = context.data.of(digits()).test_labels[:100]
@@ -108,7 +108,7 @@ def largest_norm(run: Run, context: TrainingContext) -> float:
 
 @pytest.mark.parametrize("student", ["digits_mlp", "digits_cnn"])
 def test_max_norm_holds_after_every_step(context: TrainingContext, student: str) -> None:
-    free, held = digits(student), digits(student, max_norm=0.5)
+    free, held = digits(student, epochs=1), digits(student, epochs=1, max_norm=0.5)
     train(free, context)
     train(held, context)
     assert largest_norm(free, context) > 0.6
@@ -149,10 +149,7 @@ def test_teacher_that_is_asked_once_answers_as_in_each_epoch(
         torch.testing.assert_close(one, other)
 
 
-@pytest.mark.parametrize(
-    "model",
-    ["mlp_784_1200_1200", "mlp_784_800_800", "mlp_784_1024_1024_dropout", "mlp_784_1200_1200_dropout"],
-)
+@pytest.mark.parametrize("model", ["mlp_784_800_800", "mlp_784_1024_1024_dropout"])
 def test_network_has_the_papers_layers(model: str) -> None:
     inputs, *hidden = map(int, model.removesuffix("_dropout").split("_")[1:])
     torch.manual_seed(0)

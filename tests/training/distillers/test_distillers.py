@@ -1,7 +1,5 @@
 """What holds of every distiller: its gradient, its place in a run; and each one's identities."""
 
-from pathlib import Path
-from shutil import copytree
 from typing import Any
 
 import pytest
@@ -22,8 +20,10 @@ from kdbench.training.probe import probe
 from kdbench.training.run import train
 from kdbench.training.student_run import StudentRun
 from tests.support.distillers import CLASSES, LOSSES, SETTINGS, built, output, step
-from tests.support.training import TEACHER, Interrupted, Opened, digits, numbers, open_digits, together
+from tests.support.marks import slow_but
+from tests.support.training import TEACHER, Interrupted, Opened, digits, numbers, together
 
+pytestmark = pytest.mark.usefixtures("digits_dropout")
 NAMES = list(SETTINGS)
 Y = torch.arange(6) % CLASSES
 
@@ -161,38 +161,24 @@ def test_layer_that_no_network_has_is_a_mistake_of_the_user(with_teacher: Opened
         StudentRun(Task(run), with_teacher("here"))
 
 
-@pytest.fixture(scope="module")
-def beside(data: Path, trained: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Result]:
-    """A student of every distiller by its run, trained beside those of all others and one of a loss."""
-    folder = tmp_path_factory.mktemp("beside")
-    context = open_digits(folder, data)
-    copytree(trained, context.machine.scratch, dirs_exist_ok=True)
-    other = digits("digits_mlp", Loss("hinton_kd", {"alpha": 0.9, "tau": 4.0}), TEACHER)
-    ends = together([other, *map(taught, LOSSES)], context)
-    return {of: end for of, end in ends.items() if isinstance(end, Result)}
-
-
-@pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: loss.name)
-def test_run_is_resumed_beside_others_and_alone_bit_for_bit(
-    with_teacher: Opened, beside: dict[str, Result], loss: Loss
+@pytest.mark.parametrize("name", slow_but(["ctkd", "vid", "crd_kd"], NAMES))
+def test_run_beside_another_that_was_interrupted_is_as_alone_bit_for_bit(
+    with_teacher: Opened, name: str
 ) -> None:
-    """Three runs of each distiller: whole, interrupted after its first epoch, and beside other students."""
-    run, context = taught(loss), with_teacher("whole")
-    whole = train(run, context)
-    assert len(set(whole.curve.train_loss)) == 3
+    """Both, after their first of three epochs, in which the other one draws."""
+    run, context = taught(Loss(name, SETTINGS[name])), with_teacher("beside")
+    other = digits("digits_dropout", Loss("hinton_kd", {"alpha": 0.9, "tau": 4.0}), TEACHER)
+    alone = train(run, with_teacher("alone"))
+    assert len(set(alone.curve.train_loss)) == 3
 
-    other = with_teacher("interrupted")
-
-    def stop(progress: Any) -> None:  # noqa: ANN401 - Progress
-        if progress.epoch == 1:
+    def stop(stopped: Run, _: object) -> None:
+        if stopped is run:
             raise Interrupted
 
     with pytest.raises(Interrupted):
-        train(run, other, watch=stop)
-    assert len(checkpoints(other.machine.scratch / "checkpoints" / run.id)) == 1
-    assert numbers(train(run, other)) == numbers(whole)
-    assert numbers(beside[run.id]) == numbers(whole)
-    assert beside[run.id].environment["cohort"] == len(LOSSES) + 1
+        together([other, run], context, watch=stop)
+    assert len(checkpoints(context.machine.scratch / "checkpoints" / run.id)) == 1
+    assert numbers(together([other, run], context)[run.id]) == numbers(alone)
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: loss.name)
@@ -208,10 +194,11 @@ def test_what_a_distiller_has_is_trained_and_in_the_checkpoint(with_teacher: Ope
     assert student_run.student.gives_maps == catalog.DISTILLERS[loss.name].maps
 
 
-@pytest.mark.parametrize("name", ["cc", "fitnet", "at", "ctkd", "crd_kd"])
-def test_ghost_batches_are_given_to_distillers_with_their_maps(with_teacher: Opened, name: str) -> None:
-    result = train(taught(Loss(name, SETTINGS[name]), ghost_batches=2), with_teacher("parts"))
-    assert isinstance(result, Result)
+def test_ghost_batches_are_given_to_distillers_with_their_maps(with_teacher: Opened) -> None:
+    losses = [Loss(name, SETTINGS[name]) for name in ("cc", "fitnet", "at", "ctkd", "crd_kd")]
+    ended = together([taught(loss, ghost_batches=2, epochs=1) for loss in losses], with_teacher("parts"))
+    assert len(ended) == 5
+    assert all(isinstance(end, Result) for end in ended.values())
 
 
 def test_memory_of_another_package_and_parts_of_a_batch_do_not_go_together(
