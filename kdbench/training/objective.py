@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
 
 from kdbench import catalog
 from kdbench.catalog import DistillerEntry
@@ -68,10 +69,10 @@ def make_objective(run: Run, context: TrainingContext) -> nn.Module:
             f"{run.slug}: {run.loss.name} keeps something of each image, which it learns from whole batches; "
             "remove ghost_batches from the recipe"
         )
-    seed_torch(torch_seed(run.seed, f"init {run.loss.name}"))
     try:
-        labels = training_labels(run, context.data.of(run))
-        distiller = make_distiller(run.loss, setting(run, labels))
+        of = setting(run, training_labels(run, context.data.of(run)))
+        seed_torch(torch_seed(run.seed, f"init {run.loss.name}"))
+        distiller = make_distiller(run.loss, of)
     except (ValueError, IndexError) as error:
         raise UserError(f"{run.slug}: {run.loss.name} does not fit these networks: {error}") from error
     return distiller.to(context.device)
@@ -148,15 +149,17 @@ def distiller_bytes(run: Run) -> tuple[int, int]:
     return parameters, sum(each.nbytes for each in distiller.buffers())
 
 
+@torch.no_grad()
 def shapes(run: Run, model: str) -> Output:
-    """What a model makes of one of a run's images, on the meta device: nothing is computed."""
+    """What a model makes of one of a run's images, as tensors on the meta device: shapes alone."""
+    # It is computed, with random weights: a forward pass on the meta device imports the compiler, 8 s in each
+    # worker.
     entry = catalog.find("datasets", run.dataset)
     side = run.recipe.size or entry.size
-    with torch.device("meta"):
-        network = build_network(model, run.recipe.classes or entry.classes, entry.channels).eval()
-        cast("Network", network).gives_maps = True
-        output: Output = network(torch.empty(1, entry.channels, side, side))
-    return output
+    network = build_network(model, run.recipe.classes or entry.classes, entry.channels).eval()
+    cast("Network", network).gives_maps = True
+    output: Output = network(torch.zeros(1, entry.channels, side, side))
+    return cast("Output", tree_map_only(Tensor, partial(torch.empty_like, device="meta"), output))
 
 
 def reads_maps(loss: Loss) -> bool:
