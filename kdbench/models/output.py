@@ -24,6 +24,11 @@ class Output(NamedTuple):
     """(N, C, H, W) each: what the stages put out, the first one first; only if the network was asked."""
 
 
+def logits_alone(logits: Tensor) -> Output:
+    """What is known of a network's output where its logits (N, K) were kept and nothing else."""
+    return Output(logits, logits.new_empty(0))
+
+
 class Network(nn.Module):
     """A body, (N, C, H, W) to (N, D), and a classifier on top of it, (N, D) to (N, K).
 

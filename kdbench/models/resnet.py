@@ -37,12 +37,12 @@ Block = Callable[[int, int, int], Residual]
 
 def resnet18(classes: int, channels: int) -> nn.Module:
     """ResNet18: (N, channels, 32, 32) to K = classes, D = 512. PyTorch's default initialisation."""
-    return resnet(stem(channels, 64), basic, (64, 128, 256, 512), (2, 2, 2, 2), classes)
+    return resnet(basic, (64, 64, 128, 256, 512), (2, 2, 2, 2), classes, channels)
 
 
 def resnet50(classes: int, channels: int) -> nn.Module:
     """ResNet50: (N, channels, 32, 32) to K = classes, D = 2048. PyTorch's default initialisation."""
-    return resnet(stem(channels, 64), _bottleneck, (256, 512, 1024, 2048), (3, 4, 6, 3), classes)
+    return resnet(_bottleneck, (64, 256, 512, 1024, 2048), (3, 4, 6, 3), classes, channels)
 
 
 def resnet50_crd(classes: int, channels: int) -> nn.Module:
@@ -67,28 +67,19 @@ def resnext101(classes: int, channels: int) -> nn.Module:
 
 def _resnext(depth: int, classes: int, channels: int) -> nn.Module:
     block = partial(_bottleneck, groups=8)
-    network = resnet(stem(channels, 64), block, (256, 512, 1024), (depth,) * 3, classes)
+    network = resnet(block, (64, 256, 512, 1024), (depth,) * 3, classes, channels)
     return network.apply(_kaiming)
 
 
 def resnet(
-    first: tuple[nn.Conv2d, *tuple[nn.Module, ...]],
-    block: Block,
-    widths: tuple[int, ...],
-    depths: tuple[int, ...],
-    classes: int,
+    block: Block, widths: tuple[int, ...], depths: tuple[int, ...], classes: int, channels: int
 ) -> nn.Module:
-    """`stages` on a stem; its maps are what the stem and the stages put out."""
-    parts = stages(block, first[0].out_channels, widths, depths)
+    """A 3x3 stem and `stages` of blocks, whose outputs are the maps; widths: the stem's, then the stages'."""
+    first = unit(nn.Conv2d(channels, widths[0], 3, padding=1, bias=False))
+    parts = stages(block, widths[0], widths[1:], depths)
     last = len(first) - 1
     taps = tuple(range(last, last + len(parts) + 1))
     return Network(nn.Sequential(*first, *parts, *pool()), nn.Linear(widths[-1], classes), taps)
-
-
-def stem(channels: int, width: int) -> tuple[nn.Conv2d, nn.Module, nn.Module]:
-    """A 3x3 convolution, its norm and its activation."""
-    conv = nn.Conv2d(channels, width, 3, padding=1, bias=False)
-    return conv, nn.BatchNorm2d(width), nn.ReLU(inplace=True)
 
 
 def basic(ins: int, outs: int, stride: int) -> Residual:

@@ -10,7 +10,7 @@ from functools import partial
 
 from torch import nn
 
-from kdbench.models.resnet import basic, resnet, stem
+from kdbench.models.resnet import basic, resnet
 from kdbench.models.unit import normal_by_fan_out
 
 NARROW = (16, 16, 32, 64)
@@ -20,8 +20,7 @@ WIDE = (32, 64, 128, 256)
 
 def _resnet(depth: int, widths: tuple[int, int, int, int], classes: int, channels: int) -> nn.Module:
     """6 n + 2 layers: (N, channels, 32, 32) to K = classes, D = the last width; four maps."""
-    depths = ((depth - 2) // 6,) * 3
-    network = resnet(stem(channels, widths[0]), basic, widths[1:], depths, classes)
+    network = resnet(basic, widths, ((depth - 2) // 6,) * 3, classes, channels)
     return network.apply(normal_by_fan_out)
 
 

@@ -120,7 +120,7 @@ def weights_content(model: nn.Module) -> bytes:
 
 
 def save_weights(folder: Path, name: int | str, content: bytes, *, durable: bool = True) -> str:
-    """Write weights (`weights_content`) as NAME.SHA256.safetensors; `durable`: synced (`records.write`).
+    """Write weights (`weights_content`) as NAME.SHA256.safetensors; `durable`: synced (`store.files.write`).
 
     Returns:
         The sha256.
@@ -181,7 +181,7 @@ def save_progress(
 ) -> None:
     """Write a checkpoint; only the newest generations stay.
 
-    `tensors` are those of `tensors_of`; `durable`: the file is synced (`records.write`).
+    `tensors` are those of `tensors_of`; `durable`: the file is synced (`store.files.write`).
 
     The order and views of the images and the seeds of dropout are functions of the epoch: no random
     state is kept.

@@ -91,17 +91,18 @@ def counts_of(model: str, classes: int, channels: int, size: int) -> Counts:
     # both; one of a single image would not do, as batch norm refuses it where the map is one pixel.
     with torch.device("meta"):
         network = build_network(model, classes, channels)
-        two, three = (count(network, torch.empty(n, channels, size, size)) for n in (2, 3))
-    forward, backward = (three[way].bytes - two[way].bytes for way in (0, 1))  # type: ignore[union-attr]
+        forward2, backward2, kept2 = count(network, torch.empty(2, channels, size, size))
+        forward3, backward3, kept3 = count(network, torch.empty(3, channels, size, size))
+    forward_bytes, backward_bytes = forward3.bytes - forward2.bytes, backward3.bytes - backward2.bytes
     return Counts(
         parameters=float(sum(each.numel() for each in network.parameters())),
-        forward=three[0].flops - two[0].flops,
-        backward=three[1].flops - two[1].flops,
-        forward_bytes=forward,
-        backward_bytes=backward,
-        batch_forward_bytes=two[0].bytes - 2 * forward,
-        batch_backward_bytes=two[1].bytes - 2 * backward,
-        kept=three[2] - two[2],
+        forward=forward3.flops - forward2.flops,
+        backward=backward3.flops - backward2.flops,
+        forward_bytes=forward_bytes,
+        backward_bytes=backward_bytes,
+        batch_forward_bytes=forward2.bytes - 2 * forward_bytes,
+        batch_backward_bytes=backward2.bytes - 2 * backward_bytes,
+        kept=kept3 - kept2,
     )
 
 

@@ -3,7 +3,7 @@
 import os
 from dataclasses import dataclass
 from hashlib import sha256
-from itertools import count
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -60,12 +60,11 @@ def after_steps(run: Run, context: WarmupContext) -> nn.Module:
     """A run's network after its first steps, as it would be evaluated."""
     student_run = StudentRun(Task(run), context)
     teacher_batches = TeacherBatches([run], training_views(run, student_run.data, context), context)
-    left = context.steps
-    for epoch in count(1):
+    epoch, left = 0, context.steps
+    while left:
+        epoch += 1
         student_run.begin(epoch)
-        for number, batch in enumerate(teacher_batches.epoch(epoch)):
+        for number, batch in enumerate(islice(teacher_batches.epoch(epoch), left)):
             student_run.step(number, len(teacher_batches), batch)
             left -= 1
-            if left == 0:
-                return student_run.evaluated
-    raise AssertionError("epochs do not end")
+    return student_run.evaluated

@@ -131,6 +131,8 @@ class EpochFile:
         self.sha = sha256()
         self.waiting: list[Tensor] = []
         self.begun = self.stopped = False
+        self.written = 0
+        """Bytes."""
 
     def add(self, logits: Tensor) -> None:
         """A batch more."""
@@ -173,7 +175,7 @@ class EpochFile:
         # Room is counted under a lock, and taken at once by a file of the full size: two processes that begin
         # together would else both find room for one. A 16th of what is left is then this process's to fill
         # without asking again (`spare`), since counting all folders takes its time.
-        folder, self.written, self.begun = self.logits.folder, 0, True
+        folder, self.begun = self.logits.folder, True
         folder.mkdir(parents=True, exist_ok=True)
         os.utime(folder)
         size = 4 * classes * self.logits.images

@@ -131,17 +131,6 @@ def _place(tensor: Tensor) -> Place:
     return storage_of(tensor), tensor.storage_offset(), tensor.shape, tensor.stride(), tensor.dtype
 
 
-def compiled(graph: fx.Graph, constants: Sequence[Tensor]) -> Replay:
-    """A graph as a function of its inputs, the further ones of which are always the same."""
-    forward: Replay = fx.GraphModule(nn.Module(), graph).forward
-
-    @torch.no_grad()
-    def replay(*inputs: Tensor) -> tuple[Any, ...]:
-        return forward(*inputs, *constants)
-
-    return replay
-
-
 class Program:
     """Recorded calls, made a function of the inputs call by call.
 
@@ -196,8 +185,15 @@ class Program:
         self.graph.output(tuple(map(self._node, outputs)))
 
     def replay(self) -> Replay:
-        """It as a function of the inputs."""
-        return compiled(self.graph, [tensor for _, tensor in self.constants.values()])
+        """It as a function of the inputs; the graph's further ones, the constants, are always the same."""
+        forward: Replay = fx.GraphModule(nn.Module(), self.graph).forward
+        constants = [tensor for _, tensor in self.constants.values()]
+
+        @torch.no_grad()
+        def replay(*inputs: Tensor) -> tuple[Any, ...]:
+            return forward(*inputs, *constants)
+
+        return replay
 
     def _name(self, tensor: Tensor, node: fx.Node) -> None:
         """Where a call has put what it made; a constant that it has changed in place stays one."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from kdbench.models.output import Output
+from kdbench.models.output import logits_alone
 from kdbench.training.distillers.distiller import Step
 from kdbench.training.optim import lr_at, make_optimizer
 from kdbench.training.precision import arithmetic
@@ -173,10 +173,9 @@ class StackedBatch(Sequence[DistillationBatch]):
 
     def __getitem__(self, place: Any) -> Any:  # noqa: ANN401 - one stream's batch
         """One stream's batch."""
-        taught = None if self.logits is None else Output(self.logits[place], self.logits.new_empty(0))
-        return DistillationBatch(
-            self.x[place], self.y[place], taught, self.indices[place], len(self.y[place])
-        )
+        x, y, indices = self.x[place], self.y[place], self.indices[place]
+        taught = None if self.logits is None else logits_alone(self.logits[place])
+        return DistillationBatch(x, y, taught, indices, len(y))
 
 
 def side_by_side(streams: Sequence[TeacherBatches], epoch: int) -> Iterator[Batches]:

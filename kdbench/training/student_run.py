@@ -278,10 +278,9 @@ class StudentRun:
         self.settle()
         self.seconds_at_checkpoint = sum(progress.seconds)
         tensors = checkpoint.tensors_of(self.checkpointed, self.optimizer)
-        copies = partial(self._write, deepcopy(progress), tensors, self.unwritten, durable=self.durable)
-        write = partial(self.context.leases.write, self.run.id, copies)
+        write = partial(self._write, deepcopy(progress), tensors, self.unwritten, durable=self.durable)
         self.unwritten = {}
-        self.writing = self.context.writer.start(write)
+        self.writing = self.context.writer.start(partial(self.context.leases.write, self.run.id, write))
         if last or self.context.group.size > 1:
             self.settle()
 

@@ -13,7 +13,7 @@ from kdbench import catalog
 from kdbench.data.mixing import Mix, Mixing
 from kdbench.data.views import Epochs, Values, whole
 from kdbench.models.folding import fold
-from kdbench.models.output import Network, Output
+from kdbench.models.output import Network, Output, logits_alone
 from kdbench.spec.runs import Recipe, Run
 from kdbench.training.context import TrainingContext
 from kdbench.training.graphs import Graphed, uses_graphs
@@ -118,7 +118,7 @@ class TeacherBatches:
     def fixed(self) -> Fixed | None:
         """What an image looks like in every epoch, and what its teacher makes of it; None if that changes."""
         views = self.views
-        unknown = self.answers is None and (self.teacher is not None or self.logits is not None)
+        unknown = self.teacher is not None and self.answers is None
         if not isinstance(views, Values) or views.batching.share is not whole or self.mixing or unknown:
             return None
         return Fixed(views.values, views.labels, self.answers)
@@ -134,9 +134,8 @@ class TeacherBatches:
             yield from self._from(kept, epoch)
             return
         if self.answers is not None:
-            nothing = self.answers.new_empty(0)
             for batch in self._batches(epoch):
-                yield batch._replace(taught=Output(self.answers.index_select(0, batch.indices), nothing))
+                yield batch._replace(taught=logits_alone(self.answers.index_select(0, batch.indices)))
             return
         # the batches of teacher and student have the same images in the same order (`_privileged`)
         with self.logits.keeping(epoch) if self.logits else nullcontext() as keep:
@@ -178,11 +177,11 @@ class TeacherBatches:
 
     def _from(self, kept: Tensor, epoch: int) -> Iterator[DistillationBatch]:
         """The batches of an epoch with the stored logits of the teacher, and nothing else of its output."""
-        nothing, start = kept.new_empty(0), 0
+        start = 0
         for batch in self._batches(epoch):
             logits = kept[start : start + len(batch.y)].to(batch.x.device, non_blocking=True)
             start += len(batch.y)
-            yield batch._replace(taught=Output(logits, nothing))
+            yield batch._replace(taught=logits_alone(logits))
 
     def _size(self, number: int) -> int:
         """The images of a whole batch, counted from 0."""
