@@ -21,38 +21,6 @@ DROPOUT = (0.2, 0.5)
 """Of the inputs and of the hidden units: Hinton et al., arXiv 1207.0580, Appendix A."""
 
 
-def _mlp(
-    pixels: int,
-    hidden: tuple[int, ...],
-    classes: int,
-    channels: int,
-    *,
-    start: Callable[[nn.Linear], nn.Linear] | None = None,
-    dropout: tuple[float, float] = (0.0, 0.0),
-) -> nn.Module:
-    """Affine layers, each with ReLU; then the classifier.
-
-    Args:
-        pixels: of the images (N, channels, H, W), which are of this size only.
-        hidden: widths of the layers. The last one is D; without any, D is the values of an image.
-        classes: K, outputs of the classifier.
-        channels: of the images.
-        start: draws the weights of a layer (None: Glorot-uniform).
-        dropout: which share of the inputs and of each layer's units is dropped in training (0: no dropout).
-    """
-    start = start or _glorot
-    of_inputs, of_units = dropout
-    widths = (pixels * channels, *hidden)
-    layers: list[nn.Module] = [nn.Flatten()]
-    if of_inputs:
-        layers.append(nn.Dropout(of_inputs))
-    for inputs, outputs in pairwise(widths):
-        layers += [start(nn.Linear(inputs, outputs)), nn.ReLU(inplace=True)]
-        if of_units:
-            layers.append(nn.Dropout(of_units))
-    return Network(nn.Sequential(*layers), start(nn.Linear(widths[-1], classes)))
-
-
 def _glorot(layer: nn.Linear) -> nn.Linear:
     """Weights uniform within ±√(6 / (inputs + outputs)) (Glorot and Bengio, 2010), biases 0."""
     nn.init.xavier_uniform_(layer.weight)
@@ -65,6 +33,37 @@ def _normal(layer: nn.Linear) -> nn.Linear:
     nn.init.normal_(layer.weight, std=0.01)
     nn.init.zeros_(layer.bias)
     return layer
+
+
+def _mlp(
+    pixels: int,
+    hidden: tuple[int, ...],
+    classes: int,
+    channels: int,
+    *,
+    start: Callable[[nn.Linear], nn.Linear] = _glorot,
+    dropout: tuple[float, float] = (0.0, 0.0),
+) -> nn.Module:
+    """Affine layers, each with ReLU; then the classifier.
+
+    Args:
+        pixels: of the images (N, channels, H, W), which are of this size only.
+        hidden: widths of the layers. The last one is D; without any, D is the values of an image.
+        classes: K, outputs of the classifier.
+        channels: of the images.
+        start: draws the weights of a layer.
+        dropout: which share of the inputs and of each layer's units is dropped in training (0: no dropout).
+    """
+    of_inputs, of_units = dropout
+    widths = (pixels * channels, *hidden)
+    layers: list[nn.Module] = [nn.Flatten()]
+    if of_inputs:
+        layers.append(nn.Dropout(of_inputs))
+    for inputs, outputs in pairwise(widths):
+        layers += [start(nn.Linear(inputs, outputs)), nn.ReLU(inplace=True)]
+        if of_units:
+            layers.append(nn.Dropout(of_units))
+    return Network(nn.Sequential(*layers), start(nn.Linear(widths[-1], classes)))
 
 
 mlp_784_20_20 = partial(_mlp, 784, (20, 20))

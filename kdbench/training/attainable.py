@@ -26,7 +26,7 @@ def attainable(device: torch.device, precision: Precision = "float32") -> Attain
     kind = torch.bfloat16 if plain(precision) == "bf16" else torch.float32
     with arithmetic(precision, device):
         flops = max(_product(device, kind), _convolution(device, kind))
-    source = torch.ones(COPIED.get(device.type, COPIED["cpu"]), dtype=torch.uint8, device=device)
+    source = torch.ones(COPIED[device.type], dtype=torch.uint8, device=device)
     copy = torch.empty_like(source)
     moved = _fastest(device, lambda: copy.copy_(source))
     return Attainable(flops=flops, bytes=2 * source.nbytes / moved)
@@ -34,7 +34,7 @@ def attainable(device: torch.device, precision: Precision = "float32") -> Attain
 
 def _product(device: torch.device, kind: torch.dtype) -> float:
     """FLOP/s of a product of two square matrices."""
-    side = SIDE.get(device.type, SIDE["cpu"])
+    side = SIDE[device.type]
     a = torch.ones(side, side, dtype=kind, device=device)
     b, out = torch.ones_like(a), torch.empty_like(a)
     return 2 * side**3 / _fastest(device, lambda: torch.mm(a, b, out=out))
@@ -43,7 +43,7 @@ def _product(device: torch.device, kind: torch.dtype) -> float:
 @torch.no_grad()
 def _convolution(device: torch.device, kind: torch.dtype) -> float:
     """FLOP/s of a 3x3 convolution, the channels last."""
-    images, channels, side = MAPS.get(device.type, MAPS["cpu"])
+    images, channels, side = MAPS[device.type]
     maps = torch.ones(images, channels, side, side, dtype=kind, device=device)
     x, weight = (
         each.contiguous(memory_format=torch.channels_last)

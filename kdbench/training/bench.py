@@ -97,7 +97,7 @@ def measure(run: Run, context: TrainingContext, at_best: Attainable, least_secon
     give_untrained_teacher(run, context)
     data = context.data.of(run)
     views = training_views(run, data, context)
-    parts = Parts(run, context, list(islice(views.epoch(1), BATCHES.get(context.device.type, 1))))
+    parts = Parts(run, context, list(islice(views.epoch(1), BATCHES[context.device.type])))
     batch_size = run.recipe.batch_size
     train_size = run.recipe.images(len(data.train_labels))
     test_size = min(TESTED, run.recipe.test_size or len(data.test_labels))

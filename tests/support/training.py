@@ -65,10 +65,19 @@ def interrupted(run: Run, context: TrainingContext, epoch: int, **options: Any) 
     return context
 
 
-def digits(student: str = "digits_mlp", loss: Loss = CE, teacher: Run | None = None, **settings: Any) -> Run:  # noqa: ANN401 - recipe fields
-    recipe = replace(RECIPE, **settings)
-    run = replace(make_run(student, 0, loss), dataset="digits", data=catalog.DATASETS["digits"].digest)
-    return replace(run, recipe=recipe, teacher=teacher and Teacher(teacher, teacher.recipe.epochs))
+def digits(
+    student: str = "digits_mlp",
+    loss: Loss = CE,
+    teacher: Run | None = None,
+    *,
+    seed: int = 0,
+    recipe: Recipe = RECIPE,
+    **settings: Any,  # noqa: ANN401 - recipe fields
+) -> Run:
+    """A run on the digits, of a fraction of a second, taught by the last epoch of another."""
+    run = replace(make_run(student, seed, loss), dataset="digits", data=catalog.DATASETS["digits"].digest)
+    taught = teacher and Teacher(teacher, teacher.recipe.epochs)
+    return replace(run, recipe=replace(recipe, **settings), teacher=taught)
 
 
 TEACHER = digits("digits_cnn")

@@ -144,7 +144,7 @@ def test_each_run_is_as_alone_bit_for_bit(with_teacher: Opened, alone: Alone) ->
 def test_each_setting_is_as_alone_beside_others(with_teacher: Opened, name: str) -> None:
     """Beside a run that draws, of the same batches."""
     settings = {"epochs": 2, **SETTINGS[name]}
-    runs = [digits(student, KD, TEACHER, **settings) for student in ("digits_cnn", "digits_dropout")]
+    runs = [digits(student, KD, TEACHER, **settings) for student in ("digits_mlp", "digits_dropout")]
     context = with_teacher("alone")
     alone = [numbers(train(run, context)) for run in runs]
     assert len(make_cohorts(runs)) == 1

@@ -15,10 +15,11 @@ from kdbench import catalog
 from kdbench.errors import UserError
 from kdbench.machine import Data, Local, Machine
 from kdbench.plugins import Plugin
-from kdbench.spec.runs import Run, Teacher
+from kdbench.spec.runs import Teacher
 from kdbench.training.context import TrainingContext, fill_new_memory, open_context
 from tests.support.build import CE, make_run
 from tests.support.marks import slow_but
+from tests.support.training import digits
 
 DETERMINISTIC: Any = torch.utils.deterministic
 TRAIN = """
@@ -55,10 +56,6 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> str:
 def opened(data: str, **local: object) -> TrainingContext:
     settings = Local(**{"device": "cpu", **local})  # type: ignore[arg-type]
     return open_context(Machine(local=settings, data=Data(folder=data, offline=True), root=data))
-
-
-def digits(student: str = "digits_mlp", seed: int = 0) -> Run:
-    return replace(make_run(student, seed, CE), dataset="digits")
 
 
 def weights(network: nn.Module) -> list[torch.Tensor]:
@@ -140,9 +137,8 @@ def test_network_of_another_seed_starts_elsewhere(data: str) -> None:
 
 
 def test_network_has_the_classes_of_the_recipe(data: str) -> None:
-    context, run = opened(data), digits()
-    wider = replace(run, recipe=replace(run.recipe, classes=100))
-    shapes = [context.network(each).state_dict()["classifier.weight"].shape for each in (run, wider)]
+    context, runs = opened(data), (digits(), digits(classes=100))
+    shapes = [context.network(run).state_dict()["classifier.weight"].shape for run in runs]
     assert [tuple(shape) for shape in shapes] == [(10, 32), (100, 32)]
 
 

@@ -12,7 +12,6 @@ import torch
 from msgspec.structs import replace
 from torch import Tensor
 
-from kdbench import catalog
 from kdbench.cluster.profiles import JobRequest, Profile
 from kdbench.cluster.profiles import Work as WorkOfProfile
 from kdbench.errors import UserError
@@ -34,13 +33,14 @@ from kdbench.training.group import Group, cut
 from kdbench.training.run import train
 from kdbench.training.student_run import StudentRun
 from kdbench.training.teacher_batches import DistillationBatch
-from tests.support.build import CE, KD, make_run
+from tests.support.build import CE, KD
 from tests.support.command import Command
 from tests.support.distillers import SETTINGS
 from tests.support.plugins import install, plugin, uninstall
 from tests.support.processes import children
 from tests.support.project import change, write_suite
 from tests.support.training import Opened, ends, interrupted, kept_of, network_left, numbers
+from tests.support.training import digits as run_on_digits
 
 POINTS = "[kdbench.models]\nnormed = normed_cnn:ENTRY\n"
 MODULE = """
@@ -93,9 +93,8 @@ NORMED = plugin("normed_cnn", MODULE)
 
 
 def digits(student: str = "normed", **settings: Any) -> Run:  # noqa: ANN401 - recipe fields
-    run = replace(make_run(student, 0, CE), dataset="digits", data=catalog.DATASETS["digits"].digest)
     used = (NORMED,) if student == "normed" else ()
-    return replace(run, recipe=replace(RECIPE, **settings), plugins=used)
+    return replace(run_on_digits(student, recipe=RECIPE, **settings), plugins=used)
 
 
 TEACHER = digits("digits_cnn")

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from kdbench import catalog
-from kdbench.spec.results import Curve, Result
-from kdbench.spec.runs import Loss, Run
+from kdbench.spec.results import Curve
+from kdbench.spec.runs import Loss
 from kdbench.training.probe import probe
 from kdbench.training.run import train
 from tests.support.training import digits, open_digits
@@ -43,15 +43,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("machine")
 
 
-def trained(folder: Path, loss: Loss, **recipe: float) -> Curve:
+def trained(folder: Path, loss: Loss, smoothing: float = 0.0) -> Curve:
     """The curve of a student, and of its teacher where it has one; each is trained once."""
-    teacher: Run | None = TEACHER if catalog.find("losses", loss.name).teacher else None
+    teacher = TEACHER if catalog.find("losses", loss.name).teacher else None
+    run = digits("digits_mlp", loss, teacher, **WHOLE, label_smoothing=smoothing)
     context = open_digits(folder)
-    for run in filter(None, (teacher, digits("digits_mlp", loss, teacher, **WHOLE, **recipe))):
-        if run.id not in CURVES:
-            result = train(run, context)
-            assert isinstance(result, Result)
-            CURVES[run.id] = result.curve
+    for each in (teacher, run) if teacher else (run,):
+        if each.id not in CURVES:
+            CURVES[each.id] = train(each, context).curve
     return CURVES[run.id]
 
 
@@ -87,7 +86,7 @@ def test_objectives_that_are_the_same_to_rounding_give_the_same_curves(folder: P
 
 @pytest.mark.slow
 def test_smoothing_by_the_recipe_gives_the_curve_of_label_smoothing(folder: Path) -> None:
-    assert differ(trained(folder, SMOOTHED), trained(folder, Loss("ce"), label_smoothing=0.1)) == (0, 0)
+    assert differ(trained(folder, SMOOTHED), trained(folder, Loss("ce"), smoothing=0.1)) == (0, 0)
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """The loop on 8x8 digits: the same numbers however often, in whatever company, interrupted or not."""
 
+from functools import partial
 from itertools import count
 from math import isfinite
 from pathlib import Path
@@ -23,7 +24,7 @@ from kdbench.training.images import training_views, validation_images
 from kdbench.training.losses import kd
 from kdbench.training.run import train
 from kdbench.training.student_run import StudentRun
-from tests.support.build import CE, KD, make_run
+from tests.support.build import CE, KD
 from tests.support.training import (
     SETTINGS,
     Interrupted,
@@ -33,6 +34,7 @@ from tests.support.training import (
     numbers,
     open_digits,
 )
+from tests.support.training import digits as run_on_digits
 
 RECIPE = Recipe(
     epochs=3, batch_size=32, lr=0.05, momentum=0.9, weight_decay=5e-4, crop=1, flip=True, rotation=10.0,
@@ -40,11 +42,7 @@ RECIPE = Recipe(
 )  # fmt: skip
 
 
-def digits(student: str = "digits_mlp", seed: int = 0, **settings: Any) -> Run:  # noqa: ANN401 - recipe fields
-    """A run of a fraction of a second."""
-    content = catalog.DATASETS["digits"].digest
-    recipe = replace(RECIPE, **settings)
-    return replace(make_run(student, seed, CE), dataset="digits", data=content, recipe=recipe)
+digits = partial(run_on_digits, recipe=RECIPE)
 
 
 def taught(teacher: Run, epoch: Any, **settings: Any) -> Run:  # noqa: ANN401 - a Teacher's epoch, recipe fields

@@ -2,13 +2,13 @@
 
 import os
 import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
-from kdbench import catalog
 from kdbench.spec.events import Done, Elsewhere, Event, Failed, Task, Update
 from kdbench.spec.runs import Recipe, Run, Teacher
 from kdbench.store.lease import Watch, take
@@ -16,17 +16,14 @@ from kdbench.store.records import index, load_failure, load_result
 from kdbench.store.weights import weights_there
 from kdbench.training.context import TrainingContext
 from kdbench.training.task import do
-from tests.support.build import CE, KD, make_run
+from tests.support.build import CE, KD
+from tests.support.training import digits as run_on_digits
 from tests.support.training import ends
 
 RECIPE = Recipe(epochs=2, batch_size=32, lr=0.05, train_size=64, test_size=64)
-DIVERGING = {"lr": 1e30}
-
-
-def digits(**settings: Any) -> Run:  # noqa: ANN401 - recipe fields
-    recipe = replace(RECIPE, **settings)
-    content = catalog.DATASETS["digits"].digest
-    return replace(make_run("digits_mlp", 0, CE), dataset="digits", data=content, recipe=recipe)
+DIVERGING = 1e30
+"""A rate at which nothing is left after a step."""
+digits = partial(run_on_digits, recipe=RECIPE)
 
 
 def end(context: TrainingContext, run: Run, **options: Any) -> Event:  # noqa: ANN401 - a Task's
@@ -140,7 +137,7 @@ def test_again_keeps_a_repeat_beside_the_first(context: TrainingContext) -> None
 
 
 def test_failure_is_stored_with_its_cause(context: TrainingContext) -> None:
-    run = digits(**DIVERGING)
+    run = digits(lr=DIVERGING)
     event = failing(context, run)
     stored = load_failure(index(context.machine.results).failures[run.id])
     assert stored == event.failure
@@ -151,7 +148,7 @@ def test_failure_leaves_the_traceback_in_its_log(
     context: TrainingContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(context.machine.root)
-    run = digits(**DIVERGING)
+    run = digits(lr=DIVERGING)
     failure = failing(context, run).failure
     assert failure.log == f"results/digits/logs/digits_mlp-ce.s0.{run.id}.log"
     log = Path(failure.log).read_text("utf-8")
@@ -191,7 +188,7 @@ def test_success_removes_an_earlier_failure(context: TrainingContext) -> None:
 
 
 def test_failed_run_does_not_stop_the_next(context: TrainingContext) -> None:
-    failing(context, digits(**DIVERGING))
+    failing(context, digits(lr=DIVERGING))
     assert done(context, digits()).trained
 
 

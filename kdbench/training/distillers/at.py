@@ -5,13 +5,12 @@ the first. The paper's Eq. 2 sums norms of differences, β / 2 times; the code t
 images and pixels.
 """
 
-import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from kdbench.models.output import Output
 from kdbench.training.distillers.distiller import Weighted
-from kdbench.training.distillers.maps import to_one_size
+from kdbench.training.distillers.maps import sum_over_stages
 
 
 class AttentionTransfer(Weighted):
@@ -19,8 +18,7 @@ class AttentionTransfer(Weighted):
 
     def term(self, s: Output, t: Output) -> Tensor:
         """Summed over the stages."""
-        stages = zip(s.maps[1:], t.maps[1:], strict=False)
-        return torch.stack([inattention(*to_one_size(*pair)) for pair in stages]).sum()
+        return sum_over_stages(inattention, s, t)
 
 
 def inattention(f: Tensor, f_t: Tensor) -> Tensor:

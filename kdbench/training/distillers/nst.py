@@ -10,7 +10,7 @@ from torch.nn.functional import normalize
 
 from kdbench.models.output import Output
 from kdbench.training.distillers.distiller import Weighted
-from kdbench.training.distillers.maps import to_one_size
+from kdbench.training.distillers.maps import sum_over_stages
 
 
 class NeuronSelectivity(Weighted):
@@ -18,8 +18,7 @@ class NeuronSelectivity(Weighted):
 
     def term(self, s: Output, t: Output) -> Tensor:
         """Summed over the stages."""
-        pairs = zip(s.maps[1:], t.maps[1:], strict=False)
-        return torch.stack([discrepancy(*to_one_size(*pair)) for pair in pairs]).sum()
+        return sum_over_stages(discrepancy, s, t)
 
 
 def discrepancy(f: Tensor, f_t: Tensor) -> Tensor:
