@@ -43,7 +43,7 @@ FEATURES = {
     "digits_cnn": 128,
     "blank": 1,  # as many as channels
 }
-LARGE = {"resnet50", "resnext29", "densenet121", "googlenet", "resnet56_v2", "resnet110_v2"}
+LARGE = {"resnet18", "resnet50", "resnext29", "densenet121", "googlenet", "resnet56_v2", "resnet110_v2"}
 SMALL = slow_but(set(FEATURES) - LARGE, sorted(set(FEATURES) - {"resnext101"}))
 """All but resnext101: over 100 million parameters, and no code that resnext29 has not."""
 

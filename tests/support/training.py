@@ -48,20 +48,15 @@ class Interrupted(BaseException):
     """No Exception, as Ctrl-C is none."""
 
 
-def stop_after(epoch: int) -> Callable[[Progress], None]:
-    """What interrupts a run that it watches, when the run has done so many epochs."""
+def interrupted(run: Run, context: TrainingContext, epoch: int, **options: Any) -> TrainingContext:  # noqa: ANN401 - train's
+    """The context, with what a run leaves in it that was interrupted after so many epochs."""
 
-    def watch(progress: Progress) -> None:
+    def stop(progress: Progress) -> None:
         if progress.epoch == epoch:
             raise Interrupted
 
-    return watch
-
-
-def interrupted(run: Run, context: TrainingContext, epoch: int, **options: Any) -> TrainingContext:  # noqa: ANN401 - train's
-    """The context, with what a run leaves in it that was interrupted after so many epochs."""
     with pytest.raises(Interrupted):
-        train(run, context, watch=stop_after(epoch), **options)
+        train(run, context, watch=stop, **options)
     return context
 
 

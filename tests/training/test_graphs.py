@@ -30,11 +30,13 @@ from tests.support.training import SETTINGS, TEACHER, Opened, digits, numbers, t
 pytestmark = pytest.mark.usefixtures("digits_dropout")
 
 STUDENTS = [
-    digits("digits_mlp", KD, TEACHER),
-    digits("digits_cnn", KD, TEACHER, lr=0.02),
-    digits("digits_cnn", Loss("fnkd", {"lam": 3.0, "tau": 2.0}), TEACHER, optimizer="adam", lr=0.001),
-    digits("digits_dropout", KD, TEACHER),
-    digits("digits_cnn", KD, TEACHER, ema=0.8, label_smoothing=0.1, clip_norm=0.5),
+    digits("digits_mlp", KD, TEACHER, epochs=2),
+    digits("digits_cnn", KD, TEACHER, lr=0.02, epochs=2),
+    digits(
+        "digits_cnn", Loss("fnkd", {"lam": 3.0, "tau": 2.0}), TEACHER, optimizer="adam", lr=0.001, epochs=2
+    ),
+    digits("digits_dropout", KD, TEACHER, epochs=2),
+    digits("digits_cnn", KD, TEACHER, ema=0.8, label_smoothing=0.1, clip_norm=0.5, epochs=2),
 ]
 FAST = {"clip_norm", "random_erasing", "adam", "all that follows a step", "ctkd", "vid"}
 """Settings and distillers of which each changes something else of a step; the others' tests are slow."""
