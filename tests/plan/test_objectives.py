@@ -17,13 +17,13 @@ from kdbench.report.audit import audit_lines
 from kdbench.report.formats import render
 from kdbench.spec.runs import Loss
 from kdbench.spec.suites import Variant
-from kdbench.suite.load import load_suite
 from kdbench.training.probe import probe
 from kdbench.verdict.check import check_suite
 from tests.support.places import SUITES
+from tests.support.suites import shipped
 
-TFKD = load_suite(SUITES / "tfkd_cifar100")
-FNKD = load_suite(SUITES / "fnkd_cifar100")
+TFKD = shipped("tfkd_cifar100")
+FNKD = shipped("fnkd_cifar100")
 
 
 def audited(variant: Variant = "released") -> dict[str, Audit]:
@@ -32,7 +32,7 @@ def audited(variant: Variant = "released") -> dict[str, Audit]:
 
 def audits(name: str, rows: str) -> list[Audit]:
     """The audits of some rows of a suite, as printed."""
-    suite = load_suite(SUITES / name)
+    suite = shipped(name)
     return audit_suite(suite, expand(suite, variant="printed", rows=rows), load_prober())
 
 
@@ -291,7 +291,7 @@ def test_learned_temperature_is_audited_as_it_starts(
 
 def with_recipes(rows: str, **recipes: dict[str, float]) -> list[Audit]:
     """Rows of the quickstart, some with another recipe."""
-    suite = load_suite(SUITES / "quickstart")
+    suite = shipped("quickstart")
     cells = []
     for cell in expand(suite, rows=rows):
         changed = recipes.get(cell.row.table, {})

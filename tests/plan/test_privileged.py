@@ -11,9 +11,9 @@ from kdbench.spec.verdicts import Word
 from kdbench.suite.load import load_suite
 from kdbench.verdict.check import check_suite
 from tests.support.build import make_result
-from tests.support.places import SUITES
 from tests.support.project import change, write_suite
 from tests.support.refused import problems_of
+from tests.support.suites import shipped
 
 SUITE = """\
 [suite]
@@ -153,13 +153,13 @@ def test_mean_trains_nothing_of_its_own(tmp_path: Path) -> None:
 
 
 def test_mnist_grid_is_1760_networks() -> None:
-    plan = make_plan(expand(load_suite(SUITES / "lopezpaz_mnist")))
+    plan = make_plan(expand(shipped("lopezpaz_mnist")))
     assert len(plan) == 10 * 2 * 60 + 40 * 2 * 7
     assert sum(run.teacher is None for run in plan) == 80
 
 
 def test_synthetic_rows_take_the_data_of_the_code_or_of_the_paper() -> None:
-    suite = load_suite(SUITES / "lopezpaz_synthetic")
+    suite = shipped("lopezpaz_synthetic")
     for variant, dataset, tested in (("printed", "synthetic4", 0), ("released", "synthetic4_released", 1000)):
         (cell,) = expand(suite, variant=variant, rows="4.distilled/*", seeds=[3])  # type: ignore[arg-type]
         (run,) = cell.runs

@@ -11,6 +11,7 @@ from kdbench.suite.lint import Finding, Rule, citations, lint_suite
 from kdbench.suite.load import load_copies, load_originals, load_suite
 from tests.support.build import CE, RECIPE, make_row, make_suite
 from tests.support.places import SUITES
+from tests.support.suites import shipped
 
 FIGURES = """
 1.ce mobilenetv2  -           68.38 -
@@ -271,7 +272,7 @@ DKD_OF_LS = "wrn_16_2 from wrn_40_2, dkd, Table 1: 76.24 is copied from dkd_cifa
     ("name", "differing"), [("dkd_cifar100", []), ("dist_cifar100", []), ("ls_cifar100", [DKD_OF_LS])]
 )
 def test_suites_copy_what_the_papers_print(name: str, differing: list[str]) -> None:
-    suite = load_suite(SUITES / f"{name}.toml")
+    suite = shipped(name)
     found = [each for each in lint_suite(suite, load_originals(suite)) if each.rule == "copied"]
     assert [each.sentence for each in found if not each.sentence.startswith("Table")] == differing
     copies = {row.name for row in suite.rows if row.copied_from}
@@ -294,7 +295,7 @@ def test_original_says_who_copies_its_number_and_as_what() -> None:
 
 def test_copies_of_a_suite_are_found_beside_it() -> None:
     """22 numbers of RepDistiller's benchmark are printed 31 more times."""
-    suite = load_suite(SUITES / "crd_cifar100.toml")
+    suite = shipped("crd_cifar100")
     copies = load_copies(suite)
     assert list(copies) == ["dist_cifar100", "dkd_cifar100", "ls_cifar100"]
     found = citations(suite, copies)
@@ -303,7 +304,7 @@ def test_copies_of_a_suite_are_found_beside_it() -> None:
         "dkd_cifar100: 1.kd/resnet20:resnet56",
         "ls_cifar100: 1.kd/resnet20:resnet56",
     )
-    assert load_copies(load_suite(SUITES / "tfkd_cifar100.toml")) == {}
+    assert load_copies(shipped("tfkd_cifar100")) == {}
 
 
 def test_suite_beside_it_that_is_wrong_or_unreadable_is_no_copy(tmp_path: Path) -> None:

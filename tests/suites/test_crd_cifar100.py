@@ -13,11 +13,11 @@ from kdbench.report.html import page
 from kdbench.report.markdown import markdown
 from kdbench.report.sentences import notes
 from kdbench.spec.suites import Row
-from kdbench.suite.load import load_suite
 from kdbench.verdict.judge import judge
 from tests.support.places import ROOT, golden_lines
+from tests.support.suites import shipped
 
-SUITE = load_suite(ROOT / "suites" / "crd_cifar100.toml")
+SUITE = shipped("crd_cifar100")
 LINES = golden_lines("crd")
 NAMES = {
     "ResNet50": "resnet50_crd",

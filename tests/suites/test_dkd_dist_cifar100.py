@@ -7,12 +7,10 @@ import pytest
 
 from kdbench.plan.expand import expand, make_plan
 from kdbench.spec.suites import Suite
-from kdbench.suite.load import load_suite
-from tests.support.places import ROOT, golden_lines
+from tests.support.places import golden_lines
+from tests.support.suites import shipped
 
-SUITES = {
-    name: load_suite(ROOT / "suites" / f"{name.lower()}_cifar100.toml") for name in ("CRD", "DKD", "DIST")
-}
+SUITES = {name: shipped(f"{name.lower()}_cifar100") for name in ("CRD", "DKD", "DIST")}
 LINES = golden_lines("dkd_dist")
 NAMES = {
     "wrn402": "wrn_40_2",

@@ -4,11 +4,11 @@ import pytest
 
 from kdbench.plan.expand import expand
 from kdbench.spec.suites import Row
-from kdbench.suite.load import load_suite
-from tests.support.places import ROOT
+from tests.support.places import SUITES
+from tests.support.suites import shipped
 
-TABLE_2 = load_suite(ROOT / "suites" / "tfkd_cifar10")
-FNKD = {path.stem.removeprefix("fnkd_"): load_suite(path) for path in (ROOT / "suites").glob("fnkd_*.toml")}
+TABLE_2 = shipped("tfkd_cifar10")
+FNKD = {path.stem.removeprefix("fnkd_"): shipped(path.stem) for path in SUITES.glob("fnkd_*.toml")}
 CIFAR = ("resnet20_v2", "resnet56_v2", "mobilenetv2_fnkd")
 LARGE = ("resnet18_224", "resnet50_224", "mobilenetv2_224")
 STUDENTS = {"cifar100": CIFAR, "cifar100_coarse": CIFAR, "cifar10": CIFAR, "cub200": LARGE, "cars": LARGE}

@@ -8,17 +8,15 @@ import torch
 
 from kdbench.machine import Data, Folders, Local, Machine
 from kdbench.plan.expand import expand
-from kdbench.store.records import index, load_results
-from kdbench.suite.load import load_suite
+from kdbench.store.records import load_results
 from kdbench.training.checkpoint import Progress
 from kdbench.training.context import TrainingContext, open_context
 from kdbench.training.environment import environment
 from kdbench.training.run import train
 from tests.support.data import unpack_real_mnist
-from tests.support.places import ROOT, SUITES
+from tests.support.suites import committed, shipped
 from tests.support.training import Interrupted
 
-STORED = index(ROOT / "results")
 SAME = ("cpu", "torch", "threads", "device")
 """Facts of a result: where they are equal, so is every accuracy."""
 
@@ -32,10 +30,10 @@ SAME = ("cpu", "torch", "threads", "device")
     ],
 )
 def test_row_has_a_stored_result_of_each_seed(suite: str, rows: str, runs: int) -> None:
-    cells = expand(load_suite(SUITES / suite), rows=rows)
+    cells = expand(shipped(suite), rows=rows)
     ids = {of for cell in cells for of in cell.ids}
     assert len(ids) == runs
-    assert load_results(STORED, ids).keys() == ids
+    assert load_results(committed(), ids).keys() == ids
 
 
 @pytest.fixture
@@ -49,7 +47,7 @@ def context(tmp_path: Path) -> Iterator[TrainingContext]:
 
 def found_again(suite: str, row: str, epochs: int, context: TrainingContext) -> None:
     """So many epochs of a row's first seed: the stored curve on the same processor, else one near it."""
-    (cell,) = expand(load_suite(SUITES / suite), rows=row, seeds=[0])
+    (cell,) = expand(shipped(suite), rows=row, seeds=[0])
     found: list[float] = []
 
     def stop(progress: Progress) -> None:
@@ -60,7 +58,7 @@ def found_again(suite: str, row: str, epochs: int, context: TrainingContext) -> 
     with pytest.raises(Interrupted):
         train(cell.runs[0], context, watch=stop)
     here = environment(context.device)
-    stored = load_results(STORED, cell.ids)[cell.ids[0]]
+    stored = load_results(committed(), cell.ids)[cell.ids[0]]
     curve = list(stored.curve.top1[:epochs])
     if all(here[fact] == stored.environment[fact] for fact in SAME):
         assert found == curve

@@ -13,17 +13,17 @@ from kdbench.report.content import Report
 from kdbench.spec.author_runs import AuthorRuns
 from kdbench.spec.suites import Suite
 from kdbench.store.author_runs import load_author_runs
-from kdbench.suite.load import load_suite
 from kdbench.verdict.judge import judge
 from kdbench.verdict.published import last_or_best
 from tests.support.places import ROOT, golden_lines
+from tests.support.suites import shipped
 
 NAMES = {"mn-v2": "mobilenetv2_crd", "shn-v2": "shufflenetv2_crd", "resnet50": "resnet50_crd"}
 
 
 @pytest.fixture(scope="module")
 def suite() -> Suite:
-    return load_suite(ROOT / "suites" / "ls_cifar100.toml")
+    return shipped("ls_cifar100")
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,7 @@ def test_weights_of_dkd_are_those_of_the_logs_names(suite: Suite, authors: Autho
 
 def test_dkd_has_the_weights_of_its_own_suite(suite: Suite) -> None:
     """Where mdistiller has a configuration of the pair; others say what they assume."""
-    own = {row.name: row.loss for row in load_suite(ROOT / "suites" / "dkd_cifar100.toml").rows}
+    own = {row.name: row.loss for row in shipped("dkd_cifar100").rows}
     rows = [row for row in suite.rows if row.loss.name == "dkd"]
     assert {row.name: row.loss for row in rows if not row.assumed} == {
         row.name: own[row.name] for row in rows if row.name in own

@@ -5,21 +5,21 @@ from statistics import mean, stdev
 
 import pytest
 from msgspec.structs import replace
-from scipy import stats
 
 from kdbench.plan.expand import expand
-from kdbench.store.records import index, load_results
-from kdbench.suite.load import load_suite
+from kdbench.store.records import load_results
+from kdbench.verdict.stats import t_quantile
 from tests.support.places import ROOT
+from tests.support.suites import committed, shipped
 
-SUITE = load_suite(ROOT / "suites" / "nightly_methods.toml")
+SUITE = shipped("nightly_methods")
 CELLS = {cell.row.table: cell for cell in expand(SUITE)}
 
 
 def accuracies(table: str) -> list[float]:
     """Of the stored runs of a row, seed by seed."""
     ids = CELLS[table].ids
-    stored = load_results(index(ROOT / "results"), ids)
+    stored = load_results(committed(), ids)
     return [stored[name].last for name in ids]
 
 
@@ -50,7 +50,7 @@ def test_rows_differ_in_their_loss_alone() -> None:
 
 def test_stored_runs_are_whole() -> None:
     ids = [of for cell in CELLS.values() for of in cell.ids]
-    stored = load_results(index(ROOT / "results"), ids)
+    stored = load_results(committed(), ids)
     assert stored.keys() == set(ids)
     assert {len(result.curve.top1) for result in stored.values()} == {30}
 
@@ -77,6 +77,6 @@ def test_gains_of_the_docs_are_those_of_the_stored_runs() -> None:
     expected = {}
     for table, cell in CELLS.items():
         if cell.row.over:
-            half = stats.t.ppf(0.95, len(gains(table)) - 1) * stdev(gains(table)) / len(gains(table)) ** 0.5
+            half = t_quantile(len(gains(table)) - 1, 0.05) * stdev(gains(table)) / len(gains(table)) ** 0.5
             expected[table] = (f"{mean(gains(table)):+.2f}", f"{half:.2f}")
     assert {table: (gain, half) for table, gain, half in printed} == expected

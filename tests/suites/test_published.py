@@ -3,13 +3,15 @@
 tests/golden holds the tables as they were read; nothing here takes a number from a suite.
 """
 
+import json
 from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
-from tests.support.command import Command
+from kdbench.cli import cli
 from tests.support.places import ROOT, golden_lines
 
 Line = dict[str, str]
@@ -23,13 +25,20 @@ PARTS = {"normal_kd": "kd", "re_kd": "rekd", "de_kd": "dekd", "onehot": "baselin
 """The csv's words for the part of a table, where the suites' differ."""
 
 
-@pytest.fixture
-def rows(kdbench: Command) -> Rows:
+def printed_json(*words: str) -> Any:  # noqa: ANN401 - JSON
+    """What a command prints for programs."""
+    done = CliRunner().invoke(cli, [*words, "--json"])
+    assert done.exit_code == 0, done.output
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def rows() -> Rows:
     """`kdbench list rows` over all suites of both papers: by `PAPER DATASET TABLE.PART/STUDENT:TEACHER`."""
     found: Rows = {}
     for path in sorted((ROOT / "suites").glob("*kd_*.toml")):
         paper, _, dataset = path.stem.partition("_")
-        for row in kdbench("list", "rows", str(path), "--as", "printed", "--json").json:
+        for row in printed_json("list", "rows", str(path), "--as", "printed"):
             found[f"{paper} {dataset} {row['name'].replace('_224', '')}"] = row
     return found
 
@@ -150,12 +159,12 @@ PAIRS = {
 }
 
 
-@pytest.fixture
-def warnings(kdbench: Command) -> Warnings:
+@pytest.fixture(scope="module")
+def warnings() -> Warnings:
     """The contradictions that `kdbench lint suites/tfkd_*` finds, each with its data set."""
     paths = [str(path) for path in sorted((ROOT / "suites").glob("tfkd_*.toml"))]
     assert len(paths) == 4
-    found = kdbench("lint", *paths, "--json").json
+    found = printed_json("lint", *paths)
     datasets = {path: Path(path).stem.removeprefix("tfkd_") for path in found}
     return [
         (datasets[path], each) for path, some in found.items() for each in some if each["level"] == "warning"

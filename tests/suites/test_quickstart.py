@@ -17,14 +17,14 @@ from kdbench.report.markers import BEGIN, END
 from kdbench.spec.results import Result
 from kdbench.spec.verdicts import Check
 from kdbench.store.records import index, load_results
-from kdbench.suite.load import load_suite
 from kdbench.training import losses
 from kdbench.training.context import open_context
 from kdbench.training.run import train
 from kdbench.verdict.check import check_suite, exit_code
 from tests.support.places import ROOT
+from tests.support.suites import shipped
 
-SUITE = load_suite(ROOT / "suites" / "quickstart")
+SUITE = shipped("quickstart")
 
 
 @pytest.fixture(scope="module")

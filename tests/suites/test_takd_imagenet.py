@@ -8,12 +8,12 @@ import pytest
 from kdbench.plan.expand import expand
 from kdbench.spec.suites import Suite
 from kdbench.suite.lint import lint_suite
-from kdbench.suite.load import load_suite
-from tests.support.places import ROOT, golden_lines
+from tests.support.places import golden_lines
+from tests.support.suites import shipped
 
 LINES = golden_lines("takd_imagenet")
 NAMES = ("takd_cifar100", "takd_cifar10", "dkd_imagenet", "dist_imagenet")
-SUITES = {name: load_suite(ROOT / "suites" / f"{name}.toml") for name in NAMES}
+SUITES = {name: shipped(name) for name in NAMES}
 IMAGENET = {
     "mobilenetv1": "mobilenetv1_224", "mobilenetv2": "mobilenetv2_224", "resnet50sb": "resnet50_sb_224",
     "efficientnetb0": "efficientnet_b0_224", "swinl": "swin_large_224", "swint": "swin_tiny_224",

@@ -6,10 +6,10 @@ import pytest
 
 from kdbench.plan.expand import expand
 from kdbench.spec.suites import Cell, Suite, Variant
-from kdbench.suite.load import load_suite
-from tests.support.places import SUITES, golden_lines
+from tests.support.places import golden_lines
+from tests.support.suites import first_cells, shipped
 
-SUITE = load_suite(SUITES / "tfkd_cifar100")
+SUITE = shipped("tfkd_cifar100")
 
 
 LINES = [line for line in golden_lines("tfkd") if line["dataset"] == "cifar100"]
@@ -55,7 +55,7 @@ def folder(line: dict[str, str]) -> str:
 
 
 def cells(variant: Variant = "released") -> tuple[Cell, ...]:
-    return expand(SUITE, variant=variant, seeds=[0])
+    return first_cells("tfkd_cifar100", variant)
 
 
 def concerned(line: dict[str, str]) -> list[Cell]:
@@ -143,7 +143,7 @@ def test_teachers_are_the_best_epoch_in_the_code_and_the_last_in_print() -> None
 @pytest.mark.parametrize("name", ["tfkd_cifar100", "tfkd_tinyimagenet"])
 def test_released_checkpoint_called_50_is_after_51_epochs_and_0_after_1(name: str) -> None:
     """Of De-KD's teachers and, in the rows that print their accuracy, of the reported epoch."""
-    suite = load_suite(SUITES / name)
+    suite = shipped(name)
     cases: tuple[tuple[Variant, int], ...] = (("printed", 50), ("released", 51))
     for variant, late in cases:
         for cell in expand(suite, variant=variant, rows="4.*@*", seeds=[0]):

@@ -10,19 +10,17 @@ would give different numbers under one name.
 import json
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
-from tests.support.places import ROOT
+from tests.support.places import ROOT, SUITES
 
 sys.path.insert(0, str(ROOT))
 
-from kdbench.plan.expand import expand
 from kdbench.spec.runs import PROTOCOL
-from kdbench.spec.suites import Row, Suite
-from kdbench.suite.load import load_suite
+from kdbench.spec.suites import Row, Suite, Variant
+from tests.support.suites import first_cells, shipped
 
 PINS = ROOT / "tests" / "faults" / "pins.json"
-SUITES = sorted((ROOT / "suites").glob("*.toml"))
+NAMES = sorted(path.stem for path in SUITES.glob("*.toml"))
 
 
 def sample(suite: Suite) -> Iterator[Row]:
@@ -35,15 +33,15 @@ def sample(suite: Suite) -> Iterator[Row]:
             yield row
 
 
-def ids(path: Path) -> dict[str, str]:
-    """By form and row: the id of seed 0, of the sample and of every row that is pinned."""
-    suite = load_suite(path)
-    pinned = json.loads(PINS.read_bytes())["suites"].get(path.stem, {})
-    names = {row.name for row in sample(suite)} | {key.partition(" ")[2] for key in pinned}
+def ids(suite: str) -> dict[str, str]:
+    """By variant and row: the id of seed 0, of the sample and of every row that is pinned."""
+    pinned = json.loads(PINS.read_bytes())["suites"].get(suite, {})
+    names = {row.name for row in sample(shipped(suite))} | {key.partition(" ")[2] for key in pinned}
+    variants: tuple[Variant, ...] = ("released", "printed")
     return {
         f"{variant} {cell.row.name}": cell.ids[0]
-        for variant in ("released", "printed")
-        for cell in expand(suite, variant=variant, seeds=[0])
+        for variant in variants
+        for cell in first_cells(suite, variant)
         if cell.row.name in names
     }
 
@@ -53,8 +51,8 @@ def main() -> None:
     pins = json.loads(PINS.read_bytes()) if PINS.exists() else {}
     if pins.get("protocol") != PROTOCOL:
         pins = {"protocol": PROTOCOL, "suites": {}}
-    for path in SUITES:
-        pins["suites"][path.stem] = ids(path) | pins["suites"].get(path.stem, {})
+    for name in NAMES:
+        pins["suites"][name] = ids(name) | pins["suites"].get(name, {})
     PINS.write_text(json.dumps(pins, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
