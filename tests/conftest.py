@@ -1,21 +1,27 @@
-"""What all tests share: hypothesis without a deadline, the command line on a throw-away project, a server."""
+"""What all tests share: hypothesis without a deadline, the command line on a throw-away project, a server.
+
+Hypothesis tries 20 examples, others each time, and in CI 100, which are the same each time.
+"""
 
 import gc
 import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from shutil import copytree
 
 import pytest
 from hypothesis import settings
 
 from kdbench.cli import main
 from tests.support.command import Command, Outcome
+from tests.support.dispatch import InProcess
 from tests.support.project import AS_PRINTED, make_project, store
 from tests.support.server import Server
 
-settings.register_profile("kdbench", deadline=None, derandomize=bool(os.environ.get("CI")))
-settings.load_profile("kdbench")
+settings.register_profile("quick", deadline=None, max_examples=20)
+settings.register_profile("ci", deadline=None, max_examples=100, derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "quick")
 
 gc.disable()  # until all is imported: looking again and again through what stays costs seconds
 
@@ -81,9 +87,28 @@ def kdbench(project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
 
 
 @pytest.fixture
-def stored(project: Path) -> Path:
+def in_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """`kdbench run` trains in this process: a worker would import torch once more."""
+    import torch
+
+    monkeypatch.setattr("kdbench.run.local.LocalExecutor", InProcess)
+    before = torch.get_deterministic_debug_mode()
+    yield
+    torch.set_deterministic_debug_mode(before)
+
+
+@pytest.fixture(scope="session")
+def results_as_printed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of results that are exactly as the small suite prints them."""
+    folder = tmp_path_factory.mktemp("as_printed")
+    store(folder, make_project(folder), AS_PRINTED)
+    return folder / "results"
+
+
+@pytest.fixture
+def stored(project: Path, results_as_printed: Path) -> Path:
     """The project with results that are exactly as printed."""
-    store(project, project / "suites" / "small.toml", AS_PRINTED)
+    copytree(results_as_printed, project / "results")
     return project
 
 

@@ -338,12 +338,10 @@ def test_name_that_two_packages_offer_is_neither_ones(installed: Install) -> Non
 
 
 @pytest.mark.filterwarnings("always::kdbench.plugins.PluginWarning")
+@pytest.mark.usefixtures("installed", "in_process")
 def test_wrong_loss_and_wrong_model_are_named_and_stop_neither_audit_nor_run(
-    installed: Install, project: Path, kdbench: Command
+    project: Path, kdbench: Command
 ) -> None:
-    del installed
-    with (project / "benchmark.toml").open("a", encoding="utf-8") as file:
-        file.write("[local]\nworkers = 1\n")
     planned(project / "suites", SUITE + BASELINE + WRONG_LOSS + WRONG_MODEL + LOST_DISTILLER)
     audit = kdbench("audit", "suites/mine_digits")
     assert audit.code == 0

@@ -96,6 +96,7 @@ def test_disk_full_while_writing_a_log(context: TrainingContext) -> None:
     assert failed.log == ""
 
 
+@pytest.mark.usefixtures("in_process")
 def test_run_that_fails_for_a_full_disk_is_failed_in_the_report_of_its_command(kdbench: Command) -> None:
     """Its record, too, has no room: nothing but the command itself knows of it."""
     with small_disk(Path("results", "digits")) as disk:  # results/ itself is found to be writable

@@ -23,7 +23,7 @@ from tests.support.project import SUITE
 
 RUN = make_run(teacher=make_run("resnet18"))
 HEAD = SUITE.partition("[[table]]")[0]
-fuzzed = settings(max_examples=75, suppress_health_check=[HealthCheck.function_scoped_fixture])
+fuzzed = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @contextmanager

@@ -15,7 +15,6 @@ from kdbench.store.compact import SUFFIX, common, compact, laid_over, rest
 from kdbench.store.records import index, load_result, load_results, read_results, save_failure, save_result
 from tests.support.build import CE, make_failures, make_result, make_run
 from tests.support.command import Command
-from tests.support.project import AS_PRINTED, store
 
 RUNS = [make_run(loss=CE, seed=seed) for seed in range(3)]
 OTHER = make_run("resnet18", loss=CE)
@@ -25,74 +24,67 @@ def results() -> list[Result]:
     return [make_result(run, 60.0 + run.seed, 70.0) for run in (*RUNS, OTHER)]
 
 
-@pytest.fixture
-def stored_results(project: Path) -> Path:
-    """The small project with results that are exactly as printed."""
-    store(project, project / "suites" / "small.toml", AS_PRINTED)
-    return project
-
-
 def squeezed(folder: Path) -> dict[str, int]:
     return {file.name: n for file, n in compact(folder / "cifar100", folder / "lock").items()}
 
 
 @pytest.fixture
-def stored(tmp_path: Path) -> Path:
+def compacted(tmp_path: Path) -> Path:
     for result in results():
         save_result(tmp_path, result)
     squeezed(tmp_path)
     return tmp_path
 
 
-def test_results_of_a_compact_file_come_back(stored: Path) -> None:
-    there = index(stored)
+def test_results_of_a_compact_file_come_back(compacted: Path) -> None:
+    there = index(compacted)
     assert load_results(there, there.results) == {result.id: result for result in results()}
 
 
-def test_there_is_a_file_for_each_slug_and_nothing_else(stored: Path) -> None:
-    names = sorted(path.name for path in (stored / "cifar100").iterdir())
+def test_there_is_a_file_for_each_slug_and_nothing_else(compacted: Path) -> None:
+    names = sorted(path.name for path in (compacted / "cifar100").iterdir())
     assert names == [f"mobilenetv2-ce{SUFFIX}", f"resnet18-ce{SUFFIX}"]
 
 
-def test_more_results_join_a_compact_file(stored: Path) -> None:
+def test_more_results_join_a_compact_file(compacted: Path) -> None:
     more = make_result(make_run(loss=CE, seed=7), 50.0, 55.0)
-    save_result(stored, more)
-    assert squeezed(stored) == {f"mobilenetv2-ce{SUFFIX}": 1}
-    there = index(stored)
+    save_result(compacted, more)
+    assert squeezed(compacted) == {f"mobilenetv2-ce{SUFFIX}": 1}
+    there = index(compacted)
     assert len(there.results) == 5
     assert load_result(there.results[more.id]) == more
 
 
-def test_compacting_twice_changes_nothing(stored: Path) -> None:
-    before = {path: path.read_bytes() for path in (stored / "cifar100").iterdir()}
-    assert squeezed(stored) == {}
-    assert {path: path.read_bytes() for path in (stored / "cifar100").iterdir()} == before
+def test_compacting_twice_changes_nothing(compacted: Path) -> None:
+    before = {path: path.read_bytes() for path in (compacted / "cifar100").iterdir()}
+    assert squeezed(compacted) == {}
+    assert {path: path.read_bytes() for path in (compacted / "cifar100").iterdir()} == before
 
 
-def test_run_trained_again_is_a_repeat_of_its_compacted_result(stored: Path) -> None:
-    path = save_result(stored, make_result(RUNS[0], 10.0, 20.0))
+def test_run_trained_again_is_a_repeat_of_its_compacted_result(compacted: Path) -> None:
+    path = save_result(compacted, make_result(RUNS[0], 10.0, 20.0))
     assert path.name.endswith(".repeat1.json")
-    there = index(stored)
+    there = index(compacted)
     assert load_result(there.results[RUNS[0].id]) == results()[0]
-    squeezed(stored)
+    squeezed(compacted)
     assert there.repeats[RUNS[0].id] == [path]
     assert path.exists()
 
 
-def test_single_result_outweighs_a_compacted_one_until_it_is_compacted(stored: Path) -> None:
+def test_single_result_outweighs_a_compacted_one_until_it_is_compacted(compacted: Path) -> None:
     """As where a compact file came back from git while a run was trained."""
     newer = replace(results()[0], seconds=9.0)
-    name = index(stored).results[RUNS[0].id].name
-    save_result(stored / "elsewhere", newer).rename(stored / "cifar100" / name)
-    assert load_result(index(stored).results[RUNS[0].id]).seconds == 9.0
-    squeezed(stored)
-    assert load_result(index(stored).results[RUNS[0].id]).seconds == 9.0
+    name = index(compacted).results[RUNS[0].id].name
+    save_result(compacted / "elsewhere", newer).rename(compacted / "cifar100" / name)
+    assert load_result(index(compacted).results[RUNS[0].id]).seconds == 9.0
+    squeezed(compacted)
+    assert load_result(index(compacted).results[RUNS[0].id]).seconds == 9.0
 
 
-def test_failures_stay(stored: Path) -> None:
+def test_failures_stay(compacted: Path) -> None:
     (failure,) = make_failures(make_run(loss=CE, seed=9)).values()
-    path = save_failure(stored, failure)
-    squeezed(stored)
+    path = save_failure(compacted, failure)
+    squeezed(compacted)
     assert path.exists()
 
 
@@ -118,11 +110,11 @@ DAMAGE: dict[str, Callable[[bytes], bytes]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_damaged_compact_file_makes_its_runs_alone_unreadable(stored: Path, damage: str) -> None:
+def test_damaged_compact_file_makes_its_runs_alone_unreadable(compacted: Path, damage: str) -> None:
     """Those whose id is left in it, and those that might have been in it."""
-    file = stored / "cifar100" / f"resnet18-ce{SUFFIX}"
+    file = compacted / "cifar100" / f"resnet18-ce{SUFFIX}"
     file.write_bytes(DAMAGE[damage](file.read_bytes()))
-    there = index(stored)
+    there = index(compacted)
     known = {run.id: run for run in (*RUNS, OTHER, make_run("resnet18", loss=CE, seed=5))}
     found = read_results(there, known, known)
     assert {run.id for run in RUNS} <= found.records.keys()
@@ -131,37 +123,35 @@ def test_damaged_compact_file_makes_its_runs_alone_unreadable(stored: Path, dama
     assert [*there.damaged] == [file]
 
 
-def test_damaged_line_of_a_compact_file_loses_its_record_alone(stored: Path) -> None:
-    file = stored / "cifar100" / f"mobilenetv2-ce{SUFFIX}"
+def test_damaged_line_of_a_compact_file_loses_its_record_alone(compacted: Path) -> None:
+    file = compacted / "cifar100" / f"mobilenetv2-ce{SUFFIX}"
     first, *lines = file.read_bytes().splitlines(keepends=True)
     file.write_bytes(first + lines[0] + lines[1][:-20] + b"\n" + lines[2])
-    there = index(stored)
+    there = index(compacted)
     known = {run.id: run for run in (*RUNS, OTHER, make_run(loss=CE, seed=5))}
     found = read_results(there, known, known)
     assert ([*found.unreadable], [*there.damaged]) == ([RUNS[1].id], [])
     assert found.records.keys() == {RUNS[0].id, RUNS[2].id, OTHER.id}
 
 
-def test_damaged_compact_file_is_not_written_over(stored: Path) -> None:
-    file = stored / "cifar100" / f"mobilenetv2-ce{SUFFIX}"
+def test_damaged_compact_file_is_not_written_over(compacted: Path) -> None:
+    file = compacted / "cifar100" / f"mobilenetv2-ce{SUFFIX}"
     damaged = file.read_bytes()[:-9]
     file.write_bytes(damaged)
-    save_result(stored, make_result(make_run(loss=CE, seed=7), 50.0, 55.0))
+    save_result(compacted, make_result(make_run(loss=CE, seed=7), 50.0, 55.0))
     with pytest.raises(UserError, match=f"{SUFFIX}: no valid compact file of results"):
-        squeezed(stored)
+        squeezed(compacted)
     assert file.read_bytes() == damaged
 
 
 @pytest.mark.parametrize("damage", ["a line", "empty", "conflict", "Git LFS"])
-def test_no_command_stops_at_a_damaged_compact_file(
-    kdbench: Command, stored_results: Path, damage: str
-) -> None:
+def test_no_command_stops_at_a_damaged_compact_file(kdbench: Command, stored: Path, damage: str) -> None:
     """The rows of the student that lies in it are unreadable, and nothing is trained again."""
     kdbench("compact", "digits")
-    file = stored_results / "results" / "digits" / "digits_mlp-ce.jsonl"
+    file = stored / "results" / "digits" / "digits_mlp-ce.jsonl"
     content = file.read_bytes()
     file.write_bytes(DAMAGE[damage](content) if damage in DAMAGE else content[:-20] + b"\n")
-    shown = str(file.relative_to(stored_results))
+    shown = str(file.relative_to(stored))
     checked = kdbench("check", "suites/small")
     words = {line.split()[0]: "unreadable" in line for line in checked.out.splitlines() if "/" in line[:8]}
     assert (words["1.base/digits_mlp"], words["1.base/digits_cnn"]) == (True, False)
@@ -184,10 +174,10 @@ def test_no_command_stops_at_a_damaged_compact_file(
     assert shown in planned
 
 
-def test_record_changed_by_hand_is_refused(stored: Path) -> None:
-    file = stored / "cifar100" / f"mobilenetv2-ce{SUFFIX}"
+def test_record_changed_by_hand_is_refused(compacted: Path) -> None:
+    file = compacted / "cifar100" / f"mobilenetv2-ce{SUFFIX}"
     file.write_bytes(file.read_bytes().replace(b'"seed":1', b'"seed":5'))
-    there = index(stored)
+    there = index(compacted)
     path = there.results[RUNS[1].id]
     with pytest.raises(UserError, match=rf"{SUFFIX}/mobilenetv2-ce.s5.{RUNS[1].id}.json: its run hashes to"):
         load_result(path)
@@ -206,20 +196,20 @@ def test_common_part_and_rest_are_the_record(records: list[dict[str, Any]]) -> N
     assert [laid_over(shared, rest(record, shared)) for record in records] == records
 
 
-def test_command_compacts_and_check_judges_as_before(kdbench: Command, stored_results: Path) -> None:
+def test_command_compacts_and_check_judges_as_before(kdbench: Command, stored: Path) -> None:
     before = kdbench("check", "suites/small").out
     assert kdbench("compact", "digits").out.count("2 more results") == 3
-    assert not list((stored_results / "results" / "digits").glob("*.json"))
+    assert not list((stored / "results" / "digits").glob("*.json"))
     assert kdbench("check", "suites/small").out == before
     assert kdbench("fsck").code == 0
 
 
 @pytest.mark.parametrize("name", ["cifar10", "../results/digits", "{}/results/digits"])
-def test_command_says_what_there_is(kdbench: Command, stored_results: Path, name: str) -> None:
-    outcome = kdbench("compact", name.format(stored_results))
+def test_command_says_what_there_is(kdbench: Command, stored: Path, name: str) -> None:
+    outcome = kdbench("compact", name.format(stored))
     assert (outcome.code, "no such folder of results; there are: digits" in outcome.err) == (2, True)
 
 
-def test_command_says_where_there_is_nothing_to_do(kdbench: Command, stored_results: Path) -> None:
-    (stored_results / "results" / "mnist").mkdir()
+def test_command_says_where_there_is_nothing_to_do(kdbench: Command, stored: Path) -> None:
+    (stored / "results" / "mnist").mkdir()
     assert kdbench("compact", "mnist").out.endswith("mnist: no results to put into one file\n")

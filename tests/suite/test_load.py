@@ -254,9 +254,7 @@ def _write(value: Any) -> str:  # noqa: ANN401 - any TOML value
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-relaxed = settings(
-    max_examples=75, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+relaxed = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def test_suite_written_for_the_fuzz_tests_is_a_suite(tmp_path: Path) -> None:

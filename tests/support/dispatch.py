@@ -1,11 +1,17 @@
-"""An executor that trains nothing: its runs end when they are asked for."""
+"""Executors without workers: one trains nothing, one trains in this process."""
 
 from collections.abc import Collection, Iterator
+from functools import cached_property
+from typing import TYPE_CHECKING
 
-from kdbench.spec.events import Cohort, Done, ExecutorEvent, Failed, Task, Update
+from kdbench.machine import Machine
+from kdbench.spec.events import Cohort, Done, Event, ExecutorEvent, Failed, Task, Update
 from kdbench.spec.results import Failure
 from kdbench.spec.runs import Run
 from tests.support.build import make_result
+
+if TYPE_CHECKING:
+    from kdbench.training.context import TrainingContext
 
 
 class Instant:
@@ -50,3 +56,45 @@ class Instant:
     def close(self) -> None:
         """Forget what runs."""
         self.running.clear()
+
+
+class InProcess:
+    """Trains a cohort when its events are asked for; takes the place of `LocalExecutor`."""
+
+    def __init__(self, machine: Machine, max_workers: int) -> None:
+        assert max_workers > 0
+        self.machine = machine
+        self.workers: list[object] = []
+        self.waiting: list[Cohort] = []
+
+    @cached_property
+    def context(self) -> "TrainingContext":
+        """This process's; the import of torch waits until something is trained."""
+        from kdbench.training.context import open_context
+
+        return open_context(self.machine)
+
+    @property
+    def free(self) -> int:
+        """How many more cohorts it takes."""
+        return 1 - len(self.waiting)
+
+    def warm_up(self) -> None:
+        """There is nothing to start."""
+
+    def submit(self, cohort: Cohort) -> None:
+        """Keep it until its events are asked for."""
+        self.waiting.append(cohort)
+
+    def events(self, seconds: float) -> Iterator[ExecutorEvent]:
+        """All events of the cohort."""
+        from kdbench.training.task import do
+
+        assert seconds > 0
+        emitted: list[Event] = []
+        while self.waiting:
+            do(self.waiting.pop(), self.context, emitted.append)
+        yield from emitted
+
+    def close(self) -> None:
+        """Nothing runs."""
