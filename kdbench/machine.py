@@ -6,10 +6,9 @@ from typing import Annotated
 
 from msgspec import Meta, Struct, field
 
-from kdbench.catalog import unknown
 from kdbench.errors import UserError
 from kdbench.quantities import Positive, Rate, Weight
-from kdbench.toml import Place, parse, struct_at, with_new_keys
+from kdbench.toml import Place, parse, sections_at
 
 FILE = "benchmark.toml"
 RENAMED_KEYS = {"slots": "workers"}
@@ -117,16 +116,10 @@ def load_machine(path: Path | None = None) -> Machine:
 def _read(file: Path) -> Machine:
     """A benchmark.toml, every mistake of its sections at once."""
     place = Place(str(file))
-    content = parse(file)
-    for key in content.keys() - _PARTS.keys():
-        place.report(unknown("section", key, _PARTS))
-    parts = {
-        key: struct_at(kind, with_new_keys(content.get(key, {}), RENAMED_KEYS), place.at(f"[{key}]"))
-        for key, kind in _PARTS.items()
-    }
+    sections = sections_at(_SECTIONS, parse(file), place, renamed=RENAMED_KEYS)
     if place.problems:
         raise UserError(*place.problems)
-    return Machine(root=str(file.parent), **parts)  # type: ignore[arg-type]
+    return Machine(root=str(file.parent), **sections)
 
 
 def link_to_nowhere(folder: Path) -> str:
@@ -150,4 +143,4 @@ def nearest(folder: Path) -> Path | None:
     return None
 
 
-_PARTS: dict[str, type[Struct]] = {"local": Local, "data": Data, "folders": Folders, "slurm": Slurm}
+_SECTIONS: dict[str, type[Struct]] = {"local": Local, "data": Data, "folders": Folders, "slurm": Slurm}

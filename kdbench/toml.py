@@ -3,7 +3,7 @@
 import re
 import sys
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from functools import cache
 from math import isfinite
@@ -85,6 +85,11 @@ class Place:
         """Report a mistake here, unless the same is reported already."""
         self.problems[": ".join(text for text in (self.path, self.inside, problem) if text)] = None
 
+    def report_all(self, problems: Iterable[str]) -> None:
+        """Report several mistakes here."""
+        for problem in problems:
+            self.report(problem)
+
 
 T = TypeVar("T", bound=Struct)
 WRONG: Any = object()
@@ -92,14 +97,14 @@ WRONG: Any = object()
 
 
 @cache
-def _fields(kind: type[Struct]) -> dict[str, FieldInfo]:
+def fields_of(kind: type[Struct]) -> dict[str, FieldInfo]:
     """msgspec reads them anew each time."""
     return {info.name: info for info in fields(kind)}
 
 
 @cache
 def _required(kind: type[Struct]) -> list[str]:
-    return [name for name, info in _fields(kind).items() if info.required]
+    return [name for name, info in fields_of(kind).items() if info.required]
 
 
 def with_new_keys(written: Any, renamed: Mapping[str, str]) -> Any:  # noqa: ANN401 - as TOML has it
@@ -115,12 +120,37 @@ def with_new_keys(written: Any, renamed: Mapping[str, str]) -> Any:  # noqa: ANN
     }
 
 
-def struct_at(
-    kind: type[T], written: object, place: Place, stand_in: Mapping[str, Any] | None = None
-) -> T | None:
+def sections_at(
+    kinds: Mapping[str, type[Struct]],
+    content: Mapping[str, Any],
+    place: Place,
+    *,
+    renamed: Mapping[str, str],
+    others: Collection[str] = (),
+) -> dict[str, Any]:
+    """Make the sections of a file, saying each mistake, and each section that it may not have.
+
+    Args:
+        kinds: by its name, what a section is made of; of one that is absent, all its defaults.
+        content: the whole file.
+        place: of the file.
+        renamed: keys of older files, and what they are called today.
+        others: names that may stand beside the sections.
+    """
+    known = [*kinds, *others]
+    for key in content:
+        if key not in known:
+            place.report(unknown("section", key, known))
+    found = {}
+    for name, kind in kinds.items():
+        written = with_new_keys(content.get(name, {}), renamed)
+        found[name] = struct_at(kind, written, place.at(f"[{name}]"))
+    return found
+
+
+def struct_at(kind: type[T], written: object, place: Place) -> T | None:
     """Make a struct of what was written, saying each mistake; None where there is one."""
-    at_once = _at_once(kind, written)
-    return at_once or make(kind, values_at(kind, written, place), place, stand_in)
+    return _at_once(kind, written) or make(kind, values_at(kind, written, place), place)
 
 
 def _at_once(kind: type[T], written: object) -> T | None:
@@ -141,8 +171,8 @@ def values_at(kind: type[Struct], written: object, place: Place) -> dict[str, An
     """The values of a part, by key, each converted or `WRONG`, saying each mistake."""
     if not isinstance(written, dict):
         place.report(_no_table(written))
-        return dict.fromkeys(_fields(kind), WRONG)
-    known = _fields(kind)
+        return dict.fromkeys(fields_of(kind), WRONG)
+    known = fields_of(kind)
     ranges = ranges_of(kind)
     values = {key: _value(known[key], value, place) for key, value in written.items() if key in known}
     for key in values.keys() & ranges.keys():
@@ -214,7 +244,7 @@ def make(
 
 def _value(info: FieldInfo, written: object, place: Place) -> Any:  # noqa: ANN401 - of the field's type
     try:
-        value = msgspec.convert(_plural(info, written), info.type)
+        value = msgspec.convert(_with_brackets(info, written), info.type)
     except msgspec.ValidationError as error:
         place.report(f"{info.name} = {as_written(written)}: {_plain(str(error), info.type)}")
         return WRONG
@@ -230,7 +260,7 @@ def is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
-def _plural(info: FieldInfo, written: object) -> object:
+def _with_brackets(info: FieldInfo, written: object) -> object:
     """In `where`, one value may stand without its brackets."""
     if info.name != "where" or not isinstance(written, dict):
         return written

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from msgspec import Meta, Struct, field
 from msgspec.structs import asdict, replace
@@ -13,7 +13,7 @@ from kdbench.errors import UserError
 from kdbench.machine import RENAMED_KEYS as RENAMED_LOCALLY
 from kdbench.machine import Machine
 from kdbench.quantities import Count, Positive, Rate
-from kdbench.toml import Place, parse, struct_at, with_new_keys
+from kdbench.toml import Place, parse, sections_at, struct_at
 
 FOLDER = "slurm"
 RENAMED_KEYS = {**RENAMED_LOCALLY, "processes": "tasks_per_node"}
@@ -177,16 +177,10 @@ def read_profile(file: Path, options: Collection[str]) -> Profile:
     content = parse(file)
     place = Place(str(file))
     own_keys = Mappings.__struct_fields__
-    known = [*_PARTS, *own_keys]
-    for key in sorted(content.keys() - set(known)):
-        place.report(unknown("section", key, known))
-    parts: dict[str, Struct | None] = {}
-    for key, kind in _PARTS.items():
-        table = with_new_keys(_table(content, key, place), RENAMED_KEYS)
-        parts[key] = struct_at(kind, table, place.at(f"[{key}]"))
+    sections = sections_at(_SECTIONS, content, place, renamed=RENAMED_KEYS, others=own_keys)
     rest = struct_at(Mappings, {key: content[key] for key in own_keys if key in content}, place)
-    work = parts["work"]
-    if isinstance(work, Work) and work.nodes > 1 and (work.workers or 1) > 1:
+    work = sections["work"]
+    if work is not None and work.nodes > 1 and (work.workers or 1) > 1:
         place.at("[work]").report(
             f"workers = {work.workers}; the {work.nodes} nodes of a job train one run at a time: leave "
             f"workers out"
@@ -196,15 +190,7 @@ def read_profile(file: Path, options: Collection[str]) -> Profile:
     if place.problems or rest is None:
         raise UserError(*place.problems)
     sbatch = {key.replace("-", "_"): value for key, value in rest.sbatch.items()}
-    return Profile(name=file.stem, **parts, **asdict(replace(rest, sbatch=sbatch)))  # type: ignore[arg-type]
-
-
-def _table(content: Mapping[str, Any], key: str, place: Place) -> Mapping[str, Any]:
-    written = content.get(key, {})
-    if isinstance(written, dict):
-        return written
-    place.report(f"{key} = {written!r:.80}; it is a table, [{key}]")
-    return {}
+    return Profile(name=file.stem, **sections, **asdict(replace(rest, sbatch=sbatch)))
 
 
 def _check_options(written: Mapping[str, object], known: Collection[str], place: Place) -> None:
@@ -243,4 +229,4 @@ def check_shared(profile: Profile, folders: Mapping[str, Path]) -> None:
         raise UserError(*problems)
 
 
-_PARTS: dict[str, type[Struct]] = {"slurm": JobRequest, "work": Work, "node": Node}
+_SECTIONS: dict[str, type[Struct]] = {"slurm": JobRequest, "work": Work, "node": Node}

@@ -26,7 +26,7 @@ from kdbench.spec.suites import (
     Tolerance,
 )
 from kdbench.spec.weights import Digest
-from kdbench.toml import WRONG, Place, _fields, make, struct_at, values_at
+from kdbench.toml import WRONG, Place, fields_of, make, struct_at, values_at
 
 # (?!\n): Python's $ would let a newline follow.
 Label = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.=-]{0,64}$(?!\n)")]
@@ -152,7 +152,7 @@ _HEAD = {"paper": "?", "dataset": ""}
 
 def read_suite_file(content: Mapping[str, Any], place: Place) -> SuiteFile:
     """Make a SuiteFile of parsed TOML, saying each mistake; rows and tables that are wrong are left out."""
-    known = _fields(SuiteFile)
+    known = fields_of(SuiteFile)
     for key in content:
         if key not in known:
             place.report(unknown("section", key, known))
@@ -204,7 +204,7 @@ def _listed(content: object, key: str) -> list[object]:
 def _section(kind: type[Struct], name: str, content: Mapping[str, Any], place: Place) -> dict[str, Any]:
     """The values of a section; of a missing one, which was reported, all are `WRONG`."""
     if name not in content:
-        return dict.fromkeys(_fields(kind), WRONG)
+        return dict.fromkeys(fields_of(kind), WRONG)
     return values_at(kind, content[name], place.at(f"[{name}]"))
 
 
