@@ -16,3 +16,9 @@ def grouped(pairs: Iterable[tuple[K, V]]) -> dict[K, list[V]]:
     for key, value in pairs:
         found.setdefault(key, []).append(value)
     return found
+
+
+def halves(items: tuple[V, ...]) -> list[tuple[V, ...]]:
+    """`(1, 2, 3)` as `[(1, 2), (3,)]`; of two or more."""
+    middle = (len(items) + 1) // 2
+    return [items[:middle], items[middle:]]

@@ -40,7 +40,7 @@ def generations(runs: Sequence[Run], elsewhere: Collection[str]) -> dict[str, in
     """
     depth: dict[str, int] = {}
     for run in runs:
-        teacher = run.teacher.run.id if run.teacher else ""
+        teacher = run.taught_by
         depth[run.id] = depth[teacher] + 1 if teacher in depth else int(teacher in elsewhere)
     return depth
 
@@ -174,7 +174,7 @@ def align_to_teacher_array(
     # taken.
     placed: dict[tuple[str, int], tuple[Run, ...]] = {}
     for chunk in chunks:
-        parents = {where.get(run.teacher.run.id) if run.teacher else None for run in chunk}
+        parents = {where.get(run.taught_by) for run in chunk}
         parent = parents.pop()
         if parents or parent is None or parent in placed:
             return None

@@ -269,13 +269,7 @@ def _mark(executor: NodeExecutor, cause: Cause) -> None:
 
 def all_runs(work: JobWork) -> dict[str, Run]:
     """The runs of a job and their teachers, by id."""
-    found = {}
-    for assignment in work.assignments:
-        run: Run | None = assignment.task.run
-        while run is not None:
-            found[run.id] = run
-            run = run.teacher.run if run.teacher else None
-    return found
+    return {run.id: run for assignment in work.assignments for run in assignment.task.run.lineage}
 
 
 @contextmanager
@@ -349,7 +343,7 @@ def begin(job_context: JobContext, gpu: str | None, run: Run) -> None:
     """
     scratch = job_context.work.machine.scratch
     times = {assignment.task.run.id: assignment.times for assignment in job_context.work.assignments}
-    epoch = newest_checkpoint(scratch / "checkpoints" / run.id)
+    epoch = newest_checkpoint(scratch, run.id)
     attempt = Attempt(
         job=job_context.job,
         node=job_context.node,

@@ -217,7 +217,7 @@ def wait_for_teachers(
     `afterany`: with `afterok` one failed teacher would cancel the students of all; each student looks at its
     own teacher when it starts.
     """
-    teachers = {run.teacher.run.id for chunk in group.chunks for run in chunk if run.teacher}
+    teachers = {run.taught_by for chunk in group.chunks for run in chunk}
     parents = {name: queued[name] for name in teachers if name in queued}
     jobs = sorted({job.id for job in parents.values()})
     if not jobs:
@@ -246,7 +246,7 @@ def given_up(ledger: Ledger, runs: Sequence[Run], known: SchedulerSnapshot) -> d
             )
             continue
         if histories[run.id].attempts:
-            epoch = newest_checkpoint(ledger.scratch / "checkpoints" / run.id)
+            epoch = newest_checkpoint(ledger.scratch, run.id)
             if reason := histories[run.id].given_up(epoch):
                 found[run.id] = reason
     return found

@@ -65,7 +65,7 @@ def _event(state: State, run: Run, there: Index, *, gone: bool) -> RunEvent | No
     if state.state == "running":
         return Update(run.id, state.epoch, state.top1, state.images_per_second)
     if state.state == "blocked":
-        return Blocked(run.id, run.teacher.run.id if run.teacher else "")
+        return Blocked(run.id, run.taught_by)
     if state.state == "failed" and run.id in there.failures:
         return Failed(run.id, load_failure(there.failures[run.id]))
     if state.state == "failed" or (state.state in ("stopped", "waiting") and gone):

@@ -92,7 +92,7 @@ def counts(run: Run, model: str) -> Counts | None:
     found = table().get(key(model, data.channels, run.recipe.size or data.size))
     if found is None:
         return None
-    return found.body.plus(found.per_class, run.recipe.classes or data.classes)
+    return found.body.plus(found.per_class, run.outputs)
 
 
 def teacher_counts(run: Run, model: str) -> Counts | None:

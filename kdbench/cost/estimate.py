@@ -167,8 +167,7 @@ def _logits(runs: Sequence[Run]) -> float:
     found: dict[object, float] = {}
     for run in runs:
         if run.taught and catalog.find("losses", run.loss.name).logits_only:
-            classes = run.recipe.classes or catalog.find("datasets", run.dataset).classes
-            size = FLOAT * classes * images(run)[0]
+            size = FLOAT * run.outputs * images(run)[0]
             found[_views(run)] = max(size, found.get(_views(run), 0))
     return fsum(found.values())
 

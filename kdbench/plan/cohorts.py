@@ -8,7 +8,7 @@ of them; or their networks are so small that the steps of several seeds are done
 from collections.abc import Hashable, Iterable
 
 from kdbench import catalog
-from kdbench.grouping import grouped
+from kdbench.grouping import grouped, halves
 from kdbench.spec.runs import Run
 
 MOST = 200
@@ -28,8 +28,8 @@ def make_cohorts(runs: Iterable[Run], workers: int = 1) -> list[tuple[Run, ...]]
         if len(largest) == 1:
             break
         # Halves lose least: each of them makes its views and asks its teacher once more.
-        place, half = cohorts.index(largest), (len(largest) + 1) // 2
-        cohorts[place : place + 1] = [largest[:half], largest[half:]]
+        place = cohorts.index(largest)
+        cohorts[place : place + 1] = halves(largest)
     return cohorts
 
 

@@ -58,7 +58,7 @@ def _controls(cell: Cell, prober: Prober) -> dict[str, Cell]:
         prober: finds the strength of its soft term, so that smoothing is as strong.
     """
     run = cell.runs[0]
-    classes = run.recipe.classes or catalog.find("datasets", run.dataset).classes
+    classes = run.outputs
     scale, epsilon = strength(run.loss, run.dataset, classes, prober)
     without = {"ce": _smoothed(0.0, scale)}
     if epsilon is not None:

@@ -116,23 +116,23 @@ def audit_suite(suite: Suite, cells: Iterable[Cell], prober: Prober) -> list[Aud
         UserError: a loss needs what the data set does not have.
     """
     find = _remembering(prober, suite.dataset)
-    printed = {row.name: row.loss for row in suite.rows}
-    cells = [cell for cell in cells if cell.runs]
-    named = {row.name: row for row in suite.rows}
+    printed = {row.name: row for row in suite.rows}
     audits: list[Audit] = []
     probed: list[tuple[Cell, Probed]] = []
     for cell in cells:
-        loss = cell.runs[0].loss
+        if not cell.runs:
+            continue
+        row, loss = printed[cell.row.name], cell.runs[0].loss
         try:
             found = find(loss, cell)
-            as_printed = find(_as_printed(printed[cell.row.name], loss), cell)
+            as_printed = find(_as_printed(row.loss, loss), cell)
         except UserError as error:
             if not catalog.package_of("losses", loss.name):
                 raise
             audits.append(_unknown(cell, str(error)))
         else:
             probed.append((cell, found))
-            readings = tuple(_readings(suite, named[cell.row.name], cell, find))
+            readings = tuple(_readings(suite, row, cell, find))
             audits.append(replace(_audit(cell, found, as_printed), readings=readings))
     same = _same(probed)
     return [replace(audit, **same.get(audit.row, {})) for audit in audits]
@@ -173,11 +173,10 @@ def _remembering(prober: Prober, dataset: str) -> Callable[[Loss, Cell], Probed]
 
     def find(loss: Loss, cell: Cell) -> Probed:
         run = cell.runs[0]
-        classes = run.recipe.classes or catalog.find("datasets", run.dataset).classes
         smoothing = run.recipe.label_smoothing
-        key = (loss.name, tuple(sorted(loss.params.items())), classes, smoothing)
+        key = (loss.name, tuple(sorted(loss.params.items())), run.outputs, smoothing)
         if key not in known:
-            known[key] = prober(loss, dataset, classes, smoothing)
+            known[key] = prober(loss, dataset, run.outputs, smoothing)
         return known[key]
 
     return find

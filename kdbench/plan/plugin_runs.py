@@ -36,19 +36,13 @@ def made_otherwise(runs: Iterable[Run], there: Index) -> Iterator[str]:
 
 
 def packages(run: Run) -> dict[str, Plugin]:
-    """The packages whose code stands behind a run and its teachers, by name; the run's own come first."""
-    return {each.package: each for each in _with_teachers(run)}
-
-
-def _with_teachers(run: Run) -> list[Plugin]:
-    """The packages of a run's teachers, then its own."""
-    above = _with_teachers(run.teacher.run) if run.teacher else []
-    return [*above, *run.plugins]
+    """The packages whose code stands behind a run and its teachers, by name; its own count before theirs."""
+    return {plugin.package: plugin for each in reversed(run.lineage) for plugin in each.plugins}
 
 
 def plugin_facts(run: Run) -> dict[str, str]:
     """`{"plugins": "wkd 0.1.0 (source 3f2a81c0)"}`: the packages behind a run and its teachers, if any."""
-    text = _listed(sorted(set(_with_teachers(run))))
+    text = _listed(sorted({plugin for each in run.lineage for plugin in each.plugins}))
     return {"plugins": text} if text else {}
 
 

@@ -1,7 +1,8 @@
-"""What a command line asks for: suites, read in a form, with their rows, seeds and settings."""
+"""What a command line asks for: suites in one variant, with their rows, seeds and settings."""
 
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ class Selection(Struct, frozen=True, kw_only=True):
 
     suites: tuple[str, ...]
     rows: str = "*"
+    """Globs over row names, with commas between them."""
     seeds: tuple[int, ...] | None = None
     variant: Variant = "released"
     settings: Mapping[str, Any] = {}
@@ -220,10 +222,8 @@ def _trials(cells: Iterable[Cell]) -> frozenset[str]:
 def _datasets(cells: Iterable[Cell]) -> Iterator[str]:
     """Those of rows, and of all their teachers."""
     for cell in cells:
-        run = next(iter(cell.runs), None)  # the seeds' data sets are the same
-        while run is not None:
-            yield run.dataset
-            run = run.teacher.run if run.teacher else None
+        for run in cell.runs[:1]:  # the seeds' data sets are the same
+            yield from (each.dataset for each in run.lineage)
 
 
 def _lost(cells: Iterable[Cell], there: Index) -> dict[str, str]:
@@ -233,12 +233,9 @@ def _lost(cells: Iterable[Cell], there: Index) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for cell in cells if there.damaged else ():
-        for run in cell.runs:
-            taught: Run | None = run
-            while taught is not None:
-                if problem := there.lost(taught):
-                    found[taught.id] = problem
-                taught = taught.teacher.run if taught.teacher else None
+        for run in chain.from_iterable(each.lineage for each in cell.runs):
+            if problem := there.lost(run):
+                found[run.id] = problem
     return found
 
 

@@ -29,7 +29,7 @@ def find_runs(targets: Iterable[str], variant: Variant, precision: Precision = "
     kinds: dict[str, Run] = {}
     for target in targets:
         for cell in _cells(target, variant, precision):
-            for run in _with_teachers(cell.runs[0]):
+            for run in reversed(cell.runs[0].lineage):
                 kinds.setdefault(kind(run), run)
     return list(kinds.values())
 
@@ -42,12 +42,6 @@ def _cells(target: str, variant: Variant, precision: Precision) -> tuple[Cell, .
         suite, cell = find_trained_row(target, variant)
         rows = escape(cell.row.name)
     return expand(suite, variant=variant, rows=rows, seeds=[0], precision=precision)
-
-
-def _with_teachers(run: Run) -> Iterator[Run]:
-    if run.teacher is not None:
-        yield from _with_teachers(run.teacher.run)
-    yield run
 
 
 def bench(runs: list[Run], machine: Machine, emit: Callable[[str], None]) -> tuple[Record, Path]:

@@ -117,10 +117,9 @@ class Waiting:
         for run in runs:
             self.runs[run.id] = (next(self.places), run)
         for name, (_, run) in self.runs.items():
-            teacher = run.teacher.run.id if run.teacher and run.teacher.trained else ""
-            if teacher:
-                self.students.setdefault(teacher, []).append(name)
-            if teacher not in self.runs:
+            if run.taught_by:
+                self.students.setdefault(run.taught_by, []).append(name)
+            if run.taught_by not in self.runs:
                 self._make_ready(name)
 
     def take(self, free: int) -> Sequence[tuple[Run, ...]]:

@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from kdbench.errors import UserError
+from kdbench.grouping import halves
 from kdbench.machine import Machine
-from kdbench.spec.events import Cohort, Died, Event, ExecutorEvent, Failed, Update, halves
+from kdbench.spec.events import Cohort, Died, Event, ExecutorEvent, Failed, Update
 from kdbench.store.run_log import keep_failure
 from kdbench.store.weights import newest_checkpoint
 from kdbench.workers.launch import launched, run_ranks
@@ -152,7 +153,7 @@ class LocalExecutor:
             self.retry_queue += halves(cohort)
             return None
         (task,) = cohort
-        kept = newest_checkpoint(self.machine.scratch / "checkpoints" / task.run.id)
+        kept = newest_checkpoint(self.machine.scratch, task.run.id)
         cause = f"{how} in epoch {kept + 1} of {task.run.recipe.epochs}"
         whole = f"{cause}\n`kdbench run` goes on from epoch {kept}.\n{whole}"
         return Failed(task.run.id, keep_failure(task.run, self.machine, cause, whole))

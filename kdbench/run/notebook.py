@@ -17,7 +17,7 @@ from kdbench.spec.events import Done
 from kdbench.spec.runs import Run
 from kdbench.spec.suites import Cell
 from kdbench.store.records import index, load_result, load_results, save_result
-from kdbench.store.weights import weights_there
+from kdbench.store.weights import checkpoints_of, weights_there
 from kdbench.training import checkpoint
 from kdbench.training.checkpoint import Progress
 from kdbench.training.context import TrainingContext, open_context
@@ -117,7 +117,7 @@ def _train(
         if save:
             keep_it = partial(save_result, context.machine.results, result, trial=trial)
             path = context.leases.write(run.id, keep_it)
-        checkpoint.forget(context.machine.scratch / "checkpoints" / run.id)
+        checkpoint.forget(checkpoints_of(context.machine.scratch, run.id))
     if watch is None:
         lines.show(Done(run.id, result, str(path), trained=True))
     return stored(result)

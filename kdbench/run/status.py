@@ -36,7 +36,7 @@ class State(Struct, frozen=True):
     images_per_second: float = 0.0
     detail: str = ""
     teacher: str = ""
-    """The id of its teacher's run."""
+    """The id of its teacher's run; "" of a teacher as it is before training."""
 
 
 def _runs(work: Workload) -> dict[str, Run]:
@@ -51,23 +51,22 @@ def find_states(work: Workload, machine: Machine) -> list[State]:
     causes = {of: failure.why for of, failure in failures.records.items()}
     causes |= failures.unreadable
     runs = _runs(work)
-    checkpoints, locks = machine.scratch / "checkpoints", machine.scratch / "locks"
+    locks = machine.scratch / "locks"
     # two listings instead of two questions per run: on a network file system each takes milliseconds
-    begun, held = names_in(checkpoints), names_in(locks)
+    begun, held = names_in(machine.scratch / "checkpoints"), names_in(locks)
     states = []
     for name, run in runs.items():
         if name in work.index.results:
             states.append(_state(name, run, "done", run.recipe.epochs))
             continue
-        teacher = run.teacher.run.id if run.teacher and run.teacher.trained else ""
-        epoch = newest_checkpoint(checkpoints / name) if name in begun else 0
+        epoch = newest_checkpoint(machine.scratch, name) if name in begun else 0
         owner = lease.owner(locks / name) if name in held else None
         if owner is not None:
             states.append(_state(name, run, "running", epoch, f"on {owner.host}"))
         elif name in causes:
             states.append(_state(name, run, "failed", epoch, causes[name]))
-        elif teacher in causes:
-            states.append(_state(name, run, "blocked", 0, f"its teacher {teacher} failed"))
+        elif run.taught_by in causes:
+            states.append(_state(name, run, "blocked", 0, f"its teacher {run.taught_by} failed"))
         else:
             states.append(_state(name, run, "stopped" if epoch else "waiting", epoch))
     return states
@@ -87,8 +86,8 @@ def mark_unreadable(states: Iterable[State], work: Workload) -> list[State]:
 
 
 def _state(name: str, run: Run, state: Word, epoch: int, detail: str = "") -> State:
-    teacher = run.teacher.run.id if run.teacher else ""
-    return State(name, run.slug, run.seed, state, epoch, run.recipe.epochs, detail=detail, teacher=teacher)
+    epochs, teacher = run.recipe.epochs, run.taught_by
+    return State(name, run.slug, run.seed, state, epoch, epochs, detail=detail, teacher=teacher)
 
 
 def describe(states: Iterable[State]) -> Iterator[str]:

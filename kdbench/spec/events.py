@@ -22,12 +22,6 @@ Cohort = tuple[Task, ...]
 """Runs that one process trains beside each other: see kdbench/plan/cohorts.py."""
 
 
-def halves(cohort: Cohort) -> list[Cohort]:
-    """Two cohorts of one of two runs or more."""
-    middle = (len(cohort) + 1) // 2
-    return [cohort[:middle], cohort[middle:]]
-
-
 class Update(Struct, frozen=True):
     """An epoch of a run is over."""
 

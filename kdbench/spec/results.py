@@ -38,7 +38,7 @@ class Curve(Struct, frozen=True, omit_defaults=True):
         return _latest_best(self.top1)
 
     def at(self, report_epoch: ReportEpoch) -> float:
-        """The accuracy that a reading picks.
+        """The accuracy at a reported epoch.
 
         Raises:
             IndexError: the curve has no such epoch.

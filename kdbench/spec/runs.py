@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from msgspec import Struct, json
 from msgspec.structs import replace
 
+from kdbench import catalog
 from kdbench.plugins import Plugin
 from kdbench.quantities import Count, Positive, Range, Rate, Weight
 from kdbench.spec.identity import identity
@@ -221,6 +222,21 @@ class Run(Struct, frozen=True, omit_defaults=True, dict=True):
         """It with seed 0, and its teachers too: equal for runs that differ in their seeds alone."""
         teacher = self.teacher and replace(self.teacher, run=self.teacher.run.seedless)
         return replace(self, seed=0, teacher=teacher)
+
+    @property
+    def lineage(self) -> tuple["Run", ...]:
+        """It, its teacher, that one's teacher and so on."""
+        return (self, *self.teacher.run.lineage) if self.teacher else (self,)
+
+    @property
+    def taught_by(self) -> str:
+        """The id of the run that must have a result before it can teach this one; "" where none must."""
+        return self.teacher.run.id if self.teacher and self.teacher.trained else ""
+
+    @property
+    def outputs(self) -> int:
+        """Of its network: as many as the data set has classes, unless the recipe says otherwise."""
+        return self.recipe.classes or catalog.find("datasets", self.dataset).classes
 
     @property
     def taught(self) -> bool:

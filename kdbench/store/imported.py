@@ -90,10 +90,11 @@ def _is_same(path: Path, wanted: Provenance) -> bool:
         there = load_json(path, Provenance, what="provenance record", hint="remove it")
     except UserError:
         return False
-    return _way(there) == _way(wanted)
+    return _settings(there) == _settings(wanted)
 
 
-def _way(provenance: Provenance) -> tuple[object, ...]:
+def _settings(provenance: Provenance) -> tuple[object, ...]:
+    """What was imported, and how."""
     images = (provenance.dataset, provenance.normalisation, provenance.size, provenance.resize)
     return provenance.identity, provenance.model, *images
 
@@ -131,9 +132,9 @@ def _check(run: Run, provenance: Provenance, path: Path) -> None:
     )
     check_label_space(measured, run.dataset, str(path), hint="it can teach rows of {best}")
     entry = catalog.find("datasets", run.dataset)
-    if provenance.classes != (outputs := run.recipe.classes or entry.classes):
+    if provenance.classes != run.outputs:
         raise UserError(
-            f"{path}: refused, it has {provenance.classes} outputs and the student {outputs}; "
+            f"{path}: refused, it has {provenance.classes} outputs and the student {run.outputs}; "
             f"give the row recipe = {{ classes = {provenance.classes} }}"
         )
     seen, side = run.recipe.size or entry.size, provenance.size or entry.size

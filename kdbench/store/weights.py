@@ -10,7 +10,7 @@ from pathlib import Path
 
 from kdbench.store.files import is_whole, names_in
 
-_CHECKPOINT = re.compile(r"(\d{1,9})\.[0-9a-f]+\.safetensors$")
+_CHECKPOINT = re.compile(r"(\d{1,9})\.[0-9a-f]{64}\.safetensors")
 
 
 def weights_file(scratch: Path, run: str, epoch: int | str) -> Path | None:
@@ -34,7 +34,18 @@ def weights_there(scratch: Path, run: str, epochs: Collection[int | str]) -> boo
     return all(any(folder.glob(f"{epoch}.*.safetensors")) for epoch in epochs)
 
 
-def newest_checkpoint(folder: Path) -> int:
+def checkpoints_of(scratch: Path, run: str) -> Path:
+    """The folder of a run's checkpoints."""
+    return scratch / "checkpoints" / run
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints in a run's folder, the newest first."""
+    epochs = {match[0]: int(match[1]) for match in map(_CHECKPOINT.fullmatch, names_in(folder)) if match}
+    return [folder / name for name in sorted(epochs, key=epochs.__getitem__, reverse=True)]
+
+
+def newest_checkpoint(scratch: Path, run: str) -> int:
     """The epoch of a run's newest checkpoint; 0 where it has none."""
-    found = filter(None, map(_CHECKPOINT.match, names_in(folder)))
-    return max((int(match[1]) for match in found), default=0)
+    found = checkpoints(checkpoints_of(scratch, run))
+    return int(found[0].name.partition(".")[0]) if found else 0

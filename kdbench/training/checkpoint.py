@@ -1,6 +1,5 @@
 """Tensors on disk: what teaches, and what a run goes on from. safetensors, never a pickle."""
 
-import re
 from collections.abc import Callable, Collection, Mapping
 from concurrent import futures
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,12 +22,12 @@ from kdbench.quantities import Count, Positive
 from kdbench.spec.results import Curve, Environment, Segment
 from kdbench.spec.weights import Digest
 from kdbench.store.files import is_whole, write
+from kdbench.store.weights import checkpoints
 from kdbench.training.optim import Optimizer
 
 T = TypeVar("T")
 GENERATIONS = 2
 """Checkpoints kept of a run under way: should the newest be broken, the one before it serves."""
-_FILE = re.compile(r"(\d{1,9})\.[0-9a-f]{64}\.safetensors")
 Epoch = Annotated[str, Meta(pattern=r"\A([1-9]\d{0,8}|best)\Z")]
 Base64 = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9+/]*={0,2}\Z")]
 Basis = Mapping[str, str | None]
@@ -228,12 +227,6 @@ def publish(folder: Path, weights: Path, kept: Mapping[str, str]) -> None:
         for other in weights.glob(f"{name}.*.safetensors"):
             if other.name != ours.name:
                 other.unlink()
-
-
-def checkpoints(folder: Path) -> list[Path]:
-    """A run's checkpoints, the newest first."""
-    found = [path for path in folder.glob("*.safetensors") if _FILE.fullmatch(path.name)]
-    return sorted(found, key=lambda path: -int(path.name.partition(".")[0]))
 
 
 def forget(folder: Path) -> None:

@@ -82,8 +82,7 @@ def added_to_logits(run: Run, context: TrainingContext) -> Tensor | None:
     """What the recipe's `bias` adds to the logits of each class, (K,); None: nothing."""
     if not run.recipe.bias:
         return None
-    classes = run.recipe.classes or catalog.find("datasets", run.dataset).classes
-    added = torch.zeros(classes)
+    added = torch.zeros(run.outputs)
     for of, value in run.recipe.bias:
         added[of] = value
     return added.to(context.device, non_blocking=True)

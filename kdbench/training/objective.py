@@ -129,8 +129,7 @@ def setting(run: Run, labels: Tensor) -> Setting:
     if not taught:
         raise ValueError("it needs a teacher")
     seen = run.teacher.run if run.teacher else run
-    classes = run.recipe.classes or catalog.find("datasets", run.dataset).classes
-    return Setting(shapes(run, run.student), shapes(seen, taught), labels, classes)
+    return Setting(shapes(run, run.student), shapes(seen, taught), labels, run.outputs)
 
 
 def distiller_bytes(run: Run) -> tuple[int, int]:

@@ -23,6 +23,7 @@ from kdbench.spec.events import Task
 from kdbench.spec.results import RESULT_SCHEMA, Result
 from kdbench.spec.runs import Run
 from kdbench.store.predictions import LABELS, accuracy_by_class, decode, encode, save_predictions
+from kdbench.store.weights import checkpoints_of
 from kdbench.training import checkpoint, ghost_batches, memory
 from kdbench.training.averaged import Averaged
 from kdbench.training.checkpoint import EpochResult, Progress
@@ -64,7 +65,7 @@ class StudentRun:
     def __init__(self, task: Task, context: TrainingContext, size: int = 1) -> None:
         self.task, self.run, self.context, self.size = task, task.run, context, size
         self.wanted: set[int | str] = {"best", self.run.recipe.epochs, *task.keep}
-        self.folder = context.machine.scratch / "checkpoints" / self.run.id
+        self.folder = checkpoints_of(context.machine.scratch, self.run.id)
         self.progress = Progress()
         with context.group.agree():
             check_precision(self.run.precision, context.device)

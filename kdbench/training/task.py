@@ -10,15 +10,16 @@ import torch
 
 from kdbench import catalog
 from kdbench.errors import DiedError, DivergedError, UserError, is_out_of_memory
+from kdbench.grouping import halves
 from kdbench.machine import Machine
-from kdbench.spec.events import Cohort, Done, Elsewhere, Event, Failed, Task, Update, halves
+from kdbench.spec.events import Cohort, Done, Elsewhere, Event, Failed, Task, Update
 from kdbench.spec.results import Failure, Result
 from kdbench.spec.runs import Run
 from kdbench.store.lease import LostError
 from kdbench.store.mounts import GoneError
 from kdbench.store.records import find_result, load_result, save_result
 from kdbench.store.run_log import keep_failure
-from kdbench.store.weights import weights_there
+from kdbench.store.weights import checkpoints_of, weights_there
 from kdbench.training import checkpoint
 from kdbench.training.checkpoint import Progress
 from kdbench.training.context import TrainingContext
@@ -144,7 +145,7 @@ def _keep(task: Task, context: TrainingContext, result: Result) -> Done | Failed
     try:
         save = partial(save_result, context.machine.results, result, trial=task.trial)
         path = context.leases.write(task.run.id, save)
-        checkpoint.forget(context.machine.scratch / "checkpoints" / task.run.id)
+        checkpoint.forget(checkpoints_of(context.machine.scratch, task.run.id))
     except Exception as error:  # noqa: BLE001 - as above
         return end(task, context.machine, error)
     return Done(task.run.id, result, str(path), trained=True)

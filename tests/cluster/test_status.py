@@ -43,7 +43,7 @@ def test_states_are_those_of_checkpoints_and_leases(tmp_path: Path) -> None:
     machine, work = Machine(root=str(tmp_path)), workload(tmp_path, 1)
     stopped, running, waiting = work.cells[0].ids
     (machine.scratch / "checkpoints" / stopped).mkdir(parents=True)
-    (machine.scratch / "checkpoints" / stopped / "1.ab.safetensors").touch()
+    (machine.scratch / "checkpoints" / stopped / f"1.{64 * 'a'}.safetensors").touch()
     with lease.take(machine.scratch / "locks" / running, lease.Watch()) or pytest.fail("free"):
         states = {state.id: (state.state, state.epoch) for state in find_states(work, machine)}
     assert states == {stopped: ("stopped", 1), running: ("running", 0), waiting: ("waiting", 0)}

@@ -18,8 +18,7 @@ from kdbench.spec.results import RESULT_SCHEMA
 from kdbench.spec.runs import PROTOCOL, Loss, Recipe, Teacher
 from kdbench.store.files import digest
 from kdbench.store.records import UPGRADES, Content, index, load_result, save_result
-from kdbench.store.weights import weights_file
-from kdbench.training.checkpoint import checkpoints
+from kdbench.store.weights import checkpoints, weights_file
 from kdbench.training.context import TrainingContext, open_context
 from kdbench.training.environment import environment
 from kdbench.training.fingerprint import compute

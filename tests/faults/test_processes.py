@@ -11,11 +11,10 @@ from pathlib import Path
 import pytest
 
 from kdbench.spec.events import Elsewhere
-from kdbench.spec.runs import Run
 from kdbench.store import lease
 from kdbench.store.lease import Holder, owner
 from kdbench.store.records import index, load_result
-from kdbench.store.weights import newest_checkpoint
+from kdbench.store.weights import checkpoints_of, newest_checkpoint
 from kdbench.training.context import TrainingContext
 from tests.support.faults.project import (
     digits,
@@ -47,7 +46,9 @@ print(type(events(context, digits(epochs=400))[-1]).__name__, flush=True)
 
 def kept(folder: Path) -> int:
     """The epoch of the newest checkpoint of a project's only run under way."""
-    return max((newest_checkpoint(path) for path in folder.glob(".kdbench/checkpoints/*")), default=0)
+    scratch = folder / ".kdbench"
+    runs = [path.name for path in scratch.glob("checkpoints/*")]
+    return max((newest_checkpoint(scratch, run) for run in runs), default=0)
 
 
 def alive(pid: int) -> bool:
@@ -118,14 +119,10 @@ def other(context: TrainingContext, data: Path) -> Iterator[subprocess.Popen[str
         stdout=subprocess.PIPE,
         text=True,
     )
-    wait_for(lambda: newest_checkpoint(checkpoints(context, LONG)) >= 2, process)
+    wait_for(lambda: newest_checkpoint(context.machine.scratch, LONG.id) >= 2, process)
     yield process
     process.kill()
     process.communicate()
-
-
-def checkpoints(context: TrainingContext, run: Run) -> Path:
-    return context.machine.scratch / "checkpoints" / run.id
 
 
 @pytest.mark.slow
@@ -135,7 +132,7 @@ def test_run_of_a_machine_that_died_is_taken_over_after_the_time(
     assert events(context, LONG) == [Elsewhere(LONG.id)]
     other.kill()
     other.wait()
-    kept = newest_checkpoint(checkpoints(context, LONG))
+    kept = newest_checkpoint(context.machine.scratch, LONG.id)
     assert events(context, LONG) == [Elsewhere(LONG.id)]
     monkeypatch.setattr(lease, "LEASE_TIMEOUT_S", 0.0)
     emitted = events(context, LONG)
@@ -163,4 +160,4 @@ def test_machine_that_was_thought_dead_comes_back_and_leaves_the_run(
     out, _ = other.communicate(timeout=600)
     assert out.split() == ["begins", "Elsewhere"]
     assert index(context.machine.results).repeats == {}
-    assert not checkpoints(context, LONG).exists()
+    assert not checkpoints_of(context.machine.scratch, LONG.id).exists()

@@ -119,8 +119,8 @@ class Kill:
 
     def __call__(self, event: Event) -> None:
         """Look at an event."""
-        checkpoints = self.executor.machine.scratch / "checkpoints" / self.run.id
-        if self.killed or event.id != self.run.id or not newest_checkpoint(checkpoints):
+        scratch = self.executor.machine.scratch
+        if self.killed or event.id != self.run.id or not newest_checkpoint(scratch, self.run.id):
             return
         (pid,) = (worker.process.pid for worker in self.executor.workers if self.run.id in worker.tasks)
         assert pid is not None

@@ -276,6 +276,20 @@ def test_slug_says_who_learns_what_from_whom(run: Run, slug: str) -> None:
     assert run.slug == slug
 
 
+def test_lineage_goes_up_to_the_teacher_that_nobody_taught() -> None:
+    second = replace(STUDENT, student="digits_cnn", teacher=Teacher(STUDENT, 40))
+    assert second.lineage == (second, STUDENT, BASELINE)
+    assert (second.taught_by, STUDENT.taught_by, BASELINE.taught_by) == (STUDENT.id, BASELINE.id, "")
+
+
+def test_teacher_before_its_training_is_waited_for_by_nobody() -> None:
+    assert replace(STUDENT, teacher=Teacher(BASELINE, 0)).taught_by == ""
+
+
+def test_outputs_are_the_classes_unless_the_recipe_has_more() -> None:
+    assert (BASELINE.outputs, replace(BASELINE, recipe=replace(RECIPE, classes=20)).outputs) == (10, 20)
+
+
 def test_best_epoch_is_the_latest_of_the_best_unless_the_earliest_is_asked_for() -> None:
     curve = Curve((50.0, 70.0, 70.0, 60.0), (), (), ())
     assert curve.best_epoch == curve.best_epoch_of("latest") == 3

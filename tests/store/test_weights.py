@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from kdbench.store.files import digest
-from kdbench.store.weights import weights_file, weights_there
+from kdbench.store.weights import checkpoints, checkpoints_of, newest_checkpoint, weights_file, weights_there
 
 RUN = "0123456789ab"
 
@@ -34,3 +34,14 @@ def test_weights_are_there_if_each_epochs_are(
 ) -> None:
     keep_weights(tmp_path, 1, b"a")
     assert weights_there(tmp_path, RUN, epochs) is there
+
+
+def test_checkpoints_are_found_the_newest_first_whatever_lies_beside_them(tmp_path: Path) -> None:
+    folder = checkpoints_of(tmp_path, RUN)
+    assert (checkpoints(folder), newest_checkpoint(tmp_path, RUN)) == ([], 0)
+    (folder / "weights").mkdir(parents=True)
+    whole = [folder / f"{epoch}.{64 * 'a'}.safetensors" for epoch in (11, 10, 9)]
+    for path in (*whole, folder / f".12.{64 * 'a'}.safetensors.part", folder / "best.safetensors"):
+        path.touch()
+    assert checkpoints(folder) == whole
+    assert newest_checkpoint(tmp_path, RUN) == 11

@@ -203,7 +203,7 @@ class Project:
 
     def epoch(self, run: str) -> int:
         """Of a run's newest checkpoint."""
-        return newest_checkpoint(self.scratch / "checkpoints" / run)
+        return newest_checkpoint(self.scratch, run)
 
     def wait_for_epoch(self, run: str, epoch: int) -> None:
         """Until a run has got so far."""

@@ -16,12 +16,11 @@ from kdbench.spec.results import Segment
 from kdbench.spec.runs import Loss, Recipe
 from kdbench.store.files import digest
 from kdbench.store.lease import LostError
-from kdbench.store.weights import weights_file
+from kdbench.store.weights import checkpoints, weights_file
 from kdbench.training import checkpoint
 from kdbench.training.checkpoint import (
     Progress,
     Writer,
-    checkpoints,
     load_progress,
     publish,
     save_progress,

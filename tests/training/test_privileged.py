@@ -11,7 +11,7 @@ from kdbench import catalog
 from kdbench.machine import Folders, Local, Machine
 from kdbench.spec.events import Task
 from kdbench.spec.runs import Loss, Recipe, Run, Teacher
-from kdbench.training.checkpoint import checkpoints
+from kdbench.store.weights import checkpoints
 from kdbench.training.context import TrainingContext, open_context
 from kdbench.training.images import chosen_images, training_views, validation_images
 from kdbench.training.run import train, train_cohort

@@ -12,7 +12,7 @@ from kdbench.models.output import Network, Output
 from kdbench.spec.events import Task
 from kdbench.spec.results import Result
 from kdbench.spec.runs import Loss, Run
-from kdbench.training.checkpoint import checkpoints
+from kdbench.store.weights import checkpoints
 from kdbench.training.distillers.fitnet import resizing
 from kdbench.training.losses import ce
 from kdbench.training.losses_logits import hinton_kd
