@@ -10,6 +10,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from kdbench.formatting import plural
 from kdbench.machine import Machine
 
 
@@ -22,16 +23,12 @@ class Device(Struct, frozen=True):
     """Of one run; None on a GPU."""
 
     def __str__(self) -> str:
-        return self.name if self.threads is None else f"{self.name}, {self.threads} thread{_s(self.threads)}"
+        return self.name if self.threads is None else f"{self.name}, {plural(self.threads, 'thread')}"
 
     @property
     def stem(self) -> str:
         """As the name of a file."""
         return re.sub(r"[^a-z0-9]+", "-", str(self).lower()).strip("-")
-
-
-def _s(number: int) -> str:
-    return "" if number == 1 else "s"
 
 
 def device_at_hand(machine: Machine) -> Device:

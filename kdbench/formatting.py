@@ -118,8 +118,8 @@ def signed(value: float | None) -> str:
 
 
 def plural(count: int, one: str) -> str:
-    """`1 seed`, `3 seeds`; a word that ends in s, `weights`, stays as it is."""
-    return f"{count} {one}" if count == 1 or one.endswith("s") else f"{count} {one}s"
+    """`1 seed`, `3 seeds`, `1,760 runs`; a word that ends in s, `weights`, stays as it is."""
+    return f"{count:,} {one}" if count == 1 or one.endswith("s") else f"{count:,} {one}s"
 
 
 def spans(numbers: Iterable[int], to: str = "-", comma: str = ",") -> str:

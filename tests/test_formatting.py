@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tabulate import tabulate
 
-from kdbench.formatting import columns, spans
+from kdbench.formatting import columns, plural, spans
 
 CELLS = st.one_of(
     st.text(alphabet=" ab|-1.%\\é漢", max_size=6), st.integers(), st.floats(), st.none(), st.booleans()
@@ -28,3 +28,8 @@ def test_whole_numbers_that_follow_each_other_are_joined() -> None:
     assert spans([5, 2, 0, 1, 8, 7]) == "0-2,5,7-8"
     assert spans([0, 1, 2, 5, 7, 8], " to ", ", ") == "0 to 2, 5, 7 to 8"
     assert spans([]) == ""
+
+
+def test_counts_have_their_plural_and_their_thousands() -> None:
+    counted = [(1, "run"), (0, "run"), (1760, "run"), (2, "weights")]
+    assert [plural(*each) for each in counted] == ["1 run", "0 runs", "1,760 runs", "2 weights"]

@@ -111,6 +111,7 @@ def compact(dataset: tuple[str, ...]) -> None:
     digits are kept; accuracies stay as they are.
     """
     from kdbench.errors import UserError
+    from kdbench.formatting import plural
     from kdbench.machine import load_machine
     from kdbench.store.compact import compact as write_compact
 
@@ -124,5 +125,4 @@ def compact(dataset: tuple[str, ...]) -> None:
         if not written:
             click.echo(f"{folder}: no results to put into one file")
         for file, runs in written.items():
-            more = "more result" if runs == 1 else "more results"
-            click.echo(f"{file}: {runs:,} {more}, {file.stat().st_size / 1e6:.2f} MB")
+            click.echo(f"{file}: {plural(runs, 'more result')}, {file.stat().st_size / 1e6:.2f} MB")

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from kdbench.data.disk import write_whole
 from kdbench.data.fetch import Fetcher, Official
 from kdbench.errors import UserError
+from kdbench.formatting import plural
 
 if TYPE_CHECKING:
     from kdbench.data.disk import Arrays
@@ -99,7 +100,7 @@ def parse_idx(content: bytes, dimensions: int, name: str) -> NDArray[np.uint8]:
     if magic != wanted or len(content) < start:
         raise UserError(
             f"{name}: its idx header begins with {magic or 'nothing'} instead of {wanted}: unsigned bytes in "
-            f"{dimensions} dimension{'s' * (dimensions > 1)}. {AGAIN}"
+            f"{plural(dimensions, 'dimension')}. {AGAIN}"
         )
     shape = tuple(int(size) for size in np.frombuffer(content, ">u4", dimensions, 4))
     if prod(shape) != len(content) - start:

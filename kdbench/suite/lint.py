@@ -206,9 +206,8 @@ def _copied(rows: Iterable[Row]) -> Iterator[Finding]:
             others = sorted(own - {epoch})
             beside = f"; beside them stand numbers of the {' and the '.join(others)}" if others else ""
             names = ", ".join(dict.fromkeys(row.table for row in some))
-            sentence = (
-                f"Table {table} copies {len(some)} numbers of {names} from {source}, of the {epoch}{beside}"
-            )
+            copied_from = f"{plural(len(some), 'number')} of {names} from {source}"
+            sentence = f"Table {table} copies {copied_from}, of the {epoch}{beside}"
             yield _finding("copied", some, sentence, "warning" if others else "info")
 
 

@@ -64,8 +64,8 @@ def test_thousand_runs_take_one_call_of_sbatch_for_each_generation(project: Proj
     assert len(times(calls, "sbatch")) == 2
     assert project.states() == {"queued": 1000}
     assert len(times(calls, "squeue")) == 1
-    assert "1000 runs queued" in project.submit()
-    assert "cancelled 1000 jobs" in project.kd("cancel", "suites/tiny")[1]
+    assert "1,000 runs queued" in project.submit()
+    assert "cancelled 1,000 jobs" in project.kd("cancel", "suites/tiny")[1]
 
 
 def test_array_larger_than_the_cluster_takes(project: Project) -> None:
@@ -76,7 +76,7 @@ def test_array_larger_than_the_cluster_takes(project: Project) -> None:
     assert "max_array" in said
     assert project.jobs() == []
     project.profile(work="runs_per_job = 1", more="[extra]\nhold = true")
-    assert "1100 runs in 550 jobs" in project.submit()
+    assert "1,100 runs in 550 jobs" in project.submit()
 
 
 def test_students_of_single_teachers_wait_job_by_job(project: Project) -> None:

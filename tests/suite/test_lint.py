@@ -245,7 +245,7 @@ def test_copied_numbers_beside_others_that_were_chosen_on_test_are_a_warning() -
     assert (rule, sentence.partition("; ")) == (
         "copied",
         (
-            "Table 1 copies 1 numbers of 1.kd from crd, of the last epoch",
+            "Table 1 copies 1 number of 1.kd from crd, of the last epoch",
             "; ",
             "beside them stand numbers of the best epoch on test",
         ),
