@@ -707,13 +707,19 @@ def find(kind: Kind, name: str) -> Entry:
         LookupError: nothing has this name; the message gives the nearest ones.
         BrokenPluginError: an installed package has it, and it cannot be used.
     """
-    built_in = _BUILT_IN[kind].get(name)
-    if built_in is not None:
-        return built_in
-    plugin = plugins.entry_of(kind, name, _ENTRIES[kind])
-    if plugin is not None:
-        return plugin
-    raise LookupError(unknown_name(kind, name))
+    entry = find_or_none(kind, name)
+    if entry is None:
+        raise LookupError(unknown_name(kind, name))
+    return entry
+
+
+def find_or_none(kind: Kind, name: str) -> Entry | None:
+    """The entry of a name; None where nothing has it, without looking for near names.
+
+    Raises:
+        BrokenPluginError: an installed package has it, and it cannot be used.
+    """
+    return _BUILT_IN[kind].get(name) or plugins.entry_of(kind, name, _ENTRIES[kind])
 
 
 def statistics(

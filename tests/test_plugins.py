@@ -316,6 +316,26 @@ def test_package_that_cannot_be_imported_is_named_and_stops_nothing_else(
     )
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "place"),
+    [
+        ('dataset = "digits"', 'dataset = "points"', "[suite]: "),
+        ('id = "1"', 'id = "1"\ndataset = "points"', "1/linear: "),
+        ("lr = 0.1", 'lr = 0.1\nnormalize = "points"', "1/linear: normalize: "),
+    ],
+)
+def test_data_set_of_a_package_that_cannot_be_imported_is_not_called_unknown(
+    installed: Install, tmp_path: Path, old: str, new: str, place: str
+) -> None:
+    installed(
+        name="other", module="import nothing_of_this_name\n", points="[kdbench.datasets]\npoints = other:P\n"
+    )
+    with pytest.raises(UserError) as error:
+        planned(tmp_path, SUITE.replace(old, new))
+    broken = "other 1.0: the entry point 'points' of kdbench.datasets (other:P) cannot be imported: Module"
+    assert [f"mine_digits.toml: {place}{broken}" in problem for problem in error.value.problems] == [True]
+
+
 def test_name_of_a_built_in_stays_kdbenchs_and_this_is_said(installed: Install, kdbench: Command) -> None:
     installed(points="[kdbench.models]\ndigits_mlp = mine:LINEAR\n")
     listed = kdbench("list", "models")

@@ -16,7 +16,8 @@ Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$(?!\n)")]
 """`(?!\n)`: Python's $ would let a newline follow."""
 Globs = tuple[Text, ...]
 """Rows: the id of a table, or a glob over row names."""
-Where = dict[Literal["table", "student", "teacher", "loss"], tuple[str, ...]]
+Part = Literal["table", "student", "teacher", "loss"]
+Where = dict[Part, tuple[str, ...]]
 """Rows that a difference concerns: table, student, teacher or loss (as printed), each one of these values."""
 
 
@@ -154,6 +155,12 @@ class Row(Struct, frozen=True, kw_only=True):
         return f"{self.student} ({self.label})" if self.label else self.student
 
     @property
+    def parts(self) -> dict[Part, str]:
+        """What a `where` may ask for; no teacher is ""."""
+        teacher = str(self.teacher or "")
+        return {"table": self.table, "student": self.student, "teacher": teacher, "loss": self.loss.name}
+
+    @property
     def printed_table(self) -> str:
         """The paper's table: `1` of `1.kd`. A row's printed baseline stands in the same table."""
         return self.table.partition(".")[0]
@@ -207,11 +214,9 @@ class Delta(Struct, frozen=True, kw_only=True):
         if self.loss and row.loss.name not in self.loss:
             return False
         if self.where:
-            taught = str(row.teacher or "")
-            of = {"table": row.table, "student": row.student, "teacher": taught, "loss": row.loss.name}
-            for key, values in self.where.items():
-                if of[key] not in values:
-                    return False
+            parts = row.parts
+            if any(parts[key] not in values for key, values in self.where.items()):
+                return False
         return not self.epoch or any(map(self.epoch.get, row.epochs))
 
 

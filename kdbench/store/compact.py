@@ -11,7 +11,7 @@ writes such files from the single ones, under a lock and by a rename; runs go on
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -246,8 +246,3 @@ def _decoded(path: Path, content: bytes) -> Record:
         return msgspec.json.decode(content, type=dict[str, Any])
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: no valid result: {error}; move it away to train the run again") from error
-
-
-def by_id(names: Iterable[Path], pattern: re.Pattern[str]) -> dict[str, Path]:
-    """Records of compact files by the id in their name."""
-    return {match["id"]: path for path in names if (match := pattern.search(path.name))}

@@ -75,30 +75,35 @@ def index(folder: Path, *, trials: bool = True, datasets: Container[str] | None 
     parents = sorted(apart.iterdir()) if trials and apart.is_dir() else []  # first: the others outweigh them
     parents += sorted(folder.iterdir()) if folder.is_dir() else []
     for parent in parents:
-        if datasets is not None and parent.name not in datasets:
-            continue
-        names = sorted(os.listdir(parent)) if parent.is_dir() else []  # noqa: PTH208 - sorts text
-        for name in names:  # before the single records, which outweigh them
-            if name.endswith(compact.SUFFIX):
-                file = parent / name
-                there = compact.contents(file)
-                paths = [file / record for record in (*there.records, *there.damaged)]
-                found.results.update(compact.by_id(paths, _NAME))
-                if there.problem:
-                    found.damaged[file] = there.problem
-        for name in names:
-            match = _NAME.search(name)
-            if match is None:
-                continue
-            path = parent / name
-            run, kind = match["id"], match["kind"] or "result"
-            if kind == "result":
-                found.results[run] = path
-            elif kind == "failed":
-                found.failures[run] = path
-            else:
-                found.repeats.setdefault(run, []).append(path)
+        if datasets is None or parent.name in datasets:
+            _add(found, parent)
     return found
+
+
+def _add(found: Index, parent: Path) -> None:
+    """List the records of a data set: those of compact files first, which the single ones outweigh."""
+    names = sorted(os.listdir(parent)) if parent.is_dir() else []  # noqa: PTH208 - sorts text
+    for name in names:
+        if name.endswith(compact.SUFFIX):
+            file = parent / name
+            there = compact.contents(file)
+            for record in (*there.records, *there.damaged):
+                if match := _NAME.search(record):
+                    found.results[match["id"]] = file / record
+            if there.problem:
+                found.damaged[file] = there.problem
+    for name in names:
+        match = _NAME.search(name)
+        if match is None:
+            continue
+        path = parent / name
+        run, kind = match["id"], match["kind"] or "result"
+        if kind == "result":
+            found.results[run] = path
+        elif kind == "failed":
+            found.failures[run] = path
+        else:
+            found.repeats.setdefault(run, []).append(path)
 
 
 class Loaded(msgspec.Struct, Generic[R], frozen=True):

@@ -1,6 +1,5 @@
 """A row as the authors' code has it: what the deltas that concern it change; the later one counts."""
 
-from collections import ChainMap
 from typing import Any
 
 from msgspec.structs import replace
@@ -28,14 +27,20 @@ def released(suite: Suite, row: Row) -> tuple[dict[str, Any], Loss, ReportEpoch]
 
 def released_epoch(suite: Suite, row: Row, printed: ReportEpoch) -> ReportEpoch:
     """After which epoch the code's checkpoint is that a row names: 51 for 50, where a delta says so."""
-    changes = [delta.epoch for delta in suite.deltas if delta.concerns(row)]
-    return ChainMap(*reversed(changes)).get(str(printed), printed)
+    epoch = printed
+    for delta in suite.deltas:
+        if delta.concerns(row):
+            epoch = delta.epoch.get(str(printed), epoch)
+    return epoch
 
 
 def released_dataset(suite: Suite, row: Row, printed: str) -> str:
     """The data set that the authors' code takes for the one that a row prints."""
-    changes = [delta.dataset for delta in suite.deltas if delta.concerns(row)]
-    return ChainMap(*reversed(changes)).get(printed, printed)
+    dataset = printed
+    for delta in suite.deltas:
+        if delta.concerns(row):
+            dataset = delta.dataset.get(printed, dataset)
+    return dataset
 
 
 def loss_read_by(formula: Formula, suite: Suite, row: Row) -> Loss:

@@ -9,7 +9,9 @@ from msgspec.structs import asdict
 
 from kdbench import catalog
 from kdbench.catalog import unknown
+from kdbench.formatting import plural
 from kdbench.grouping import grouped
+from kdbench.plugins import BrokenPluginError
 from kdbench.spec.runs import Loss, Recipe
 from kdbench.spec.suites import Claim, Delta, Reference, Row, Suite, named
 from kdbench.suite.arithmetic import ROUNDING, gain_error, printed_baselines
@@ -26,7 +28,7 @@ def find_mistakes(suite: Suite, place: Place) -> None:
     What may only be a consequence of a row that could not be read is not reported: see `Place.doubts`.
     """
     if suite.dataset:
-        _find("datasets", suite.dataset, place.at("[suite]"))
+        place.at("[suite]").report_all(_name_mistakes("datasets", suite.dataset))
     _check_duplicates(suite, place)
     # A row whose loss is unknown, or takes no teacher and has one, is wrong itself. It may be meant as the
     # baseline that another row misses: no sentence says of that one that there is none.
@@ -47,8 +49,7 @@ def find_mistakes(suite: Suite, place: Place) -> None:
     # One sentence may hold of many rows: it is reported once, at the first of them.
     concerned = grouped((sentence, row.name) for row, sentence in chain.from_iterable(checks))
     for sentence, rows in concerned.items():
-        more = len(rows) - 1
-        others = f" and {more} more row{'s' * (more > 1)}" if more else ""
+        others = f" and {plural(len(rows) - 1, 'more row')}" if len(rows) > 1 else ""
         place.at(rows[0] + others).report(sentence)
     _check_teacher_seed(suite, place.at("[suite]"))
     for number, delta in enumerate(suite.deltas, 1):
@@ -56,24 +57,25 @@ def find_mistakes(suite: Suite, place: Place) -> None:
     _check_formulas(suite, place)
 
 
-def _entry(kind: catalog.Kind, name: str) -> Any:  # noqa: ANN401 - as catalog.find
+def _entry(kind: catalog.Kind, name: str) -> Any:  # noqa: ANN401 - of the kind's class
     try:
-        return catalog.find(kind, name)
-    except LookupError:
+        return catalog.find_or_none(kind, name)
+    except BrokenPluginError:
         return None
+
+
+def _name_mistakes(kind: catalog.Kind, name: str) -> Iterator[str]:
+    """Why a name cannot be used: nothing has it, or the package that does is broken."""
+    try:
+        catalog.find(kind, name)
+    except LookupError as error:
+        yield str(error)
 
 
 def _takes_teacher(row: Row) -> bool | None:
     """Whether a row's loss does; None of an unknown one."""
     entry = _entry("losses", row.loss.name)
     return None if entry is None else bool(entry.teacher)
-
-
-def _find(kind: catalog.Kind, name: str, place: Place) -> None:
-    try:
-        catalog.find(kind, name)
-    except LookupError as error:
-        place.report(str(error))
 
 
 def _check_teacher_seed(suite: Suite, place: Place) -> None:
@@ -126,8 +128,7 @@ def _row_mistakes(suite: Suite) -> Iterator[tuple[Row, str]]:
 
 def _dataset_mistakes(row: Row) -> Iterator[str]:
     for name in filter(None, (row.dataset, row.teacher_dataset)):
-        if _entry("datasets", name) is None:
-            yield catalog.unknown_name("datasets", name)
+        yield from _name_mistakes("datasets", name)
 
 
 def _model_mistakes(row: Row, dataset: catalog.DatasetEntry | None) -> Iterator[str]:
@@ -283,8 +284,8 @@ def recipe_mistakes(recipe: Recipe) -> Iterator[str]:
     for name, chosen in (("transfer_classes", recipe.transfer_classes), ("bias", biased)):
         if len(set(chosen)) < len(chosen):
             yield f"{name}: a class stands there twice"
-    if recipe.normalize not in ("", "none") and _entry("datasets", recipe.normalize) is None:
-        yield f"normalize: {catalog.unknown_name('datasets', recipe.normalize)}"
+    if recipe.normalize not in ("", "none"):
+        yield from (f"normalize: {mistake}" for mistake in _name_mistakes("datasets", recipe.normalize))
     if recipe.normalize_std and recipe.normalize == "none":
         yield f'normalize_std = {list(recipe.normalize_std)}: leave out normalize = "none"'
     elif any(std > 1 for std in recipe.normalize_std):
@@ -443,8 +444,8 @@ def _imported_mistakes(suite: Suite, unsure: Collection[str]) -> Iterator[tuple[
             yield row, f"teacher {str(row.teacher)!r}: an imported teacher has no epochs; leave out @"
         if name not in suite.imported:
             yield row, catalog.unknown("imported teacher", name, suite.imported or ["none: add [[imported]]"])
-        elif _entry("models", suite.imported[name].model) is None:
-            yield row, catalog.unknown_name("models", suite.imported[name].model)
+        else:
+            yield from ((row, mistake) for mistake in _name_mistakes("models", suite.imported[name].model))
 
 
 def _released_weights_mistakes(suite: Suite) -> Iterator[tuple[Row, str]]:
@@ -536,9 +537,9 @@ def _check_delta(suite: Suite, delta: Delta, place: Place) -> None:
     if not place.doubts:
         _check_concerns(suite, delta, place)
     for name in delta.loss.values():
-        _find("losses", name, place.at("loss"))
+        place.at("loss").report_all(_name_mistakes("losses", name))
     for name in chain(delta.dataset, delta.dataset.values()):
-        _find("datasets", name, place.at("dataset"))
+        place.at("dataset").report_all(_name_mistakes("datasets", name))
     changed = values_at(Recipe, delta.recipe, place.at("recipe"))
     if concerned and changed and WRONG not in changed.values():
         before = concerned[0].recipe
@@ -560,8 +561,7 @@ def _check_formulas(suite: Suite, place: Place) -> None:
         known = all(_entry("losses", name) for name in formula.loss.values())
         concerned = [row for row in suite.rows if formula.delta.concerns(row) and not row.untrained]
         if known and concerned and not place.doubts:
-            for mistake in loss_mistakes(loss_read_by(formula, suite, concerned[0])):
-                here.report(mistake)
+            here.report_all(loss_mistakes(loss_read_by(formula, suite, concerned[0])))
     for of in dict.fromkeys(formula.of for formula in suite.formulas):
         readings = [formula for formula in suite.formulas if formula.of == of]
         assumed = sum(bool(formula.assumed) for formula in readings)
@@ -577,7 +577,7 @@ def _check_concerns(suite: Suite, delta: Delta, place: Place) -> None:
     """Each value of `where` names something, and together they name a row."""
     before = len(place.problems)
     for key, values in delta.where.items():
-        there = list(dict.fromkeys(_part(row, key) for row in suite.rows))
+        there = list(dict.fromkeys(row.parts[key] for row in suite.rows))
         for value in values:
             if value not in there:
                 place.at("where").report(catalog.unknown(key, value, filter(None, there)))
@@ -589,12 +589,6 @@ def _check_concerns(suite: Suite, delta: Delta, place: Place) -> None:
         place.report(f"concerns no row: where = {dict(delta.where)}, loss = {dict(delta.loss)}")
 
 
-def _part(row: Row, key: str) -> str:
-    """What a key of a delta's `where` is of a row."""
-    parts = {"table": row.table, "student": row.student, "teacher": str(row.teacher or "")}
-    return parts.get(key, row.loss.name)
-
-
 def find_claim_mistakes(suite: Suite, place: Place) -> None:
     """Report each mistake once; none of a suite some of whose rows could not be read."""
     for name, times in _repeated(claim.id for claim in suite.claims):
@@ -602,11 +596,9 @@ def find_claim_mistakes(suite: Suite, place: Place) -> None:
     for number, claim in enumerate(suite.claims, 1):
         here = place.at(f"claim {number} ({claim.id})")
         before = len(place.problems)
-        for problem in _form_mistakes(claim):
-            here.report(problem)
+        here.report_all(_form_mistakes(claim))
         if not place.doubts and len(place.problems) == before:
-            for problem in _claim_row_mistakes(claim, suite):
-                here.report(problem)
+            here.report_all(_claim_row_mistakes(claim, suite))
 
 
 def _form_mistakes(claim: Claim) -> Iterator[str]:
