@@ -112,7 +112,12 @@ as_variant = click.option(
     help="What the authors' code does, or what the paper prints.",
 )
 SELECTION = (
-    click.option("--rows", default="*", metavar="GLOB", help="Only rows whose name matches."),
+    click.option(
+        "--rows",
+        default="*",
+        metavar="GLOBS",
+        help="Only rows whose name matches, as 1.* or 1.base/*,1.kd/*.",
+    ),
     click.option(
         "--seeds",
         metavar="SEEDS",

@@ -40,7 +40,7 @@ def expand(
     Args:
         suite: what `load_suite` gave.
         variant: what the authors' code does, or what the paper prints.
-        rows: a glob over row names.
+        rows: globs over row names, with commas between them.
         seeds: the seeds, instead of 0 up to the number that the row asks for.
         settings: recipe fields or loss parameters that override every row's. The runs get another
             identity and the rows lose their references.
@@ -51,18 +51,15 @@ def expand(
     Raises:
         UserError: no row has such a name, or a setting fits no row.
     """
-    chosen = [row for row in suite.rows if fnmatchcase(row.name, rows)]
-    if not chosen:
-        raise UserError(
-            f"{suite.path}: no row is named like {rows!r:.80}.{_near(suite, rows)} All rows: "
-            f"`kdbench list rows {suite.path}`"
-        )
+    if variant == "printed":
+        suite = replace(suite, deltas=())
+    chosen = _chosen(suite, rows)
     changes = dict(settings or {})
     if smoke:
         changes = {**SMOKE, **changes}
         seeds = [0] if seeds is None else seeds
-    planner = Planner(suite, variant, changes, cut=smoke, precision=precision)
-    planner.check_settings(chosen)
+    planner = Planner(suite, cut=smoke, precision=precision)
+    planner.settings = planner.checked_settings(changes, chosen)
     ignored = [UserError] if fitting else []
     cells = []
     for row in chosen:
@@ -70,12 +67,30 @@ def expand(
             cells.append(planner.cell(row, range(row.seeds) if seeds is None else seeds))
     if changes:
         # Of all rows, not only of the chosen ones: with its settings a row may be what another row is anyhow.
-        plain = expand(suite, variant=variant, seeds=seeds, precision=precision)
+        plain = expand(suite, seeds=seeds, precision=precision)
         own = {run.id for run in make_plan(plain)}
         for place, cell in enumerate(cells):
             trials = frozenset(run.id for run in make_plan([cell])) - own
             cells[place] = replace(cell, trials=trials)
     return tuple(cells)
+
+
+def _chosen(suite: Suite, rows: str) -> list[Row]:
+    """The rows that any of the globs fits, in the suite's order.
+
+    Raises:
+        UserError: a glob fits none.
+    """
+    chosen: set[str] = set()
+    for glob in map(str.strip, rows.split(",")):
+        fitting = {row.name for row in suite.rows if fnmatchcase(row.name, glob)}
+        if not fitting:
+            raise UserError(
+                f"{suite.path}: no row is named like {glob!r:.80}.{_near(suite, glob)} All rows: "
+                f"`kdbench list rows {suite.path}`"
+            )
+        chosen |= fitting
+    return [row for row in suite.rows if row.name in chosen]
 
 
 def _near(suite: Suite, rows: str) -> str:
@@ -157,20 +172,19 @@ def _teachers(run: Run) -> Iterator[Run]:
 
 
 class Planner:
-    """Resolves the rows of one suite, read in one form; remembers the baselines it has resolved."""
+    """Resolves the rows of one suite, as its deltas change them; remembers the baselines it has resolved."""
 
-    def __init__(
-        self, suite: Suite, variant: Variant, settings: Mapping[str, Any], *, cut: bool, precision: Precision
-    ) -> None:
-        self.suite, self.variant, self.settings, self.cut = suite, variant, settings, cut
-        self.precision = precision
+    def __init__(self, suite: Suite, *, cut: bool, precision: Precision) -> None:
+        self.suite, self.cut, self.precision = suite, cut, precision
+        self.settings: Mapping[str, Any] = {}
+        """What overrides every row's recipe and loss parameters (`checked_settings`)."""
         self.baseline_rows: dict[tuple[str, Seen], list[Row]] = {}
         """By student and by what it sees, as printed."""
         for row in suite.rows:
             if row.is_baseline and not row.untrained:
                 self.baseline_rows.setdefault((row.student, self._seen(row)), []).append(row)
         self.named = {row.name: row for row in suite.rows}
-        self.baseline_runs: dict[tuple[str, Seen, int], tuple[Run, str]] = {}
+        self.baseline_runs: dict[tuple[str, Seen, int], Run] = {}
 
     def cell(self, row: Row, seeds: Iterable[int]) -> Cell:
         """A row and its runs; none where it is not trained."""
@@ -203,13 +217,12 @@ class Planner:
 
     def gained_on(self, row: Row, seeds: Iterable[int]) -> Iterator[str]:
         """The ids of the runs over which a row gains; none where the suite has no baseline of its student."""
-        if row.over and self.named[row.over].untrained:
-            return
-        if row.over:
-            as_read, checkpoint = self.read(self.named[row.over])
+        over = self.named[row.over] if row.over else None
+        if over is not None and not over.untrained:
+            as_read, checkpoint = self.read(over)
             yield from (self.run(as_read, checkpoint, seed).id for seed in seeds)
-        elif (row.student, self._seen(row)) in self.baseline_rows:
-            yield from (self.baseline(row.student, self._seen(row), seed)[1] for seed in seeds)
+        elif over is None and (row.student, self._seen(row)) in self.baseline_rows:
+            yield from (self.baseline(row.student, self._seen(row), seed).id for seed in seeds)
 
     def run(self, row: Row, checkpoint: ReportEpoch, seed: int) -> Run:
         """The run of a resolved row for one seed; its teacher is a run inside it, and so on.
@@ -248,10 +261,10 @@ class Planner:
             as_read, checkpoint = self.read(self.named[row.teacher_row])
             return self.run(as_read, checkpoint, seed)
         printed = self.named[row.name]
-        return self.baseline(student, self._seen(printed, printed.teacher_dataset), seed)[0]
+        return self.baseline(student, self._seen(printed, printed.teacher_dataset), seed)
 
-    def baseline(self, student: str, seen: Seen, seed: int) -> tuple[Run, str]:
-        """The run, and its id, that trains a student alone: its teacher's self and its gain's measure.
+    def baseline(self, student: str, seen: Seen, seed: int) -> Run:
+        """The run that trains a student alone: its teacher's self and its gain's measure.
 
         Args:
             student: the baseline's.
@@ -276,23 +289,19 @@ class Planner:
                     f"{self.suite.path}: the baselines of {student} are different runs ({names}), so a "
                     f"teacher or a gain would have two meanings; give them one recipe"
                 )
-            self.baseline_runs[key] = next((run, name) for name, run in found.items())
+            (self.baseline_runs[key],) = found.values()
         return self.baseline_runs[key]
 
     def read(self, row: Row) -> tuple[Row, ReportEpoch]:
-        """A row as this variant and the settings have it, and the checkpoint that its teacher is."""
+        """A row as the deltas and the settings have it, and the checkpoint that its teacher is."""
         # The levels, each over the one before: the row as printed, the deltas, `--set`.
-        epoch = (row.teacher.epoch if row.teacher else None) or self.suite.teacher
-        printed: tuple[dict[str, Any], Loss, ReportEpoch] = ({}, row.loss, epoch)
-        recipe, loss, checkpoint = released(self.suite, row) if self.variant == "released" else printed
+        recipe, loss, checkpoint = released(self.suite, row)
         recipe |= {key: value for key, value in self.settings.items() if key in RECIPE_FIELDS}
         takes = catalog.find("losses", loss.name).params
         params = {key: value for key, value in self.settings.items() if key in takes}
-        as_read = row
-        if self.variant == "released":
-            dataset = released_dataset(self.suite, row, self._sees(row))
-            reported = released_epoch(self.suite, row, row.report_epoch)
-            as_read = replace(row, dataset=dataset, report_epoch=reported)
+        dataset = released_dataset(self.suite, row, self._sees(row))
+        reported = released_epoch(self.suite, row, row.report_epoch)
+        as_read = replace(row, dataset=dataset, report_epoch=reported)
         return self._resolved(as_read, recipe, Loss(loss.name, {**loss.params, **params})), checkpoint
 
     def _seen(self, row: Row, dataset: str = "") -> Seen:
@@ -303,18 +312,16 @@ class Planner:
         """The data set of a row's student."""
         return row.dataset or self.suite.dataset
 
-    def check_settings(self, rows: Iterable[Row]) -> None:
-        """Refuse settings that no row can take.
+    def checked_settings(self, settings: Mapping[str, Any], rows: Iterable[Row]) -> dict[str, Any]:
+        """The values of settings, once the rows take them.
 
         Raises:
-            UserError: one sentence for each.
+            UserError: no row can take some; one sentence for each.
         """
-        if not self.settings:
-            return
+        if not settings:
+            return {}
         place = Place("--set")
         # The rows are read as they stand, to see which parameters their losses take.
-        settings = self.settings
-        self.settings = {}
         takes = {name for row in rows if not row.untrained for name in self.read(row)[0].loss.params}
         for key, value in settings.items():
             if key in takes and not is_number(value):
@@ -322,26 +329,22 @@ class Planner:
             elif key not in RECIPE_FIELDS | takes:
                 place.report(catalog.unknown("key", key, sorted(RECIPE_FIELDS | takes)))
         recipe = {key: value for key, value in settings.items() if key in RECIPE_FIELDS}
-        self.settings = {**settings, **values_at(Recipe, recipe, place)}
+        values = values_at(Recipe, recipe, place)
         if place.problems:
             raise UserError(*place.problems)
-        self.settings |= {key: float(value) for key, value in settings.items() if key in takes}
+        return values | {key: float(value) for key, value in settings.items() if key in takes}
 
     def _resolved(self, row: Row, recipe: Mapping[str, Any], loss: Loss) -> Row:
         """A row with changed settings, checked as if the suite had them."""
         place = Place(self.suite.path, row.name)
-        for problem in loss_mistakes(loss):
-            place.report(problem)
-        made: Recipe | None = row.recipe
-        if recipe:
-            made = struct_at(Recipe, {**asdict(row.recipe), **recipe}, place)
-            for problem in recipe_mistakes(made) if made else ():
-                place.report(problem)
-            if made and not self.cut:  # --smoke takes a small data set whole
-                for problem in size_mistakes(made, catalog.find("datasets", self._sees(row))):
-                    place.report(problem)
-        for problem in target_mistakes(made, loss, privileged=bool(row.teacher_dataset)) if made else ():
-            place.report(problem)
+        place.report_all(loss_mistakes(loss))
+        made = struct_at(Recipe, {**asdict(row.recipe), **recipe}, place) if recipe else row.recipe
+        if made is not None and recipe:
+            place.report_all(recipe_mistakes(made))
+            if not self.cut:  # --smoke takes a small data set whole
+                place.report_all(size_mistakes(made, catalog.find("datasets", self._sees(row))))
+        if made is not None:
+            place.report_all(target_mistakes(made, loss, privileged=bool(row.teacher_dataset)))
         if made is None or place.problems:
             raise UserError(*place.problems)
         # Parameters in the order of their names: a loss that a delta renamed is equal to one written so.

@@ -278,6 +278,13 @@ def test_rows_are_chosen_by_a_glob(tmp_path: Path) -> None:
     assert [cell.row.name for cell in cells(tmp_path, rows="*:digits_*")] == [KD]
 
 
+def test_rows_are_chosen_by_several_globs_in_the_suites_order(tmp_path: Path) -> None:
+    found = cells(tmp_path, rows="1.kd/*, *base/digits_mlp,*mlp")
+    assert [cell.row.name for cell in found] == ["1.base/digits_mlp", KD]
+    (message,) = errors(tmp_path, rows="1.kd/*,2.*")
+    assert "no row is named like '2.*'. All rows: `kdbench list rows" in message
+
+
 def test_no_row_matches(tmp_path: Path) -> None:
     (message,) = errors(tmp_path, rows="2.*")
     assert "no row is named like '2.*'. All rows: `kdbench list rows" in message
