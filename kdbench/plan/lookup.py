@@ -1,5 +1,6 @@
 """One row by its address, SUITE/ROW as `kdbench list rows` prints it: suites/tfkd_cifar100/1.kd/...."""
 
+from glob import escape
 from pathlib import Path
 
 from kdbench.catalog import unknown
@@ -58,4 +59,5 @@ def _cell(suite: Suite, name: str, variant: Variant) -> Cell:
     if name not in names:
         near = [other for other in names if other.startswith(name.partition("/")[0])] or names
         raise UserError(f"{suite.path}: {unknown('row', name, near)}")
-    return next(cell for cell in expand(suite, variant=variant) if cell.row.name == name)
+    (cell,) = expand(suite, variant=variant, rows=escape(name))
+    return cell

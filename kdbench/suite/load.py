@@ -127,23 +127,27 @@ def find_file(path: Path) -> Path:
     """
     if found := locate(path):
         return found
-    if path.name and (problem := _unreadable(path.with_name(f"{path.name.removesuffix('.toml')}.toml"))):
-        raise UserError(problem)
-    # Nothing has this name: what lies beside it, in suites/ and with kdbench, and the nearest of these.
     if path.name:
+        if problem := _unreadable(path.with_name(f"{path.name.removesuffix('.toml')}.toml")):
+            raise UserError(problem)
         _check_no_folder(path)
+    raise UserError(f"no such suite: {path}.{_what_there_is(path)}")
+
+
+def _what_there_is(path: Path) -> str:
+    """What lies beside a name that nothing has, in `suites/` and with kdbench, and the nearest of these."""
     folders = dict.fromkeys((path.parent, Path("suites"))) if path.parent != Path() else [Path("suites")]
     there = [str(file.with_suffix("")) for folder in folders for file in sorted(folder.glob("*.toml"))]
     own = sorted(file.stem for file in installed().glob("*.toml"))
     near = [name for name in (*there, *own) if Path(name).name == path.name.removesuffix(".toml")]
     near = near or _nearest(path, [*there, *own])
     guess = f" Did you mean {near[0]}?" if near else ""
-    if not there:
-        raise UserError(
-            f"no such suite: {path}.{guess} There are none in {Path.cwd()}: go to the folder that has "
-            f"suites/, or `kdbench new suite NAME` writes one; kdbench's own, by name: {', '.join(own)}"
-        )
-    raise UserError(f"no such suite: {path}.{guess} There are: {', '.join(there)}")
+    if there:
+        return f"{guess} There are: {', '.join(there)}"
+    return (
+        f"{guess} There are none in {Path.cwd()}: go to the folder that has suites/, or `kdbench new suite "
+        f"NAME` writes one; kdbench's own, by name: {', '.join(own)}"
+    )
 
 
 def _check_no_folder(path: Path) -> None:

@@ -380,23 +380,24 @@ def _teacher_mistakes(suite: Suite, unsure: Collection[str]) -> Iterator[tuple[R
             seen = (row.student, row.dataset or suite.dataset, row.recipe.subset)
             epochs.setdefault(seen, row.recipe.epochs)
     for row in suite.rows:
-        name = row.teacher_student
-        if row.untrained or name is None or row.teacher is None or _unsure(name, unsure) or row.teacher_row:
+        name, teacher = row.teacher_student, row.teacher
+        if name is None or teacher is None or row.teacher_row or row.untrained or _unsure(name, unsure):
             continue
-        epochs_named = (row.teacher.epoch or suite.teacher, released(suite, row)[2])
-        sees = (row.teacher_dataset or row.dataset or suite.dataset, row.recipe.subset)
-        trained = {student: most for (student, *of), most in epochs.items() if tuple(of) == sees}
-        on = f" on {sees[0]}" if sees[0] != suite.dataset else ""
-        on += f" with subset = {sees[1]}" if sees[1] else ""
-        if name not in trained:
+        dataset, subset = row.teacher_dataset or row.dataset or suite.dataset, row.recipe.subset
+        last = epochs.get((name, dataset, subset))
+        if last is None:
+            on = f" on {dataset}" if dataset != suite.dataset else ""
+            on += f" with subset = {subset}" if subset else ""
+            trained = [student for student, *seen in epochs if seen == [dataset, subset]]
             yield (
                 row,
                 f"no row trains the teacher {name!r}{on}: it needs a row of loss ce without a teacher. "
                 + catalog.unknown("teacher", name, ["self", *trained]),
             )
-        for epoch in dict.fromkeys(epochs_named) if name in trained else ():
-            if isinstance(epoch, int) and epoch > trained[name]:
-                yield row, f"teacher {name}@{epoch}: {name} trains only {trained[name]} epochs"
+            continue
+        for epoch in dict.fromkeys((teacher.epoch or suite.teacher, released(suite, row)[2])):
+            if isinstance(epoch, int) and epoch > last:
+                yield row, f"teacher {name}@{epoch}: {name} trains only {last} epochs"
 
 
 def _teacher_row_mistakes(suite: Suite, unsure: Collection[str]) -> Iterator[tuple[Row, str]]:
