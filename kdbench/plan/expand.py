@@ -352,7 +352,7 @@ class Planner:
             row,
             recipe=made,
             loss=Loss(loss.name, dict(sorted(loss.params.items()))),
-            report_epoch=self._within(row.report_epoch, made.epochs, f"{row.name}: reading"),
+            report_epoch=self._within(row.report_epoch, made.epochs, f"{row.name}: its report_epoch"),
         )
 
     def _epoch(self, row: str, checkpoint: ReportEpoch, epochs: int) -> Any:  # noqa: ANN401 - a Teacher's epoch

@@ -136,7 +136,7 @@ class Check(Struct, frozen=True, kw_only=True):
     top1: Verdict
     gain: Verdict
     values: dict[int, float] = {}
-    """The accuracy at the row's reading, by seed."""
+    """The accuracy at the row's reported epoch, by seed."""
     gains: dict[int, float] = {}  # the same less the baseline's of the same seed
     report_epochs: dict[str, float] = {}  # the mean over the seeds at `last`, `best` and the row's epoch
     optimism: float | None = None
