@@ -16,8 +16,8 @@ Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$(?!\n)")]
 """`(?!\n)`: Python's $ would let a newline follow."""
 Globs = tuple[Text, ...]
 """Rows: the id of a table, or a glob over row names."""
-Part = Literal["table", "student", "teacher", "loss"]
-Where = dict[Part, tuple[str, ...]]
+WhereKey = Literal["table", "student", "teacher", "loss"]
+Where = dict[WhereKey, tuple[str, ...]]
 """Rows that a difference concerns: table, student, teacher or loss (as printed), each one of these values."""
 
 
@@ -155,7 +155,7 @@ class Row(Struct, frozen=True, kw_only=True):
         return f"{self.student} ({self.label})" if self.label else self.student
 
     @property
-    def parts(self) -> dict[Part, str]:
+    def parts(self) -> dict[WhereKey, str]:
         """What a `where` may ask for; no teacher is ""."""
         teacher = str(self.teacher or "")
         return {"table": self.table, "student": self.student, "teacher": teacher, "loss": self.loss.name}

@@ -102,8 +102,9 @@ class Verdict(Struct, frozen=True, kw_only=True):
     @property
     def difference(self) -> float | None:
         """Measured minus printed."""
-        both = self.measured is not None and self.printed is not None
-        return self.measured - self.printed if both else None  # type: ignore[operator]
+        if self.measured is None or self.printed is None:
+            return None
+        return self.measured - self.printed
 
 
 class Published(Struct, frozen=True, kw_only=True):

@@ -25,7 +25,7 @@ from kdbench.spec.results import RESULT_SCHEMA, Failure, Result
 from kdbench.spec.runs import Run
 from kdbench.store import compact
 from kdbench.store.files import check_folder, shown, write
-from kdbench.store.json_files import BROKEN, decoded, schema_of
+from kdbench.store.json_files import BROKEN, as_json, decoded, schema_of
 
 TRIALS = "trials"
 """The folder, in that of the results, of runs that no suite has: those of `--smoke` and `--set`."""
@@ -351,8 +351,7 @@ def _stem(folder: Path, run: Run) -> Path:
 def _pretty(record: Result | Failure) -> bytes:
     """Indented, a list of numbers on one line."""
     # Indented, a curve of 200 epochs would take 800 lines, and a diff of it would say nothing.
-    lines = msgspec.json.format(msgspec.json.encode(record), indent=1)
-    return _NUMBERS.sub(lambda found: b"[" + b" ".join(found[0][1:-1].split()) + b"]", lines) + b"\n"
+    return _NUMBERS.sub(lambda found: b"[" + b" ".join(found[0][1:-1].split()) + b"]", as_json(record))
 
 
 def find_result(folder: Path, run: Run) -> Path | None:

@@ -1,4 +1,4 @@
-"""Suite -> runs: unique, teachers first, minus what is stored; the two forms; settings; deltas."""
+"""Suite -> runs: unique, teachers first, minus what is stored; the two variants; settings; deltas."""
 
 import re
 from itertools import chain

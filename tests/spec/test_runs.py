@@ -11,7 +11,7 @@ from msgspec.structs import fields, replace
 from kdbench.plugins import Plugin
 from kdbench.spec.identity import identity
 from kdbench.spec.results import RESULT_SCHEMA, Curve
-from kdbench.spec.runs import PROTOCOL, Loss, Recipe, Run, Teacher
+from kdbench.spec.runs import PROTOCOL, Loss, Recipe, ReportEpoch, Run, Teacher
 from kdbench.spec.weights import Imported, Weights
 
 RECIPE = Recipe(epochs=40, batch_size=32, lr=0.05)
@@ -297,7 +297,7 @@ def test_best_epoch_is_the_latest_of_the_best_unless_the_earliest_is_asked_for()
 
 
 @pytest.mark.parametrize(("report_epoch", "value"), [("last", 60.0), ("best", 70.0), (1, 50.0), (4, 60.0)])
-def test_reading_picks_a_point_of_the_curve(report_epoch: Any, value: float) -> None:  # noqa: ANN401 - a Reading
+def test_reported_epoch_picks_a_point_of_the_curve(report_epoch: ReportEpoch, value: float) -> None:
     assert Curve((50.0, 70.0, 70.0, 60.0), (), (), ()).at(report_epoch) == value
 
 

@@ -13,10 +13,10 @@ from kdbench.errors import UserError
 from kdbench.plan.expand import expand
 from kdbench.report import sentences
 from kdbench.report.claims import claim_lines
-from kdbench.spec.runs import Loss
-from kdbench.spec.suites import Row, Suite, TeacherName
+from kdbench.spec.runs import Loss, Recipe
+from kdbench.spec.suites import Delta, Row, Suite, TeacherName, Tolerance
 from kdbench.suite.load import build, load_suite
-from kdbench.suite.schema import read_suite_file
+from kdbench.suite.schema import RowFile, SuiteFile, SuiteHead, TableFile, read_suite_file
 from kdbench.toml import Place
 from kdbench.verdict.check import check_suite
 from kdbench.verdict.claims import check_claims
@@ -202,24 +202,8 @@ def test_old_and_new_key_together_are_refused(tmp_path: Path) -> None:
         load_suite(path)
 
 
-KEYS = sorted(
-    {"suite", "table", "delta", "rows", "recipe", "tolerance", "loss", "name", "at", "why", "where", "id"}
-    | {
-        "student",
-        "teacher",
-        "top1",
-        "gain",
-        "std",
-        "n",
-        "sic",
-        "seeds",
-        "reading",
-        "report_epoch",
-        "paper",
-        "dataset",
-    }
-    | {"paper", "dataset", "epochs", "batch_size", "lr", "milestones", "gamma", "alpha", "tau", "params"}
-)
+KINDS = (SuiteFile, SuiteHead, TableFile, RowFile, Recipe, Tolerance, Delta)
+KEYS = sorted({key for kind in KINDS for key in kind.__struct_fields__} | {"reading", "name", "alpha", "tau"})
 WORDS = st.sampled_from(["digits", "digits_mlp", "self", "kd", "ce", "last", "1.kd", "a@1", "a@0", "\n", ""])
 VALUES = st.recursive(
     WORDS | st.text(max_size=4) | st.integers() | st.floats() | st.booleans() | st.dates() | st.just(10**400),

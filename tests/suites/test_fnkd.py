@@ -1,4 +1,4 @@
-"""The suites of FNKD, and Tf-KD's Table 2: losses and recipes; test_suites_published has their numbers."""
+"""The suites of FNKD, and Tf-KD's Table 2: losses and recipes; test_published.py has their numbers."""
 
 import pytest
 

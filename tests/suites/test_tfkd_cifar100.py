@@ -1,4 +1,4 @@
-"""suites/tfkd_cifar100 against the released parameter files; its numbers: test_suites_published."""
+"""suites/tfkd_cifar100 against the released parameter files; its numbers: test_published.py."""
 
 from collections import Counter
 
