@@ -49,6 +49,7 @@ def test_digits_have_forty_training_images_each(opened: packed.Dataset) -> None:
     assert opened.train_labels.bincount().tolist() == [40] * 10
 
 
+@pytest.mark.slow  # importing scikit-learn takes seconds
 def test_digits_lose_nothing(opened: packed.Dataset) -> None:
     from sklearn.datasets import load_digits
 
