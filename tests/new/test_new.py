@@ -3,6 +3,7 @@
 import io
 import os
 import re
+import runpy
 import subprocess
 import sys
 import tomllib
@@ -14,6 +15,7 @@ from kdbench import catalog
 from kdbench.suite.load import load_suite
 from tests.support.command import Command
 from tests.support.places import ROOT
+from tests.support.plugins import uninstall
 from tests.support.suites import every_cell
 
 
@@ -30,6 +32,27 @@ def install_editable(folder: Path, site: Path) -> None:
     (info / "entry_points.txt").write_text("\n".join(lines), encoding="utf-8")
 
 
+def test_new_plugin_passes_its_own_tests_and_its_suite_is_planned(
+    kdbench: Command, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert kdbench("new", "plugin", "mine").code == 0
+    install_editable(project / "mine", project / "site")
+    monkeypatch.syspath_prepend(project / "site")
+    monkeypatch.syspath_prepend(project / "mine")
+    uninstall()
+    try:
+        written = runpy.run_path("mine/tests/test_mine.py")
+        tests = [value for name, value in written.items() if name.startswith("test_")]
+        for test in tests:
+            test()
+        planned = kdbench("plan", "mine/suites/mine_digits")
+    finally:
+        uninstall(*(module for module in sys.modules if module.partition(".")[0] == "mine"))
+    assert len(tests) == 5
+    assert (planned.code, "15 runs" in planned.out) == (0, True), planned.out
+
+
+@pytest.mark.slow
 def test_walk_through_of_the_docs_leads_from_an_empty_folder_to_a_table_beside_kd(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
