@@ -16,7 +16,10 @@ ORDER = ["reproduced", "consistent", "inconclusive", "below", "above"]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
-@pytest.mark.parametrize("suite", ["lopezpaz_mnist", "lopezpaz_synthetic", "hinton_mnist"])
+@pytest.mark.parametrize(
+    "suite",
+    [pytest.param("lopezpaz_mnist", marks=pytest.mark.slow), "lopezpaz_synthetic", "hinton_mnist"],
+)
 def test_verdicts_are_those_of_the_committed_results(suite: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     ((_, checks),) = judge(Selection(suites=(f"suites/{suite}",))).suites

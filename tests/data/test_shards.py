@@ -15,7 +15,9 @@ from kdbench.data.images import as_text, decode, interleaved, shortened
 from kdbench.data.shards import Images, Listing, pack_shards, path, verify
 from kdbench.errors import UserError
 
-SIZES = [(300, 200), (200, 300), (256, 256), (500, 256), (40, 90), (301, 257), (90, 41)]
+SIDE = 32
+"""Of the stored images, instead of 256: the same code with fewer pixels."""
+SIZES = [(36, 24), (24, 36), (32, 32), (62, 32), (5, 11), (37, 33), (11, 5)]
 """Width and height of the published images."""
 
 
@@ -30,6 +32,7 @@ def noise(width: int, height: int, seed: int) -> Image.Image:
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Seven images; a shard holds three."""
     monkeypatch.setattr(shards, "SHARD", 3)
+    monkeypatch.setattr(shards, "SIDE", SIDE)
     (tmp_path / "from").mkdir()
     for number, size in enumerate(SIZES):
         noise(*size, number).save(tmp_path / "from" / f"{number}.png")
@@ -49,7 +52,7 @@ def opened(folder: Path) -> Images:
 def test_pixels_are_those_of_torchvisions_resize_on_pil(folder: Path) -> None:
     from torchvision.transforms import v2
 
-    resize = v2.Resize(256)
+    resize = v2.Resize(SIDE)
     images = opened(folder)
     assert len(images) == len(SIZES)
     for number in range(len(SIZES)):
@@ -58,7 +61,7 @@ def test_pixels_are_those_of_torchvisions_resize_on_pil(folder: Path) -> None:
 
 
 def test_sizes_are_height_and_width(folder: Path) -> None:
-    assert pack(folder)["train_sizes"][:3].tolist() == [[256, 384], [384, 256], [256, 256]]
+    assert pack(folder)["train_sizes"][:3].tolist() == [[32, 48], [48, 32], [32, 32]]
 
 
 @pytest.mark.parametrize(
@@ -93,7 +96,7 @@ def test_packing_goes_on_after_the_last_whole_shard(folder: Path) -> None:
     first = pack(folder)
     files = [path(folder.parent, "small", "train", number) for number in range(3)]
     files[1].unlink()
-    files[2].write_bytes(files[2].read_bytes()[:-1000])
+    files[2].write_bytes(files[2].read_bytes()[:-100])
     before = files[0].stat().st_mtime_ns
     rerun = pack(folder)
     assert files[0].stat().st_mtime_ns == before
@@ -102,9 +105,9 @@ def test_packing_goes_on_after_the_last_whole_shard(folder: Path) -> None:
 
 def test_shard_of_other_files_is_made_again(folder: Path) -> None:
     first = pack(folder)
-    noise(300, 220, 9).save(folder / "1.png")
+    noise(36, 25, 9).save(folder / "1.png")
     rerun = pack(folder)
-    assert first["train_sizes"][1].tolist() != rerun["train_sizes"][1].tolist() == [256, 349]
+    assert first["train_sizes"][1].tolist() != rerun["train_sizes"][1].tolist() == [32, 46]
     same = [np.array_equal(a, b) for a, b in zip(first["train_shards"], rerun["train_shards"], strict=True)]
     assert same == [False, True, True]
 
@@ -146,7 +149,7 @@ def test_shard_of_other_sizes_is_refused_at_once(folder: Path) -> None:
 def test_too_little_room_is_told_before_anything_is_written(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shards, "disk_usage", lambda _: type("Usage", (), {"free": 10**6}))
+    monkeypatch.setattr(shards, "disk_usage", lambda _: type("Usage", (), {"free": 10**4}))
     with pytest.raises(UserError, match=r"7 images take about 0 GB once resized, 0 GB are free"):
         pack(folder)
     assert not list(folder.parent.glob("small.v1/*"))

@@ -108,7 +108,10 @@ def test_nothing_is_said_without_results(tmp_path: Path) -> None:
     assert (attributed.total.points, attributed.printed, attributed.explained[0].alone.n) == (None, None, 0)
 
 
-@pytest.mark.parametrize("suite", ["tfkd_cifar100", "tfkd_cifar10", "fnkd_cifar100_coarse"])
+@pytest.mark.parametrize(
+    "suite",
+    [pytest.param("tfkd_cifar100", marks=pytest.mark.slow), "tfkd_cifar10", "fnkd_cifar100_coarse"],
+)
 def test_every_delta_of_the_papers_can_be_switched(suite: str) -> None:
     loaded = load_suite(SUITES / f"{suite}.toml")
     for row in loaded.rows:

@@ -144,7 +144,7 @@ DESIGNS: dict[str, list[list[int]]] = {
 def test_row_that_never_changed_is_seldom_said_to_have_changed(design: str, common: float) -> None:
     """At most 5 %; seeds have their own level, and a version's seeds may share noise."""
     draw = np.random.default_rng(0)
-    wrong, rounds = 0, 400
+    wrong, rounds = 0, 200
     for _ in range(rounds):
         level = draw.normal(70, 0.3, 6)
         points = [

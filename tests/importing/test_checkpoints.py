@@ -6,12 +6,13 @@ none is run: what would run when it is opened leaves a mark that a test looks fo
 """
 
 import argparse
+import dataclasses
 import gzip
 import io
 import os
 import tarfile
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ from safetensors.torch import save, save_file
 from torch import Tensor, nn
 
 from kdbench.catalog import DATASETS
+from kdbench.data.opened import OpenDatasets
+from kdbench.data.packed import Dataset
 from kdbench.errors import UserError
 from kdbench.importing.files import read_weights
 from kdbench.importing.loading import Filled
@@ -64,6 +67,22 @@ class Teacher(Struct):
     state: State
     top1: float
     machine: Machine
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_test_images() -> Iterator[None]:
+    """Each import is measured on 200 images instead of 1,397."""
+    named = OpenDatasets.named
+
+    def first(data: OpenDatasets, name: str) -> Dataset:
+        whole = named(data, name)
+        return dataclasses.replace(
+            whole, test_images=whole.test_images[:200], test_labels=whole.test_labels[:200]
+        )
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(OpenDatasets, "named", first)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -324,7 +343,7 @@ def imported(
 @pytest.mark.parametrize("case", IMPORTED, ids=lambda case: case.what)
 def test_checkpoint_is_imported_with_the_right_accuracy(case: Case, teacher: Teacher, tmp_path: Path) -> None:
     top1, lineage = imported(case, teacher, tmp_path)
-    assert top1 == pytest.approx(teacher.top1, abs=0.15)  # half precision may turn one image or two
+    assert top1 == pytest.approx(teacher.top1, abs=0.5)  # half precision may turn one image of 200
     tensors = read_weights(tmp_path / case.name, case.options.get("weights", "")).tensors
     ways = ("found by order and shape", "by the names in map")
     own = tensors.keys() - {"n_averaged"} <= teacher.state.keys()

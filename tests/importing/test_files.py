@@ -4,6 +4,7 @@ import io
 import pickle
 import zipfile
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -259,6 +260,7 @@ def test_file_that_is_none_is_problems_of(tmp_path: Path, name: str, content: by
     assert why in problems_of(read_weights, tmp_path / name)[0]
 
 
+@cache
 def written(name: str) -> bytes:
     """A good file of a kind: today's and yesterday's of torch.save, safetensors."""
     state, content = {"a": torch.ones(5), "b": torch.zeros(2, 3)}, io.BytesIO()
@@ -269,7 +271,7 @@ def written(name: str) -> bytes:
 
 
 @pytest.mark.parametrize("name", ["new.pt", "old.pt", "a.safetensors"])
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_changed_file_is_read_or_problems_of(tmp_path: Path, name: str, data: st.DataObject) -> None:
     content = bytearray(written(name))

@@ -52,7 +52,7 @@ def test_every_shorter_file_is_refused(length: int) -> None:
     refused(GOOD[:length])
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(st.integers(0, len(GOOD) - 1), st.integers(0, 255))
 def test_a_changed_byte_is_read_or_refused(at: int, value: int) -> None:
     changed = bytearray(GOOD)
@@ -62,7 +62,7 @@ def test_a_changed_byte_is_read_or_refused(at: int, value: int) -> None:
         assert sum(array.nbytes for array in found.values()) <= len(GOOD)
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(st.binary(max_size=200))
 def test_any_bytes_after_a_good_head_are_refused(noise: bytes) -> None:
     refused(struct.pack("<QQQ", 0x112, 0, 1) + noise)

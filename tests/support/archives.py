@@ -9,6 +9,7 @@ import io
 import tarfile
 import zipfile
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,7 @@ def tgz(files: Mapping[str, bytes], *members: tarfile.TarInfo) -> bytes:
     return buffer.getvalue()
 
 
+@cache
 def tinyimagenet(train: int = 3, test: int = 2) -> bytes:
     """`tiny-imagenet-200.zip` with three classes."""
     root, files = "tiny-imagenet-200", {}
@@ -67,6 +69,7 @@ def tinyimagenet(train: int = 3, test: int = 2) -> bytes:
     return buffer.getvalue()
 
 
+@cache
 def cub200(classes: int = 3, train: int = 2, test: int = 1) -> bytes:
     """`CUB_200_2011.tgz` with images of the first classes, taller and wider by turns."""
     files: dict[str, bytes] = {}
@@ -92,6 +95,7 @@ def cub200(classes: int = 3, train: int = 2, test: int = 1) -> bytes:
     return tgz({"attributes.txt": b"1 x", **lists, **files})
 
 
+@cache
 def cars(classes: int = 3, train: int = 2, test: int = 1) -> dict[str, bytes]:
     """The four files of Stanford Cars, by name."""
     sets = {"train": train, "test": test}
