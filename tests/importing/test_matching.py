@@ -26,16 +26,7 @@ OURS = {
 RELEASED = {OURS.get(name, name): facts for name, facts in REPDISTILLER.items()} | TFKD
 WITHOUT_ORDER = ("resnet101", "resnext29", "resnext101", "plaincnn")
 """Not in kdbench, not measured, or without its norm of a linear layer."""
-DEEPER = {
-    "resnet32",
-    "resnet44",
-    "resnet56",
-    "resnet110",
-    "resnet32x4",
-    "resnet50_crd",
-    "wrn_40_1",
-    "wrn_40_2",
-}
+DEEPER = {"resnet44", "resnet56", "resnet110", "resnet32x4", "resnet50_crd", "wrn_40_1", "wrn_40_2"}
 """As a shallower one of their family, block by block."""
 KNOWN = [
     pytest.param(name, marks=pytest.mark.slow) if name in DEEPER else name
