@@ -23,10 +23,12 @@ def data() -> None:
 @as_json
 def data_list(*, as_json: bool) -> None:
     """Each data set and what of it is here."""
-    from kdbench.data.place import list_datasets
+    from kdbench.data.place import check_place, list_datasets
     from kdbench.formatting import columns
 
-    rows = list_datasets(_data_folder())
+    folder = _data_folder()
+    rows = list_datasets(folder)
+    check_place(folder)
     cells = []
     for row in rows:
         counts = (row.classes, f"{row.train:,}", f"{row.test:,}")

@@ -55,23 +55,8 @@ class Fetcher(Struct, frozen=True, kw_only=True):
             UserError: a file is altered, or cannot be had.
         """
         if not all((self.place / name).exists() for name in official.files):
-            self._check_place(official)
             extract(self.archive(official), self.place, official.files)
         return {name: self.verified(name, checksum) for name, checksum in official.files.items()}
-
-    def _check_place(self, official: Official) -> None:
-        """Refuse a place that is the data set's own folder: its files are looked for one folder above.
-
-        Raises:
-            UserError: it is.
-        """
-        inner = [Path(name) for name in official.files if len(Path(name).parts) > 1]
-        if any((self.place / name.relative_to(name.parts[0])).is_file() for name in inner):
-            raise UserError(
-                f"{self.place}: this is the data set's own folder ({inner[0].parts[0]}); name the one "
-                f"above, {self.place.resolve().parent}, in KDBENCH_DATA or as `folder` under [data] in "
-                f"benchmark.toml"
-            )
 
     def verified(self, name: str, checksum: str) -> bytes:
         """The content of a file below the place of the data, which anybody may have put there.

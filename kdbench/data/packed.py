@@ -116,20 +116,53 @@ def beside(code: str, name: str) -> Callable[[str], Any]:
 
 
 def present(found: catalog.DatasetEntry, place: Path) -> list[Path]:
-    """The official files of a data set that lie here, as any of its forms; none where no form is whole.
-
-    A module says in `files` what is looked for, and may say in `other_files` what serves in its place.
-    """
-    forms: list[tuple[str, ...]] = [beside(found.code, "files")(found.pack)]
-    try:
-        others = beside(found.code, "other_files")
-    except AttributeError:
-        others = None
-    for form in forms + (others(found.pack) if others else []):
+    """The official files of a data set that lie here, as any of its forms; none where no form is whole."""
+    for form in _forms(found):
         paths = [place / name for name in form]
         if paths and all(path.exists() for path in paths):
             return paths
     return []
+
+
+def _forms(found: catalog.DatasetEntry) -> list[tuple[str, ...]]:
+    """What a data set is packed from, by name below the place of the data, in each form that serves.
+
+    A module says in `files` what is looked for, and may say in `other_files` what serves in its place.
+    """
+    files = beside(found.code, "files")(found.pack)
+    try:
+        others = beside(found.code, "other_files")
+    except AttributeError:
+        return [files]
+    return [files, *others(found.pack)]
+
+
+def check_place(found: catalog.DatasetEntry, place: Path) -> None:
+    """Refuse a place that is the data set's own folder: its files are looked for one folder above.
+
+    Raises:
+        UserError: it is.
+    """
+    here = place.resolve()
+    if not present(found, place) and (own := _own_folder(found, here)):
+        raise UserError(
+            f"{place}: this is the data set's own folder ({own}); name the one above, {here.parent}, in "
+            f"KDBENCH_DATA or as `folder` under [data] in benchmark.toml"
+        )
+
+
+def _own_folder(found: catalog.DatasetEntry, here: Path) -> str:
+    """The data set's folder that this one is, by an official file in it or by its name; "" if it is none."""
+    files, *others = _forms(found)
+    for name in files:
+        folder, *inside = Path(name).parts
+        if inside and here.joinpath(*inside).is_file():
+            return folder
+    for form in (files, *others):
+        below = [name for name in form if Path(name).parts[0] == here.name]
+        if below and all((here.parent / name).exists() for name in below):
+            return here.name
+    return ""
 
 
 def paths(place: Path, pack: str) -> tuple[Path, Path]:
@@ -159,6 +192,7 @@ def pack(found: catalog.DatasetEntry, fetcher: Fetcher) -> None:
     """
     from safetensors.numpy import save
 
+    check_place(found, fetcher.place)
     arrays: Arrays = catalog.load(found.code)(fetcher)
     arrays = {name: np.ascontiguousarray(array) for name, array in sorted(arrays.items())}
     check_form(found, arrays)

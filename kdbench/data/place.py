@@ -79,6 +79,16 @@ def list_datasets(place: Path) -> list[DatasetRow]:
     return [_row(name, place) for name in catalog.entries("datasets")]
 
 
+def check_place(place: Path) -> None:
+    """Refuse a place in which a data set is missing because it is that data set's own folder.
+
+    Raises:
+        UserError: it is.
+    """
+    for name in catalog.entries("datasets"):
+        packed.check_place(packed.entry(name), place)
+
+
 def fetcher_of(machine: Machine, *, progress: bool = False) -> Fetcher:
     """Where a machine's data and published weights lie, and whether and whence they may be fetched."""
     data = machine.data

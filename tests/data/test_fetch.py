@@ -1,7 +1,6 @@
 """Fetching, against a real server on this machine: resuming, mirrors, dangerous archives, offline."""
 
 import io
-import re
 import socket
 import tarfile
 import zipfile
@@ -332,21 +331,3 @@ def test_password_of_a_mirror_is_in_no_message(server: Server, tmp_path: Path) -
 )
 def test_passwords_are_left_out(text: str, shown: str) -> None:
     assert without_passwords(text) == plain(text) == str(UserError(text)) == shown
-
-
-@pytest.mark.parametrize("name", ["fake", "link"])
-def test_place_that_is_the_folder_of_the_data_set_is_refused(
-    server: Server, tmp_path: Path, name: str
-) -> None:
-    (tmp_path / "fake").mkdir()
-    (tmp_path / "fake" / "train").write_bytes(CONTENT)
-    place = tmp_path / "fake"
-    if name == "link":
-        place = tmp_path / "link"
-        place.symlink_to(tmp_path / "fake")
-    told = (
-        f"{place}: this is the data set's own folder (fake); name the one above, {tmp_path}, in KDBENCH_DATA"
-    )
-    with pytest.raises(UserError, match=re.escape(told)):
-        Fetcher(place=place).read(official(server, packed()))
-    assert server.asked == []

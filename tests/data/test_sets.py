@@ -4,7 +4,7 @@ import io
 import os
 import socket
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from hashlib import md5
 from pathlib import Path
@@ -17,7 +17,7 @@ import scipy
 from msgspec.structs import replace
 
 from kdbench import catalog
-from kdbench.data import cars, cub, mnist, place, tinyimagenet
+from kdbench.data import cars, cifar, cub, mnist, place, tinyimagenet
 from kdbench.data.fetch import Fetcher
 from kdbench.data.neighbours import CUB200
 from kdbench.data.packed import Dataset, open_dataset, source_digest
@@ -512,3 +512,30 @@ def test_list_knows_every_form_in_which_a_data_set_is_read(
             path.mkdir() if each.endswith("/") else path.touch()
         states = {row.name: row.state for row in place.list_datasets(tmp_path)}
         assert states[name] == ("fetched" if whole else "missing")
+
+
+@pytest.mark.parametrize(
+    ("name", "files"),
+    [
+        ("cifar100", cifar.FILES["cifar100"]),
+        ("mnist", [f"mnist/{name}.gz" for name in mnist.FILES]),
+        ("imagenet", ["imagenet/train/n01440764/a.JPEG", "imagenet/val/n01440764/b.JPEG"]),
+    ],
+)
+def test_place_that_is_a_data_sets_own_folder_is_refused_with_the_one_above(
+    kdbench: Command, project: Path, monkeypatch: pytest.MonkeyPatch, name: str, files: Sequence[str]
+) -> None:
+    above = project / "data"
+    for each in files:
+        (above / each).parent.mkdir(parents=True, exist_ok=True)
+        (above / each).touch()
+    own = Path(files[0]).parts[0]
+    (above / "link").symlink_to(own)
+    for named in (above / own, above / "link"):
+        monkeypatch.setenv("KDBENCH_DATA", str(named))
+        told = f"error: {named}: this is the data set's own folder ({own}); name the one above, {above}, in "
+        for words in (("list",), ("fetch", name)):
+            done = kdbench("data", *words)
+            assert (done.code, done.err.startswith(told)) == (2, True), done.err
+    monkeypatch.setenv("KDBENCH_DATA", str(above))
+    assert kdbench("data", "list").code == 0
