@@ -12,17 +12,14 @@ folder itself. Such files are held by their number; the content digest, in every
 
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from kdbench.data.disk import Arrays
 from kdbench.data.fetch import Fetcher, Official
 from kdbench.data.shards import Listing, Split, pack_shards, stored
 from kdbench.errors import UserError
-
-if TYPE_CHECKING:
-    from kdbench.data.disk import Arrays
-
 
 DEVKIT = Official(archive="car_devkit.tgz", md5="c3b158d763b6e2245038c8ad08e45376")
 TRAIN = Official(archive="cars_train.tgz", md5="065e5b463ae28d29e77c1b4b166cfe61", limit=1 << 31)
@@ -39,7 +36,7 @@ FOLDERS = ("cars", "stanford_cars", ".")
 """Below the place of the data: where the folder in circulation is looked for."""
 
 
-def cars(fetcher: Fetcher) -> "Arrays":
+def cars(fetcher: Fetcher) -> Arrays:
     """8,144 training and 8,041 test images of 196 classes, classes taking turns.
 
     Raises:
@@ -56,7 +53,7 @@ def cars(fetcher: Fetcher) -> "Arrays":
         return _pack(folder, [devkit / LISTS[0], fetcher.place / LISTS[1], devkit / LISTS[2]], fetcher)
 
 
-def _pack(folder: Path, lists: list[Path], fetcher: Fetcher) -> "Arrays":
+def _pack(folder: Path, lists: list[Path], fetcher: Fetcher) -> Arrays:
     """The images of a folder, by its lists of the training images, the test images and the classes."""
     train, test, meta = lists
     splits: dict[Split, Listing] = {
@@ -78,7 +75,7 @@ def _names(file: Path) -> list[str]:
     return [str(name) for name in found["class_names"]]
 
 
-def _pack_folder(folder: Path, fetcher: Fetcher, *, flat: bool) -> "Arrays":
+def _pack_folder(folder: Path, fetcher: Fetcher, *, flat: bool) -> Arrays:
     """A folder in circulation: training and test images apart, or (flat) all in one."""
     if not flat:
         return _pack(folder, [_find(folder, name) for name in LISTS], fetcher)

@@ -5,17 +5,12 @@ The official facts - addresses, names, checksums - are torchvision's.
 
 import io
 import pickle
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from kdbench.data.disk import Arrays
 from kdbench.data.fetch import Fetcher, Official
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from kdbench.data.disk import Arrays
-
 
 FILES = {
     "cifar10": (
@@ -27,7 +22,7 @@ FILES = {
 """What each is packed from, the test images last; known without torchvision, which takes 9 s to import."""
 
 
-def cifar10(fetcher: Fetcher) -> "Arrays":
+def cifar10(fetcher: Fetcher) -> Arrays:
     """50,000 training and 10,000 test images of 10 classes.
 
     Raises:
@@ -37,7 +32,7 @@ def cifar10(fetcher: Fetcher) -> "Arrays":
     return _split("train", train, labels="labels") | _split("test", [test], labels="labels")
 
 
-def cifar100(fetcher: Fetcher) -> "Arrays":
+def cifar100(fetcher: Fetcher) -> Arrays:
     """50,000 training and 10,000 test images of 100 classes in 20 superclasses (the coarse labels).
 
     Raises:
@@ -107,8 +102,8 @@ def _batches(pack: str, fetcher: Fetcher) -> list[dict[str, Any]]:
     return [unpickle(found[name]) for name in FILES[pack]]
 
 
-def _split(split: str, batches: list[dict[str, Any]], **labels: str) -> "Arrays":
-    images: NDArray[np.uint8] = np.concatenate([batch["data"] for batch in batches])
+def _split(split: str, batches: list[dict[str, Any]], **labels: str) -> Arrays:
+    images = np.concatenate([batch["data"] for batch in batches])
     arrays: Arrays = {f"{split}_images": images.reshape(-1, 3, 32, 32)}
     for ours, theirs in labels.items():
         columns = [np.asarray(batch[theirs], np.int64) for batch in batches]

@@ -4,20 +4,15 @@ The archive's address is Caltech's; its md5 is the one that public loaders of it
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
+from kdbench.data.disk import Arrays
 from kdbench.data.fetch import Fetcher, Official
 from kdbench.data.neighbours import CUB200
 from kdbench.data.shards import Listing, Split, pack_shards, stored
 from kdbench.errors import UserError
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from kdbench.data.disk import Arrays
-
 
 OFFICIAL = Official(
     url="https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz",
@@ -29,7 +24,7 @@ ROOT = "CUB_200_2011"
 LISTS = ("images.txt", "image_class_labels.txt", "train_test_split.txt", "classes.txt")
 
 
-def cub200(fetcher: Fetcher) -> "Arrays":
+def cub200(fetcher: Fetcher) -> Arrays:
     """5,994 training and 5,794 test images of 200 classes, classes taking turns.
 
     Raises:
@@ -62,7 +57,7 @@ def _wanted(name: str) -> bool:
     return name.startswith(f"{ROOT}/images/") or name in {f"{ROOT}/{each}" for each in LISTS}
 
 
-def _listing(paths: tuple[str, ...], label: "NDArray[np.int64]", chosen: "NDArray[np.int64]") -> Listing:
+def _listing(paths: tuple[str, ...], label: NDArray[np.int64], chosen: NDArray[np.int64]) -> Listing:
     return Listing(tuple(paths[i] for i in chosen), label[chosen]).interleaved()
 
 

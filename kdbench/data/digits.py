@@ -6,17 +6,13 @@ They come with scikit-learn (UCI's optical recognition of handwritten digits, it
 from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kdbench.data.disk import Arrays
 from kdbench.data.fetch import Fetcher
 from kdbench.errors import UserError
-
-if TYPE_CHECKING:
-    from kdbench.data.disk import Arrays
-
 
 SHA256 = "87ff0c9e40dc7e2c0e34e7257799c2e3f3aec1a016363bb11cad869ec428a826"
 """Of the pixels (uint8, 0 to 16) followed by the labels (uint8), measured with scikit-learn 1.9.1."""
@@ -24,7 +20,7 @@ PER_CLASS = 40
 """Training images of each digit."""
 
 
-def digits(_fetcher: Fetcher) -> "Arrays":
+def digits(_fetcher: Fetcher) -> Arrays:
     """400 training and 1,397 test images, 40 of each digit in the training part.
 
     The n images of a digit, in scikit-learn's order, are numbered 0 to n - 1; the training images are those

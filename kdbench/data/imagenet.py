@@ -20,19 +20,15 @@ from collections.abc import Callable, Iterator
 from io import BytesIO
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from kdbench import catalog
+from kdbench.data.disk import Arrays
 from kdbench.data.fetch import Fetcher
 from kdbench.data.images import is_stray
 from kdbench.data.shards import Listing, Member, Split, pack_shards, stored
 from kdbench.errors import UserError
-
-if TYPE_CHECKING:
-    from kdbench.data.disk import Arrays
-
 
 FOLDER = "imagenet"
 ARCHIVES = {
@@ -46,7 +42,7 @@ ID = re.compile(r"n\d{8}")
 """A class: its WordNet id, which is the name of its folder."""
 
 
-def imagenet(fetcher: Fetcher) -> "Arrays":
+def imagenet(fetcher: Fetcher) -> Arrays:
     """1,281,167 training and 50,000 validation images of 1,000 classes, classes taking turns.
 
     Classes are numbered by their sorted WordNet ids.

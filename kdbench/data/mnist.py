@@ -7,19 +7,14 @@ The official facts - addresses, names, checksums of the .gz files - are torchvis
 import gzip
 import zlib
 from math import prod
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kdbench.data.disk import write_whole
+from kdbench.data.disk import Arrays, write_whole
 from kdbench.data.fetch import Fetcher, Official
 from kdbench.errors import UserError
 from kdbench.formatting import plural
-
-if TYPE_CHECKING:
-    from kdbench.data.disk import Arrays
-
 
 MIRRORS = ("https://ossci-datasets.s3.amazonaws.com/mnist/", "http://yann.lecun.com/exdb/mnist/")
 FILES = {
@@ -38,7 +33,7 @@ TAPS = np.array([1, 3, 5, 7, 7, 5, 3, 1])
 """Of a triangle of half-width 4 around the centre of 4 pixels, in units of 1/8."""
 
 
-def mnist(fetcher: Fetcher) -> "Arrays":
+def mnist(fetcher: Fetcher) -> Arrays:
     """60,000 training and 10,000 test images of 10 digits, 28x28.
 
     Raises:
@@ -53,7 +48,7 @@ def mnist(fetcher: Fetcher) -> "Arrays":
     return found
 
 
-def mnist_7x7(fetcher: Fetcher) -> "Arrays":
+def mnist_7x7(fetcher: Fetcher) -> Arrays:
     """The same images at a quarter of the side (`downscale`), uint8 (N, 1, 7, 7).
 
     Raises:

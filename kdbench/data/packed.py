@@ -11,7 +11,7 @@ from msgspec import DecodeError, Struct, json
 from numpy.typing import NDArray
 
 from kdbench import catalog
-from kdbench.data.disk import locked, write_whole
+from kdbench.data.disk import Arrays, locked, write_whole
 from kdbench.data.fetch import Fetcher
 from kdbench.errors import UserError
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from kdbench.data.shards import Images
-from kdbench.data.disk import Arrays
 
 LAYOUT = 1
 """The version of the packed file's form. Raised whenever the form changes: part of every digest."""

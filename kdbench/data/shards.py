@@ -18,13 +18,13 @@ from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from shutil import disk_usage
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Literal, overload
 
 import numpy as np
 from msgspec import json
 from numpy.typing import NDArray
 
-from kdbench.data.disk import write_whole
+from kdbench.data.disk import Arrays, write_whole
 from kdbench.data.fetch import Fetcher
 from kdbench.data.images import as_text, decode, interleaved, shortened
 from kdbench.data.progress import Report, reporting
@@ -33,8 +33,6 @@ from kdbench.store.files import digest
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from kdbench.data.disk import Arrays
 
 
 Split = Literal["train", "test"]
@@ -104,7 +102,7 @@ def stored() -> dict[str, str]:
 
 def pack_shards(
     pack: str, folder: Path, splits: Mapping[Split, Listing], names: Sequence[str], fetcher: Fetcher
-) -> "Arrays":
+) -> Arrays:
     """Write the shards of a data set and give what its packed file holds.
 
     Args:
@@ -257,10 +255,10 @@ def _mapped(file: Path) -> "Tensor":
 
     try:
         with safe_open(file, framework="pt") as shard:
-            pixels: Any = shard.get_tensor("pixels")
+            pixels: Tensor = shard.get_tensor("pixels")
+            return pixels
     except (OSError, SafetensorError) as error:
         raise UserError(_refusal(file, f"it cannot be read ({error})")) from error
-    return pixels  # type: ignore[no-any-return]
 
 
 def _check_room(place: Path, pack: str, n: int) -> None:

@@ -16,16 +16,13 @@ All values are standardised by the mean and the std of the training points, as t
 """
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kdbench.data import random
-
-if TYPE_CHECKING:
-    from kdbench.data.disk import Arrays
-
+from kdbench.data.disk import Arrays
 
 VERSION = "1"
 """Raised whenever the generated points change: part of every run's identity."""
@@ -47,7 +44,7 @@ class Points(NamedTuple):
     """(N,)."""
 
 
-def generate(name: str, seed: int) -> "Arrays":
+def generate(name: str, seed: int) -> Arrays:
     """A data set of the catalog for a seed: float32 images (N, values, 1, 1), int64 labels (N,).
 
     Args:

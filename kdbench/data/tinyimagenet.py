@@ -5,21 +5,16 @@ Its test images have no published labels, so everybody tests on its validation i
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 from zipfile import ZipFile
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kdbench.data.archive import opened_zip
+from kdbench.data.disk import Arrays
 from kdbench.data.fetch import Fetcher, Official
 from kdbench.data.images import as_text, decode, interleaved
 from kdbench.errors import UserError
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from kdbench.data.disk import Arrays
-
 
 OFFICIAL = Official(
     url="http://cs231n.stanford.edu/tiny-imagenet-200.zip",
@@ -31,7 +26,7 @@ ROOT = "tiny-imagenet-200"
 SIDE = 64
 
 
-def tinyimagenet(fetcher: Fetcher) -> "Arrays":
+def tinyimagenet(fetcher: Fetcher) -> Arrays:
     """100,000 training and 10,000 validation images of 200 classes, numbered by their sorted WordNet ids.
 
     Training images are stored classes taking turns, validation images in the order of their annotations.
@@ -87,7 +82,7 @@ def _lines(zipped: ZipFile, name: str) -> list[str]:
     return zipped.read(f"{ROOT}/{name}").decode().splitlines()
 
 
-def _images(zipped: ZipFile, names: Sequence[str]) -> "NDArray[np.uint8]":
+def _images(zipped: ZipFile, names: Sequence[str]) -> NDArray[np.uint8]:
     """uint8 (n, 3, 64, 64)."""
     images = np.empty((len(names), 3, SIDE, SIDE), np.uint8)
     for place, name in zip(images, names, strict=True):
