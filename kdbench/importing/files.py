@@ -150,9 +150,7 @@ def _names_in_pickle(path: Path) -> Iterator[str]:
                 with archive.open(pickled) as inside:
                     yield from _globals(inside)  # type: ignore[arg-type]
         else:
-            for _ in range(
-                4
-            ):  # a magic number, the protocol and facts of the system stand before the weights
+            for _ in range(4):  # before the weights: a magic number, the protocol and facts of the system
                 yield from _globals(file)
 
 
@@ -212,32 +210,29 @@ def _reported(content: object) -> tuple[str, float] | None:
 
 
 UNPACK = "unpack it and import the one that holds the weights"
+FETCH = "fetch the file itself"
 BEGINNINGS = {
-    (
-        b"<!doctype",
-        b"<html",
-    ): "an HTML page, as of a download that asks to be confirmed; fetch the file itself",
-    (b"<?xml", b'{"error', b'{"message'): "a server's message of an error; fetch the file itself",
-    (b"\x1f\x8b",): f"compressed with gzip; {UNPACK}",
+    f"an HTML page, as of a download that asks to be confirmed; {FETCH}": (b"<!doctype", b"<html"),
+    f"a server's message of an error; {FETCH}": (b"<?xml", b'{"error', b'{"message'),
+    f"compressed with gzip; {UNPACK}": (b"\x1f\x8b",),
 }
-"""What files of other kinds begin with, in small letters, and what they are."""
+"""Other kinds of files, and what they begin with, in small letters."""
 
 
 def _kind(path: Path) -> str:
     """What a file is that is no file of weights, with what to do; "" of any other."""
     with path.open("rb") as file:
         start = file.read(512)
-    what = git_hint(start)
     if not start:
-        what = "it is empty; fetch it again"
-    for beginnings, kind in BEGINNINGS.items():
-        if start.lstrip().lower().startswith(beginnings):
-            what = f"it is {kind}"
-    if start[257:262] == b"ustar":
-        what = f"it is a tar archive of several files; {UNPACK}"
+        return "it is empty; fetch it again"
     if start.startswith(b"PK") and not _is_archive(path):
-        what = "it ends in the middle or is damaged; fetch it again"
-    return what
+        return "it ends in the middle or is damaged; fetch it again"
+    if start[257:262] == b"ustar":
+        return f"it is a tar archive of several files; {UNPACK}"
+    for kind, beginnings in BEGINNINGS.items():
+        if start.lstrip().lower().startswith(beginnings):
+            return f"it is {kind}"
+    return git_hint(start)
 
 
 def _is_archive(path: Path) -> bool:
