@@ -284,13 +284,16 @@ def compare_sources(
             damage |= dict.fromkeys(problems)
         rows.append(row)
         distinct[cell.ids] = row
-    versions = {
-        name: (known[0].get(name, "unknown"), known[1].get(name, "unknown"))
-        for name in sorted({*known[0], *known[1]})
-        if known[0].get(name) != known[1].get(name)
-    }
+    versions = {} if PRINTED in (a, b) else _different(*known)
     together = shift(distinct.values(), margin or 0.0)
-    return Compared(a, b, sort(rows), {} if PRINTED in (a, b) else versions, together, tuple(damage))
+    return Compared(a, b, sort(rows), versions, together, tuple(damage))
+
+
+def _different(before: Mapping[str, str], after: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    """What differs between two sets of facts, by name."""
+    names = sorted(before.keys() | after.keys())
+    both = {name: (before.get(name, "unknown"), after.get(name, "unknown")) for name in names}
+    return {name: (one, other) for name, (one, other) in both.items() if one != other}
 
 
 def _plans(*sources: str) -> dict[str, InterimPlan]:

@@ -1,6 +1,7 @@
 """All trainings of a run that a results folder has, whichever version of kdbench made them."""
 
 from collections.abc import Iterable
+from itertools import chain
 from typing import NamedTuple
 
 from msgspec import Struct
@@ -52,7 +53,9 @@ def load_trainings(there: Index, runs: Iterable[Run], *, repeats: bool) -> Train
     wanted = {experiment(run): run for run in runs}
     damaged = {key_of(run): problem for run in wanted.values() if (problem := there.lost(run))}
     keys = {key_of(run) for run in wanted.values()}
-    paths = [*there.results.values(), *(path for some in there.repeats.values() if repeats for path in some)]
+    paths = list(there.results.values())
+    if repeats:
+        paths += chain.from_iterable(there.repeats.values())
     results = []
     for path in paths:
         key = Key(folder_of(path).name, ".".join(path.name.split(".")[:2]))
@@ -62,8 +65,9 @@ def load_trainings(there: Index, runs: Iterable[Run], *, repeats: bool) -> Train
             result = load_result(path)
         except UserError as error:
             damaged[key] = sentence(error, path)
-        else:
-            results += [result] if experiment(result.run) in wanted else []
+            continue
+        if experiment(result.run) in wanted:
+            results.append(result)
     return Trainings(results, damaged)
 
 

@@ -80,11 +80,10 @@ def _verify(path: Path, folder: Path) -> Verified:
     """Hold a bundle against its manifest, its records against themselves, its verdicts against new ones."""
     manifest, wrong = _unpack(path, folder)
     there = index(folder / "results")
-    # Each run's first record before its repeats.
-    paths = (
-        path for run in sorted(there.results) for path in (there.results[run], *there.repeats.get(run, ()))
-    )
-    records = [_record(path, folder) for path in paths]
+    records = []
+    for run in sorted(there.results):
+        files = (there.results[run], *there.repeats.get(run, ()))
+        records += [_record(file, folder) for file in files]
     # A broken record stops the judge; one whose predictions contradict it is only named, and judged as it is.
     if any(record.wrong and not record.proven for record in records):
         return Verified(records, 0, [*wrong, "verdicts.json: not judged again, as records are broken"])
@@ -209,13 +208,12 @@ def _differs(result: Result, epoch: str, predicted: list[int], labels: list[int]
 
 def _predicted(result: Result, folder: Path) -> dict[str, list[int]]:
     """The classes of a run's epochs and its labels, as far as they are the files that its record names."""
-    entry = catalog.find("datasets", result.run.dataset)
-    count = entry.classes
+    classes = catalog.find("datasets", result.run.dataset).classes
     found: dict[str, list[int]] = {}
     for name, sha in result.predicted.items():
         path = folder / "predictions" / result.id / f"{name}.{sha}.classes"
         if path.is_file() and sha256(content := path.read_bytes()).hexdigest() == sha:
-            found[name] = decode(content, count)
+            found[name] = decode(content, classes)
     return found
 
 

@@ -276,8 +276,7 @@ def write_plugin(name: str, folder: Path) -> list[Path]:
         raise UserError(f"{home} is there already; choose another name, or move it away")
     if iskeyword(name) or find_spec(name) is not None:
         raise UserError(f"{name!r} is a word or a module of Python here already; choose another name")
-    written = []
-    for path, text in FILES.items():
-        written.append(home / path.replace("NAME", name))
-        write(written[-1], text.replace("NAME", name).encode())
-    return written
+    files = {home / path.replace("NAME", name): text.replace("NAME", name) for path, text in FILES.items()}
+    for path, text in files.items():
+        write(path, text.encode())
+    return list(files)

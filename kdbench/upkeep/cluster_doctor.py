@@ -9,7 +9,7 @@ from secrets import token_hex
 from typing import Any
 
 from kdbench.cluster.profiles import Profile, check_shared, load_profile
-from kdbench.cluster.sbatch import sbatch_options
+from kdbench.cluster.sbatch import exports, sbatch_options
 from kdbench.cluster.scheduler import COMMANDS, run_command
 from kdbench.cluster.submit import shared_machine
 from kdbench.errors import UserError
@@ -179,8 +179,6 @@ def _on_nodes(profile: Profile, nodes: int, *words: str) -> list[str]:
     Raises:
         UserError: no job could ask.
     """
-    from kdbench.cluster.sbatch import exports
-
     asked = profile.slurm
     flags = {
         "partition": asked.partition,

@@ -168,10 +168,11 @@ def _data(machine: Machine) -> Iterator[ExaminedFile]:
 
     place = where(machine.data_folder).path
     for row in list_datasets(place):
-        if row.state == "packed":
-            try:
-                verify_dataset(row.name, place)
-            except UserError as error:
-                yield ExaminedFile("data set", row.name, error.problems[0])
-            else:
-                yield ExaminedFile("data set", row.name)
+        if row.state != "packed":
+            continue
+        problem = ""
+        try:
+            verify_dataset(row.name, place)
+        except UserError as error:
+            problem = error.problems[0]
+        yield ExaminedFile("data set", row.name, problem)
