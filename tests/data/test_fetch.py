@@ -298,7 +298,7 @@ def test_progress_is_silent_unless_wanted(capsys: pytest.CaptureFixture[str]) ->
     assert capsys.readouterr() == ("", "")
 
 
-# Places and addresses as people have them.
+# Addresses as people have them.
 
 
 def with_password(server: Server, name: str) -> str:
