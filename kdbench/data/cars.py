@@ -45,7 +45,7 @@ def cars(fetcher: Fetcher) -> Arrays:
     place = fetcher.place
     archives = [place / each.archive for each in (DEVKIT, TRAIN, TEST)]
     if not all(archive.exists() for archive in archives):
-        for root, images in _unpacked():
+        for root, images in _folders_in_circulation():
             if all((place / name).is_dir() for name in images):
                 return _pack_folder(place / root, fetcher, flat=len(images) == 1)
     with fetcher.unpacked([DEVKIT, TRAIN, TEST], "cars", _wanted, [ANSWERS]) as folder:
@@ -87,7 +87,7 @@ def _pack_folder(folder: Path, fetcher: Fetcher, *, flat: bool) -> Arrays:
     return pack_shards("cars", folder, splits, _names(annotations), fetcher)
 
 
-def _unpacked() -> Iterator[tuple[str, tuple[str, ...]]]:
+def _folders_in_circulation() -> Iterator[tuple[str, tuple[str, ...]]]:
     """Where folders in circulation may lie: the folder, and those of images in it, below the data's place."""
     for layout in LAYOUTS:
         for root in FOLDERS:
@@ -114,7 +114,7 @@ def files(_pack: str) -> tuple[str, ...]:
 
 def other_files(_pack: str) -> list[tuple[str, ...]]:
     """What may lie there instead: the folders of images of a folder in circulation."""
-    return [images for _, images in _unpacked()]
+    return [images for _, images in _folders_in_circulation()]
 
 
 def sources(_pack: str) -> dict[str, str]:

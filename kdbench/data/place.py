@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+State = Literal["packed", "fetched", "missing", "generated"]
+"""What of a data set is here."""
 DATA = "KDBENCH_DATA"
 """The environment variable that names the folder of the data."""
 
@@ -36,7 +38,7 @@ class DatasetRow(Struct, frozen=True):
     classes: int
     train: int
     test: int
-    state: Literal["packed", "fetched", "missing", "generated"]
+    state: State
     bytes: int
     """On disk: of the packed file and its shards, or of the official files."""
     held_by: str
@@ -142,7 +144,7 @@ def _row(name: str, place: Path) -> DatasetRow:
     found = packed.entry(name)
     file, beside_it = packed.paths(place, found.pack)
     here: list[Path] = []
-    state = "missing"
+    state: State = "missing"
     if found.generated:
         state = "generated"
     elif packed.is_packed(place, found.pack):
@@ -158,7 +160,7 @@ def _row(name: str, place: Path) -> DatasetRow:
         classes=found.classes,
         train=found.train,
         test=found.test,
-        state=state,  # type: ignore[arg-type]
+        state=state,
         bytes=size,
         held_by=found.held_by,
         content=content,

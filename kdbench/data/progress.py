@@ -2,6 +2,10 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 Report = Callable[[int, int], None]
 """Called with (bytes so far, bytes in all; 0 where unknown)."""
@@ -28,7 +32,7 @@ def reporting(what: str, *, wanted: bool) -> Iterator[Report]:
 
 
 @contextmanager
-def _bar(what: str, console: object) -> Iterator[Report]:
+def _bar(what: str, console: "Console") -> Iterator[Report]:
     from rich import progress
 
     columns = (
@@ -38,7 +42,7 @@ def _bar(what: str, console: object) -> Iterator[Report]:
         progress.TransferSpeedColumn(),
         progress.TimeRemainingColumn(),
     )
-    with progress.Progress(*columns, console=console) as bar:  # type: ignore[arg-type]
+    with progress.Progress(*columns, console=console) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total or None)
 
