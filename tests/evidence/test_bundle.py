@@ -56,10 +56,14 @@ def bundle(kdbench: Command, tmp_path: Path) -> Path:
     return path
 
 
+def members_of(bundle: Path) -> dict[str, bytes]:
+    with zipfile.ZipFile(bundle) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
 def change(bundle: Path, name: str, content: bytes, *, listed: bool = False) -> None:
     """Replace the first member whose name begins so; `listed`: the manifest says the new digest."""
-    with zipfile.ZipFile(bundle) as archive:
-        members = {info.filename: archive.read(info) for info in archive.infolist()}
+    members = members_of(bundle)
     found = next(member for member in members if member.startswith(name))
     members[found] = content
     if listed:
@@ -76,8 +80,8 @@ def rewrite(bundle: Path, members: dict[str, bytes]) -> None:
 
 
 def member(bundle: Path, name: str) -> bytes:
-    with zipfile.ZipFile(bundle) as archive:
-        return archive.read(next(each for each in archive.namelist() if each.startswith(name)))
+    members = members_of(bundle)
+    return next(content for each, content in members.items() if each.startswith(name))
 
 
 def test_bundle_as_made_is_sound(kdbench: Command, bundle: Path) -> None:
@@ -132,9 +136,8 @@ def test_plan_of_interim_analyses_is_part_of_the_evidence(
     kdbench("bundle", SMALL, "--seeds", "0", "-o", str(path))
     assert member(path, "verdicts.json").count(b"analysed after each of at most 5 seeds") == 4
     assert kdbench("verify", str(path)).code == 0
-    with zipfile.ZipFile(path) as archive:
-        members = {name: archive.read(name) for name in archive.namelist() if "interim_analyses" not in name}
-    rewrite(path, members)
+    members = members_of(path)
+    rewrite(path, {name: members[name] for name in members if "interim_analyses" not in name})
     assert kdbench("verify", str(path)).code == 1
 
 
@@ -172,8 +175,7 @@ def test_predictions_and_labels_that_agree_but_are_not_the_data_sets(kdbench: Co
     """Whoever forges predictions must forge the labels, which are known."""
     record = json.loads(member(bundle, "results/digits/digits_mlp-kd"))
     sha = sha256(content := bytes(len(member(bundle, f"predictions/{record['id']}/3")))).hexdigest()
-    with zipfile.ZipFile(bundle) as archive:
-        members = {info.filename: archive.read(info) for info in archive.infolist()}
+    members = members_of(bundle)
     for name in record["predictions"]:
         old = f"predictions/{record['id']}/{name}.{record['predictions'][name]}.classes"
         del members[old]
@@ -189,10 +191,8 @@ def test_predictions_and_labels_that_agree_but_are_not_the_data_sets(kdbench: Co
 
 
 def test_bundle_without_predictions_says_so(kdbench: Command, bundle: Path) -> None:
-    with zipfile.ZipFile(bundle) as archive:
-        members = {
-            i.filename: archive.read(i) for i in archive.infolist() if "predictions/" not in i.filename
-        }
+    whole = members_of(bundle)
+    members = {name: whole[name] for name in whole if "predictions/" not in name}
     manifest = json.loads(members["manifest.json"])
     manifest["files"] = {name: sha for name, sha in manifest["files"].items() if name in members}
     rewrite(bundle, members | {"manifest.json": json.dumps(manifest).encode()})
@@ -213,8 +213,7 @@ def test_bundle_without_predictions_says_so(kdbench: Command, bundle: Path) -> N
 def test_dangerous_bundle_is_refused(
     kdbench: Command, bundle: Path, name: str, content: bytes, message: str
 ) -> None:
-    with zipfile.ZipFile(bundle) as archive:
-        members = {info.filename: archive.read(info) for info in archive.infolist()}
+    members = members_of(bundle)
     rewrite(bundle, members | {name: content})
     done = kdbench("verify", str(bundle))
     assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
