@@ -172,18 +172,17 @@ def attribute(found: Variants, results: Mapping[str, Result]) -> Attribution:
     Example: printed 70.0, released 73.0; a learning rate gives +2.0 alone and +1.0 on top: it explains 1.5.
     """
     report_epoch = found.released.row.report_epoch
-    printed, released = (values_of(cell, results, report_epoch) for cell in (found.printed, found.released))
+
+    def values(cell: Cell) -> Values:
+        return values_of(cell, results, report_epoch)
+
+    printed, released = values(found.printed), values(found.released)
     explained: list[Explained] = []
     effects: list[Paired] = []
     for switch in found.switches:
-        alone = paired(values_of(switch.alone, results, report_epoch), printed)
-        without = paired(released, values_of(switch.without, results, report_epoch))
-        both = {
-            seed: (effect + without.by_seed[seed]) / 2
-            for seed, effect in alone.by_seed.items()
-            if seed in without.by_seed
-        }
-        effects.append(Paired(both))
+        alone = paired(values(switch.alone), printed)
+        without = paired(released, values(switch.without))
+        effects.append(_mean_effect(alone, without))
         explained.append(
             Explained(
                 at=switch.at,
@@ -194,12 +193,6 @@ def attribute(found: Variants, results: Mapping[str, Result]) -> Attribution:
             )
         )
     total = paired(released, printed)
-    rest = {}  # of the seeds of which every effect is known
-    for seed in sorted(total.by_seed):
-        parts = [effect.by_seed.get(seed) for effect in effects]
-        known = [part for part in parts if part is not None]
-        if len(known) == len(parts):
-            rest[seed] = total.by_seed[seed] - sum(known)
     return Attribution(
         row=found.released.row.name,
         reference=found.released.row.reference.top1,
@@ -207,9 +200,24 @@ def attribute(found: Variants, results: Mapping[str, Result]) -> Attribution:
         released=_mean(released),
         total=_effect(total),
         explained=tuple(explained),
-        rest=_effect(Paired(rest)),
+        rest=_effect(_rest(total, effects)),
         stuck=tuple(f"{delta.at}: {why}" for delta, why in found.stuck),
     )
+
+
+def _mean_effect(alone: Paired, without: Paired) -> Paired:
+    """The mean of two effects, seed by seed as far as both are known."""
+    both = [seed for seed in alone.by_seed if seed in without.by_seed]
+    return Paired({seed: (alone.by_seed[seed] + without.by_seed[seed]) / 2 for seed in both})
+
+
+def _rest(total: Paired, effects: Sequence[Paired]) -> Paired:
+    """What effects leave of the whole, of the seeds of which every one is known."""
+    rest = {}
+    for seed, whole in sorted(total.by_seed.items()):
+        if all(seed in effect.by_seed for effect in effects):
+            rest[seed] = whole - sum(effect.by_seed[seed] for effect in effects)
+    return Paired(rest)
 
 
 def _mean(values: Values) -> float | None:

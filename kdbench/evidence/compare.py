@@ -187,13 +187,19 @@ def _unpaired(a: Side, b: Side, margin: float, plan: InterimPlan | None) -> Verd
     `verdict_of` holds values that have a spread against one number: where only A has several values, A is
     held against B, and the verdict is turned round.
     """
-    flip = len(b.values) < 2 and bool(a.values)
-    one, other = (b, a) if flip else (a, b)
-    error = spread(list(one.values.values())) if one.values else one.printed_spread
+    if len(b.values) < 2 and a.values:
+        return _mirrored(_held_against(b, a, margin, plan))
+    return _held_against(a, b, margin, plan)
+
+
+def _held_against(reference: Side, side: Side, margin: float, plan: InterimPlan | None) -> Verdict:
+    """A side's values, or its printed number, against the mean of another one."""
+    error = reference.printed_spread
+    if reference.values:
+        error = spread(list(reference.values.values()))
     at = levels(plan, error) if plan else None
-    values = list(other.values.values()) or [other.mean or 0.0]
-    verdict = verdict_of(values, one.mean or 0.0, margin, error=error, levels=at)
-    return _mirrored(verdict) if flip else verdict
+    values = list(side.values.values()) or [side.mean or 0.0]
+    return verdict_of(values, reference.mean or 0.0, margin, error=error, levels=at)
 
 
 def shift(rows: Iterable[Comparison], margin: float = 0.0) -> Shift | None:

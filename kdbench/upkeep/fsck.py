@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,7 +15,7 @@ from kdbench.machine import Machine
 from kdbench.spec.results import Result
 from kdbench.store.compact import folder_of
 from kdbench.store.files import digest
-from kdbench.store.records import Index, index, load_failure, load_result
+from kdbench.store.records import index, load_failure, load_result
 
 _NAME = re.compile(r"([1-9]\d*|best|labels)\.[0-9a-f]{64}\.(safetensors|classes)")
 T = TypeVar("T")
@@ -35,7 +36,8 @@ class ExaminedFile(Struct, frozen=True):
 def examine(machine: Machine) -> Iterator[ExaminedFile]:
     """Look at each file of results and scratch, and at the packed data sets."""
     there = index(machine.results)
-    results = {path: _loaded(load_result, path) for path in _result_files(there)}
+    stored = sorted(chain(there.results.values(), *there.repeats.values()))
+    results = {path: _loaded(load_result, path) for path in stored}
     records = Records([result for result, _ in results.values() if result is not None])
     for path, (result, problem) in results.items():
         found = problem if result is None else _misplaced(path, result) or records.taught(result)
@@ -101,10 +103,6 @@ class Records:
         if path.parent.name not in self.runs or sha in self.weights.get((path.parent.name, epoch), ()):
             return ""
         return f"no result of run {path.parent.name} records these weights"
-
-
-def _result_files(there: Index) -> list[Path]:
-    return sorted([*there.results.values(), *(path for some in there.repeats.values() for path in some)])
 
 
 def _loaded(load: Callable[[Path], T], path: Path) -> tuple[T | None, str]:
