@@ -166,9 +166,9 @@ def _runs_of(
     runs = []
     repeated = 0
     for name, some in by_row.items():
-        numbers = {number: file_name for (row, number), file_name in taken.items() if row == name}
+        stored = {run: file_name for (row, run), file_name in taken.items() if row == name}
         whole = _whole(rows[name], some, notes, unfinished=asked.unfinished)
-        own = _numbered(name, whole, numbers, notes)
+        own = _numbered(name, whole, stored, notes)
         repeated += len(whole) - len(own)
         runs += own
     if repeated:
@@ -268,29 +268,29 @@ def _numbered(
     runs: dict[int, AuthorRun] = {}
     for key, curve in some:
         # Without a column runs are counted on from the largest number of the row, whichever file it is of.
-        number = key.run
-        if number is None:
-            number = max([*taken, *runs], default=0) + 1
-        run = _author_run(row, number, key.log, curve)
-        if number in taken:
+        run_number = key.run
+        if run_number is None:
+            run_number = max([*taken, *runs], default=0) + 1
+        run = _author_run(row, run_number, key.log, curve)
+        if run_number in taken:
             raise UserError(
-                f"{curve.place}: {row}, run {number} is stored already, from {taken[number]}; remove it from "
-                "there first, or give the runs other numbers (--run)"
+                f"{curve.place}: {row}, run {run_number} is stored already, from {taken[run_number]}; remove "
+                "it from there first, or give the runs other numbers (--run)"
             )
-        if number in runs and runs[number] != run:
-            raise UserError(f"{curve.place}: {row}, run {number} stands twice, with different values")
-        runs[number] = run
+        if run_number in runs and runs[run_number] != run:
+            raise UserError(f"{curve.place}: {row}, run {run_number} stands twice, with different values")
+        runs[run_number] = run
         notes += [f"{curve.place}: {note}" for note in curve.notes]
     if len(some) > len({key for key, _ in some}) and any(curve.epochs for _, curve in some):
         notes.append(f"{some[0][1].place}: {plural(len(some), 'run')} of {row} in one place")
     return list(runs.values())
 
 
-def _author_run(row: str, number: int, log: str, curve: Curve) -> AuthorRun:
+def _author_run(row: str, run: int, log: str, curve: Curve) -> AuthorRun:
     in_a_row = curve.epochs == tuple(range(1, len(curve.epochs) + 1))
     return AuthorRun(
         row=row,
-        run=number,
+        run=run,
         path=log,
         top1=curve.top1,
         epochs=() if in_a_row else curve.epochs,

@@ -158,7 +158,7 @@ def _point(block: Line, epoch: str, top1: str, here: str) -> Point:
     for name in (epoch, top1):
         if name not in block:
             raise UserError(f"{here}: this block has no {name!r}. {unknown('key', name, block)}; see --top1")
-    return Point(_whole(block[epoch], here), _number(block[top1], here))
+    return Point(_epoch_of(block[epoch], here), _number(block[top1], here))
 
 
 def _csv(path: Path, columns: Columns) -> Iterator[Stretch]:
@@ -221,7 +221,7 @@ def _table(lines: Sequence[tuple[str, Line]], columns: Columns, path: Path) -> I
         text = cells.get(top1, "").strip()
         if epoch:
             if text:  # an epoch that was not evaluated has an empty cell
-                point = Point(_whole(cells.get(epoch, ""), here), _number(text, here))
+                point = Point(_epoch_of(cells.get(epoch, ""), here), _number(text, here))
                 yield Stretch(place=here, points=[point], cells=cells, one_epoch=True)
         elif " " in text:
             values = [_number(each, here) for each in text.split()]
@@ -271,7 +271,7 @@ def _number(text: str, here: str) -> float:
     return number
 
 
-def _whole(text: str, here: str) -> int:
+def _epoch_of(text: str, here: str) -> int:
     if not re.fullmatch(r"\d{1,9}(\.0*)?", text.strip()):
         raise UserError(f"{here}: {text.strip()!r:.40} is no epoch")
     return int(float(text))
