@@ -19,6 +19,7 @@ from kdbench.store.records import save_result
 from kdbench.suite.load import load_suite
 from kdbench.verdict.sequential import InterimPlan, record
 from tests.support.command import Command
+from tests.support.project import change as change_suite
 from tests.support.project import make_project
 
 SMALL = "suites/small"
@@ -31,7 +32,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from kdbench.training.run import train
 
     folder = tmp_path_factory.mktemp("trained")
-    suite = make_project(folder)
+    suite = make_project(folder, change_suite(("lr = 0.1", "lr = 0.1\ntrain_size = 64")))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("KDBENCH_DATA", str(folder / "data"))
