@@ -277,12 +277,13 @@ def compare_sources(
     if a == b == PRINTED:
         raise UserError("compare: both sides are `printed`; one must be measured")
     cells = [cell for _, some in chosen.load() for cell in some]
-    sides, known = zip(*(_side(source, cells) for source in (a, b)), strict=True)
+    before, facts_before = _side(a, cells)
+    after, facts_after = _side(b, cells)
     plans = _plans(a, b)
     rows = []
     distinct = {}  # rows of the same runs count once in what is said of all rows together
     damage: dict[str, None] = {}
-    for cell, one, other in zip(cells, *sides, strict=True):
+    for cell, one, other in zip(cells, before, after, strict=True):
         plan = plan_of(cell, plans)
         row = compare_row(cell.row, one, other, margin=margin, plan=plan, single_seed=single_seed)
         if problems := one.damage + other.damage:
@@ -290,7 +291,7 @@ def compare_sources(
             damage |= dict.fromkeys(problems)
         rows.append(row)
         distinct[cell.ids] = row
-    versions = {} if PRINTED in (a, b) else _different(*known)
+    versions = {} if PRINTED in (a, b) else _different(facts_before, facts_after)
     together = shift(distinct.values(), margin or 0.0)
     return Compared(a, b, sort(rows), versions, together, tuple(damage))
 
@@ -298,8 +299,8 @@ def compare_sources(
 def _different(before: Mapping[str, str], after: Mapping[str, str]) -> dict[str, tuple[str, str]]:
     """What differs between two sets of facts, by name."""
     names = sorted(before.keys() | after.keys())
-    both = {name: (before.get(name, "unknown"), after.get(name, "unknown")) for name in names}
-    return {name: (one, other) for name, (one, other) in both.items() if one != other}
+    changed = [name for name in names if before.get(name) != after.get(name)]
+    return {name: (before.get(name, "unknown"), after.get(name, "unknown")) for name in changed}
 
 
 def _plans(*sources: str) -> dict[str, InterimPlan]:
