@@ -2,7 +2,6 @@
 
 import operator
 from collections.abc import Iterator
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,12 +11,12 @@ from msgspec.structs import replace
 from kdbench.cluster.ledger import Ledger
 from kdbench.cluster.node import Assignment, JobContext, JobWork, NodeExecutor, blocked
 from kdbench.machine import Folders, Machine
-from kdbench.spec.events import Blocked, Died, Event, Failed, Task, Update
+from kdbench.spec.events import Blocked, Event, Failed, Task, Update
 from kdbench.spec.results import Failure
 from kdbench.store.records import save_failure
 from kdbench.workers.process import Worker
 from tests.support.build import CE, make_run
-from tests.support.places import ROOT
+from tests.support.worker_targets import lose
 
 if TYPE_CHECKING:
     from kdbench.spec.runs import Run
@@ -36,17 +35,11 @@ class Dying(NodeExecutor):
         return worker
 
 
-def lose(pipe: Connection, _: Machine) -> None:
-    """A worker that loses one of its ranks with each run."""
-    pipe.recv()
-    pipe.send(Died("process 2 of the run died (SIGKILL)"))
-
-
 class Losing(NodeExecutor):
-    """Its workers are such."""
+    """Its workers lose one of their ranks with each run."""
 
     def make_worker(self, gpu: str | None) -> Worker:
-        """One that imports this file, wherever pytest was started."""
+        """One of these."""
         assert gpu is None
         return Worker(self.machine, lose)
 
@@ -77,10 +70,7 @@ def test_worker_that_dies_at_once_is_not_started_for_ever(work: JobWork) -> None
     assert [log.read_text().count(word) for word in words] == [3, 1]
 
 
-def test_run_that_loses_another_process_is_tried_again_as_one_whose_worker_died(
-    work: JobWork, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.syspath_prepend(str(ROOT))
+def test_run_that_loses_another_process_is_tried_again_as_one_whose_worker_died(work: JobWork) -> None:
     executor = Losing(JobContext(work, "1", "n1", 0.0))
     (event,) = events(executor)
     assert isinstance(event, Failed)

@@ -23,9 +23,10 @@ from kdbench.spec.events import Blocked, Done, Event, Failed, Task, Update
 from kdbench.spec.runs import Loss, Recipe, Run, Teacher
 from kdbench.store.records import index
 from kdbench.store.weights import newest_checkpoint
-from kdbench.workers.process import Worker, describe_exit
+from kdbench.workers.process import Worker, describe_exit, start_server
 from tests.support.build import CE, KD, make_run
 from tests.support.processes import forget_server, parent_of
+from tests.support.worker_targets import PRELOADED, hold
 
 RECIPE = Recipe(epochs=3, batch_size=32, lr=0.05, momentum=0.9, flip=True, train_size=96, test_size=100)
 LONG = 80
@@ -111,11 +112,10 @@ def numbers(emitted: Sequence[Event]) -> dict[str, tuple[object, ...]]:
 
 
 class Kill:
-    """Ends the worker of a run, or the server of the workers, from outside: once, at its first checkpoint."""
+    """Ends the worker of a run from outside: once, at its first checkpoint."""
 
-    def __init__(self, executor: LocalExecutor, run: Run, *, server: bool = False) -> None:
-        self.executor, self.run, self.server = executor, run, server
-        self.killed = False
+    def __init__(self, executor: LocalExecutor, run: Run) -> None:
+        self.executor, self.run, self.killed = executor, run, False
 
     def __call__(self, event: Event) -> None:
         """Look at an event."""
@@ -124,9 +124,6 @@ class Kill:
             return
         (pid,) = (worker.process.pid for worker in self.executor.workers if self.run.id in worker.tasks)
         assert pid is not None
-        if self.server:
-            pid = parent_of(pid)
-            assert pid != os.getpid()  # which would end here
         os.kill(pid, signal.SIGKILL)
         self.killed = True
 
@@ -154,24 +151,41 @@ def test_worker_that_is_killed_is_the_failure_of_its_run_alone(killed: list[Even
     assert isinstance(ends[OTHER.id], Done)
 
 
+class Holding(LocalExecutor):
+    """Its workers are forks of a server without torch; they hold their run for ever."""
+
+    def make_worker(self, gpu: str | None) -> Worker:
+        """One of these."""
+        assert gpu is None
+        start_server([PRELOADED])
+        return Worker(self.machine, hold, forked=self.forked)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="there is no server")
 @pytest.mark.parametrize("before", [False, True])
-def test_runs_whose_server_is_killed_are_tried_again_once(
-    *, make: Callable[[int], LocalExecutor], before: bool
-) -> None:
-    """Those that have lost a worker so before have failed."""
+def test_run_whose_server_is_killed_is_tried_again_once(*, tmp_path: Path, before: bool) -> None:
+    """One that has lost a worker so before has failed."""
     forget_server()
-    executor = make(1)
+    executor = Holding(Machine(local=Local(device="cpu"), root=str(tmp_path)), 1)
     if before:
-        executor.lost_with_server.add(STOPPED.id)
-    look = Kill(executor, STOPPED, server=True)
-    (end,) = (event for event in train([STOPPED], executor, look) if not isinstance(event, Update))
-    assert look.killed
+        executor.lost_with_server.add(OTHER.id)
+    executor.submit((Task(OTHER),))
+    (first,) = executor.workers
+    assert [event.id for event in executor.events(60.0)] == [OTHER.id]
+    assert first.process.pid is not None
+    server = parent_of(first.process.pid)
+    assert server != os.getpid()  # which would end here
+    os.kill(server, signal.SIGKILL)
+    ends = list(executor.events(60.0))
+    again = [worker for worker in executor.workers if OTHER.id in worker.tasks]
+    executor.close()
+    forget_server()
     if before:
+        [end] = ends
         assert isinstance(end, Failed)
         assert "the server of the worker processes was killed" in end.failure.cause
-    else:
-        assert isinstance(end, Done)
+    assert (len(ends), len(again)) == ((1, 0) if before else (0, 1))
+    assert first not in again
 
 
 @pytest.mark.slow

@@ -1,12 +1,14 @@
-"""What the kernel knows of processes."""
+"""What the kernel knows of processes, and the end of the server that workers are forks of."""
 
+from multiprocessing import forkserver
 from pathlib import Path
 
 from kdbench.workers import process
 
 
 def forget_server() -> None:
-    """Workers may be forks of the server again, although it was started in another environment."""
+    """End the server: the next one imports what it is told then, in the environment of then."""
+    forkserver._forkserver._stop()  # type: ignore[attr-defined]  # noqa: SLF001 - as Python's own tests do
     process._server_environment.clear()  # noqa: SLF001 - of a driver it never changes
 
 

@@ -1,43 +1,25 @@
-"""What the training side is asked in a process of its own, and what is refused before anything is trained."""
+"""What the training side is asked in a process of its own."""
 
-import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from kdbench.errors import UserError
 from kdbench.machine import Machine
 from kdbench.workers.call import call_in_subprocess
-from tests.support.command import Command
 
-
-def echo(_: Machine, words: list[str]) -> Iterator[str]:
-    """Each word; `wrong` is wrong in two ways, and `end` is the end of the process."""
-    for word in words:
-        if word == "broken":
-            raise ZeroDivisionError("by zero")
-        if word == "closed":
-            raise PermissionError(13, "Permission denied", "/data")
-        if word == "wrong":
-            raise UserError("one", "two")
-        if word == "end":
-            os._exit(3)
-        yield word
+ECHO = "tests.support.worker_targets:echo"
 
 
 def asked(*words: str) -> Iterator[object]:
-    return call_in_subprocess(Machine(root="."), f"{__name__}:echo", list(words))
+    return call_in_subprocess(Machine(root="."), ECHO, list(words))
 
 
-def test_answers_come_as_they_are_said() -> None:
+def test_answers_come_as_they_are_said_and_what_is_wrong_comes_whole() -> None:
     answers = asked("a", "b", "wrong")
     assert [next(answers), next(answers)] == ["a", "b"]
-
-
-def test_what_is_wrong_comes_whole() -> None:
     with pytest.raises(UserError) as error:
-        list(asked("wrong"))
+        next(answers)
     assert error.value.problems == ("one", "two")
 
 
@@ -55,23 +37,5 @@ def test_error_that_nobody_expected_comes_with_its_traceback(capfd: pytest.Captu
 
 
 def test_process_that_dies_is_told() -> None:
-    with pytest.raises(UserError, match=r"tests\.workers\.test_call:echo: its process died \(exit code 3\)"):
+    with pytest.raises(UserError, match=rf"{ECHO}: its process died \(exit code 3\)"):
         list(asked("end"))
-
-
-@pytest.mark.parametrize(
-    ("device", "precision", "why"),
-    [
-        ("auto", "tf32", "precision tf32 is arithmetic of GPUs"),
-        ("cuda:99", "float32", "benchmark.toml, [local], device = 'cuda:99'"),
-    ],
-)
-def test_device_that_cannot_train_is_refused_at_once(
-    kdbench: Command, project: Path, device: str, precision: str, why: str
-) -> None:
-    settings = f'[data]\noffline = true\n[local]\ndevice = "{device}"\n'
-    (project / "benchmark.toml").write_text(settings, encoding="utf-8")
-    done = kdbench("run", "suites/small", "--precision", precision)
-    assert (done.code, done.out, done.err.count("error: ")) == (2, "", 1)
-    assert why in done.err
-    assert not (project / "results").exists()

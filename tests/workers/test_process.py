@@ -6,28 +6,20 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from multiprocessing.connection import Connection
-from pathlib import Path
 
 import pytest
 
 from kdbench.machine import Local, Machine
-from kdbench.workers.process import (
-    ALLOCATOR,
-    Worker,
-    forkable,
-    prepare_worker,
-    server_is_ready,
-    start_server,
-)
+from kdbench.workers.process import ALLOCATOR, Worker, forkable, server_is_ready, start_server
 from tests.support.processes import forget_server
+from tests.support.worker_targets import PRELOADED, describe
 
 CPU = Machine(local=Local(device="cpu"))
 FAULTS = """
 import resource
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    bytearray(2**27)
+    bytearray(2**26)
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 faults()
 print(faults())
@@ -35,7 +27,7 @@ print(faults())
 
 
 def faults(tunables: str) -> int:
-    """Pages that the kernel must make for 128 MiB, just given back and asked for again."""
+    """Pages that the kernel must make for 64 MiB, just given back and asked for again."""
     done = subprocess.run(
         [sys.executable, "-c", FAULTS],
         env={**os.environ, "GLIBC_TUNABLES": tunables},
@@ -52,18 +44,19 @@ def test_memory_that_was_given_back_needs_no_new_pages() -> None:
     assert faults("glibc.malloc.check=0") > 1000
 
 
-def describe(pipe: Connection, machine: Machine) -> None:
-    """Send whether torch is there, the parent and its threads; then wait for the end."""
-    there = "torch" in sys.modules
-    prepare_worker(machine, None)
-    pipe.send((there, os.getppid(), len(list(Path(f"/proc/{os.getppid()}/task").iterdir()))))
-    pipe.recv()
+linux = pytest.mark.skipif(sys.platform != "linux", reason="there is no server")
+
+
+@pytest.fixture(scope="module")
+def _no_other_server() -> Iterator[None]:
+    forget_server()
+    yield
+    forget_server()
 
 
 @pytest.fixture
-def server() -> None:
-    forget_server()
-    start_server(["torch"])
+def server(_no_other_server: None) -> None:
+    start_server([PRELOADED])
 
 
 @pytest.fixture
@@ -73,16 +66,26 @@ def worker(server: None, forked: bool) -> Iterator[Worker]:  # noqa: ARG001, FBT
     started.stop()
 
 
-linux = pytest.mark.skipif(sys.platform != "linux", reason="there is no server")
+@linux
+@pytest.mark.parametrize("forked", [True])
+def test_forked_worker_has_what_the_server_has_imported(worker: Worker) -> None:
+    there, parent, _ = worker.pipe.recv()
+    assert there
+    assert parent != os.getpid()
 
 
 @linux
-@pytest.mark.parametrize("forked", [True])
-def test_forked_worker_has_torch_and_its_parent_has_one_thread(worker: Worker) -> None:
-    """So there is no pool of threads that the fork would lack."""
-    there, parent, threads = worker.pipe.recv()
+@pytest.mark.slow
+@pytest.mark.usefixtures("_no_other_server")
+def test_server_that_has_imported_torch_has_one_thread() -> None:
+    """So there is no pool of threads that a fork would lack."""
+    forget_server()
+    start_server(["torch"])
+    worker = Worker(CPU, describe, ("torch",), forked=True)
+    there, _, threads = worker.pipe.recv()
+    worker.stop()
+    forget_server()
     assert (there, threads) == (True, 1)
-    assert parent != os.getpid()
 
 
 @linux
