@@ -65,7 +65,7 @@ def test_link_to_what_is_not_there_is_told_without_a_benchmark_toml(kdbench: Com
 
 
 @pytest.mark.usefixtures("stored")
-@pytest.mark.parametrize("command", ["check", "report", "plan", "list losses", "schema"])
+@pytest.mark.parametrize("command", ["plan", "schema"])
 def test_full_standard_output_is_told(command: str) -> None:
     words = [sys.executable, "-m", "kdbench", *words_of(command)]
     with Path("/dev/full").open("wb") as full:

@@ -57,6 +57,7 @@ def test_a_folder_without_suites_says_where_to_go(
     )
 
 
+@pytest.mark.slow
 def test_committed_results_have_the_verdicts_of_their_page(
     kdbench: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:

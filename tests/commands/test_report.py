@@ -159,11 +159,10 @@ def test_page_of_the_ci_job_is_known_from_its_surroundings(monkeypatch: pytest.M
 
 @pytest.mark.usefixtures("stored")
 def test_plot_writes_pictures_and_says_where(kdbench: Command, project: Path) -> None:
-    done = kdbench("plot", "suites/small", "--format", "svg", "-o", "pictures")
-    tables = ("1.base.forest", "1.base.curves", "1.kd.forest", "1.kd.curves")
-    names = (*tables, "methods.our-runs", "methods.printed")
-    assert done.out.splitlines() == [f"pictures/small.{name}.svg" for name in names]
-    assert len(list((project / "pictures").iterdir())) == 6
+    done = kdbench("plot", "suites/small", "--rows", "1.base/digits_mlp", "--format", "svg", "-o", "pictures")
+    written = ["pictures/small.1.base.forest.svg", "pictures/small.1.base.curves.svg"]
+    assert done.out.splitlines() == written
+    assert sorted(str(path.relative_to(project)) for path in project.glob("pictures/*")) == sorted(written)
 
 
 def test_plot_of_nothing_is_told(kdbench: Command) -> None:
