@@ -32,7 +32,7 @@ def started(handler: signal.Handlers, *words: str) -> subprocess.CompletedProces
         signal.signal(signal.SIGINT, before)
 
 
-@pytest.mark.parametrize("module", ["kdbench.cli", "click", "kdbench.commands.listing", "kdbench.suite.load"])
+@pytest.mark.parametrize("module", ["kdbench.cli", "kdbench.commands.listing"])
 def test_interrupt_during_an_import_ends_without_a_traceback(module: str) -> None:
     done = started(signal.SIG_DFL, module, "list", "rows", "quickstart")
     assert (done.returncode, b"Traceback" in done.stderr, done.stdout) == (130, False, b"")

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from shutil import copytree
 
 import pytest
 import torch
@@ -12,12 +13,31 @@ from kdbench.models.build import build_network
 from kdbench.run.stored import StoredResult
 from kdbench.spec.suites import Cell
 from tests.support.places import ROOT
+from tests.support.project import FEW_IMAGES, change, make_project
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project in which a run was trained."""
+    folder = tmp_path_factory.mktemp("trained")
+    make_project(folder, change(FEW_IMAGES))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("KDBENCH_DATA", str(folder / "data"))
+        kdbench.train(one_run()[0].runs[0])
+    return folder
+
+
+def one_run() -> tuple[Cell, ...]:
+    """A row of one seed of the project in the current folder."""
+    return kdbench.expand(kdbench.load_suite("suites/small"), rows="1.base/digits_mlp", seeds=[0])
 
 
 @pytest.fixture
-def cells(project: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Cell, ...]:
-    monkeypatch.chdir(project)
-    return kdbench.expand(kdbench.load_suite("suites/small"), rows="1.base/digits_mlp", seeds=[0])
+def cells(project: Path, trained: Path) -> tuple[Cell, ...]:
+    """In a copy of that project."""
+    copytree(trained, project, dirs_exist_ok=True)
+    return one_run()
 
 
 @pytest.fixture

@@ -52,6 +52,10 @@ AS_PRINTED = {"1.base/digits_mlp": 90.0, "1.base/digits_cnn": 95.0, "1.kd/digits
 """The printed accuracy of each row of `SUITE`."""
 
 
+FEW_IMAGES = ("lr = 0.1", "lr = 0.1\ntrain_size = 96\ntest_size = 100")
+"""An edit of `SUITE` for runs that are trained: on three batches."""
+
+
 def change(*edits: tuple[str, str], suite: str = SUITE) -> str:
     """A suite's text with some parts replaced, each of which must be there."""
     for old, new in edits:
