@@ -4,7 +4,7 @@ Exit codes: 0 all well; 1 a verdict is below, above, failed, blocked or unreadab
 place cannot be read or written; 3 an error of kdbench itself; 130 stopped (143 by SIGTERM, 129 by SIGHUP).
 """
 
-import gc as memory
+import gc
 import sys
 import warnings
 from importlib import import_module
@@ -117,9 +117,7 @@ class Sections(click.Group):
 
 def main() -> None:
     """Run the command line and exit."""
-    memory.set_threshold(
-        200_000, 20, 100
-    )  # ten thousand rows are no garbage: looking costs a fifth of the time
+    gc.set_threshold(200_000, 20, 100)  # ten thousand rows are no garbage: looking took a fifth of the time
     spell_on_terminal()
     show_notes()
     try:
@@ -133,7 +131,8 @@ def main() -> None:
         error.show()
         code = error.exit_code
     except (click.Abort, KeyboardInterrupt) as error:
-        # a question, in a script or a job; what else reads to an end has it as its cause
+        # A question that nobody can answer, as in a job: click raises its Abort `from None` there. Where
+        # anything else has read to the end of standard input, the EOFError is the Abort's cause.
         if error.__cause__ is None and isinstance(error.__context__, EOFError):
             click.echo(
                 "error: no answer to a question: standard input has ended; give it as an option", err=True

@@ -17,6 +17,7 @@ from kdbench.plan.selection import Selection, find_work
 from kdbench.report import gather, html, terminal
 from kdbench.report.data import as_json
 from kdbench.report.markdown import markdown
+from kdbench.run.status import describe
 from kdbench.verdict import judge
 from tests.support.counting import calls
 from tests.support.large import large_project
@@ -52,7 +53,7 @@ def work_on(path: Path) -> dict[str, Callable[[], object]]:
         "plan": plan,
         "check": lambda: terminal.table(judge.judge(chosen)),
         "report": report,
-        "status": lambda: commands.describe_states(commands.states(chosen)[0]),
+        "status": lambda: list(describe(commands.states(chosen)[0])),
     }
 
 

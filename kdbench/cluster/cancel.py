@@ -46,7 +46,7 @@ class RetryResult(Struct, frozen=True):
     """Runs that have failed in jobs which still train others."""
 
 
-def start_anew(chosen: Selection) -> RetryResult:
+def retry_runs(chosen: Selection) -> RetryResult:
     """Forget why runs of a selection have no result, and release their jobs where Slurm holds them.
 
     A run that a living job holds is left to it. Of all others the starts, the stored failures and the jobs
@@ -74,7 +74,7 @@ def start_anew(chosen: Selection) -> RetryResult:
         if run in failures:
             failures[run].unlink(missing_ok=True)
     return RetryResult(
-        [run for run in free if histories[run].last or run in dead or run in failures],
-        held,
-        [run for run in jobs if histories[run].failed_in(seen[run].job)],
+        runs=[run for run in free if histories[run].last or run in dead or run in failures],
+        released=held,
+        later=[run for run in jobs if histories[run].failed_in(seen[run].job)],
     )

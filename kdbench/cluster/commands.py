@@ -1,14 +1,16 @@
 """What the commands do on a cluster: a few lines each over the functions that do the work."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
+
+import click
 
 from kdbench.errors import UserError
 from kdbench.formatting import plural
 from kdbench.machine import load_machine
 from kdbench.plan.selection import Selection, describe_work, find_work
 from kdbench.run.progress import follow, viewer
-from kdbench.run.status import State, describe
+from kdbench.run.status import State
 from kdbench.spec.results import Failure
 
 if TYPE_CHECKING:
@@ -36,8 +38,6 @@ def train(chosen: Selection, profile: str, *, wait: bool, offline: bool) -> "Tra
     Raises:
         UserError: nothing could be submitted, or not all of it.
     """
-    import click
-
     from kdbench.cluster.submit import submit_missing
     from kdbench.cluster.wait import events
     from kdbench.run.local import Trained
@@ -74,11 +74,6 @@ def states(chosen: Selection) -> tuple[list[State], str]:
     return states_of(find_work(chosen, machine), machine)
 
 
-def describe_states(found: Iterable[State]) -> str:
-    """For a terminal."""
-    return "\n".join(describe(found))
-
-
 def cancel(chosen: Selection) -> str:
     """End the jobs of a selection, and say so."""
     from kdbench.cluster.cancel import cancel_runs
@@ -90,11 +85,11 @@ def cancel(chosen: Selection) -> str:
     return f"cancelled {plural(len(jobs), 'job')}: {', '.join(jobs)}{more}"
 
 
-def anew(chosen: Selection) -> str:
+def retry(chosen: Selection) -> str:
     """Let failed runs and held jobs of a selection start anew, and say which."""
-    from kdbench.cluster.cancel import start_anew
+    from kdbench.cluster.cancel import retry_runs
 
-    found = start_anew(chosen)
+    found = retry_runs(chosen)
     named = f": {', '.join(found.runs)}" if found.runs else ""
     parts = [f"{plural(len(found.runs), 'run')} to start anew{named}"]
     if found.released:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from kdbench.commands.options import CommandGroup, answer, as_json, offline
+from kdbench.formatting import columns
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,7 +25,6 @@ def data() -> None:
 def data_list(*, as_json: bool) -> None:
     """Each data set and what of it is here."""
     from kdbench.data.place import check_place, list_datasets
-    from kdbench.formatting import columns
 
     folder = _data_folder()
     rows = list_datasets(folder)
@@ -68,7 +68,6 @@ def data_neighbours(name: str, *, as_json: bool) -> None:
     As anisotropic losses have it, and the digest of that.
     """
     from kdbench.catalog import load
-    from kdbench.formatting import columns
 
     found = load("kdbench.data.neighbours:described")(name)
     rows = [(each, ", ".join(near)) for each, near in found["neighbours"].items()]

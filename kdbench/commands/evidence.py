@@ -19,6 +19,7 @@ from kdbench.commands.options import (
     seeds_of,
     selection,
 )
+from kdbench.formatting import columns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,7 +54,6 @@ def compare(
     A and B are results folders, commits of this repository, or the word `printed`.
     """
     from kdbench.evidence import compare as comparing
-    from kdbench.formatting import columns
 
     found = comparing.compare_sources(a, b, chosen, margin=margin, single_seed=single_seed)
     if as_json:

@@ -19,11 +19,12 @@ if TYPE_CHECKING:
 def status(chosen: Selection, *, as_json: bool) -> None:
     """Say how far the runs are: done, under way, failed, waiting."""
     from kdbench.cluster import commands
+    from kdbench.run.status import describe
 
     states, trouble = commands.states(chosen)
     if trouble:
         click.echo(f"from the disk alone, as the scheduler is silent: {trouble}", err=True)
-    answer(states, lambda: commands.describe_states(states), as_json=as_json)
+    answer(states, lambda: describe(states), as_json=as_json)
 
 
 @click.command(cls=Command)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from kdbench.commands.options import Command, CommandGroup, answer, as_json, as_variant, say, selection
+from kdbench.formatting import columns
 
 if TYPE_CHECKING:
     from kdbench.catalog import Kind
@@ -25,7 +26,6 @@ def list_() -> None:
 @as_json
 def list_suites(folder: Path | None, *, as_json: bool) -> None:
     """The suites of a FOLDER; without one those of suites/, and kdbench's own by their names."""
-    from kdbench.formatting import columns
     from kdbench.suite.load import installed, load_suite
 
     paths = {path.stem: path for path in sorted((folder or Path("suites")).glob("*.toml"))}

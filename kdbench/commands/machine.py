@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from kdbench.commands.options import PRECISIONS, Command, answer, as_json, as_variant, on_where
+from kdbench.formatting import columns
 
 if TYPE_CHECKING:
     from kdbench.spec.runs import Precision
@@ -20,7 +21,6 @@ def doctor(*, on: str) -> int:
 
     And say what to fix.
     """
-    from kdbench.formatting import columns
     from kdbench.upkeep import doctor as local
 
     if on == "local":

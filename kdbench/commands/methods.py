@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from kdbench.commands.options import STDOUT, Command, judgement, output_file, selection
+from kdbench.errors import UserError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,7 +40,7 @@ KINDS = ("our runs", "author runs", "printed", "references")
     multiple=True,
     help="Only tables of this kind; several may be named. Left out: each kind that there is.",
 )
-@output_file()
+@output_file
 @click.option(
     "--format",
     "kind",
@@ -91,7 +92,6 @@ def gather_methods(chosen: Selection, against: str, kinds: tuple[str, ...]) -> l
     Raises:
         UserError: there is none, or no such method, or a suite or a stored result is wrong.
     """
-    from kdbench.errors import UserError
     from kdbench.report.gather import gather
     from kdbench.report.methods import side_by_side
     from kdbench.verdict.judge import judge
@@ -122,7 +122,6 @@ def _picture(reports: list[MethodsReport], kind: str) -> bytes:
     Raises:
         UserError: none has, or several have.
     """
-    from kdbench.errors import UserError
     from kdbench.report.methods import TITLES
     from kdbench.report.ranks import draw_ranks
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
     from kdbench.plan.selection import Selection
+    from kdbench.spec.runs import Precision
     from kdbench.spec.suites import Variant
 
 
-F = TypeVar("F", bound=Callable[..., Any])
+Function = Callable[..., Any]
 PRECISIONS = ("float32", "tf32", "bf16", "float32-compiled", "tf32-compiled", "bf16-compiled")
 """Those of `spec.Precision`, which takes longer to import than a command's help may take."""
 
@@ -89,9 +91,10 @@ class OutputPath(click.Path):
         return path.absolute() if path == STDOUT and value != "-" else path
 
 
-def output_file(what: str = "A file to write; - is standard output.") -> Callable[[F], F]:
-    """The option -o of a command that writes one file, or standard output without it."""
-    return click.option("-o", "--output", type=OutputPath(allow_dash=True), help=what)
+output_file = click.option(
+    "-o", "--output", type=OutputPath(allow_dash=True), help="A file to write; - is standard output."
+)
+"""Of a command that writes one file, or standard output without it."""
 
 
 def complete_suite(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
@@ -156,22 +159,32 @@ SELECTION = (
 )
 
 
-def selection(command: F, *, required: bool = True) -> F:
+def with_options(command: Function, options: Iterable[Callable[[Function], Function]]) -> Function:
+    """A command with options, which its help lists in this order."""
+    for option in reversed(list(options)):
+        command = option(command)
+    return command
+
+
+def selection(command: Function, *, required: bool = True) -> Function:
     """The arguments that choose suites, rows, seeds and the variant; the command gets one Selection.
 
     Where no suite is required, it may be one without suites.
     """
-    from functools import wraps
 
     @wraps(command)
-    def with_selection(
+    def with_selection(  # noqa: PLR0913 - one per option
         *,
         suite: tuple[str, ...],
+        rows: str,
         seeds: str | None,
+        most: int,
         variant: Variant,
         formula: str,
         settings: tuple[str, ...],
+        precision: Precision,
         part: str | None,
+        smoke: bool,
         **rest: Any,  # noqa: ANN401 - the command's own options
     ) -> Any:  # noqa: ANN401 - what the command returns
         from kdbench.plan.selection import Selection, parse_part, parse_seeds, parse_settings
@@ -182,22 +195,22 @@ def selection(command: F, *, required: bool = True) -> F:
             click.echo(f"note: --seeds {seeds} is the seed number {seeds} alone; {first}", err=True)
         chosen = Selection(
             suites=suite,
+            rows=rows,
             seeds=numbers,
             auto=seeds == "auto",
+            most=most,
             variant="printed" if formula else variant,
             formula=formula,
             settings=parse_settings(settings),
+            precision=precision,
             part=parse_part(part) if part is not None else (1, 1),
-            **{name: rest.pop(name) for name in ("rows", "most", "smoke", "precision")},
+            smoke=smoke,
         )
         note_other_project(suite)
         return command(chosen, **rest)
 
-    wrapped: Any = with_selection
     suites = click.argument("suite", nargs=-1, required=required, shell_complete=complete_suite)
-    for option in reversed((suites, *SELECTION)):
-        wrapped = option(wrapped)
-    return wrapped  # type: ignore[no-any-return]
+    return with_options(with_selection, (suites, *SELECTION))
 
 
 def note_other_project(suites: tuple[str, ...]) -> None:
@@ -241,24 +254,28 @@ JUDGEMENT = (
 )
 
 
-def judgement(command: F) -> F:
+def judgement(command: Function) -> Function:
     """The options that say how what is stored is judged; below `selection`, into its Selection."""
-    from functools import wraps
 
     @wraps(command)
-    def with_judgement(chosen: Selection, *, report_epoch: str | None, **rest: Any) -> Any:  # noqa: ANN401 - as above
+    def with_judgement(
+        chosen: Selection,
+        *,
+        report_epoch: str | None,
+        controls: bool,
+        holm: bool,
+        single_seed: bool,
+        **rest: Any,  # noqa: ANN401 - the command's own options
+    ) -> Any:  # noqa: ANN401 - what the command returns
         from msgspec.structs import replace
 
         from kdbench.plan.selection import parse_report_epoch
 
         read = parse_report_epoch(report_epoch) if report_epoch is not None else None
-        flags = {name: rest.pop(name) for name in ("controls", "holm", "single_seed")}
-        return command(replace(chosen, report_epoch=read, **flags), **rest)
+        judged = replace(chosen, report_epoch=read, controls=controls, holm=holm, single_seed=single_seed)
+        return command(judged, **rest)
 
-    wrapped: Any = with_judgement
-    for option in reversed(JUDGEMENT):
-        wrapped = option(wrapped)
-    return wrapped  # type: ignore[no-any-return]
+    return with_options(with_judgement, JUDGEMENT)
 
 
 as_json = click.option("--json", "as_json", is_flag=True, help="For programs.")
@@ -269,7 +286,7 @@ wait_for = click.option("--wait", is_flag=True, help="On a cluster: follow the j
 offline = click.option("--offline", is_flag=True, help="Never touch the network.")
 
 
-def seeds_of(whose: str) -> Callable[[F], F]:
+def seeds_of(whose: str) -> Callable[[Function], Function]:
     """`--seeds` of a command of one row: whole numbers, or None for those that somebody says otherwise."""
 
     def parse(_context: click.Context, _parameter: click.Parameter, text: str | None) -> object:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from kdbench.commands.options import Command, answer, as_json, selection
+from kdbench.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -45,7 +46,6 @@ def plan(chosen: Selection, *, budget: str | None, as_json: bool) -> None:
 
 def note_missing_teachers(runs: Iterable[Run], machine: Machine) -> None:
     """Say of imported teachers that are not here, or do not fit, what a run would say."""
-    from kdbench.errors import UserError
     from kdbench.store.imported import check_imported
 
     try:
@@ -65,6 +65,6 @@ def propose(chosen: Selection, budget: str | None, *, as_json: bool) -> None:
 
     seconds = parse_budget(budget) if budget is not None else None
     found = survey(replace(chosen, auto=True, seeds=None), load_machine()).proposals
-    chosen_ones = found if seconds is None else afford(found, seconds)
+    affordable = found if seconds is None else afford(found, seconds)
     how = f"verdicts as of `kdbench check --seeds auto`: tested after each of at most {chosen.most} seeds"
-    answer(chosen_ones, lambda: [*describe_proposals(chosen_ones, found), how], as_json=as_json)
+    answer(affordable, lambda: [*describe_proposals(affordable, found), how], as_json=as_json)

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from kdbench.commands.options import CommandGroup
+from kdbench.errors import UserError
 
 
 @click.group(cls=CommandGroup)
@@ -35,7 +36,6 @@ def add(row: str, *, sic: bool, replace: bool, **given: str | None) -> None:
 
     Every other line of the suite stays as it is. Nothing is written if the suite would not load.
     """
-    from kdbench.errors import UserError
     from kdbench.plan.lookup import find_row
     from kdbench.suite.edit import add_reference
 

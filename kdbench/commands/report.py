@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @click.command(cls=Command)
 @selection
 @judgement
-@output_file()
+@output_file
 @click.option(
     "--format",
     "kind",
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 @click.option("--summary", is_flag=True, help="One table per suite only, in Markdown, below 1 MiB.")
 @click.option(
     "--full-report-url",
-    "rest",
     metavar="URL",
     help="Where the whole report is, for a summary that is cut; in CI the job's page.",
 )
@@ -51,7 +50,7 @@ def report(
     kind: str | None,
     into: Path | None,
     summary: bool,
-    rest: str | None,
+    full_report_url: str | None,
     with_ages: bool,
     with_audit: bool,
 ) -> None:
@@ -79,8 +78,11 @@ def report(
     if name == "html" and output is not None:
         write_page(output, reports)
         return
-    rest, limit = rest or gather.page_of_job(), LIMIT - len(aged.encode())
-    text = (short(reports, rest=rest, limit=limit) if brief else write_out(reports, name)) + aged
+    if brief:
+        whole = full_report_url or gather.page_of_job()
+        text = short(reports, rest=whole, limit=LIMIT - len(aged.encode())) + aged
+    else:
+        text = write_out(reports, name) + aged
     if into is not None:
         write_output(into, put_between(read_text(into), text, str(into)).encode())
     elif output is not None:
@@ -127,7 +129,7 @@ def _format(output: Path | None, kind: str | None, *, brief: bool, into: bool, a
 
 @click.command(cls=Command)
 @click.argument("folder", default="suites", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@output_file()
+@output_file
 def overview(folder: Path, *, output: Path | None) -> None:
     """Every suite of a FOLDER that has evidence.
 

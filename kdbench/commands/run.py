@@ -85,7 +85,7 @@ def retry(chosen: Selection, *, on: str, wait: bool) -> int:
     from kdbench.cluster import commands
 
     chosen = chosen.opened()
-    click.echo(commands.anew(chosen), err=True)
+    click.echo(commands.retry(chosen), err=True)
     return exit_code(train(chosen, on=on, wait=wait), chosen, strict=False, as_json=False)
 
 
@@ -113,7 +113,7 @@ def train(
     chosen: Selection,
     *,
     on: str,
-    wait: bool = True,
+    wait: bool,
     workers: int | None = None,
     rerun: bool = False,
     cohorts: bool = True,

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from kdbench.commands.options import Command, answer, as_json, as_variant, complete_suite, say
+from kdbench.errors import UserError, plain
+from kdbench.formatting import columns, plural
 
 if TYPE_CHECKING:
     from kdbench.spec.suites import Variant
@@ -49,8 +51,6 @@ def fsck(*, as_json: bool) -> int:
     """
     from collections import Counter
 
-    from kdbench.errors import plain
-    from kdbench.formatting import plural
     from kdbench.machine import load_machine
     from kdbench.upkeep.fsck import examine
 
@@ -88,7 +88,6 @@ def fingerprint(
     Nothing is stored, and no stored weights are needed: a teacher is what it is after as many steps.
     """
     from kdbench import catalog
-    from kdbench.formatting import columns
     from kdbench.machine import load_machine
     from kdbench.plan.expand import expand
     from kdbench.plan.lookup import find_trained_row
@@ -110,8 +109,6 @@ def compact(dataset: tuple[str, ...]) -> None:
     For results in git: one file of a megabyte instead of a thousand. They are read as before. Of losses six
     digits are kept; accuracies stay as they are.
     """
-    from kdbench.errors import UserError
-    from kdbench.formatting import plural
     from kdbench.machine import load_machine
     from kdbench.store.compact import compact as write_compact
 

@@ -29,6 +29,7 @@ from kdbench.plan.expand import expand
 from kdbench.plan.selection import Selection
 from kdbench.run.dispatch import dispatch
 from kdbench.run.executor import LocalExecutor
+from kdbench.run.status import describe
 from kdbench.spec.events import Done, Failed
 from kdbench.suite.load import load_suite
 from tests.support.build import make_result
@@ -79,7 +80,7 @@ def time_status(runs: int) -> dict[str, float]:
         try:
             start, worked = perf_counter(), process_time()
             states, _ = commands.states(Selection(suites=("suite",)))
-            text = commands.describe_states(states)
+            text = "\n".join(describe(states))
             seconds, worked = perf_counter() - start, process_time() - worked
         finally:
             os.chdir(before)
