@@ -63,8 +63,8 @@ def make_arrays(
     depth = generations(runs, elsewhere)
     parts: dict[tuple[int, int, float], list[Run]] = {}
     for run in runs:
-        length = size(need(run).seconds, profile)
-        heaviness = weight(memory([run], profile, need), profile)
+        length = length_class(need(run).seconds, profile)
+        heaviness = memory_class(memory([run], profile, need), profile)
         parts.setdefault((depth[run.id], length, heaviness), []).append(run)
     groups = []
     for (generation, _, _), some in sorted(parts.items(), key=lambda part: part[0]):
@@ -73,7 +73,7 @@ def make_arrays(
         groups.append(
             JobArray(
                 generation=generation,
-                minutes=limit(chunks, profile, need),
+                minutes=time_limit(chunks, profile, need),
                 memory=memory(some, profile, need),
                 chunks=tuple(chunks),
             )
@@ -81,7 +81,7 @@ def make_arrays(
     return groups
 
 
-def size(seconds: float, profile: Profile) -> int:
+def length_class(seconds: float, profile: Profile) -> int:
     """The class of a run: 0 if it shares a job with others, else its length in powers of two."""
     return max(0, ceil(log2(max(seconds, 1) / (60 * profile.work.minutes))))
 
@@ -102,7 +102,7 @@ def memory(runs: Iterable[Run], profile: Profile, need: Estimate) -> float | Non
     return wanted if asked.memory is None else min(wanted, asked.memory)
 
 
-def weight(memory: float | None, profile: Profile) -> float:
+def memory_class(memory: float | None, profile: Profile) -> float:
     """The class of a job: 0 if it asks for what the profile says, else its memory in powers of two."""
     return 0 if memory is None or memory == profile.slurm.memory else 2 ** ceil(log2(memory))
 
@@ -142,7 +142,7 @@ def fill(runs: Iterable[Run], least: int, most: int, room: float, need: Estimate
     return [tuple(chunk) for chunk in chunks]
 
 
-def limit(chunks: Iterable[Sequence[Run]], profile: Profile, need: Estimate) -> int:
+def time_limit(chunks: Iterable[Sequence[Run]], profile: Profile, need: Estimate) -> int:
     """The minutes that jobs ask for: twice the estimate, but not more than the profile's time."""
     longest = 0.0
     for chunk in chunks:
@@ -151,7 +151,7 @@ def limit(chunks: Iterable[Sequence[Run]], profile: Profile, need: Estimate) -> 
     return min(profile.slurm.time, STARTUP + ceil(2 * longest / 60))
 
 
-def times(run: Run, minutes: int, need: Estimate) -> int:
+def max_timeouts(run: Run, minutes: int, need: Estimate) -> int:
     """How often a run's jobs may run out of time before it counts as failed: twice as often as estimated."""
     return 2 + 2 * ceil(need(run).seconds / (60 * minutes))
 

@@ -137,12 +137,12 @@ class History(Struct, frozen=True):
         """With each start whose end was never written named as `lost`, where none is under way any more."""
         return History(tuple(replace(one, cause=one.cause or "lost") for one in self.attempts))
 
-    def given_up(self, epoch: int, times: int | None = None) -> str:
+    def given_up(self, epoch: int, max_timeouts: int | None = None) -> str:
         """Why a run that no job trains now is not started again; "" if it may be.
 
         Args:
             epoch: that of its checkpoint, from which it would go on.
-            times: how often its jobs' time may be up before it has failed; None: that is not looked at.
+            max_timeouts: how often its jobs' time may be up before it has failed; None: any number of times.
         """
         ended = self.judged().attempts
         causes = [one.cause for one in ended]
@@ -155,7 +155,7 @@ class History(Struct, frozen=True):
             return f"its process died {crashes} times, last after epoch {epoch}{why}{hint}"
         if deaths_here >= MAX_DEATHS:
             return f"it died {MAX_DEATHS} times after epoch {epoch}, and would again{why}{hint}"
-        if times is not None and timeouts > times:
+        if max_timeouts is not None and timeouts > max_timeouts:
             return (
                 f"its jobs' time was up {timeouts} times, epoch {epoch} is reached: give the profile "
                 f"a longer [slurm] time{hint}"
@@ -252,7 +252,7 @@ class Ledger:
     def history(self, run: str) -> History:
         """The starts of a run."""
         try:
-            return load_json(self._history(run), History, what="record of attempts", hint="remove it")
+            return load_json(self._history_file(run), History, what="record of attempts", hint="remove it")
         except FileNotFoundError:
             return NEVER_STARTED
 
@@ -261,19 +261,19 @@ class Ledger:
         there = names_in(self._attempts)
         return {run: self.history(run) if f"{run}.json" in there else NEVER_STARTED for run in runs}
 
-    def begin(self, run: str, attempt: Attempt, times: int) -> None:
+    def begin(self, run: str, attempt: Attempt, max_timeouts: int) -> None:
         """Write down that a run starts, unless it has died too often.
 
         Args:
             run: its id.
             attempt: the start.
-            times: how often its jobs' time may be up before it has failed.
+            max_timeouts: how often its jobs' time may be up before it has failed.
 
         Raises:
             UserError: it has died too often: it failed, and why.
         """
         before = self.history(run).judged()
-        if reason := before.given_up(attempt.start, times):
+        if reason := before.given_up(attempt.start, max_timeouts):
             self._save_history(run, before)
             raise UserError(reason)
         self._save_history(run, History((*before.attempts, attempt)))
@@ -301,7 +301,7 @@ class Ledger:
     def forget_attempts(self, runs: Iterable[str]) -> None:
         """Let runs start anew; their checkpoints stay."""
         for run in runs:
-            self._history(run).unlink(missing_ok=True)
+            self._history_file(run).unlink(missing_ok=True)
 
     def _change(self, run: str, job: str, before: Collection[Cause], **what: object) -> None:
         history = self.history(run)
@@ -310,9 +310,9 @@ class Ledger:
             self._save_history(run, changed)
 
     def _save_history(self, run: str, history: History) -> None:
-        save_json(self._history(run), history)
+        save_json(self._history_file(run), history)
 
-    def _history(self, run: str) -> Path:
+    def _history_file(self, run: str) -> Path:
         return self._attempts / f"{run}.json"
 
 

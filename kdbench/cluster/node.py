@@ -59,7 +59,7 @@ class Assignment(Struct, frozen=True):
     """A run in a job."""
 
     task: Task
-    times: int
+    max_timeouts: int
     """How often its jobs' time may be up before it has failed."""
 
 
@@ -342,7 +342,7 @@ def begin(job_context: JobContext, gpu: str | None, run: Run) -> None:
         UserError: it has died too often.
     """
     scratch = job_context.work.machine.scratch
-    times = {assignment.task.run.id: assignment.times for assignment in job_context.work.assignments}
+    allowed = {each.task.run.id: each.max_timeouts for each in job_context.work.assignments}
     epoch = newest_checkpoint(scratch, run.id)
     attempt = Attempt(
         job=job_context.job,
@@ -352,7 +352,7 @@ def begin(job_context: JobContext, gpu: str | None, run: Run) -> None:
         start=epoch,
         epoch=epoch,
     )
-    Ledger(scratch).begin(run.id, attempt, times.get(run.id, max(times.values())))
+    Ledger(scratch).begin(run.id, attempt, allowed.get(run.id, max(allowed.values())))
 
 
 def blocked(task: Task, work: JobWork, train: Callable[[Task], Event]) -> Blocked | Elsewhere | None:

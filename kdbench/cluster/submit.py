@@ -9,7 +9,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from kdbench.cluster import sbatch
-from kdbench.cluster.groups import JobArray, align_to_teacher_array, make_arrays, times
+from kdbench.cluster.groups import JobArray, align_to_teacher_array, make_arrays, max_timeouts
 from kdbench.cluster.ledger import MAX_DEATHS, Ledger, Submission, SubmittedJob
 from kdbench.cluster.node import Assignment, JobWork
 from kdbench.cluster.profiles import Profile, check_shared, load_profile
@@ -194,7 +194,7 @@ class Submitter(Struct, frozen=True):
         local = replace(self.machine.local, processes=own)
         return JobWork(
             machine=replace(self.machine, local=local),
-            assignments=tuple(Assignment(task(run), times(run, minutes, self.need)) for run in runs),
+            assignments=tuple(Assignment(task(run), max_timeouts(run, minutes, self.need)) for run in runs),
             teachers={name: tuple(keep.get(name, set()) | epochs) for name, epochs in needed.items()},
             workers=self.profile.workers,
             nodes=self.profile.work.nodes,

@@ -3,15 +3,13 @@
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 from msgspec.structs import replace
 
-from kdbench.cli import cli
 from kdbench.cluster.ledger import Attempt, Ledger
 from kdbench.cluster.queue import try_snapshot
 from kdbench.cluster.scheduler import COMMANDS
-from kdbench.errors import UserError
 from kdbench.store.records import index
+from tests.support.command import Command
 from tests.support.large import large_project
 from tests.support.places import SUITES
 
@@ -30,13 +28,6 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def refused(*words: str) -> str:
-    """What a command says that must be refused."""
-    answer = CliRunner().invoke(cli, list(words), standalone_mode=False)
-    assert isinstance(answer.exception, UserError)
-    return str(answer.exception)
-
-
 @pytest.mark.parametrize(
     ("on", "words"),
     [
@@ -47,25 +38,25 @@ def refused(*words: str) -> str:
         ("lsf", "write local, slurm or slurm:PROFILE"),
     ],
 )
-def test_no_cluster(project: Path, on: str, words: str) -> None:
-    assert words in refused("run", SUITE, "--on", on)
+def test_no_cluster(kdbench: Command, project: Path, on: str, words: str) -> None:
+    done = kdbench("run", SUITE, "--on", on)
+    assert (done.code, words in done.err) == (2, True)
     assert sorted(path.name for path in project.iterdir()) == ["benchmark.toml", "slurm"]
 
 
-def test_option_that_sbatch_does_not_have(project: Path) -> None:
+def test_option_that_sbatch_does_not_have(kdbench: Command, project: Path) -> None:
     (project / "slurm" / "some.toml").write_text('[sbatch]\nnodelst = "n1"')
-    assert "Did you mean 'nodelist'?" in refused("run", SUITE, "--on", "slurm:some")
+    assert "Did you mean 'nodelist'?" in kdbench("run", SUITE, "--on", "slurm:some").err
 
 
-def test_options_of_local_runs(project: Path) -> None:
-    assert "--on local" in refused("run", SUITE, "--on", "slurm:some", "--rerun")
+def test_options_of_local_runs(kdbench: Command, project: Path) -> None:
+    done = kdbench("run", SUITE, "--on", "slurm:some", "--rerun")
+    assert (done.code, "--on local" in done.err) == (2, True)
     assert not (project / ".kdbench").exists()
 
 
-@pytest.mark.usefixtures("project")
-def test_status_without_jobs_asks_nobody() -> None:
-    answer = CliRunner().invoke(cli, ["status", SUITE], standalone_mode=False)
-    assert "24 waiting" in answer.output
+def test_status_without_jobs_asks_nobody(kdbench: Command) -> None:
+    assert "24 waiting" in kdbench("status", SUITE).out
 
 
 @pytest.fixture
@@ -92,40 +83,35 @@ def finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.slow
-def test_finished_runs_cost_no_question_to_the_scheduler(finished: Path) -> None:
+def test_finished_runs_cost_no_question_to_the_scheduler(kdbench: Command, finished: Path) -> None:
     suite = str(finished / "suites" / "small")
-    answer = CliRunner().invoke(cli, ["status", suite], standalone_mode=False)
-    assert answer.output.strip() == "10080 done"
+    assert kdbench("status", suite).out == "10080 done\n"
     assert not (finished / "calls").exists()
     result = next((finished / "results" / "digits").glob("digits_cnn-ce.s0.*.json"))
     run = result.name.split(".")[2]
     ledger = Ledger(finished / ".kdbench")
     ((job,),) = try_snapshot(ledger, [run]).never_began(ledger.histories([run])).values()
-    ledger.begin(run, Attempt(job=job.id, node="n1", gpu="", started=0.0, start=0), times=2)
+    ledger.begin(run, Attempt(job=job.id, node="n1", gpu="", started=0.0, start=0), max_timeouts=2)
     (finished / "calls").unlink()
     result.unlink()
-    answer = CliRunner().invoke(cli, ["status", suite], standalone_mode=False)
-    assert "1 waiting" in answer.output
+    assert "1 waiting" in kdbench("status", suite).out
     assert (finished / "calls").read_text() == "squeue\n"
 
 
 @pytest.mark.slow
-def test_run_of_what_is_finished_submits_nothing_and_forgets_the_jobs(finished: Path) -> None:
+def test_run_of_what_is_finished_submits_nothing_and_forgets_the_jobs(
+    kdbench: Command, finished: Path
+) -> None:
     suite = str(finished / "suites" / "small")
-    answer = CliRunner().invoke(cli, ["run", suite, "--on", "slurm:some"], standalone_mode=False)
-    assert answer.exception is None
+    assert kdbench("run", suite, "--on", "slurm:some").code == 0
     assert not (finished / "calls").exists()
     assert Ledger(finished / ".kdbench").submissions() == []
 
 
-@pytest.mark.usefixtures("project")
-def test_cancel_without_jobs() -> None:
-    answer = CliRunner().invoke(cli, ["cancel", SUITE], standalone_mode=False)
-    assert "nothing is queued or running" in answer.output
+def test_cancel_without_jobs(kdbench: Command) -> None:
+    assert kdbench("cancel", SUITE).out == "nothing is queued or running\n"
 
 
-@pytest.mark.usefixtures("project")
-def test_doctor_names_what_lacks() -> None:
-    answer = CliRunner().invoke(cli, ["doctor", "--on", "slurm:some"], standalone_mode=False)
-    assert answer.return_value == 1
-    assert "dev-cluster.sh up" in answer.output
+def test_doctor_names_what_lacks(kdbench: Command) -> None:
+    done = kdbench("doctor", "--on", "slurm:some")
+    assert (done.code, "dev-cluster.sh up" in done.out) == (1, True)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from kdbench.cluster.groups import JobArray, make_arrays, memory, times
+from kdbench.cluster.groups import JobArray, make_arrays, max_timeouts, memory
 from kdbench.cluster.ledger import Ledger, SubmittedJob
 from kdbench.cluster.profiles import JobRequest, Profile
 from kdbench.cluster.profiles import Work as Spread
@@ -63,7 +63,7 @@ def test_long_runs_have_jobs_of_their_own_and_their_own_array() -> None:
 def test_limit_is_the_profiles_time_at_most() -> None:
     (group,) = make_arrays(TEACHERS, (), PROFILE, days)
     assert group.minutes == 600
-    assert times(TEACHERS[0], 600, days) == 2 + 2 * 28
+    assert max_timeouts(TEACHERS[0], 600, days) == 2 + 2 * 28
 
 
 def test_slots_are_filled_with_long_runs() -> None:

@@ -22,7 +22,7 @@ def ledger(tmp_path: Path) -> Ledger:
 
 def start(ledger: Ledger, epoch: int = 0, job: str = "1") -> None:
     """The run begins at an epoch."""
-    ledger.begin(RUN, Attempt(job=job, node="n1", gpu="", started=0.0, start=epoch), times=4)
+    ledger.begin(RUN, Attempt(job=job, node="n1", gpu="", started=0.0, start=epoch), max_timeouts=4)
 
 
 def lives(ledger: Ledger, cause: Cause, *epochs: int) -> None:
