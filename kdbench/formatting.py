@@ -1,4 +1,4 @@
-"""Plain text for the commands that look: list, show, plan, status."""
+"""How numbers, texts and tables are written: on a terminal, in Markdown and in LaTeX."""
 
 import codecs
 import re

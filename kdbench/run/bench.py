@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from kdbench.cost.speeds import Measured, Record, kind, save_record
 from kdbench.errors import UserError
+from kdbench.formatting import columns
 from kdbench.machine import Machine
 from kdbench.plan.expand import expand
 from kdbench.plan.lookup import find_trained_row
@@ -70,8 +71,6 @@ def bench(runs: list[Run], machine: Machine, emit: Callable[[str], None]) -> tup
 
 def describe(record: Record) -> str:
     """The speeds of a record, a line for each kind of run."""
-    from kdbench.formatting import columns
-
     rows = []
     for name, speed in record.kinds.items():
         parts = (speed.data, speed.step, speed.teacher, speed.evaluation)

@@ -230,18 +230,22 @@ def _receive(pipe: Connection) -> Cohort | None:
 def default_workers(machine: Machine) -> int:
     """As many cohorts at a time as benchmark.toml says, else as GPUs, or else cores, have room for."""
     local = machine.local
+    if local.workers:
+        return local.workers
     if local.device.startswith("cuda:"):
-        return local.workers or local.runs_per_gpu
-    on_gpus = len(gpu_sets(machine, local.processes)) * local.runs_per_gpu
-    on_cores = max(1, len(os.sched_getaffinity(0)) // (local.threads * local.processes))
-    return local.workers or on_gpus or on_cores
+        return local.runs_per_gpu
+    if gpus := gpu_sets(machine, local.processes):
+        return len(gpus) * local.runs_per_gpu
+    return max(1, len(os.sched_getaffinity(0)) // (local.threads * local.processes))
 
 
 def gpu_sets(machine: Machine, each: int) -> list[str]:
     """The GPUs of each worker, as CUDA_VISIBLE_DEVICES names them: one for each process of its runs here."""
     gpus = visible_gpus(machine)
-    whole = [gpus[first : first + each] for first in range(0, len(gpus) - each + 1, each)]
-    return [",".join(some) for some in whole or [gpus] if some]
+    if 0 < len(gpus) < each:  # the processes share them
+        return [",".join(gpus)]
+    firsts = range(0, len(gpus) - each + 1, each)
+    return [",".join(gpus[first : first + each]) for first in firsts]
 
 
 def visible_gpus(machine: Machine) -> list[str]:
@@ -251,4 +255,5 @@ def visible_gpus(machine: Machine) -> list[str]:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         return [gpu for gpu in visible.split(",") if gpu and gpu != "-1"]
-    return [str(number) for number in range(len(list(Path("/dev").glob("nvidia[0-9]*"))))]
+    devices = list(Path("/dev").glob("nvidia[0-9]*"))
+    return [str(number) for number in range(len(devices))]

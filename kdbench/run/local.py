@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
 
+import click
 from msgspec import Struct
 
 from kdbench.errors import StoppedError, UserError
@@ -102,22 +103,22 @@ def _check_auto(chosen: Selection, *, rerun: bool) -> None:
         raise UserError("--seeds auto trains no controls; train them afterwards, with --seeds 0-4 or as many")
 
 
-def _train_auto(chosen: Selection, machine: Machine, way: RunOptions) -> dict[str, Failure | None]:
+def _train_auto(chosen: Selection, machine: Machine, options: RunOptions) -> dict[str, Failure | None]:
     """Train seed after seed until every row is decided or has its most; which runs failed."""
     from kdbench.run.auto_seeds import decide
 
-    _check_auto(chosen, rerun=way.rerun)
+    _check_auto(chosen, rerun=options.rerun)
     check_writable(machine.results)
     failed: dict[str, Failure | None] = {}
 
     def train_seed(work: Workload) -> None:
-        failed.update(train_missing(work, machine, way))
+        failed.update(train_missing(work, machine, options))
 
     decide(chosen, machine, train_seed)
     return failed
 
 
-def train_missing(work: Workload, machine: Machine, way: RunOptions) -> dict[str, Failure | None]:
+def train_missing(work: Workload, machine: Machine, options: RunOptions) -> dict[str, Failure | None]:
     """Train what has no result, in as many processes as there are workers.
 
     Returns:
@@ -127,8 +128,6 @@ def train_missing(work: Workload, machine: Machine, way: RunOptions) -> dict[str
         UserError: results cannot be written, the device cannot train what is asked for, or a data set or an
             imported teacher cannot be had, is damaged or does not fit.
     """
-    import click
-
     click.echo(describe_work(work), err=True)
     if not work.runs:
         return {}
@@ -138,14 +137,14 @@ def train_missing(work: Workload, machine: Machine, way: RunOptions) -> dict[str
     check_device(work.runs, machine)
     check_writable(machine.results)
     check_writable(machine.scratch)
-    executor = LocalExecutor(machine, 1 if rank else way.workers or default_workers(machine))
+    executor = LocalExecutor(machine, 1 if rank else options.workers or default_workers(machine))
     executor.warm_up()
     fetch_missing(work.runs, machine)
     try:
         with stoppable(), viewer(work.runs, lambda: len(executor.workers)) as view:
-            cohorts = way.cohorts and ranks == 1
+            cohorts = options.cohorts and ranks == 1
             events = dispatch(
-                work.runs, executor, keep=work.keep, rerun=way.rerun, cohorts=cohorts, trials=work.trials
+                work.runs, executor, keep=work.keep, rerun=options.rerun, cohorts=cohorts, trials=work.trials
             )
             return follow(events, view)
     finally:

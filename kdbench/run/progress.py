@@ -5,6 +5,8 @@ from contextlib import contextmanager
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
+import click
+
 from kdbench.formatting import plural
 from kdbench.spec.events import Blocked, Done, Failed, RunEvent, Update
 from kdbench.spec.results import Failure
@@ -74,8 +76,6 @@ class Lines:
 
     def show(self, event: RunEvent) -> None:
         """Print what is worth a line."""
-        import click
-
         run = self.runs[event.id]
         if isinstance(event, Update):
             if monotonic() - self.last_line > 60:
