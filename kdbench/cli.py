@@ -120,31 +120,40 @@ def main() -> None:
     gc.set_threshold(200_000, 20, 100)  # ten thousand rows are no garbage: looking took a fifth of the time
     spell_on_terminal()
     show_notes()
+    sys.exit(run())
+
+
+def run() -> int:
+    """Run the command line, with a line on standard error for each thing that is wrong; the exit code."""
     try:
-        code = cli.main(standalone_mode=False, prog_name="kdbench")
+        code: int | None = cli.main(standalone_mode=False, prog_name="kdbench")
         sys.stdout.flush()
     except UserError as error:
         for problem in error.problems:
             click.echo(f"error: {plain(problem)}", err=True)
-        code = 2
+        return 2
     except click.ClickException as error:
         error.show()
-        code = error.exit_code
+        return error.exit_code
     except (click.Abort, KeyboardInterrupt) as error:
-        # A question that nobody can answer, as in a job: click raises its Abort `from None` there. Where
-        # anything else has read to the end of standard input, the EOFError is the Abort's cause.
-        if error.__cause__ is None and isinstance(error.__context__, EOFError):
-            click.echo(
-                "error: no answer to a question: standard input has ended; give it as an option", err=True
-            )
-            sys.exit(2)
-        click.echo("stopped; what is finished is kept, and the same command goes on from there", err=True)
-        code = getattr(error.__cause__ or error, "code", STOPPED)  # click makes an Abort of what it was
+        return aborted(error)
     except SystemExit:  # click's way with `kdbench list rows ... | head`: nobody reads the rest
-        code = 0
+        return 0
     except Exception as error:  # noqa: BLE001 - no traceback on the terminal, whatever went wrong
-        code = unexpected(error)
-    sys.exit(code)
+        return unexpected(error)
+    return code or 0
+
+
+def aborted(error: click.Abort | KeyboardInterrupt) -> int:
+    """Print one line on a command that was stopped, or that asks where nobody can answer; the exit code."""
+    # In a job, click's questions meet the end of standard input: it raises Abort `from None` there. Where
+    # anything else has read to the end, the EOFError is the Abort's cause.
+    if error.__cause__ is None and isinstance(error.__context__, EOFError):
+        click.echo("error: no answer to a question: standard input has ended; give it as an option", err=True)
+        return 2
+    click.echo("stopped; what is finished is kept, and the same command goes on from there", err=True)
+    stopped = error.__cause__ or error  # click makes an Abort of what it was
+    return int(getattr(stopped, "code", STOPPED))
 
 
 def unexpected(error: Exception) -> int:

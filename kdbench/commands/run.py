@@ -49,31 +49,23 @@ def run(  # noqa: PLR0913 - one per option
     """Train what is missing, check it, print the report."""
     chosen = chosen.opened()
     if dry_run:
-        from kdbench.commands.plan import note_missing_teachers
-        from kdbench.cost.estimate import describe_plan, estimate_cost
-        from kdbench.run import local
-
-        work, machine = local.prepare(chosen, rerun=rerun, offline=offline)
-        click.echo("\n".join(describe_plan(work, estimate_cost(work, machine))))
-        if chosen.auto and work.runs:
-            click.echo(
-                f"\nthen rows are analysed, and each that is still open gets one seed more, up to "
-                f"{chosen.most} in all: `kdbench plan --seeds auto` says how many that may be"
-            )
-        note_missing_teachers(work.runs, machine)
+        print_missing(chosen, rerun=rerun, offline=offline)
         return 0
-    trained = train(
-        chosen,
-        on=on,
-        wait=wait,
-        workers=jobs,
-        rerun=rerun,
-        cohorts=cohorts,
-        deterministic=deterministic,
-        offline=offline,
-        processes=processes,
-    )
-    return exit_code(trained, chosen, strict=strict, as_json=as_json)
+    if on == "local":
+        from kdbench.run import local, preflight
+
+        machine = preflight.this_machine(offline=offline, deterministic=deterministic, processes=processes)
+        options = local.RunOptions(workers=jobs, rerun=rerun, cohorts=cohorts)
+        trained = local.train(chosen, machine, options)
+    else:
+        if rerun or jobs is not None or processes is not None or not cohorts or deterministic:
+            raise UserError(
+                "--rerun, --jobs, --processes, --no-cohorts and --deterministic are for --on local; a "
+                "profile has [work] workers and tasks_per_node; [local] deterministic in benchmark.toml "
+                "counts everywhere"
+            )
+        trained = train_on_cluster(chosen, on, wait=wait, offline=offline)
+    return judge_trained(trained, chosen, strict=strict, as_json=as_json)
 
 
 @click.command(cls=Command)
@@ -86,10 +78,32 @@ def retry(chosen: Selection, *, on: str, wait: bool) -> int:
 
     chosen = chosen.opened()
     click.echo(commands.retry(chosen), err=True)
-    return exit_code(train(chosen, on=on, wait=wait), chosen, strict=False, as_json=False)
+    if on == "local":
+        from kdbench.run import local, preflight
+
+        trained = local.train(chosen, preflight.this_machine(offline=False), local.RunOptions())
+    else:
+        trained = train_on_cluster(chosen, on, wait=wait, offline=False)
+    return judge_trained(trained, chosen, strict=False, as_json=False)
 
 
-def exit_code(trained: Trained, chosen: Selection, *, strict: bool, as_json: bool) -> int:
+def print_missing(chosen: Selection, *, rerun: bool, offline: bool) -> None:
+    """Print what a run on this machine would train, and at what cost."""
+    from kdbench.commands.plan import note_missing_teachers
+    from kdbench.cost.estimate import describe_plan, estimate_cost
+    from kdbench.run import local
+
+    work, machine = local.prepare(chosen, rerun=rerun, offline=offline)
+    click.echo("\n".join(describe_plan(work, estimate_cost(work, machine))))
+    if chosen.auto and work.runs:
+        click.echo(
+            f"\nthen rows are analysed, and each that is still open gets one seed more, up to "
+            f"{chosen.most} in all: `kdbench plan --seeds auto` says how many that may be"
+        )
+    note_missing_teachers(work.runs, machine)
+
+
+def judge_trained(trained: Trained, chosen: Selection, *, strict: bool, as_json: bool) -> int:
     """Print the verdicts, if they are this process's to print.
 
     Returns:
@@ -109,39 +123,17 @@ def exit_code(trained: Trained, chosen: Selection, *, strict: bool, as_json: boo
     return code
 
 
-def train(
-    chosen: Selection,
-    *,
-    on: str,
-    wait: bool,
-    workers: int | None = None,
-    rerun: bool = False,
-    cohorts: bool = True,
-    deterministic: bool = False,
-    offline: bool = False,
-    processes: int | None = None,
-) -> Trained:
-    """Train what is missing, here or on a cluster.
+def train_on_cluster(chosen: Selection, on: str, *, wait: bool, offline: bool) -> Trained:
+    """Submit what is missing, and with `wait` follow it to its end.
 
     Raises:
-        UserError: a suite, benchmark.toml or the profile is wrong, or nothing can be trained or submitted.
+        UserError: a suite, benchmark.toml or the profile is wrong, or nothing can be submitted.
     """
-    if on == "local":
-        from kdbench.run import local, preflight
-
-        machine = preflight.this_machine(offline=offline, deterministic=deterministic, processes=processes)
-        return local.train(chosen, machine, local.RunOptions(workers=workers, rerun=rerun, cohorts=cohorts))
+    from kdbench.cluster import commands
     from kdbench.workers.launch import launched
 
     if launched():
         raise UserError(f"--on {on} submits jobs of its own; torchrun is for --on local")
     if chosen.auto:
         raise UserError("--seeds auto analyses after each seed, which is for --on local; give seeds, as 0-4")
-    if rerun or workers is not None or processes is not None or not cohorts or deterministic:
-        raise UserError(
-            "--rerun, --jobs, --processes, --no-cohorts and --deterministic are for --on local; a profile "
-            "has [work] workers and tasks_per_node; [local] deterministic in benchmark.toml counts everywhere"
-        )
-    from kdbench.cluster import commands
-
     return commands.train(chosen, commands.profile_of(on), wait=wait, offline=offline)

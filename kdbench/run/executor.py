@@ -126,19 +126,7 @@ class LocalExecutor:
         try:
             event: Event | Died = worker.pipe.recv()
         except (EOFError, OSError):
-            self.workers.remove(worker)
-            worker.process.join()
-            cohort = tuple(worker.tasks.values())
-            how = f"the worker process died ({describe_exit(worker.process.exitcode)})"
-            # the server reaps its forks and reports how they ended; when it is gone nobody can, and its forks
-            # have been killed with it (`die_with_parent`): it was not the run's doing
-            if self.forked and worker.process.exitcode == SERVER_DIED:
-                how = "the server of the worker processes was killed, and the worker with it,"
-                if self.lost_with_server.isdisjoint(worker.tasks):
-                    self.lost_with_server.update(worker.tasks)
-                    self.retry_queue.append(cohort)
-                    return None
-            return self.died(cohort, how)
+            return self._lost(worker)
         if isinstance(event, Died):
             self.workers.remove(worker)
             worker.stop()
@@ -146,6 +134,21 @@ class LocalExecutor:
         if not isinstance(event, Update):
             worker.tasks.pop(event.id, None)
         return event
+
+    def _lost(self, worker: Worker) -> Failed | None:
+        """What becomes of the runs of a worker that has died; None: they are tried again."""
+        self.workers.remove(worker)
+        worker.process.join()
+        cohort, code = tuple(worker.tasks.values()), worker.process.exitcode
+        # the server reaps its forks and reports how they ended; when it is gone nobody can, and its forks
+        # have been killed with it (`die_with_parent`): it was not the run's doing
+        if not self.forked or code != SERVER_DIED:
+            return self.died(cohort, f"the worker process died ({describe_exit(code)})")
+        if self.lost_with_server.isdisjoint(worker.tasks):
+            self.lost_with_server.update(worker.tasks)
+            self.retry_queue.append(cohort)
+            return None
+        return self.died(cohort, "the server of the worker processes was killed, and the worker with it,")
 
     def died(self, cohort: Cohort, how: str, whole: str = "") -> Failed | None:
         """What becomes of runs of which a process died, with its traceback; None: they are tried again."""
