@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from kdbench.plan.expand import expand
+from kdbench.spec.results import Failure
 from kdbench.spec.runs import Run
 from kdbench.spec.suites import Cell
-from kdbench.store.records import save_result
+from kdbench.store.records import save_failure, save_result
 from kdbench.suite.load import load_suite
 from tests.support.build import make_result
 
@@ -85,6 +86,13 @@ def store(folder: Path, path: Path, values: Mapping[str, float]) -> list[Run]:
     for run, top1 in runs.values():
         save_result(folder / "results", make_result(run, *[top1] * run.recipe.epochs))
     return [run for run, _ in runs.values()]
+
+
+def fail_teacher(project: Path) -> None:
+    """Record that the first run of digits_cnn, which teaches, failed."""
+    run = store(project, project / "suites" / "small.toml", {"1.base/digits_cnn": 95.0})[0]
+    next((project / "results" / "digits").glob(f"*{run.id}.json")).unlink()
+    save_failure(project / "results", Failure(id=run.id, run=run, cause="loss is NaN", log="logs/a.txt"))
 
 
 def cells(folder: Path, *edits: tuple[str, str], **options: Any) -> tuple[Cell, ...]:  # noqa: ANN401 - expand's
