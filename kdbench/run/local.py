@@ -9,6 +9,7 @@ from types import FrameType
 import click
 from msgspec import Struct
 
+from kdbench.data.place import where
 from kdbench.errors import StoppedError, UserError
 from kdbench.machine import Machine
 from kdbench.plan.selection import Selection, Workload, describe_work, find_work
@@ -137,6 +138,7 @@ def train_missing(work: Workload, machine: Machine, options: RunOptions) -> dict
     check_device(work.runs, machine)
     check_writable(machine.results)
     check_writable(machine.scratch)
+    where(machine.data_folder)  # what is wrong with it is told before a process imports torch
     executor = LocalExecutor(machine, 1 if rank else options.workers or default_workers(machine))
     executor.warm_up()
     fetch_missing(work.runs, machine)
