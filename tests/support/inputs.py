@@ -56,14 +56,14 @@ def changed(name: str, how: Callable[[bytes], bytes]) -> Make:
     return _made(do)
 
 
-def replaced(old: str, new: str, name: str = RESULT) -> Make:
-    """A file that is there, with a part of its text replaced."""
+def replaced(old: str, new: str) -> Make:
+    """The first result, with a part of its text replaced."""
 
     def how(content: bytes) -> bytes:
-        assert old.encode() in content, f"{name} has no {old!r}"
+        assert old.encode() in content, f"{RESULT} has no {old!r}"
         return content.replace(old.encode(), new.encode(), 1)
 
-    return changed(name, how)
+    return changed(RESULT, how)
 
 
 def folder(name: str) -> Make:
