@@ -38,13 +38,17 @@ def test_damaged_result_makes_its_row_unreadable_and_leaves_the_others(
     assert told[BASE]["top1"]["reason"].startswith(f"{damaged.relative_to(stored)}: ")
     assert reason in told[BASE]["top1"]["reason"]
     assert told[KD]["gain"]["word"] == "unreadable"
-    for kind in FORMATS:
-        assert kdbench("report", "suites/small", "--format", kind).code == 0
     assert damaged.name in kdbench("report", "suites/small").out
     status = kdbench("status", "suites/small")
     assert (status.code, status.out.splitlines()[0]) == (0, "5 done, 1 unreadable")
     assert f"{damaged.relative_to(stored)}: " in status.out
     assert reason in status.out
+
+
+def test_report_with_a_damaged_result_is_written_in_every_format(kdbench: Command, stored: Path) -> None:
+    min((stored / "results" / "digits").glob("digits_mlp-ce.s0.*.json")).write_text("{", encoding="utf-8")
+    codes = {kind: kdbench("report", "suites/small", "--format", kind).code for kind in FORMATS}
+    assert codes == dict.fromkeys(FORMATS, 0)
 
 
 @pytest.mark.usefixtures("stored")
