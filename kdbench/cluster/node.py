@@ -308,29 +308,30 @@ def train_received(pipe: Connection, machine: Machine, job_context: JobContext, 
 
     context = open_context(machine, as_rank=True)
     starts = partial(begin, job_context, gpu)
+    emit = partial(send, pipe)
 
-    def train(teacher: Task) -> Event:
-        ends: list[Event] = []  # nobody waits for it: only its epochs are sent
+    def train_teacher(teacher: Task) -> Event:
+        ends: list[Event] = []
 
-        def emit(event: Event) -> None:
+        def emit_epochs(event: Event) -> None:  # the supervisor, who has not handed it out, waits for no end
             if isinstance(event, Update):
-                send(pipe, event)
+                emit(event)
             else:
                 ends.append(event)
 
-        do((teacher,), context, emit, starts)
+        do((teacher,), context, emit_epochs, starts)
         return ends[0]
 
     def train_cohort(cohort: Cohort) -> None:
-        to_driver = partial(send, pipe)
         try:
-            reasons = {task.run.id: blocked(task, job_context.work, train) for task in cohort}
+            reasons = [ensure_teacher(task, job_context.work, train_teacher) for task in cohort]
         except UserError as error:  # results that cannot be read
-            refuse(cohort, machine, error, to_driver)
+            refuse(cohort, machine, error, emit)
             return
-        for reason in filter(None, reasons.values()):
-            to_driver(reason)
-        do([task for task in cohort if reasons[task.run.id] is None], context, to_driver, starts)
+        for reason in filter(None, reasons):
+            emit(reason)
+        ready = [task for task, reason in zip(cohort, reasons, strict=True) if reason is None]
+        do(ready, context, emit, starts)
 
     serve(pipe, context, train_cohort)
 
@@ -355,11 +356,11 @@ def begin(job_context: JobContext, gpu: str | None, run: Run) -> None:
     Ledger(scratch).begin(run.id, attempt, allowed.get(run.id, max(allowed.values())))
 
 
-def blocked(task: Task, work: JobWork, train: Callable[[Task], Event]) -> Blocked | Elsewhere | None:
-    """Make sure of the teacher: a dependency may have been met without it.
+def ensure_teacher(task: Task, work: JobWork, train: Callable[[Task], Event]) -> Blocked | Elsewhere | None:
+    """Make sure of a student's teacher: a dependency may have been met without it.
 
     A teacher whose weights are missing or damaged is trained here; a student waits where another process
-    trains its teacher; one that failed blocks its student.
+    trains its teacher; one that failed blocks its student. None: the student may start.
     """
     machine, teacher = work.machine, task.run.teacher
     there = index(machine.results)
@@ -374,7 +375,7 @@ def blocked(task: Task, work: JobWork, train: Callable[[Task], Event]) -> Blocke
     # teacher's weights are there
     keep = work.teachers.get(teacher.run.id, (teacher.epoch,))
     theirs = Task(teacher.run, keep, trial=task.trial)
-    end = blocked(theirs, work, train) or train(theirs)
+    end = ensure_teacher(theirs, work, train) or train(theirs)
     if isinstance(end, Elsewhere):
         return Elsewhere(task.run.id)
     return Blocked(task.run.id, teacher.run.id) if isinstance(end, Failed | Blocked) else None

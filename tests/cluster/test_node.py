@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from kdbench.cluster.ledger import Ledger
-from kdbench.cluster.node import Assignment, JobContext, JobWork, NodeExecutor, blocked
+from kdbench.cluster.node import Assignment, JobContext, JobWork, NodeExecutor, ensure_teacher
 from kdbench.machine import Folders, Machine
 from kdbench.spec.events import Blocked, Event, Failed, Task, Update
 from kdbench.spec.results import Failure
@@ -81,7 +81,7 @@ def test_run_that_loses_another_process_is_tried_again_as_one_whose_worker_died(
 
 def test_student_of_a_failed_teacher_is_blocked(work: JobWork) -> None:
     save_failure(work.machine.results, Failure(id=TEACHER.id, run=TEACHER, cause="diverged", log=""))
-    assert blocked(Task(STUDENT), work, never) == Blocked(STUDENT.id, TEACHER.id)
+    assert ensure_teacher(Task(STUDENT), work, never) == Blocked(STUDENT.id, TEACHER.id)
 
 
 def test_missing_teacher_is_trained_first(work: JobWork) -> None:
@@ -91,7 +91,7 @@ def test_missing_teacher_is_trained_first(work: JobWork) -> None:
         trained.append(task.run)
         return Update(task.run.id, 2, 90.0, 1.0)
 
-    assert blocked(Task(STUDENT), work, train) is None
+    assert ensure_teacher(Task(STUDENT), work, train) is None
     assert trained == [TEACHER]
 
 
@@ -99,12 +99,12 @@ def test_damaged_weights_do_not_count(work: JobWork) -> None:
     damaged = work.machine.scratch / "weights" / TEACHER.id / f"2.{'0' * 64}.safetensors"
     damaged.parent.mkdir(parents=True)
     damaged.write_bytes(b"half of it")
-    assert blocked(Task(STUDENT), work, lambda task: Update(task.run.id, 2, 90.0, 1.0)) is None
+    assert ensure_teacher(Task(STUDENT), work, lambda task: Update(task.run.id, 2, 90.0, 1.0)) is None
     assert not damaged.exists()
 
 
 def test_run_without_a_teacher_waits_for_nobody(work: JobWork) -> None:
-    assert blocked(Task(TEACHER), work, never) is None
+    assert ensure_teacher(Task(TEACHER), work, never) is None
 
 
 @pytest.mark.parametrize(("spent", "cause"), [(60.0, "stopped"), (590.0, "time")])
