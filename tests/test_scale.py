@@ -63,12 +63,12 @@ def test_work_grows_with_the_number_of_rows_and_no_faster(
 ) -> None:
     monkeypatch.setattr(html, "ONE_FILE", 0)
     counted, looked = {}, {}
-    for rows in (5, 25, 100):
+    for rows in (4, 12, 48):
         path = large_project(tmp_path / str(rows), rows)
         monkeypatch.chdir(path.parents[1])
         counted[rows], looked[rows] = calls(work_on(path)[command])
-    assert counted[100] / counted[25] < 4.5
-    assert looked[100] < looked[5] + MOST_LOOKS * 3 * 100
+    assert counted[48] / counted[12] < 4.5
+    assert looked[48] < looked[4] + MOST_LOOKS * 3 * 48
 
 
 @pytest.mark.slow
@@ -88,11 +88,12 @@ def test_ten_thousand_rows_take_seconds_and_few_bytes(
 
 
 def test_large_project_has_its_rows_and_results(tmp_path: Path) -> None:
-    path = large_project(tmp_path / "a", 250)
+    path = large_project(tmp_path / "a", 120)
     work = find_work(Selection(suites=(str(path),)), Machine(root=str(tmp_path / "a")))
-    assert (len(work.cells), work.stored, work.runs) == (252, 756, ())
+    assert (len(work.cells), work.stored, work.runs) == (122, 366, ())
 
 
+@pytest.mark.slow
 def test_plan_starts_within_15_interpreter_starts(tmp_path: Path) -> None:
     suite = str(ROOT / "suites" / "tfkd_cifar100")
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

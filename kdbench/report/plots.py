@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, TypeVar
 from kdbench.errors import UserError
 from kdbench.formatting import clean, number
 from kdbench.report.forest import Scale, scale_of
-from kdbench.report.methods import TITLES, side_by_side
+from kdbench.report.methods import TITLES
 from kdbench.report.ranks import INK, SOFT, encoded
 from kdbench.report.sentences import who
 from kdbench.report.words import measured, measured_gain, printed_gain
 from kdbench.spec.verdicts import Word
+from kdbench.verdict.methods import tables
 from kdbench.verdict.published import of_authors
 from kdbench.verdict.stats import mean
 
@@ -94,7 +95,7 @@ def _figures(report: Report) -> Iterator[tuple[str, Figure]]:
         with_curves = [check for check in checks if _has_curves(report, check)]
         for piece, some in _pieces(with_curves, CURVE_PANELS):
             yield f"{name}.curves{piece}", _panels(title, report, some)
-    for methods in side_by_side(report).tables:
+    for methods in tables(report.suite, report.checks):
         # A pair with one method alone has nothing beside it.
         methods_of = Counter(chain.from_iterable(methods.cells.values()))
         pairs = [pair for pair in methods.pairs if methods_of[pair] > 1]

@@ -55,6 +55,7 @@ def printed(cell: dict[str, Any]) -> str:
     return "".join(line for text in streams for line in text)
 
 
+@pytest.mark.slow
 def test_notebook_of_the_docs_gives_what_it_shows(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import chdir
+from itertools import product
 from math import exp
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -177,31 +178,32 @@ def test_everything_is_reached_by_the_keyboard(page: "Page") -> None:
     assert page.evaluate(outline) == "solid"
 
 
-@pytest.mark.parametrize("width", [1400, 1100, 768, 390, 320])
-def test_page_is_never_wider_than_its_window(page: "Page", width: int) -> None:
-    page.set_viewport_size({"width": width, "height": 800})
+def test_page_is_never_wider_than_its_window(page: "Page") -> None:
     for button in page.locator("button.open").all()[:4]:
         button.click()
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    for width in (1400, 1100, 768, 390, 320):
+        page.set_viewport_size({"width": width, "height": 800})
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
-@pytest.mark.parametrize("width", [1600, 1400, 1250, 1200, 1100, 1000])
-def test_no_cell_runs_into_its_neighbour(page: "Page", width: int) -> None:
-    page.set_viewport_size({"width": width, "height": 800})
-    assert page.locator("table.rows thead").first.is_visible(), "a table, not cards"
+def test_no_cell_runs_into_its_neighbour(page: "Page") -> None:
     script = "all('.rows > * > tr > *').filter(cell => cell.scrollWidth > cell.clientWidth + 1).length"
-    assert page.evaluate(script) == 0
+    for width in (1600, 1400, 1250, 1200, 1100, 1000):
+        page.set_viewport_size({"width": width, "height": 800})
+        assert page.locator("table.rows thead").first.is_visible(), "a table, not cards"
+        assert page.evaluate(script) == 0, width
 
 
-@pytest.mark.parametrize("width", [700, 390, 320])
-def test_count_of_errors_on_a_phone_stays_in_its_place(tab: Told, tmp_path: Path, width: int) -> None:
+def test_count_of_errors_on_a_phone_stays_in_its_place(tab: Told, tmp_path: Path) -> None:
     row = make_row(reference=Reference(top1=99.33, errors=67, of=10_000))
     report = Report(suite=make_suite(row), checks=check_suite([make_cell(row)], {}))
     write_page(tmp_path / "a.html", [report])
-    tab.opens((tmp_path / "a.html").as_uri(), width)
+    tab.opens((tmp_path / "a.html").as_uri(), 700)
     printed = tab.page.locator(".rows td.n").first
     assert " ".join(printed.inner_text().split()) == "99.33 (67 errors of 10,000)"
-    assert printed.evaluate("cell => cell.scrollWidth <= cell.clientWidth")
+    for width in (700, 390, 320):
+        tab.page.set_viewport_size({"width": width, "height": 800})
+        assert printed.evaluate("cell => cell.scrollWidth <= cell.clientWidth"), width
 
 
 def test_phone_shows_the_whole_id_of_a_record(page: "Page") -> None:
@@ -231,19 +233,11 @@ def test_legend_comes_first_and_counts_stand_in_one_place(page: "Page") -> None:
     assert headline.startswith("2 of 10 accuracies within the tolerance; 0 of 8 gains")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_is_readable_in_both_schemes(page: "Page", scheme: str) -> None:
-    page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
-    for selector in (
-        "h1",
-        ".settings",
-        ".subject",
-        ".rows .verdict",
-        ".rows .verdict i",
-        ".rows small",
-        ".rows .none",
-    ):
-        assert contrast(page, selector) >= 4.5, selector
+def test_text_is_readable_in_both_schemes(page: "Page") -> None:
+    cells = (".rows .verdict", ".rows .verdict i", ".rows small", ".rows .none")
+    for scheme, selector in product(("light", "dark"), ("h1", ".settings", ".subject", *cells)):
+        page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+        assert contrast(page, selector) >= 4.5, f"{selector}, {scheme}"
 
 
 def test_print_has_the_tables_and_no_buttons(page: "Page") -> None:
@@ -303,23 +297,21 @@ def test_rows_of_a_large_page_are_those_of_a_whole_one(browser: "Browser", page:
     large.close()
 
 
-def test_large_page_opens_the_row_of_an_address(browser: "Browser", split: str) -> None:
-    page = browser.new_page(viewport={"width": 1400, "height": 300})
-    page.goto(f"{split}#golden/2/digits_cnn")
-    row = page.locator("[id='golden/2/digits_cnn']")
+def test_large_page_opens_the_row_of_an_address(tab: Told, split: str) -> None:
+    tab.opens(f"{split}#golden/2/digits_cnn", 1400, 300)
+    row = tab.page.locator("[id='golden/2/digits_cnn']")
     row.locator("figure svg").wait_for()
-    place = page.locator("section.table").last.bounding_box()
+    place = tab.page.locator("section.table").last.bounding_box()
     assert place is not None
     assert place["y"] < 300
-    page.close()
 
 
 def test_large_page_without_its_files_says_so_and_still_sorts_and_finds(
-    browser: "Browser", split: str, tmp_path: Path
+    tab: Told, split: str, tmp_path: Path
 ) -> None:
     (tmp_path / "report.html").write_bytes(Path(split.removeprefix("file://")).read_bytes())
-    page = browser.new_page(viewport={"width": 1400, "height": 900})
-    page.goto((tmp_path / "report.html").as_uri())
+    tab.opens((tmp_path / "report.html").as_uri(), 1400)
+    page = tab.page
     page.get_by_text("The folder report.files is not beside this page").wait_for()
     head(page, 1, MEASURED).locator("button").click()
     assert figures(page, 1, MEASURED) == ["91.67", "92.00", "93.45", "95.50", "–", "–", "–"]
@@ -329,19 +321,20 @@ def test_large_page_without_its_files_says_so_and_still_sorts_and_finds(
     assert page.locator("#shown").inner_text() == "2 of 11 rows"
     page.get_by_role("button", name="inconclusive").click()
     assert page.locator("#shown").inner_text() == "1 of 11 rows"
-    page.close()
 
 
-@pytest.mark.parametrize("width", [1400, 390])
-def test_large_page_is_read_without_scripts(browser: "Browser", split: str, width: int) -> None:
-    context = browser.new_context(java_script_enabled=False, viewport={"width": width, "height": 900})
+@pytest.mark.slow
+def test_large_page_is_read_without_scripts(browser: "Browser", split: str) -> None:
+    context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
     page.goto(split)
     row = page.locator("[id='golden/1.kd/digits_mlp:digits_mlp@2']")
     accuracy, gain = "91.00 91.67 ± 1.95 (3) +0.67", "+1.00 +1.67 ± 2.09 (3) +0.67"
     text = f"digits_mlp digits_mlp@2 {accuracy} inconclusive {gain} inconclusive"
     assert " ".join(row.inner_text().split()) == text
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    for width in (1400, 390):
+        page.set_viewport_size({"width": width, "height": 900})
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
     page.emulate_media(media="print")
     assert page.locator("section.table:visible").count() == 3
     context.close()

@@ -64,6 +64,7 @@ def test_suites_without_evidence_are_left_out(project: Path, kdbench: Command) -
     assert cells((project / "results/README.md").read_text(encoding="utf-8"), "small")[3] == "3 reproduced"
 
 
+@pytest.mark.slow
 def test_page_of_the_repository_is_that_of_its_results(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every suite that the page names, judged again; runs that this machine alone has are no part of it."""
     monkeypatch.chdir(ROOT)

@@ -19,17 +19,21 @@ from kdbench.plan.expand import expand
 from kdbench.plan.selection import Selection, suites_in
 from kdbench.report import feed
 from kdbench.report.gather import gather
-from kdbench.report.site import Files, site, unique_names
+from kdbench.report.overview import Counts
+from kdbench.report.site import Files, badge_of, site, unique_names
+from kdbench.spec.verdicts import Word
 from kdbench.store.outputs import MARKER
 from kdbench.store.records import save_result
+from kdbench.store.released import save_evaluation
 from kdbench.suite.load import load_suite
 from kdbench.verdict.judge import judge
+from tests.support.authors import RELEASED, evaluation, store_curves
 from tests.support.browser import NEEDS_CHROMIUM, Told, contrast
 from tests.support.build import make_result
 from tests.support.command import Command
 from tests.support.golden_report import FOLDER
 from tests.support.places import ROOT
-from tests.support.project import change, write_suite
+from tests.support.project import AS_PRINTED, change, make_project, write_suite
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -37,6 +41,7 @@ if TYPE_CHECKING:
 VOID = {"area", "br", "col", "hr", "img", "input", "link", "meta", "source", "wbr", "path", "rect", "circle"}
 MOST_BYTES = {"site": 25_000_000, "page of a suite": 2_000_000, "page of a row": 250_000}
 Test = TypeVar("Test", bound=Callable[..., None])
+MLP, _, KD = AS_PRINTED
 SPITE = '<script>alert("x")</script> & Co'
 
 
@@ -88,7 +93,24 @@ def golden() -> Files:
     return made(FOLDER)
 
 
-@pytest.mark.parametrize("name", ["repository", "golden"])
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Files:
+    """The site of a suite with each kind of evidence, and of one without any."""
+    folder = tmp_path_factory.mktemp("small")
+    reference = ("top1 = 92.0, gain", "std = 0.1, n = 3, top1 = 92.0, gain")
+    path = make_project(folder, change(reference) + RELEASED)
+    write_suite(folder, change(("epochs = 3", "epochs = 4")), name="untrained")
+    finished = {"cpu": "AMD EPYC", "finished": "2026-11-28T07:00:00+00:00"}
+    for cell in expand(load_suite(path)):
+        for run in cell.runs if cell.row.name in {MLP, KD} else ():
+            result = make_result(run, 1.0, 2.0, 80.0 if cell.row.name == KD else 90.0)
+            save_result(folder / "results", replace(result, environment=finished))
+    store_curves(folder, {MLP: [(80.0, 90.0, 91.5)], KD: [(80.0, 90.0, last) for last in (91.9, 92.0, 92.1)]})
+    save_evaluation(folder / "results", evaluation(digits=92.5))
+    return made(folder)
+
+
+@pytest.mark.parametrize("name", [pytest.param("repository", marks=pytest.mark.slow), "golden", "small"])
 def test_pages_are_valid_and_every_link_leads_somewhere(name: str, request: pytest.FixtureRequest) -> None:
     files: Files = request.getfixturevalue(name)
     pages = {path: Markup(text.decode()) for path, text in files.items() if path.endswith(".html")}
@@ -108,6 +130,7 @@ def test_pages_are_valid_and_every_link_leads_somewhere(name: str, request: pyte
     assert wrong == []
 
 
+@pytest.mark.slow
 def test_sizes_are_bounded(repository: Files) -> None:
     sizes = {path: len(content) for path, content in repository.items()}
     assert sum(sizes.values()) < MOST_BYTES["site"]
@@ -117,29 +140,49 @@ def test_sizes_are_bounded(repository: Files) -> None:
     assert len(rows) == sum(len(load_suite(path).rows) for path in sorted((ROOT / "suites").glob("*.toml")))
 
 
-def test_badges_say_the_counts_of_verdicts(repository: Files) -> None:
-    def message(path: str) -> str:
-        parseString(repository[path])  # noqa: S318 - our own
-        return repository[path].decode().partition("<title>")[2].partition("</title>")[0]
+@pytest.mark.parametrize(
+    ("kinds", "message", "colour"),
+    [
+        ({"our runs": {Word.REPRODUCED: 2}}, "2 reproduced", "brightgreen"),
+        ({"our runs": {Word.REPRODUCED: 2, Word.CONSISTENT: 1}}, "2 reproduced, 1 consistent", "green"),
+        ({"our runs": {Word.REPRODUCED: 2, Word.BELOW: 1}}, "2 reproduced, 1 below", "orange"),
+        ({"our runs": {}, "author run": {Word.CONSISTENT: 4}}, "author run: 4 consistent", "green"),
+        ({"our runs": {}}, "no verdict yet", "lightgrey"),
+    ],
+)
+def test_badge_says_the_counts_of_verdicts(
+    kinds: dict[str, dict[Word, int]], message: str, colour: str
+) -> None:
+    assert badge_of({kind: Counts(words) for kind, words in kinds.items()}) == (message, colour)
 
-    said = "kdbench: 10 reproduced, 105 consistent, 23 inconclusive"
-    assert message("lopezpaz_mnist/badge.svg") == said
-    assert message("ls_cifar100/badge.svg").startswith("kdbench: author run: 48 consistent, 1 inconclusive")
-    assert message("fnkd_cifar100_coarse/badge.svg") == "kdbench: released weights: 1 reproduced"
-    assert message("tfkd_cifar100/badge.svg") == "kdbench: no verdict yet"
-    assert b"#b8560f" in repository["lopezpaz_synthetic/badge.svg"], "a number is below: orange"
+
+def test_each_suite_has_a_badge_and_so_has_the_site(small: Files) -> None:
+    titles = {}
+    for path in ("small/badge.svg", "untrained/badge.svg", "badge.svg"):
+        parseString(small[path])  # noqa: S318 - our own
+        titles[path] = small[path].decode().partition("<title>")[2].partition("</title>")[0]
+    said = "kdbench: 1 reproduced, 1 below"
+    assert titles == {
+        "small/badge.svg": said,
+        "untrained/badge.svg": "kdbench: no verdict yet",
+        "badge.svg": said,
+    }
 
 
-def test_index_has_papers_numbers_verdicts_evidence_and_age(repository: Files) -> None:
-    text = repository["index.html"].decode()
+def test_index_has_papers_numbers_verdicts_evidence_and_age(small: Files) -> None:
+    text = small["index.html"].decode()
     articles = [part.partition("</article>")[0] for part in text.split("<article")[1:]]
-    (line,) = (part for part in articles if 'href="lopezpaz_synthetic/index.html"' in part)
+    (line,) = (part for part in articles if 'href="small/index.html"' in part)
     shown = Text(f"<article {line}").shown
-    assert "Unifying distillation and privileged information, ICLR 2016" in shown
-    assert "15 printed" in shown
-    assert "✓ reproduced 10 ? inconclusive 1 ↓ below 4" in shown
-    assert "1,500 runs AMD EPYC 2026-11-28" in shown
-    assert text.index("Suites that are ready to run") < text.index('href="tfkd_cifar100/index.html"')
+    for part in (
+        "A paper small: 4 printed on digits",
+        "our runs ✓ reproduced 1 ↓ below 1",
+        "author runs 1 single seed, outside 1 1 rows are not counted: their printed numbers are the means",
+        "released weights ✓ reproduced 1",
+        "4 runs AMD EPYC 2026-11-28",
+    ):
+        assert part in shown
+    assert text.index("Suites that are ready to run") < text.index('href="untrained/index.html"')
 
 
 class Text(HTMLParser):
@@ -158,20 +201,20 @@ class Text(HTMLParser):
         self.parts.append(data)
 
 
-def test_page_of_a_row_has_all_about_it(repository: Files) -> None:
-    name = "lopezpaz_mnist/rows/500.T10-mlp_49_20_20-mlp_784_20_20-lambda0.2.html"
-    shown = Text(repository[name].decode()).shown
+def test_page_of_a_row_has_all_about_it(small: Files) -> None:
+    page = small["small/rows/1.kd-digits_mlp-digits_cnn.html"].decode()
+    shown = Text(page).shown
     for part in (
-        "74.22 ± 2.16 (10)",
-        "code/mnist.py:48",
-        "result_mnist_500@cdc4cae: mean and std of its 10 repetitions",
+        "92.00 ± 0.10 (3)",
+        "code.py:1",
+        "github.com/a/b@c0ffee000000:",
         "author run",
         "not counted the printed number is their mean",
         "cpu AMD EPYC",
-        "kdbench run suites/lopezpaz_mnist --rows 500.T10/mlp_49_20_20:mlp_784_20_20+lambda0.2",
+        "kdbench run suites/small --rows 1.kd/digits_mlp:digits_cnn",
     ):
         assert part in shown
-    assert repository[name].decode().count("records/mnist_7x7/mlp_49_20_20-lopezpaz_released") == 10
+    assert page.count("records/digits/digits_mlp-kd_released") == 2
 
 
 def test_titles_are_shown_and_not_obeyed(project: Path) -> None:
@@ -313,18 +356,14 @@ def test_one_goes_from_the_index_to_a_row_and_back(page: "Page", address: str) -
     page.wait_for_url(f"{address}/index.html")
 
 
+@pytest.mark.slow
 @in_chromium
 @pytest.mark.parametrize("page", PAGES, indirect=True)
-def test_no_page_is_wider_than_its_window(page: "Page") -> None:
+def test_no_page_is_wider_than_its_window_and_text_is_readable_in_both_schemes(page: "Page") -> None:
     for width in (1280, 768, 390, 320):
         page.set_viewport_size({"width": width, "height": 800})
         page.reload()
         assert page.evaluate("document.documentElement.scrollWidth") <= width
-
-
-@in_chromium
-@pytest.mark.parametrize("page", PAGES, indirect=True)
-def test_text_is_readable_in_both_schemes(page: "Page") -> None:
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
         for selector in ("h1", ".subject", ".verdict", ".verdict i", "a"):

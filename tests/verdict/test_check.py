@@ -497,4 +497,4 @@ def calls_of(rows: int) -> int:
 
 def test_work_of_a_check_grows_with_the_rows_and_not_faster() -> None:
     calls_of(10)  # what is imported and cached once
-    assert calls_of(800) < 8.5 * calls_of(100)
+    assert calls_of(240) < 8.5 * calls_of(30)

@@ -97,7 +97,7 @@ def test_claim_over_seeds_of_interim_analyses_is_tested_at_their_levels() -> Non
     assert strict.parts[0].level == levels(InterimPlan())[3]
 
 
-@pytest.mark.parametrize("most", [3, 10])
+@pytest.mark.parametrize("most", [3, pytest.param(10, marks=pytest.mark.slow)])
 def test_false_claim_after_interim_analyses_holds_in_at_most_one_case_in_twenty(most: int) -> None:
     """Whenever the analyses stop: no count of seeds up to `most` shows a difference of 0 more often."""
     draw, wrong, at = np.random.default_rng(most), 0, dict(levels(InterimPlan(most=most)))
@@ -150,7 +150,7 @@ def test_printed_numbers_bear_a_claim_out_or_not(reg: float | None, borne_out: b
     assert found.printed is borne_out
 
 
-@pytest.mark.parametrize("students", [1, 4])
+@pytest.mark.parametrize("students", [1, pytest.param(4, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("truth", ["false", "true"])
 def test_claim_is_decided_wrongly_in_at_most_one_case_in_twenty(students: int, truth: str) -> None:
     """At the edge: one student gains nothing and the others much (false), or all gain nothing (true)."""

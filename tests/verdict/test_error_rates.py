@@ -1,6 +1,8 @@
 """How often a verdict is wrong, by simulation: what docs/verdicts.md promises."""
 
+from functools import cache
 from itertools import product
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -28,21 +30,39 @@ QUANTILES = INVERSE, scipy.special.stdtrit(1 / INVERSE, 0.95)
 """Of Student's t by the inverse of its degrees, 1 to 50: nearly straight lines from one to the next."""
 
 
-def draw(n: int, sigma: float, difference: float, *, rows: int = DRAWS) -> Values:
-    """Rows of n values, the same at each call."""
-    return np.random.default_rng([n, round(100 * sigma)]).normal(difference, sigma, (rows, n))
+class Samples(NamedTuple):
+    """Of many samples of n values each: their means, and their variances (n - 1 below)."""
+
+    mean: Values
+    variance: Values
+    n: int
 
 
-def words(values: Values, printed: Values | None = None) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Of each row: whether it is `reproduced`, and whether `below` or `above`, as `verdict_of` has it."""
-    n = values.shape[1]
-    difference, variance = values.mean(1), values.var(1, ddof=1) / n
-    error, quantile = variance, scipy.special.stdtrit(n - 1, 0.95)
+def samples_of(values: Values) -> Samples:
+    return Samples(values.mean(1), values.var(1, ddof=1), values.shape[1])
+
+
+@cache
+def standard(n: int) -> Samples:
+    """Many samples of n standard normal values."""
+    return samples_of(np.random.default_rng(n).normal(size=(DRAWS, n)))
+
+
+def draw(n: int, sigma: float, difference: float) -> Samples:
+    """The same samples as at each call, scaled and shifted."""
+    mean, variance, _ = standard(n)
+    return Samples(difference + sigma * mean, sigma**2 * variance, n)
+
+
+def words(samples: Samples, printed: Samples | None = None) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Of each sample: whether it is `reproduced`, and whether `below` or `above`, as `verdict_of` has it."""
+    difference, n = samples.mean, samples.n
+    variance = error = samples.variance / n
+    quantile = scipy.special.stdtrit(n - 1, 0.95)
     if printed is not None:
-        k = printed.shape[1]
-        other = printed.var(1, ddof=1) / k
-        difference, error = difference - printed.mean(1), variance + other
-        degrees = error**2 / (variance**2 / (n - 1) + other**2 / (k - 1))
+        other = printed.variance / printed.n
+        difference, error = difference - printed.mean, variance + other
+        degrees = error**2 / (variance**2 / (n - 1) + other**2 / (printed.n - 1))
         quantile = np.interp(1 / degrees, *QUANTILES)
     half = quantile * np.sqrt(error)
     return abs(difference) + half <= MARGIN, abs(difference) - half > MARGIN
@@ -51,9 +71,10 @@ def words(values: Values, printed: Values | None = None) -> tuple[NDArray[np.boo
 @pytest.mark.parametrize("runs", [None, 3])
 @pytest.mark.parametrize("n", SEEDS)
 def test_simulated_words_are_those_of_the_verdict(n: int, runs: int | None) -> None:
-    values = draw(n, 0.3, 0.4, rows=200)
-    printed = None if runs is None else draw(runs, 0.1, 0.0, rows=200)
-    inside, outside = words(values, printed)
+    random = np.random.default_rng(n)
+    values = random.normal(0.4, 0.3, (200, n))
+    printed = None if runs is None else random.normal(0.0, 0.1, (200, runs))
+    inside, outside = words(samples_of(values), None if printed is None else samples_of(printed))
     for place, row in enumerate(values):
         other = np.zeros(1) if printed is None else printed[place]
         error = None if printed is None else Spread(float(other.std(ddof=1)), len(other))
@@ -79,8 +100,8 @@ def test_verdict_inside_the_margin_is_below_or_above_more_rarely_still(n: int, s
 @pytest.mark.parametrize("sigma", SIGMAS)
 @pytest.mark.parametrize("n", SEEDS)
 def test_verdict_against_a_printed_spread_keeps_its_error_rate(n: int, sigma: float) -> None:
-    printed = np.random.default_rng(100).normal(0.0, sigma, (DRAWS, 3))
-    inside, outside = words(draw(n, sigma, MARGIN), printed)
+    mean, variance, _ = samples_of(np.random.default_rng(100).normal(size=(DRAWS, 3)))
+    inside, outside = words(draw(n, sigma, MARGIN), Samples(sigma * mean, sigma**2 * variance, 3))
     assert inside.mean() <= WELCH
     assert outside.mean() <= WELCH
 
@@ -88,6 +109,7 @@ def test_verdict_against_a_printed_spread_keeps_its_error_rate(n: int, sigma: fl
 COUNTS = (2, 3, 5, 10, 20)
 
 
+@pytest.mark.slow
 def test_worst_rate_against_printed_runs_is_that_of_the_documentation() -> None:
     """Seeds against printed runs of another number and spread: two against twenty that scatter alike."""
     rates = {}
@@ -95,7 +117,7 @@ def test_worst_rate_against_printed_runs_is_that_of_the_documentation() -> None:
         random = np.random.default_rng([n, k, round(100 * ratio)])
         values = random.normal(MARGIN, 0.05 * ratio, (20_000, n))
         printed = random.normal(0.0, 0.05, (20_000, k))
-        rates[n, k, ratio] = max(word.mean() for word in words(values, printed))
+        rates[n, k, ratio] = max(word.mean() for word in words(samples_of(values), samples_of(printed)))
     worst = max(rates, key=lambda key: rates[key])
     assert worst in {(2, 20, 1.0), (20, 2, 1.0)}
     assert rates[worst] == pytest.approx(0.083, abs=0.004)
