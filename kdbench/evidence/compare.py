@@ -158,7 +158,7 @@ def compare_row(
     # Seeds in common are judged by their differences; a single one only where neither side has more.
     by_pairs = pairs.n > 1 or (count == (1, 1) and pairs.n == 1)
     if by_pairs:
-        verdict = verdict_of(pairs.values, 0.0, margin, levels=levels(plan) if plan else None)
+        verdict = verdict_of(pairs.values, 0.0, margin, levels=levels(plan))
         before = mean(a.values[seed] for seed in pairs.by_seed)
         after = mean(b.values[seed] for seed in pairs.by_seed)
         count = (pairs.n, pairs.n)
@@ -197,9 +197,8 @@ def _held_against(reference: Side, side: Side, margin: float, plan: InterimPlan 
     error = reference.printed_spread
     if reference.values:
         error = spread(list(reference.values.values()))
-    at = levels(plan, error) if plan else None
     values = list(side.values.values()) or [side.mean or 0.0]
-    return verdict_of(values, reference.mean or 0.0, margin, error=error, levels=at)
+    return verdict_of(values, reference.mean or 0.0, margin, error=error, levels=levels(plan, error))
 
 
 def shift(rows: Iterable[Comparison], margin: float = 0.0) -> Shift | None:

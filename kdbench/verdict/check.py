@@ -20,11 +20,13 @@ from kdbench.spec.suites import Cell, Reference, Row
 from kdbench.spec.verdicts import Check, Verdict, Word
 from kdbench.verdict.counts import Tally, by_chance, counts, sentence, tallies
 from kdbench.verdict.paired import level_of, paired
-from kdbench.verdict.sequential import InterimPlan, levels, levels_of, plan_of
+from kdbench.verdict.sequential import InterimPlan, levels, plan_of
 from kdbench.verdict.stats import (
     LOSS,
     MOST_SEEDS,
+    NO_PLAN,
     SLACK,
+    Levels,
     Spread,
     detection_power,
     equivalence_p,
@@ -50,11 +52,6 @@ class _Stored(Struct, frozen=True):
     repeats: Mapping[str, Sequence[Result]]
     plans: Mapping[str, InterimPlan]
     unreadable: Mapping[str, str]
-
-    def levels(self, cell: Cell, printed: Spread | None) -> Mapping[int, float] | None:
-        """The levels of the interim analyses that a row's runs are planned for."""
-        plan = plan_of(cell, self.plans)
-        return None if plan is None else levels(plan, printed)
 
     def damage(self, ids: Iterable[str]) -> str:
         """What is wrong with the records of runs that could not be read: once for a file of many of them."""
@@ -167,7 +164,7 @@ def verdict_of(
     error: Spread | None = None,
     seeds: int = 0,
     notes: Sequence[str] = (),
-    levels: Mapping[int, float] | None = None,
+    levels: Levels = NO_PLAN,
 ) -> Verdict:
     """Hold one value per seed against a printed number: docs/verdicts.md.
 
@@ -178,13 +175,13 @@ def verdict_of(
         error: the printed number's spread; None: it counts as exact.
         seeds: how many values the row asks for.
         notes: what else the reader must know, added to the reason.
-        levels: the p-values that count, by number of values (`sequential`); None: 5 %.
+        levels: of the planned interim analyses, by number of values, if any are.
     """
     # The word comes from the interval; p says the same as a number: p <= level is "inside" and p_outside <=
     # level "outside" (two one-sided tests and their interval of 1 - 2 level are one thing: Schuirmann 1987).
     difference = mean(values) - printed
     scatter = spread(values)  # None of one value: there is no interval, and the point counts
-    level = level_of(levels or {}, len(values))
+    level = level_of(levels, len(values))
     half = half_width(scatter, error, level) if scatter else None
     word = _word(difference, half, margin)
     so_far = _so_far(len(values), seeds, levels)
@@ -241,7 +238,7 @@ def _needed(
     margin: float,
     scatter: Spread | None,
     error: Spread | None,
-    levels: Mapping[int, float] | None,
+    levels: Levels,
 ) -> str:
     """What it takes to know more."""
     if scatter is None:
@@ -251,16 +248,16 @@ def _needed(
     if word is not Word.CONSISTENT:
         return ""
     more = seeds_needed(difference, margin, scatter, error, levels)
-    if more is None and levels is not None:
+    if more is None and levels:
         return f"not decided within the {max(levels)} seeds planned, if mean and spread stay"
     if more is None:
         return f"not even {MOST_SEEDS} more seeds would do, if mean and spread stay"
     return f"{more} more {'seed is' if more == 1 else 'seeds are'} needed, if mean and spread stay"
 
 
-def _so_far(have: int, asked: int, levels: Mapping[int, float] | None = None) -> str:
+def _so_far(have: int, asked: int, levels: Levels = NO_PLAN) -> str:
     """How many seeds of those asked for; of planned interim analyses also what that makes of the 5 %."""
-    if levels is None:
+    if not levels:
         return f"{have} of {asked} seeds so far" if have < asked else ""
     level = level_of(levels, have)
     text = f"analysed after each of at most {max(levels)} seeds: tested at {100 * level:.2g} %"
@@ -288,7 +285,7 @@ def _check(cell: Cell, stored: _Stored, names: Sequence[str]) -> Check:
         same_as=tuple(name for name in names if name != cell.row.name),
         repeats=tuple(_repeats(cell, stored)),
         recipes=_recipes(cell, stored) if gains else "",
-        levels=dict(levels_of(cell, stored.plans)),
+        levels=dict(levels(plan_of(cell, stored.plans))),
     )
 
 
@@ -379,7 +376,7 @@ def _top1(cell: Cell, values: Mapping[int, float], stored: _Stored) -> Verdict:
         error=error,
         seeds=row.seeds,
         notes=notes,
-        levels=stored.levels(cell, error),
+        levels=levels(plan_of(cell, stored.plans), error),
     )
 
 
@@ -467,7 +464,7 @@ def _gain(cell: Cell, values: Mapping[int, float], gains: Mapping[int, float], s
         error=error,
         seeds=row.seeds,
         notes=[*own_margin(row), *(_assumed_std(row.reference) if error and error.assumed else ())],
-        levels=stored.levels(cell, error),
+        levels=levels(plan_of(cell, stored.plans), error),
     )
 
 

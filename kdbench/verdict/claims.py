@@ -14,7 +14,7 @@ from itertools import pairwise
 from kdbench.spec.recipes import against
 from kdbench.spec.suites import Claim, Row, Suite, named
 from kdbench.spec.verdicts import Check, ClaimCheck, Outcome, Part
-from kdbench.verdict.paired import Paired, level_of, paired
+from kdbench.verdict.paired import Paired, conjunction, level_of, paired
 from kdbench.verdict.stats import LEVEL, SLACK
 
 BASELINE = "baseline"
@@ -97,19 +97,10 @@ def _printed(row: Row, other: Row | None) -> float | None:
 
 
 def _check(claim: Claim, parts: Sequence[Part]) -> ClaimCheck:
-    """A claim from its comparisons.
-
-    It holds where each of them does, so that the largest p-value counts, and all must be known. It fails
-    where one does: the smallest p-value, times their number (Bonferroni).
-    """
-    # Without two shared seeds a comparison has no test: then a claim can fail by another one, but not hold.
-    known = [part for part in parts if part.p_for is not None and part.p_against is not None]
-    whole = len(known) == len(parts)
-    p_for = max((part.p_for for part in known), default=None) if whole else None  # type: ignore[type-var]
-    p_against = min((part.p_against for part in known), default=None)  # type: ignore[type-var]
-    if p_against is not None:
-        p_against = min(1.0, p_against * len(parts))
-    outcome = _outcome(p_for, p_against)
+    """A claim from its comparisons."""
+    p_for, p_against, outcome = conjunction(
+        [part.p_for for part in parts], [part.p_against for part in parts]
+    )
     return ClaimCheck(
         claim=claim,
         outcome=outcome,
@@ -118,16 +109,8 @@ def _check(claim: Claim, parts: Sequence[Part]) -> ClaimCheck:
         p_for=p_for,
         p_against=p_against,
         printed=_borne_out(claim, parts),
-        reason=_reason(outcome, parts, known),
+        reason=_reason(outcome, parts),
     )
-
-
-def _outcome(p_for: float | None, p_against: float | None) -> Outcome:
-    if p_for is not None and p_for <= LEVEL:
-        return Outcome.HOLDS
-    if p_against is not None and p_against <= LEVEL:
-        return Outcome.FAILS
-    return Outcome.UNDECIDED
 
 
 def _test(claim: Claim, parts: Sequence[Part]) -> str:
@@ -151,8 +134,10 @@ def _borne_out(claim: Claim, parts: Sequence[Part]) -> bool | None:
     return all(each > claim.margin + SLACK for each in printed)
 
 
-def _reason(outcome: Outcome, parts: Sequence[Part], known: Sequence[Part]) -> str:
+def _reason(outcome: Outcome, parts: Sequence[Part]) -> str:
     """The comparison that decided, or what is missing."""
+    # Without two shared seeds a comparison has no test: then a claim can fail by another one, but not hold.
+    known = [part for part in parts if part.p_for is not None]
     if outcome is Outcome.FAILS:
         worst = min(known, key=lambda part: part.p_against or 0.0)
         return f"{worst.row} against {worst.than}: {worst.measured:+.2f} (n = {worst.n})"

@@ -11,7 +11,7 @@ nearly. The row's data, recipe, seeds and student are the controls'. A row whose
 and a soft term has no share, and so no `lsr`.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 from msgspec import Struct
@@ -22,9 +22,9 @@ from kdbench.spec.runs import Loss
 from kdbench.spec.suites import Cell
 from kdbench.spec.verdicts import Outcome
 from kdbench.verdict.check import values_of
-from kdbench.verdict.paired import Paired, paired
-from kdbench.verdict.sequential import InterimPlan, levels_of
-from kdbench.verdict.stats import LEVEL, mean
+from kdbench.verdict.paired import Paired, conjunction, paired
+from kdbench.verdict.sequential import InterimPlan, levels, plan_of
+from kdbench.verdict.stats import mean
 
 
 class Control(Struct, frozen=True, kw_only=True):
@@ -89,12 +89,13 @@ def _check(
     cell: Cell, controls: Mapping[str, Cell], results: Mapping[str, Result], plans: Mapping[str, InterimPlan]
 ) -> Controlled:
     """A row over each of its controls, seed by seed; the best control leaves the least gain."""
-    values, levels = values_of(cell, results), levels_of(cell, plans)
+    values, at = values_of(cell, results), levels(plan_of(cell, plans))
     found = []
     for name, control in controls.items():
         theirs = values_of(control, results, cell.row.report_epoch)
-        found.append(_control(name, control, theirs, paired(values, theirs, levels)))
-    checked = Controlled(row=cell.row.name, controls=tuple(found), outcome=_outcome(found))
+        found.append(_control(name, control, theirs, paired(values, theirs, at)))
+    *_, outcome = conjunction([each.p_better for each in found], [each.p_worse for each in found])
+    checked = Controlled(row=cell.row.name, controls=tuple(found), outcome=outcome)
     known = [control for control in found if control.gain is not None]
     if not known:
         return checked
@@ -114,14 +115,3 @@ def _control(name: str, cell: Cell, values: Mapping[int, float], gain: Paired) -
         p_better=gain.p_above(),
         p_worse=gain.p_below(),
     )
-
-
-def _outcome(controls: Sequence[Control]) -> Outcome:
-    # As of a claim: all comparisons must be shown for it, one is enough against it (Bonferroni).
-    better = [control.p_better for control in controls if control.p_better is not None]
-    worse = [control.p_worse for control in controls if control.p_worse is not None]
-    if len(better) == len(controls) and max(better) <= LEVEL:
-        return Outcome.HOLDS
-    if worse and min(worse) * len(controls) <= LEVEL:
-        return Outcome.FAILS
-    return Outcome.UNDECIDED

@@ -4,14 +4,16 @@ Claims, controls, attribute, compare, equivalence and the gain over a baseline a
 see the same views in the same order, so their difference scatters less than either.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 
 from msgspec import Struct
 
+from kdbench.spec.verdicts import Outcome
 from kdbench.verdict.stats import (
     LEVEL,
     SLACK,
+    Levels,
     Spread,
     equivalence_p,
     greater_p,
@@ -23,8 +25,6 @@ from kdbench.verdict.stats import (
 
 Values = Mapping[int, float]
 """Accuracies in percent, or differences in percentage points, by seed."""
-Levels = Mapping[int, float]
-"""The p-values that count, by number of seeds (`sequential`); empty: 5 % at any."""
 
 
 class Paired(Struct, frozen=True, dict=True):
@@ -113,6 +113,29 @@ def paired(one: Values, other: Values, *levels: Levels) -> Paired:
     """
     by_seed = {seed: value - other[seed] for seed, value in one.items() if seed in other}
     return Paired(by_seed, min((level_of(some, len(by_seed)) for some in levels), default=LEVEL))
+
+
+def conjunction(
+    for_it: Sequence[float | None], against_it: Sequence[float | None]
+) -> tuple[float | None, float | None, Outcome]:
+    """The p-values for and against a statement that holds where each of several comparisons does.
+
+    For it the largest counts, as all must be shown (intersection-union test; Berger, Technometrics 24, 1982),
+    and all must be known. Against it the smallest, times their number (Bonferroni).
+
+    Args:
+        for_it: of each comparison, the p-value of the test that it holds; None: there is no test.
+        against_it: the same, that it does not.
+    """
+    shown = [p for p in for_it if p is not None]
+    refuted = [p for p in against_it if p is not None]
+    p_for = max(shown) if shown and len(shown) == len(for_it) else None
+    p_against = min(1.0, min(refuted) * len(against_it)) if refuted else None
+    if p_for is not None and p_for <= LEVEL:
+        return p_for, p_against, Outcome.HOLDS
+    if p_against is not None and p_against <= LEVEL:
+        return p_for, p_against, Outcome.FAILS
+    return p_for, p_against, Outcome.UNDECIDED
 
 
 def level_of(levels: Levels, n: int) -> float:

@@ -14,7 +14,7 @@ from kdbench.spec.suites import Cell
 from kdbench.spec.verdicts import Check, Verdict, Word
 from kdbench.verdict.check import gain_spread, printed_spread
 from kdbench.verdict.sequential import InterimPlan, levels
-from kdbench.verdict.stats import SLACK, Spread, half_width
+from kdbench.verdict.stats import SLACK, Levels, Spread, half_width
 
 DECIDED = frozenset({Word.REPRODUCED, Word.BELOW, Word.ABOVE})
 KNOWN = 4
@@ -146,9 +146,7 @@ def _more(cell: Cell, check: Check, have: int, plan: InterimPlan) -> int | None:
     return max(waits, default=1 if have < KNOWN else None)
 
 
-def _waits(
-    verdict: Verdict, margin: float, error: Spread | None, have: int, at: Mapping[int, float]
-) -> Iterator[int]:
+def _waits(verdict: Verdict, margin: float, error: Spread | None, have: int, at: Levels) -> Iterator[int]:
     """How many more seeds until the interval of an analysis lies on one side, if mean and spread stay."""
     if verdict.difference is None or verdict.std is None:
         yield 1  # the gain of a row whose baseline has not run

@@ -31,7 +31,7 @@ from msgspec import Meta, Struct
 from kdbench.errors import UserError
 from kdbench.spec.suites import Cell
 from kdbench.store.json_files import load_folder, save_json
-from kdbench.verdict.stats import Spread
+from kdbench.verdict.stats import NO_PLAN, Levels, Spread
 
 if TYPE_CHECKING:
     from numpy import float64
@@ -58,16 +58,16 @@ class InterimPlan(Struct, frozen=True, kw_only=True):
     most: Annotated[int, Meta(ge=2, le=50)] = 10
 
 
-def levels(plan: InterimPlan, printed: Spread | None = None) -> Mapping[int, float]:
+def levels(plan: InterimPlan | None, printed: Spread | None = None) -> Levels:
     """By number of seeds: what the p-value of a one-sided test of this analysis must not exceed.
 
     For at most 10 seeds, against an exact number: 1.18 % at 2 seeds, 0.89 % at 3, rising to 1.19 % at 10.
 
     Args:
-        plan: when the row is analysed.
+        plan: when the row is analysed; None: when all its seeds are there, and 5 % holds.
         printed: the printed number's spread; None: it counts as exact, as in a paired comparison.
     """
-    return _levels(plan, spent(printed))
+    return _levels(plan, spent(printed)) if plan else NO_PLAN
 
 
 def spent(printed: Spread | None) -> float:
@@ -79,7 +79,7 @@ def spent(printed: Spread | None) -> float:
 
 
 @cache
-def _levels(plan: InterimPlan, whole: float) -> Mapping[int, float]:
+def _levels(plan: InterimPlan, whole: float) -> Levels:
     counts = range(plan.first, plan.most + 1)
     shares = [n / plan.most for n in counts]
     return dict(zip(counts, nominal(shares, [whole * log(1 + (e - 1) * x) for x in shares]), strict=True))
@@ -180,12 +180,6 @@ def files_of(results: Path, runs: Iterable[str]) -> dict[str, bytes]:
 def plan_of(cell: Cell, plans: Mapping[str, InterimPlan]) -> InterimPlan | None:
     """The plan of a row's interim analyses, by the ids of its runs; None: none chose its seeds."""
     return next((plans[of] for of in cell.ids if of in plans), None)
-
-
-def levels_of(cell: Cell, plans: Mapping[str, InterimPlan]) -> Mapping[int, float]:
-    """The levels of a row's paired comparisons, by number of seeds; empty without a plan: 5 %."""
-    plan = plan_of(cell, plans)
-    return levels(plan) if plan else {}
 
 
 def record(results: Path, cells: Iterable[Cell], plan: InterimPlan) -> None:

@@ -9,11 +9,19 @@ scipy is imported inside the functions: `kdbench plan` and `kdbench --help` need
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from math import fsum, inf, sqrt
+from types import MappingProxyType
 
 from msgspec import Struct
 
 LEVEL = 0.05
 """Of each one-sided test: how often it may be wrong."""
+
+Levels = Mapping[int, float]
+"""The largest p-values that count, by number of seeds, of a row that is analysed after each (`sequential`).
+
+Empty: no analyses are planned, and `LEVEL` holds for any number.
+"""
+NO_PLAN: Levels = MappingProxyType({})
 
 SLACK = 1e-9
 """Percentage points by which a margin may be missed: 76.82 - 76.32 is 0.5 and not a little more."""
@@ -199,7 +207,7 @@ def seeds_needed(
     margin: float,
     measured: Spread,
     printed: Spread | None = None,
-    levels: Mapping[int, float] | None = None,
+    levels: Levels = NO_PLAN,
 ) -> int | None:
     """How many more seeds until the interval lies inside the margin, if mean and spread stay.
 
@@ -208,7 +216,7 @@ def seeds_needed(
         margin: the tolerance.
         measured: the spread so far.
         printed: the printed number's; None: it counts as exact.
-        levels: by number of seeds, where the row is analysed after each; None: `LEVEL` throughout.
+        levels: of the planned analyses, if any are.
 
     Returns:
         0 if it does already; None if not even `MOST_SEEDS` more would do (or all of `levels`), as when
@@ -219,15 +227,10 @@ def seeds_needed(
         return None  # not even with the normal's quantile, the smallest there is: most end here
     for more in range(MOST_SEEDS + 1):
         then = Spread(measured.std, measured.n + more)
-        level = level_at(then.n, levels)
+        level = levels.get(then.n) if levels else LEVEL  # None: no analysis is planned then
         if level is not None and abs(difference) + half_width(then, printed, level) <= margin + SLACK:
             return more
     return None
-
-
-def level_at(n: int, levels: Mapping[int, float] | None) -> float | None:
-    """The level of an analysis of n seeds; None where none is planned."""
-    return LEVEL if levels is None else levels.get(n)
 
 
 @lru_cache(maxsize=1024)
