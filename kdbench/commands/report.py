@@ -61,8 +61,7 @@ def report(
     from kdbench.report import gather
     from kdbench.report.ages import ages
     from kdbench.report.formats import write_out
-    from kdbench.report.markers import put_between
-    from kdbench.report.summary import LIMIT
+    from kdbench.report.summary import LIMIT, put_between
     from kdbench.report.summary import summary as short
     from kdbench.store.outputs import read_text, write_output
     from kdbench.verdict import judge

@@ -6,6 +6,7 @@ from math import isnan
 from kdbench.formatting import EMPTY, and_more, escape, table
 from kdbench.grouping import grouped
 from kdbench.plan.objectives import Audit, classes, divided_by_classes, faint
+from kdbench.report.sections import table_section
 from kdbench.report.words import setting
 
 HEADS = (
@@ -30,11 +31,8 @@ def audit_lines(audits: Sequence[Audit]) -> list[str]:
 
 def audit_section(audits: Sequence[Audit]) -> Iterator[str]:
     """The report's section, nothing without audits."""
-    if audits:
-        yield "## Audit"
-        yield escape(LEGEND)
-        yield table("pipe", HEADS, body(audits), _SIDES)
-        yield "\n".join(f"- {escape(line)}" for line in remarks(audits))
+    notes = remarks(audits) if audits else ()
+    return table_section("Audit", escape(LEGEND), HEADS, body(audits), _SIDES, notes)
 
 
 def body(audits: Iterable[Audit]) -> list[list[str]]:

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from kdbench.formatting import EMPTY, and_more, escape, plus_minus, signed, table
+from kdbench.formatting import EMPTY, and_more, plus_minus, signed
 from kdbench.grouping import grouped
+from kdbench.report.sections import table_section
 from kdbench.spec.verdicts import ClaimCheck, Part
 
 HEADS = ("claim", "where", "printed", "outcome", "p for", "p against", "why")
@@ -16,11 +17,7 @@ shown at 5 %, and `does not hold` where one is shown to be false at 5 % divided 
 
 def claims_section(found: Sequence[ClaimCheck]) -> Iterator[str]:
     """The report's section, nothing without claims."""
-    if found:
-        yield "## Claims"
-        yield LEGEND
-        yield table("pipe", HEADS, map(_line, found), "llllrrl")
-        yield "\n".join(f"- {escape(_details(each))}" for each in found)
+    return table_section("Claims", LEGEND, HEADS, map(_line, found), "llllrrl", map(_details, found))
 
 
 def claim_lines(found: Sequence[ClaimCheck]) -> list[str]:

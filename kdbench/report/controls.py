@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
-from kdbench.formatting import EMPTY, escape, plus_minus, signed, table
+from kdbench.formatting import EMPTY, plus_minus, signed, table
+from kdbench.report.sections import table_section
 from kdbench.report.words import setting
 from kdbench.verdict.controls import Controlled
 
@@ -18,11 +19,8 @@ with an untrained teacher. That the teacher matters `holds` where the row beats 
 
 def controls_section(found: Sequence[Controlled]) -> Iterator[str]:
     """The report's section, nothing without controls."""
-    if found:
-        yield "## Controls"
-        yield LEGEND
-        yield table("pipe", HEADS, map(line, found), _SIDES)
-        yield "\n".join(f"- {escape(line)}" for line in (*damage(found), *_losses(found)))
+    notes = (*damage(found), *_losses(found))
+    return table_section("Controls", LEGEND, HEADS, map(line, found), _SIDES, notes)
 
 
 def control_lines(found: Sequence[Controlled]) -> list[str]:

@@ -87,36 +87,34 @@ def environment(checks: Iterable[Check], results: Mapping[str, Result]) -> dict[
 
 def commands(chosen: Selection, suite: Suite, words: Sequence[str] = ()) -> str:
     """The command that trains the same rows again, and the one that reports on them, a line each."""
-    asked = [suite.address]
-    if chosen.rows != "*":
-        asked += ["--rows", chosen.rows]
-    if chosen.auto:
-        asked += ["--seeds", "auto", "--max-seeds", str(chosen.most)]
-    if chosen.seeds is not None:
-        asked += ["--seeds", ",".join(map(str, chosen.seeds))]
-    if chosen.formula:
-        asked += ["--formula", chosen.formula]
-    elif chosen.variant != "released":
-        asked += ["--as", chosen.variant]
-    for key, value in chosen.settings.items():
-        asked += ["--set", f"{key}={value}"]
-    if chosen.precision != "float32":
-        asked += ["--precision", chosen.precision]
-    if chosen.part != (1, 1):
-        asked += ["--shard", "/".join(map(str, chosen.part))]
-    if chosen.smoke:
-        asked.append("--smoke")
-    asked += _how_judged(chosen)
+    asked = [suite.address, *_options(chosen)]
     lines = (["kdbench", "run", *asked], ["kdbench", "report", *asked, *words])
     return "\n".join(map(shlex.join, lines))
 
 
-def _how_judged(chosen: Selection) -> Iterator[str]:
-    """The options of `judgement`."""
-    if chosen.report_epoch is not None:
-        yield from ("--report-epoch", str(chosen.report_epoch))
-    flags = {"--controls": chosen.controls, "--holm": chosen.holm, "--single-seed": chosen.single_seed}
-    yield from (flag for flag, is_given in flags.items() if is_given)
+def _options(chosen: Selection) -> Iterator[str]:
+    """The options that make this selection of a suite."""
+    # In the order of a command line; an empty value or a flag that is not set is left out.
+    options: list[tuple[str, str | bool]] = [
+        ("--rows", "" if chosen.rows == "*" else chosen.rows),
+        ("--seeds", "auto" if chosen.auto else ",".join(map(str, chosen.seeds or ()))),
+        ("--max-seeds", str(chosen.most) if chosen.auto else ""),
+        ("--formula", chosen.formula),
+        ("--as", "" if chosen.formula or chosen.variant == "released" else chosen.variant),
+        *(("--set", f"{key}={value}") for key, value in chosen.settings.items()),
+        ("--precision", "" if chosen.precision == "float32" else chosen.precision),
+        ("--shard", "" if chosen.part == (1, 1) else "/".join(map(str, chosen.part))),
+        ("--smoke", chosen.smoke),
+        ("--report-epoch", "" if chosen.report_epoch is None else str(chosen.report_epoch)),
+        ("--controls", chosen.controls),
+        ("--holm", chosen.holm),
+        ("--single-seed", chosen.single_seed),
+    ]
+    for name, value in options:
+        if value:
+            yield name
+        if value and isinstance(value, str):
+            yield value
 
 
 def page_of_job() -> str:

@@ -56,15 +56,6 @@ GLYPHS = {
 """A verdict is shown by its word and its sign; the colour only repeats them."""
 
 
-class Quantity(msgspec.Struct, frozen=True):
-    """The accuracy or the gain of a row, as its cells show it."""
-
-    printed: str
-    measured: str
-    difference: str
-    word: str
-
-
 class Trained(msgspec.Struct, frozen=True):
     """One run of a row: what it gave, as far as it has, and where its record is."""
 
@@ -81,8 +72,8 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
     check: Check
     who: str
     """Its student, and what it has of the loss and recipe in which the rows of its table differ."""
-    top1: Quantity
-    gain: Quantity
+    top1: words.Quantity
+    gain: words.Quantity
     strip: Strip
     loss: str
     notes: Sequence[str]
@@ -234,7 +225,7 @@ def _shown(value: object) -> object:
 def _words(reports: Sequence[Report]) -> list[Word]:
     """The verdicts that rows have, be it of the accuracy or of the gain, in the order of the words."""
     rows = [check for report in reports for check in report.checks]
-    found = {check.top1.word for check in rows} | {sentences.gain_word(check) for check in rows}
+    found = {check.top1.word for check in rows} | {words.gain_word(check) for check in rows}
     if all(report.is_bare for report in reports):
         found.discard(Word.NO_REFERENCE)
     return [word for word in Word if word in found]
@@ -287,7 +278,7 @@ def _tables(report: Report, row_pages: Mapping[str, str]) -> Iterator[Table]:
     body = template("table.html").module.body  # type: ignore[attr-defined]  # a macro
     for table, checks in report.tables.items():
         scale = scale_of(checks)
-        gains = any(sentences.gain_word(check) != EMPTY for check in checks)
+        gains = any(words.gain_word(check) != EMPTY for check in checks)
         names = sentences.who_by_setting([check.row for check in checks])
         lines = []
         for check in checks:
@@ -300,13 +291,11 @@ def _tables(report: Report, row_pages: Mapping[str, str]) -> Iterator[Table]:
 
 def line_of(report: Report, check: Check, scale: Scale, baselines: tuple[str, ...], who: str = "") -> Line:
     """A row as pages show it; `who`: its student and own loss and recipe, where it stands in a table."""
-    top1, gain = check.top1, check.gain
-    gained = (words.printed_gain(check), words.measured_gain(check), signed(gain.difference))
     return Line(
         check=check,
         who=who,
-        top1=Quantity(words.printed(check.row), words.measured(top1), signed(top1.difference), top1.word),
-        gain=Quantity(*gained, sentences.gain_word(check)),
+        top1=words.accuracy(check),
+        gain=words.gain(check),
         strip=strip_of(check, scale),
         loss=words.setting(check.row.loss),
         notes=list(sentences.notes(check)),

@@ -5,8 +5,8 @@ from xml.etree import ElementTree as ET
 
 from kdbench.formatting import EMPTY, clean, signed
 from kdbench.report.content import Report
-from kdbench.report.sentences import altered, gain_word, notes
-from kdbench.report.words import measured, printed
+from kdbench.report.sentences import altered, notes
+from kdbench.report.words import gain_word, measured, printed
 from kdbench.spec.verdicts import Check, Verdict, Word
 from kdbench.verdict.check import BAD
 

@@ -3,12 +3,12 @@ r"""The tables of a report for a paper: LaTeX with \usepackage{booktabs}, one ta
 import re
 from collections.abc import Iterable, Sequence
 
-from kdbench.formatting import EMPTY, signed
+from kdbench.formatting import EMPTY
 from kdbench.formatting import escape_latex as escape
 from kdbench.report.content import Report
 from kdbench.report.methods import latex_tables, side_by_side
-from kdbench.report.sentences import BARE_LEGEND, altered, gain_word, settings, who_by_setting
-from kdbench.report.words import measured, measured_gain, printed, printed_gain
+from kdbench.report.sentences import BARE_LEGEND, altered, settings, who_by_setting
+from kdbench.report.words import accuracy, gain
 from kdbench.spec.verdicts import Check
 
 _VALUE = re.compile(r"[-+]?[\d.]+(?: ± [\d.]+)?")
@@ -67,27 +67,18 @@ def _table(report: Report, table: str, checks: Sequence[Check], fields: Sequence
 
 
 def _cells(report: Report, check: Check, student: str) -> list[str]:
-    row, top1 = check.row, check.top1
-    who = [escape(student), escape(row.teacher or "")]
-    if report.is_bare:
-        return [*who, _figure(measured(top1)), _figure(measured_gain(check))]
-    return [
-        *who,
-        _figure(printed(row)),
-        _figure(measured(top1)),
-        _figure(signed(top1.difference)),
-        top1.word,
-        _figure(printed_gain(check)),
-        _figure(measured_gain(check)),
-        _figure(gain_word(check)) if gain_word(check) == EMPTY else gain_word(check),
-    ]
+    top1, over = accuracy(check), gain(check)
+    shown = (top1.measured, over.measured) if report.is_bare else (*top1, *over)
+    return [escape(student), escape(check.row.teacher or ""), *map(_figure, shown)]
 
 
 def _figure(text: str) -> str:
-    r"""`$+0.12$`, `$75.98 \pm 0.18$ (5)`, `$+0.85$ over kd`, or a dash."""
+    r"""`$+0.12$`, `$75.98 \pm 0.18$ (5)`, `$+0.85$ over kd`, a verdict as it is, or a dash."""
     if text == EMPTY:
         return "--"
+    value = _VALUE.match(text)
+    if value is None:
+        return text
     # The number is mathematics, so that its sign is a minus; the count behind it and `over kd` are text.
-    value = _VALUE.match(text)[0]  # type: ignore[index]  # it begins with a number
-    number, after = value.replace("±", r"\pm"), escape(text[len(value) :])
-    return f"${number}$ {after}".rstrip()
+    number = value[0].replace("±", r"\pm")
+    return f"${number}$ {escape(text[value.end() :])}".rstrip()

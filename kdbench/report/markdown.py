@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from textwrap import indent
 
-from kdbench.formatting import escape, signed, table
+from kdbench.formatting import escape, table
 from kdbench.report import sentences
 from kdbench.report.audit import audit_section
 from kdbench.report.claims import claims_section
@@ -13,7 +13,7 @@ from kdbench.report.controls import controls_section
 from kdbench.report.methods import markdown_sections, side_by_side
 from kdbench.report.published import published_section
 from kdbench.report.summary import by_seed
-from kdbench.report.words import measured, measured_gain, printed, printed_gain
+from kdbench.report.words import accuracy, gain
 from kdbench.spec.verdicts import Check
 from kdbench.verdict.check import headline
 
@@ -76,9 +76,13 @@ def _methods(report: Report) -> Iterator[str]:
 def _table(name: str, checks: Sequence[Check], fields: Sequence[str]) -> Iterator[str]:
     rows = [check.row for check in checks]
     names = sentences.who_by_setting(rows)
+    body = []
+    for check in checks:
+        teacher = str(check.row.teacher or "")
+        body.append((names[check.row.name], teacher, *accuracy(check), *gain(check)))
     yield f"## Table {escape(name)}"
     yield escape(sentences.settings(rows, fields))
-    yield table("pipe", HEADS, [_line(check, names[check.row.name]) for check in checks], "llrrrlrrrl")
+    yield table("pipe", HEADS, body, "llrrrlrrrl")
     if exact := sentences.exactness(checks):
         yield exact
     yield from _notes(checks)
@@ -87,15 +91,6 @@ def _table(name: str, checks: Sequence[Check], fields: Sequence[str]) -> Iterato
 def _notes(checks: Sequence[Check]) -> Iterator[str]:
     if notes := [f"- {escape(who)}: {escape(text)}" for who, text in sentences.shared_notes(checks)]:
         yield "\n".join(notes)
-
-
-def _line(check: Check, student: str) -> list[str]:
-    row, top1, gain = check.row, check.top1, check.gain
-    return [
-        *(student, str(row.teacher or "")),
-        *(printed(row), measured(top1), signed(top1.difference), top1.word),
-        *(printed_gain(check), measured_gain(check), signed(gain.difference), sentences.gain_word(check)),
-    ]
 
 
 def _section(title: str, content: Iterable[str]) -> Iterator[str]:

@@ -1,6 +1,6 @@
 """Methods side by side, as text for a terminal, Markdown, LaTeX, a page and JSON."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 import msgspec
@@ -88,10 +88,8 @@ def as_text(reports: Sequence[MethodsReport], width: int = 0) -> str:
             blocks.append(_title(table))
             for pairs in _pieces(table, ranking, width):
                 heads = ["method", *map(_two_lines, pairs), *_rank_head(ranking)]
-                body = [
-                    [name, *_cells(_plain, table, name, pairs), *_rank(ranking, name)]
-                    for name in _lines(table)
-                ]
+                lines = _lines(_plain, table, ranking, pairs)
+                body = [[name, *cells, *ranks] for name, cells, ranks in lines]
                 blocks.append(draw_table("simple", heads, body, "l" + "r" * (len(heads) - 1)))
             blocks += _sentences(table, ranking, "*: the best of its pair")
             blocks.append(_compared(comparisons, "simple"))
@@ -111,10 +109,8 @@ def markdown_sections(report: MethodsReport) -> Iterator[str]:
     """The blocks of each kind of evidence: heading, table, sentences, comparisons."""
     for table, ranking, comparisons in report.parts():
         heads = ["method", *map(escape, table.pairs), *_rank_head(ranking)]
-        body = [
-            [escape(name), *_cells(_bold, table, name, table.pairs), *_rank(ranking, name)]
-            for name in _lines(table)
-        ]
+        lines = _lines(_bold, table, ranking, table.pairs)
+        body = [[escape(name), *cells, *ranks] for name, cells, ranks in lines]
         yield f"## {_title(table)}"
         align = ["left", *["right"] * (len(heads) - 1)]
         yield tabulate(body, heads, tablefmt="pipe", colalign=align, disable_numparse=True)
@@ -150,10 +146,9 @@ def _latex_table(report: MethodsReport, table: MethodTable, ranking: Ranking | N
     yield f"    {' & '.join(['Teacher', *teachers, *_rank_head(ranking)])} \\\\"
     yield f"    {' & '.join(['Student', *students, *([''] if ranking else [])])} \\\\"
     yield r"    \midrule"
-    for name in _lines(table):
-        cells = _cells(_latex_cell, table, name, table.pairs)
-        yield f"    {' & '.join([escape_latex(name), *cells, *_rank(ranking, name)])} \\\\"
-        if name == _lines(table)[0] and table.teachers:
+    for name, cells, ranks in _lines(_latex_cell, table, ranking, table.pairs):
+        yield f"    {' & '.join([escape_latex(name), *cells, *ranks])} \\\\"
+        if name == TEACHER:
             yield r"    \midrule"
     yield r"    \bottomrule"
     yield r"  \end{tabular}}"
@@ -184,10 +179,7 @@ def page_parts(report: MethodsReport) -> Iterator[dict[str, Any]]:
             "title": _title(table),
             "table": table,
             "ranked": ranking is not None,
-            "body": [
-                (name, _cells(_cell, table, name, table.pairs), _rank(ranking, name))
-                for name in _lines(table)
-            ],
+            "body": list(_lines(_cell, table, ranking, table.pairs)),
             "sentences": _sentences(table, ranking, "Bold: the best of its pair"),
             "comparisons": list(map(_comparison_line, comparisons)),
             "picture": Markup(picture.decode().partition("?>")[2]),  # noqa: S704 - matplotlib's own
@@ -233,9 +225,21 @@ def _title(table: MethodTable) -> str:
 TEACHER = "teacher alone"
 
 
-def _lines(table: MethodTable) -> list[str]:
-    """The lines of a table: the teachers first, as papers have them."""
+def _names(table: MethodTable) -> list[str]:
+    """What the lines of a table are called: the teachers first, as papers have them."""
     return [*([TEACHER] if table.teachers else []), *table.cells]
+
+
+def _lines(
+    write: Callable[[MethodTable, str, Pair], C],
+    table: MethodTable,
+    ranking: Ranking | None,
+    pairs: Sequence[Pair],
+) -> Iterator[tuple[str, list[C], list[str]]]:
+    """Each line of a table: its name, its cells of these pairs as `write` gives them, its rank or nothing."""
+    for name in _names(table):
+        ranks = [number(ranking.ranks.get(name))] if ranking else []
+        yield name, [write(table, name, pair) for pair in pairs], ranks
 
 
 def _cell(table: MethodTable, name: str, pair: Pair) -> tuple[Number | None, bool, float | None]:
@@ -244,13 +248,6 @@ def _cell(table: MethodTable, name: str, pair: Pair) -> tuple[Number | None, boo
         return table.teachers.get(pair), False, None
     found = table.cells[name].get(pair)
     return found, name in table.best(pair), table.gain(name, pair)
-
-
-def _cells(
-    write: Callable[[MethodTable, str, Pair], C], table: MethodTable, name: str, pairs: Iterable[Pair]
-) -> list[C]:
-    """The cells of a line, each as `write` gives it."""
-    return [write(table, name, pair) for pair in pairs]
 
 
 def _text(found: Number, gain: float | None) -> str:
@@ -279,12 +276,12 @@ def _two_lines(pair: Pair) -> str:
 def _pieces(table: MethodTable, ranking: Ranking | None, width: int) -> Iterator[tuple[Pair, ...]]:
     """So many columns at a time as a terminal of this width has room for, at least one."""
     # Of each piece the width of the names and, beside them, of the ranks is taken: both are repeated.
-    names = max(len("method  "), *map(len, _lines(table)))
+    names = max(len("method  "), *map(len, _names(table)))
     room = width - names - (8 if ranking else 0)
     left, piece = room, list[Pair]()
     for pair in table.pairs:
         heads = max(map(len, _two_lines(pair).splitlines()))
-        cells = max(len(_plain(table, name, pair)) for name in _lines(table))
+        cells = max(len(_plain(table, name, pair)) for name in _names(table))
         wide = max(heads + 2, cells) + 2  # tabulate leaves two characters beside a head
         if width and piece and wide > left:
             yield tuple(piece)
@@ -296,10 +293,6 @@ def _pieces(table: MethodTable, ranking: Ranking | None, width: int) -> Iterator
 
 def _rank_head(ranking: Ranking | None) -> list[str]:
     return ["rank"] if ranking else []
-
-
-def _rank(ranking: Ranking | None, name: str) -> list[str]:
-    return [number(ranking.ranks.get(name))] if ranking else []
 
 
 def _sentences(table: MethodTable, ranking: Ranking | None, best: str) -> list[str]:

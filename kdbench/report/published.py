@@ -5,8 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from kdbench.formatting import EMPTY, and_more, clean, escape, number, plural, signed, table
 from kdbench.grouping import grouped
 from kdbench.report.claims import claim_lines
-from kdbench.report.sentences import gain_word
-from kdbench.report.words import measured, measured_gain, printed
+from kdbench.report.words import accuracy, gain_word, measured_gain
 from kdbench.spec.suites import Suite
 from kdbench.spec.verdicts import Check
 from kdbench.verdict.claims import check_claims
@@ -73,10 +72,7 @@ def _line(check: Check, kind: str, epochs: Sequence[int]) -> list[str]:
     return [
         check.row.name,
         kind,
-        printed(check.row),
-        measured(check.top1),
-        signed(check.top1.difference),
-        check.top1.word,
+        *accuracy(check),
         measured_gain(check),
         gain_word(check),
         number(check.report_epochs.get("last")),

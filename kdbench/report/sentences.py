@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from msgspec.structs import replace
 
-from kdbench.formatting import EMPTY, plural, signed
+from kdbench.formatting import plural, signed
 from kdbench.grouping import grouped
 from kdbench.report.words import report_epoch, setting
 from kdbench.spec.recipes import differing, shown
@@ -184,11 +184,6 @@ def without_reference(checks: Iterable[Check]) -> list[Check]:
         reason = check.top1.reason.removeprefix("no reference accuracy").removeprefix("; ")
         found.append(replace(check, top1=replace(check.top1, reason=reason)))
     return found
-
-
-def gain_word(check: Check) -> str:
-    """The verdict of the gain; nothing for a baseline, which has none to print or to measure."""
-    return EMPTY if check.gain.printed is None and check.gain.measured is None else check.gain.word
 
 
 def optimism(checks: Iterable[Check]) -> str:

@@ -1,26 +1,31 @@
 """The short forms: the table of a README or of a CI job, the lines of `kdbench check`."""
 
+import re
 from collections.abc import Collection, Iterator, Sequence
 from typing import Literal
 
+from kdbench.errors import UserError
 from kdbench.formatting import EMPTY, and_more, clean, escape, number, plural, signed, table
 from kdbench.grouping import grouped
 from kdbench.report.content import Report, is_bare
 from kdbench.report.sentences import (
     BARE_LEGEND,
     altered,
-    gain_word,
     reasons,
     rows_by_setting,
     without_reference,
 )
-from kdbench.report.words import measured, measured_gain, printed_gain
+from kdbench.report.words import gain_word, measured, measured_gain, printed_gain
 from kdbench.spec.verdicts import Check, Word
 from kdbench.verdict.check import BAD, headline
 from kdbench.verdict.published import published_headline
 
 LIMIT = 1_000_000
 """Bytes. GitHub refuses the summary of a job of 1 MiB or more, the whole of it."""
+
+BEGIN, END = "<!-- kdbench: begin -->", "<!-- kdbench: end -->"
+"""Of a summary inside another text."""
+_BETWEEN = re.compile(f"{re.escape(BEGIN)}(\r?\n).*?{re.escape(END)}", re.DOTALL)
 
 _HEADS = ("row", "reference", "measured", "verdict", "gain", "measured gain", "verdict of the gain")
 
@@ -47,6 +52,21 @@ def summary(reports: Sequence[Report], *, rest: str = "", limit: int = LIMIT) ->
     return text
 
 
+def put_between(text: str, summary: str, where: str) -> str:
+    """The text with the summary in place of what stood between its markers, in lines that end as theirs.
+
+    Raises:
+        UserError: the text has no markers, or several pairs.
+    """
+    found = (text.count(BEGIN), text.count(END))
+    if found != (1, 1) or not _BETWEEN.search(text):
+        raise UserError(
+            f"{where}: has {found[0]} lines {BEGIN} and {found[1]} lines {END}; it must have one of each, in "
+            f"this order"
+        )
+    return _BETWEEN.sub(lambda there: f"{BEGIN}\n{summary}{END}".replace("\n", there[1]), text)
+
+
 def _is_bad(check: Check) -> bool:
     return check.top1.word in BAD or check.gain.word in BAD
 
@@ -68,8 +88,12 @@ def _table(report: Report, shown: Sequence[Check], rest: str) -> str:
     if report.is_bare:
         parts.append(by_seed("pipe", shown))
     elif shown:
-        names = rows_by_setting(report.checks)
-        body = [_line(check, names[check.row.name]) for check in shown]
+        names, body = rows_by_setting(report.checks), []
+        for check in shown:
+            top1 = check.top1
+            accuracy = (number(top1.printed), measured(top1), top1.word)
+            gain = (printed_gain(check), measured_gain(check), gain_word(check))
+            body.append((names[check.row.name], *accuracy, *gain))
         parts.append(table("pipe", _HEADS, body, "lrrlrrl"))
     if theirs := published_headline(report.checks):
         parts.append(escape(theirs))
@@ -77,14 +101,6 @@ def _table(report: Report, shown: Sequence[Check], rest: str) -> str:
         where = f"see [the whole report]({rest})" if rest else "the whole report has them"
         parts.append(f"{plural(left, 'more row')}, left out to keep this short: {where}.")
     return "\n\n".join(parts) + "\n"
-
-
-def _line(check: Check, name: str) -> list[str]:
-    top1 = check.top1
-    return [
-        *(name, number(top1.printed), measured(top1), top1.word),
-        *(printed_gain(check), measured_gain(check), gain_word(check)),
-    ]
 
 
 def lines(checks: Sequence[Check]) -> list[str]:

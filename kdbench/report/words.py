@@ -1,5 +1,7 @@
 """How numbers and names are written: two decimals, a sign on every difference, nothing unescaped."""
 
+from typing import NamedTuple
+
 from kdbench.formatting import EMPTY, number, signed
 from kdbench.spec.runs import Loss
 from kdbench.spec.suites import Row
@@ -34,6 +36,32 @@ def printed_gain(check: Check) -> str:
 def measured_gain(check: Check) -> str:
     """`+2.85 ± 0.56 (2)`, `+0.40 ± 0.10 (2) over kd`."""
     return measured(check.gain, sign=True) + ("" if check.gain.measured is None else over(check.row))
+
+
+class Quantity(NamedTuple):
+    """The accuracy or the gain of a row, as the cells of a table show it."""
+
+    printed: str
+    measured: str
+    difference: str
+    word: str
+
+
+def accuracy(check: Check) -> Quantity:
+    """`71.05 ± 0.16 (3)`, `71.20 ± 0.85 (2)`, `+0.15`, `consistent`."""
+    top1 = check.top1
+    return Quantity(printed(check.row), measured(top1), signed(top1.difference), top1.word)
+
+
+def gain(check: Check) -> Quantity:
+    """`+2.67`, `+2.85 ± 0.56 (2)`, `+0.18`, `consistent`; dashes for a baseline."""
+    difference = signed(check.gain.difference)
+    return Quantity(printed_gain(check), measured_gain(check), difference, gain_word(check))
+
+
+def gain_word(check: Check) -> str:
+    """The verdict of the gain; nothing for a baseline, which has none to print or to measure."""
+    return EMPTY if check.gain.printed is None and check.gain.measured is None else check.gain.word
 
 
 def half_interval(verdict: Verdict) -> float | None:

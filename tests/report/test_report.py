@@ -9,9 +9,8 @@ from kdbench.errors import UserError
 from kdbench.formatting import escape, number, signed
 from kdbench.report.content import Report
 from kdbench.report.formats import render
-from kdbench.report.markers import BEGIN, END, put_between
 from kdbench.report.sentences import exactness
-from kdbench.report.summary import lines, summary
+from kdbench.report.summary import BEGIN, END, lines, put_between, summary
 from kdbench.report.words import measured
 from kdbench.spec.runs import Loss, Recipe
 from kdbench.spec.suites import Delta, Reference, Row, Suite

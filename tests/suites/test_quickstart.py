@@ -13,7 +13,7 @@ from kdbench.formatting import number, signed
 from kdbench.machine import Folders, Machine
 from kdbench.models.output import Output
 from kdbench.plan.expand import expand
-from kdbench.report.markers import BEGIN, END
+from kdbench.report.summary import BEGIN, END
 from kdbench.spec.results import Result
 from kdbench.spec.verdicts import Check
 from kdbench.store.records import index, load_results
