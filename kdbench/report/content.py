@@ -1,6 +1,7 @@
 """What a report of one suite is made of: every format draws from this value, and from nothing else."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal
 
 from msgspec import Struct
 
@@ -54,6 +55,11 @@ class Report(Struct, frozen=True, kw_only=True):
         return is_bare(self.checks)
 
     @property
+    def against(self) -> Literal["printed", "reference"]:
+        """What tables call the numbers that its rows are held against."""
+        return against(self.checks)
+
+    @property
     def recipe_fields(self) -> tuple[str, ...]:
         """The fields in which the recipes of its rows differ."""
         return differing(check.row.recipe for check in self.checks)
@@ -74,6 +80,13 @@ class Report(Struct, frozen=True, kw_only=True):
 def is_bare(checks: Iterable[Check]) -> bool:
     """Whether nothing is printed of any of these rows."""
     return all(check.top1.printed is check.gain.printed is None for check in checks)
+
+
+def against(checks: Iterable[Check]) -> Literal["printed", "reference"]:
+    """What tables call the numbers that rows are held against: nobody printed kdbench's own references."""
+    references = [check.row.reference for check in checks]
+    kinds = {reference.kind for reference in references if reference.is_given}
+    return "reference" if kinds == {"measured"} else "printed"
 
 
 def in_order(suite: Suite, checks: Sequence[Check]) -> list[Check]:

@@ -48,9 +48,9 @@ class Scale(Struct, frozen=True):
 
     @property
     def ticks(self) -> list[tuple[float, str]]:
-        """Place and label of the ends' and the middle's ticks."""
+        """Place and label of the ends' ticks, and of the middle's, whose label is empty: no difference."""
         step = max(size for size in _NICE if size <= self.limit or size == _NICE[0])
-        return [(self.place(at), f"{at:+g}" if at else "printed") for at in (-step, 0.0, step)]
+        return [(self.place(at), f"{at:+g}" if at else "") for at in (-step, 0.0, step)]
 
     def place(self, points: float) -> float:
         """Where a difference is drawn, in units; what lies outside is drawn at the end."""
@@ -90,7 +90,7 @@ def _ends(verdict: Verdict) -> tuple[float, float]:
 
 
 def _mark(check: Check, pair: tuple[Verdict, float], y: float, scale: Scale) -> Mark:
-    """A row of a forest plot, in shares of its width."""
+    """The accuracy or the gain of a row as it is drawn."""
     verdict, margin = pair
     difference = verdict.difference or 0.0
     low, high = map(scale.place, _ends(verdict))

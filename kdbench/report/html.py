@@ -157,6 +157,7 @@ def _curves_of(line: Line) -> Iterator[str]:
 def _rendered(
     reports: Sequence[Report], parts: Sequence[Mapping[str, Any]], home: str, curves: str, files: str = ""
 ) -> str:
+    against = {report.against for report in reports}
     sections = {"claims": claims, "controls": controls, "authors": published, "audit": audit}
     legends = {f"{name}_legend": each.LEGEND.replace("`", "") for name, each in sections.items()}
     heads = {f"{name}_heads": each.HEADS for name, each in sections.items()}
@@ -167,7 +168,7 @@ def _rendered(
         files=files,
         each=ROWS_PER_FILE,
         home=home,
-        legend=sentences.LEGEND.replace("`", ""),
+        legend=sentences.legend("printed" if "printed" in against else "reference").replace("`", ""),
         bare_legend=sentences.BARE_LEGEND,
         **(legends | heads),
         **_METHODS,

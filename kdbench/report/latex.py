@@ -56,7 +56,7 @@ def _table(report: Report, table: str, checks: Sequence[Check], fields: Sequence
         r"  \centering\small",
         rf"  \caption{{{escape(' '.join(filter(None, [trial, about, what, legend])))}}}",
         rf"  \label{{tab:{label}}}",
-        *(_BARE_HEAD if report.is_bare else _HEAD),
+        *(_BARE_HEAD if report.is_bare else [line.replace("printed", report.against) for line in _HEAD]),
         r"    \midrule",
         *(f"    {' & '.join(_cells(report, check, names[check.row.name]))} \\\\" for check in checks),
         r"    \bottomrule",

@@ -17,11 +17,6 @@ from kdbench.report.words import accuracy, gain
 from kdbench.spec.verdicts import Check
 from kdbench.verdict.check import headline
 
-HEADS = (
-    *("student", "teacher", "printed", "measured", "difference", "verdict"),
-    *("printed gain", "measured gain", "gain difference", "verdict of the gain"),
-)
-
 
 def markdown(reports: Iterable[Report]) -> str:
     """The whole reports of suites, one after the other."""
@@ -32,7 +27,7 @@ def _report(report: Report) -> str:
     fields = report.recipe_fields
     deltas = report.suite.deltas if report.variant == "released" else ()
     environment = sorted(report.environment.items())
-    tables = (_table(name, of, fields) for name, of in report.tables.items())
+    tables = (_table(name, of, fields, report.against) for name, of in report.tables.items())
     # A part that has nothing to show yields nothing, not even its heading.
     parts = (
         _head(report),
@@ -56,7 +51,7 @@ def _head(report: Report) -> Iterator[str]:
         yield f"**{escape(sentences.altered(report.altered))}**"
     yield escape(sentences.subject(report.suite, report.variant))
     yield headline(report.checks)
-    yield sentences.BARE_LEGEND if report.is_bare else sentences.LEGEND
+    yield sentences.BARE_LEGEND if report.is_bare else sentences.legend(report.against)
 
 
 def _methods(report: Report) -> Iterator[str]:
@@ -73,16 +68,20 @@ def _methods(report: Report) -> Iterator[str]:
     yield from _notes(checks)
 
 
-def _table(name: str, checks: Sequence[Check], fields: Sequence[str]) -> Iterator[str]:
+def _table(name: str, checks: Sequence[Check], fields: Sequence[str], against: str) -> Iterator[str]:
     rows = [check.row for check in checks]
     names = sentences.who_by_setting(rows)
+    heads = (
+        *("student", "teacher", against, "measured", "difference", "verdict"),
+        *(f"{against} gain", "measured gain", "gain difference", "verdict of the gain"),
+    )
     body = []
     for check in checks:
         teacher = str(check.row.teacher or "")
         body.append((names[check.row.name], teacher, *accuracy(check), *gain(check)))
     yield f"## Table {escape(name)}"
     yield escape(sentences.settings(rows, fields))
-    yield table("pipe", HEADS, body, "llrrrlrrrl")
+    yield table("pipe", heads, body, "llrrrlrrrl")
     if exact := sentences.exactness(checks):
         yield exact
     yield from _notes(checks)

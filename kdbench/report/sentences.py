@@ -12,17 +12,22 @@ from kdbench.spec.suites import Delta, Row, Suite
 from kdbench.spec.verdicts import Check
 from kdbench.verdict.stats import mean
 
-LEGEND = """\
-Accuracies in percent, gains and differences in percentage points. Printed: the mean and, where given, ± the
+_LEGEND = """\
+Accuracies in percent, gains and differences in percentage points. {Against}: the mean and, where given, ± the
 standard deviation and in brackets the number of runs. Measured: the mean over the seeds, ± half the 90 %
-interval of its difference from the printed number, and in brackets the number of seeds. `difference`
-is measured minus printed. `reproduced` and `consistent` lie within the tolerance; `inconclusive`, `below`,
-`above` and `single seed, outside` do not."""
+interval of the difference, and in brackets the number of seeds. Difference: measured minus {against}.
+Verdict: `reproduced` and `consistent` lie within the tolerance; `inconclusive`, `below`, `above` and
+`single seed, outside` do not."""
 
 BARE_LEGEND = """\
 Accuracies in percent, gains over the baseline of the same seeds in percentage points: the mean over the
 seeds, ± half its 90 % interval, and in brackets the number of seeds."""
 """Of a suite of which nothing is printed."""
+
+
+def legend(against: str) -> str:
+    """How tables of rows are read, in Markdown; `against`: what they call the numbers of the reference."""
+    return _LEGEND.format(Against=against.capitalize(), against=against)
 
 
 def subject(suite: Suite, variant: str) -> str:

@@ -198,7 +198,7 @@ def _row_page(
         report=report,
         line=line,
         row=check.row,
-        figures=list(_figures(line)),
+        figures=list(_figures(line, report.against)),
         facts=list(_facts(report, check.row)),
         deltas=[(of.at, sentences.delta(of)) for of in deltas],
         environment=environment([check], report.results),
@@ -210,23 +210,25 @@ def _row_page(
     )
 
 
-def _figures(line: Line) -> Iterator[Figures]:
+def _figures(line: Line, against: str) -> Iterator[Figures]:
     """The cards of a row: its accuracy and its gain, and what the authors published of it."""
-    check, row = line.check, line.check.row
-    yield _card("accuracy, %", check.top1, line.top1.printed, row.tolerance.top1)
+    check, margins = line.check, line.check.row.tolerance
+    printed, printed_gain = (against, line.top1.printed), (against, line.gain.printed)
+    yield _card("accuracy, %", check.top1, printed, margins.top1)
     if line.gain.word != EMPTY:
-        gain = check.gain
-        yield _card("gain, points", gain, words.printed_gain(check), row.tolerance.gain, sign=True)
+        yield _card("gain, points", check.gain, printed_gain, margins.gain, sign=True)
     if check.published is not None:
         theirs = check.published
-        card = _card(f"{theirs.kind}, %", theirs.top1, line.top1.printed, row.tolerance.top1)
+        card = _card(f"{theirs.kind}, %", theirs.top1, printed, margins.top1)
         if is_reference(check):
             card = replace(card, facts=[*card.facts, ("not counted", "the printed number is their mean")])
         yield card
 
 
-def _card(title: str, verdict: Verdict, printed: str, margin: float, *, sign: bool = False) -> Figures:
-    facts = [("printed", printed), ("measured", words.measured(verdict, sign=sign))]
+def _card(
+    title: str, verdict: Verdict, printed: tuple[str, str], margin: float, *, sign: bool = False
+) -> Figures:
+    facts = [printed, ("measured", words.measured(verdict, sign=sign))]
     if verdict.difference is not None:
         facts += [("difference", signed(verdict.difference)), ("tolerance", f"± {margin:g}")]
     if verdict.interval is not None:

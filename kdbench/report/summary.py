@@ -7,7 +7,7 @@ from typing import Literal
 from kdbench.errors import UserError
 from kdbench.formatting import EMPTY, and_more, clean, escape, number, plural, signed, table
 from kdbench.grouping import grouped
-from kdbench.report.content import Report, is_bare
+from kdbench.report.content import Report, against, is_bare
 from kdbench.report.sentences import (
     BARE_LEGEND,
     altered,
@@ -112,7 +112,7 @@ def lines(checks: Sequence[Check]) -> list[str]:
         checks = without_reference(checks)
         shown = f"{by_seed('simple', checks)}\n\n{BARE_LEGEND}"
     else:
-        heads = ("row", "printed", "measured", "difference", "verdict", "gain", "verdict of the gain")
+        heads = ("row", against(checks), "measured", "difference", "verdict", "gain", "verdict of the gain")
         names, body = rows_by_setting(checks), []
         for check in checks:
             top1 = check.top1

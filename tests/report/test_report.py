@@ -60,9 +60,9 @@ data set cifar100, as released, suite tfkd_cifar100, arXiv 1909.11723, github.co
 
 Accuracies in percent, gains and differences in percentage points. Printed: the mean and, where given, ± the
 standard deviation and in brackets the number of runs. Measured: the mean over the seeds, ± half the 90 %
-interval of its difference from the printed number, and in brackets the number of seeds. `difference`
-is measured minus printed. `reproduced` and `consistent` lie within the tolerance; `inconclusive`, `below`,
-`above` and `single seed, outside` do not.
+interval of the difference, and in brackets the number of seeds. Difference: measured minus printed.
+Verdict: `reproduced` and `consistent` lie within the tolerance; `inconclusive`, `below`, `above` and
+`single seed, outside` do not.
 
 ## Table 1.ce
 
@@ -379,6 +379,22 @@ def test_losses_that_differ_in_a_table_stand_at_the_row(
         f"{name}, {own}" for name, own in zip("ab", shown, strict=True) if f"{name}, {own}" not in words
     ] == []
     assert "c, kd" not in words
+
+
+@pytest.mark.parametrize("kind", ["markdown", "latex", "html"])
+def test_references_that_nobody_printed_are_not_called_printed(kind: str) -> None:
+    own = Reference(top1=71.0, gain=1.0, std=0.2, n=3, kind="measured", source="ours")
+    shown = {
+        "markdown": ("reference |", "reference gain |", "Reference: the mean", "measured minus reference."),
+        "latex": ("& reference & measured &", "verdict & reference & measured"),
+        "html": (' own-references"', "Reference: the mean", "measured minus reference;", ">reference</text>"),
+    }[kind]
+    rows = [make_row("a"), make_row("b", reference=own)]
+    text = text_of(*rows, kind=kind)
+    assert [words for words in shown if words not in text] == []
+    assert lines(check_suite(map(make_cell, rows), {}))[0].split()[:2] == ["row", "reference"]
+    mixed = text_of(make_row("a", reference=Reference(top1=70.0)), make_row("b", reference=own), kind=kind)
+    assert [words for words in shown if words in mixed] == []
 
 
 def test_page_shows_no_backticks_of_markdown() -> None:
