@@ -25,7 +25,7 @@ class Report(Struct, frozen=True, kw_only=True):
     findings: Sequence[Finding] = ()
     """What lint found; contradictions are reported, the rest stands with the rows."""
     variant: Variant = "released"
-    """Which reading of the suite was trained."""
+    """Which variant of the suite was trained."""
     altered: str = ""
     """The options that make its runs others than the suite's: `--smoke`, `--set epochs=5`; "" without any."""
     command: str = ""

@@ -15,13 +15,14 @@ _EDGE = 6.0
 _MOST_MARGINS = 5.0
 """The scale ends at so many margins: one row that is far off must not press all others together."""
 
+What = Literal["accuracy", "gain"]
 Side = Literal["left", "right", ""]
 
 
 class Mark(Struct, frozen=True, kw_only=True):
     """One quantity of a row, as it is drawn; all places are units from the left."""
 
-    what: Literal["accuracy", "gain"]
+    what: What
     word: str
     y: float
     band: tuple[float, float]
@@ -64,24 +65,28 @@ _NICE = [size * 10.0**power for power in (-2, -1, 0, 1) for size in (1, 2, 5)]
 def scale_of(checks: Iterable[Check]) -> Scale:
     """A scale that holds the margins of all rows and what was measured, unless that is very far off."""
     # The widest margin is drawn whole with a quarter more; what was measured stretches the scale only so far.
-    pairs = [pair for check in checks for pair in _pairs(check)]
-    margins = max((margin for _, margin in pairs), default=1.0)
-    reach = max((max(map(abs, _ends(verdict))) for verdict, _ in pairs), default=0.0)
+    found = [each for check in checks for each in _quantities(check)]
+    margins = max((margin for _, _, margin in found), default=1.0)
+    reach = max((max(map(abs, _ends(verdict))) for _, verdict, _ in found), default=0.0)
     return Scale(max(margins * 1.25, min(reach, margins * _MOST_MARGINS)))
 
 
 def strip_of(check: Check, scale: Scale) -> Strip:
     """The marks of a row: its accuracy above, its gain below."""
-    found = _pairs(check)
+    found = _quantities(check)
     heights = (HEIGHT / 2,) if len(found) == 1 else (HEIGHT / 4, 3 * HEIGHT / 4)
-    marks = tuple(_mark(check, pair, y, scale) for pair, y in zip(found, heights, strict=False))
-    return Strip(marks, "; ".join(_in_words(check, verdict, margin) for verdict, margin in found))
+    marks = tuple(_mark(*each, y, scale) for each, y in zip(found, heights, strict=False))
+    return Strip(marks, "; ".join(_in_words(*each) for each in found))
 
 
-def _pairs(check: Check) -> list[tuple[Verdict, float]]:
-    of, margins = (check.top1, check.gain), check.row.tolerance
-    both = zip(of, (margins.top1, margins.gain), strict=True)
-    return [(verdict, margin) for verdict, margin in both if verdict.difference is not None]
+def _quantities(check: Check) -> list[tuple[What, Verdict, float]]:
+    """What a row has to be drawn, each with its tolerance."""
+    margins = check.row.tolerance
+    both: list[tuple[What, Verdict, float]] = [
+        ("accuracy", check.top1, margins.top1),
+        ("gain", check.gain, margins.gain),
+    ]
+    return [each for each in both if each[1].difference is not None]
 
 
 def _ends(verdict: Verdict) -> tuple[float, float]:
@@ -89,16 +94,14 @@ def _ends(verdict: Verdict) -> tuple[float, float]:
     return verdict.interval or (difference, difference)
 
 
-def _mark(check: Check, pair: tuple[Verdict, float], y: float, scale: Scale) -> Mark:
-    """The accuracy or the gain of a row as it is drawn."""
-    verdict, margin = pair
+def _mark(what: What, verdict: Verdict, margin: float, y: float, scale: Scale) -> Mark:
     difference = verdict.difference or 0.0
     low, high = map(scale.place, _ends(verdict))
     beyond: Side = ""
     if abs(difference) > scale.limit:
         beyond = "left" if difference < 0 else "right"
     return Mark(
-        what=_what(check, verdict),
+        what=what,
         word=verdict.word,
         y=y,
         band=(scale.place(-margin), scale.place(margin)),
@@ -108,12 +111,8 @@ def _mark(check: Check, pair: tuple[Verdict, float], y: float, scale: Scale) -> 
     )
 
 
-def _in_words(check: Check, verdict: Verdict, margin: float) -> str:
+def _in_words(what: What, verdict: Verdict, margin: float) -> str:
     low, high = _ends(verdict)
     share = f"{100 - 200 * verdict.level:.3g} %"
     within = f", {share} interval {signed(low)} to {signed(high)}" if verdict.interval else ""
-    return f"{_what(check, verdict)} differs by {signed(verdict.difference)}{within}, tolerance {margin:g}"
-
-
-def _what(check: Check, verdict: Verdict) -> Literal["accuracy", "gain"]:
-    return "accuracy" if verdict is check.top1 else "gain"
+    return f"{what} differs by {signed(verdict.difference)}{within}, tolerance {margin:g}"

@@ -84,7 +84,7 @@ def render(
         checks: of rows of the suite, in any order; tables without a check are left out.
         findings: what `lint_suite` found.
         format: `markdown`, `html`, `json`, `csv`, `latex`, `junit`, `badge` or `shields`.
-        variant: `released` or `printed`: which reading of the suite was trained.
+        variant: `released` or `printed`: which of the two was trained.
         command: what makes this report again, a command per line; left out if empty.
         environment: what the runs were trained with, by name.
         audit: what `audit_suite` found; left out if empty.

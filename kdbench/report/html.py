@@ -63,7 +63,7 @@ class Trained(msgspec.Struct, frozen=True):
     record: str
     result: Result | None
     value: float | None
-    """At the row's reading."""
+    """At the row's reported epoch."""
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):
@@ -321,7 +321,7 @@ def curves(reports: Iterable[Report]) -> dict[str, str]:
     """The accuracies after each epoch of every run of the rows, once each, by its id or `author_curve`."""
     packed = {}
     for report in reports:
-        for of in (of for check in report.checks for of in check.ids):
+        for of in dict.fromkeys(of for check in report.checks for of in check.ids):
             if of in report.results and of not in packed:
                 packed[of] = _packed(report.results[of].curve.top1)
     for report in reports:

@@ -87,7 +87,7 @@ def altered(options: str) -> str:
 
 
 def settings(rows: Sequence[Row], recipe_fields: Sequence[str] = ()) -> str:
-    """The losses, recipes, readings, tolerances and numbers of seeds of a table, each named once.
+    """The losses, recipes, reported epochs, tolerances and numbers of seeds of a table, each named once.
 
     Args:
         rows: of the table.

@@ -125,10 +125,15 @@ def _counts_there(checks: Sequence[Check]) -> dict[str, Counts]:
 
 def _entry(report: Report, folder: str) -> Entry:
     ids = {of for check in report.checks for of in check.ids if of in report.results}
-    counted = _counts_there(report.checks)
     return Entry(
-        report, folder, printed_numbers(report), counted, len(ids), machine(report), days(report)
-    )  # fmt: skip
+        report=report,
+        folder=folder,
+        printed=printed_numbers(report),
+        counts=_counts_there(report.checks),
+        runs=len(ids),
+        machine=machine(report),
+        days=days(report),
+    )
 
 
 def _record(path: Path) -> bytes:
@@ -142,31 +147,30 @@ def _suite(entry: Entry) -> Iterator[tuple[str, bytes]]:
     """A suite's page and badge, and the pages of its rows."""
     report, folder = entry.report, entry.folder
     names = [check.row.name for check in report.checks]
-    places = dict(zip(names, (f"rows/{name}.html" for name in unique_names(names)), strict=True))
+    pages = dict(zip(names, (f"{name}.html" for name in unique_names(names)), strict=True))
     # Addresses are relative: a suite's page is one folder deep, the pages of its rows are two.
-    there = {of: f"../records/{address}" for of, address in report.records.items()}
-    shown = replace(report, records=there)
+    shown = replace(report, records={of: f"../records/{at}" for of, at in report.records.items()})
+    deeper = replace(report, records={of: f"../../records/{at}" for of, at in report.records.items()})
+    places = {name: f"rows/{page}" for name, page in pages.items()}
     for name, content in page_files([shown], "index.html", home="../index.html", row_pages=places).items():
         yield f"{folder}/{name}", content
     yield f"{folder}/badge.svg", badge.draw(*badge_of(entry.counts)).encode()
-    deeper = replace(report, records={of: f"../{address}" for of, address in there.items()})
     baselines, printed = report.baselines, {row.name: row for row in report.suite.rows}
-    for number, check in enumerate(report.checks):
-        over = baselines.get(check.row.name)
-        others = {
-            name: places[name].removeprefix("rows/")
-            for name in (*check.same_as, *([over.row.name] if over else []))
-        }
+    steps = ["", *pages.values(), ""]  # of the row at `place`: the page before it, its own, the next
+    for place, check in enumerate(report.checks):
+        name = check.row.name
+        over = baselines.get(name)
+        others = (*check.same_as, *([over.row.name] if over else []))
         text = _row_page(
             deeper,
             check,
             over,
-            printed[check.row.name],
-            links={name: href for name, href in others.items() if name != check.row.name},
-            before=places[names[number - 1]].removeprefix("rows/") if number else "",
-            after=places[names[number + 1]].removeprefix("rows/") if number + 1 < len(names) else "",
+            printed[name],
+            links={other: pages[other] for other in others if other != name},
+            before=steps[place],
+            after=steps[place + 2],
         )
-        yield f"{folder}/{places[check.row.name]}", text.encode()
+        yield f"{folder}/rows/{pages[name]}", text.encode()
 
 
 def _row_page(

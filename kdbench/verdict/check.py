@@ -278,7 +278,7 @@ def _check(cell: Cell, stored: _Stored, names: Sequence[str]) -> Check:
         gain=_gain(cell, values, gains, stored),
         values=values,
         gains=gains,
-        report_epochs=dict(_readings(cell, stored)),
+        report_epochs=dict(_report_epochs(cell, stored)),
         optimism=mean([result.best - result.last for result in trained]) if trained else None,
         best_epochs=dict(_best_epochs(cell, stored)),
         by_class=_by_class(trained),
@@ -313,8 +313,8 @@ def _means(read: Iterable[tuple[int, float | None]]) -> dict[int, float]:
     return found
 
 
-def _readings(cell: Cell, stored: _Stored) -> Iterator[tuple[str, float]]:
-    """The mean at each reading; a row's own epoch beside the last and the best, on held-out images too."""
+def _report_epochs(cell: Cell, stored: _Stored) -> Iterator[tuple[str, float]]:
+    """The mean at the last and the best epoch, of held-out images too, and at the row's own."""
     names: list[ReportEpoch] = ["last", "best", cell.row.report_epoch]
     names += ["best_validation"] if cell.row.recipe.validation_size else []
     for report_epoch in dict.fromkeys(names):
@@ -399,7 +399,7 @@ def _assumed_std(reference: Reference) -> Iterator[str]:
 
 
 def value_at(result: Result | None, report_epoch: ReportEpoch) -> float | None:
-    """The accuracy of a result at a reading; None without a result or if its curve has no such point."""
+    """The accuracy of a result at an epoch; None without a result or if its curve has no such point."""
     if result is None or not result.curve.has(report_epoch):
         return None
     return result.curve.at(report_epoch)
@@ -472,7 +472,7 @@ def _paired(cell: Cell, values: Mapping[int, float], stored: _Stored) -> dict[in
     """The accuracy minus the baseline's, by seed; of a baseline nothing."""
     if cell.row.is_baseline or cell.ids == cell.baselines:
         return {}
-    # Both sides at the row's reported epoch: a gain is a difference of the same reading.
+    # Both sides at the row's reported epoch: a gain is a difference at one epoch.
     pairs = zip(cell.runs, cell.baselines, strict=bool(cell.baselines))
     at = cell.row.report_epoch
     read = ((run.seed, value_at(stored.results.get(of), at)) for run, of in pairs)

@@ -68,7 +68,7 @@ def check_controls(
     plans: Mapping[str, InterimPlan] = MappingProxyType({}),
     unreadable: Mapping[str, str] = MappingProxyType({}),
 ) -> list[Controlled]:
-    """Hold each row against its controls, at the row's reading, over the seeds that both have.
+    """Hold each row against its controls, at the row's reported epoch, over the seeds that both have.
 
     Args:
         controlled: each row with its controls by name.

@@ -14,6 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from kdbench.errors import UserError
+from kdbench.formatting import columns
 from kdbench.quantities import Percent
 from kdbench.spec.results import Result
 from kdbench.spec.runs import Precision
@@ -38,7 +39,7 @@ class Equivalence(Struct, frozen=True, kw_only=True):
     """The row's tolerance."""
     seeds: tuple[int, ...]
     exact: tuple[Percent, ...]
-    """In float32, seed by seed, at the row's reading."""
+    """In float32, seed by seed, at the row's reported epoch."""
     inexact: tuple[Percent, ...]
     runs: tuple[str, ...]
     """The ids of the runs in float32, then of the others."""
@@ -149,8 +150,6 @@ def cited(checks: Sequence[Check], sentence: str) -> list[Check]:
 
 def describe(record: Equivalence) -> list[str]:
     """A test for a terminal: the pairs, the difference, the verdict."""
-    from kdbench.formatting import columns
-
     pairs = zip(record.seeds, record.exact, record.inexact, strict=True)
     rows = [(seed, f"{a:.2f}", f"{b:.2f}", f"{b - a:+.2f}") for seed, a, b in pairs]
     low, high = record.interval

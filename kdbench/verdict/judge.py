@@ -70,7 +70,7 @@ def judge(
     if chosen.auto:  # the seeds that have results, without a gap; with the first where none has
         suites = as_far_as_stored(suites, frozenset(there.results), 1)
     if chosen.report_epoch is not None:
-        suites = [(suite, _read_at(cells, chosen.report_epoch)) for suite, cells in suites]
+        suites = [(suite, _reported_at(cells, chosen.report_epoch)) for suite, cells in suites]
     # Before the first analysis no plan is stored: rows are judged by the one that `run` would write down.
     plans = load_plans(machine.results)
     if chosen.auto:
@@ -214,8 +214,8 @@ def _with_damage(check: Check, damaged: Mapping[str, Sequence[str]]) -> Check:
     return replace(check, repeats=(*check.repeats, *found)) if found else check
 
 
-def _read_at(cells: Iterable[Cell], report_epoch: ReportEpoch) -> tuple[Cell, ...]:
-    """The cells at another reading; what is printed of an epoch on the way stays there.
+def _reported_at(cells: Iterable[Cell], report_epoch: ReportEpoch) -> tuple[Cell, ...]:
+    """The cells at another reported epoch; what is printed of an epoch on the way stays there.
 
     Raises:
         UserError: no row trains so many epochs.

@@ -80,7 +80,7 @@ class Paired(Struct, frozen=True, dict=True):
         return None if above is None or below is None else min(1.0, 2 * min(above, below))
 
     def p_not_above(self, margin: float = 0.0) -> float | None:
-        """The same, but 0 where every difference is the margin itself, as of a row and the same run."""
+        """As `p_below`, but 0 where every difference is the margin itself, as of a row and the same run."""
         # A row and a row of the same runs differ by exactly nothing: that is certain and needs no test.
         certain = self.spread is not None and not self.spread.std
         if certain and abs(mean(self.values) - margin) <= SLACK:
