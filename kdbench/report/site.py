@@ -38,7 +38,7 @@ class Entry(Struct, frozen=True):
     report: Report
     folder: str
     printed: int
-    """How many accuracies of it are printed."""
+    """How many accuracies of it are printed, or references of kdbench's own."""
     counts: Mapping[str, Counts]
     """Of the kinds of evidence that it has."""
     runs: int
@@ -72,7 +72,7 @@ def site(reports: Sequence[Report], results: Path) -> Files:
         shown=[entry for entry in entries if entry.counts],
         bare=[entry for entry in entries if not entry.counts],
         total=_counts_there(every),
-        printed=sum(entry.printed for entry in entries),
+        printed=sum(entry.printed for entry in entries if entry.report.against == "printed"),
         changes=changes[:5],
     )
     files = {

@@ -95,11 +95,12 @@ def golden() -> Files:
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Files:
-    """The site of a suite with each kind of evidence, and of one without any."""
+    """The site of a suite with each kind of evidence, and of one with none and references of our own."""
     folder = tmp_path_factory.mktemp("small")
     reference = ("top1 = 92.0, gain", "std = 0.1, n = 3, top1 = 92.0, gain")
     path = make_project(folder, change(reference) + RELEASED)
-    write_suite(folder, change(("epochs = 3", "epochs = 4")), name="untrained")
+    own = 'kind = "measured", source = "here", std = 0.1, n = 2, top1'
+    write_suite(folder, change(("epochs = 3", "epochs = 4")).replace("top1 = 9", f"{own} = 9"), name="own")
     finished = {"cpu": "AMD EPYC", "finished": "2026-11-28T07:00:00+00:00"}
     for cell in expand(load_suite(path)):
         for run in cell.runs if cell.row.name in {MLP, KD} else ():
@@ -158,13 +159,13 @@ def test_badge_says_the_counts_of_verdicts(
 
 def test_each_suite_has_a_badge_and_so_has_the_site(small: Files) -> None:
     titles = {}
-    for path in ("small/badge.svg", "untrained/badge.svg", "badge.svg"):
+    for path in ("small/badge.svg", "own/badge.svg", "badge.svg"):
         parseString(small[path])  # noqa: S318 - our own
         titles[path] = small[path].decode().partition("<title>")[2].partition("</title>")[0]
     said = "kdbench: 1 reproduced, 1 below"
     assert titles == {
         "small/badge.svg": said,
-        "untrained/badge.svg": "kdbench: no verdict yet",
+        "own/badge.svg": "kdbench: no verdict yet",
         "badge.svg": said,
     }
 
@@ -182,7 +183,13 @@ def test_index_has_papers_numbers_verdicts_evidence_and_age(small: Files) -> Non
         "4 runs AMD EPYC 2026-11-28",
     ):
         assert part in shown
-    assert text.index("Suites that are ready to run") < text.index('href="untrained/index.html"')
+    assert text.index("Suites that are ready to run") < text.index('href="own/index.html"')
+
+
+def test_references_that_nobody_printed_are_not_counted_as_printed(small: Files) -> None:
+    shown = Text(small["index.html"].decode()).shown
+    assert "2 suites, 4 printed accuracies." in shown
+    assert "own: 3 references on digits" in shown
 
 
 class Text(HTMLParser):
