@@ -38,7 +38,6 @@ def test_arrays_are_read_without_the_prefix_of_their_names() -> None:
     assert found["net_mean"].dtype == np.float64
 
 
-@settings(max_examples=40)
 @given(st.dictionaries(st.text(max_size=20).filter(lambda name: ":" not in name), TYPED, max_size=4))
 def test_what_mxnet_writes_is_read_back(written: dict[str, NDArray[Any]]) -> None:
     found = read_params(mxnet.params(written), "a.params")
