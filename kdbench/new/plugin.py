@@ -61,7 +61,7 @@ LOSSES = '''\
 
 from kdbench.models.output import Output
 from torch import Tensor
-from torch.nn.functional import cross_entropy, log_softmax, softmax
+from torch.nn.functional import cross_entropy, kl_div, log_softmax, softmax
 
 
 def NAME(s: Output, y: Tensor, t: Output, *, alpha: float, tau: float) -> Tensor:
@@ -77,8 +77,9 @@ def NAME(s: Output, y: Tensor, t: Output, *, alpha: float, tau: float) -> Tensor
     Returns:
         The mean over the batch, a tensor of one number.
     """
-    p_t = softmax(t.logits / tau, dim=1)
-    divergence = (p_t * (p_t.log() - log_softmax(s.logits / tau, dim=1))).sum(dim=1)
+    # log_softmax, not softmax(...).log(): a probability that rounds to 0 would make the loss nan.
+    log_p, log_p_t = log_softmax(s.logits / tau, dim=1), log_softmax(t.logits / tau, dim=1)
+    divergence = kl_div(log_p, log_p_t, reduction="none", log_target=True).sum(dim=1)
     sure = softmax(t.logits, dim=1).gather(1, y[:, None]).squeeze(1)
     hard = cross_entropy(s.logits, y)
     return (1 - alpha) * hard + alpha * tau**2 * (sure * divergence).mean()
@@ -156,11 +157,12 @@ def test_loss_is_cross_entropy_where_student_and_teacher_agree():
     assert torch.isclose(loss, 0.1 * cross_entropy(same.logits, y))
 
 
-def test_gradient_of_the_loss_is_finite():
-    logits = torch.randn(2, 3, requires_grad=True)
-    student = Output(logits, torch.zeros(2, 3))
-    teacher = output([[9.0, 0.0, 0.0], [0.0, 0.0, 9.0]])
-    NAME(student, torch.tensor([0, 2]), teacher, alpha=0.9, tau=4.0).backward()
+def test_loss_of_extreme_logits_and_its_gradient_are_finite():
+    logits = torch.tensor([[1e4, 0.0, -1e4], [0.0, -1e4, 1e4]], requires_grad=True)
+    teacher = output([[-1e4, 0.0, 1e4], [0.0, 0.0, 1e4]])  # of probabilities that are exactly 0
+    loss = NAME(Output(logits, torch.zeros(2, 3)), torch.tensor([0, 2]), teacher, alpha=0.9, tau=4.0)
+    loss.backward()
+    assert loss.isfinite()
     assert logits.grad.isfinite().all()
 
 

@@ -324,10 +324,12 @@ def test_loss_is_a_scalar_of_the_logits_type(name: str, dtype: torch.dtype) -> N
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_loss_of_extreme_logits_is_finite(name: str) -> None:
+def test_loss_of_extreme_logits_and_its_gradient_are_finite(name: str) -> None:
     s, y, t = batch(scale=1e4)
-    value = call(name, s.float(), y, t.float(), **any_params(name))
+    s = s.detach().float().requires_grad_()
+    value = call(name, s, y, t.float(), **any_params(name))
     assert value.isfinite()
+    assert torch.autograd.grad(value, s)[0].isfinite().all()
 
 
 @pytest.mark.parametrize("name", LOSSES)

@@ -86,6 +86,15 @@ def test_what_is_read_is_declared(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_loss_of_extreme_logits_and_its_gradient_are_finite(name: str) -> None:
+    s, t = (each._replace(logits=1e4 * each.logits.float()) for each in (output(2, 4), output(3, 5)))
+    logits = s.logits.requires_grad_()
+    value = built(name)(s, Y, t, step())
+    assert value.isfinite()
+    assert torch.autograd.grad(value, logits)[0].isfinite().all()
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_loss_depends_on_the_teacher(name: str) -> None:
     s = output(2, 4)
     one, other = (built(name)(s, Y, output(seed, 5), step()) for seed in (3, 5))
