@@ -13,7 +13,7 @@ from typing import Any, Literal, overload
 from msgspec import Struct
 
 from kdbench import plugins
-from kdbench.quantities import ANY, FACTOR, FRACTION, TEMPERATURE, Range
+from kdbench.quantities import ANY, FACTOR, FRACTION, TEMPERATURE, Count, Positive, Range
 
 Kind = Literal["losses", "models", "datasets"]
 
@@ -58,8 +58,8 @@ class ModelEntry(Struct, frozen=True, kw_only=True):
     """A model: a function of (classes, channels); the smallest image side it takes."""
 
     code: str
-    least_size: int = 32
-    test_batch: int = 0
+    least_size: Positive = 32
+    test_batch: Count = 0
     """Test images of a batch on a CPU, for networks that do next to nothing with each (0: as any other)."""
     tiny: bool = False
     """So small that the steps of several seeds are done as one: kdbench/training/stacked.py."""
@@ -83,12 +83,12 @@ class DatasetEntry(Struct, frozen=True, kw_only=True):
     """The packed file's stem: label spaces of one data set share a file."""
     labels: str
     """Which labels of the packed file: `labels` or `coarse_labels`."""
-    classes: int
-    channels: int
-    size: int
+    classes: Positive
+    channels: Positive
+    size: Positive
     """The side of an image; where sizes vary, the shorter side that images are stored with."""
-    train: int
-    test: int
+    train: Positive
+    test: Positive
     mean: tuple[float, ...]
     std: tuple[float, ...]
     digest: str
@@ -762,18 +762,28 @@ def entries(kind: Kind) -> Mapping[str, Entry]:
 
 def plugin_problems(kind: Kind) -> Iterator[str]:
     """What is wrong with what installed packages offer, a sentence for each."""
-    for name, points in sorted(plugins.offered(kind).items()):
-        if name in _BUILT_IN[kind]:
+    for name in sorted(plugins.offered(kind)):
+        try:
+            find(kind, name)
+        except plugins.BrokenPluginError as error:
+            yield str(error)
+    yield from taken_names((kind, name) for name in plugins.offered(kind))
+
+
+def taken_names(used: Iterable[tuple[Kind, str]]) -> Iterator[str]:
+    """Which of these names are kdbench's own and a package's too: a sentence for each, in their order.
+
+    kdbench's own is meant by such a name: a package that is installed changes nobody's runs.
+    """
+    if not plugins.any_offered():
+        return
+    for kind, name in sorted(set(used)):
+        if name in _BUILT_IN[kind] and (points := plugins.offered(kind).get(name)):
             owners = " and ".join(map(plugins.owner, points))
             yield (
                 f"{owners}: the {_SINGULAR[kind]} {name!r} has the name of one of kdbench's own, which is "
                 f"used; give it another name in the package's entry points"
             )
-            continue
-        try:
-            find(kind, name)
-        except plugins.BrokenPluginError as error:
-            yield str(error)
 
 
 def load(code: str) -> Callable[..., Any]:

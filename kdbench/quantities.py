@@ -30,6 +30,16 @@ class Range(Struct, frozen=True):
     why: str = ""
     """What a value outside would be, in a few words."""
 
+    def __post_init__(self) -> None:
+        """Refuse what is no interval where it is written, not where a value is first held against it.
+
+        Raises:
+            ValueError: `valid`, or `usual`, is none.
+        """
+        interval(self.valid)
+        if self.usual:
+            interval(self.usual)
+
     def mistake(self, name: str, value: object) -> str | None:
         """The sentence on a value that cannot be meant; None of one that can, and of what is no number."""
         if not _is_number(value) or value in interval(self.valid):
@@ -55,12 +65,6 @@ class Interval(NamedTuple):
         above = value >= self.low if self.with_low else value > self.low  # type: ignore[operator]
         below = value <= self.high if self.with_high else value < self.high  # type: ignore[operator]
         return bool(above and below)
-
-
-ANY = Range("(-inf, inf)")
-FRACTION = Range("[0, 1]", why="it is a share, not a percentage")
-TEMPERATURE = Range("[0.001, 10000]", usual="[0.1, 100]", why="logits are divided by it")
-FACTOR = Range("[0, 1e6]", usual="[0, 1000]", why="it multiplies a part of the loss")
 
 
 @cache
@@ -91,3 +95,9 @@ def interval(text: str) -> Interval:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+ANY = Range("(-inf, inf)")
+FRACTION = Range("[0, 1]", why="it is a share, not a percentage")
+TEMPERATURE = Range("[0.001, 10000]", usual="[0.1, 100]", why="logits are divided by it")
+FACTOR = Range("[0, 1e6]", usual="[0, 1000]", why="it multiplies a part of the loss")

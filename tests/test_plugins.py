@@ -229,7 +229,8 @@ def test_worker_with_another_version_than_the_plans_refuses(installed: Install, 
         train(run, open_context(Machine(root=str(tmp_path))))
 
 
-def test_plan_says_that_stored_runs_are_of_another_version(
+@pytest.mark.filterwarnings("always::kdbench.plugins.PluginWarning")
+def test_commands_say_that_stored_runs_are_of_another_version(
     installed: Install, project: Path, kdbench: Command
 ) -> None:
     planned(project / "suites")
@@ -241,6 +242,10 @@ def test_plan_says_that_stored_runs_are_of_another_version(
     assert "2 runs were made with mine 1.0, installed is 1.1" in out
     assert "not counted: 2 runs of networks that kdbench does not know" in out
     assert not re.search("arithmetic|memory", out), "nothing was counted, which is not zero"
+    for command in ("check", "report", "methods"):
+        assert "note: 2 runs were made with mine 1.0, installed is 1.1" in (
+            kdbench(command, "suites/mine_digits").err
+        ), command
     installed(module=MODULE + "# changed\n")
     assert "2 runs were made with mine 1.0 of another source" in kdbench("plan", "suites/mine_digits").out
 
@@ -345,10 +350,67 @@ def test_name_of_a_built_in_stays_kdbenchs_and_this_is_said(installed: Install, 
     assert catalog.find("models", "digits_mlp").code == "kdbench.models.digits:digits_mlp"
 
 
+@pytest.mark.filterwarnings("always::kdbench.plugins.PluginWarning")
+@pytest.mark.usefixtures("stored")
+def test_rows_with_a_name_that_a_package_offers_in_vain_say_so(installed: Install, kdbench: Command) -> None:
+    installed(points=POINTS.replace("focal =", "kd_released =").replace("linear =", "digits_mlp ="))
+    for command in ("plan", "run", "check", "report", "methods"):
+        done = kdbench(command, "suites/small")
+        assert done.code == 0
+        for name in ("loss 'kd_released'", "model 'digits_mlp'"):
+            note = f"note: mine 1.0: the {name} has the name of one of kdbench's own, which is used; give it"
+            assert done.err.count(note) == 1, command
+    assert kdbench("plan", "suites/small", "--rows", "1.base/digits_cnn").err == ""
+
+
 def test_entry_point_of_something_else_than_an_entry_says_what_it_must_be(installed: Install) -> None:
     installed(points="[kdbench.losses]\nfocal = mine:focal\n")
     with pytest.raises(UserError, match=r"is a function; it must be a kdbench\.catalog\.LossEntry"):
         catalog.find("losses", "focal")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "mistake"),
+    [
+        ('params=("gamma",)', "params={'gamma': 3}", "params = {'gamma': 3}: expected `Range`, got `int`"),
+        ('params=("gamma",)', "params='gamma'", "params = 'gamma': expected `Mapping | tuple`, got `str`"),
+        ('params=("gamma",)', "teacher=1", "teacher = 1: expected `bool`, got `int`"),
+        ('"mine:focal"', "None", "code = None: expected `str`, got `None`"),
+        ("least_size=8", "least_size='8'", "least_size = '8': expected `int`, got `str`"),
+        ("least_size=8", "least_size=0", "least_size = 0: expected `int` >= 1"),
+    ],
+)
+def test_field_of_an_entry_that_is_of_another_type_is_named(
+    installed: Install, project: Path, kdbench: Command, old: str, new: str, mistake: str
+) -> None:
+    planned(project / "suites")
+    installed(module=MODULE.replace(old, new))
+    refused = kdbench("plan", "suites/mine_digits")
+    assert refused.code == 2
+    assert re.search(
+        rf"mine 1\.0: the entry point '\w+' of .* \(mine:[A-Z]+\): {re.escape(mistake)}\n", refused.err
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "error"),
+    [
+        ("undefined", "NameError: name 'undefined' is not defined"),
+        ("import sys; sys.exit(3)", "SystemExit: 3"),
+        (
+            "from kdbench.quantities import Range; Range('0..1')",
+            "ValueError: '0..1' is no interval such as [0, 1)",
+        ),
+    ],
+)
+def test_module_of_entries_that_fails_is_named_with_the_line(
+    installed: Install, tmp_path: Path, line: str, error: str
+) -> None:
+    installed(module=f"\n{line}\n{MODULE}")
+    with pytest.raises(UserError) as raised:
+        catalog.find("losses", "focal")
+    file = tmp_path / "site" / "mine.py"
+    assert str(raised.value).endswith(f"(mine:FOCAL) cannot be imported: {error} ({file}, line 2)")
 
 
 def test_name_that_two_packages_offer_is_neither_ones(installed: Install) -> None:

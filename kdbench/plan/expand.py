@@ -143,6 +143,12 @@ def make_plan(cells: Iterable[Cell], stored: Collection[str] = frozenset()) -> t
 
 def with_plugins(run: Run) -> Run:
     """A run, with the packages, as installed now, whose code it uses; kdbench's own runs have none."""
+    found = catalog.plugins_of(*catalog_names(run))
+    return run if found == run.plugins else replace(run, plugins=found)
+
+
+def catalog_names(run: Run) -> list[tuple[catalog.Kind, str]]:
+    """What a run itself, without its teacher, uses of the catalog."""
     used: list[tuple[catalog.Kind, str]] = [
         ("datasets", run.dataset),
         ("models", run.student),
@@ -152,8 +158,7 @@ def with_plugins(run: Run) -> Run:
         used.append(("models", run.imported.model))
     if run.recipe.normalize:
         used.append(("datasets", run.recipe.normalize))
-    found = catalog.plugins_of(*used)
-    return run if found == run.plugins else replace(run, plugins=found)
+    return used
 
 
 def weights_needed(runs: Iterable[Run]) -> dict[str, set[int | str]]:

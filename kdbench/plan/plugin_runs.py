@@ -3,16 +3,19 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from itertools import chain
 from typing import Any
 
 from msgspec.structs import replace
 
+from kdbench import catalog
 from kdbench.errors import UserError
 from kdbench.formatting import plural
 from kdbench.grouping import grouped
-from kdbench.plan.expand import with_plugins
+from kdbench.plan.expand import catalog_names, with_plugins
 from kdbench.plugins import Plugin
 from kdbench.spec.runs import Run
+from kdbench.spec.suites import Cell
 from kdbench.store.records import Index, load_result
 
 
@@ -33,6 +36,12 @@ def made_otherwise(runs: Iterable[Run], there: Index) -> Iterator[str]:
                     found.update(_changed(packages(stored), packages(run)))
     for (old, new), number in found.items():
         yield _sentence(number, old, new)
+
+
+def taken_names(cells: Iterable[Cell]) -> Iterator[str]:
+    """`wkd 0.1.0: the loss 'kd' has the name of one of kdbench's own, which is used`, of names in rows."""
+    every = (each for cell in cells for run in cell.runs for each in run.lineage)
+    return catalog.taken_names(chain.from_iterable(map(catalog_names, every)))
 
 
 def packages(run: Run) -> dict[str, Plugin]:

@@ -1,6 +1,7 @@
 """What a command line asks for: suites in one variant, with their rows, seeds and settings."""
 
 import tomllib
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
@@ -9,12 +10,12 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from kdbench.errors import UserError, each_of
+from kdbench.errors import PluginWarning, UserError, each_of
 from kdbench.formatting import plural
 from kdbench.machine import Machine
 from kdbench.plan.controls import control_cells, load_prober
 from kdbench.plan.expand import expand, make_plan, weights_needed
-from kdbench.plan.plugin_runs import made_otherwise
+from kdbench.plan.plugin_runs import made_otherwise, taken_names
 from kdbench.spec.runs import Precision, ReportEpoch, Run
 from kdbench.spec.suites import Cell, Suite, Variant, runs_by_id
 from kdbench.store.records import Index, index, read_results
@@ -82,7 +83,7 @@ class Selection(Struct, frozen=True, kw_only=True):
         return " ".join([*(["--smoke"] if self.smoke else []), *words])
 
     def load(self) -> Suites:
-        """Each suite with its chosen rows.
+        """Each suite with its chosen rows; a name in them that a package offers in vain is warned of.
 
         Raises:
             UserError: suites are wrong; the mistakes of all of them at once.
@@ -93,7 +94,10 @@ class Selection(Struct, frozen=True, kw_only=True):
             suite = self.read.get(path) or load_suite(path)
             return suite, self.cells(suite, self.rows)[k - 1 :: n]
 
-        return each_of(chosen, self.suites)
+        suites = each_of(chosen, self.suites)
+        for note in taken_names(cell for _, cells in suites for cell in cells):
+            warnings.warn(note, PluginWarning, stacklevel=2)
+        return suites
 
     def cells(self, suite: Suite, rows: str, *, fitting: bool = False) -> tuple[Cell, ...]:
         """The rows of a suite that are named so (and fit the settings), with their runs."""

@@ -1,5 +1,6 @@
 """What `kdbench check` does, and `report` begins with: stored results -> checks."""
 
+import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
@@ -9,10 +10,12 @@ from types import MappingProxyType
 from msgspec import Struct
 from msgspec.structs import replace
 
-from kdbench.errors import UserError
+from kdbench.errors import PluginWarning, UserError
 from kdbench.formatting import spans
 from kdbench.machine import Machine, load_machine
 from kdbench.plan.controls import control_cells, load_prober
+from kdbench.plan.expand import make_plan
+from kdbench.plan.plugin_runs import made_otherwise
 from kdbench.plan.selection import Selection, Suites
 from kdbench.spec.author_runs import AuthorRuns
 from kdbench.spec.results import Failure, Result
@@ -53,7 +56,7 @@ class Judged(Struct, frozen=True):
 def judge(
     chosen: Selection, machine: Machine | None = None, failed: Mapping[str, Failure] | None = None
 ) -> Judged:
-    """Hold the chosen rows against what is stored.
+    """Hold the chosen rows against what is stored; it warns of what is stored of other versions of packages.
 
     Args:
         chosen: the rows.
@@ -71,6 +74,9 @@ def judge(
         suites = as_far_as_stored(suites, frozenset(there.results), 1)
     if chosen.report_epoch is not None:
         suites = [(suite, _reported_at(cells, chosen.report_epoch)) for suite, cells in suites]
+    missing = make_plan((cell for _, cells in suites for cell in cells), there.results)
+    for note in made_otherwise(missing, there):
+        warnings.warn(note, PluginWarning, stacklevel=2)
     # Before the first analysis no plan is stored: rows are judged by the one that `run` would write down.
     plans = load_plans(machine.results)
     if chosen.auto:
