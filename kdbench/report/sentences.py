@@ -168,8 +168,10 @@ def _copied(check: Check) -> Iterator[str]:
 
 
 def shared_notes(checks: Sequence[Check]) -> Iterator[tuple[str, str]]:
-    """What the rows of a table say, each sentence once, after the rows that say it."""
-    by_note = grouped((text, who(check.row)) for check in checks for text in notes(check))
+    """What rows say, each sentence once, after the rows that say it: of several tables by their whole names."""
+    several = len({check.row.table for check in checks}) > 1
+    names = {check.row.name: check.row.name if several else who(check.row) for check in checks}
+    by_note = grouped((text, names[check.row.name]) for check in checks for text in notes(check))
     for text, rows in by_note.items():
         yield "all rows" if len(rows) == len(checks) > 1 else ", ".join(rows), text
 

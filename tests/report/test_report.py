@@ -381,6 +381,11 @@ def test_losses_that_differ_in_a_table_stand_at_the_row(
     assert "c, kd" not in words
 
 
+def test_note_on_rows_of_several_tables_names_them_whole() -> None:
+    rows = [make_row("a", note="odd"), make_row("a", table="2", note="odd"), make_row("b", table="2")]
+    assert f"- {rows[0].name}, {rows[1].name}: odd\n" in text_of(*rows, kind="markdown")
+
+
 @pytest.mark.parametrize("kind", ["markdown", "latex", "html"])
 def test_references_that_nobody_printed_are_not_called_printed(kind: str) -> None:
     own = Reference(top1=71.0, gain=1.0, std=0.2, n=3, kind="measured", source="ours")
