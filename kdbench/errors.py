@@ -68,7 +68,7 @@ OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
 """What torch says when memory runs out: on a CPU it has no error of its own for it."""
 
 
-def is_out_of_memory(error: Exception) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error is for want of memory, which fewer runs beside each other would not need."""
     if isinstance(error, MemoryError):
         return True

@@ -15,7 +15,7 @@ from hypothesis import settings
 
 from kdbench.cli import main
 from tests.support.command import Command, Outcome
-from tests.support.dispatch import InProcess
+from tests.support.dispatch import InProcess, call_in_this_process
 from tests.support.project import AS_PRINTED, make_project, store
 from tests.support.server import Server
 
@@ -92,6 +92,7 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     import torch
 
     monkeypatch.setattr("kdbench.run.local.LocalExecutor", InProcess)
+    monkeypatch.setattr("kdbench.run.preflight.call_in_subprocess", call_in_this_process)
     before = torch.get_deterministic_debug_mode()
     yield
     torch.set_deterministic_debug_mode(before)

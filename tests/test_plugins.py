@@ -12,7 +12,9 @@ from kdbench import catalog, plugins
 from kdbench.errors import PluginWarning, UserError
 from kdbench.machine import Machine
 from kdbench.plan.expand import expand, make_plan
+from kdbench.plan.plugin_runs import bare
 from kdbench.spec.runs import Run
+from kdbench.store.run_log import keep_failure
 from kdbench.suite.load import load_suite
 from kdbench.training.context import open_context
 from kdbench.training.run import train
@@ -443,12 +445,49 @@ def test_wrong_loss_and_wrong_model_are_named_and_stop_neither_audit_nor_run(
     assert "2 runs stored, 3 to train" in kdbench("plan", "suites/mine_digits", "--seeds", "0").out
 
 
-def test_loss_that_returns_one_value_an_image_says_to_take_the_mean(
-    installed: Install, tmp_path: Path
+@pytest.mark.parametrize(
+    ("new", "message"),
+    [
+        ("each)", r"returns a tensor of shape \(32,\); it must return its mean"),
+        (
+            "each).detach().mean()",
+            "returns a value without a gradient; it must be computed from the student's",
+        ),
+        ("each).mean() * exit(7)", "fails with SystemExit: 7; it is called with"),
+    ],
+)
+def test_loss_that_is_wrong_is_named_with_its_package(
+    installed: Install, tmp_path: Path, new: str, message: str
 ) -> None:
-    installed(module=MODULE.replace("each).mean()", "each)"))
-    with pytest.raises(UserError, match=r"returns a tensor of shape \(32,\); it must return its mean"):
+    installed(module=MODULE.replace("each).mean()", new))
+    with pytest.raises(UserError, match=f"mine 1.0: the loss 'focal' {message}"):
         train(planned(tmp_path)[0], open_context(Machine(root=str(tmp_path))))
+
+
+@pytest.mark.usefixtures("in_process")
+def test_code_that_is_not_there_is_found_before_a_teacher_is_trained(
+    installed: Install, project: Path, kdbench: Command
+) -> None:
+    installed(module=MODULE.replace('code="mine:closer"', 'code="mine:nope"'))
+    planned(project / "suites", DISTILLED)
+    done = kdbench("run", "suites/mine_digits")
+    assert done.code == 2
+    entry = "mine 1.0: the entry point 'closer' of kdbench.distillers (mine:CLOSER)"
+    problem = "AttributeError: module 'mine' has no attribute 'nope'"
+    assert done.err.endswith(f"error: {entry}: its code 'mine:nope': {problem}\n")
+    assert not list(project.glob("results/*/*.json"))
+
+
+@pytest.mark.usefixtures("installed")
+def test_failure_of_a_run_names_the_packages_whose_code_it_trains(tmp_path: Path) -> None:
+    run, *_ = planned(tmp_path)
+    machine = Machine(root=str(tmp_path))
+    assert keep_failure(run, machine, "RuntimeError: shapes", "").cause == (
+        "RuntimeError: shapes (with code of mine 1.0)"
+    )
+    named = "mine 1.0: the loss 'focal' fails"
+    assert keep_failure(run, machine, named, "").cause == named
+    assert keep_failure(bare(run), machine, "RuntimeError: shapes", "").cause == "RuntimeError: shapes"
 
 
 @pytest.mark.parametrize(

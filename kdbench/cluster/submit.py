@@ -21,7 +21,7 @@ from kdbench.errors import UserError
 from kdbench.machine import Machine, load_machine
 from kdbench.plan.expand import weights_needed
 from kdbench.plan.selection import Selection, Workload, find_work
-from kdbench.run.preflight import check_ghost_batches, fetch_missing
+from kdbench.run.preflight import check_ghost_batches, check_packages, fetch_missing
 from kdbench.spec.events import Task
 from kdbench.spec.runs import Run
 from kdbench.store.files import check_writable
@@ -67,6 +67,7 @@ def submit_missing(chosen: Selection, profile_name: str, *, offline: bool) -> Su
     with ledger.lock():
         work = find_work(chosen, machine)
         check_ghost_batches(work.runs, profile.work.nodes * profile.work.tasks_per_node)
+        check_packages(work.runs, machine)
         fetch_missing(work.runs, machine)
         return _submit(work, chosen, machine, profile, ledger)
 

@@ -25,7 +25,7 @@ def build_network(model: str, classes: int, channels: int) -> nn.Module:
         return make(classes, channels)  # type: ignore[no-any-return]
     try:
         network = make(classes, channels)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if is_out_of_memory(error):
             raise
         raise UserError(

@@ -8,10 +8,11 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from kdbench import catalog
-from kdbench.errors import UserError
+from kdbench import catalog, plugins
+from kdbench.errors import UserError, each_of
 from kdbench.formatting import plural
 from kdbench.grouping import grouped
+from kdbench.machine import Machine
 from kdbench.plan.expand import catalog_names, with_plugins
 from kdbench.plugins import Plugin
 from kdbench.spec.runs import Run
@@ -73,6 +74,38 @@ def check_plugins(run: Run) -> None:
         f"here is {_listed(here) or 'nothing'}: install that "
         f"one, or plan again with this one, which is another run"
     )
+
+
+def codes_of(runs: Iterable[Run]) -> list[tuple[catalog.Kind, str, str]]:
+    """All functions of packages behind runs and their teachers: kind, name and `module:function` of each."""
+    names = {
+        (kind, name)
+        for run in runs
+        for each in run.lineage
+        if each.plugins
+        for kind, name in catalog_names(each)
+        if catalog.package_of(kind, name)
+    }
+    found = []
+    for kind, name in sorted(names):
+        entry = catalog.find(kind, name)
+        also = {"losses": "scores", "datasets": "neighbours"}.get(kind, "")
+        found += [(kind, name, code) for code in (entry.code, getattr(entry, also, "")) if code]
+    return found
+
+
+def check_codes(_: Machine, codes: Iterable[tuple[catalog.Kind, str, str]]) -> Iterator[str]:
+    """Import functions of packages, as `codes_of` gives them, and torch with them; `module:function` of each.
+
+    Raises:
+        UserError: some cannot be imported; one sentence for each.
+    """
+
+    def imported(of: tuple[catalog.Kind, str, str]) -> str:
+        plugins.code_of(*of)
+        return of[2]
+
+    return iter(each_of(imported, codes))
 
 
 def bare(run: Run, **other: Any) -> Run:  # noqa: ANN401 - a run's fields

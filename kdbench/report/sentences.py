@@ -168,7 +168,7 @@ def _copied(check: Check) -> Iterator[str]:
 
 
 def shared_notes(checks: Sequence[Check]) -> Iterator[tuple[str, str]]:
-    """What rows say, each sentence once, after the rows that say it: of several tables by their whole names."""
+    """What rows say, each sentence once, after the rows that say it; of several tables by whole names."""
     several = len({check.row.table for check in checks}) > 1
     names = {check.row.name: check.row.name if several else who(check.row) for check in checks}
     by_note = grouped((text, names[check.row.name]) for check in checks for text in notes(check))

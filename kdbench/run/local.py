@@ -15,7 +15,13 @@ from kdbench.machine import Machine
 from kdbench.plan.selection import Selection, Workload, describe_work, find_work
 from kdbench.run.dispatch import dispatch
 from kdbench.run.executor import LocalExecutor, default_workers
-from kdbench.run.preflight import check_device, check_ghost_batches, fetch_missing, this_machine
+from kdbench.run.preflight import (
+    check_device,
+    check_ghost_batches,
+    check_packages,
+    fetch_missing,
+    this_machine,
+)
 from kdbench.run.progress import follow, viewer
 from kdbench.spec.results import Failure
 from kdbench.store.files import check_writable
@@ -126,8 +132,9 @@ def train_missing(work: Workload, machine: Machine, options: RunOptions) -> dict
         The runs that failed, and why; None of those that are blocked.
 
     Raises:
-        UserError: results cannot be written, the device cannot train what is asked for, or a data set or an
-            imported teacher cannot be had, is damaged or does not fit.
+        UserError: results cannot be written, the device cannot train what is asked for, a package's code
+            cannot be imported, or a data set or an imported teacher cannot be had, is damaged or does not
+            fit.
     """
     click.echo(describe_work(work), err=True)
     if not work.runs:
@@ -141,6 +148,7 @@ def train_missing(work: Workload, machine: Machine, options: RunOptions) -> dict
     where(machine.data_folder)  # what is wrong with it is told before a process imports torch
     executor = LocalExecutor(machine, 1 if rank else options.workers or default_workers(machine))
     executor.warm_up()
+    check_packages(work.runs, machine)
     fetch_missing(work.runs, machine)
     try:
         with stoppable(), viewer(work.runs, lambda: len(executor.workers)) as view:

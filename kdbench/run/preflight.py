@@ -8,9 +8,11 @@ from kdbench.data.place import fetch_dataset, fetcher_of, list_datasets
 from kdbench.data.weights import fetched
 from kdbench.errors import UserError
 from kdbench.machine import Machine, load_machine
+from kdbench.plan.plugin_runs import codes_of
 from kdbench.spec.runs import Run
 from kdbench.store.imported import check_imported
 from kdbench.workers.call import call_in_subprocess
+from kdbench.workers.process import forkable
 
 
 def this_machine(*, offline: bool, deterministic: bool = False, processes: int | None = None) -> Machine:
@@ -68,6 +70,19 @@ def check_device(runs: Iterable[Run], machine: Machine) -> None:
     precisions = {run.precision for run in runs}
     if precisions != {"float32"} or machine.local.device not in ("auto", "cpu"):
         list(call_in_subprocess(machine, "kdbench.training.device:check_device", sorted(precisions)))
+
+
+def check_packages(runs: Iterable[Run], machine: Machine) -> None:
+    """Refuse runs whose losses, networks or data sets are of packages and cannot be imported.
+
+    A student's would be found out only after its teacher was trained.
+
+    Raises:
+        UserError: one sentence for each of them.
+    """
+    if codes := codes_of(runs):
+        check = "kdbench.plan.plugin_runs:check_codes"
+        list(call_in_subprocess(machine, check, codes, forked=forkable(machine)))
 
 
 def fetch_missing(runs: Sequence[Run], machine: Machine) -> None:

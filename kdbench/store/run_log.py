@@ -47,7 +47,7 @@ def _make(folder: Path) -> None:
 
 
 def keep_failure(run: Run, machine: Machine, cause: str, whole: str) -> Failure:
-    """Keep why a run has no result, as far as anything can be written.
+    """Keep why a run has no result, and whose code it is of, as far as anything can be written.
 
     Args:
         run: the run.
@@ -57,6 +57,9 @@ def keep_failure(run: Run, machine: Machine, cause: str, whole: str) -> Failure:
     """
     trace = log(machine, run, "log", whole, anew=True)
     line = f"{' '.join(cause.split()):.500}" + ("" if trace else " (its log could be written nowhere)")
+    packages = sorted({str(plugin) for each in run.lineage for plugin in each.plugins})
+    if others := [package for package in packages if package not in line]:
+        line += f" (with code of {', '.join(others)})"
     failure = Failure(id=run.id, run=run, cause=line, log=shown(trace) if trace else "")
     with suppress(UserError):
         save_failure(machine.results, failure)

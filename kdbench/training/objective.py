@@ -91,7 +91,7 @@ def make_distiller(loss: Loss, of: Setting) -> nn.Module:
         return build(of, **loss.params)  # type: ignore[no-any-return]
     try:
         distiller = build(of, **loss.params)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if is_out_of_memory(error):
             raise
         raise UserError(
@@ -185,12 +185,12 @@ def loss_function(loss: Loss) -> Callable[..., Tensor]:
 def _checked(function: Callable[..., Tensor], what: str, package: str, takes: str) -> Callable[..., Tensor]:
     """What another package's code gets wrong is one sentence that names it, not a traceback."""
 
-    def call(*arguments: Any) -> Tensor:  # noqa: ANN401 - outputs and tensors
+    def call(s: Output, *more: Any) -> Tensor:  # noqa: ANN401 - outputs and tensors
         try:
-            value = function(*arguments)
+            value = function(s, *more)
         except (UserError, DivergedError):
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             if is_out_of_memory(error):  # no mistake of the package: with fewer runs beside it, it may fit
                 raise
             raise UserError(
@@ -200,6 +200,11 @@ def _checked(function: Callable[..., Tensor], what: str, package: str, takes: st
             raise UserError(
                 f"{package}: {what} returns {came:.200}; it must return its mean over the batch, "
                 f"a tensor of one number (add .mean())"
+            )
+        if s.logits.requires_grad and not value.requires_grad:
+            raise UserError(
+                f"{package}: {what} returns a value without a gradient; it must be computed from the "
+                f"student's output without .item(), .detach() and torch.no_grad()"
             )
         return value
 

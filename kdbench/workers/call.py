@@ -11,20 +11,21 @@ from kdbench.machine import Machine
 from kdbench.workers.process import Worker, describe_exit, prepare_worker, send
 
 
-def call_in_subprocess(machine: Machine, code: str, *more: object) -> Iterator[Any]:
+def call_in_subprocess(machine: Machine, code: str, *more: object, forked: bool = False) -> Iterator[Any]:
     """What a function yields, in a process that is started as `kdbench run` starts its workers.
 
     Args:
         machine: this one.
         code: `module:function`, called with the machine and more.
         more: what else it gets.
+        forked: let it be a fork of the workers' server, should there be one, which has imported torch.
 
     Raises:
         UserError: the function did, or the process died.
         OSError: the function did, for a place that cannot be read or written.
         RuntimeError: the function raised another error; its traceback is a note of this one.
     """
-    worker = Worker(machine, answer, (code, *more))
+    worker = Worker(machine, answer, (code, *more), forked=forked)
     try:
         while (message := worker.pipe.recv()) is not None:
             value, error = message
