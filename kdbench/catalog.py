@@ -6,13 +6,14 @@ classes, and nothing here changes (docs/your-method.md).
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from typing import Any, Literal, overload
 
 from msgspec import Struct
 
 from kdbench import plugins
+from kdbench.errors import UserError
 from kdbench.quantities import ANY, FACTOR, FRACTION, TEMPERATURE, Count, Positive, Range
 
 Kind = Literal["losses", "models", "datasets"]
@@ -807,6 +808,25 @@ def package_of(kind: Kind, name: str) -> str:
     """`wkd 0.1.0`, the package that a name is of; "" where it is kdbench's own."""
     found = () if name in _BUILT_IN[kind] else plugins.offered(kind).get(name, ())
     return plugins.owner(found[0]) if found else ""
+
+
+@contextmanager
+def naming_package(kind: Kind, name: str) -> Iterator[None]:
+    """Around code of a name: what a package's gets wrong is an error that names the package.
+
+    Raises:
+        BrokenPluginError: the code raised something else than a place that cannot be read or written.
+    """
+    try:
+        yield
+    except (UserError, OSError):
+        raise
+    except (Exception, SystemExit) as error:
+        if not (package := package_of(kind, name)):
+            raise
+        where = plugins.line_of(error, find(kind, name).code.partition(":")[0])
+        problem = f"fails with {plugins.described(error)}{where}"
+        raise plugins.BrokenPluginError(f"{package}: the {_SINGULAR[kind]} {name!r} {problem}") from error
 
 
 def plugins_of(*used: tuple[Kind, str]) -> tuple[plugins.Plugin, ...]:

@@ -178,7 +178,7 @@ def _load(point: "EntryPoint") -> _Loaded | str:
         _import(point.module)
         value = point.load()
     except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a stranger's module does at import
-        return f"{_place(point)} cannot be imported: {described(error)}{_line_of(error, point.module)}"
+        return f"{_place(point)} cannot be imported: {described(error)}{line_of(error, point.module)}"
     if "torch" in sys.modules and not before:
         warnings.warn(
             f"{owner(point)}: {point.module} imports torch, so that commands which only read (plan, check, "
@@ -199,7 +199,7 @@ def described(error: BaseException) -> str:
     return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__
 
 
-def _line_of(error: BaseException, module: str) -> str:
+def line_of(error: BaseException, module: str) -> str:
     """` (my_kd/entries.py, line 7)`, the last line of a module's package on the way to an error, if any.
 
     Of a syntax error Python's own message names it.
@@ -224,7 +224,7 @@ def code_of(group: str, name: str, code: str) -> Callable[..., Any]:
         points = offered(group).get(name, ())
         if module.startswith("kdbench.") or not points:
             raise
-        problem = f"{described(error)}{_line_of(error, module)}"
+        problem = f"{described(error)}{line_of(error, module)}"
         raise BrokenPluginError(f"{_place(points[0])}: its code {code!r}: {problem}") from error
 
 

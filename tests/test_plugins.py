@@ -13,6 +13,7 @@ from kdbench.errors import PluginWarning, UserError
 from kdbench.machine import Machine
 from kdbench.plan.expand import expand, make_plan
 from kdbench.plan.plugin_runs import bare
+from kdbench.run.preflight import fetch_missing
 from kdbench.spec.runs import Run
 from kdbench.store.run_log import keep_failure
 from kdbench.suite.load import load_suite
@@ -350,6 +351,32 @@ def test_name_of_a_built_in_stays_kdbenchs_and_this_is_said(installed: Install, 
         listed.err
     )
     assert catalog.find("models", "digits_mlp").code == "kdbench.models.digits:digits_mlp"
+
+
+BROKEN_DATASET = """
+from kdbench.catalog import DatasetEntry
+P = DatasetEntry(
+    code="other:points", pack="points", labels="labels", classes=2, channels=1, size=8, train=10, test=10,
+    mean=(0.0,), std=(1.0,), digest="0"
+)
+def files(pack): return FILES[pack]
+"""
+
+
+@pytest.mark.filterwarnings("always::kdbench.plugins.PluginWarning")
+def test_data_set_of_a_package_that_fails_is_named_and_concerns_no_other_suite(
+    installed: Install, project: Path, kdbench: Command
+) -> None:
+    installed(name="other", module=BROKEN_DATASET, points="[kdbench.datasets]\npoints = other:P\n")
+    place = f"({project / 'site' / 'other.py'}, line 7)"
+    named = f"other 1.0: the data set 'points' fails with NameError: name 'FILES' is not defined {place}\n"
+    listed = kdbench("data", "list")
+    assert (listed.code, listed.err) == (0, f"note: {named}")
+    assert "digits" in listed.out
+    refused = kdbench("data", "fetch", "points")
+    assert (refused.code, refused.err) == (2, f"error: {named}")
+    fetch_missing(planned(project / "suites"), Machine(root="."))
+    assert kdbench("data", "verify", "digits").code == 0
 
 
 @pytest.mark.filterwarnings("always::kdbench.plugins.PluginWarning")

@@ -23,7 +23,8 @@ def generated(name: str, seed: int) -> Dataset:
     import torch
 
     found = entry(name)
-    arrays = catalog.load(found.code)(name, seed)
+    with catalog.naming_package("datasets", name):
+        arrays = catalog.load(found.code)(name, seed)
     arrays = {key: np.ascontiguousarray(array) for key, array in arrays.items()}
     tensors = {key: torch.from_numpy(array) for key, array in arrays.items()}
     return Dataset(

@@ -122,7 +122,8 @@ def groups(dataset: str) -> Groups:
     entry = packed.entry(dataset)
     if not entry.neighbours:
         raise UserError(f"{dataset} has no neighbours A(x); these have: {', '.join(_having())}")
-    found: Groups = catalog.load(entry.neighbours)()
+    with catalog.naming_package("datasets", dataset):
+        found: Groups = catalog.load(entry.neighbours)()
     return found
 
 

@@ -73,7 +73,8 @@ def open_dataset(name: str, fetcher: Fetcher) -> Dataset:
     if not is_packed(place, found.pack):
         with locked(place, found.pack):  # another process may have packed it while this one waited
             if not is_packed(place, found.pack):
-                pack(found, fetcher)
+                with catalog.naming_package("datasets", name):
+                    pack(found, fetcher)
     tensors, content = read(found, place)
     return Dataset(
         name=name,

@@ -1,6 +1,8 @@
 """Where the data lie, and what the command line's `kdbench data` does with them. Imports no torch."""
 
 import os
+import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -9,8 +11,9 @@ from msgspec import Struct
 from kdbench import catalog
 from kdbench.data import packed
 from kdbench.data.fetch import Fetcher
-from kdbench.errors import UserError
+from kdbench.errors import PluginWarning, UserError
 from kdbench.machine import Machine, link_to_nowhere
+from kdbench.plugins import BrokenPluginError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -77,8 +80,14 @@ def _not_a_folder(path: Path) -> str:
 
 
 def list_datasets(place: Path) -> list[DatasetRow]:
-    """Every data set of the catalog, in its order."""
-    return [_row(name, place) for name in catalog.entries("datasets")]
+    """Every data set of the catalog, in its order; one of a package that is broken is warned of."""
+    found = []
+    for name in catalog.entries("datasets"):
+        try:
+            found.append(look_up(name, place))
+        except BrokenPluginError as error:
+            warnings.warn(str(error), PluginWarning, stacklevel=2)
+    return found
 
 
 def check_place(place: Path) -> None:
@@ -88,7 +97,8 @@ def check_place(place: Path) -> None:
         UserError: it is.
     """
     for name in catalog.entries("datasets"):
-        packed.check_place(packed.entry(name), place)
+        with suppress(BrokenPluginError), catalog.naming_package("datasets", name):
+            packed.check_place(packed.entry(name), place)
 
 
 def fetcher_of(machine: Machine, *, progress: bool = False) -> Fetcher:
@@ -139,20 +149,25 @@ def _verify_shards(pack: str, place: Path, tensors: "Mapping[str, Tensor]") -> N
         shards.verify(place, pack, split, tensors[f"{split}_shards"].numpy())
 
 
-def _row(name: str, place: Path) -> DatasetRow:
-    """A data set as it lies in this folder: packed, with its official files, or missing."""
+def look_up(name: str, place: Path) -> DatasetRow:
+    """A data set as it lies in this folder: packed, with its official files, or missing.
+
+    Raises:
+        BrokenPluginError: it is a package's, whose code fails.
+    """
     found = packed.entry(name)
     file, beside_it = packed.paths(place, found.pack)
     here: list[Path] = []
-    state: State = "missing"
+    state: State
     if found.generated:
         state = "generated"
     elif packed.is_packed(place, found.pack):
         state = "packed"
         here = [file, beside_it, *place.glob(f"{file.stem}/*.safetensors")]
-    elif official := packed.present(found, place):
-        state = "fetched"
-        here = official
+    else:
+        with catalog.naming_package("datasets", name):
+            here = packed.present(found, place)
+        state = "fetched" if here else "missing"
     size = sum(path.stat().st_size for path in here if path.is_file())
     content = packed.recorded(place, found.pack)[:12] if state == "packed" else ""
     return DatasetRow(

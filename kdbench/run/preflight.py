@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from msgspec.structs import replace
 
-from kdbench.data.place import fetch_dataset, fetcher_of, list_datasets
+from kdbench.data.place import fetch_dataset, fetcher_of, look_up
 from kdbench.data.weights import fetched
 from kdbench.errors import UserError
 from kdbench.machine import Machine, load_machine
@@ -97,7 +97,6 @@ def fetch_missing(runs: Sequence[Run], machine: Machine) -> None:
     fetcher = fetcher_of(machine, progress=True)
     for weights in {run.weights for run in runs if run.weights}:
         fetched(weights.name, weights.sha256, fetcher)
-    datasets = {run.dataset for run in runs}
-    for row in list_datasets(fetcher.place):
-        if row.name in datasets and row.state not in ("packed", "generated"):
-            fetch_dataset(row.name, fetcher)
+    for name in dict.fromkeys(run.dataset for run in runs):
+        if look_up(name, fetcher.place).state not in ("packed", "generated"):
+            fetch_dataset(name, fetcher)
