@@ -64,6 +64,11 @@ _HOME = {
 }
 
 
+def __dir__() -> list[str]:
+    """What completion in a notebook offers, also before it is imported."""
+    return sorted({*globals(), *__all__})
+
+
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever the name stands for
     """Import a function when it is first asked for: the command line must start fast."""
     from importlib import import_module

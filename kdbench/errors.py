@@ -52,6 +52,28 @@ def each_of(function: Callable[[V], T], values: Iterable[V]) -> list[T]:
     return found
 
 
+def require(name: str, value: object, kind: type | tuple[type, ...], meant: str) -> None:
+    """Refuse an argument that somebody has given from Python and that is no such thing.
+
+    Raises:
+        UserError: `suite = 'quickstart': expected a suite from kdbench.load_suite`.
+    """
+    if not isinstance(value, kind):
+        raise UserError(f"{name} = {value!r:.80}: expected {meant}")
+
+
+def require_all(name: str, values: object, kind: type[T], meant: str) -> list[T]:
+    """The values of an argument that is several of a kind.
+
+    Raises:
+        UserError: as `require`; also on one value where several are meant.
+    """
+    found: list[T] = list(values) if isinstance(values, Iterable) else []
+    if not isinstance(values, Iterable) or not all(isinstance(value, kind) for value in found):
+        raise UserError(f"{name} = {values!r:.80}: expected {meant}")
+    return found
+
+
 class PluginWarning(UserWarning):
     """Something to know about an installed package; the command line prints it as a note."""
 

@@ -5,12 +5,13 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
-from typing import Any
+from operator import index
+from typing import Any, get_args
 
 from msgspec.structs import asdict, fields, replace
 
 from kdbench import catalog
-from kdbench.errors import UserError
+from kdbench.errors import UserError, require, require_all
 from kdbench.spec.runs import PROTOCOL, Loss, Precision, Recipe, ReportEpoch, Run, Teacher
 from kdbench.spec.suites import Cell, Reference, Row, Suite, Variant, named
 from kdbench.suite.deltas import released, released_dataset, released_epoch
@@ -19,6 +20,8 @@ from kdbench.toml import Place, as_written, is_number, struct_at, values_at
 
 SMOKE = {"epochs": 2, "train_size": 256, "test_size": 256}
 """What `--smoke` sets: enough to see that a row trains, too little to say anything about its number."""
+
+LARGEST_SEED = 999_999_999
 
 Seen = tuple[str, int]
 """A data set, and the size of the subset of it (0: all of it)."""
@@ -49,15 +52,23 @@ def expand(
         precision: the arithmetic of every run, teachers' too.
 
     Raises:
-        UserError: no row has such a name, or a setting fits no row.
+        UserError: no row has such a name, a setting fits no row, or an argument is of another kind.
     """
+    require("suite", suite, Suite, "a suite from kdbench.load_suite")
+    require("rows", rows, str, "globs over row names, such as 'kd/*'")
+    require("settings", settings, (Mapping, type(None)), "settings by their names, such as {'epochs': 5}")
+    require_all("settings", settings or (), str, "settings by their names, such as {'epochs': 5}")
+    for what, value, valid in (("variant", variant, Variant), ("precision", precision, Precision)):
+        if value not in get_args(valid):
+            raise UserError(catalog.unknown(what, str(value), get_args(valid)))
+    seeds = None if seeds is None else _seeds(seeds)
     if variant == "printed":
         suite = replace(suite, deltas=())
     chosen = _chosen(suite, rows)
     changes = dict(settings or {})
     if smoke:
         changes = {**SMOKE, **changes}
-        seeds = [0] if seeds is None else seeds
+        seeds = (0,) if seeds is None else seeds
     planner = Planner(suite, cut=smoke, precision=precision)
     planner.settings = planner.checked_settings(changes, chosen)
     ignored = [UserError] if fitting else []
@@ -73,6 +84,24 @@ def expand(
             trials = frozenset(run.id for run in make_plan([cell])) - own
             cells[place] = replace(cell, trials=trials)
     return tuple(cells)
+
+
+def _seeds(seeds: Iterable[int]) -> tuple[int, ...]:
+    """Seeds that somebody has written in Python, each once.
+
+    Raises:
+        UserError: they are no whole numbers of the range that `--seeds` takes.
+    """
+    try:
+        numbers = [-1 if isinstance(seed, bool) else index(seed) for seed in seeds]  # numpy's are whole, too
+    except TypeError:
+        numbers = [-1]
+    if not all(0 <= seed <= LARGEST_SEED for seed in numbers):
+        raise UserError(
+            f"seeds = {seeds!r:.80}: expected whole numbers from 0 to {LARGEST_SEED:,}, such as [0, 1] or "
+            f"range(3)"
+        )
+    return tuple(dict.fromkeys(numbers))
 
 
 def _chosen(suite: Suite, rows: str) -> list[Row]:
@@ -130,9 +159,12 @@ def make_plan(cells: Iterable[Cell], stored: Collection[str] = frozenset()) -> t
     Args:
         cells: rows with their runs, of one suite or several.
         stored: ids of runs whose results, and weights where they teach, are there.
+
+    Raises:
+        UserError: they are no such rows.
     """
     ordered: dict[str, Run] = {}
-    for cell in cells:
+    for cell in require_all("cells", cells, Cell, "rows from kdbench.expand"):
         for run in cell.runs:
             if run.id not in ordered and run.id not in stored:
                 for needed in (*_teachers(run), run):
@@ -162,9 +194,13 @@ def catalog_names(run: Run) -> list[tuple[catalog.Kind, str]]:
 
 
 def weights_needed(runs: Iterable[Run]) -> dict[str, set[int | str]]:
-    """Which checkpoints of which run teach somebody: id -> epochs, or "best"."""
+    """Which checkpoints of which run teach somebody: id -> epochs, or "best".
+
+    Raises:
+        UserError: they are no runs.
+    """
     needed: dict[str, set[int | str]] = {}
-    for run in runs:
+    for run in require_all("runs", runs, Run, "runs from kdbench.make_plan"):
         if run.teacher is not None and run.teacher.trained:
             needed.setdefault(run.teacher.run.id, set()).add(run.teacher.epoch)
     return needed

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, get_args
 
-from kdbench.errors import UserError
+from kdbench.errors import UserError, require, require_all
 
 if TYPE_CHECKING:  # the command line's help names the formats: it imports nothing else
     from collections.abc import Mapping, Sequence
@@ -57,10 +57,12 @@ def write_out(reports: Sequence[Report], name: str) -> str:
     """The reports of suites as one text in a format.
 
     Raises:
-        KeyError: there is no such format.
+        UserError: there is no such format.
     """
     from kdbench import catalog
 
+    if name not in list(FORMATS):  # which a list, unlike a dict, says of any value
+        raise UserError(catalog.unknown("format", str(name), FORMATS))
     text: str = catalog.load(FORMATS[name].place)(reports)
     return text
 
@@ -91,11 +93,20 @@ def render(
         results: by the id of their run, for the learning curves of the page.
 
     Raises:
-        KeyError: there is no such format.
+        UserError: there is no such format or variant, or suite, checks or findings are something else.
     """
+    from kdbench import catalog
     from kdbench.report.content import Report, in_order
+    from kdbench.spec.suites import Suite, Variant
+    from kdbench.spec.verdicts import Check
+    from kdbench.suite.lint import Finding
     from kdbench.verdict.claims import check_claims
 
+    require("suite", suite, Suite, "a suite from kdbench.load_suite")
+    checks = require_all("checks", checks, Check, "what kdbench.check_suite gave")
+    findings = require_all("findings", findings, Finding, "what kdbench.lint_suite gave")
+    if variant not in get_args(Variant):
+        raise UserError(catalog.unknown("variant", str(variant), get_args(Variant)))
     report = Report(
         suite=suite,
         checks=in_order(suite, checks),

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kdbench.errors import UserError
+from kdbench.errors import UserError, require
 from kdbench.machine import load_machine
 from kdbench.spec.results import Result
 from kdbench.store.records import index, load_result
@@ -25,7 +25,7 @@ def results(folder: str | Path | None = None) -> "pd.DataFrame":
         folder: the results folder; left out, that of benchmark.toml.
 
     Raises:
-        UserError: pandas is not installed, or a record is damaged.
+        UserError: pandas is not installed, a record is damaged, or the folder is no path.
     """
     return _frame([_line(*each) for each in _stored(folder)])
 
@@ -54,6 +54,7 @@ def _frame(lines: list[dict[str, Any]]) -> "pd.DataFrame":
 
 def _stored(folder: str | Path | None) -> Iterator[tuple[int, Path, Result]]:
     """Each record with its number among those of its run, in the order of their files."""
+    require("folder", folder, (str, Path, type(None)), "a results folder")
     there = index(Path(folder) if folder is not None else load_machine().results, trials=False)
     for run, first in there.results.items():
         for repeat, path in enumerate((first, *there.repeats.get(run, ()))):

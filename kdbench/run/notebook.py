@@ -5,8 +5,9 @@ from functools import partial
 from pathlib import Path
 
 import click
+import msgspec
 
-from kdbench.errors import UserError
+from kdbench.errors import UserError, each_of, require, require_all
 from kdbench.formatting import plural
 from kdbench.machine import load_machine
 from kdbench.plan.expand import weights_needed
@@ -50,10 +51,13 @@ def train(
         watch: called after each epoch with the progress so far; left out, lines on standard error show it.
 
     Raises:
-        UserError: another process trains it, the data or the teacher's weights are missing or damaged, or
-            results cannot be written.
+        UserError: another process trains it, the data or the teacher's weights are missing or damaged,
+            results cannot be written, or the run is none that a record can hold.
         DivergedError: the loss became NaN or infinite.
     """
+    require("run", run, Run, "a run from kdbench.make_plan")
+    require("context", context, (TrainingContext, type(None)), "what open_context gives")
+    check_storable([run])
     machine = context.machine if context else load_machine()
     path = index(machine.results).results.get(run.id)
     if path is not None and not rerun and weights_there(machine.scratch, run.id, keep):
@@ -81,7 +85,9 @@ def train_all(cells: Iterable[Cell], *, rerun: bool = False) -> dict[str, Stored
     Raises:
         UserError, DivergedError: as `train`; what was trained before is stored.
     """
-    machine, rows = load_machine(), list(cells)
+    rows = require_all("cells", cells, Cell, "rows from kdbench.expand")
+    check_storable(run for cell in rows for run in cell.runs)
+    machine = load_machine()
     asked = {name for cell in rows for name in cell.ids}
     there = set(index(machine.results).results)
     runs = find_missing(rows, there - asked if rerun else set(there), machine)
@@ -95,6 +101,22 @@ def train_all(cells: Iterable[Cell], *, rerun: bool = False) -> dict[str, Stored
     needed = asked | {name for cell in rows for name in cell.baselines}
     found = load_results(index(machine.results), sorted(needed))
     return {name: stored(result) for name, result in found.items()}
+
+
+def check_storable(runs: Iterable[Run]) -> None:
+    """Refuse runs whose results could not be read again: values put into them by hand are not checked.
+
+    Raises:
+        UserError: one sentence for each.
+    """
+
+    def check(run: Run) -> None:
+        try:
+            msgspec.json.decode(msgspec.json.encode(run), type=Run)
+        except (msgspec.MsgspecError, TypeError) as error:
+            raise UserError(f"{run.slug} seed {run.seed!r}: no record can hold this run: {error}") from error
+
+    each_of(check, runs)
 
 
 def _train(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import asdict
 
 from kdbench import catalog
-from kdbench.errors import UserError
+from kdbench.errors import UserError, require
 from kdbench.machine import load_machine
 from kdbench.spec.results import Result
 from kdbench.spec.runs import ReportEpoch
@@ -97,4 +97,5 @@ def load_result(path: Path | str) -> StoredResult:
     Raises:
         UserError: broken, of a newer schema, or its content is not that of its id.
     """
+    require("path", path, (str, Path), "the file of a result")
     return stored(records.load_result(Path(path)))

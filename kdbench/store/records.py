@@ -20,7 +20,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 from msgspec.structs import replace
 
-from kdbench.errors import UserError, git_hint, plain
+from kdbench.errors import UserError, git_hint, plain, require
 from kdbench.spec.results import RESULT_SCHEMA, Failure, Result
 from kdbench.spec.runs import Run
 from kdbench.store import compact
@@ -293,7 +293,7 @@ def _check_curve(path: Path, result: Result) -> None:
         raise UserError(f"{path}: last, best and best_epoch are not those of its curve, {summary}")
 
 
-def save_result(folder: Path, result: Result, *, trial: bool = False) -> Path:
+def save_result(folder: Path | str, result: Result, *, trial: bool = False) -> Path:
     """Keep a result; beside the first one, as a repeat, where the run has one already.
 
     Args:
@@ -302,8 +302,11 @@ def save_result(folder: Path, result: Result, *, trial: bool = False) -> Path:
         trial: keep it apart, where git does not see it.
 
     Raises:
-        UserError: the folder cannot be written.
+        UserError: the folder cannot be written, or it is no result.
     """
+    require("folder", folder, (str, Path), "a results folder")
+    require("result", result, Result, "a result from kdbench.train")
+    folder = Path(folder)
     # The first name that is free: its own, else that of a repeat. Another process may take one between the
     # look and the write; `fresh` then leaves it, and the next number is tried.
     there = _stem(_trials(folder) if trial else folder, result.run)

@@ -12,6 +12,7 @@ from msgspec import Struct
 from msgspec.structs import asdict
 
 from kdbench.catalog import find
+from kdbench.errors import require
 from kdbench.formatting import plural
 from kdbench.grouping import grouped
 from kdbench.quantities import Range, ranges_of
@@ -61,7 +62,11 @@ def lint_suite(
         suite: what `load_suite` gave.
         originals: by name, the suites that its rows are copied from, of which numbers are held against them.
         copies: by name, the suites that copy numbers from it.
+
+    Raises:
+        UserError: it is no suite.
     """
+    require("suite", suite, Suite, "a suite from kdbench.load_suite")
     rules = (
         _gains(suite.rows),
         _differing(suite.rows, "baseline-differs", _student),

@@ -11,7 +11,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from kdbench.errors import UserError
+from kdbench.errors import UserError, require
 from kdbench.machine import link_to_nowhere
 from kdbench.spec.runs import Loss, Recipe
 from kdbench.spec.suites import Reference, Row, Suite, TeacherName, Tolerance
@@ -36,6 +36,7 @@ def load_suite(path: str | Path) -> Suite:
     Raises:
         UserError: the file is missing or wrong; one sentence for each of its mistakes.
     """
+    require("path", path, (str, Path), "the path or the name of a suite")
     file = find_file(Path(path))
     suite = read_suite(file, parse(file))
     return replace(suite, path=file.name) if file.parent == installed() else suite

@@ -11,6 +11,7 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
+from kdbench.errors import require, require_all
 from kdbench.formatting import plural
 from kdbench.grouping import grouped
 from kdbench.spec.recipes import against
@@ -81,8 +82,13 @@ def check_suite(
         repeats: further trainings of the same run.
         plans: of runs that are analysed after each seed, when: `sequential`.
         unreadable: what is wrong with the record of a run that could not be read.
+
+    Raises:
+        UserError: cells are no rows, or results do not have ids.
     """
-    cells = list(cells)
+    cells = require_all("cells", cells, Cell, "rows from kdbench.expand")
+    require("results", results, Mapping, "results by the id of their run, from kdbench.train_all")
+    require_all("results", results.values(), Result, "results by the id of their run, from kdbench.train_all")
     stored = _Stored(results, failures, repeats, plans, unreadable)
     namesakes = grouped((cell.ids, cell.row.name) for cell in cells)
     return [_check(cell, stored, namesakes[cell.ids] if cell.ids else ()) for cell in cells]
