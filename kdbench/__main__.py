@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from contextlib import suppress
 
 
 def main() -> None:
@@ -12,7 +13,7 @@ def main() -> None:
     """
     before = signal.getsignal(signal.SIGINT)
     if before is not signal.SIG_IGN:  # as of `kdbench run ... &` in a script
-        signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+        signal.signal(signal.SIGINT, _stop)
     from kdbench.cli import STOPPED
     from kdbench.cli import main as run
 
@@ -21,6 +22,14 @@ def main() -> None:
         run()
     except KeyboardInterrupt:  # before or after it is handled there
         sys.exit(STOPPED)
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the interpreter's own end would print a traceback
+
+
+def _stop(*_: object) -> None:
+    with suppress(OSError):
+        os.write(2, b"\nstopped\n")  # below the terminal's ^C
+    os._exit(130)
 
 
 if __name__ == "__main__":

@@ -9,8 +9,9 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
-from multiprocessing import forkserver
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
@@ -30,6 +31,8 @@ ALLOCATOR = ":".join(
 It is read when a process starts. A step asks for the same memory again and again; by default large tensors
 are new pages every time, which the kernel must zero. Other C libraries do not read it.
 """
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""What a terminal, or who stops kdbench, sends to all of its processes: the driver alone answers."""
 PRELOAD = "kdbench.workers.preload"
 SERVER_DIED = 255
 """The exit code that multiprocessing gives a fork whose server has died, and so could not report it."""
@@ -64,13 +67,17 @@ class Worker:
             process.start()
             return process
 
-        if forked and server_is_ready():
-            try:
-                self.process = start(multiprocessing.get_context("forkserver"))
-            except (OSError, EOFError):  # it has ended: torch could not be imported, or somebody killed it
+        with masked():
+            if forked and server_is_ready():
+                try:
+                    self.process = start(multiprocessing.get_context("forkserver"))
+                except (
+                    OSError,
+                    EOFError,
+                ):  # it has ended: torch could not be imported, or somebody killed it
+                    self.process = start(multiprocessing.get_context("spawn"))
+            else:
                 self.process = start(multiprocessing.get_context("spawn"))
-        else:
-            self.process = start(multiprocessing.get_context("spawn"))
         theirs.close()
         self.tasks: dict[str, Task] = {}
         """Its runs that have not ended, by id."""
@@ -97,7 +104,8 @@ def start_server(modules: Sequence[str]) -> None:
     set_start_environment()
     multiprocessing.set_forkserver_preload([PRELOAD, *modules])
     try:
-        forkserver.ensure_running()
+        with masked():
+            forkserver.ensure_running()
     except OSError:
         return
     if not _server_environment:
@@ -163,9 +171,24 @@ def set_threads(number: int) -> None:
         os.environ[name] = str(number)
 
 
+@contextmanager
+def masked() -> Iterator[None]:
+    """What is started meanwhile never gets the signals that stop the driver, which gets its own afterwards.
+
+    A process inherits the mask of the thread that starts it. Without it, Ctrl-C would reach a worker that is
+    still importing, before `ignore_signals`, and Python would print a traceback.
+    """
+    resource_tracker.ensure_running()  # which unblocks signals here as it begins: so it is started before
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def ignore_signals() -> None:
     """Leave to the driver what reaches it too: it ends the workers."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in STOPPING:
         signal.signal(number, signal.SIG_IGN)
 
 

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -86,6 +87,36 @@ def test_server_that_has_imported_torch_has_one_thread() -> None:
     worker.stop()
     forget_server()
     assert (there, threads) == (True, 1)
+
+
+INTERRUPT = """
+import os, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+os.kill(os.getpid(), signal.SIGINT)
+"""
+
+
+@linux
+@pytest.mark.usefixtures("_no_other_server")
+@pytest.mark.parametrize("forked", [True, False])
+def test_interrupt_of_what_has_only_just_started_leaves_it_alone(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    forked: bool,  # noqa: FBT001 - a parameter
+) -> None:
+    """Server and worker get Ctrl-C before they import kdbench, which has them ignore it."""
+    (tmp_path / "sitecustomize.py").write_text(INTERRUPT, encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    forget_server()
+    if forked:
+        start_server([PRELOADED])
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    worker = Worker(CPU, describe, forked=forked)
+    there, parent, _ = worker.pipe.recv()
+    worker.stop()
+    forget_server()
+    assert (there, parent == os.getpid()) == (forked, not forked)
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == before
 
 
 @linux
