@@ -5,6 +5,7 @@ place cannot be read or written; 3 an error of kdbench itself; 130 stopped (143 
 """
 
 import gc
+import os
 import sys
 import warnings
 from importlib import import_module
@@ -118,9 +119,23 @@ class Sections(click.Group):
 def main() -> None:
     """Run the command line and exit."""
     gc.set_threshold(200_000, 20, 100)  # ten thousand rows are no garbage: looking took a fifth of the time
+    open_closed_streams()
     spell_on_terminal()
     show_notes()
     sys.exit(run())
+
+
+def open_closed_streams() -> None:
+    """Put the null device where standard input, output or error is closed (`kdbench check ... >&-`).
+
+    Python has None there. The next file to be opened would get its number, and what a worker prints would go
+    into that file.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            null = open(os.devnull, mode, encoding="utf-8")  # noqa: PTH123, SIM115 - it has the lowest free number
+            os.set_inheritable(null.fileno(), True)  # noqa: FBT003
+            setattr(sys, name, null)
 
 
 def run() -> int:

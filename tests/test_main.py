@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -21,6 +22,16 @@ from kdbench.__main__ import main
 main()
 """
 """A command line that gets Ctrl-C when it imports the module that its first word names."""
+
+STREAMS = """
+import os
+from kdbench.cli import open_closed_streams, run
+open_closed_streams()
+if not all(map(os.get_inheritable, range(3))):
+    raise SystemExit("a worker would lack one")
+raise SystemExit(run())
+"""
+"""A command line that first looks at its standard streams."""
 
 
 def started(handler: signal.Handlers, *words: str, code: str = CODE) -> subprocess.CompletedProcess[bytes]:
@@ -54,6 +65,14 @@ def test_interrupt_at_the_very_end_prints_no_traceback() -> None:
         signal.SIG_DFL, "kdbench.commands.listing", "list", "rows", "quickstart", code=at_exit + CODE
     )
     assert (done.returncode, b"Exception" in done.stderr, done.stderr.count(b"stopped")) == (130, False, 1)
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_standard_streams_are_no_error(closed: str, tmp_path: Path) -> None:
+    """And the null device is in their place, for workers too."""
+    words = ["sh", "-c", f'exec "$0" "$@" {closed}', sys.executable, "-c", STREAMS]
+    done = subprocess.run([*words, "list", "rows", "quickstart"], cwd=tmp_path, check=False)
+    assert (done.returncode, list(tmp_path.rglob("*"))) == (0, [])
 
 
 def test_interrupt_that_a_script_has_switched_off_stays_so() -> None:
