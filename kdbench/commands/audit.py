@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kdbench.commands.options import Command, answer, as_json, complete_suite, selection
+from kdbench.commands.options import Command, answer, as_json, complete_suite, once, selection
 
 if TYPE_CHECKING:
     from kdbench.plan.selection import Selection
@@ -28,7 +28,7 @@ def audit(chosen: Selection, *, as_json: bool) -> None:
 
 
 @click.command(cls=Command)
-@click.argument("suite", nargs=-1, required=True, shell_complete=complete_suite)
+@click.argument("suite", nargs=-1, required=True, shell_complete=complete_suite, callback=once)
 @as_json
 def lint(suite: tuple[str, ...], *, as_json: bool) -> None:
     """Find where a paper's printed numbers disagree with each other."""

@@ -106,6 +106,17 @@ def complete_suite(_context: click.Context, _parameter: click.Parameter, begun: 
     return [name for name in names if name.startswith(begun)]
 
 
+def once(_context: click.Context, _parameter: click.Parameter, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Suites without those that are named again, by whichever name: `small suites/small.toml`."""
+    from kdbench.suite.load import locate
+
+    found: dict[Path | str, str] = {}
+    for name in names:
+        file = locate(Path(name))
+        found.setdefault(file.resolve() if file else name, name)
+    return tuple(found.values())
+
+
 as_variant = click.option(
     "--as",
     "variant",
@@ -209,7 +220,9 @@ def selection(command: Function, *, required: bool = True) -> Function:
         note_other_project(suite)
         return command(chosen, **rest)
 
-    suites = click.argument("suite", nargs=-1, required=required, shell_complete=complete_suite)
+    suites = click.argument(
+        "suite", nargs=-1, required=required, shell_complete=complete_suite, callback=once
+    )
     return with_options(with_selection, (suites, *SELECTION))
 
 

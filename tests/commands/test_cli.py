@@ -62,6 +62,12 @@ def test_answer_for_people_and_for_programs(
     assert read(kdbench(*words, "--json").json) == found
 
 
+def test_suite_that_is_named_twice_counts_once(kdbench: Command) -> None:
+    once = kdbench("plan", "small")
+    assert kdbench("plan", "small", "suites/small.toml", "./suites/small", "small") == once
+    assert kdbench("lint", "small", "small") == kdbench("lint", "small")
+
+
 def test_plan_as_printed_has_the_printed_loss(kdbench: Command) -> None:
     assert "digits_mlp-kd-digits_cnn" in kdbench("plan", "suites/small", "--as", "printed").out
 
