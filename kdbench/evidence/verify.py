@@ -7,7 +7,7 @@ folder.
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -177,14 +177,22 @@ def _record(path: Path, folder: Path) -> VerifiedRecord:
     name = f"{path.parent.name}/{path.name}"
     try:
         result = load_result(path)
-        predicted = _predicted(result, folder)
+        predicted = read_predictions(result, folder)
     except UserError as error:
         return VerifiedRecord(name, error.problems[0].replace(f"{folder}/", ""))
-    labels = predicted.pop(LABELS, None)
-    if labels is None:
+    if LABELS not in predicted:
         return VerifiedRecord(name, "its predictions are here, the labels are not" if predicted else "")
-    wrong = [*_foreign_labels(result), *(_differs(result, *each, labels) for each in predicted.items())]
-    return VerifiedRecord(name, "; ".join(filter(None, wrong)), tuple(predicted))
+    proven = tuple(epoch for epoch in predicted if epoch != LABELS)
+    return VerifiedRecord(name, contradictions(result, predicted), proven)
+
+
+def contradictions(result: Result, predicted: Mapping[str, list[int]]) -> str:
+    """How predictions, the labels among them, contradict their record; "" where they do not."""
+    wrong = list(_foreign_labels(result))
+    for epoch, classes in predicted.items():
+        if epoch != LABELS:
+            wrong.append(_differs(result, epoch, classes, predicted[LABELS]))
+    return "; ".join(filter(None, wrong))
 
 
 def _foreign_labels(result: Result) -> Iterator[str]:
@@ -206,8 +214,12 @@ def _differs(result: Result, epoch: str, predicted: list[int], labels: list[int]
     return f"epoch {epoch}: its predictions give {found:.2f} %, the record says {recorded:.2f} %"
 
 
-def _predicted(result: Result, folder: Path) -> dict[str, list[int]]:
-    """The classes of a run's epochs and its labels, as far as they are the files that its record names."""
+def read_predictions(result: Result, folder: Path) -> dict[str, list[int]]:
+    """The classes of a run's epochs and its labels, as far as they are the files that its record names.
+
+    Raises:
+        UserError: its data set is of a package that is not installed.
+    """
     classes = catalog.find("datasets", result.run.dataset).classes
     found: dict[str, list[int]] = {}
     for name, sha in result.predicted.items():

@@ -1,4 +1,7 @@
-"""Every stored file held against its digest and its identity: for `kdbench fsck`. Changes nothing."""
+"""Every stored file held against its digest and its identity, for `kdbench fsck`; changes nothing.
+
+Results are held against their predictions too, where these are here, as `kdbench verify` does with a bundle.
+"""
 
 import os
 import re
@@ -11,10 +14,12 @@ import msgspec
 from msgspec import Struct
 
 from kdbench.errors import UserError
+from kdbench.evidence.verify import contradictions, read_predictions
 from kdbench.machine import Machine
 from kdbench.spec.results import Result
 from kdbench.store.compact import folder_of
 from kdbench.store.files import digest
+from kdbench.store.predictions import LABELS
 from kdbench.store.records import index, load_failure, load_result
 
 _NAME = re.compile(r"([1-9]\d*|best|labels)\.[0-9a-f]{64}\.(safetensors|classes)")
@@ -40,7 +45,7 @@ def examine(machine: Machine) -> Iterator[ExaminedFile]:
     results = {path: _loaded(load_result, path) for path in stored}
     records = Records([result for result, _ in results.values() if result is not None])
     for path, (result, problem) in results.items():
-        found = problem if result is None else _misplaced(path, result) or records.taught(result)
+        found = problem if result is None else _wrong(path, result, records, machine.scratch)
         yield ExaminedFile("result", str(path), found)
     for path, problem in there.damaged.items():
         yield ExaminedFile("result", str(path), problem.removeprefix(f"{path}: "))
@@ -113,12 +118,26 @@ def _loaded(load: Callable[[Path], T], path: Path) -> tuple[T | None, str]:
         return None, error.problems[0].removeprefix(f"{path}: ")
 
 
+def _wrong(path: Path, result: Result, records: Records, scratch: Path) -> str:
+    """What is wrong with a result that agrees with itself."""
+    return _misplaced(path, result) or records.taught(result) or _contradicted(result, scratch)
+
+
 def _misplaced(path: Path, result: Result) -> str:
     run = result.run
     stem = f"{run.slug}.s{run.seed}.{run.id}"
     if folder_of(path).name == run.dataset and path.name.startswith(f"{stem}."):
         return ""
     return f"it belongs to {run.dataset}/{stem}.json: it was renamed or moved"
+
+
+def _contradicted(result: Result, scratch: Path) -> str:
+    """How the predictions that are stored for a record contradict it, as `kdbench verify` finds out."""
+    try:
+        predicted = read_predictions(result, scratch)
+    except UserError:  # nobody knows how many classes the data set of a package has that is not installed
+        return ""
+    return contradictions(result, predicted) if LABELS in predicted else ""
 
 
 def _digest(path: Path) -> str:

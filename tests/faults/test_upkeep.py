@@ -110,6 +110,24 @@ def test_fsck_names_a_result_taught_by_other_weights(kdbench: Command) -> None:
     assert f"result {path}: taught by weights 000000000000, which no result of its teacher" in output
 
 
+def test_fsck_names_a_result_that_its_predictions_contradict(kdbench: Command) -> None:
+    """Its curve, last and best are changed alike, so the record agrees with itself."""
+    run = results()["digits_mlp-ce"].id
+    path = index(Path.cwd() / "results").results[run]
+    content = json.loads(path.read_bytes())
+    predicted = content["curve"]["top1"][-1]
+    content["curve"]["top1"][-1] = content["last"] = content["best"] = 95.20
+    content["best_epoch"] = 2
+    path.write_text(json.dumps(content), encoding="utf-8")
+    code, output = kdbench("fsck")
+    assert code == 1
+    says = f"epoch 2: its predictions give {predicted:.2f} %, the record says 95.20 %"
+    assert f"result {path}: {says}" in output
+    for labels in Path(".kdbench/predictions", run).glob("labels.*"):
+        labels.unlink()
+    assert kdbench("fsck")[0] == 0
+
+
 def test_fsck_names_a_result_that_is_broken_or_moved(kdbench: Command) -> None:
     first, second, _ = sorted(index(Path.cwd() / "results").results.values())
     first.write_bytes(first.read_bytes()[:-40])
