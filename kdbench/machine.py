@@ -7,7 +7,7 @@ from typing import Annotated
 from msgspec import Meta, Struct, field
 
 from kdbench.errors import UserError
-from kdbench.quantities import Positive, Rate, Weight
+from kdbench.quantities import Parallel, Rate, Weight
 from kdbench.toml import Place, parse, sections_at
 
 FILE = "benchmark.toml"
@@ -18,13 +18,13 @@ RENAMED_KEYS = {"slots": "workers"}
 class Local(Struct, frozen=True, kw_only=True):
     """`[local]`: how this machine trains."""
 
-    workers: Positive | None = None
+    workers: Parallel | None = None
     """Processes at a time, each with a cohort (absent: one per core on a CPU, `runs_per_gpu` per GPU)."""
-    threads: Positive = 1
+    threads: Parallel = 1
     """CPU threads of one process."""
-    processes: Positive = 1
+    processes: Parallel = 1
     """Ranks that train each run together, by its `ghost_batches`; each on a GPU where there are enough."""
-    runs_per_gpu: Positive = 1
+    runs_per_gpu: Parallel = 1
     """Processes that share a GPU."""
     memory_gib: Rate | None = None
     """That all runs together may fill; on GPUs, of each one (absent: 80 % of what there is)."""
@@ -48,7 +48,7 @@ class Data(Struct, frozen=True, kw_only=True):
     mirrors: tuple[str, ...] = ()
     """Addresses tried before a data set's own."""
     offline: bool = False
-    workers: Positive | None = None
+    workers: Parallel | None = None
     """Threads that crop and resize the images of one run (absent: its share of the cores)."""
 
 

@@ -100,4 +100,8 @@ def _is_number(value: object) -> bool:
 ANY = Range("(-inf, inf)")
 FRACTION = Range("[0, 1]", why="it is a share, not a percentage")
 TEMPERATURE = Range("[0.001, 10000]", usual="[0.1, 100]", why="logits are divided by it")
+PARALLEL = Range("[1, 512]", why="so many processes and threads of kdbench's own would halt a machine")
 FACTOR = Range("[0, 1e6]", usual="[0, 1000]", why="it multiplies a part of the loss")
+
+Parallel = Annotated[Positive, PARALLEL]
+"""How many of something work at the same time on one machine."""

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from kdbench.errors import UserError
-from kdbench.machine import Machine, load_machine
+from kdbench.machine import Local, Machine, load_machine
+from kdbench.upkeep.doctor import examine_workers
 
 
 def load(folder: Path, text: str) -> Machine:
@@ -73,6 +74,32 @@ def test_variables_are_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_home_of_an_unknown_user_stands_as_written(tmp_path: Path) -> None:
     assert (
         load(tmp_path, '[folders]\nresults = "~no-such-user/a"').results == tmp_path / "~no-such-user" / "a"
+    )
+
+
+@pytest.mark.parametrize(
+    ("section", "key"),
+    [
+        ("local", "workers"),
+        ("local", "threads"),
+        ("local", "processes"),
+        ("local", "runs_per_gpu"),
+        ("data", "workers"),
+    ],
+)
+def test_more_at_the_same_time_than_a_machine_takes_are_refused(
+    tmp_path: Path, section: str, key: str
+) -> None:
+    load(tmp_path, f"[{section}]\n{key} = 512")
+    [mistake] = mistakes(tmp_path, f"[{section}]\n{key} = 513")
+    assert mistake.startswith(f"[{section}]: {key} = 513: must be in [1, 512]; so many processes and threads")
+
+
+def test_doctor_says_where_there_are_more_threads_than_cores() -> None:
+    machine = Machine(local=Local(device="cpu", workers=4, threads=2))
+    assert examine_workers(machine, 8).found == "4 runs at a time, 2 threads each, 8 cores"
+    assert examine_workers(machine, 2).found.endswith(
+        "; 8 threads wait for each other: lower workers or threads of [local]"
     )
 
 

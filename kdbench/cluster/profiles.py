@@ -12,7 +12,7 @@ from kdbench.catalog import unknown
 from kdbench.errors import UserError
 from kdbench.machine import RENAMED_KEYS as RENAMED_LOCALLY
 from kdbench.machine import Machine
-from kdbench.quantities import Count, Positive, Rate
+from kdbench.quantities import Count, Parallel, Positive, Rate
 from kdbench.toml import Place, parse, sections_at, struct_at
 
 FOLDER = "slurm"
@@ -44,9 +44,9 @@ class JobRequest(Struct, frozen=True, kw_only=True):
 class Work(Struct, frozen=True, kw_only=True):
     """`[work]`: how runs are spread over jobs."""
 
-    workers: Positive | None = None
+    workers: Parallel | None = None
     """Runs side by side in a job (absent: one for each `tasks_per_node` of its GPUs; one without GPUs)."""
-    tasks_per_node: Positive = 1
+    tasks_per_node: Parallel = 1
     """Ranks of each run on each of its nodes; each has a GPU where there are enough. They are Slurm's tasks
     where a job trains one run at a time; workers beside each other start theirs themselves."""
     nodes: Positive = 1

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from kdbench.commands.options import (
+    PARALLEL,
     PRECISIONS,
     Command,
     OutputPath,
@@ -131,7 +132,7 @@ def verify(bundle: Path, *, as_json: bool) -> int:
 @click.argument("row")
 @seeds_of("row")
 @click.option("--run", "train", is_flag=True, help="Train what is missing.")
-@click.option("-j", "--jobs", type=click.IntRange(1), help="Runs at a time.")
+@click.option("-j", "--jobs", type=PARALLEL, help="Runs at a time.")
 @offline
 @as_json
 def attribute(

@@ -125,6 +125,8 @@ as_variant = click.option(
     show_default=True,
     help="What the authors' code does, or what the paper prints.",
 )
+PARALLEL = click.IntRange(1, 512)
+"""How many runs or processes may work at the same time: those of `quantities.PARALLEL`."""
 SELECTION = (
     click.option(
         "--rows",

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING
 import click
 
 from kdbench.commands.judge import print_verdicts
-from kdbench.commands.options import Command, as_json, judgement, offline, on_where, selection, wait_for
+from kdbench.commands.options import (
+    PARALLEL,
+    Command,
+    as_json,
+    judgement,
+    offline,
+    on_where,
+    selection,
+    wait_for,
+)
 from kdbench.errors import UserError
 
 if TYPE_CHECKING:
@@ -18,10 +27,8 @@ if TYPE_CHECKING:
 @click.command(cls=Command)
 @selection
 @judgement
-@click.option("-j", "--jobs", type=click.IntRange(1), help="Runs at a time.")
-@click.option(
-    "--processes", type=click.IntRange(1), help="That train each run together, by its ghost batches."
-)
+@click.option("-j", "--jobs", type=PARALLEL, help="Runs at a time.")
+@click.option("--processes", type=PARALLEL, help="That train each run together, by its ghost batches.")
 @click.option("--rerun", is_flag=True, help="Train what has a result once more, beside it.")
 @click.option("--cohorts/--no-cohorts", default=True, help="Several runs of one teacher in one process.")
 @click.option("--deterministic", is_flag=True, help="On GPUs too: slower, the same bits each time.")

@@ -50,9 +50,16 @@ def _torch(machine: Machine) -> Iterator[Diagnosis]:
     lacking = wanted.startswith("cuda") and int(wanted.partition(":")[2] or 0) >= len(names)
     hint = "; there is no such GPU: set [local] device = 'auto' in benchmark.toml" if lacking else ""
     yield Diagnosis("device", f"{wanted}{hint}", not lacking)
-    runs = plural(default_workers(machine), "run")
-    threads = plural(machine.local.threads, "thread")
-    yield Diagnosis("workers", f"{runs} at a time, {threads} each, {plural(os.cpu_count() or 1, 'core')}")
+    yield examine_workers(machine, len(os.sched_getaffinity(0)))
+
+
+def examine_workers(machine: Machine, cores: int) -> Diagnosis:
+    """How many runs there are at a time, and whether they have more threads than there are cores."""
+    workers, each = default_workers(machine), machine.local.threads * machine.local.processes
+    found = f"{plural(workers, 'run')} at a time, {plural(each, 'thread')} each, {plural(cores, 'core')}"
+    if workers * each > cores:
+        found += f"; {workers * each:,} threads wait for each other: lower workers or threads of [local]"
+    return Diagnosis("workers", found)
 
 
 def examine_folders(folders: Mapping[str, Path]) -> Iterator[Diagnosis]:

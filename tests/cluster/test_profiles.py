@@ -36,6 +36,12 @@ def test_all_mistakes_at_once(tmp_path: Path) -> None:
     assert len(error.value.problems) == 3
 
 
+@pytest.mark.parametrize("key", ["workers", "tasks_per_node"])
+def test_more_at_the_same_time_than_a_node_takes_are_refused(tmp_path: Path, key: str) -> None:
+    with pytest.raises(UserError, match=rf"\[work\]: {key} = 1000: must be in \[1, 512\]"):
+        read_profile(written(tmp_path, f"[work]\n{key} = 1000"), OPTIONS)
+
+
 def test_unknown_profile_lists_those_there(tmp_path: Path) -> None:
     (tmp_path / "slurm").mkdir()
     written(tmp_path / "slurm", "")
