@@ -24,6 +24,7 @@ def context(tmp_path: Path) -> TrainingContext:
     return open_digits(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("run", RUNS, ids=lambda run: f"{run.student}-{run.loss.name}")
 def test_plain_loop_has_kdbenchs_curve(run: Any, context: TrainingContext) -> None:  # noqa: ANN401 - a Run
     if run.teacher:

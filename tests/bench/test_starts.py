@@ -2,7 +2,11 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.bench.starts import BARS, measured, seconds_to_first_line
+
+pytestmark = pytest.mark.slow
 
 
 def test_each_command_costs_more_than_a_bare_interpreter() -> None:

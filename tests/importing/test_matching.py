@@ -26,10 +26,20 @@ OURS = {
 RELEASED = {OURS.get(name, name): facts for name, facts in REPDISTILLER.items()} | TFKD
 WITHOUT_ORDER = ("resnet101", "resnext29", "resnext101", "plaincnn")
 """Not in kdbench, not measured, or without its norm of a linear layer."""
-DEEPER = {"resnet44", "resnet56", "resnet110", "resnet32x4", "resnet50_crd", "wrn_40_1", "wrn_40_2"}
+DEEPER = {
+    "resnet44",
+    "resnet56",
+    "resnet110",
+    "resnet32x4",
+    "resnet50",
+    "resnet50_crd",
+    "wrn_40_1",
+    "wrn_40_2",
+}
 """As a shallower one of their family, block by block."""
+LARGE = {"densenet121", "googlenet"}
 KNOWN = [
-    pytest.param(name, marks=pytest.mark.slow) if name in DEEPER else name
+    pytest.param(name, marks=pytest.mark.slow) if name in DEEPER | LARGE else name
     for name in RELEASED
     if name not in WITHOUT_ORDER
 ]

@@ -103,6 +103,7 @@ def test_texts_of_the_methods_of_a_single_pair_are_not_cut(golden: Report) -> No
         assert 0 <= box.x0 < box.x1 <= figure.bbox.x1
 
 
+@pytest.mark.slow
 def test_same_checks_give_the_same_bytes(golden: Report) -> None:
     short = replace(golden, checks=golden.checks[:1])
     pictures = dict(draw(short, ["svg", "png"]))

@@ -46,6 +46,7 @@ def is_found_again(run: Run, context: TrainingContext) -> None:
     assert abs(again.last - stored.last) <= 3.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("suite", "networks"), [("lopezpaz_mnist", 1760), ("lopezpaz_synthetic", 1500)])
 def test_every_run_has_a_stored_result(suite: str, networks: int) -> None:
     plan = make_plan(expand(shipped(suite)))

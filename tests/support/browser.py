@@ -15,6 +15,7 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 
 NEEDS_CHROMIUM = [
     pytest.mark.browser,
+    pytest.mark.slow,  # Chromium itself costs seconds
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium"),
 ]
 """The marks of tests that open pages."""

@@ -23,6 +23,7 @@ from kdbench.training.student_run import StudentRun
 from kdbench.training.task import do
 from tests.support.build import KD
 from tests.support.dispatch import Instant
+from tests.support.marks import slow_but
 from tests.support.training import (
     RECIPE,
     SETTINGS,
@@ -140,7 +141,7 @@ def test_each_run_is_as_alone_bit_for_bit(with_teacher: Opened, alone: Alone) ->
     assert [numbers(beside[run.id]) for run in STUDENTS] == list(map(alone, STUDENTS))
 
 
-@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.parametrize("name", slow_but(["randaugment", "validation_size"], SETTINGS))
 def test_each_setting_is_as_alone_beside_others(with_teacher: Opened, name: str) -> None:
     """Beside a run that draws, of the same batches."""
     settings = {"epochs": 2, **SETTINGS[name]}
@@ -269,6 +270,7 @@ def short_of_memory(monkeypatch: pytest.MonkeyPatch, most: int) -> list[int]:
     return sizes
 
 
+@pytest.mark.slow
 def test_cohort_that_runs_out_of_memory_is_halved(
     with_teacher: Opened, alone: Alone, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -38,7 +38,7 @@ STUDENTS = [
     digits("digits_dropout", KD, TEACHER, epochs=2),
     digits("digits_cnn", KD, TEACHER, ema=0.8, label_smoothing=0.1, clip_norm=0.5, epochs=2),
 ]
-FAST = {"clip_norm", "random_erasing", "adam", "all that follows a step", "ctkd", "vid"}
+FAST = {"adam", "all that follows a step", "ctkd"}
 """Settings and distillers of which each changes something else of a step; the others' tests are slow."""
 OPTIMIZERS: dict[str, dict[str, Any]] = {
     "nesterov": {"momentum": 0.9, "nesterov": True, "weight_decay": 5e-4},

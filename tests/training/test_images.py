@@ -116,6 +116,7 @@ def test_network_of_timm_trains_and_teaches_at_reduced_resolution(place: Path, t
     assert train(student, here).last in {0.0, 20.0, 40.0, 60.0, 80.0, 100.0}
 
 
+@pytest.mark.slow
 def test_students_beside_each_other_are_as_alone(place: Path, tmp_path: Path) -> None:
     """At a size too, whether the teacher's logits are computed or kept."""
     teacher = small(epochs=1)

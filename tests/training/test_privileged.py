@@ -4,6 +4,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from msgspec.structs import replace
 
@@ -48,6 +49,7 @@ def test_teacher_answers_on_its_own_view_of_each_point(context: TrainingContext)
         assert batch.y.equal(context.data.of(TEACHER).train_labels[index])
 
 
+@pytest.mark.slow
 def test_student_learns_what_its_teacher_alone_can_see(context: TrainingContext) -> None:
     recipe: dict[str, Any] = {"epochs": 2, "passes": 100}
     teacher = synthetic("synthetic3_privileged", **recipe)

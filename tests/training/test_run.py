@@ -25,6 +25,7 @@ from kdbench.training.losses import kd
 from kdbench.training.run import train
 from kdbench.training.student_run import StudentRun
 from tests.support.build import CE, KD
+from tests.support.marks import slow_but
 from tests.support.training import (
     SETTINGS,
     Interrupted,
@@ -86,7 +87,7 @@ def test_first_loss_is_that_of_the_untrained_student(context: TrainingContext) -
     assert train(run, context).curve.train_loss[0] == pytest.approx(wanted.item(), rel=1e-6)
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize("optimizer", slow_but(["adam"], ["sgd", "adam"]))
 def test_run_repeated_is_the_same_bit_for_bit(opened: Opened, optimizer: str) -> None:
     run = digits("digits_cnn", optimizer=optimizer, epochs=2)
     assert numbers(train(run, opened("one"))) == numbers(train(run, opened("two")))
@@ -97,7 +98,7 @@ def test_run_of_another_seed_differs(context: TrainingContext) -> None:
     assert set(one.curve.train_loss).isdisjoint(other.curve.train_loss)
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize("optimizer", slow_but(["adam"], ["sgd", "adam"]))
 def test_resumed_run_is_as_never_interrupted(opened: Opened, optimizer: str) -> None:
     run = digits("digits_cnn", optimizer=optimizer, milestones=(2,), gamma=0.1)
     whole = numbers(train(run, opened("whole"), keep=(1,)))

@@ -170,7 +170,7 @@ def test_layer_that_no_network_has_is_a_mistake_of_the_user(with_teacher: Opened
         StudentRun(Task(run), with_teacher("here"))
 
 
-@pytest.mark.parametrize("name", slow_but(["ctkd", "vid", "crd_kd"], NAMES))
+@pytest.mark.parametrize("name", slow_but(["ctkd", "crd_kd"], NAMES))
 def test_run_beside_another_that_was_interrupted_is_as_alone_bit_for_bit(
     with_teacher: Opened, name: str
 ) -> None:
