@@ -23,7 +23,7 @@ def new_plugin(name: str) -> None:
     for path in write_plugin(name, Path()):
         click.echo(f"wrote {path}")
     click.echo(
-        f"\nnext:\n  pip install -e {name}\n  kdbench run {name}/suites/{name}_digits\n"
+        f"\nnext:\n  pip install -e '{name}[test]'\n  kdbench run {name}/suites/{name}_digits\n"
         f"then change {name}/{name}/losses.py"
     )
 

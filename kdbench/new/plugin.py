@@ -19,6 +19,9 @@ name = "NAME"
 version = "0.1.0"          # raise it when the code changes: kdbench never mixes the numbers of two versions
 dependencies = ["kdbench"]
 
+[project.optional-dependencies]
+test = ["pytest"]
+
 # What kdbench finds: the names that a suite may use, and where their entries stand.
 [project.entry-points."kdbench.losses"]
 NAME = "NAME.entries:LOSS"
