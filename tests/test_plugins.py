@@ -505,6 +505,19 @@ def test_code_that_is_not_there_is_found_before_a_teacher_is_trained(
     assert not list(project.glob("results/*/*.json"))
 
 
+def test_network_of_the_wrong_width_is_no_error_of_kdbench(
+    installed: Install, project: Path, kdbench: Command
+) -> None:
+    installed(module=MODULE.replace("channels * 64", "channels * 63"))
+    planned(project / "suites")
+    done = kdbench("fingerprint", "suites/mine_digits/1/linear", "--steps", "1")
+    assert done.code == 2
+    assert re.fullmatch(
+        r"error: linear-focal: RuntimeError: .* cannot be multiplied .* \(with code of mine 1\.0\)\n",
+        done.err,
+    )
+
+
 @pytest.mark.usefixtures("installed")
 def test_failure_of_a_run_names_the_packages_whose_code_it_trains(tmp_path: Path) -> None:
     run, *_ = planned(tmp_path)

@@ -2,14 +2,14 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from itertools import chain
 from typing import Any
 
 from msgspec.structs import replace
 
 from kdbench import catalog, plugins
-from kdbench.errors import UserError, each_of
+from kdbench.errors import DivergedError, UserError, each_of, is_out_of_memory
 from kdbench.formatting import plural
 from kdbench.grouping import grouped
 from kdbench.machine import Machine
@@ -18,6 +18,7 @@ from kdbench.plugins import Plugin
 from kdbench.spec.runs import Run
 from kdbench.spec.suites import Cell
 from kdbench.store.records import Index, load_result
+from kdbench.store.run_log import with_packages
 
 
 def made_otherwise(runs: Iterable[Run], there: Index) -> Iterator[str]:
@@ -106,6 +107,23 @@ def check_codes(_: Machine, codes: Iterable[tuple[catalog.Kind, str, str]]) -> I
         return of[2]
 
     return iter(each_of(imported, codes))
+
+
+@contextmanager
+def naming_packages(run: Run) -> Iterator[None]:
+    """Around steps of a run that leaves no record: what a package may have got wrong is no error of kdbench.
+
+    Raises:
+        UserError: a step of a run with code of packages failed; the sentence names them.
+    """
+    try:
+        yield
+    except (UserError, DivergedError, OSError):
+        raise
+    except Exception as error:
+        if not packages(run) or is_out_of_memory(error):
+            raise
+        raise UserError(f"{run.slug}: {with_packages(plugins.described(error), run)}") from error
 
 
 def bare(run: Run, **other: Any) -> Run:  # noqa: ANN401 - a run's fields

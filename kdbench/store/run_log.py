@@ -57,10 +57,14 @@ def keep_failure(run: Run, machine: Machine, cause: str, whole: str) -> Failure:
     """
     trace = log(machine, run, "log", whole, anew=True)
     line = f"{' '.join(cause.split()):.500}" + ("" if trace else " (its log could be written nowhere)")
-    packages = sorted({str(plugin) for each in run.lineage for plugin in each.plugins})
-    if others := [package for package in packages if package not in line]:
-        line += f" (with code of {', '.join(others)})"
-    failure = Failure(id=run.id, run=run, cause=line, log=shown(trace) if trace else "")
+    failure = Failure(id=run.id, run=run, cause=with_packages(line, run), log=shown(trace) if trace else "")
     with suppress(UserError):
         save_failure(machine.results, failure)
     return failure
+
+
+def with_packages(cause: str, run: Run) -> str:
+    """`RuntimeError: ... (with code of wkd 0.1.0)`: a cause, with the packages behind a run that it lacks."""
+    packages = sorted({str(plugin) for each in run.lineage for plugin in each.plugins})
+    others = [package for package in packages if package not in cause]
+    return f"{cause} (with code of {', '.join(others)})" if others else cause

@@ -21,6 +21,7 @@ from kdbench.cost.speeds import Attainable, Measured, Record, Speed, kind
 from kdbench.data.views import Batch, Epochs
 from kdbench.device import device_at_hand
 from kdbench.machine import Machine
+from kdbench.plan.plugin_runs import naming_packages
 from kdbench.spec.events import Task
 from kdbench.spec.runs import Run
 from kdbench.training.attainable import attainable, seconds
@@ -189,5 +190,6 @@ def measure_all(machine: Machine, runs: Sequence[Run]) -> Iterator[Record]:
         for run in runs:
             if run.precision not in best:
                 best[run.precision] = attainable(context.device, run.precision)
-            speed = measure(run, context, best[run.precision])
+            with naming_packages(run):
+                speed = measure(run, context, best[run.precision])
             yield Record(device, str(torch.__version__), dict(best), {kind(run): speed})

@@ -12,6 +12,7 @@ from safetensors.torch import save
 from torch import nn
 
 from kdbench.machine import Machine
+from kdbench.plan.plugin_runs import naming_packages
 from kdbench.spec.events import Task
 from kdbench.spec.runs import Run
 from kdbench.training.context import TrainingContext, open_context
@@ -51,7 +52,8 @@ def compute(
         folders = replace(machine.folders, scratch=str(Path(empty)))
         opened = open_context(replace(machine, local=local, folders=folders))
         context = WarmupContext(opened.machine, opened.device, steps=steps, whole=machine)
-        state = after_steps(run, context).state_dict()
+        with naming_packages(run):
+            state = after_steps(run, context).state_dict()
         content = save({name: value.cpu().contiguous() for name, value in state.items()}, {})
         return sha256(content).hexdigest(), environment(context.device)
 
