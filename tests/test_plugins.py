@@ -505,17 +505,25 @@ def test_code_that_is_not_there_is_found_before_a_teacher_is_trained(
     assert not list(project.glob("results/*/*.json"))
 
 
-def test_network_of_the_wrong_width_is_no_error_of_kdbench(
-    installed: Install, project: Path, kdbench: Command
+@pytest.mark.parametrize(
+    ("old", "new", "error"),
+    [
+        ("channels * 64", "channels * 63", "RuntimeError: .* cannot be multiplied .*"),
+        ("nn.Sequential(nn.Flatten())", "Leaving()", "SystemExit: 3"),
+    ],
+)
+def test_network_that_fails_is_no_error_of_kdbench(
+    installed: Install, project: Path, kdbench: Command, old: str, new: str, error: str
 ) -> None:
-    installed(module=MODULE.replace("channels * 64", "channels * 63"))
+    leaving = "class Leaving(nn.Module):\n        def forward(self, x):\n            exit(3)\n"
+    module = MODULE.replace(old, new).replace(
+        "from torch import nn\n", f"from torch import nn\n    {leaving}"
+    )
+    installed(module=module)
     planned(project / "suites")
     done = kdbench("fingerprint", "suites/mine_digits/1/linear", "--steps", "1")
     assert done.code == 2
-    assert re.fullmatch(
-        r"error: linear-focal: RuntimeError: .* cannot be multiplied .* \(with code of mine 1\.0\)\n",
-        done.err,
-    )
+    assert re.fullmatch(rf"error: linear-focal: {error} \(with code of mine 1\.0\)\n", done.err)
 
 
 @pytest.mark.usefixtures("installed")

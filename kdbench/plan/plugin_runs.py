@@ -120,7 +120,7 @@ def naming_packages(run: Run) -> Iterator[None]:
         yield
     except (UserError, DivergedError, OSError):
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if not packages(run) or is_out_of_memory(error):
             raise
         raise UserError(f"{run.slug}: {with_packages(plugins.described(error), run)}") from error

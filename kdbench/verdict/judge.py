@@ -15,7 +15,7 @@ from kdbench.formatting import spans
 from kdbench.machine import Machine, load_machine
 from kdbench.plan.controls import control_cells, load_prober
 from kdbench.plan.expand import make_plan
-from kdbench.plan.plugin_runs import made_otherwise
+from kdbench.plan.plugin_runs import made_otherwise, packages
 from kdbench.plan.selection import Selection, Suites
 from kdbench.spec.author_runs import AuthorRuns
 from kdbench.spec.results import Failure, Result
@@ -74,8 +74,8 @@ def judge(
         suites = as_far_as_stored(suites, frozenset(there.results), 1)
     if chosen.report_epoch is not None:
         suites = [(suite, _reported_at(cells, chosen.report_epoch)) for suite, cells in suites]
-    missing = make_plan((cell for _, cells in suites for cell in cells), there.results)
-    for note in made_otherwise(missing, there):
+    with_packages = (cell for _, cells in suites for cell in cells if any(map(packages, cell.runs)))
+    for note in made_otherwise(make_plan(with_packages, there.results), there):
         warnings.warn(note, PluginWarning, stacklevel=2)
     # Before the first analysis no plan is stored: rows are judged by the one that `run` would write down.
     plans = load_plans(machine.results)
