@@ -855,3 +855,14 @@ def unknown(what: str, name: str, valid: Iterable[str]) -> str:
     guess = f" Did you mean {near[0]!r}?" if near else ""
     more = f" and {len(known) - 40} more" if len(known) > 40 else ""
     return f"unknown {what} {name!r:.80}.{guess} Valid: {', '.join(known[:40])}{more}"
+
+
+def require_known(what: str, value: object, valid: Iterable[str]) -> None:
+    """Refuse a word that is none of these.
+
+    Raises:
+        UserError: it is not.
+    """
+    known = list(valid)
+    if value not in known:
+        raise UserError(unknown(what, str(value), known))

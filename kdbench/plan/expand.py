@@ -58,9 +58,8 @@ def expand(
     require("rows", rows, str, "globs over row names, such as 'kd/*'")
     require("settings", settings, (Mapping, type(None)), "settings by their names, such as {'epochs': 5}")
     require_all("settings", settings or (), str, "settings by their names, such as {'epochs': 5}")
-    for what, value, valid in (("variant", variant, Variant), ("precision", precision, Precision)):
-        if value not in get_args(valid):
-            raise UserError(catalog.unknown(what, str(value), get_args(valid)))
+    catalog.require_known("variant", variant, get_args(Variant))
+    catalog.require_known("precision", precision, get_args(Precision))
     seeds = None if seeds is None else _seeds(seeds)
     if variant == "printed":
         suite = replace(suite, deltas=())

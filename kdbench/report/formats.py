@@ -61,8 +61,7 @@ def write_out(reports: Sequence[Report], name: str) -> str:
     """
     from kdbench import catalog
 
-    if name not in list(FORMATS):  # which a list, unlike a dict, says of any value
-        raise UserError(catalog.unknown("format", str(name), FORMATS))
+    catalog.require_known("format", name, FORMATS)
     text: str = catalog.load(FORMATS[name].place)(reports)
     return text
 
@@ -105,8 +104,7 @@ def render(
     require("suite", suite, Suite, "a suite from kdbench.load_suite")
     checks = require_all("checks", checks, Check, "what kdbench.check_suite gave")
     findings = require_all("findings", findings, Finding, "what kdbench.lint_suite gave")
-    if variant not in get_args(Variant):
-        raise UserError(catalog.unknown("variant", str(variant), get_args(Variant)))
+    catalog.require_known("variant", variant, get_args(Variant))
     report = Report(
         suite=suite,
         checks=in_order(suite, checks),
