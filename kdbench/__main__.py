@@ -3,7 +3,6 @@
 import os
 import signal
 import sys
-from contextlib import suppress
 
 
 def main() -> None:
@@ -27,9 +26,10 @@ def main() -> None:
 
 
 def _stop(*_: object) -> None:
-    with suppress(OSError):
+    try:
         os.write(2, b"\nstopped\n")  # below the terminal's ^C
-    os._exit(130)
+    finally:
+        os._exit(130)
 
 
 if __name__ == "__main__":
