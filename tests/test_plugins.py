@@ -406,7 +406,7 @@ def test_entry_point_of_something_else_than_an_entry_says_what_it_must_be(instal
         ('params=("gamma",)', "teacher=1", "teacher = 1: expected `bool`, got `int`"),
         ('"mine:focal"', "None", "code = None: expected `str`, got `None`"),
         ("least_size=8", "least_size='8'", "least_size = '8': expected `int`, got `str`"),
-        ("least_size=8", "least_size=0", "least_size = 0: expected `int` >= 1"),
+        ("least_size=8", "least_size=-8", "least_size = -8: expected `int` >= 1"),
     ],
 )
 def test_field_of_an_entry_that_is_of_another_type_is_named(
