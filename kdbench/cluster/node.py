@@ -104,6 +104,8 @@ class Journal:
         self.job = job_context.job
         self.machine = job_context.work.machine
         self.runs = all_runs(job_context.work)
+        tasks = [assignment.task for assignment in job_context.work.assignments]
+        self.trials = {run.id for task in tasks if task.trial for run in task.run.lineage}
         self.ledger = Ledger(self.machine.scratch)
         self.last_noted: dict[str, float] = {}
 
@@ -141,7 +143,7 @@ class Journal:
         """Add a line to the run's log and to the job's own output."""
         line = f"{time.strftime('%Y-%m-%d %H:%M:%S')} job {self.job}: {text}"
         print(f"{line} [{run}]", flush=True)  # noqa: T201 - the job's output
-        log(self.machine, self.runs[run], "jobs.log", f"{line}\n")
+        log(self.machine, self.runs[run], "jobs.log", f"{line}\n", trial=run in self.trials)
 
 
 class NodeExecutor(LocalExecutor):

@@ -127,6 +127,8 @@ def judge_trained(trained: Trained, chosen: Selection, *, strict: bool, as_json:
             failed={of: failure for of, failure in trained.failed.items() if failure is not None},
         )
         code = max(code, verdicts)
+    if trained.repeated:
+        click.echo(trained.repeated, err=True)
     return code
 
 

@@ -159,7 +159,7 @@ class LocalExecutor:
         kept = newest_checkpoint(self.machine.scratch, task.run.id)
         cause = f"{how} in epoch {kept + 1} of {task.run.recipe.epochs}"
         whole = f"{cause}\n`kdbench run` goes on from epoch {kept}.\n{whole}"
-        return Failed(task.run.id, keep_failure(task.run, self.machine, cause, whole))
+        return Failed(task.run.id, keep_failure(task.run, self.machine, cause, whole, trial=task.trial))
 
     def close(self) -> None:
         """Stop all workers."""

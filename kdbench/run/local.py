@@ -23,8 +23,10 @@ from kdbench.run.preflight import (
     this_machine,
 )
 from kdbench.run.progress import follow, viewer
+from kdbench.run.repeats import describe_repeats
 from kdbench.spec.results import Failure
 from kdbench.store.files import check_writable
+from kdbench.store.records import index
 from kdbench.workers.launch import launched
 from kdbench.workers.process import set_environment
 
@@ -49,6 +51,8 @@ class Trained(Struct, frozen=True):
     that is blocked."""
     machine: Machine
     """Where they were trained, and are judged."""
+    repeated: str = ""
+    """What runs that have a result and were trained again gave; "" where none were."""
 
 
 def prepare(chosen: Selection, *, rerun: bool, offline: bool) -> tuple[Workload, Machine]:
@@ -84,9 +88,12 @@ def train(chosen: Selection, machine: Machine, options: RunOptions) -> Trained:
             return Trained(over=False, failed={}, machine=machine)
     if chosen.auto:
         failed = _train_auto(chosen, machine, options)
-    else:
-        failed = train_missing(find_work(chosen, machine, rerun=options.rerun), machine, options)
-    return Trained(over=True, failed=failed, machine=machine)
+        return Trained(over=True, failed=failed, machine=machine)
+    work = find_work(chosen, machine, rerun=options.rerun)
+    failed = train_missing(work, machine, options)
+    again = work.retrained - failed.keys()
+    repeated = describe_repeats(index(machine.results), again) if again else ""
+    return Trained(over=True, failed=failed, machine=machine, repeated=repeated)
 
 
 def follow_first(machine: Machine) -> None:

@@ -1,6 +1,6 @@
 """What a person sees while runs are trained: bars on a terminal, plain lines anywhere else."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 import click
 
 from kdbench.formatting import plural
+from kdbench.grouping import grouped
 from kdbench.spec.events import Blocked, Done, Failed, RunEvent, Update
 from kdbench.spec.results import Failure
 from kdbench.spec.runs import Run
@@ -72,7 +73,7 @@ class Lines:
     """A line per run, and one a minute of those under way."""
 
     def __init__(self, runs: dict[str, Run]) -> None:
-        self.runs, self.over, self.last_line = runs, 0, monotonic()
+        self.runs, self.titles, self.over, self.last_line = runs, titles(runs), 0, monotonic()
 
     def show(self, event: RunEvent) -> None:
         """Print what is worth a line."""
@@ -80,10 +81,10 @@ class Lines:
         if isinstance(event, Update):
             if monotonic() - self.last_line > 60:
                 self.last_line = monotonic()
-                click.echo(f"        {title(run)}: {_now(event, run.recipe.epochs)}", err=True)
+                click.echo(f"        {self.titles[run.id]}: {_now(event, run.recipe.epochs)}", err=True)
             return
         self.over += 1
-        click.echo(f"[{self.over}/{len(self.runs)}] {title(run)}: {ending(event)}", err=True)
+        click.echo(f"[{self.over}/{len(self.runs)}] {self.titles[run.id]}: {ending(event)}", err=True)
 
 
 class Bars:
@@ -95,7 +96,7 @@ class Bars:
         from rich.live import Live
         from rich.progress import Progress, TimeRemainingColumn
 
-        self.runs, self.console, self.workers = runs, console, workers
+        self.runs, self.titles, self.console, self.workers = runs, titles(runs), console, workers
         self.left = TimeRemainingColumn()
         self.bars = Progress(console=console)  # never started: it counts, and estimates what is left
         self.whole = self.bars.add_task(
@@ -119,7 +120,7 @@ class Bars:
 
     def _move(self, run: Run, event: Update) -> None:
         if event.id not in self.tasks:
-            self.tasks[event.id] = self.bars.add_task(title(run), total=run.recipe.epochs, now="")
+            self.tasks[event.id] = self.bars.add_task(self.titles[event.id], total=run.recipe.epochs, now="")
         self.done[event.id] = event.epoch
         self.bars.update(self.tasks[event.id], completed=event.epoch, now=_now(event, run.recipe.epochs))
 
@@ -128,7 +129,7 @@ class Bars:
         self.done[event.id] = run.recipe.epochs
         if event.id in self.tasks:
             self.bars.remove_task(self.tasks.pop(event.id))
-        self.console.print(f"{title(run)}: {ending(event)}", highlight=False, markup=False)
+        self.console.print(f"{self.titles[run.id]}: {ending(event)}", highlight=False, markup=False)
 
     def render(self) -> "Text | Table":
         """What is on the terminal now, narrower than it by `MARGIN`.
@@ -172,9 +173,43 @@ def shortened(name: str, width: int) -> str:
     return f"{name[: width - 1 - tail]}…{name[len(name) - tail :]}"
 
 
-def title(run: Run) -> str:
-    """How a run is called on a line."""
-    return f"{run.slug} seed {run.seed}"
+def titles(runs: Mapping[str, Run]) -> dict[str, str]:
+    """How runs are called on a line, by id: `mlp-kd-cnn (tau 2) seed 0` beside another that has tau 3.
+
+    Runs of one name and seed are told apart by their own settings, or else by their teachers' too.
+    """
+    alike = grouped(((run.slug, run.seed), run) for run in runs.values())
+    found = {}
+    for (slug, seed), some in alike.items():
+        settings = _differing([_settings(run) for run in some])
+        if len({*map(str, settings)}) < len(some):
+            settings = _differing([_settings(run) | _teachers_settings(run) for run in some])
+        for run, differing in zip(some, settings, strict=True):
+            named = ", ".join(
+                f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
+                for name, value in differing.items()
+            )
+            found[run.id] = f"{slug} ({named}) seed {seed}" if named else f"{slug} seed {seed}"
+    return found
+
+
+def _differing(settings: Sequence[dict[str, object]]) -> list[dict[str, object]]:
+    """Of several settings those that are not the same in all, by name."""
+    shared = set.intersection(*(set(each.items()) for each in settings))
+    return [dict(sorted(each.items() - shared)) for each in settings]
+
+
+def _settings(run: Run) -> dict[str, object]:
+    """What a run's name leaves out, by name; nothing that is off."""
+    return {"dataset": run.dataset, "precision": run.precision, **run.recipe.identity, **run.loss.params}
+
+
+def _teachers_settings(run: Run) -> dict[str, object]:
+    """Those of its teacher, and which of the teacher's epochs teaches."""
+    if run.teacher is None:
+        return {}
+    of = {f"teacher's {name}": value for name, value in _settings(run.teacher.run).items()}
+    return {"teacher's epoch": run.teacher.epoch, **of}
 
 
 def ending(event: Done | Failed | Blocked) -> str:

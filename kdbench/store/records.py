@@ -331,13 +331,13 @@ def _trials(folder: Path) -> Path:
     return apart
 
 
-def save_failure(folder: Path, failure: Failure) -> Path:
-    """Keep why a run has no result, instead of what an earlier try left.
+def save_failure(folder: Path, failure: Failure, *, trial: bool = False) -> Path:
+    """Keep why a run has no result, instead of what an earlier try left; arguments as of `save_result`.
 
     Raises:
         UserError: the folder cannot be written.
     """
-    there = _stem(folder, failure.run)
+    there = _stem(_trials(folder) if trial else folder, failure.run)
     path = there.with_name(f"{there.name}.failed.json")
     write(path, _pretty(replace(failure, cause=_line(failure.cause), log=_line(failure.log))))
     return path

@@ -1,7 +1,8 @@
 """What is written of a run while it trains: in a folder `logs` beside its result, which git leaves alone.
 
 results/DATASET/logs/SLUG.sSEED.ID.jobs.log is what jobs on a cluster say of it, a line per epoch;
-results/DATASET/logs/SLUG.sSEED.ID.log is the traceback of its latest failure.
+results/DATASET/logs/SLUG.sSEED.ID.log is the traceback of its latest failure. Those of trials lie in
+results/trials/DATASET/logs.
 """
 
 from contextlib import suppress
@@ -13,24 +14,27 @@ from kdbench.machine import Machine
 from kdbench.spec.results import Failure
 from kdbench.spec.runs import Run
 from kdbench.store.files import shown
-from kdbench.store.records import save_failure
+from kdbench.store.records import TRIALS, save_failure
 
 Kind = Literal["jobs.log", "log"]
 
 
-def log_files(machine: Machine, run: Run, kind: Kind) -> tuple[Path, Path]:
+def log_files(machine: Machine, run: Run, kind: Kind, *, trial: bool = False) -> tuple[Path, Path]:
     """Where a run's log is looked for: beside its result, and in scratch where results cannot be written."""
     name = f"{run.slug}.s{run.seed}.{run.id}.{kind}"
-    return machine.results / run.dataset / "logs" / name, machine.scratch / "logs" / name
+    results = machine.results / TRIALS if trial else machine.results
+    return results / run.dataset / "logs" / name, machine.scratch / "logs" / name
 
 
-def log(machine: Machine, run: Run, kind: Kind, text: str, *, anew: bool = False) -> Path | None:
+def log(
+    machine: Machine, run: Run, kind: Kind, text: str, *, anew: bool = False, trial: bool = False
+) -> Path | None:
     """Add to a run's log, or start it `anew`. One that can be written nowhere costs no training.
 
     Returns:
         Where it was written, if it was.
     """
-    beside, elsewhere = log_files(machine, run, kind)
+    beside, elsewhere = log_files(machine, run, kind, trial=trial)
     for path in (beside, elsewhere):
         with suppress(OSError):
             _make(path.parent)
@@ -46,7 +50,7 @@ def _make(folder: Path) -> None:
         (folder / ".gitignore").write_text("*\n", encoding="utf-8")
 
 
-def keep_failure(run: Run, machine: Machine, cause: str, whole: str) -> Failure:
+def keep_failure(run: Run, machine: Machine, cause: str, whole: str, *, trial: bool) -> Failure:
     """Keep why a run has no result, and whose code it is of, as far as anything can be written.
 
     Args:
@@ -54,12 +58,13 @@ def keep_failure(run: Run, machine: Machine, cause: str, whole: str) -> Failure:
         machine: where results and logs lie.
         cause: what went wrong, in a line.
         whole: all that is known of it, for the log.
+        trial: keep both apart, where its result would lie.
     """
-    trace = log(machine, run, "log", whole, anew=True)
+    trace = log(machine, run, "log", whole, anew=True, trial=trial)
     line = f"{' '.join(cause.split()):.500}" + ("" if trace else " (its log could be written nowhere)")
     failure = Failure(id=run.id, run=run, cause=with_packages(line, run), log=shown(trace) if trace else "")
     with suppress(UserError):
-        save_failure(machine.results, failure)
+        save_failure(machine.results, failure, trial=trial)
     return failure
 
 

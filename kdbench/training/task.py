@@ -166,4 +166,4 @@ def end(task: Task, machine: Machine, error: Exception) -> Failed | Elsewhere:
     expected = isinstance(error, UserError | DivergedError)
     cause = str(error) if expected else f"{type(error).__name__}: {error}"
     whole = "".join(traceback.format_exception(error))
-    return Failed(task.run.id, keep_failure(task.run, machine, cause, whole))
+    return Failed(task.run.id, keep_failure(task.run, machine, cause, whole, trial=task.trial))

@@ -8,10 +8,10 @@ import pytest
 from msgspec.structs import replace
 from rich.console import Console
 
-from kdbench.run.progress import Bars, shortened
+from kdbench.run.progress import Bars, shortened, titles
 from kdbench.spec.events import Blocked, Update
-from kdbench.spec.runs import Run
-from tests.support.build import make_run
+from kdbench.spec.runs import Loss, Run
+from tests.support.build import RECIPE, make_run
 
 CONTROL = re.compile(r"\x1b\[\??[\d;]*[A-Za-z]")
 STARTING = "starting 2 workers, importing torch"
@@ -134,3 +134,26 @@ def test_jobs_elsewhere_start_no_workers_here() -> None:
 @pytest.mark.parametrize(("width", "expected"), [(8, "digits_m"), (7, "dig…s_m"), (4, "d…_m"), (1, "…")])
 def test_names_lose_their_middle(width: int, expected: str) -> None:
     assert shortened("digits_m", width) == expected
+
+
+def test_runs_of_one_name_and_seed_are_told_apart_by_what_differs() -> None:
+    warm = make_run("digits_mlp", loss=Loss("kd", {"alpha": 0.95, "tau": 20.0}))
+    cold = make_run("digits_mlp", loss=Loss("kd", {"alpha": 0.95, "tau": 4.0}))
+    long = replace(cold, recipe=replace(cold.recipe, epochs=9, crop=4))
+    other = replace(warm, seed=1)
+    assert list(titles({run.id: run for run in (warm, cold, long, other)}).values()) == [
+        "digits_mlp-kd (epochs 2, tau 20) seed 0",
+        "digits_mlp-kd (epochs 2, tau 4) seed 0",
+        "digits_mlp-kd (crop 4, epochs 9, tau 4) seed 0",
+        "digits_mlp-kd seed 1",
+    ]
+
+
+def test_students_of_one_name_are_told_apart_by_their_teachers_settings() -> None:
+    teacher = make_run("digits_cnn")
+    teachers = [replace(teacher, recipe=replace(RECIPE, lr=lr)) for lr in (0.1, 0.2)]
+    students = [make_run("digits_mlp", teacher=each) for each in teachers]
+    assert list(titles({run.id: run for run in students}).values()) == [
+        "digits_mlp-kd-digits_cnn (teacher's lr 0.1) seed 0",
+        "digits_mlp-kd-digits_cnn (teacher's lr 0.2) seed 0",
+    ]

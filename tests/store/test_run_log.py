@@ -18,6 +18,12 @@ def test_log_is_added_to_beside_the_result(tmp_path: Path) -> None:
     assert path.read_text() == "one\ntwo\n"
 
 
+def test_log_of_a_trial_lies_with_the_trials(tmp_path: Path) -> None:
+    path = log(Machine(root=str(tmp_path)), RUN, "jobs.log", "one\n", trial=True)
+    assert path
+    assert path.parent == tmp_path / "results" / "trials" / "cifar100" / "logs"
+
+
 def test_traceback_replaces_an_older_one(tmp_path: Path) -> None:
     machine = Machine(root=str(tmp_path))
     log(machine, RUN, "log", "one\n", anew=True)

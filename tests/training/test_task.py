@@ -144,6 +144,15 @@ def test_failure_is_stored_with_its_cause(context: TrainingContext) -> None:
     assert stored.cause.startswith("diverged at epoch 1, step 2: the loss is")
 
 
+def test_trial_that_fails_leaves_nothing_outside_the_folder_of_trials(context: TrainingContext) -> None:
+    run = digits(lr=DIVERGING)
+    assert isinstance(end(context, run, trial=True), Failed)
+    results = context.machine.results
+    assert [path.name for path in results.iterdir()] == ["trials"]
+    assert index(results).failures[run.id].parent == results / "trials" / "digits"
+    assert "/trials/digits/logs/" in load_failure(index(results).failures[run.id]).log
+
+
 def test_failure_leaves_the_traceback_in_its_log(
     context: TrainingContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
