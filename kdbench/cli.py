@@ -148,7 +148,7 @@ def run() -> int:
             click.echo(f"error: {plain(problem)}", err=True)
         return 2
     except click.ClickException as error:
-        error.show()
+        click.echo(f"error: {plain(' '.join(error.format_message().split()))}{_help_of(error)}", err=True)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt) as error:
         return aborted(error)
@@ -159,12 +159,22 @@ def run() -> int:
     return code or 0
 
 
+def _help_of(error: click.ClickException) -> str:
+    """Where the options of a command that was called wrongly are listed."""
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    return f" (`{context.command_path} --help` lists what it takes)" if context else ""
+
+
 def aborted(error: click.Abort | KeyboardInterrupt) -> int:
     """Print one line on a command that was stopped, or that asks where nobody can answer; the exit code."""
     # In a job, click's questions meet the end of standard input: it raises Abort `from None` there. Where
     # anything else has read to the end, the EOFError is the Abort's cause.
     if error.__cause__ is None and isinstance(error.__context__, EOFError):
-        click.echo("error: no answer to a question: standard input has ended; give it as an option", err=True)
+        click.echo()  # the question's line
+        click.echo(
+            "error: no answer to a question: standard input has ended; give it as the option in brackets",
+            err=True,
+        )
         return 2
     click.echo("stopped; what is finished is kept, and the same command goes on from there", err=True)
     stopped = error.__cause__ or error  # click makes an Abort of what it was

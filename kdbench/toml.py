@@ -47,7 +47,7 @@ def parse(file: Path) -> dict[str, Any]:
 def _comma_hint(content: bytes, error: ValueError) -> str:
     """`; line 3 lacks a comma at its end?`, where an array's next part begins on the line of the error."""
     # tomllib names the line at which it could not go on; the comma lacks on the last line of code before it.
-    found = re.search(r"\(at line (\d+)", str(error))
+    found = re.search(r"^Unclosed array \(at line (\d+)", str(error))
     lines = content.decode("utf-8-sig").splitlines()
     for number in range(int(found[1]) - 1 if found else 0, 0, -1):
         code = lines[number - 1].partition(" #")[0].strip()
@@ -293,6 +293,7 @@ def _plain(error: str, kind: object) -> str:
     if "matching regex" in error:
         meant = (words for part, words in _PATTERNS.items() if part in error)
         return f"expected {next(meant, 'text without control characters')}"
+    error = re.sub(r" - at `\$[^`]*`", "", error)  # a place inside of the value, in msgspec's own notation
     error = re.sub("`([^`]*)`", lambda found: _kinds(found[1]), error)
     return error[0].lower() + error[1:]
 

@@ -28,6 +28,7 @@ def read(address: str, variant: Variant) -> Iterator[str]:
     ledger = Ledger(machine.scratch)
     known = try_snapshot(ledger, cell.ids)
     histories = ledger.histories(cell.ids)
+    results = index(machine.results).results
     dead = known.never_began(histories)
     for run, name in zip(cell.runs, cell.ids, strict=True):
         yield f"== {run.slug} seed {run.seed} (run {name})"
@@ -38,7 +39,8 @@ def read(address: str, variant: Variant) -> Iterator[str]:
         own = list(_own_output(ledger, name, histories[name].last, dead.get(name, [])))
         yield from own
         if not there and not own:
-            yield f"no job has written of it yet (in {files[0].parent})"
+            done = f"it has a result and no log ({results[name]}); " if name in results else ""
+            yield f"{done}no job has written of it{'' if done else ' yet'} (in {files[0].parent})"
 
 
 def follow(address: str, variant: Variant) -> Iterator[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from kdbench.commands.options import CommandGroup
+from kdbench.errors import UserError
 
 
 @click.group(cls=CommandGroup)
@@ -28,13 +29,39 @@ def new_plugin(name: str) -> None:
     )
 
 
+def check_dataset(_context: click.Context, _option: click.Parameter, name: str) -> str:
+    """Refuse an unknown data set before the next question is asked.
+
+    Raises:
+        UserError: nothing has this name.
+    """
+    from kdbench import catalog
+
+    try:
+        catalog.find("datasets", name)
+    except LookupError as error:
+        raise UserError(f"--dataset: {error}") from error
+    return name
+
+
 @new.command("suite")
 @click.argument("name")
-@click.option("--paper", prompt="Which paper or method (a line of text)", help="What it is about.")
-@click.option("--dataset", prompt="Data set", default="digits", show_default=True, help="Of `list datasets`.")
-@click.option("--students", prompt="Students, with commas", default="digits_mlp", help="Of `list models`.")
-@click.option("--teachers", prompt="Teachers, with commas", default="digits_cnn", help="Of `list models`.")
-@click.option("--methods", prompt="Methods, with commas", default="kd", help="Of `list losses`.")
+@click.option("--paper", prompt="Which paper or method, a line of text (--paper)", help="What it is about.")
+@click.option(
+    "--dataset",
+    prompt="Data set (--dataset)",
+    default="digits",
+    show_default=True,
+    callback=check_dataset,
+    help="Of `list datasets`.",
+)
+@click.option(
+    "--students", prompt="Students, with commas (--students)", default="digits_mlp", help="Of `list models`."
+)
+@click.option(
+    "--teachers", prompt="Teachers, with commas (--teachers)", default="digits_cnn", help="Of `list models`."
+)
+@click.option("--methods", prompt="Methods, with commas (--methods)", default="kd", help="Of `list losses`.")
 def new_suite(name: str, *, paper: str, dataset: str, students: str, teachers: str, methods: str) -> None:
     """Write suites/NAME.toml, with comments; asks for what no option says."""
     from kdbench.new.suite import write_suite

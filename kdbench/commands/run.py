@@ -65,11 +65,18 @@ def run(  # noqa: PLR0913 - one per option
         options = local.RunOptions(workers=jobs, rerun=rerun, cohorts=cohorts)
         trained = local.train(chosen, machine, options)
     else:
-        if rerun or jobs is not None or processes is not None or not cohorts or deterministic:
+        local_only = {
+            "--rerun": rerun,
+            "--jobs": jobs is not None,
+            "--processes": processes is not None,
+            "--no-cohorts": not cohorts,
+            "--deterministic": deterministic,
+        }
+        given = [name for name, is_given in local_only.items() if is_given]
+        if given:
             raise UserError(
-                "--rerun, --jobs, --processes, --no-cohorts and --deterministic are for --on local; a "
-                "profile has [work] workers and tasks_per_node; [local] deterministic in benchmark.toml "
-                "counts everywhere"
+                f"{' and '.join(given)}: for --on local only; a profile has [work] workers and "
+                f"tasks_per_node; [local] deterministic in benchmark.toml counts everywhere"
             )
         trained = train_on_cluster(chosen, on, wait=wait, offline=offline)
     return judge_trained(trained, chosen, strict=strict, as_json=as_json)

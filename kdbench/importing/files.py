@@ -85,7 +85,8 @@ def read_weights(path: Path, which: Which = "") -> Weights:
     if kind is None and not path.exists():
         raise UserError(f"{path}: there is no such file")
     if kind is None:
-        raise UserError(f"{path}: unknown kind of file {path.suffix!r}. Valid: {', '.join(FORMATS)}")
+        ending = repr(path.suffix) if path.suffix else "without an ending"
+        raise UserError(f"{path}: unknown kind of file {ending}. Valid: {', '.join(FORMATS)}")
     try:
         if not path.is_file():
             raise UserError(f"{path}: there is no such file")

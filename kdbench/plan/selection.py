@@ -16,11 +16,12 @@ from kdbench.machine import Machine
 from kdbench.plan.controls import control_cells, load_prober
 from kdbench.plan.expand import expand, make_plan, weights_needed
 from kdbench.plan.plugin_runs import made_otherwise, taken_names
-from kdbench.spec.runs import Precision, ReportEpoch, Run
+from kdbench.spec.runs import Precision, Recipe, ReportEpoch, Run
 from kdbench.spec.suites import Cell, Suite, Variant, runs_by_id
 from kdbench.store.records import Index, index, read_results
 from kdbench.store.weights import weights_there
 from kdbench.suite.load import RENAMED_KEYS, load_suite
+from kdbench.toml import Place, fields_of, values_at
 
 Suites = list[tuple[Suite, tuple[Cell, ...]]]
 
@@ -332,11 +333,20 @@ def parse_settings(texts: tuple[str, ...]) -> dict[str, Any]:
         try:
             settings[RENAMED_KEYS.get(key.strip(), key.strip())] = tomllib.loads(f"value = {value}")["value"]
         except (ValueError, RecursionError) as error:  # also of thousands of digits or brackets
-            raise UserError(
-                f"--set {key.strip()}: {value!r:.80} is no value; text goes in quotes: "
-                f"--set '{key.strip()}=\"{value.strip():.40}\"'"
-            ) from error
+            raise UserError(_no_value(key.strip(), value)) from error
     return settings
+
+
+def _no_value(key: str, value: str) -> str:
+    """The sentence on what is no TOML: text without its quotes, or text where a number belongs."""
+    says = f"--set {key}: {value!r:.80} is no value"
+    as_text = Place("--set")
+    if key not in fields_of(Recipe):
+        return f"{says}; a parameter of a loss is a number; only text of a recipe goes in quotes"
+    values_at(Recipe, {key: value.strip()}, as_text)
+    if as_text.problems and value.strip():
+        return next(iter(as_text.problems))
+    return f"{says}; text goes in quotes: --set '{key}=\"{value.strip():.40}\"'"
 
 
 def describe_work(work: Workload) -> str:

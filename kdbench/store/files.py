@@ -109,7 +109,10 @@ def check_writable(folder: Path) -> None:
     """
     check_folder(folder)
     probe = folder / f".probe.{os.getpid()}"
-    write(probe, b"")
+    try:
+        write(probe, b"", hint="make it writable, or name another under [folders] in benchmark.toml")
+    except UserError as error:
+        raise UserError(str(error).replace(str(probe), str(folder))) from error
     probe.unlink()
 
 

@@ -29,6 +29,7 @@ from kdbench.store.json_files import BROKEN, as_json, decoded, schema_of
 
 TRIALS = "trials"
 """The folder, in that of the results, of runs that no suite has: those of `--smoke` and `--set`."""
+HINT = "move it away to train the run again"
 LARGEST_RESULT = 10_000_000
 """Bytes; a record of 1,000 epochs has about 60,000."""
 _NAME = re.compile(r"\.s\d+\.(?P<id>[0-9a-f]{12})\.(?:(?P<kind>repeat\d+|failed)\.)?json$")
@@ -205,7 +206,7 @@ def load_result(path: Path, known: Run | None = None) -> Result:
 
 
 def _broken(path: Path, content: bytes, error: Exception) -> UserError:
-    hint = git_hint(content) or f"{error}; move it away to train the run again"
+    hint = git_hint(content) or f"{error}; {HINT}"
     return UserError(f"{path}: no valid result: {hint}")
 
 
@@ -254,7 +255,8 @@ def content_of(path: Path) -> bytes:
             raise UserError(f"{path}: larger than the {LARGEST_RESULT:,} bytes that a record may have")
         return path.read_bytes()
     except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+        hint = f"; {HINT}" if path.is_dir() or path.is_symlink() else ""
+        raise UserError(f"{path}: cannot be read: {error.strerror}{hint}") from error
 
 
 def _check_identity(path: Path, record: Result | Failure, known: Run | None = None) -> None:
@@ -284,13 +286,13 @@ def _check_curve(path: Path, result: Result) -> None:
     lengths = {len(part) for part in parts}
     if lengths != {result.run.recipe.epochs}:
         raise UserError(
-            f"{path}: its curve has {sorted(lengths)} points for {result.run.recipe.epochs} epochs"
+            f"{path}: its curve has {sorted(lengths)} points for {result.run.recipe.epochs} epochs; {HINT}"
         )
     # A record always holds the latest of several best epochs; a suite's `ties` are applied when it is judged.
     best_epoch = curve.best_epoch
     summary = (curve.at("last"), curve.at(best_epoch), best_epoch)
     if summary != (result.last, result.best, result.best_epoch):
-        raise UserError(f"{path}: last, best and best_epoch are not those of its curve, {summary}")
+        raise UserError(f"{path}: last, best and best_epoch are not those of its curve, {summary}; {HINT}")
 
 
 def save_result(folder: Path | str, result: Result, *, trial: bool = False) -> Path:

@@ -129,8 +129,10 @@ def find_file(path: Path) -> Path:
     if found := locate(path):
         return found
     if path.name:
-        if problem := _unreadable(path.with_name(f"{path.name.removesuffix('.toml')}.toml")):
-            raise UserError(problem)
+        file = path.with_name(f"{path.name.removesuffix('.toml')}.toml")
+        for folder in _folders(path):
+            if problem := _unreadable(folder / file):
+                raise UserError(problem)
         _check_no_folder(path)
     raise UserError(f"no such suite: {path}.{_what_there_is(path)}")
 
@@ -138,7 +140,8 @@ def find_file(path: Path) -> Path:
 def _what_there_is(path: Path) -> str:
     """What lies beside a name that nothing has, in `suites/` and with kdbench, and the nearest of these."""
     folders = dict.fromkeys((path.parent, Path("suites"))) if path.parent != Path() else [Path("suites")]
-    there = [str(file.with_suffix("")) for folder in folders for file in sorted(folder.glob("*.toml"))]
+    files = [file for folder in folders for file in sorted(folder.glob("*.toml"))]
+    there = [str(file.with_suffix("")) for file in files if file.is_file()]
     own = sorted(file.stem for file in installed().glob("*.toml"))
     near = [name for name in (*there, *own) if Path(name).name == path.name.removesuffix(".toml")]
     near = near or _nearest(path, [*there, *own])
@@ -177,13 +180,17 @@ def locate(path: Path) -> Path | None:
     A path is one from the current folder; a bare name may also mean a suite of `suites/` there, or else one
     of kdbench's own.
     """
-    folders = [Path()] if len(path.parts) != 1 else [Path(), Path("suites"), installed()]
     with suppress(OSError):  # a name too long for any file
-        for folder in folders:
+        for folder in _folders(path):
             for name in (path, path.with_name(f"{path.name}.toml") if path.name else path):
                 if (folder / name).is_file():
                     return folder / name
     return None
+
+
+def _folders(path: Path) -> list[Path]:
+    """Where a suite of this name is looked for, one after the other."""
+    return [Path()] if len(path.parts) != 1 else [Path(), Path("suites"), installed()]
 
 
 def _unreadable(file: Path) -> str:

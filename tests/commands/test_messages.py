@@ -96,3 +96,11 @@ def test_data_folder_that_cannot_be_one_is_a_line(
 def test_other_mistakes_of_toml_are_not_taken_for_a_missing_comma(kdbench: Command, project: Path) -> None:
     write_suite(project, change(("lr = 0.1", "lr = = 0.1")))
     assert "comma" not in kdbench("plan", SMALL).err
+
+
+def test_logs_of_a_row_that_was_trained_here_say_so(kdbench: Command, stored: Path) -> None:
+    done = kdbench("logs", "suites/small/1.base/digits_mlp")
+    lines = done.out.splitlines()
+    result = next((stored / "results/digits").glob("digits_mlp-ce.s0.*.json"))
+    assert not done.err
+    assert f"it has a result and no log ({result}); no job has written of it" in lines[1]

@@ -133,7 +133,7 @@ def test_report_of_contradicting_options_is_bad_usage(
 ) -> None:
     (project / "a").touch()
     done = kdbench("report", "suites/small", *words)
-    assert (done.code, done.out, done.err.startswith("Usage: ")) == (2, "", True)
+    assert (done.code, done.out, done.err.startswith("error: ")) == (2, "", True)
 
 
 def test_report_links_to_the_records_from_where_it_lies(kdbench: Command, stored: Path) -> None:

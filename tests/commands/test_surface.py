@@ -64,7 +64,7 @@ def test_module_is_the_command() -> None:
     words = [sys.executable, "-m", "kdbench", "nothing"]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
-    assert "Error: No such command 'nothing'." in done.stderr
+    assert "error: No such command 'nothing'." in done.stderr
 
 
 def test_listener_that_left_is_no_error(project: Path) -> None:

@@ -159,11 +159,24 @@ def test_suite_with_an_unknown_name_is_not_written(
     assert not (project / "suites" / "mine.toml").exists()
 
 
+def test_unknown_data_set_is_refused_before_the_next_question(
+    kdbench: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("A paper\ncifar\n"))
+    done = kdbench("new", "suite", "mine")
+    assert done.code == 2
+    assert done.err.startswith("error: --dataset: unknown data set 'cifar'.")
+    assert "(--students)" not in done.out
+
+
 def test_question_without_an_answer_is_a_wrong_input(
     kdbench: Command, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO(""))
     done = kdbench("new", "suite", "mine")
     assert done.code == 2
-    assert done.err == "error: no answer to a question: standard input has ended; give it as an option\n"
+    assert done.out.endswith("(--paper): \n")
+    assert done.err == (
+        "error: no answer to a question: standard input has ended; give it as the option in brackets\n"
+    )
     assert not (project / "suites" / "mine.toml").exists()
