@@ -129,7 +129,8 @@ def _picture(reports: list[MethodsReport], kind: str) -> bytes:
     for report in reports:
         for table, ranking, _ in report.parts():
             if ranking is not None:
-                ranked.append((f"{report.suite.name}: {TITLES[table.evidence].lower()}", ranking))
+                trial = f"Trial ({report.altered}), " if report.altered else ""
+                ranked.append((f"{trial}{report.suite.name}: {TITLES[table.evidence].lower()}", ranking))
     if not ranked:
         raise UserError(
             "no ranks to draw: they take three methods that have a number for each of two pairs or more"

@@ -1,7 +1,8 @@
 """Methods side by side, as text for a terminal, Markdown, LaTeX, a page and JSON."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import Any, Literal, TypeVar
+from textwrap import fill
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -31,11 +32,13 @@ TITLES = {
     "references": "kdbench's own references",
 }
 HEADS = ("method", "against", "pairs", "better on", "by its seeds", "difference", "p")
+COMPARISON_SIDES = "llrrrrr"
 NOTE = """\
 Difference: the mean over the pairs, with half the 90 % interval over them (over the seeds of a single pair).
 By its seeds: on how many pairs it is better, and worse, by paired tests at 5 %, Holm's for the pairs of the
-line. p: two-sided, Wilcoxon's signed-rank test over the pairs (the paired t test over the seeds of a single
-pair), Holm's for the lines of the table."""
+line, one-sided in each direction. p: two-sided, Wilcoxon's signed-rank test over the pairs, which takes six
+pairs to be below 5 % (the paired t test over the seeds of a single pair), Holm's for the lines of the
+table."""
 PREAMBLE = r"% The preamble needs \usepackage[T1]{fontenc}, \usepackage{booktabs} and \usepackage{graphicx}."
 
 
@@ -80,10 +83,10 @@ def side_by_side(report: Report, against: str = "", kinds: Collection[str] = ())
 
 
 def as_text(reports: Sequence[MethodsReport], width: int = 0) -> str:
-    """For a terminal; a table wider than so many characters is printed in pieces (0: never)."""
+    """For a terminal: a wider table is printed in pieces, a longer sentence in lines (width 0: neither)."""
     blocks: list[str] = []
     for report in reports:
-        blocks += [_subject(report)]
+        blocks += [_filled(_subject(report), width)]
         for table, ranking, comparisons in report.parts():
             blocks.append(_title(table))
             for pairs in _pieces(table, ranking, width):
@@ -91,8 +94,11 @@ def as_text(reports: Sequence[MethodsReport], width: int = 0) -> str:
                 lines = _lines(_plain, table, ranking, pairs)
                 body = [[name, *cells, *ranks] for name, cells, ranks in lines]
                 blocks.append(draw_table("simple", heads, body, "l" + "r" * (len(heads) - 1)))
-            blocks += _sentences(table, ranking, "*: the best of its pair")
-            blocks.append(_compared(comparisons, "simple"))
+            sentences = _sentences(table, ranking, "*: the best of its pair")
+            blocks += [_filled(sentence, width) for sentence in sentences]
+            if comparisons:
+                blocks += _comparison_tables(comparisons, width)
+                blocks.append(_filled(" ".join(NOTE.split()), width) if width else NOTE)
     return "\n\n".join(filter(None, blocks)) + "\n"
 
 
@@ -116,7 +122,8 @@ def markdown_sections(report: MethodsReport) -> Iterator[str]:
         yield tabulate(body, heads, tablefmt="pipe", colalign=align, disable_numparse=True)
         yield from map(escape, _sentences(table, ranking, "Bold: the best of its pair"))
         if comparisons:
-            yield _compared(comparisons, "pipe")
+            yield draw_table("pipe", HEADS, map(_comparison_line, comparisons), COMPARISON_SIDES)
+            yield NOTE
 
 
 def as_latex(reports: Sequence[MethodsReport]) -> str:
@@ -303,7 +310,7 @@ def _sentences(table: MethodTable, ranking: Ranking | None, best: str) -> list[s
     # `of 3 runs`, `of 3 to 10 runs`: the std of a cell is one of so many.
     runs = sorted({each.n for each in numbers if each.n})
     ends = " to ".join(dict.fromkeys(map(str, (runs[0], runs[-1])))) if runs else ""
-    cell = f"mean ± std, of {ends} runs" if runs else "mean ± std"
+    cell = f"mean ± std (no interval), of {ends} runs" if runs else "mean ± std (no interval)"
     if ends == "1":  # no cell has a std
         cell = "of one run"
     found = [f"Accuracy in percent, {cell}{gain}{paired}. {best}."]
@@ -324,10 +331,28 @@ def _sentences(table: MethodTable, ranking: Ranking | None, best: str) -> list[s
     return found
 
 
-def _compared(comparisons: Sequence[Comparison], kind: Literal["pipe", "simple"]) -> str:
-    if not comparisons:
-        return ""
-    return f"{draw_table(kind, HEADS, map(_comparison_line, comparisons), 'llrrrrr')}\n\n{NOTE}"
+def _filled(text: str, width: int) -> str:
+    """Text in lines of at most so many characters (0: in one)."""
+    return fill(text, width, break_on_hyphens=False) if width else text
+
+
+def _comparison_tables(comparisons: Sequence[Comparison], width: int) -> Iterator[str]:
+    """The comparisons for a terminal: so many columns at a time as fit, the methods before them."""
+    lines = [_comparison_line(each) for each in comparisons]
+    columns = list(zip(HEADS, *lines, strict=True))
+    # tabulate leaves two characters between columns, and beside a head.
+    wide = [max(len(head) + 2, *map(len, cells)) + 2 for head, *cells in columns]
+    pieces, left = [[0]], width - wide[0]
+    for column in range(1, len(HEADS)):
+        if width and wide[column] > left and pieces[-1] != [0]:
+            pieces.append([0])
+            left = width - wide[0]
+        pieces[-1].append(column)
+        left -= wide[column]
+    for piece in pieces:
+        heads = [HEADS[column] for column in piece]
+        body = zip(*(columns[column][1:] for column in piece), strict=True)
+        yield draw_table("simple", heads, body, "".join(COMPARISON_SIDES[column] for column in piece))
 
 
 def _comparison_line(found: Comparison) -> tuple[str, ...]:

@@ -259,6 +259,7 @@ def _panel(
     if printed is not None:
         axes.axhline(printed, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
     axes.set_ylim(*extent([*own, *base, *authors], printed))
+    axes.locator_params(axis="x", integer=True)  # there is no half epoch
     axes.set_title(clean(who(check.row)), fontsize=8.5, loc="left")
 
 

@@ -86,6 +86,20 @@ def altered(options: str) -> str:
     return f"Trial ({options}): {why}. No number here is held against a printed one."
 
 
+def _losses(rows: Sequence[Row]) -> str:
+    """`kd (alpha 0.9, tau of each row)`: what the losses of a table share; its rows name what differs."""
+    losses = [row.loss for row in rows if not row.mean] or [row.loss for row in rows]
+    names = dict.fromkeys(loss.name for loss in losses)
+    if len(names) > 1:
+        return f"{', '.join(names)} (parameters of each row)"
+    values = grouped(param for loss in losses for param in loss.params.items())
+    same = {name: len({*each}) == 1 for name, each in values.items()}
+    params = ", ".join(
+        f"{name} {values[name][0]:g}" if same[name] else f"{name} of each row" for name in values
+    )
+    return f"{losses[0].name} ({params})" if params else losses[0].name
+
+
 def settings(rows: Sequence[Row], recipe_fields: Sequence[str] = ()) -> str:
     """The losses, recipes, reported epochs, tolerances and numbers of seeds of a table, each named once.
 
@@ -96,7 +110,6 @@ def settings(rows: Sequence[Row], recipe_fields: Sequence[str] = ()) -> str:
     own = differing(row.recipe for row in rows)
     common = shown(rows[0].recipe, [name for name in recipe_fields if name not in (*own, "epochs")])
     recipe = f"Recipe: {common}. " if common else ""
-    losses = "; ".join(dict.fromkeys(setting(row.loss) for row in rows))
     epochs = " or ".join(dict.fromkeys(str(row.recipe.epochs) for row in rows))
     report_epochs = " or ".join(dict.fromkeys(map(report_epoch, rows)))
     judged = [row for row in rows if row.reference.is_given]
@@ -106,7 +119,7 @@ def settings(rows: Sequence[Row], recipe_fields: Sequence[str] = ()) -> str:
     tolerance = f"Tolerance: {margins}. " if judged else ""
     seeds = " or ".join(dict.fromkeys(plural(row.seeds, "seed") for row in rows))
     asked = f"{tolerance}Asked: {seeds}."
-    return f"Loss: {losses}. Epochs: {epochs}. {recipe}Reported epoch: {report_epochs}. {asked}"
+    return f"Loss: {_losses(rows)}. Epochs: {epochs}. {recipe}Reported epoch: {report_epochs}. {asked}"
 
 
 def exactness(checks: Sequence[Check]) -> str:

@@ -1,10 +1,15 @@
 """`kdbench methods`: each format of the table, and the plot of the ranks."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
+from kdbench.commands.methods import gather_methods
+from kdbench.plan.selection import Selection
+from kdbench.report.methods import MethodsReport
 from tests.support.command import Command
 from tests.support.places import SUITES
 
@@ -48,9 +53,40 @@ def test_format_is_chosen_by_the_suffix(
         assert len(json.loads(text)["suites"][0]["tables"]) == 1
 
 
+def test_nothing_is_wider_than_a_narrow_terminal(kdbench: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    lines = kdbench("methods", *CRD).out.splitlines()
+    assert max(map(len, lines)) <= 40
+    heads = [line.split()[-1] for line in lines if line.startswith("method ")]
+    assert heads[-3:] == ["pairs", "seeds", "p"]
+
+
+def test_plot_of_the_ranks_of_a_trial_says_so(kdbench: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    gather, titles = gather_methods, list[str]()
+
+    def draw(_ranking: object, title: str, _kind: str) -> bytes:
+        titles.append(title)
+        return b""
+
+    def of_trial(chosen: Selection, against: str, kinds: tuple[str, ...]) -> list[MethodsReport]:
+        return [replace(each, altered="--set epochs=2") for each in gather(chosen, against, kinds)]
+
+    monkeypatch.setattr("kdbench.report.ranks.draw_ranks", draw)
+    monkeypatch.setattr("kdbench.commands.methods.gather_methods", of_trial)
+    assert kdbench("methods", *CRD, "-o", "ranks.svg").code == 0
+    assert titles == ["Trial (--set epochs=2), crd_cifar100: printed numbers"]
+
+
+def test_page_has_one_minus_sign(kdbench: Command, project: Path) -> None:
+    assert kdbench("methods", *CRD, "-o", "methods.html").code == 0
+    cells = re.findall(r"<td>(.*?)</td>", (project / "methods.html").read_text(encoding="utf-8"))
+    assert any("−" in cell for cell in cells)
+    assert [cell for cell in cells if re.search(r"-\d|^-$", cell)] == []
+
+
 @pytest.mark.usefixtures("stored")
 def test_table_of_own_runs_has_std_and_the_gain_paired_by_seed(kdbench: Command) -> None:
-    out = kdbench("methods", "suites/small", "--evidence", "our runs").out
+    out = " ".join(kdbench("methods", "suites/small", "--evidence", "our runs").out.split())
     assert "92.00 ± 0.00*" in out
     assert "90.00 ± 0.00 (-2.00)" in out
     assert "of 2 runs; in brackets the gain over kd, paired by seed." in out

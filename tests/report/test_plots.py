@@ -147,3 +147,10 @@ def test_row_gains_over_the_row_that_it_names(golden: Report) -> None:
     ]
     found = replace(golden, checks=checks).baselines
     assert (found["2/digits_mlp"].row.name, "1.base/digits_mlp" in found) == (over, False)
+
+
+def test_epochs_are_whole_numbers(golden: Report) -> None:
+    figure = plots._panels("", golden, golden.checks[:1])  # noqa: SLF001
+    (axes,) = figure.axes
+    axes.set_xlim(0.9, 3.1)
+    assert [tick % 1 for tick in axes.get_xticks()] == [0.0] * len(axes.get_xticks())

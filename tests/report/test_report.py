@@ -9,7 +9,7 @@ from kdbench.errors import UserError
 from kdbench.formatting import escape, number, signed
 from kdbench.report.content import Report
 from kdbench.report.formats import render
-from kdbench.report.sentences import exactness
+from kdbench.report.sentences import exactness, settings, who_by_setting
 from kdbench.report.summary import BEGIN, END, lines, put_between, summary
 from kdbench.report.words import measured
 from kdbench.spec.runs import Loss, Recipe
@@ -469,3 +469,13 @@ def test_curve_of_a_baseline_is_not_drawn_beside_another_one() -> None:
     suite = make_suite(*rows, taught)
     report = Report(suite=suite, checks=check_suite(map(make_cell, suite.rows), {}))
     assert {name: check.row.name for name, check in report.baselines.items()} == {taught.name: rows[1].name}
+
+
+def test_parameters_that_rows_name_are_not_listed_above_their_table() -> None:
+    weights = {"mobilenetv2": 0.1, "resnet18": 0.5, "resnet50": 0.9}
+    rows = [make_row(of, loss=Loss("kd", {"alpha": alpha, "tau": 4.0})) for of, alpha in weights.items()]
+    assert settings(rows).startswith("Loss: kd (alpha of each row, tau 4). ")
+    assert settings(rows[:1]).startswith("Loss: kd (alpha 0.1, tau 4). ")
+    both = [*rows, make_row("googlenet", loss=CE)]
+    assert settings(both).startswith("Loss: kd, ce (parameters of each row). ")
+    assert who_by_setting(both)["1.kd/resnet50"] == "resnet50, kd (alpha 0.9, tau 4)"
