@@ -530,12 +530,14 @@ def test_network_that_fails_is_no_error_of_kdbench(
 def test_failure_of_a_run_names_the_packages_whose_code_it_trains(tmp_path: Path) -> None:
     run, *_ = planned(tmp_path)
     machine = Machine(root=str(tmp_path))
-    assert keep_failure(run, machine, "RuntimeError: shapes", "").cause == (
-        "RuntimeError: shapes (with code of mine 1.0)"
-    )
+
+    def kept(run: Run, cause: str) -> str:
+        return keep_failure(run, machine, cause, "", trial=False).cause
+
+    assert kept(run, "RuntimeError: shapes") == "RuntimeError: shapes (with code of mine 1.0)"
     named = "mine 1.0: the loss 'focal' fails"
-    assert keep_failure(run, machine, named, "").cause == named
-    assert keep_failure(bare(run), machine, "RuntimeError: shapes", "").cause == "RuntimeError: shapes"
+    assert kept(run, named) == named
+    assert kept(bare(run), "RuntimeError: shapes") == "RuntimeError: shapes"
 
 
 @pytest.mark.parametrize(

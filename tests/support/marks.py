@@ -6,6 +6,6 @@ from typing import Any
 import pytest
 
 
-def slow_but(fast: Collection[str], names: Iterable[str]) -> list[Any]:
-    """These names as parameters, of which only the few of `fast` are of the fast tests."""
-    return [pytest.param(name, marks=() if name in fast else pytest.mark.slow) for name in names]
+def slow_but(fast: Collection[object], values: Iterable[object]) -> list[Any]:
+    """These values as parameters, of which only the few of `fast` are of the fast tests."""
+    return [pytest.param(value, marks=() if value in fast else pytest.mark.slow) for value in values]
