@@ -101,9 +101,10 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Files:
     path = make_project(folder, change(reference) + RELEASED)
     own = 'kind = "measured", source = "here", std = 0.1, n = 2, top1'
     write_suite(folder, change(("epochs = 3", "epochs = 4")).replace("top1 = 9", f"{own} = 9"), name="own")
-    finished = {"cpu": "AMD EPYC", "finished": "2026-11-28T07:00:00+00:00"}
+    days = {MLP: "2026-11-28", KD: "2026-11-29"}
     for cell in expand(load_suite(path)):
-        for run in cell.runs if cell.row.name in {MLP, KD} else ():
+        for run in cell.runs if cell.row.name in days else ():
+            finished = {"cpu": "AMD EPYC", "finished": f"{days[cell.row.name]}T07:00:00+00:00"}
             result = make_result(run, 1.0, 2.0, 80.0 if cell.row.name == KD else 90.0)
             save_result(folder / "results", replace(result, environment=finished))
     store_curves(folder, {MLP: [(80.0, 90.0, 91.5)], KD: [(80.0, 90.0, last) for last in (91.9, 92.0, 92.1)]})
@@ -180,7 +181,7 @@ def test_index_has_papers_numbers_verdicts_evidence_and_age(small: Files) -> Non
         "our runs ✓ reproduced 1 ↓ below 1",
         "author runs 1 single seed, outside 1 1 rows are not counted: their printed numbers are the means",
         "released weights ✓ reproduced 1",
-        "4 runs AMD EPYC 2026-11-28",
+        "4 runs AMD EPYC 2026-11-28 to 2026-11-29",
     ):
         assert part in shown
     assert text.index("Suites that are ready to run") < text.index('href="own/index.html"')
