@@ -147,6 +147,9 @@ def run() -> int:
         for problem in error.problems:
             click.echo(f"error: {plain(problem)}", err=True)
         return 2
+    except click.exceptions.NoArgsIsHelpError as error:  # `kdbench` or `kdbench list` alone
+        error.show()
+        return error.exit_code
     except click.ClickException as error:
         click.echo(f"error: {plain(' '.join(error.format_message().split()))}{_help_of(error)}", err=True)
         return error.exit_code

@@ -60,6 +60,20 @@ def test_every_command_has_help(kdbench: Command) -> None:
         assert (name, done.code, done.out.startswith(f"Usage: kdbench {name} ")) == (name, 0, True)
 
 
+def test_group_without_a_command_shows_its_help(kdbench: Command) -> None:
+    done = kdbench("list")
+    assert done.err.startswith("Usage: kdbench list [OPTIONS] COMMAND")
+    assert len(done.err.splitlines()) > 10
+
+
+def test_wrong_usage_is_one_line_with_the_help_to_look_at(kdbench: Command) -> None:
+    done = kdbench("list", "rows")
+    assert (done.code, done.out) == (2, "")
+    assert done.err == (
+        "error: Missing argument 'SUITE...'. (`kdbench list rows --help` lists what it takes)\n"
+    )
+
+
 def test_module_is_the_command() -> None:
     words = [sys.executable, "-m", "kdbench", "nothing"]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
