@@ -147,11 +147,8 @@ def run() -> int:
         for problem in error.problems:
             click.echo(f"error: {plain(problem)}", err=True)
         return 2
-    except click.exceptions.NoArgsIsHelpError as error:  # `kdbench` or `kdbench list` alone
-        error.show()
-        return error.exit_code
     except click.ClickException as error:
-        click.echo(f"error: {plain(' '.join(error.format_message().split()))}{_help_of(error)}", err=True)
+        show_usage(error)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt) as error:
         return aborted(error)
@@ -162,10 +159,15 @@ def run() -> int:
     return code or 0
 
 
-def _help_of(error: click.ClickException) -> str:
-    """Where the options of a command that was called wrongly are listed."""
+def show_usage(error: click.ClickException) -> None:
+    """Print what is wrong with a command line in one line; `kdbench` or `kdbench list` alone is its help."""
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        error.show()
+        return
+    line = plain(" ".join(error.format_message().split()))
     context = error.ctx if isinstance(error, click.UsageError) else None
-    return f" (`{context.command_path} --help` lists what it takes)" if context else ""
+    hint = f" (`{context.command_path} --help` lists what it takes)" if context else ""
+    click.echo(f"error: {line}{hint}", err=True)
 
 
 def aborted(error: click.Abort | KeyboardInterrupt) -> int:
