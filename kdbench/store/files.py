@@ -140,5 +140,5 @@ def names_in(folder: Path) -> frozenset[str]:
 
 def shown(path: Path) -> str:
     """A path as a person at this machine would write it: from the current folder where it lies inside."""
-    inside = path.resolve().is_relative_to(Path.cwd())
-    return str(path.resolve().relative_to(Path.cwd()) if inside else path)
+    whole = path.parent.resolve() / path.name  # a link by its own name
+    return str(whole.relative_to(Path.cwd()) if whole.is_relative_to(Path.cwd()) else path)

@@ -255,7 +255,10 @@ def content_of(path: Path) -> bytes:
             raise UserError(f"{path}: larger than the {LARGEST_RESULT:,} bytes that a record may have")
         return path.read_bytes()
     except OSError as error:
-        hint = f"; {HINT}" if path.is_dir() or path.is_symlink() else ""
+        if path.is_symlink():
+            what = f"a link to {path.readlink()}, which cannot be read"
+            raise UserError(f"{path}: {what}: {error.strerror}; is it not mounted? Else {HINT}") from error
+        hint = f"; {HINT}" if path.is_dir() else ""
         raise UserError(f"{path}: cannot be read: {error.strerror}{hint}") from error
 
 

@@ -25,6 +25,7 @@ from kdbench.store.records import (
     read_results,
     save_failure,
     save_result,
+    sentence,
 )
 from tests.support.build import CE, make_result, make_run
 
@@ -201,6 +202,17 @@ def test_file_that_is_a_folder_is_refused(tmp_path: Path) -> None:
     path = tmp_path / f"a.s0.{RUN.id}.json"
     path.mkdir()
     assert refused(path) == f"cannot be read: Is a directory{AGAIN}"
+
+
+def test_link_to_what_is_not_there_is_refused_by_its_own_name(tmp_path: Path) -> None:
+    path = tmp_path / f"a.s0.{RUN.id}.json"
+    path.symlink_to("gone.json")
+    with pytest.raises(UserError) as error:
+        load_result(path)
+    assert sentence(error.value, path).startswith(
+        f"{path}: a link to gone.json, which cannot be read: No such"
+    )
+    assert sentence(error.value, path).endswith("is it not mounted? Else move it away to train the run again")
 
 
 def test_failure_comes_back(tmp_path: Path) -> None:
