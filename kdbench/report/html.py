@@ -21,7 +21,7 @@ from msgspec.structs import replace
 from kdbench.formatting import EMPTY, clean, number, signed
 from kdbench.report import audit, claims, controls, published, sentences, words
 from kdbench.report.ages import trained
-from kdbench.report.content import Report
+from kdbench.report.content import Report, against
 from kdbench.report.forest import HEIGHT, WIDTH, Scale, Strip, scale_of, strip_of
 from kdbench.report.methods import HEADS, NOTE, MethodsReport, page_parts, side_by_side
 from kdbench.spec.author_runs import AuthorRun
@@ -81,6 +81,11 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
     baselines: Sequence[str]
     """The ids of the runs over which it gains, whose curve is drawn beside its own."""
     authors: Sequence[AuthorRun] = ()
+
+    @property
+    def against(self) -> str:
+        """What its curve's dashed line is called."""
+        return against([self.check])
 
 
 class Table(msgspec.Struct, frozen=True):
@@ -157,7 +162,7 @@ def _curves_of(line: Line) -> Iterator[str]:
 def _rendered(
     reports: Sequence[Report], parts: Sequence[Mapping[str, Any]], home: str, curves: str, files: str = ""
 ) -> str:
-    against = {report.against for report in reports}
+    called = {report.against for report in reports}
     sections = {"claims": claims, "controls": controls, "authors": published, "audit": audit}
     legends = {f"{name}_legend": each.LEGEND.replace("`", "") for name, each in sections.items()}
     heads = {f"{name}_heads": each.HEADS for name, each in sections.items()}
@@ -168,7 +173,7 @@ def _rendered(
         files=files,
         each=ROWS_PER_FILE,
         home=home,
-        legend=sentences.legend("printed" if "printed" in against else "reference").replace("`", ""),
+        legend=sentences.legend("printed" if "printed" in called else "reference").replace("`", ""),
         bare_legend=sentences.BARE_LEGEND,
         **(legends | heads),
         **_METHODS,

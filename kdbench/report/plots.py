@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from kdbench.errors import UserError
 from kdbench.formatting import clean, number
+from kdbench.report.content import against
 from kdbench.report.forest import Scale, scale_of
 from kdbench.report.methods import TITLES
 from kdbench.report.ranks import INK, SOFT, encoded
@@ -156,7 +157,8 @@ def _forest(title: str, checks: Sequence[Check], scale: Scale) -> Figure:
     axes.tick_params(axis="y", length=0)
     shapes = {shape for check in checks for shape, _, _ in _marks(check)}
     drawn = ", ".join(text for shape, text in _SHAPES.items() if shape in shapes)
-    axes.set_xlabel(f"measured minus printed, percentage points{_intervals(checks)}; band: tolerance")
+    difference = f"measured minus {against(checks)}, percentage points"
+    axes.set_xlabel(f"{difference}{_intervals(checks)}; band: tolerance")
     axes.set_title(f"{title}: {drawn}", loc="left", fontsize=10)
     return figure
 
@@ -186,9 +188,9 @@ def _beside(check: Check) -> str:
     top1, gain = check.top1, check.gain
     lines = []
     if top1.difference is not None:
-        lines.append(f"{measured(top1)}, printed {number(top1.printed)}: {top1.word}")
+        lines.append(f"{measured(top1)}, {against([check])} {number(top1.printed)}: {top1.word}")
     if gain.difference is not None:
-        lines.append(f"{measured_gain(check)}, printed {printed_gain(check)}: {gain.word}")
+        lines.append(f"{measured_gain(check)}, {against([check])} {printed_gain(check)}: {gain.word}")
     if check.published is not None and check.published.top1.difference is not None:
         theirs = check.published.top1
         lines.append(
@@ -231,7 +233,7 @@ def _drawn(report: Report, checks: Sequence[Check]) -> str:
     lines = {
         "line: mean of the seeds": any(_curves(report, check) for check in checks),
         f"grey: {' or '.join(grey)}": bool(bases),
-        "dashed: printed": any(check.top1.printed is not None for check in checks),
+        f"dashed: {report.against}": any(check.top1.printed is not None for check in checks),
         "dotted: author runs": any(_author_curves(report, check) for check in checks),
     }
     return "; " + ", ".join(text for text, is_drawn in lines.items() if is_drawn)

@@ -11,6 +11,7 @@ from kdbench.report import gather, plots
 from kdbench.report.content import Report
 from kdbench.report.plots import draw, extent
 from kdbench.spec.results import Curve
+from kdbench.spec.verdicts import Check
 from kdbench.verdict import judge
 from kdbench.verdict.methods import tables
 from tests.support.golden_report import FOLDER, SUITE
@@ -65,6 +66,16 @@ def test_texts_of_a_single_panel_are_not_cut(golden: Report) -> None:
     for text in (figure._suptitle, figure._supxlabel):  # type: ignore[attr-defined]  # noqa: SLF001
         box = text.get_window_extent()
         assert 0 <= box.x0 < box.x1 <= figure.bbox.x1
+
+
+def test_plots_call_references_that_nobody_printed_so(golden: Report) -> None:
+    def own(check: Check) -> Check:
+        return replace(check, row=replace(check.row, reference=replace(check.row.reference, kind="measured")))
+
+    checks = [own(check) for check in golden.checks]
+    beside = [plots._beside(check) for check in checks]  # noqa: SLF001
+    assert any("95.50 ± 0.17 (3), reference 96.50: below" in text for text in beside)
+    assert "dashed: reference" in plots._drawn(replace(golden, checks=checks), checks)  # noqa: SLF001
 
 
 def test_captions_name_what_is_drawn_and_nothing_else(pictures: dict[str, str]) -> None:

@@ -402,6 +402,17 @@ def test_references_that_nobody_printed_are_not_called_printed(kind: str) -> Non
     assert [words for words in shown if words in mixed] == []
 
 
+def test_dashed_line_of_a_row_is_called_as_its_reference() -> None:
+    own = Reference(top1=71.0, std=0.2, n=3, kind="measured", source="ours")
+    called = {"measured": own, "printed": Reference(top1=71.0)}
+    pages = {kind: text_of(make_row(reference=reference), kind="html") for kind, reference in called.items()}
+    assert {kind: page.count('data-against="reference"') for kind, page in pages.items()} == {
+        "measured": 1,
+        "printed": 0,
+    }
+    assert 'data-against="printed"' in pages["printed"]
+
+
 def test_page_shows_no_backticks_of_markdown() -> None:
     row = make_row(reference=Reference(top1=71.0, std=0.2, n=3, kind="measured", source="ours"))
     cell = make_cell(row)

@@ -66,7 +66,7 @@ function draw(figure) {
   const cursor = element("path", { class: "cursor" });
   svg.append(inside, cursor);
   const caption = document.createElement("figcaption");
-  const rest = [own.length && ["own", "mean and seeds"], theirs.length && ["author", "author runs"], base.length && ["base", "baseline"], printed !== null && ["print", "printed"]].filter(Boolean);
+  const rest = [own.length && ["own", "mean and seeds"], theirs.length && ["author", "author runs"], base.length && ["base", "baseline"], printed !== null && ["print", figure.dataset.against]].filter(Boolean);
   const keys = rest.map(([name, text]) => { const item = document.createElement("span"); item.className = `key-${name}`; item.textContent = text; return item; });
   caption.append("Test accuracy, %: ", ...keys);
   const readout = document.createElement("output");
