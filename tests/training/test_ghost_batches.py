@@ -352,7 +352,13 @@ UNBUILT = "normed_cnn 1.0: the model 'normed' cannot be built for 10 classes and
             "made",
             f"ChildProcessError: process 2 of the run failed: UserError: {UNBUILT}: RuntimeError: no room",
         ),
-        ("used", "process 2 of the run failed: RuntimeError: no room in epoch 1 of 2"),
+        (
+            "used",
+            (
+                "process 2 of the run failed: RuntimeError: no room in epoch 1 of 2 "
+                "(with code of normed_cnn 1.0)"
+            ),
+        ),
     ],
 )
 def test_rank_that_fails_is_the_failure_of_its_run_alone(
