@@ -6,7 +6,8 @@ import pytest
 from msgspec import Struct
 
 from kdbench.catalog import LOSSES
-from kdbench.quantities import Percent, Range, Weight, interval, ranges_of
+from kdbench.commands import options
+from kdbench.quantities import PARALLEL, Percent, Range, Weight, interval, ranges_of
 from kdbench.spec.runs import Recipe
 
 
@@ -53,3 +54,8 @@ def test_defaults_of_a_recipe_are_in_their_ranges() -> None:
     recipe = Recipe(epochs=1, batch_size=1, lr=0.1)
     for name, each in ranges_of(Recipe).items():
         assert each.mistake(name, getattr(recipe, name)) is None
+
+
+def test_options_take_as_many_at_the_same_time_as_benchmark_toml() -> None:
+    most = interval(PARALLEL.valid)
+    assert (options.PARALLEL.min, options.PARALLEL.max) == (most.low, most.high)
