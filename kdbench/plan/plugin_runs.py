@@ -53,7 +53,7 @@ def packages(run: Run) -> dict[str, Plugin]:
 
 def plugin_facts(run: Run) -> dict[str, str]:
     """`{"plugins": "wkd 0.1.0 (source 3f2a81c0)"}`: the packages behind a run and its teachers, if any."""
-    text = _listed(sorted({plugin for each in run.lineage for plugin in each.plugins}))
+    text = _listed(sorted(run.all_plugins))
     return {"plugins": text} if text else {}
 
 

@@ -59,7 +59,7 @@ def _own_settings(rows: Sequence[Row]) -> dict[str, list[str]]:
     Rows of `kd` with several `alpha` give `["alpha 0.9"]`; where the losses are several, each is named whole:
     `["kd (alpha 0.9, tau 4)", "lr 0.01"]`.
     """
-    # A parameter that all rows share stands with the table; only what differs tells its rows apart.
+    # A parameter that all rows share stands with the table; only what differs distinguishes its rows.
     fields = differing(row.recipe for row in rows)
     losses = [row.loss for row in rows if not row.mean]  # a mean over other tables' rows has none of its own
     several = len({loss.name for loss in losses}) > 1

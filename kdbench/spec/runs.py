@@ -229,6 +229,11 @@ class Run(Struct, frozen=True, omit_defaults=True, dict=True):
         return (self, *self.teacher.run.lineage) if self.teacher else (self,)
 
     @property
+    def all_plugins(self) -> frozenset[Plugin]:
+        """The packages whose code stands behind it and its teachers."""
+        return frozenset(plugin for each in self.lineage for plugin in each.plugins)
+
+    @property
     def taught_by(self) -> str:
         """The id of the run that must have a result before it can teach this one; "" where none must."""
         return self.teacher.run.id if self.teacher and self.teacher.trained else ""

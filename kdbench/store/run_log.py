@@ -70,6 +70,6 @@ def keep_failure(run: Run, machine: Machine, cause: str, whole: str, *, trial: b
 
 def with_packages(cause: str, run: Run) -> str:
     """`RuntimeError: ... (with code of wkd 0.1.0)`: a cause, with the packages behind a run that it lacks."""
-    packages = sorted({str(plugin) for each in run.lineage for plugin in each.plugins})
+    packages = sorted(set(map(str, run.all_plugins)))
     others = [package for package in packages if package not in cause]
     return f"{cause} (with code of {', '.join(others)})" if others else cause
